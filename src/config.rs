@@ -1,0 +1,503 @@
+//! The configuration: JSON text in, a typed [`Config`] or every fault at once.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    fields::{Fields, Style},
+    model::{ClientId, FieldFault, Pattern, ThingName},
+};
+
+/// Everything that `offboard run` is told, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This core device.
+    pub core: ThingName,
+    /// The AWS region.
+    pub region: String,
+    /// Where the database lives.
+    pub data_dir: PathBuf,
+    /// The broker; `None` where there is none (`mqtt.url` is `none`).
+    pub mqtt: Option<Mqtt>,
+    /// First level of every topic.
+    pub topic_prefix: String,
+    /// How entries are gathered into calls.
+    pub batch: Batch,
+    /// How long to wait after a failed call.
+    pub retry: Retry,
+    /// How many calls.
+    pub rate: Rate,
+    /// Time between syncs; `None` for no periodic sync.
+    pub sync_interval: Option<Duration>,
+    /// What is too much.
+    pub limits: Limits,
+    /// How long what is finished is kept.
+    pub retention: Retention,
+    /// What is never, or not lightly, disassociated.
+    pub guard: Guard,
+    /// A retained message for each device.
+    pub publish_devices: bool,
+    /// Accept the SiteWise operations.
+    pub site_wise: bool,
+    /// Where the cloud is, if not where AWS says.
+    pub cloud: Endpoints,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// How to reach the broker.
+#[derive(Clone)]
+pub struct Mqtt {
+    /// Host name, as the broker's certificate has it.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// TLS, by `mqtts://`.
+    pub tls: bool,
+    /// The client identifier, on Greengrass brokers the thing name of our certificate.
+    pub client_id: String,
+    /// The broker's authority, PEM; the system's own where unset.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate chain and its key, PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// User name and password.
+    pub login: Option<(String, String)>,
+    /// MQTT keep alive.
+    pub keep_alive: Duration,
+}
+
+impl fmt::Debug for Mqtt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The password stays out of every log.
+        write!(f, "mqtt{}://{}:{} as {}", if self.tls { "s" } else { "" }, self.host, self.port, self.client_id)
+    }
+}
+
+/// `batch.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// Entries a call, 1..100 (the API's limit).
+    pub max_entries: usize,
+    /// Longest wait for company of an entry that finds the line idle.
+    pub linger: Duration,
+}
+
+/// `retry.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// The first wait is random below this.
+    pub base: Duration,
+    /// No wait is longer, but for the cloud's own Retry-After.
+    pub cap: Duration,
+}
+
+/// `rate.*`: the account's quota is shared by all its cores.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Cloud calls a second in the long run.
+    pub calls_per_second: f64,
+    /// Calls that may come at once after a quiet time.
+    pub burst: u32,
+}
+
+/// `limits.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// One message's payload in bytes, in either direction.
+    pub max_payload_bytes: usize,
+    /// Entries that are not ended.
+    pub max_pending_entries: u64,
+    /// Live bytes in the store.
+    pub max_database_bytes: u64,
+}
+
+/// `retention.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Finished requests, with their tokens.
+    pub requests: Duration,
+    /// Records of disassociated devices.
+    pub tombstones: Duration,
+}
+
+/// `guard.*`
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// Never disassociated; the core's own name and the MQTT client's are among them.
+    pub protected: Vec<Pattern>,
+    /// Largest share of the known devices that may go without `force`, 0..1.
+    pub max_fraction: f64,
+}
+
+/// `cloud.*Endpoint`
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    /// Greengrass V2.
+    pub greengrass: Option<String>,
+    /// SiteWise.
+    pub site_wise: Option<String>,
+    /// SiteWise Monitor.
+    pub site_wise_monitor: Option<String>,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// Every fault of a configuration, one a line.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError(pub Vec<FieldFault>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, fault) in self.0.iter().enumerate() {
+            let newline = if n == 0 { "" } else { "\n" };
+            write!(f, "{newline}configuration: {} {}", fault.name, fault.message)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a configuration. `env` looks a variable up; an empty one is unset (nucleus lite sets such).
+///
+/// The second part of the answer names the keys that are not known, to be warned of: an upgrade or a rollback may
+/// find those of another version.
+///
+/// # Errors
+/// Every key that is missing or wrong.
+pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<(Config, Vec<String>), ConfigError> {
+    let value: Value = match serde_json::from_str(if text.trim().is_empty() { "{}" } else { text }) {
+        Ok(value) => value,
+        Err(_) if text.trim().starts_with("{configuration:") => {
+            return Err(whole(
+                "is still the recipe's placeholder: the component's configuration has no \"agent\" object",
+            ));
+        }
+        Err(error) => return Err(whole(&format!("is not JSON: {error}"))),
+    };
+    let env = |name: &str| env(name).filter(|value| !value.is_empty());
+    let mut faults = Vec::new();
+    let mut unknown = Vec::new();
+    let config = read(value, &env, &mut faults, &mut unknown);
+    match config {
+        Some(config) if faults.is_empty() => Ok((config, unknown)),
+        _ => Err(ConfigError(faults)),
+    }
+}
+
+fn whole(message: &str) -> ConfigError {
+    ConfigError(vec![FieldFault { name: "text".into(), message: message.into() }])
+}
+
+/// Longest wait that may be configured, a year: keeps sums of times far from overflow.
+const YEAR: u64 = 365 * 24 * 3600;
+
+fn read(
+    value: Value,
+    env: &impl Fn(&str) -> Option<String>,
+    faults: &mut Vec<FieldFault>,
+    unknown: &mut Vec<String>,
+) -> Option<Config> {
+    let mut root = Fields::of(value, "", Style::Configuration, faults);
+    let core = match root.text("coreThingName").or_else(|| env("AWS_IOT_THING_NAME")) {
+        Some(name) => ThingName::new(&name).map_err(|error| root.fault("coreThingName", error.to_string())).ok(),
+        None => {
+            root.fault("coreThingName", "is required where AWS_IOT_THING_NAME is not set");
+            None
+        }
+    };
+    let region = root.text("region").or_else(|| env("AWS_REGION"));
+    if region.is_none() {
+        root.fault("region", "is required where AWS_REGION is not set");
+    }
+    let data_dir =
+        root.text("dataDir").or_else(|| env("OFFBOARD_DATA_DIR")).unwrap_or_else(|| "./offboard-data".into());
+    let topic_prefix = root.parsed("topicPrefix", prefix).unwrap_or_else(|| "offboard".into());
+    let publish_devices = root.flag("publishDevices").unwrap_or(false);
+
+    let mut section = root.section("mqtt");
+    let mqtt = read_mqtt(&mut section, core.as_ref());
+    unknown.extend(section.unknown());
+
+    let mut section = root.section("batch");
+    let batch = Batch {
+        max_entries: usize_of(section.whole("maxEntries", 1, 100).unwrap_or(100)),
+        linger: Duration::from_millis(section.whole("lingerMs", 0, 60_000).unwrap_or(100)),
+    };
+    unknown.extend(section.unknown());
+
+    let mut section = root.section("retry");
+    let retry = Retry {
+        base: Duration::from_millis(section.whole("baseMs", 1, 3_600_000).unwrap_or(1000)),
+        cap: Duration::from_millis(section.whole("capMs", 1, 86_400_000).unwrap_or(300_000)),
+    };
+    if retry.base > retry.cap {
+        section.fault("baseMs", "must not be above retry.capMs");
+    }
+    unknown.extend(section.unknown());
+
+    let mut section = root.section("rate");
+    let rate = Rate {
+        calls_per_second: section.number("callsPerSecond", 0.001, 1000.0).unwrap_or(1.0),
+        burst: u32::try_from(section.whole("burst", 1, 1000).unwrap_or(10)).unwrap_or(10),
+    };
+    unknown.extend(section.unknown());
+
+    let mut section = root.section("sync");
+    let sync_interval = match section.whole("intervalSeconds", 0, YEAR).unwrap_or(3600) {
+        0 => None,
+        seconds => Some(Duration::from_secs(seconds)),
+    };
+    unknown.extend(section.unknown());
+
+    let mut section = root.section("limits");
+    let limits = Limits {
+        // The client library takes 1 MiB with topic and header; below 4096 a rejection would not fit.
+        max_payload_bytes: usize_of(section.whole("maxPayloadBytes", 4096, 1_000_000).unwrap_or(130_000)),
+        max_pending_entries: section.whole("maxPendingEntries", 1, 10_000_000).unwrap_or(100_000),
+        max_database_bytes: section.whole("maxDatabaseBytes", 1 << 20, 1 << 40).unwrap_or(268_435_456),
+    };
+    unknown.extend(section.unknown());
+
+    let mut section = root.section("retention");
+    let day = 86_400.0;
+    let retention = Retention {
+        requests: Duration::from_secs_f64(section.number("requestsDays", 0.0, 3650.0).unwrap_or(7.0) * day),
+        tombstones: Duration::from_secs_f64(section.number("tombstonesDays", 0.0, 3650.0).unwrap_or(30.0) * day),
+    };
+    unknown.extend(section.unknown());
+
+    let mut section = root.section("guard");
+    let mut protected: Vec<Pattern> = core.iter().map(|name| Pattern::new(name.as_str())).collect();
+    protected.extend(mqtt.iter().flatten().map(|mqtt| Pattern::new(&mqtt.client_id)));
+    for (n, item) in section.list("protected").unwrap_or_default().into_iter().enumerate() {
+        match item {
+            Value::String(text) if !text.is_empty() => protected.push(Pattern::new(&text)),
+            _ => section.fault(&format!("protected[{n}]"), "must be a string that is not empty"),
+        }
+    }
+    let guard = Guard { protected, max_fraction: section.number("maxFraction", 0.0, 1.0).unwrap_or(1.0) };
+    unknown.extend(section.unknown());
+
+    let mut section = root.section("siteWise");
+    let site_wise = section.flag("enabled").unwrap_or(false);
+    unknown.extend(section.unknown());
+
+    let mut section = root.section("cloud");
+    let site_wise_endpoint = section.parsed("siteWiseEndpoint", endpoint);
+    let cloud = Endpoints {
+        greengrass: section.parsed("greengrassEndpoint", endpoint),
+        site_wise_monitor: section.parsed("siteWiseMonitorEndpoint", endpoint).or_else(|| site_wise_endpoint.clone()),
+        site_wise: site_wise_endpoint,
+    };
+    unknown.extend(section.unknown());
+
+    let mut section = root.section("log");
+    let log_format = section
+        .parsed("format", |text| match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("must be \"text\" or \"json\""),
+        })
+        .unwrap_or_default();
+    unknown.extend(section.unknown());
+    unknown.extend(root.unknown());
+
+    Some(Config {
+        core: core?,
+        region: region?,
+        data_dir: data_dir.into(),
+        mqtt: mqtt?,
+        topic_prefix,
+        batch,
+        retry,
+        rate,
+        sync_interval,
+        limits,
+        retention,
+        guard,
+        publish_devices,
+        site_wise,
+        cloud,
+        log_format,
+    })
+}
+
+fn read_mqtt(section: &mut Fields<'_>, core: Option<&ThingName>) -> Option<Option<Mqtt>> {
+    let address = match section.text("url").as_deref() {
+        Some("none") => None,
+        url => match broker_url(url.unwrap_or("mqtts://localhost:8883")) {
+            Ok(address) => Some(address),
+            Err(message) => {
+                section.fault("url", message);
+                return None;
+            }
+        },
+    };
+    let client_id = section.parsed("clientId", |text| match ClientId::new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error),
+    });
+    let client_id = client_id.or_else(|| core.map(|name| format!("{name}-offboard")));
+    if client_id.as_ref().is_some_and(|id| id.len() > 128) {
+        section.fault("clientId", "must be set: \"<coreThingName>-offboard\" has more than 128 characters");
+    }
+    let ca_file = section.text("caFile").map(PathBuf::from);
+    let identity = match (section.text("certFile"), section.text("keyFile")) {
+        (Some(cert), Some(key)) => Some((PathBuf::from(cert), PathBuf::from(key))),
+        (None, None) => None,
+        (Some(_), None) => {
+            section.fault("keyFile", "is required with mqtt.certFile");
+            None
+        }
+        (None, Some(_)) => {
+            section.fault("certFile", "is required with mqtt.keyFile");
+            None
+        }
+    };
+    let password = section.text("password");
+    let login = match (section.text("username"), password) {
+        (Some(username), password) => Some((username, password.unwrap_or_default())),
+        (None, None) => None,
+        (None, Some(_)) => {
+            section.fault("username", "is required with mqtt.password");
+            None
+        }
+    };
+    let keep_alive = Duration::from_secs(section.whole("keepAliveSeconds", 5, 65_535).unwrap_or(30));
+    let Some((tls, host, port)) = address else { return Some(None) };
+    Some(Some(Mqtt { host, port, tls, client_id: client_id?, ca_file, identity, login, keep_alive }))
+}
+
+fn broker_url(url: &str) -> Result<(bool, String, u16), &'static str> {
+    const WANTED: &str = "must be mqtt://HOST[:PORT], mqtts://HOST[:PORT] or none";
+    let (tls, rest) = match url.split_once("://") {
+        Some(("mqtt", rest)) => (false, rest),
+        Some(("mqtts", rest)) => (true, rest),
+        _ => return Err(WANTED),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match rest.rsplit_once(':') {
+        // A colon inside of brackets belongs to an IPv6 address.
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| WANTED)?),
+        _ => (rest, if tls { 8883 } else { 1883 }),
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() || host.contains(['/', '@', '?', ' ']) || port == 0 {
+        return Err(WANTED);
+    }
+    Ok((tls, host.to_owned(), port))
+}
+
+fn prefix(text: &str) -> Result<String, &'static str> {
+    let valid = |c: char| !c.is_control() && !matches!(c, '+' | '#' | '/' | '$');
+    if text.len() <= 128 && text.chars().all(valid) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be one topic level of at most 128 bytes, without + # / $")
+    }
+}
+
+fn endpoint(text: &str) -> Result<String, &'static str> {
+    match text.split_once("://") {
+        Some(("http" | "https", host)) if !host.is_empty() && !host.contains(char::is_whitespace) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("must be a URL that begins with https:// or http://"),
+    }
+}
+
+fn usize_of(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(name: &str) -> Option<String> {
+        match name {
+            "AWS_IOT_THING_NAME" => Some("MyCore".into()),
+            "AWS_REGION" => Some("eu-west-1".into()),
+            "OFFBOARD_DATA_DIR" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn nothing_but_the_environment_is_enough() {
+        let (config, unknown) = parse("", env).unwrap();
+        let mqtt = config.mqtt.unwrap();
+        assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.tls), ("localhost", 8883, true));
+        assert_eq!(mqtt.client_id, "MyCore-offboard");
+        assert_eq!(config.data_dir, PathBuf::from("./offboard-data"));
+        assert_eq!((config.batch.max_entries, config.rate.burst), (100, 10));
+        assert_eq!(config.sync_interval, Some(Duration::from_secs(3600)));
+        assert!(config.guard.protected.iter().any(|p| p.matches("MyCore")));
+        assert!(config.guard.protected.iter().any(|p| p.matches("MyCore-offboard")));
+        assert!(unknown.is_empty());
+    }
+
+    #[test]
+    fn every_bad_key_is_told_in_one_go() {
+        let text = r#"{"coreThingName":"a b","mqtt":{"url":"http://x","keepAliveSeconds":1,"certFile":"c"},
+            "batch":{"maxEntries":101},"rate":{"burst":"many"},"sync":{"intervalSeconds":-1},"guard":{"maxFraction":2,
+            "protected":["a",7]},"publishDevices":"maybe","cloud":{"greengrassEndpoint":"localhost"},
+            "log":{"format":"xml"},"retry":{"baseMs":5000,"capMs":1000},"topicPrefix":"a/b"}"#;
+        let ConfigError(faults) = parse(text, |_| None).unwrap_err();
+        let mut names: Vec<_> = faults.iter().map(|fault| fault.name.as_str()).collect();
+        names.sort_unstable();
+        let expected = [
+            "batch.maxEntries",
+            "cloud.greengrassEndpoint",
+            "coreThingName",
+            "guard.maxFraction",
+            "guard.protected[1]",
+            "log.format",
+            "mqtt.url",
+            "publishDevices",
+            "rate.burst",
+            "region",
+            "retry.baseMs",
+            "sync.intervalSeconds",
+            "topicPrefix",
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn unknown_keys_are_named_and_do_no_harm() {
+        let (_, unknown) = parse(r#"{"colour":"red","mqtt":{"qos":2}}"#, env).unwrap();
+        assert_eq!(unknown, ["mqtt.qos", "colour"]);
+    }
+
+    #[test]
+    fn a_recipe_without_configuration_is_recognised() {
+        let error = parse("{configuration:/agent}", env).unwrap_err().to_string();
+        assert!(error.contains("placeholder"), "{error}");
+    }
+
+    #[test]
+    fn broker_urls() {
+        assert_eq!(broker_url("mqtt://h"), Ok((false, "h".into(), 1883)));
+        assert_eq!(broker_url("mqtts://[::1]:9/"), Ok((true, "::1".into(), 9)));
+        for bad in ["h:1883", "mqtt://", "mqtt://h:x", "mqtt://u@h", "mqtt://h/path", "ws://h", "mqtt://h:0"] {
+            assert!(broker_url(bad).is_err(), "{bad}");
+        }
+        let (config, _) = parse(r#"{"mqtt":{"url":"none"}}"#, env).unwrap();
+        assert!(config.mqtt.is_none());
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let (config, _) = parse(r#"{"mqtt":{"username":"u","password":"hush"}}"#, env).unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+}

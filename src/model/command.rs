@@ -1,0 +1,220 @@
+//! What a client may ask for, once it is parsed.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{ClientId, ClientToken, DeviceState, RequestStatus, ThingName, Timestamp};
+
+macro_rules! operations {
+    ($($variant:ident = $text:literal),+ $(,)?) => {
+        /// An operation, by the name that stands in its topic.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Operation {
+            $(#[doc = concat!("`", $text, "`")] $variant,)+
+        }
+
+        impl Operation {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name in topics and messages.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+operations! {
+    DisassociateClientDevices = "disassociate-client-devices",
+    Sync = "sync",
+    Cancel = "cancel",
+    GetRequest = "get-request",
+    ListRequests = "list-requests",
+    GetDevice = "get-device",
+    ListDevices = "list-devices",
+}
+
+impl Operation {
+    /// The operation of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|operation| operation.as_str() == text)
+    }
+
+    /// The kind of cloud call that carries this operation's entries; `None` for those that are answered at once.
+    #[must_use]
+    pub fn lane(self) -> Option<Lane> {
+        match self {
+            Self::DisassociateClientDevices => Some(Lane::Disassociate),
+            Self::Sync => Some(Lane::List),
+            Self::Cancel | Self::GetRequest | Self::ListRequests | Self::GetDevice | Self::ListDevices => None,
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A kind of cloud call. Each has its own queue, so that trouble with one holds up no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Lane {
+    /// Greengrass V2 `BatchDisassociateClientDeviceFromCoreDevice`.
+    #[serde(rename = "D")]
+    Disassociate,
+    /// Greengrass V2 `ListClientDevicesAssociatedWithCoreDevice`, read to its end.
+    #[serde(rename = "L")]
+    List,
+}
+
+/// What one entry of a request is about. Open requests that name the same target share one piece of work.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Target {
+    /// A client device.
+    #[serde(rename = "d")]
+    Device(ThingName),
+    /// The registry as a whole, which a `sync` reads anew.
+    #[serde(rename = "l")]
+    Registry,
+}
+
+impl Target {
+    /// The name that messages and guards know it by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Device(thing) => thing.as_str(),
+            Self::Registry => "",
+        }
+    }
+}
+
+/// A parsed command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Something to be carried out, and kept until it is.
+    Change(Change),
+    /// Withdraw what has not been sent.
+    Cancel(Cancel),
+    /// A question, answered from the ledger.
+    Query(Query),
+}
+
+/// A command that becomes a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which of the operations that have a lane.
+    pub operation: Operation,
+    /// Each once, in the order first named; never empty.
+    pub targets: Vec<Target>,
+    /// Past `guard.maxFraction`.
+    pub force: bool,
+    /// Answer with a plan and do nothing.
+    pub dry_run: bool,
+    /// When the person asked, if the message says so.
+    pub issued_at: Option<Timestamp>,
+    /// Counted from `issued_at`, else from acceptance.
+    pub expires_in: Option<Duration>,
+    /// Kept with the request, for people.
+    pub reason: Option<String>,
+}
+
+impl Change {
+    /// A text that two commands share if, and only if, they ask for the same: the order of entries is no content.
+    #[must_use]
+    pub fn content(&self) -> String {
+        let mut names: Vec<&str> = self.targets.iter().map(Target::name).collect();
+        names.sort_unstable();
+        let Self { operation, targets: _, force, dry_run: _, issued_at, expires_in, reason } = self;
+        format!("{operation}\n{force}\n{issued_at:?}\n{expires_in:?}\n{reason:?}\n{}", names.join("\n"))
+    }
+}
+
+/// Names another request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancel {
+    /// Whose request, if not the sender's own.
+    pub client: Option<ClientId>,
+    /// The request's token.
+    pub token: ClientToken,
+}
+
+/// Which part of a list is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// From an earlier answer.
+    pub next_token: Option<String>,
+    /// 1 to 100 rows.
+    pub max_results: Option<usize>,
+}
+
+/// A question about what the ledger holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// One request with its failures.
+    Request {
+        /// Whose, if not the sender's own.
+        client: Option<ClientId>,
+        /// Its token.
+        token: ClientToken,
+        /// Which of its failures.
+        page: Page,
+    },
+    /// The requests of a client, newest first.
+    Requests {
+        /// Whose, if not the sender's own.
+        client: Option<ClientId>,
+        /// Only those.
+        status: Option<RequestStatus>,
+        /// Which part.
+        page: Page,
+    },
+    /// One device.
+    Device {
+        /// Its name.
+        thing: ThingName,
+    },
+    /// The devices by name.
+    Devices {
+        /// Only those.
+        state: Option<DeviceState>,
+        /// Which part.
+        page: Page,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_parse_as_they_are_written() {
+        for operation in Operation::ALL {
+            assert_eq!(Operation::parse(operation.as_str()), Some(*operation));
+        }
+        assert_eq!(Operation::parse("Sync"), None);
+    }
+
+    #[test]
+    fn content_is_what_is_asked_for_not_how_it_is_listed() {
+        let change = |names: &[&str]| Change {
+            operation: Operation::DisassociateClientDevices,
+            targets: names.iter().map(|n| Target::Device(ThingName::new(n).unwrap())).collect(),
+            force: false,
+            dry_run: false,
+            issued_at: None,
+            expires_in: None,
+            reason: None,
+        };
+        assert_eq!(change(&["a", "b"]).content(), change(&["b", "a"]).content());
+        assert_ne!(change(&["a", "b"]).content(), change(&["a"]).content());
+        assert_ne!(change(&["a"]).content(), Change { force: true, ..change(&["a"]) }.content());
+        assert_eq!(change(&["a"]).content(), Change { dry_run: true, ..change(&["a"]) }.content());
+    }
+}

@@ -1,0 +1,15 @@
+//! The words of the domain, as types and pure rules: no I/O, no clock, no async.
+
+mod command;
+mod device;
+mod names;
+mod rejection;
+mod request;
+mod time;
+
+pub use command::{Cancel, Change, Command, Lane, Operation, Page, Query, Target};
+pub use device::{Device, DeviceState, DeviceView, Registered, is_superseded};
+pub use names::{ClientId, ClientToken, InvalidName, Pattern, ThingName};
+pub use rejection::{FieldFault, Reason, Rejection, RejectionCode};
+pub use request::{EntryFailure, Fault, Outcome, Request, RequestStatus, SyncCounts, Tally};
+pub use time::{Mono, Now, Timestamp};

@@ -1,0 +1,158 @@
+//! Names that come from outside, each checked once, where it enters.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not the name that it was taken for; the text completes "`…` ".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// Not a thing name, nor a client's name, which is one.
+    #[error("must be 1 to 128 characters of a-z A-Z 0-9 : _ -")]
+    Thing,
+    /// Not a client token.
+    #[error("must be 1 to 64 characters, none of them white space")]
+    Token,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $valid:expr, $fault:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// Takes a text that follows the rule.
+            ///
+            /// # Errors
+            /// The rule that it breaks.
+            pub fn new(text: &str) -> Result<Self, InvalidName> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) { Ok(Self(text.into())) } else { Err($fault) }
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                Self::new(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0.into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+/// The rule of the AWS IoT registry (`CreateThing`), stricter than Greengrass's own model, which has no pattern.
+fn is_thing_name(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-'))
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= 64 && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
+name!(
+    /// An AWS IoT thing: a client device or a core device. Case-sensitive.
+    ThingName,
+    is_thing_name,
+    InvalidName::Thing
+);
+name!(
+    /// Who asked: the sender's own thing name, from the topic that the broker's policy ties to it.
+    ClientId,
+    is_thing_name,
+    InvalidName::Thing
+);
+name!(
+    /// A request's name within its client, chosen by the client; 1 to 64 characters as in AWS IoT.
+    ClientToken,
+    is_token,
+    InvalidName::Token
+);
+
+/// A pattern of `guard.protected`: `*` stands for any run of characters, all else for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// Takes the text as it is: every text is a pattern.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether `text` as a whole matches.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = text.strip_prefix(first) else { return false };
+        let Some(last) = parts.next_back() else { return rest.is_empty() };
+        for part in parts {
+            match rest.find(part) {
+                Some(at) => rest = &rest[at + part.len()..],
+                None => return false,
+            }
+        }
+        rest.ends_with(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thing_name_follows_the_registry() {
+        for good in ["a", "press-7", "A:b_c-9", &"x".repeat(128)] {
+            assert!(ThingName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "ü", "a/b", "a+b", "@root", &"x".repeat(129)] {
+            assert_eq!(ThingName::new(bad), Err(InvalidName::Thing), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_counts_characters_and_takes_no_white_space() {
+        assert!(ClientToken::new(&"ü".repeat(64)).is_ok());
+        for bad in ["", "a b", "a\u{a0}b", "a\nb", "a\0b", &"x".repeat(65)] {
+            assert!(ClientToken::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_any_run() {
+        for (pattern, text, expected) in [
+            ("press-*", "press-7", true),
+            ("press-*", "press", false),
+            ("*", "", true),
+            ("*-keep", "a-keep", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("ab", "ab", true),
+            ("ab", "abc", false),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(Pattern::new(pattern).matches(text), expected, "{pattern} {text}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! A command's payload: JSON in, a [`Command`] or every wrong member out. Nothing that is unknown is passed over.
+
+use std::{collections::HashSet, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    fields::{Fields, Style},
+    model::{
+        Cancel, Change, ClientId, ClientToken, Command, DeviceState, FieldFault, Operation, Page, Query, Reason,
+        Rejection, RequestStatus, Target, ThingName, Timestamp,
+    },
+};
+
+/// Longest `reason`, in characters: it is kept in the request's record, which has to stay small.
+const MAX_REASON: usize = 256;
+
+/// Longest `expiresInSeconds`, a year.
+const MAX_EXPIRY: u64 = 365 * 24 * 3600;
+
+/// Faulty members that a rejection names; more would make it larger than what it answers.
+const MAX_FAULTS: usize = 20;
+
+/// Parses the payload of a command whose topic names `operation`, on the core device `core`.
+///
+/// The token comes apart from the rest, since a rejection echoes it too.
+///
+/// # Errors
+/// A `ValidationException` that names every member that is missing, unknown or wrong.
+pub fn parse_command(
+    core: &ThingName,
+    operation: &str,
+    payload: &[u8],
+) -> (Option<ClientToken>, Result<(Operation, Command), Rejection>) {
+    let value: Value = match serde_json::from_slice(payload) {
+        Ok(value) => value,
+        Err(error) => {
+            let message = format!("the payload is not JSON: {error}");
+            return (None, Err(Rejection::invalid(Reason::CannotParse, message)));
+        }
+    };
+    let mut faults = Vec::new();
+    let mut fields = Fields::of(value, "", Style::Message, &mut faults);
+    let token = fields.parsed("clientToken", ClientToken::new);
+    let Some(operation) = Operation::parse(operation) else {
+        let message = format!("there is no operation {:?}", operation.chars().take(64).collect::<String>());
+        return (token, Err(Rejection::invalid(Reason::UnknownOperation, message)));
+    };
+    let command = match operation {
+        Operation::DisassociateClientDevices => change(core, operation, &mut fields),
+        Operation::Sync => Some(Command::Change(Change {
+            operation,
+            targets: vec![Target::Registry],
+            force: false,
+            dry_run: false,
+            issued_at: issued_at(&mut fields),
+            expires_in: None,
+            reason: None,
+        })),
+        Operation::Cancel => fields
+            .required("targetClientToken", ClientToken::new)
+            .map(|token| Command::Cancel(Cancel { client: fields.parsed("targetClient", ClientId::new), token })),
+        Operation::GetRequest | Operation::ListRequests | Operation::GetDevice | Operation::ListDevices => {
+            query(operation, &mut fields).map(Command::Query)
+        }
+    };
+    fields.close();
+    let result = match command {
+        Some(command) if faults.is_empty() => Ok((operation, command)),
+        _ => Err(rejection(faults)),
+    };
+    (token, result)
+}
+
+fn rejection(mut faults: Vec<FieldFault>) -> Rejection {
+    let count = faults.len();
+    for fault in &mut faults {
+        // The name may hold a member's name as it was sent.
+        fault.name = fault.name.chars().take(160).collect();
+    }
+    faults.truncate(MAX_FAULTS);
+    let mut rejection = Rejection::fields(faults);
+    if count > MAX_FAULTS {
+        rejection.message = format!("{count} members are not valid; the first {MAX_FAULTS} are named");
+    }
+    rejection
+}
+
+fn change(core: &ThingName, operation: Operation, fields: &mut Fields<'_>) -> Option<Command> {
+    if let Some(named) = fields.text("coreDeviceThingName")
+        && named != core.as_str()
+    {
+        fields.fault("coreDeviceThingName", format!("must be this core device, {core}, or left away"));
+    }
+    let targets = entries(fields);
+    let change = Change {
+        operation,
+        targets: targets.unwrap_or_default(),
+        force: fields.flag("force").unwrap_or(false),
+        dry_run: fields.flag("dryRun").unwrap_or(false),
+        issued_at: issued_at(fields),
+        expires_in: fields.whole("expiresInSeconds", 1, MAX_EXPIRY).map(Duration::from_secs),
+        reason: fields.parsed("reason", |text| {
+            if text.chars().count() <= MAX_REASON {
+                Ok(text.to_owned())
+            } else {
+                Err(format!("must have at most {MAX_REASON} characters"))
+            }
+        }),
+    };
+    Some(Command::Change(change))
+}
+
+/// `entries: [{thingName}]`, each name once.
+fn entries(fields: &mut Fields<'_>) -> Option<Vec<Target>> {
+    let Some(items) = fields.list("entries") else {
+        fields.fault("entries", "must be a list of at least one {\"thingName\"}");
+        return None;
+    };
+    if items.is_empty() {
+        fields.fault("entries", "must have at least one member");
+    }
+    let mut seen = HashSet::with_capacity(items.len());
+    let mut targets = Vec::with_capacity(items.len());
+    for (n, item) in items.into_iter().enumerate() {
+        let mut entry = fields.item("entries", n, item);
+        let name = entry.required("thingName", ThingName::new);
+        entry.close();
+        if let Some(name) = name
+            && seen.insert(name.clone())
+        {
+            targets.push(Target::Device(name));
+        }
+    }
+    Some(targets)
+}
+
+fn issued_at(fields: &mut Fields<'_>) -> Option<Timestamp> {
+    fields
+        .parsed("issuedAt", |text| Timestamp::parse(text).ok_or("must be a time as in RFC 3339, 2026-11-20T21:37:00Z"))
+}
+
+fn page(fields: &mut Fields<'_>) -> Page {
+    Page {
+        next_token: fields.parsed("nextToken", |text| {
+            if text.len() <= 512 { Ok(text.to_owned()) } else { Err("is not a token of this list") }
+        }),
+        max_results: fields.whole("maxResults", 1, 100).and_then(|n| usize::try_from(n).ok()),
+    }
+}
+
+fn query(operation: Operation, fields: &mut Fields<'_>) -> Option<Query> {
+    Some(match operation {
+        Operation::GetRequest => {
+            let token = fields.required("targetClientToken", ClientToken::new);
+            let client = fields.parsed("targetClient", ClientId::new);
+            Query::Request { page: page(fields), client, token: token? }
+        }
+        Operation::ListRequests => Query::Requests {
+            client: fields.parsed("targetClient", ClientId::new),
+            status: fields.parsed("status", |text| one_of(text, RequestStatus::ALL, RequestStatus::as_str)),
+            page: page(fields),
+        },
+        Operation::GetDevice => {
+            if fields.flag("history") == Some(true) {
+                fields.fault("history", "is not available in this version; leave it away");
+            }
+            Query::Device { thing: fields.required("thingName", ThingName::new)? }
+        }
+        Operation::ListDevices => Query::Devices {
+            state: fields.parsed("state", |text| one_of(text, DeviceState::ALL, DeviceState::as_str)),
+            page: page(fields),
+        },
+        Operation::DisassociateClientDevices | Operation::Sync | Operation::Cancel => return None,
+    })
+}
+
+fn one_of<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<T, String> {
+    all.iter().copied().find(|one| name(*one) == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|one| name(*one)).collect();
+        format!("must be one of {}", names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::RejectionCode;
+
+    fn parse(operation: &str, payload: &str) -> Result<Command, Rejection> {
+        let core = ThingName::new("MyCore").unwrap();
+        parse_command(&core, operation, payload.as_bytes()).1.map(|(_, command)| command)
+    }
+
+    fn faults(operation: &str, payload: &str) -> Vec<String> {
+        let rejection = parse(operation, payload).unwrap_err();
+        assert_eq!(rejection.code, RejectionCode::ValidationException);
+        rejection.fields.into_iter().map(|fault| fault.name).collect()
+    }
+
+    #[test]
+    fn the_aws_cli_input_is_a_command() {
+        let text =
+            r#"{"entries":[{"thingName":"a"},{"thingName":"b"},{"thingName":"a"}],"coreDeviceThingName":"MyCore"}"#;
+        let Command::Change(change) = parse("disassociate-client-devices", text).unwrap() else { panic!() };
+        let names: Vec<_> = change.targets.iter().map(Target::name).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert!(!change.force && !change.dry_run);
+    }
+
+    #[test]
+    fn a_misspelt_member_disassociates_nothing() {
+        let text = r#"{"entries":[{"thingName":"a"}],"dryrun":true}"#;
+        assert_eq!(faults("disassociate-client-devices", text), ["dryrun"]);
+    }
+
+    #[test]
+    fn every_wrong_member_is_named() {
+        let text = r#"{"clientToken":"a b","coreDeviceThingName":"Other","entries":[{"thingName":"a"},{},{"thingName":"a b"},
+            7,{"thingName":"c","x":1}],"force":"yes","expiresInSeconds":0,"issuedAt":"now","reason":1}"#;
+        let mut expected = vec![
+            "clientToken",
+            "coreDeviceThingName",
+            "entries[1].thingName",
+            "entries[2].thingName",
+            "entries[3]",
+            "entries[3].thingName",
+            "entries[4].x",
+            "expiresInSeconds",
+            "force",
+            "issuedAt",
+            "reason",
+        ];
+        let mut named = faults("disassociate-client-devices", text);
+        named.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(named, expected);
+    }
+
+    #[test]
+    fn a_rejection_is_small_however_much_is_wrong() {
+        let entries = vec!["{}"; 5000].join(",");
+        let rejection = parse("disassociate-client-devices", &format!("{{\"entries\":[{entries}]}}")).unwrap_err();
+        assert_eq!(rejection.fields.len(), MAX_FAULTS);
+        assert!(rejection.message.starts_with("5000 members"), "{}", rejection.message);
+    }
+
+    #[test]
+    fn queries_parse() {
+        assert!(matches!(
+            parse("list-devices", r#"{"state":"ASSOCIATED","maxResults":7}"#),
+            Ok(Command::Query(Query::Devices {
+                state: Some(DeviceState::Associated),
+                page: Page { max_results: Some(7), .. }
+            }))
+        ));
+        assert_eq!(faults("list-devices", r#"{"state":"associated"}"#), ["state"]);
+        assert_eq!(faults("list-requests", r#"{"maxResults":101}"#), ["maxResults"]);
+        assert_eq!(faults("get-device", "{}"), ["thingName"]);
+        assert_eq!(parse("reboot", "{}").unwrap_err().reason, Some(Reason::UnknownOperation));
+        assert_eq!(parse("sync", "").unwrap_err().reason, Some(Reason::CannotParse));
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_panics(payload in proptest::collection::vec(any::<u8>(), 0..200), n in 0..Operation::ALL.len()) {
+            let core = ThingName::new("MyCore").unwrap();
+            let _ = parse_command(&core, Operation::ALL[n].as_str(), &payload);
+        }
+    }
+}
