@@ -1,6 +1,8 @@
 //! Offboard: partial build
+mod clock;
 pub mod config;
 pub mod fields;
+pub mod ledger;
 pub mod model;
 pub mod wire;
 /// v

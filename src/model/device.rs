@@ -46,7 +46,7 @@ pub enum Registered {
 pub struct Device {
     /// The cloud's word.
     pub registered: Registered,
-    /// The association's time, kept after the disassociation to recognise a list that lags behind.
+    /// The association's time; kept after we ended it, to recognise a list that lags behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub association: Option<Timestamp>,
     /// Who last asked.

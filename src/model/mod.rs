@@ -6,6 +6,7 @@ mod names;
 mod rejection;
 mod request;
 mod time;
+mod verdict;
 
 pub use command::{Cancel, Change, Command, Lane, Operation, Page, Query, Target};
 pub use device::{Device, DeviceState, DeviceView, Registered, is_superseded};
@@ -13,3 +14,4 @@ pub use names::{ClientId, ClientToken, InvalidName, Pattern, ThingName};
 pub use rejection::{FieldFault, Reason, Rejection, RejectionCode};
 pub use request::{EntryFailure, Fault, Outcome, Request, RequestStatus, SyncCounts, Tally};
 pub use time::{Mono, Now, Timestamp};
+pub use verdict::Verdict;

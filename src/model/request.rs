@@ -1,7 +1,5 @@
 //! A request: an accepted command and what became of it.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::{ClientId, ClientToken, Operation, Target, Timestamp};
@@ -200,6 +198,9 @@ pub struct Request {
     /// When what is not sent ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// What was asked for as `expiresInSeconds`, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime_ms: Option<u64>,
     /// When the last entry ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
@@ -220,16 +221,6 @@ impl Request {
     #[must_use]
     pub fn asked_at(&self) -> Timestamp {
         self.issued_at.unwrap_or(self.accepted_at)
-    }
-
-    /// When a request accepted at `accepted_at` ends by its time.
-    #[must_use]
-    pub fn expiry(
-        issued_at: Option<Timestamp>,
-        accepted_at: Timestamp,
-        expires_in: Option<Duration>,
-    ) -> Option<Timestamp> {
-        expires_in.map(|after| issued_at.unwrap_or(accepted_at).after(after))
     }
 }
 

@@ -334,6 +334,7 @@ mod tests {
             accepted_at: Timestamp(0),
             issued_at: None,
             expires_at: None,
+            lifetime_ms: None,
             completed_at: Some(Timestamp(1000)),
             reason: None,
             run: 1,

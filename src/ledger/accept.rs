@@ -1,0 +1,256 @@
+//! A command becomes a request: idempotency, guards, limits, and the rows that make it durable.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    schema::{self, Due, Outgoing, Queue, Work},
+    store::StoreError,
+    tx::Tx,
+};
+use crate::model::{
+    Change, ClientId, ClientToken, Lane, Operation, Registered, Rejection, RejectionCode, Request, Tally, Target,
+};
+
+/// Bytes that an entry takes in the store, with all its rows; measured, and rounded up.
+const BYTES_AN_ENTRY: u64 = 512;
+
+/// Messages in the outbox above which no command is taken: the broker has been refusing or away for very long.
+const MAX_OUTGOING: u64 = 200_000;
+
+/// Names of each kind in a plan.
+const PLAN_NAMES: usize = 100;
+
+/// A command as it asks to be accepted.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Who asks.
+    pub client: ClientId,
+    /// The sender's token, if it gave one.
+    pub token: Option<ClientToken>,
+    /// The agent's own, used where it gave none.
+    pub fresh_token: ClientToken,
+    /// What is asked.
+    pub change: Change,
+    /// A hash of topic and payload, and whether the transport says that it delivered them before; where the sender
+    /// gave no token, this is what a repetition is known by.
+    pub delivery: Option<([u8; 32], bool)>,
+}
+
+/// What a dry run found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Distinct entries.
+    pub entries: usize,
+    /// Of those, the ones for which a call would have to be made.
+    pub new: usize,
+    /// Devices that the registry doesn't know: how many, and the first names.
+    pub unknown: (usize, Vec<String>),
+    /// Devices that a guard protects: how many, and the first names.
+    pub guarded: (usize, Vec<String>),
+}
+
+/// What there is to do about the entries of a command.
+struct Survey {
+    plan: Plan,
+    /// Targets that have no open work yet.
+    new: Vec<bool>,
+}
+
+fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
+    let mut plan = Plan { entries: change.targets.len(), ..Plan::default() };
+    let mut new = Vec::with_capacity(change.targets.len());
+    let note = |(count, names): &mut (usize, Vec<String>), target: &Target| {
+        *count += 1;
+        if names.len() < PLAN_NAMES {
+            names.push(target.name().to_owned());
+        }
+    };
+    for target in &change.targets {
+        let fresh = tx.get(&schema::work(target))?.is_none();
+        plan.new += usize::from(fresh);
+        new.push(fresh);
+        if *target == Target::Registry {
+            continue;
+        }
+        if tx.rules.guard.protected.iter().any(|pattern| pattern.matches(target.name())) {
+            note(&mut plan.guarded, target);
+        }
+        if fresh && tx.get(&schema::device(target.name()))?.is_none() {
+            note(&mut plan.unknown, target);
+        }
+    }
+    Ok(Survey { plan, new })
+}
+
+/// What a change would do; does nothing.
+///
+/// # Errors
+/// The store failed.
+pub fn plan(tx: &Tx<'_>, change: &Change) -> Result<Plan, StoreError> {
+    Ok(survey(tx, change)?.plan)
+}
+
+/// Takes a command whole or not at all. The inner result is the request, new or the one that the token names already;
+/// its `accepted` (and `completed`, if it has ended) is in the outbox.
+///
+/// # Errors
+/// The store failed.
+pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejection>, StoreError> {
+    let content = hash(&order.change);
+    if let Some(seq) = earlier(tx, order)?
+        && let Some(request) = tx.request(seq)?
+    {
+        if request.content != content {
+            let message = format!("the token {} was used for another command; choose a new one", request.token);
+            return Ok(Err(Rejection::new(RejectionCode::ConflictException, message)));
+        }
+        tx.owe(Outgoing { seq, completed: false })?;
+        if request.completed_at.is_some() {
+            tx.owe(Outgoing { seq, completed: true })?;
+        }
+        return Ok(Ok(request));
+    }
+    let Survey { plan, new } = survey(tx, &order.change)?;
+    if let Some(rejection) = refusal(tx, &order.change, &plan) {
+        return Ok(Err(rejection));
+    }
+    let request = open(tx, order, content)?;
+    for (n, (target, fresh)) in order.change.targets.iter().zip(new).enumerate() {
+        // Fits: `limits.maxPendingEntries` is far below 2^32.
+        add_entry(tx, &request, u32::try_from(n).unwrap_or(u32::MAX), target, fresh)?;
+    }
+    Ok(Ok(request))
+}
+
+fn hash(change: &Change) -> String {
+    let digest = Sha256::digest(change.content());
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The request that this command was before, by its token, or by its redelivery where it has none.
+fn earlier(tx: &Tx<'_>, order: &Order) -> Result<Option<u64>, StoreError> {
+    let bytes = match (&order.token, &order.delivery) {
+        (Some(token), _) => tx.get(&schema::token(&order.client, token))?,
+        (None, Some((hash, true))) => tx.get(&schema::redelivery(hash))?,
+        (None, _) => None,
+    };
+    Ok(bytes.and_then(|bytes| schema::read_seq(&bytes)))
+}
+
+fn refusal(tx: &Tx<'_>, change: &Change, plan: &Plan) -> Option<Rejection> {
+    let denied = |message| Some(Rejection::new(RejectionCode::AccessDeniedException, message));
+    let (guarded, names) = &plan.guarded;
+    if *guarded > 0 {
+        let named = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = if *guarded > 5 { ", ..." } else { "" };
+        return denied(format!("{guarded} protected by guard.protected, never disassociated: {named}{more}"));
+    }
+    let limits = &tx.rules.limits;
+    if change.operation != Operation::Sync && !change.force {
+        if tx.rules.guard.max_fraction < 1.0 && !tx.counters.synced {
+            return denied(
+                "the registry was never read from the cloud, so guard.maxFraction cannot be kept; \
+                           wait for a sync, or say \"force\": true"
+                    .into(),
+            );
+        }
+        let known = tx.counters.associated + tx.counters.disassociating;
+        let going = tx.counters.disassociating + plan.new as u64;
+        #[expect(clippy::cast_precision_loss, reason = "counts of devices are far below 2^52")]
+        if known >= 10 && going as f64 > known as f64 * tx.rules.guard.max_fraction {
+            let share = tx.rules.guard.max_fraction;
+            return denied(format!(
+                "would take {going} of {known} devices with what is open, above guard.maxFraction {share}; \
+                 say \"force\": true if that is meant"
+            ));
+        }
+    }
+    if tx.counters.open_entries + plan.entries as u64 > limits.max_pending_entries {
+        let (open, max) = (tx.counters.open_entries, limits.max_pending_entries);
+        let message = format!("{open} entries are pending, limits.maxPendingEntries is {max}; send again later");
+        return Some(Rejection::throttled(message, Duration::from_secs(60)));
+    }
+    if tx.counters.live_bytes + (plan.entries as u64 + 4) * BYTES_AN_ENTRY > limits.max_database_bytes {
+        let max = limits.max_database_bytes;
+        let message = format!("the store is at limits.maxDatabaseBytes, {max}; send again later, or raise it");
+        return Some(Rejection::throttled(message, Duration::from_secs(300)));
+    }
+    if tx.counters.outgoing >= MAX_OUTGOING {
+        let message = format!("{MAX_OUTGOING} messages wait for the broker; send again later");
+        return Some(Rejection::throttled(message, Duration::from_secs(300)));
+    }
+    None
+}
+
+/// Writes the request's header with its names, and owes its `accepted`.
+fn open(tx: &mut Tx<'_>, order: &Order, content: String) -> Result<Request, StoreError> {
+    let seq = tx.counters.next_seq;
+    tx.counters.next_seq += 1;
+    let entries = u32::try_from(order.change.targets.len()).unwrap_or(u32::MAX);
+    let request = Request {
+        seq,
+        client: order.client.clone(),
+        token: order.token.clone().unwrap_or_else(|| order.fresh_token.clone()),
+        operation: order.change.operation,
+        content,
+        tally: Tally::open(entries),
+        accepted_at: tx.now.wall,
+        issued_at: order.change.issued_at,
+        expires_at: order.change.expires_in.map(|time| order.change.issued_at.unwrap_or(tx.now.wall).after(time)),
+        lifetime_ms: order.change.expires_in.and_then(|time| u64::try_from(time.as_millis()).ok()),
+        completed_at: None,
+        reason: order.change.reason.clone(),
+        run: tx.counters.run,
+        accepted_mono: tx.now.mono.0,
+        sync: None,
+    };
+    tx.counters.open_requests += 1;
+    tx.counters.open_entries += u64::from(entries);
+    tx.write(schema::request(seq), &request)?;
+    tx.put(schema::token(&request.client, &request.token), seq.to_be_bytes().to_vec())?;
+    tx.put(schema::by_client(&request.client, seq), Vec::new())?;
+    if let Some(at) = request.expires_at {
+        tx.put(schema::due(Due::Expiry, at, &seq.to_be_bytes()), Vec::new())?;
+    }
+    if let (None, Some((hash, _))) = (&order.token, &order.delivery) {
+        tx.put(schema::redelivery(hash), seq.to_be_bytes().to_vec())?;
+    }
+    tx.owe(Outgoing { seq, completed: false })?;
+    Ok(request)
+}
+
+fn add_entry(tx: &mut Tx<'_>, request: &Request, no: u32, target: &Target, fresh: bool) -> Result<(), StoreError> {
+    let device = match target {
+        Target::Device(thing) => tx.device(thing.as_str())?,
+        Target::Registry => None,
+    };
+    let held = device.filter(|device| device.registered == Registered::Associated).and_then(|d| d.association);
+    tx.put(schema::entry(request.seq, no), schema::target_bytes(target))?;
+    tx.put(schema::waiter(target, request.seq, no), schema::held_bytes(held))?;
+    if fresh {
+        let work = Work {
+            // Only operations with a lane become requests.
+            lane: request.operation.lane().unwrap_or(Lane::List),
+            queue: Queue::Fresh,
+            seq: request.seq,
+            no,
+            sent: false,
+            attempts: 0,
+            charged: 0,
+            error: None,
+            mark: 0,
+        };
+        tx.set_work(target, Some(&work))?;
+    }
+    Ok(())
+}
+
+/// Forgets a delivery whose PUBACK went out: nothing will repeat it.
+///
+/// # Errors
+/// The store failed.
+pub fn acknowledged(tx: &mut Tx<'_>, hash: &[u8; 32]) -> Result<(), StoreError> {
+    tx.delete(schema::redelivery(hash)).map(|_| ())
+}

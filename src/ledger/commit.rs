@@ -1,0 +1,395 @@
+//! The committing thread: runs the rules of whoever asks, one after the other, and makes a group of them durable at
+//! once. The previous group's sync gathers the company for the next; there is no timer.
+//!
+//! No state of the store ends the thread, let alone the process: it answers that it is unavailable, opens the store
+//! again after a while, and moves a damaged one aside.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    Rules, SledStore,
+    sled_store::panic_text,
+    store::{Store, StoreError},
+    tx::{Group, Summary, Tx},
+};
+use crate::{
+    clock::Clock,
+    model::{Mono, Timestamp},
+};
+
+/// Questions and commands that wait for the thread; whoever comes later waits in line.
+const WAITING: usize = 1024;
+
+/// Jobs that are gathered into one group, and writes beyond which it is made durable: bounds its memory.
+const GROUP_JOBS: usize = 256;
+const GROUP_WRITES: usize = 8192;
+
+/// Waits between two openings of a store that fails.
+const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The store could not do it; nothing of it is done or promised. The text says why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store is not available: {0}")]
+pub struct Unavailable(pub String);
+
+/// How the store is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreHealth {
+    /// Why nothing can be stored now.
+    pub failing: Option<StoreError>,
+    /// The last store that was damaged: when, where it was put, and what was wrong with it.
+    pub replaced: Option<(Timestamp, PathBuf, String)>,
+    /// Opened at least once.
+    pub opened: bool,
+}
+
+trait Job: Send {
+    /// Runs a step in a transaction of its own; `false` to be called again.
+    fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError>;
+    /// Whether the answer may come before what was written is durable.
+    fn is_lazy(&self) -> bool;
+    fn finish(self: Box<Self>, result: Result<(), Unavailable>);
+}
+
+struct Typed<R, F> {
+    rule: F,
+    value: Option<R>,
+    lazy: bool,
+    reply: oneshot::Sender<Result<R, Unavailable>>,
+}
+
+impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send> Job for Typed<R, F> {
+    fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
+        self.value = (self.rule)(tx)?;
+        Ok(self.value.is_some())
+    }
+
+    fn is_lazy(&self) -> bool {
+        self.lazy
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), Unavailable>) {
+        let Self { value, reply, .. } = *self;
+        let result = match (result, value) {
+            (Ok(()), Some(value)) => Ok(value),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(Unavailable("a rule did not end".into())),
+        };
+        // Whoever asked may be gone; what was written stays.
+        let _ = reply.send(result);
+    }
+}
+
+/// A handle to the ledger; clones are the same ledger.
+#[derive(Clone)]
+pub struct Ledger {
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    summary: watch::Receiver<Summary>,
+    health: watch::Receiver<StoreHealth>,
+    work: watch::Receiver<()>,
+    outgoing: watch::Receiver<()>,
+    devices: watch::Receiver<()>,
+}
+
+impl Ledger {
+    /// Starts the thread on the store below `data_dir`. It ends, and the store is closed, when the last handle is
+    /// gone; the second value is then done.
+    ///
+    /// # Errors
+    /// The operating system gives no thread.
+    pub fn start(data_dir: &Path, rules: Rules, clock: Clock) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
+        let (jobs, queue) = mpsc::channel(WAITING);
+        let (summary_in, summary) = watch::channel(Summary::default());
+        let (health_in, health) = watch::channel(StoreHealth::default());
+        let (work_in, work) = watch::channel(());
+        let (outgoing_in, outgoing) = watch::channel(());
+        let (devices_in, devices) = watch::channel(());
+        let (closed_in, closed) = oneshot::channel();
+        let mut thread = Thread {
+            data_dir: data_dir.to_path_buf(),
+            rules,
+            clock,
+            store: None,
+            reopen: (Mono(0), REOPEN.0),
+            summary: summary_in,
+            health: health_in,
+            work: work_in,
+            outgoing: outgoing_in,
+            devices: devices_in,
+        };
+        thread::Builder::new().name("ledger".into()).spawn(move || {
+            thread.run(queue);
+            let _ = closed_in.send(());
+        })?;
+        Ok((Self { jobs, summary, health, work, outgoing, devices }, closed))
+    }
+
+    /// Runs a rule and answers when what it wrote is durable. The rule is called again, in another transaction, until
+    /// it returns something; a crash may fall between two of its transactions.
+    ///
+    /// # Errors
+    /// The store failed; nothing is promised.
+    pub async fn run<R: Send + 'static>(
+        &self,
+        rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
+    ) -> Result<R, Unavailable> {
+        self.submit(rule, false).await?.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// As [`Self::run`], but the answer may come before the writes are durable: for deletions whose loss costs only a
+    /// repetition, and for questions.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn run_lazily<R: Send + 'static>(
+        &self,
+        rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
+    ) -> Result<R, Unavailable> {
+        self.submit(rule, true).await?.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Puts a rule in line, and returns where its answer will come: rules run in the order of submission.
+    ///
+    /// # Errors
+    /// The ledger is closed.
+    pub async fn submit<R: Send + 'static>(
+        &self,
+        rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
+        lazy: bool,
+    ) -> Result<oneshot::Receiver<Result<R, Unavailable>>, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        let job = Typed { rule, value: None, lazy, reply };
+        self.jobs.send(Box::new(job)).await.map_err(|_| closed())?;
+        Ok(answer)
+    }
+
+    /// Totals, as of the last commit.
+    #[must_use]
+    pub fn summary(&self) -> watch::Receiver<Summary> {
+        self.summary.clone()
+    }
+
+    /// How the store is.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<StoreHealth> {
+        self.health.clone()
+    }
+
+    /// Wakes whoever sends work. Carries nothing: read the ledger.
+    #[must_use]
+    pub fn work(&self) -> watch::Receiver<()> {
+        self.work.clone()
+    }
+
+    /// Wakes whoever publishes results.
+    #[must_use]
+    pub fn outgoing(&self) -> watch::Receiver<()> {
+        self.outgoing.clone()
+    }
+
+    /// Wakes whoever publishes devices.
+    #[must_use]
+    pub fn devices(&self) -> watch::Receiver<()> {
+        self.devices.clone()
+    }
+}
+
+fn closed() -> Unavailable {
+    Unavailable("the agent is stopping".into())
+}
+
+struct Thread {
+    data_dir: PathBuf,
+    rules: Rules,
+    clock: Clock,
+    store: Option<SledStore>,
+    /// When to try again, and how long to wait after the next failure.
+    reopen: (Mono, Duration),
+    summary: watch::Sender<Summary>,
+    health: watch::Sender<StoreHealth>,
+    work: watch::Sender<()>,
+    outgoing: watch::Sender<()>,
+    devices: watch::Sender<()>,
+}
+
+impl Thread {
+    fn run(&mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+        self.ensure_open();
+        while let Some(first) = queue.blocking_recv() {
+            let mut jobs = vec![first];
+            while jobs.len() < GROUP_JOBS
+                && let Ok(job) = queue.try_recv()
+            {
+                jobs.push(job);
+            }
+            self.ensure_open();
+            let result = match self.store.as_mut() {
+                Some(store) => run_group(store, &mut jobs, &self.rules, &self.clock),
+                None => Err(self.failing()),
+            };
+            match result {
+                Ok(group) => self.finish(jobs, &group),
+                Err(error) => self.fail(jobs, error),
+            }
+        }
+        if let Some(store) = &mut self.store
+            && let Ok(Err(error)) = catch_unwind(AssertUnwindSafe(|| store.sync()))
+        {
+            tracing::warn!(%error, "the store was not flushed at the end; nothing acknowledged is lost");
+        }
+        self.store = None;
+    }
+
+    fn finish(&self, jobs: Vec<Box<dyn Job>>, group: &Done) {
+        // Before the answers: whoever is answered finds the totals up to date.
+        self.summary.send_if_modified(|summary| {
+            let changed = *summary != group.summary;
+            *summary = group.summary;
+            changed
+        });
+        for job in jobs {
+            job.finish(Ok(()));
+        }
+        for (touched, wake) in [
+            (group.touched.work, &self.work),
+            (group.touched.outgoing, &self.outgoing),
+            (group.touched.devices, &self.devices),
+        ] {
+            if touched {
+                wake.send_replace(());
+            }
+        }
+    }
+
+    fn failing(&self) -> StoreError {
+        self.health.borrow().failing.clone().unwrap_or_else(|| StoreError::Io("not open".into()))
+    }
+
+    fn fail(&mut self, jobs: Vec<Box<dyn Job>>, error: StoreError) {
+        for job in jobs {
+            job.finish(Err(Unavailable(error.to_string())));
+        }
+        if self.store.is_some() {
+            tracing::error!(%error, "the store failed; opening it again");
+            self.store = None;
+            if let StoreError::Damaged(what) = &error {
+                self.replace(what);
+            }
+            self.health.send_modify(|health| health.failing = Some(error));
+            self.reopen.0 = self.clock.now().mono;
+        }
+    }
+
+    /// Opens the store if it is not, unless the last failure was just now.
+    fn ensure_open(&mut self) {
+        let now = self.clock.now().mono;
+        if self.store.is_some() || now < self.reopen.0 {
+            return;
+        }
+        let opened = guarded(|| {
+            let mut store = SledStore::open(&self.data_dir)?;
+            let counters = super::open(&mut store)?;
+            Ok((store, counters))
+        });
+        match opened {
+            Ok((store, counters)) => {
+                self.store = Some(store);
+                self.reopen = (Mono(0), REOPEN.0);
+                self.health.send_modify(|health| (health.failing, health.opened) = (None, true));
+                self.summary.send_replace(Summary::of(&counters));
+                for wake in [&self.work, &self.outgoing, &self.devices] {
+                    wake.send_replace(());
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, data_dir = %self.data_dir.display(), "the store cannot be opened");
+                self.reopen = (now.after(self.reopen.1), (self.reopen.1 * 2).min(REOPEN.1));
+                if let StoreError::Damaged(what) = &error
+                    && self.replace(what)
+                {
+                    self.reopen.0 = now;
+                }
+                self.health.send_modify(|health| health.failing = Some(error));
+            }
+        }
+    }
+
+    /// Moves a damaged store aside; a new one is made at the next opening, and read anew from the cloud.
+    fn replace(&mut self, what: &str) -> bool {
+        let at = self.clock.now().wall;
+        match SledStore::move_aside(&self.data_dir, at.0) {
+            Ok(aside) => {
+                tracing::error!(
+                    reason = what,
+                    kept_as = %aside.display(),
+                    "the store was damaged and is replaced by a new one; commands that it held are lost, send them again"
+                );
+                self.health.send_modify(|health| health.replaced = Some((at, aside, what.to_owned())));
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the damaged store cannot be moved aside; check the data directory's owner and mode");
+                false
+            }
+        }
+    }
+}
+
+/// What a group that is durable leaves to tell.
+struct Done {
+    summary: Summary,
+    touched: super::Touched,
+}
+
+fn run_group(
+    store: &mut SledStore,
+    jobs: &mut [Box<dyn Job>],
+    rules: &Rules,
+    clock: &Clock,
+) -> Result<Done, StoreError> {
+    guarded(|| {
+        let mut group = Group::default();
+        let mut done = Done { summary: Summary::default(), touched: super::Touched::default() };
+        let mut durable = false;
+        let mut wrote = false;
+        for job in jobs.iter_mut() {
+            loop {
+                let mut tx = Tx::begin(store, &mut group, clock.now(), rules)?;
+                let ended = job.step(&mut tx)?;
+                done.summary = tx.summary();
+                let changed = tx.end();
+                wrote |= changed;
+                durable |= changed && !job.is_lazy();
+                if group.len() > GROUP_WRITES {
+                    group.apply(store)?;
+                }
+                if ended {
+                    break;
+                }
+            }
+        }
+        if wrote {
+            group.apply(store)?;
+        }
+        if durable {
+            store.sync()?;
+        }
+        done.touched = group.touched;
+        Ok(done)
+    })
+}
+
+/// A fault of our own in a rule must neither end the thread nor pass for damage, which would put the store away.
+fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let what = panic_text(&*panic);
+        Err(StoreError::Io(format!("an internal error; please report it: {what}")))
+    })
+}

@@ -1,0 +1,83 @@
+//! The ledger: what is known, what is asked for, what is owed. The only door to the store.
+//!
+//! The rules (`accept`, `work`, `registry`, `ending`, `outgoing`, `answers`) are functions on a transaction; they know
+//! neither sled nor a thread. [`Ledger`] runs them on one thread that makes them durable, group by group.
+
+mod accept;
+mod answers;
+mod commit;
+mod ending;
+mod journal;
+mod outgoing;
+mod records;
+mod registry;
+mod schema;
+mod sled_store;
+mod store;
+mod tx;
+mod work;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use accept::{Order, Plan, accept, acknowledged, plan};
+pub use answers::{Rows, device, devices, failures, find_request, requests};
+pub use commit::{Ledger, StoreHealth, Unavailable};
+pub use ending::{Canceled, cancel, expire, forget_requests};
+pub use outgoing::{Outdated, Owed, delivered, outdated, owed, published};
+pub use registry::{ListMark, apply_page, begin_list, end_list, forget_devices, remove_unlisted, sync_wanted};
+pub use schema::Counters;
+pub use sled_store::SledStore;
+pub use store::{Direction, Op, Row, Store, StoreError};
+pub use tx::{Group, Summary, Touched, Tx};
+pub use work::{Pick, Taken, Window, next_seq, settle, take, verify};
+
+use crate::config::{Config, Guard, Limits};
+
+/// The part of the configuration that the rules follow.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What is too much.
+    pub limits: Limits,
+    /// What is never, or not lightly, disassociated.
+    pub guard: Guard,
+    /// Keep the retained device messages up to date.
+    pub publish_devices: bool,
+}
+
+impl From<&Config> for Rules {
+    fn from(config: &Config) -> Self {
+        Self { limits: config.limits, guard: config.guard.clone(), publish_devices: config.publish_devices }
+    }
+}
+
+/// Prepares a store for this run: finishes what a crash left in the journal, checks the schema, counts the run.
+///
+/// # Errors
+/// The store failed, or a newer version wrote it.
+pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
+    let schema_key = schema::meta("schema");
+    match store.get(&schema_key)?.map(|bytes| schema::decode::<u64>(&bytes, "the schema")).transpose()? {
+        Some(found) if found > schema::SCHEMA => return Err(StoreError::TooNew(found)),
+        Some(_) => journal::recover(store)?,
+        None => {
+            let below = store.scan(&[0], &[schema::META], Direction::Up, 1)?;
+            let above = store.scan(&[schema::META + 1], &[u8::MAX], Direction::Up, 1)?;
+            if !below.is_empty() || !above.is_empty() {
+                return Err(StoreError::Damaged("there are records, but no schema version".into()));
+            }
+            store.apply(&[(schema_key, Some(schema::encode(&schema::SCHEMA)))])?;
+        }
+    }
+    let key = schema::meta("counters");
+    let mut counters = match store.get(&key)? {
+        Some(bytes) => schema::decode::<Counters>(&bytes, "totals")?,
+        None => Counters::default(),
+    };
+    counters.run += 1;
+    store.apply(&[(key, Some(schema::encode(&counters)))])?;
+    store.sync()?;
+    Ok(counters)
+}

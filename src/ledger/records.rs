@@ -1,0 +1,166 @@
+//! The writes that keep a record and its indexes together. No rule touches a device's or a work's rows but by these.
+
+use super::{
+    schema::{self, Due, Outgoing, Work},
+    store::StoreError,
+    tx::Tx,
+};
+use crate::model::{Device, DeviceState, Lane, Outcome, Registered, Request, Target};
+
+/// The state that people see, from the two records that make it up.
+pub(super) fn visible(device: Option<&Device>, work: Option<&Work>) -> Option<DeviceState> {
+    match (work.map(|work| work.lane), device.map(|device| device.registered)) {
+        (Some(Lane::Disassociate), _) => Some(DeviceState::Disassociating),
+        (_, Some(Registered::Associated)) => Some(DeviceState::Associated),
+        (_, Some(Registered::Disassociated)) => Some(DeviceState::Disassociated),
+        (_, None) => None,
+    }
+}
+
+impl Tx<'_> {
+    fn count_state(&mut self, before: Option<DeviceState>, after: Option<DeviceState>) {
+        let counters = &mut self.counters;
+        let mut count = |state: Option<DeviceState>, by: i64| {
+            let count = match state {
+                Some(DeviceState::Associated) => &mut counters.associated,
+                Some(DeviceState::Disassociating) => &mut counters.disassociating,
+                Some(DeviceState::Disassociated) => &mut counters.disassociated,
+                None => return,
+            };
+            *count = count.saturating_add_signed(by);
+        };
+        count(before, -1);
+        count(after, 1);
+    }
+
+    /// Notes that a device's retained message is out of date.
+    fn outdate(&mut self, thing: &str) -> Result<(), StoreError> {
+        if self.rules.publish_devices {
+            let n = self.counters.next_outgoing;
+            self.counters.next_outgoing += 1;
+            self.put(schema::outdated(thing), n.to_be_bytes().to_vec())?;
+            self.touched.devices = true;
+        }
+        Ok(())
+    }
+
+    /// Writes a device's record with its place by state and its retention, `None` to forget it.
+    pub(super) fn set_device(&mut self, target: &Target, new: Option<&Device>) -> Result<(), StoreError> {
+        let thing = target.name();
+        let old = self.device(thing)?;
+        if old.as_ref() == new {
+            return Ok(());
+        }
+        let work = self.work_of(target)?;
+        self.count_state(visible(old.as_ref(), work.as_ref()), visible(new, work.as_ref()));
+        if let Some(old) = &old {
+            if new.is_none_or(|new| new.registered != old.registered) {
+                self.delete(schema::by_state(old.registered, thing))?;
+            }
+            if old.registered == Registered::Disassociated {
+                self.delete(schema::due(Due::Tombstone, self.tombstone_end(old), thing.as_bytes()))?;
+            }
+        }
+        match new {
+            Some(new) => {
+                if old.is_none_or(|old| old.registered != new.registered) {
+                    self.put(schema::by_state(new.registered, thing), Vec::new())?;
+                }
+                if new.registered == Registered::Disassociated {
+                    self.put(schema::due(Due::Tombstone, self.tombstone_end(new), thing.as_bytes()), Vec::new())?;
+                }
+                self.write(schema::device(thing), new)?;
+            }
+            None => {
+                self.delete(schema::device(thing))?;
+            }
+        }
+        self.outdate(thing)
+    }
+
+    fn tombstone_end(&self, device: &Device) -> crate::model::Timestamp {
+        // The time of the change alone, so that the row is found again after the configured time was changed.
+        device.changed_at
+    }
+
+    /// Writes a target's work with its place in the queue, `None` when nothing is left to do.
+    pub(super) fn set_work(&mut self, target: &Target, new: Option<&Work>) -> Result<(), StoreError> {
+        let old = self.work_of(target)?;
+        if old.as_ref() == new {
+            return Ok(());
+        }
+        let place = |work: &Work| schema::queue(work.lane, work.queue, work.seq, work.no);
+        if let Some(old) = &old {
+            if new.is_none_or(|new| place(new) != place(old)) {
+                self.delete(place(old))?;
+            }
+            self.counters.verifying -= u64::from(old.queue == schema::Queue::Verify);
+        }
+        match new {
+            Some(new) => {
+                if old.as_ref().is_none_or(|old| place(old) != place(new)) {
+                    self.put(place(new), schema::target_bytes(target))?;
+                    self.touched.work = true;
+                }
+                self.counters.verifying += u64::from(new.queue == schema::Queue::Verify);
+                self.write(schema::work(target), new)?;
+            }
+            None => {
+                self.delete(schema::work(target))?;
+            }
+        }
+        if let Target::Device(thing) = target {
+            let device = self.device(thing.as_str())?;
+            let (before, after) = (visible(device.as_ref(), old.as_ref()), visible(device.as_ref(), new));
+            self.count_state(before, after);
+            if before != after {
+                self.outdate(thing.as_str())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends one entry of a request, and the request with its last one.
+    pub(super) fn end_entry(
+        &mut self,
+        target: &Target,
+        (seq, no): (u64, u32),
+        outcome: &Outcome,
+    ) -> Result<(), StoreError> {
+        if !self.delete(schema::waiter(target, seq, no))? {
+            return Ok(());
+        }
+        self.delete(schema::entry(seq, no))?;
+        self.counters.open_entries = self.counters.open_entries.saturating_sub(1);
+        if let Some(fault) = outcome.fault() {
+            let failure = crate::model::EntryFailure { target: target.clone(), fault };
+            self.write(schema::failure(seq, no), &failure)?;
+        }
+        let mut request = self.known_request(seq)?;
+        request.tally.end(outcome);
+        if request.tally.open == 0 {
+            self.complete(&mut request)?;
+        }
+        self.write(schema::request(seq), &request)
+    }
+
+    /// Invariant 2: the one place where a request gets its final status, and with it its `completed`.
+    fn complete(&mut self, request: &mut Request) -> Result<(), StoreError> {
+        request.completed_at = Some(self.now.wall);
+        self.counters.open_requests = self.counters.open_requests.saturating_sub(1);
+        if let Some(at) = request.expires_at {
+            self.delete(schema::due(Due::Expiry, at, &request.seq.to_be_bytes()))?;
+        }
+        self.put(schema::due(Due::Request, self.now.wall, &request.seq.to_be_bytes()), Vec::new())?;
+        self.owe(Outgoing { seq: request.seq, completed: true })
+    }
+
+    /// Puts a message into the outbox.
+    pub(super) fn owe(&mut self, message: Outgoing) -> Result<(), StoreError> {
+        let n = self.counters.next_outgoing;
+        self.counters.next_outgoing += 1;
+        self.counters.outgoing += 1;
+        self.touched.outgoing = true;
+        self.write(schema::outgoing(n), &message)
+    }
+}

@@ -1,0 +1,181 @@
+//! The cloud's list becomes the registry, page by page, without ever undoing an outcome that is younger than it.
+
+use std::time::Duration;
+
+use super::{
+    records::visible,
+    schema,
+    store::{Direction, StoreError},
+    tx::Tx,
+};
+use crate::model::{Device, Outcome, Registered, SyncCounts, Target, ThingName, Timestamp};
+
+/// How long the cloud's list may lag behind what the cloud did; Greengrass promises no time, minutes are generous.
+const LAG: Duration = Duration::from_secs(300);
+
+/// What was true when a list began: whatever changed since is not for the list to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListMark {
+    /// The count of outcomes.
+    pub mark: u64,
+    /// The number of the next request.
+    pub seq: u64,
+}
+
+/// Begins a list.
+#[must_use]
+pub fn begin_list(tx: &Tx<'_>) -> ListMark {
+    ListMark { mark: tx.counters.mark, seq: tx.counters.next_seq }
+}
+
+/// Whether somebody asked for a sync that has not run.
+///
+/// # Errors
+/// The store failed.
+pub fn sync_wanted(tx: &Tx<'_>) -> Result<bool, StoreError> {
+    Ok(tx.get(&schema::work(&Target::Registry))?.is_some())
+}
+
+/// Takes over a page of the list, from `done` on, as much as one transaction takes; `true` when all of it is done.
+///
+/// Invariant 6: a device whose outcome is younger than the list keeps it. So does one that was taken off lately and is
+/// still listed with the very association that ended: such a list lags behind.
+///
+/// # Errors
+/// The store failed.
+pub fn apply_page(
+    tx: &mut Tx<'_>,
+    list: ListMark,
+    page: &[(ThingName, Option<Timestamp>)],
+    done: &mut usize,
+    counts: &mut SyncCounts,
+) -> Result<bool, StoreError> {
+    while let Some((thing, association)) = page.get(*done) {
+        if tx.is_full() {
+            return Ok(false);
+        }
+        *done += 1;
+        let old = tx.device(thing.as_str())?;
+        let known = old.as_ref().is_some_and(|device| device.registered == Registered::Associated);
+        if known && old.as_ref().is_some_and(|device| device.association == *association) {
+            continue;
+        }
+        if let Some(old) = &old {
+            let lags = old.registered == Registered::Disassociated
+                && old.association.is_some()
+                && old.association == *association
+                && tx.now.wall < old.changed_at.after(LAG)
+                && tx.now.wall >= old.changed_at;
+            if old.mark > list.mark || lags {
+                continue;
+            }
+        }
+        counts.added += u32::from(!known);
+        let device = Device {
+            registered: Registered::Associated,
+            association: *association,
+            changed_at: tx.now.wall,
+            ..old.unwrap_or_else(|| blank(tx.now.wall))
+        };
+        tx.set_device(&Target::Device(thing.clone()), Some(&device))?;
+    }
+    Ok(true)
+}
+
+fn blank(now: Timestamp) -> Device {
+    Device {
+        registered: Registered::Disassociated,
+        association: None,
+        requested: None,
+        attempts: 0,
+        error: None,
+        changed_at: now,
+        mark: 0,
+    }
+}
+
+/// After a complete list: devices that it does not name are no longer associated. Goes through the registry from
+/// `after` on; `true` at its end.
+///
+/// # Errors
+/// The store failed.
+pub fn remove_unlisted(
+    tx: &mut Tx<'_>,
+    list: ListMark,
+    is_listed: impl Fn(&ThingName) -> bool,
+    after: &mut Vec<u8>,
+    counts: &mut SyncCounts,
+) -> Result<bool, StoreError> {
+    let (mut from, to) = schema::range(&schema::by_state(Registered::Associated, ""));
+    if *after >= from {
+        from = [after.as_slice(), &[0]].concat();
+    }
+    let rows = tx.scan(&from, &to, Direction::Up, 256)?;
+    if rows.is_empty() {
+        return Ok(true);
+    }
+    for (key, _) in rows {
+        if tx.is_full() {
+            return Ok(false);
+        }
+        let thing = schema::read_thing(&key[2..])?;
+        *after = key;
+        if is_listed(&thing) {
+            continue;
+        }
+        let Some(old) = tx.device(thing.as_str())? else { continue };
+        if old.mark > list.mark {
+            continue;
+        }
+        counts.removed += 1;
+        // Not by us, so a later list that names it again does not lag behind: no association is kept to compare.
+        let device =
+            Device { registered: Registered::Disassociated, association: None, changed_at: tx.now.wall, ..old };
+        tx.set_device(&Target::Device(thing), Some(&device))?;
+    }
+    Ok(false)
+}
+
+/// After all of a complete list is taken over: answers those who asked for a sync before it began.
+///
+/// # Errors
+/// The store failed.
+pub fn end_list(tx: &mut Tx<'_>, list: ListMark, counts: SyncCounts) -> Result<(), StoreError> {
+    tx.counters.synced = true;
+    for (key, _) in tx.scan_prefix(&schema::waiters(&Target::Registry), usize::MAX)? {
+        let Some((seq, no)) = schema::read_place(&key) else { continue };
+        if seq >= list.seq {
+            continue;
+        }
+        let mut request = tx.known_request(seq)?;
+        request.sync = Some(counts);
+        tx.write(schema::request(seq), &request)?;
+        tx.end_entry(&Target::Registry, (seq, no), &Outcome::Succeeded)?;
+    }
+    if tx.scan_prefix(&schema::waiters(&Target::Registry), 1)?.is_empty() {
+        tx.set_work(&Target::Registry, None)?;
+    }
+    Ok(())
+}
+
+/// Deletes records of devices that were disassociated before `before`; `true` when none is left.
+///
+/// # Errors
+/// The store failed.
+pub fn forget_devices(tx: &mut Tx<'_>, before: Timestamp) -> Result<bool, StoreError> {
+    let (from, _) = schema::range(&[b'x', schema::Due::Tombstone as u8]);
+    let rows = tx.scan(&from, &schema::due(schema::Due::Tombstone, before, b""), Direction::Up, 40)?;
+    let done = rows.is_empty();
+    for (key, _) in rows {
+        let Some((_, name)) = schema::read_due(&key) else { continue };
+        let target = Target::Device(schema::read_thing(name)?);
+        if visible(None, tx.work_of(&target)?.as_ref()).is_some() {
+            // Asked for again: its record is written anew when that has ended.
+            tx.delete(key)?;
+            continue;
+        }
+        tx.set_device(&target, None)?;
+        tx.delete(key)?;
+    }
+    Ok(done)
+}

@@ -1,0 +1,341 @@
+//! Keys and records on disk. One tree, a prefix byte a kind; numbers big-endian, so that they sort.
+//!
+//! | prefix | key → value | for |
+//! | --- | --- | --- |
+//! | `m` | name → value | identity, schema, [`Counters`] |
+//! | `r` | seq → [`Request`](crate::model::Request) | requests, of constant size |
+//! | `e` | seq, entry → target | entries that have not ended |
+//! | `f` | seq, entry → [`EntryFailure`](crate::model::EntryFailure) | entries that ended, and not well |
+//! | `t` | client, token → seq | idempotency |
+//! | `l` | client, seq → | a client's requests by age |
+//! | `p` | target, seq, entry → association held | who waits for a target |
+//! | `k` | target → [`Work`] | what is to be done, once a target |
+//! | `w` | lane, queue, seq, entry → target | in which order |
+//! | `d` | thing → [`Device`](crate::model::Device) | the registry |
+//! | `s` | registered, thing → | the registry by state |
+//! | `o` | n → [`Outgoing`] | messages that the broker has not acknowledged |
+//! | `q` | thing → n | devices whose retained message is out of date |
+//! | `u` | hash → seq | commands without a token whose PUBACK was not sent |
+//! | `x` | kind, time, id → | deadlines and retention |
+//! | `j` | n → writes | the journal |
+//!
+//! A value is a version byte and JSON: a reader takes members that it doesn't know and defaults those that it misses,
+//! so that a rollback finds its way. A change that breaks this needs a new [`SCHEMA`].
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::store::StoreError;
+use crate::model::{ClientId, ClientToken, Fault, Lane, Registered, Target, ThingName, Timestamp};
+
+/// Version of the whole layout; a store with a higher one is left untouched.
+pub(super) const SCHEMA: u64 = 1;
+
+/// Version byte of every record so far.
+const RECORD: u8 = 1;
+
+pub(super) const META: u8 = b'm';
+pub(super) const JOURNAL: u8 = b'j';
+
+/// Totals, so that limits and `status` need no scan. Written with every commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counters {
+    /// Number of this run of the agent; another one's monotonic times mean nothing.
+    pub run: u64,
+    /// The next request's number.
+    pub next_seq: u64,
+    /// The next outgoing message's number.
+    pub next_outgoing: u64,
+    /// Counts outcomes; see [`crate::model::Device::mark`].
+    pub mark: u64,
+    /// Bytes of all keys and values.
+    pub live_bytes: u64,
+    /// Requests that have not ended.
+    pub open_requests: u64,
+    /// Entries that have not ended.
+    pub open_entries: u64,
+    /// Messages that the broker has not acknowledged.
+    pub outgoing: u64,
+    /// Devices that are shown as `ASSOCIATED`.
+    pub associated: u64,
+    /// Devices that are shown as `DISASSOCIATING`.
+    pub disassociating: u64,
+    /// Devices that are shown as `DISASSOCIATED`.
+    pub disassociated: u64,
+    /// Work that waits for a complete list to tell how it ended.
+    pub verifying: u64,
+    /// Whether the registry was ever read from the cloud to its end.
+    pub synced: bool,
+}
+
+/// Where a piece of work waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Queue {
+    /// To be sent, or sent and not answered.
+    #[serde(rename = "F")]
+    Fresh,
+    /// Answered with a passing error for this entry: sent again after a while.
+    #[serde(rename = "R")]
+    Retry,
+    /// The next complete list tells how it ended.
+    #[serde(rename = "V")]
+    Verify,
+}
+
+/// What is to be done about one target, for all the requests that wait for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// By which kind of call.
+    pub lane: Lane,
+    /// Where it waits.
+    pub queue: Queue,
+    /// Its place: the request and entry that it was made for.
+    pub seq: u64,
+    /// The entry's number within that request.
+    pub no: u32,
+    /// Sent, and the outcome is not known: not to be withdrawn.
+    #[serde(default)]
+    pub sent: bool,
+    /// Calls that carried it.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Answers that named this entry's own passing error.
+    #[serde(default)]
+    pub charged: u32,
+    /// The last answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Fault>,
+    /// The count of outcomes when it began to wait for a list: an older list doesn't count.
+    #[serde(default)]
+    pub mark: u64,
+}
+
+/// A message that is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outgoing {
+    /// Of which request.
+    pub seq: u64,
+    /// `completed`, else `accepted`.
+    pub completed: bool,
+}
+
+/// A kind of deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// A request's expiry.
+    Expiry = b'E' as isize,
+    /// A finished request's end of retention.
+    Request = b'R' as isize,
+    /// A disassociated device's end of retention.
+    Tombstone = b'T' as isize,
+}
+
+fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(prefix);
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+/// A text within a key: its length keeps it apart from what follows.
+fn sized(text: &[u8]) -> Vec<u8> {
+    // Names have at most 128 bytes, tokens 256.
+    let length = u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes();
+    [&length, text].concat()
+}
+
+pub(super) fn meta(name: &str) -> Vec<u8> {
+    key(META, &[name.as_bytes()])
+}
+pub(super) fn journal(n: u32) -> Vec<u8> {
+    key(JOURNAL, &[&n.to_be_bytes()])
+}
+pub(super) fn request(seq: u64) -> Vec<u8> {
+    key(b'r', &[&seq.to_be_bytes()])
+}
+pub(super) fn entry(seq: u64, no: u32) -> Vec<u8> {
+    key(b'e', &[&seq.to_be_bytes(), &no.to_be_bytes()])
+}
+pub(super) fn failure(seq: u64, no: u32) -> Vec<u8> {
+    key(b'f', &[&seq.to_be_bytes(), &no.to_be_bytes()])
+}
+pub(super) fn token(client: &ClientId, token: &ClientToken) -> Vec<u8> {
+    key(b't', &[&sized(client.as_str().as_bytes()), token.as_str().as_bytes()])
+}
+pub(super) fn by_client(client: &ClientId, seq: u64) -> Vec<u8> {
+    key(b'l', &[&sized(client.as_str().as_bytes()), &seq.to_be_bytes()])
+}
+pub(super) fn waiter(target: &Target, seq: u64, no: u32) -> Vec<u8> {
+    key(b'p', &[&sized(&target_bytes(target)), &seq.to_be_bytes(), &no.to_be_bytes()])
+}
+pub(super) fn waiters(target: &Target) -> Vec<u8> {
+    key(b'p', &[&sized(&target_bytes(target))])
+}
+pub(super) fn work(target: &Target) -> Vec<u8> {
+    key(b'k', &[&target_bytes(target)])
+}
+pub(super) fn queue(lane: Lane, queue: Queue, seq: u64, no: u32) -> Vec<u8> {
+    key(b'w', &[&[lane_byte(lane), queue_byte(queue)], &seq.to_be_bytes(), &no.to_be_bytes()])
+}
+pub(super) fn device(thing: &str) -> Vec<u8> {
+    key(b'd', &[thing.as_bytes()])
+}
+pub(super) fn by_state(registered: Registered, thing: &str) -> Vec<u8> {
+    let state = match registered {
+        Registered::Associated => b'A',
+        Registered::Disassociated => b'D',
+    };
+    key(b's', &[&[state], thing.as_bytes()])
+}
+pub(super) fn outgoing(n: u64) -> Vec<u8> {
+    key(b'o', &[&n.to_be_bytes()])
+}
+pub(super) fn outdated(thing: &str) -> Vec<u8> {
+    key(b'q', &[thing.as_bytes()])
+}
+pub(super) fn redelivery(hash: &[u8; 32]) -> Vec<u8> {
+    key(b'u', &[hash])
+}
+pub(super) fn due(kind: Due, at: Timestamp, id: &[u8]) -> Vec<u8> {
+    // Flipping the sign bit makes times before 1970 sort first.
+    let at = (at.0 as u64) ^ (1 << 63);
+    key(b'x', &[&[kind as u8], &at.to_be_bytes(), id])
+}
+
+/// The time and the id in a key of [`due`].
+pub(super) fn read_due(key: &[u8]) -> Option<(Timestamp, &[u8])> {
+    let (at, id) = key.get(2..)?.split_first_chunk::<8>()?;
+    Some((Timestamp((u64::from_be_bytes(*at) ^ (1 << 63)) as i64), id))
+}
+
+/// The last eight bytes of a key, or the eight before an entry's number.
+pub(super) fn read_seq(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk::<8>().map(|seq| u64::from_be_bytes(*seq))
+}
+
+/// The request and the entry at the end of a key.
+pub(super) fn read_place(key: &[u8]) -> Option<(u64, u32)> {
+    let (rest, no) = key.split_last_chunk::<4>()?;
+    let (_, seq) = rest.split_last_chunk::<8>()?;
+    Some((u64::from_be_bytes(*seq), u32::from_be_bytes(*no)))
+}
+
+fn lane_byte(lane: Lane) -> u8 {
+    match lane {
+        Lane::Disassociate => b'D',
+        Lane::List => b'L',
+    }
+}
+
+fn queue_byte(queue: Queue) -> u8 {
+    match queue {
+        Queue::Fresh => b'F',
+        Queue::Retry => b'R',
+        Queue::Verify => b'V',
+    }
+}
+
+pub(super) fn target_bytes(target: &Target) -> Vec<u8> {
+    match target {
+        Target::Device(thing) => key(b'd', &[thing.as_str().as_bytes()]),
+        Target::Registry => vec![b'l'],
+    }
+}
+
+pub(super) fn read_target(bytes: &[u8]) -> Result<Target, StoreError> {
+    match bytes.split_first() {
+        Some((b'd', name)) => Ok(Target::Device(read_thing(name)?)),
+        Some((b'l', [])) => Ok(Target::Registry),
+        _ => Err(StoreError::Damaged("a target cannot be read".into())),
+    }
+}
+
+pub(super) fn read_thing(name: &[u8]) -> Result<ThingName, StoreError> {
+    let name = std::str::from_utf8(name).ok().and_then(|name| ThingName::new(name).ok());
+    name.ok_or_else(|| StoreError::Damaged("a thing name cannot be read".into()))
+}
+
+/// From the first key with `prefix` to the first beyond.
+pub(super) fn range(prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
+        }
+    }
+    (prefix.to_vec(), end)
+}
+
+pub(super) fn all_of(prefix: u8) -> (Vec<u8>, Vec<u8>) {
+    range(&[prefix])
+}
+
+/// A record as bytes.
+pub(super) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    let mut bytes = vec![RECORD];
+    // Fails only for maps with keys that are no strings; records have none.
+    let written = serde_json::to_writer(&mut bytes, record);
+    debug_assert!(written.is_ok(), "a record is always JSON");
+    bytes
+}
+
+/// Reads a record; `what` names it for the error.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        Some((&RECORD, json)) => serde_json::from_slice(json)
+            .map_err(|error| StoreError::Damaged(format!("a record of {what} cannot be read: {error}"))),
+        _ => Err(StoreError::Damaged(format!("a record of {what} has no known version"))),
+    }
+}
+
+/// The association that was held, as a waiter keeps it.
+pub(super) fn held_bytes(held: Option<Timestamp>) -> Vec<u8> {
+    held.map(|at| at.0.to_be_bytes().to_vec()).unwrap_or_default()
+}
+
+pub(super) fn read_held(bytes: &[u8]) -> Option<Timestamp> {
+    bytes.first_chunk::<8>().map(|at| Timestamp(i64::from_be_bytes(*at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sort_as_their_parts() {
+        assert!(due(Due::Expiry, Timestamp(-5), b"z") < due(Due::Expiry, Timestamp(5), b"a"));
+        assert_eq!(read_due(&due(Due::Request, Timestamp(-5), b"id")), Some((Timestamp(-5), &b"id"[..])));
+        assert!(entry(1, u32::MAX) < entry(2, 0));
+        assert_eq!(read_place(&waiter(&Target::Registry, 7, 9)), Some((7, 9)));
+        let (from, to) = range(&[b'x', 255]);
+        assert!(from.as_slice() <= &[b'x', 255, 255][..] && to == vec![b'y']);
+    }
+
+    #[test]
+    fn no_client_reaches_into_anothers_keys() {
+        let client = |name: &str| ClientId::new(name).unwrap();
+        let token_ = |name: &str| ClientToken::new(name).unwrap();
+        assert_ne!(token(&client("a"), &token_("bc")), token(&client("ab"), &token_("c")));
+        let (from, to) = range(&key(b'l', &[&sized(b"a")]));
+        let other = by_client(&client("ab"), 1);
+        assert!(other < from || other >= to);
+    }
+
+    #[test]
+    fn a_record_takes_members_of_another_version() {
+        let bytes = [&[RECORD], &br#"{"lane":"D","queue":"F","seq":1,"no":2,"new":true}"#[..]].concat();
+        let work: Work = decode(&bytes, "work").unwrap();
+        assert_eq!((work.seq, work.attempts), (1, 0));
+        assert!(decode::<Work>(&[2, b'{', b'}'], "work").is_err());
+        assert!(decode::<Work>(&[], "work").is_err());
+    }
+
+    #[test]
+    fn targets_read_back() {
+        for target in [Target::Registry, Target::Device(ThingName::new("a:b").unwrap())] {
+            assert_eq!(read_target(&target_bytes(&target)), Ok(target));
+        }
+        assert!(read_target(b"").is_err() && read_target(b"dx y").is_err());
+    }
+}

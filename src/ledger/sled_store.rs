@@ -1,0 +1,225 @@
+//! sled 0.34.7 as the ledger's store, with what it needs to be durable and safe to open.
+//!
+//! * On Linux sled's flush is `sync_file_range`, which flushes neither the disk's cache nor the file's new size. So a
+//!   sync is sled's flush and then `fdatasync` on a second handle of sled's own file.
+//! * sled never syncs its `conf` file nor its directories: done once at each opening.
+//! * A half-written snapshot (`snap.*.generating`) makes every later opening fail: deleted before; nothing else is.
+//! * After an I/O error sled stays failed: the caller drops this and opens anew.
+//! * Damage shows as an error or as a panic, at the opening or at any later read: each call is guarded.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::DirBuilderExt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    schema,
+    store::{Direction, Op, Row, Store, StoreError},
+};
+
+/// Bytes of sled's page cache; its default of 1 GiB is no size for a gateway.
+const CACHE: u64 = 4 << 20;
+
+/// Free bytes below which the store is not opened: an opening writes a snapshot, and a full disk is what breaks it.
+const MIN_FREE: u64 = 8 << 20;
+
+/// An open sled database in `<data directory>/store`.
+#[derive(Debug)]
+pub struct SledStore {
+    // Dropped first: the lock must outlive the database.
+    db: sled::Db,
+    /// sled's own file, by another handle. Lives and dies with `db`: after another opening it may be another inode.
+    log: File,
+    _lock: File,
+}
+
+impl SledStore {
+    /// Opens or creates the database below `data_dir`, which is created with mode 0700 if it is missing.
+    ///
+    /// # Errors
+    /// The directory cannot be used, another process holds it, the disk is full, or the store is damaged: then it is
+    /// for the caller to [`Self::move_aside`] and open anew.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let named = |what: &Path| {
+            let what = what.display().to_string();
+            move |error: io::Error| io_error(&what, &error)
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(named(data_dir))?;
+        let lock = lock(data_dir)?;
+        let dir = data_dir.join("store");
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(named(&dir))?;
+        let snapshots = delete_half_snapshots(&dir).map_err(named(&dir))?;
+        let space = rustix::fs::statvfs(&dir).map_err(|error| io_error("statvfs", &error.into()))?;
+        if space.f_bavail.saturating_mul(space.f_frsize) < MIN_FREE + 2 * snapshots {
+            return Err(StoreError::Full);
+        }
+        let config = sled::Config::new().path(&dir).cache_capacity(CACHE).flush_every_ms(None);
+        let db = guarded(|| config.open())?;
+        let log = File::open(dir.join("db")).map_err(named(&dir.join("db")))?;
+        let mut store = Self { db, log, _lock: lock };
+        store.identify(data_dir)?;
+        store.sync()?;
+        for path in [dir.join("conf"), dir.join("blobs"), dir, data_dir.to_path_buf()] {
+            match File::open(&path).and_then(|file| file.sync_all()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(&path)(error)),
+                _ => {}
+            }
+        }
+        Ok(store)
+    }
+
+    /// A file beside the store, written at its birth, tells a store that lost all its records from a new one: sled
+    /// opens some truncated files cleanly, with nothing in them.
+    fn identify(&mut self, data_dir: &Path) -> Result<(), StoreError> {
+        let path = data_dir.join("store.id");
+        let key = schema::meta("id");
+        let named = |error: io::Error| io_error(&path.display().to_string(), &error);
+        let beside = match fs::read_to_string(&path) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(named(error)),
+        };
+        let inside = self.get(&key)?.map(|id| String::from_utf8_lossy(&id).into_owned());
+        let id = match (inside, beside) {
+            (Some(inside), Some(beside)) if inside == beside => return Ok(()),
+            (None, Some(beside)) if !beside.is_empty() => {
+                return Err(StoreError::Damaged("all records are gone".into()));
+            }
+            (Some(inside), _) => inside,
+            (None, _) => {
+                let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+                self.apply(&[(key, Some(id.clone().into_bytes()))])?;
+                self.sync()?;
+                id
+            }
+        };
+        let mut file = File::create(&path).map_err(named)?;
+        file.write_all(id.as_bytes()).and_then(|()| file.sync_all()).map_err(named)
+    }
+
+    /// Renames a damaged store to `store.damaged-<time>` beside it, whole, and returns that name.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn move_aside(data_dir: &Path, millis: i64) -> io::Result<PathBuf> {
+        let aside = data_dir.join(format!("store.damaged-{millis}"));
+        fs::rename(data_dir.join("store"), &aside)?;
+        match fs::rename(data_dir.join("store.id"), aside.join("store.id")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        File::open(data_dir)?.sync_all()?;
+        Ok(aside)
+    }
+}
+
+/// One agent a directory; the message names the other one.
+fn lock(data_dir: &Path) -> Result<File, StoreError> {
+    let path = data_dir.join("lock");
+    let named = |error: io::Error| io_error(&path.display().to_string(), &error);
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(named)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0).map_err(named)?;
+            file.rewind().map_err(named)?;
+            write!(file, "{}", std::process::id()).map_err(named)?;
+            Ok(file)
+        }
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(named)?;
+            let dir = data_dir.display();
+            Err(StoreError::Io(format!("{dir} is in use by another agent, process {holder}; stop one of the two")))
+        }
+        Err(fs::TryLockError::Error(error)) => Err(named(error)),
+    }
+}
+
+/// Returns the bytes of the complete ones.
+fn delete_half_snapshots(dir: &Path) -> io::Result<u64> {
+    let mut complete = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        } else if name.starts_with("snap.") {
+            complete += entry.metadata()?.len();
+        }
+    }
+    Ok(complete)
+}
+
+fn io_error(what: &str, error: &io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+        _ => StoreError::Io(format!("{what}: {error}")),
+    }
+}
+
+fn sled_error(error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(error) => io_error("the store", &error),
+        // Each of these means that sled read something that it did not write.
+        sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) | sled::Error::Unsupported(_) => {
+            StoreError::Damaged(error.to_string())
+        }
+        sled::Error::CollectionNotFound(_) => StoreError::Damaged(error.to_string()),
+    }
+}
+
+/// Runs a call into sled, which panics on some damage, at the opening and at any later read.
+fn guarded<T>(call: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(sled_error),
+        Err(panic) => Err(StoreError::Damaged(panic_text(&*panic))),
+    }
+}
+
+/// What a panic said, cut to what fits a message.
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
+    text.chars().take(300).collect()
+}
+
+impl Store for SledStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        guarded(|| self.db.get(key)).map(|value| value.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Row>, StoreError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let read = |row: sled::Result<(sled::IVec, sled::IVec)>| row.map(|(key, value)| (key.to_vec(), value.to_vec()));
+        guarded(|| {
+            let rows = self.db.range(from..to);
+            match direction {
+                Direction::Up => rows.take(limit).map(read).collect(),
+                Direction::Down => rows.rev().take(limit).map(read).collect(),
+            }
+        })
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in ops {
+            match value {
+                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        guarded(|| self.db.apply_batch(batch))
+    }
+
+    /// Invariant 1 rests on the order of these two.
+    fn sync(&mut self) -> Result<(), StoreError> {
+        guarded(|| self.db.flush())?;
+        self.log.sync_data().map_err(|error| io_error("the store", &error))
+    }
+}

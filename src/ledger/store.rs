@@ -1,0 +1,64 @@
+//! What the ledger's rules ask of a store: read, scan a range, apply a batch atomically, make what was applied durable.
+//!
+//! sled is one form of it ([`super::SledStore`]); tests and the simulation bring others, so that every rule runs
+//! under both.
+
+/// One write: a key with its new value, `None` to delete it.
+pub type Op = (Vec<u8>, Option<Vec<u8>>);
+
+/// A key with its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
+/// Which end a scan starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the smallest key.
+    Up,
+    /// From the largest key.
+    Down,
+}
+
+/// Why the store could not do it. After any of them the store is to be dropped and opened again: sled stays failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The file system has no room.
+    #[error("no space left on the device of the data directory; make room, the agent goes on by itself")]
+    Full,
+    /// The operating system refused.
+    #[error("{0}")]
+    Io(String),
+    /// What is stored is not what was written.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// Written by a version of the agent that this one doesn't understand.
+    #[error("the store was written by a newer version (schema {0}); install that version, this one touches nothing")]
+    TooNew(u64),
+}
+
+/// A sorted map of bytes.
+pub trait Store {
+    /// The value at `key`.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// At most `limit` rows with `from <= key < to`.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Row>, StoreError>;
+
+    /// Applies all of `ops` or none. At once visible, durable only after [`Self::sync`], and then in the order
+    /// of the calls: a crash leaves a prefix of them.
+    ///
+    /// # Errors
+    /// The store failed; nothing of `ops` may be assumed.
+    fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError>;
+
+    /// Makes all that was applied durable.
+    ///
+    /// # Errors
+    /// The store failed; what was applied since the last success may be lost.
+    fn sync(&mut self) -> Result<(), StoreError>;
+}

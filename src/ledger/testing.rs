@@ -1,0 +1,57 @@
+//! A store in memory, for tests of the rules.
+
+use std::collections::BTreeMap;
+
+use super::store::{Direction, Op, Row, Store, StoreError};
+
+/// A map, which can record the batches that it is given.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MemStore {
+    pub(crate) rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    recording: Option<Vec<Vec<Op>>>,
+}
+
+impl MemStore {
+    pub(crate) fn record(&mut self) {
+        self.recording = Some(Vec::new());
+    }
+
+    pub(crate) fn recorded(&mut self) -> Vec<Vec<Op>> {
+        self.recording.take().unwrap_or_default()
+    }
+}
+
+impl Store for MemStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.rows.get(key).cloned())
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Row>, StoreError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows.range(from.to_vec()..to.to_vec()).map(|(key, value)| (key.clone(), value.clone()));
+        Ok(match direction {
+            Direction::Up => rows.take(limit).collect(),
+            Direction::Down => rows.rev().take(limit).collect(),
+        })
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError> {
+        assert!(ops.len() <= super::journal::MAX_OPS, "a batch of {} writes", ops.len());
+        for (key, value) in ops {
+            match value {
+                Some(value) => self.rows.insert(key.clone(), value.clone()),
+                None => self.rows.remove(key),
+            };
+        }
+        if let Some(batches) = &mut self.recording {
+            batches.push(ops.to_vec());
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,595 @@
+//! The rules, on a store in memory: after each transaction the totals and indexes are counted again from the records.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+
+use super::{testing::MemStore, *};
+use crate::{
+    config,
+    model::{
+        Change, ClientId, ClientToken, DeviceState, Fault, Lane, Now, Operation, RejectionCode, Request, RequestStatus,
+        SyncCounts, Target, ThingName, Timestamp, Verdict,
+    },
+};
+
+struct Bench {
+    store: MemStore,
+    rules: Rules,
+    now: Now,
+}
+
+fn thing(name: &str) -> ThingName {
+    ThingName::new(name).unwrap()
+}
+
+fn device(name: &str) -> Target {
+    Target::Device(thing(name))
+}
+
+fn change(names: &[&str]) -> Change {
+    Change {
+        operation: Operation::DisassociateClientDevices,
+        targets: names.iter().map(|name| device(name)).collect(),
+        force: false,
+        dry_run: false,
+        issued_at: None,
+        expires_in: None,
+        reason: None,
+    }
+}
+
+fn order(client: &str, token: Option<&str>, change: Change) -> Order {
+    Order {
+        client: ClientId::new(client).unwrap(),
+        token: token.map(|token| ClientToken::new(token).unwrap()),
+        fresh_token: ClientToken::new("made").unwrap(),
+        change,
+        delivery: None,
+    }
+}
+
+fn fault(code: &str) -> Fault {
+    Fault::new(code, "text")
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(r#"{"coreThingName":"MyCore","region":"r"}"#)
+    }
+
+    fn with(text: &str) -> Self {
+        let (config, _) = config::parse(text, |_| None).unwrap();
+        let mut store = MemStore::default();
+        open(&mut store).unwrap();
+        Self { store, rules: Rules::from(&config), now: Now { wall: Timestamp(1_000_000), ..Now::default() } }
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.now.wall.0 += i64::try_from(millis).unwrap();
+        self.now.mono.0 += millis;
+    }
+
+    fn run<R>(&mut self, rule: impl FnOnce(&mut Tx<'_>) -> Result<R, StoreError>) -> R {
+        let mut group = Group::default();
+        let mut tx = Tx::begin(&self.store, &mut group, self.now, &self.rules).unwrap();
+        let result = rule(&mut tx).unwrap();
+        tx.end();
+        group.apply(&mut self.store).unwrap();
+        self.recount();
+        result
+    }
+
+    /// Derived rows against what they are derived from.
+    fn recount(&self) {
+        let mut group = Group::default();
+        let tx = Tx::begin(&self.store, &mut group, self.now, &self.rules).unwrap();
+        let counters = &tx.counters;
+        let of = |prefix: u8| self.store.rows.iter().filter(move |(key, _)| key[0] == prefix);
+        let bytes: usize =
+            self.store.rows.iter().filter(|(key, _)| key[0] != b'm').map(|(k, v)| k.len() + v.len()).sum();
+        assert_eq!(counters.live_bytes, bytes as u64, "live bytes");
+        assert_eq!(counters.open_entries, of(b'e').count() as u64, "open entries");
+        assert_eq!(of(b'e').count(), of(b'p').count(), "entries and waiters");
+        assert_eq!(of(b'k').count(), of(b'w').count(), "work and queue");
+        assert_eq!(of(b'd').count(), of(b's').count(), "devices and states");
+        assert_eq!(counters.outgoing, of(b'o').count() as u64, "outbox");
+        let requests: Vec<Request> = of(b'r').map(|(_, v)| schema::decode(v, "r").unwrap()).collect();
+        let open = requests.iter().filter(|r| r.tally.status() == RequestStatus::InProgress).count();
+        assert_eq!(counters.open_requests, open as u64, "open requests");
+        for request in &requests {
+            assert_eq!(request.completed_at.is_some(), request.tally.open == 0);
+            let entries = of(b'e').filter(|(key, _)| key[1..9] == request.seq.to_be_bytes()).count();
+            assert_eq!(entries, request.tally.open as usize);
+            let failures = of(b'f').filter(|(key, _)| key[1..9] == request.seq.to_be_bytes()).count();
+            assert_eq!(failures, request.tally.failed() as usize);
+        }
+        for state in DeviceState::ALL {
+            let rows = devices(&tx, Some(*state), None, 10_000).unwrap().rows;
+            assert_eq!(rows.len() as u64, tx.summary().devices(*state), "{state:?}");
+        }
+        let all = devices(&tx, None, None, 10_000).unwrap().rows.len() as u64;
+        assert_eq!(all, DeviceState::ALL.iter().map(|state| tx.summary().devices(*state)).sum::<u64>());
+        // Nobody waits for a target without work, and what nobody waits for was sent.
+        let waited: BTreeSet<&[u8]> = of(b'p').map(|(key, _)| &key[3..key.len() - 12]).collect();
+        for (key, value) in of(b'k') {
+            let work: schema::Work = schema::decode(value, "k").unwrap();
+            assert!(work.sent || waited.contains(&key[1..]), "work that nobody asked for");
+        }
+        assert!(waited.iter().all(|target| self.store.rows.contains_key(&[b"k", *target].concat())));
+    }
+
+    fn accept(&mut self, order: &Order) -> Request {
+        self.run(|tx| accept(tx, order)).unwrap()
+    }
+
+    fn refuse(&mut self, order: &Order) -> RejectionCode {
+        let before = self.store.rows.clone();
+        let code = self.run(|tx| accept(tx, order)).unwrap_err().code;
+        assert_eq!(before, self.store.rows, "a refusal writes nothing");
+        code
+    }
+
+    fn list(&mut self, devices: &[(&str, i64)]) -> SyncCounts {
+        let list = self.run(|tx| Ok(begin_list(tx)));
+        self.finish_list(list, devices)
+    }
+
+    fn finish_list(&mut self, list: ListMark, devices: &[(&str, i64)]) -> SyncCounts {
+        let mut counts = SyncCounts { associated: u32::try_from(devices.len()).unwrap(), ..SyncCounts::default() };
+        let page: Vec<_> = devices.iter().map(|(name, at)| (thing(name), Some(Timestamp(*at)))).collect();
+        let mut done = 0;
+        while !self.run(|tx| apply_page(tx, list, &page, &mut done, &mut counts)) {}
+        let mut after = Vec::new();
+        let listed = |name: &ThingName| devices.iter().any(|(listed, _)| *listed == name.as_str());
+        while !self.run(|tx| remove_unlisted(tx, list, listed, &mut after, &mut counts)) {}
+        let mut after = Vec::new();
+        while !self.run(|tx| verify(tx, Lane::Disassociate, list.mark, true, &mut after)) {}
+        self.run(|tx| end_list(tx, list, counts));
+        counts
+    }
+
+    fn take(&mut self, limit: usize) -> Vec<String> {
+        let pick = Pick::Queue { limit, window: Window::OPEN, retries: true };
+        let taken = self.run(|tx| take(tx, Lane::Disassociate, &pick, true));
+        taken.entries.into_iter().map(|(target, _)| target.name().to_owned()).collect()
+    }
+
+    fn settle(&mut self, names: &[&str], verdict: &Verdict) {
+        let mut verdicts: VecDeque<_> = names.iter().map(|name| (device(name), verdict.clone())).collect();
+        while !verdicts.is_empty() {
+            self.run(|tx| settle(tx, &mut verdicts));
+        }
+    }
+
+    fn request(&mut self, client: &str, token: &str) -> Request {
+        let (client, token) = (ClientId::new(client).unwrap(), ClientToken::new(token).unwrap());
+        self.run(|tx| find_request(tx, &client, &token)).unwrap()
+    }
+
+    fn status(&mut self, client: &str, token: &str) -> RequestStatus {
+        self.request(client, token).tally.status()
+    }
+
+    fn state(&mut self, name: &str) -> Option<DeviceState> {
+        let name = thing(name);
+        self.run(|tx| super::device(tx, &name)).map(|view| view.state)
+    }
+
+    fn owed(&mut self) -> Vec<(String, bool)> {
+        let owed = self.run(|tx| owed(tx, 0, 1000, 100));
+        owed.into_iter().map(|owed| (owed.request.token.to_string(), owed.completed)).collect()
+    }
+}
+
+#[test]
+fn a_request_runs_from_accepted_to_completed() {
+    let mut bench = Bench::new();
+    bench.list(&[("a", 5), ("b", 5), ("c", 5)]);
+    bench.accept(&order("bench", Some("t"), change(&["a", "b", "x"])));
+    assert_eq!(bench.state("a"), Some(DeviceState::Disassociating));
+    assert_eq!(bench.state("x"), Some(DeviceState::Disassociating));
+    assert_eq!(bench.take(100), ["a", "b", "x"]);
+    bench.settle(&["a"], &Verdict::Done);
+    assert_eq!(bench.status("bench", "t"), RequestStatus::InProgress);
+    bench.settle(&["b", "x"], &Verdict::Failed(fault("No")));
+    assert_eq!(bench.status("bench", "t"), RequestStatus::PartiallySucceeded);
+    assert_eq!(bench.owed(), [("t".into(), false), ("t".into(), true)]);
+    assert_eq!(bench.state("a"), Some(DeviceState::Disassociated));
+    assert_eq!(bench.state("b"), Some(DeviceState::Associated));
+    let request = bench.request("bench", "t");
+    let failures = bench.run(|tx| failures(tx, request.seq, None, 1));
+    assert_eq!(failures.rows[0].1.target, device("b"));
+    let rest = bench.run(|tx| super::failures(tx, request.seq, failures.next.as_deref(), 9));
+    assert_eq!((rest.rows.len(), rest.next), (1, None));
+}
+
+#[test]
+fn a_token_stands_for_one_content() {
+    let mut bench = Bench::new();
+    let first = bench.accept(&order("bench", Some("t"), change(&["a", "b"])));
+    assert_eq!(bench.accept(&order("bench", Some("t"), change(&["b", "a"]))).seq, first.seq);
+    assert_eq!(bench.refuse(&order("bench", Some("t"), change(&["a"]))), RejectionCode::ConflictException);
+    assert_ne!(bench.accept(&order("other", Some("t"), change(&["a"]))).seq, first.seq);
+    bench.take(9);
+    bench.settle(&["a", "b"], &Verdict::Done);
+    let before = bench.owed().len();
+    bench.accept(&order("bench", Some("t"), change(&["a", "b"])));
+    let owed = bench.owed();
+    assert_eq!(owed[before..], [("t".into(), false), ("t".into(), true)]);
+}
+
+#[test]
+fn without_a_token_only_a_redelivery_is_the_same_request() {
+    let mut bench = Bench::new();
+    let mut command = order("bench", None, change(&["a"]));
+    command.delivery = Some(([7; 32], false));
+    let first = bench.accept(&command);
+    command.delivery = Some(([7; 32], true));
+    command.fresh_token = ClientToken::new("made-2").unwrap();
+    assert_eq!(bench.accept(&command).seq, first.seq);
+    bench.run(|tx| acknowledged(tx, &[7; 32]));
+    assert_ne!(bench.accept(&command).seq, first.seq);
+}
+
+#[test]
+fn five_requests_for_the_same_devices_are_one_piece_of_work() {
+    let mut bench = Bench::new();
+    let names: Vec<String> = (0..50).map(|n| format!("d{n:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    bench.accept(&order("bench", Some("t0"), change(&names)));
+    assert_eq!(bench.take(100).len(), 50);
+    for n in 1..5 {
+        bench.accept(&order("bench", Some(&format!("t{n}")), change(&names)));
+    }
+    assert!(bench.take(100).is_empty() || bench.take(100).len() == 50, "no device twice in a call");
+    bench.settle(&names, &Verdict::Done);
+    assert!(bench.take(100).is_empty());
+    for n in 0..5 {
+        assert_eq!(bench.status("bench", &format!("t{n}")), RequestStatus::Succeeded);
+    }
+}
+
+#[test]
+fn guards_refuse_whole_commands() {
+    let mut bench =
+        Bench::with(r#"{"coreThingName":"MyCore","region":"r","guard":{"protected":["plc-*"],"maxFraction":0.5}}"#);
+    let refused = RejectionCode::AccessDeniedException;
+    assert_eq!(bench.refuse(&order("b", None, change(&["d0"]))), refused, "never synced");
+    let names: Vec<String> = (0..10).map(|n| format!("d{n}")).collect();
+    let listed: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 5)).collect();
+    bench.list(&listed);
+    assert_eq!(bench.refuse(&order("b", None, change(&["d0", "plc-1"]))), refused);
+    assert_eq!(bench.refuse(&order("b", None, change(&["MyCore"]))), refused);
+    assert_eq!(bench.refuse(&order("b", None, change(&["MyCore-offboard"]))), refused);
+    assert_eq!(bench.refuse(&order("b", None, change(&["d0", "d1", "d2", "d3", "d4", "d5"]))), refused);
+    bench.accept(&order("b", Some("t"), change(&["d0", "d1", "d2"])));
+    assert_eq!(bench.refuse(&order("b", None, change(&["d3", "d4", "d5"]))), refused, "with what is open");
+    bench.accept(&order("b", Some("u"), Change { force: true, ..change(&["d3", "d4", "d5"]) }));
+    let forced = Change { force: true, ..change(&["plc-1"]) };
+    assert_eq!(bench.refuse(&order("b", None, forced)), refused, "force does not lift protection");
+    let plan = bench.run(|tx| plan(tx, &change(&["d0", "d9", "new", "plc-1"])));
+    assert_eq!((plan.entries, plan.new, plan.unknown.0, plan.guarded.1), (4, 3, 2, vec!["plc-1".to_owned()]));
+}
+
+#[test]
+fn limits_refuse_and_drop_nothing() {
+    let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","limits":{"maxPendingEntries":2}}"#);
+    bench.accept(&order("b", Some("t"), change(&["a", "b"])));
+    assert_eq!(bench.refuse(&order("b", None, change(&["c"]))), RejectionCode::ThrottlingException);
+    bench.take(9);
+    bench.settle(&["a"], &Verdict::Done);
+    bench.accept(&order("b", Some("u"), change(&["c"])));
+}
+
+#[test]
+fn a_cancel_withdraws_what_was_not_sent() {
+    let mut bench = Bench::new();
+    bench.list(&[("a", 1), ("b", 1), ("c", 1)]);
+    bench.accept(&order("x", Some("t"), change(&["a", "b", "c"])));
+    bench.accept(&order("y", Some("u"), change(&["b"])));
+    assert_eq!(bench.take(1), ["a"]);
+    let seq = bench.request("x", "t").seq;
+    let mut canceled = Canceled::default();
+    while !bench.run(|tx| cancel(tx, seq, &mut canceled)) {}
+    assert_eq!((canceled.canceled, canceled.in_flight), (2, 1));
+    assert_eq!(bench.state("c"), Some(DeviceState::Associated));
+    assert_eq!(bench.take(9), ["a", "b"], "the other request keeps its share");
+    bench.settle(&["a", "b"], &Verdict::Done);
+    assert_eq!(bench.status("x", "t"), RequestStatus::PartiallySucceeded);
+    assert_eq!(bench.status("y", "u"), RequestStatus::Succeeded);
+}
+
+#[test]
+fn what_expires_is_not_sent_and_what_was_sent_is_looked_after() {
+    let mut bench = Bench::new();
+    bench.list(&[("a", 1), ("b", 1)]);
+    let soon = Change { expires_in: Some(std::time::Duration::from_secs(10)), ..change(&["a", "b"]) };
+    bench.accept(&order("x", Some("t"), soon));
+    assert_eq!(bench.take(1), ["a"]);
+    bench.wait(9_999);
+    assert!(bench.run(expire));
+    bench.wait(1);
+    while !bench.run(expire) {}
+    assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut);
+    assert!(bench.take(9).is_empty());
+    assert_eq!(bench.state("a"), Some(DeviceState::Disassociating), "the agent goes on to find out");
+    assert_eq!(bench.state("b"), Some(DeviceState::Associated));
+    bench.list(&[("b", 1)]);
+    assert_eq!(bench.state("a"), Some(DeviceState::Disassociated));
+}
+
+#[test]
+fn a_clock_that_jumps_ends_nothing_before_its_time() {
+    let mut bench = Bench::new();
+    let soon = Change { expires_in: Some(std::time::Duration::from_secs(10)), ..change(&["a"]) };
+    bench.accept(&order("x", Some("t"), soon));
+    bench.now.wall.0 += 1_000_000_000;
+    while !bench.run(expire) {}
+    assert_eq!(bench.status("x", "t"), RequestStatus::InProgress);
+    bench.wait(10_000);
+    while !bench.run(expire) {}
+    assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut);
+}
+
+/// Invariant 8: what was associated anew after the command is left alone.
+#[test]
+fn a_superseded_entry_is_not_sent() {
+    let mut bench = Bench::new();
+    bench.list(&[("a", 5), ("b", 5)]);
+    bench.accept(&order("x", Some("t"), change(&["a", "b"])));
+    let later = bench.now.wall.0 + 1000;
+    bench.wait(2000);
+    bench.list(&[("a", later), ("b", 5)]);
+    assert_eq!(bench.take(9), ["b"]);
+    bench.settle(&["b"], &Verdict::Done);
+    let request = bench.request("x", "t");
+    assert_eq!(request.tally.status(), RequestStatus::PartiallySucceeded);
+    let failures = bench.run(|tx| failures(tx, request.seq, None, 9));
+    assert_eq!(failures.rows[0].1.fault.code, "Superseded");
+    assert_eq!(bench.state("a"), Some(DeviceState::Associated));
+}
+
+/// Invariant 3: an entry error succeeds only if the list no longer names the device.
+#[test]
+fn an_entry_error_is_settled_by_the_next_list() {
+    let mut bench = Bench::new();
+    bench.list(&[("a", 5), ("b", 5)]);
+    bench.accept(&order("x", Some("t"), change(&["a", "b"])));
+    let stale = bench.run(|tx| Ok(begin_list(tx)));
+    bench.take(9);
+    bench.settle(&["a", "b"], &Verdict::Verify(fault("ResourceNotFoundException")));
+    bench.finish_list(stale, &[]);
+    assert_eq!(bench.status("x", "t"), RequestStatus::InProgress, "a list begun before says nothing");
+    bench.list(&[("b", 5)]);
+    let request = bench.request("x", "t");
+    assert_eq!((request.tally.succeeded, request.tally.failed()), (1, 1));
+    let failures = bench.run(|tx| failures(tx, request.seq, None, 9));
+    assert_eq!(failures.rows[0].1.fault.code, "ResourceNotFoundException");
+}
+
+/// Invariant 6, and a list that lags behind.
+#[test]
+fn a_list_never_undoes_a_younger_outcome() {
+    let mut bench = Bench::new();
+    bench.list(&[("a", 5)]);
+    bench.accept(&order("x", Some("t"), change(&["a"])));
+    let list = bench.run(|tx| Ok(begin_list(tx)));
+    bench.take(9);
+    bench.settle(&["a"], &Verdict::Done);
+    bench.finish_list(list, &[("a", 5)]);
+    assert_eq!(bench.state("a"), Some(DeviceState::Disassociated));
+    bench.wait(1000);
+    bench.list(&[("a", 5)]);
+    assert_eq!(bench.state("a"), Some(DeviceState::Disassociated), "the same association: the list lags");
+    bench.list(&[("a", 6)]);
+    assert_eq!(bench.state("a"), Some(DeviceState::Associated), "associated anew");
+}
+
+#[test]
+fn a_sync_that_finds_nothing_changed_writes_nothing() {
+    let mut bench = Bench::new();
+    bench.list(&[("a", 5), ("b", 6)]);
+    let before = bench.store.rows.clone();
+    let counts = bench.list(&[("a", 5), ("b", 6)]);
+    assert_eq!(before, bench.store.rows);
+    assert_eq!((counts.associated, counts.added, counts.removed), (2, 0, 0));
+}
+
+#[test]
+fn a_sync_request_is_answered_by_a_list_begun_after_it() {
+    let mut bench = Bench::new();
+    let sync = Change { operation: Operation::Sync, targets: vec![Target::Registry], ..change(&[]) };
+    let early = bench.run(|tx| Ok(begin_list(tx)));
+    bench.accept(&order("x", Some("t"), sync));
+    bench.finish_list(early, &[]);
+    assert_eq!(bench.status("x", "t"), RequestStatus::InProgress);
+    assert!(bench.run(|tx| sync_wanted(tx)));
+    bench.list(&[("a", 1)]);
+    assert_eq!(bench.request("x", "t").sync, Some(SyncCounts { associated: 1, added: 1, removed: 0 }));
+    assert!(!bench.run(|tx| sync_wanted(tx)));
+}
+
+#[test]
+fn only_what_may_be_sent_is_taken() {
+    let mut bench = Bench::new();
+    for n in 0..5 {
+        bench.accept(&order("x", Some(&format!("t{n}")), change(&[&format!("d{n}")])));
+    }
+    let window = Window { cleared: 1, fresh: 3 };
+    let pick = Pick::Queue { limit: 9, window, retries: false };
+    let taken = bench.run(|tx| take(tx, Lane::Disassociate, &pick, true));
+    let names: Vec<_> = taken.entries.iter().map(|(target, _)| target.name()).collect();
+    assert_eq!(names, ["d0", "d3", "d4"]);
+    assert!(taken.gated);
+}
+
+#[test]
+fn what_is_finished_is_forgotten_in_time() {
+    let mut bench = Bench::new();
+    bench.list(&[("a", 1)]);
+    let empty = bench.store.rows.len();
+    bench.accept(&order("x", Some("t"), change(&["a", "b"])));
+    bench.take(9);
+    bench.settle(&["a"], &Verdict::Done);
+    bench.settle(&["b"], &Verdict::Failed(fault("No")));
+    for n in [0, 1] {
+        bench.run(|tx| delivered(tx, n));
+    }
+    bench.wait(1000);
+    let before = bench.now.wall;
+    while !bench.run(|tx| forget_requests(tx, before)) {}
+    while !bench.run(|tx| forget_devices(tx, before)) {}
+    assert_eq!(bench.store.rows.len(), empty - 2, "the device's two rows are gone too");
+}
+
+#[test]
+fn lists_go_on_where_they_ended() {
+    let mut bench = Bench::new();
+    let names: Vec<String> = (0..25).map(|n| format!("d{n:02}")).collect();
+    let listed: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 5)).collect();
+    bench.list(&listed);
+    for (n, name) in names.iter().enumerate().take(12) {
+        bench.accept(&order("x", Some(&format!("t{n}")), change(&[name])));
+    }
+    let mut seen = Vec::new();
+    let mut next = None;
+    loop {
+        let page = bench.run(|tx| devices(tx, Some(DeviceState::Associated), next.as_deref(), 5));
+        seen.extend(page.rows.into_iter().map(|(name, _)| name));
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, names[12..]);
+    let client = ClientId::new("x").unwrap();
+    let page = bench.run(|tx| requests(tx, &client, None, None, 10));
+    let rest = bench.run(|tx| requests(tx, &client, None, page.next.as_deref(), 10));
+    let tokens: Vec<_> = page.rows.iter().chain(&rest.rows).map(|(_, r)| r.token.to_string()).collect();
+    assert_eq!(tokens, (0..12).rev().map(|n| format!("t{n}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn retained_device_messages_are_owed_once_a_change() {
+    let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","publishDevices":true}"#);
+    bench.list(&[("a", 1)]);
+    let first = bench.run(|tx| outdated(tx, None, 9)).remove(0);
+    bench.accept(&order("x", Some("t"), change(&["a"])));
+    bench.run(|tx| published(tx, &first.thing, first.change));
+    let second = bench.run(|tx| outdated(tx, None, 9)).remove(0);
+    assert_eq!(second.view.map(|view| view.state), Some(DeviceState::Disassociating), "the older one did not count");
+    bench.run(|tx| published(tx, &second.thing, second.change));
+    assert!(bench.run(|tx| outdated(tx, None, 9)).is_empty());
+}
+
+#[test]
+fn a_large_command_is_one_commit_of_many_small_batches() {
+    let mut bench = Bench::new();
+    let names: Vec<String> = (0..3000).map(|n| format!("d{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut group = Group::default();
+    let mut tx = Tx::begin(&bench.store, &mut group, bench.now, &bench.rules).unwrap();
+    accept(&mut tx, &order("x", Some("t"), change(&names))).unwrap().unwrap();
+    tx.end();
+    group.apply(&mut bench.store).unwrap();
+    assert_eq!(bench.store.rows.iter().filter(|(key, _)| key[0] == b'j').count(), 0, "the journal is struck off");
+    assert_eq!(bench.store.rows.iter().filter(|(key, _)| key[0] == b'e').count(), 3000);
+    assert!(bench.store.rows.values().all(|value| value.len() <= 4096));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Accept(u8, Vec<u8>, bool),
+    Take(u8),
+    Settle(u8),
+    Cancel(u8),
+    Wait(u16),
+    List(Vec<u8>),
+    Forget,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let names = || proptest::collection::vec(0..12_u8, 1..6);
+    prop_oneof![
+        4 => (0..6_u8, names(), any::<bool>()).prop_map(|(t, n, e)| Step::Accept(t, n, e)),
+        3 => (1..8_u8).prop_map(Step::Take),
+        3 => (0..6_u8).prop_map(Step::Settle),
+        1 => (0..6_u8).prop_map(Step::Cancel),
+        1 => any::<u16>().prop_map(Step::Wait),
+        2 => names().prop_map(Step::List),
+        1 => Just(Step::Forget),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    /// Whatever happens in whatever order: totals and indexes fit the records (checked after each transaction), no
+    /// device is in two calls, and once the cloud answers, every request has ended.
+    #[test]
+    fn any_order_of_events_keeps_the_ledger_whole(steps in proptest::collection::vec(step(), 1..60)) {
+        let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","publishDevices":true}"#);
+        let mut in_flight: Vec<String> = Vec::new();
+        for step in steps {
+            bench.wait(1);
+            match step {
+                Step::Accept(token, names, expires) => {
+                    let names: BTreeSet<String> = names.iter().map(|n| format!("d{n}")).collect();
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    let expires_in = expires.then_some(std::time::Duration::from_secs(20));
+                    let change = Change { expires_in, ..change(&names) };
+                    let _ = bench.run(|tx| accept(tx, &order("x", Some(&format!("t{token}")), change.clone())));
+                }
+                Step::Take(limit) if in_flight.is_empty() => in_flight = bench.take(limit.into()),
+                Step::Take(_) => {}
+                Step::Settle(kind) => {
+                    let names = std::mem::take(&mut in_flight);
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    let verdict = match kind {
+                        0 => Verdict::Done,
+                        1 => Verdict::Failed(fault("No")),
+                        2 => Verdict::Again(fault("Later")),
+                        3 => Verdict::Unsent(fault("Busy")),
+                        4 => Verdict::Unknown(fault("Lost")),
+                        _ => Verdict::Verify(fault("Perhaps")),
+                    };
+                    bench.settle(&names, &verdict);
+                }
+                Step::Cancel(token) => {
+                    let token = ClientToken::new(&format!("t{token}")).unwrap();
+                    let client = ClientId::new("x").unwrap();
+                    if let Some(request) = bench.run(|tx| find_request(tx, &client, &token)) {
+                        let mut canceled = Canceled::default();
+                        while !bench.run(|tx| cancel(tx, request.seq, &mut canceled)) {}
+                    }
+                }
+                Step::Wait(millis) => {
+                    bench.wait(millis.into());
+                    while !bench.run(expire) {}
+                }
+                Step::List(names) => {
+                    let names: BTreeSet<String> = names.iter().map(|n| format!("d{n}")).collect();
+                    let listed: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 5)).collect();
+                    bench.list(&listed);
+                }
+                Step::Forget => {
+                    let before = bench.now.wall;
+                    while !bench.run(|tx| forget_requests(tx, before)) {}
+                    while !bench.run(|tx| forget_devices(tx, before)) {}
+                }
+            }
+        }
+        loop {
+            let names = bench.take(100);
+            if names.is_empty() {
+                break;
+            }
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            bench.settle(&names, &Verdict::Done);
+        }
+        bench.list(&[]);
+        let left = bench.store.rows.keys().filter(|key| matches!(key[0], b'e' | b'p' | b'k' | b'w')).count();
+        prop_assert_eq!(left, 0, "everything has ended");
+    }
+}
