@@ -1,1 +1,5 @@
-//! placeholder
+//! What `offboard` is tested and shown against, on one machine and without an AWS account.
+//!
+//! [`cloud`] is a stand-in for the part of AWS that the agent talks to.
+
+pub mod cloud;

@@ -1,0 +1,45 @@
+//! `offboard-sandbox cloud`: the stand-in for the cloud, until it is interrupted.
+
+use std::io;
+
+use clap::Args;
+use offboard_sandbox::cloud::{Cloud, Options};
+
+/// The core device of `--devices` when none is named.
+const CORE: &str = "sandbox-core";
+
+/// Run a stand-in for the AWS IoT Greengrass V2 client-device API on 127.0.0.1
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Port of the API and of the credentials; 0 for any that is free
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Port of the control API; 0 for any that is free
+    #[arg(long, default_value_t = 0)]
+    control_port: u16,
+    /// The only core device there is [default: any name is accepted]
+    #[arg(long)]
+    core: Option<String>,
+    /// Associate this many devices: device-0001, device-0002, … with --core, else with sandbox-core
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    devices: u32,
+}
+
+pub(super) async fn run(arguments: Arguments) -> io::Result<()> {
+    let Arguments { port, control_port, core, devices } = arguments;
+    let cloud = Cloud::start(Options { port, core: core.clone() }).await?;
+    let control = cloud.serve_control(control_port).await?;
+    let core = core.as_deref().unwrap_or(CORE);
+    cloud.associate(core, (1..=devices).map(|number| format!("device-{number:04}")));
+
+    println!("# endpoint             {}", cloud.endpoint());
+    println!("# credentials          {}", cloud.credentials_uri());
+    println!("# authorization token  {}", cloud.authorization_token());
+    println!("# control              {control}/_control/");
+    if devices > 0 {
+        println!("# core device          {core}, with {devices} client devices");
+    }
+    println!("# to use it with the AWS CLI or an SDK:");
+    print!("{}", cloud.environment());
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,28 @@
+//! The command line: one file for each subcommand.
+
+mod cloud;
+
+use std::io;
+
+use clap::{Parser, Subcommand};
+
+/// What offboard is tested and shown against, on this machine and without an AWS account
+#[derive(Debug, Parser)]
+#[command(name = "offboard-sandbox")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Cloud(cloud::Arguments),
+}
+
+impl Cli {
+    pub(crate) async fn run(self) -> io::Result<()> {
+        match self.command {
+            Command::Cloud(arguments) => cloud::run(arguments).await,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The log of calls: who asked for what, when, and what came of it.
+
+use std::collections::VecDeque;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize, Serializer};
+
+/// How many calls the log keeps; older ones leave it first. Far above what one test makes, and some tens of MB at most.
+pub const CALLS_KEPT: usize = 100_000;
+
+/// How many thing names the log keeps in all its calls: with full batches of long names, 100,000 calls alone would be a GB.
+pub const NAMES_KEPT: usize = 1_000_000;
+
+/// The operations that the stand-in knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Operation {
+    /// BatchDisassociateClientDeviceFromCoreDevice.
+    Disassociate,
+    /// BatchAssociateClientDeviceWithCoreDevice.
+    Associate,
+    /// ListClientDevicesAssociatedWithCoreDevice.
+    List,
+    /// A GET of the token exchange service.
+    Credentials,
+}
+
+/// One call that reached the stand-in. It is in the log from its arrival on; the last three fields fill in as it goes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Call {
+    /// What was asked for.
+    pub operation: Operation,
+    /// The core device of the path; empty for credentials.
+    pub core: String,
+    /// The names among the entries, in their order; empty for a list and for credentials.
+    pub things: Vec<String>,
+    /// When it arrived.
+    #[serde(serialize_with = "epoch_seconds")]
+    pub at: SystemTime,
+    /// When its answer was handed over or its connection was lost; `None` while it is in flight.
+    #[serde(serialize_with = "optional_epoch_seconds")]
+    pub ended: Option<SystemTime>,
+    /// The status it was answered with; `None` while in flight, and when the connection was cut instead.
+    pub status: Option<u16>,
+    /// Whether it changed what is associated. A delayed call may still do so after it ended.
+    pub effect: bool,
+}
+
+/// Names a call of the log, also after older ones have left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CallId(u64);
+
+/// The log itself.
+#[derive(Debug, Default)]
+pub(super) struct CallLog {
+    calls: VecDeque<Call>,
+    /// How many calls have left the front, which is what makes an id an index.
+    gone: u64,
+    names: usize,
+}
+
+impl CallLog {
+    pub(super) fn begin(&mut self, operation: Operation, core: &str, things: &[String]) -> CallId {
+        let id = CallId(self.gone + self.calls.len() as u64);
+        self.names += things.len();
+        self.calls.push_back(Call {
+            operation,
+            core: core.to_owned(),
+            things: things.to_owned(),
+            at: SystemTime::now(),
+            ended: None,
+            status: None,
+            effect: false,
+        });
+        while self.calls.len() > CALLS_KEPT || self.names > NAMES_KEPT {
+            self.forget_oldest();
+        }
+        id
+    }
+
+    /// The call, unless it has left the log.
+    pub(super) fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
+        let index = usize::try_from(id.0.checked_sub(self.gone)?).ok()?;
+        self.calls.get_mut(index)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Call> {
+        self.calls.iter()
+    }
+
+    pub(super) fn clear(&mut self) {
+        while !self.calls.is_empty() {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(call) = self.calls.pop_front() {
+            self.gone += 1;
+            self.names -= call.things.len();
+        }
+    }
+}
+
+/// Seconds since the epoch with their fraction, as AWS writes times in JSON; negative before 1970.
+pub(super) fn seconds(time: SystemTime) -> f64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}
+
+fn epoch_seconds<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(seconds(*time))
+}
+
+fn optional_epoch_seconds<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(seconds).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_oldest_calls_leave_and_ids_stay_right() {
+        let mut log = CallLog::default();
+        let first = log.begin(Operation::List, "core", &[]);
+        let things: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let mut last = first;
+        for _ in 0..=NAMES_KEPT / 100 {
+            last = log.begin(Operation::Disassociate, "core", &things);
+        }
+        assert_eq!(log.iter().map(|call| call.things.len()).sum::<usize>(), NAMES_KEPT);
+        assert!(log.get_mut(first).is_none());
+        log.get_mut(last).unwrap().effect = true;
+        assert!(log.iter().last().unwrap().effect);
+
+        log.clear();
+        assert!(log.get_mut(last).is_none());
+        let next = log.begin(Operation::List, "core", &[]);
+        assert_eq!(log.get_mut(next).unwrap().operation, Operation::List);
+    }
+}

@@ -1,0 +1,107 @@
+//! Errors in the shape of AWS's rest-json protocol: the code in a header, the rest in a JSON body.
+
+use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::http::{Body, bare, reply};
+use super::model::Reason;
+
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// An error to be answered.
+#[derive(Debug, Clone)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: String,
+    body: Map<String, Value>,
+    retry_after: Option<HeaderValue>,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        let body = Map::from_iter([("message".to_owned(), Value::String(message.into()))]);
+        Self { status, code: code.to_owned(), body, retry_after: None }
+    }
+
+    pub(super) fn validation(reason: Reason, message: impl Into<String>) -> Self {
+        let mut error = Self::new(StatusCode::BAD_REQUEST, "ValidationException", message);
+        error.body.insert("reason".to_owned(), json!(reason.name()));
+        error
+    }
+
+    /// A ValidationException that names one member of the input.
+    pub(super) fn field(name: &str, message: &str) -> Self {
+        let mut error = Self::validation(
+            Reason::FieldValidationFailed,
+            format!("1 validation error detected: value at '{name}' failed to satisfy constraint: {message}"),
+        );
+        error.body.insert("fields".to_owned(), json!([{"name": name, "message": message}]));
+        error
+    }
+
+    pub(super) fn unknown_operation() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "UnknownOperationException", "unknown operation")
+    }
+
+    pub(super) fn core_not_found(core: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", "the core device does not exist").naming(core)
+    }
+
+    /// The exception's name.
+    #[cfg(test)]
+    pub(super) fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Adds the members that ResourceNotFoundException requires. Which type AWS gives is not documented.
+    pub(super) fn naming(mut self, core: &str) -> Self {
+        self.body.insert("resourceId".to_owned(), json!(core));
+        self.body.insert("resourceType".to_owned(), json!("coreDevice"));
+        self
+    }
+
+    /// Adds the header `Retry-After`; a value that no header can have is left out.
+    pub(super) fn retry_after(mut self, value: Option<&str>) -> Self {
+        self.retry_after = value.and_then(|value| HeaderValue::from_str(value).ok());
+        self
+    }
+
+    /// The status and `Retry-After` alone, as of something between client and API.
+    pub(super) fn without_body(self) -> Response<Body> {
+        let mut response = bare(self.status);
+        if let Some(retry_after) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, retry_after);
+        }
+        response
+    }
+
+    pub(super) fn response(self) -> Response<Body> {
+        let mut response = success(&Value::Object(self.body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        if let Ok(code) = HeaderValue::from_str(&self.code) {
+            headers.insert(ERROR_TYPE, code);
+        }
+        if let Some(retry_after) = self.retry_after {
+            headers.insert(RETRY_AFTER, retry_after);
+        }
+        response
+    }
+}
+
+/// An answer of the API itself: 200, JSON, and a request id, which is what tells it from a proxy's.
+pub(super) fn success(body: &Value) -> Response<Body> {
+    let mut response = reply(StatusCode::OK, "application/json", body.to_string());
+    if let Ok(id) = HeaderValue::from_str(&request_id()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+fn request_id() -> String {
+    let id = format!("{:032x}", fastrand::u128(..));
+    let (a, b, c, d, e) = (&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
+    format!("{a}-{b}-{c}-{d}-{e}")
+}

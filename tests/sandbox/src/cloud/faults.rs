@@ -1,0 +1,220 @@
+//! Faults: what is to go wrong, with which calls, and how often.
+//!
+//! In JSON, as the control API takes them, a fault is an object of `operation` (`disassociate`, `associate`, `list`,
+//! `credentials`; left out: any of the first three), `times` (left out: until cleared) and `action`. An action without
+//! members is its name, `"hang"`; others are an object of the name, `{"delay": 1.5}`, `{"date": -600}`,
+//! `{"status": {"status": 429, "code": "ThrottlingException", "message": "slow down", "retryAfter": "7"}}`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use super::calls::Operation;
+
+/// Something to go wrong. Faults queue up in the order they came; a call meets the first one that fits it, and only that.
+///
+/// Calls that carry no valid signature are refused before any fault, so that no fault hides a client that cannot sign.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fault {
+    /// The calls it is for; `None`: any Greengrass operation, but not the credentials.
+    #[serde(default)]
+    pub operation: Option<Operation>,
+    /// How many calls it is for; `None`: all until cleared.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// What goes wrong.
+    pub action: Action,
+}
+
+/// What goes wrong. Unless it says otherwise, a call that meets it has no effect.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Action {
+    /// An error. With a code it has AWS's shape; without one it is bare, with no body and no request id, as a load
+    /// balancer's or proxy's.
+    Status {
+        /// The HTTP status, 200..=999; what HTTP does not allow becomes 500.
+        status: u16,
+        /// The exception's name, which goes to the header `x-amzn-ErrorType`.
+        #[serde(default)]
+        code: Option<String>,
+        /// The exception's message; the credentials endpoint answers it as text.
+        #[serde(default)]
+        message: String,
+        /// The header `Retry-After`, as it is: seconds, or a date, or nonsense.
+        #[serde(default)]
+        retry_after: Option<String>,
+    },
+    /// The call goes on normally after this time, with its effect at the end of it – also when the client has gone
+    /// away meanwhile, as a cloud does not learn that. In JSON a number of seconds.
+    #[serde(deserialize_with = "delay")]
+    Delay(Duration),
+    /// No answer. When the faults are cleared the call goes on normally; when the client goes away it has no effect.
+    Hang,
+    /// The connection is closed before anything is done.
+    CutBefore,
+    /// The call has its effect, then the connection is closed without an answer.
+    CutAfter,
+    /// 200 with an empty body and without a request id, which the AWS SDKs take for a success.
+    EmptyOk,
+    /// A page of HTML without a request id, as of a captive portal.
+    PortalPage {
+        /// The HTTP status of the page.
+        status: u16,
+    },
+    /// These entries fail in an answer of 200, the others succeed. Fits calls that have one of them.
+    EntryErrors {
+        /// The things whose entries fail.
+        things: Vec<String>,
+        /// The code of each error.
+        code: String,
+        /// The message of each error.
+        message: String,
+        /// Leaves `thingName` out of the errors, which the service model allows.
+        #[serde(default)]
+        omit_name: bool,
+    },
+    /// 400 ValidationException for the whole call. Fits calls that have the thing among their entries.
+    RejectEntry {
+        /// The thing that is refused.
+        thing: String,
+        /// With it the exception names the entry: reason `FIELD_VALIDATION_FAILED` and a field `entries.N.thingName`,
+        /// see [`Cloud::set_first_entry`](super::Cloud::set_first_entry). Without it the reason is `OTHER`.
+        #[serde(default)]
+        name_field: bool,
+    },
+    /// The header `Date` is off by so many seconds; the call goes on normally.
+    Date(i64),
+    /// 403 AccessDeniedException, as of a policy that lacks the action.
+    Deny,
+    /// The credentials are 200 with the body `null`, as of the Greengrass nucleus lite. Fits only credentials.
+    NullCredentials,
+    /// A page of the list ends in the middle of its body. Fits only lists.
+    TruncatedList,
+    /// A page of the list has the `nextToken` that it was asked with. Fits only lists that continue one.
+    RepeatToken,
+}
+
+/// What of a call decides whether a fault fits it.
+#[derive(Debug)]
+pub(super) struct Traits<'a> {
+    pub(super) operation: Operation,
+    pub(super) things: &'a [String],
+    /// Whether it is a list that was asked with a `nextToken`.
+    pub(super) continues: bool,
+}
+
+/// The queue of faults.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    queue: VecDeque<Fault>,
+}
+
+impl Faults {
+    pub(super) fn inject(&mut self, fault: Fault) {
+        if fault.times != Some(0) {
+            self.queue.push_back(fault);
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The action of the first fault that fits, which is used up by one.
+    pub(super) fn take(&mut self, call: &Traits<'_>) -> Option<Action> {
+        let index = self.queue.iter().position(|fault| fault.fits(call))?;
+        let fault = self.queue.get_mut(index)?;
+        match &mut fault.times {
+            Some(times) if *times > 1 => *times -= 1,
+            Some(_) => return self.queue.remove(index).map(|fault| fault.action),
+            None => {}
+        }
+        Some(fault.action.clone())
+    }
+}
+
+impl Fault {
+    fn fits(&self, call: &Traits<'_>) -> bool {
+        let asked = match self.operation {
+            Some(operation) => operation == call.operation,
+            None => call.operation != Operation::Credentials || self.action == Action::NullCredentials,
+        };
+        asked
+            && match &self.action {
+                Action::EntryErrors { things, .. } => things.iter().any(|thing| call.things.contains(thing)),
+                Action::RejectEntry { thing, .. } => call.things.contains(thing),
+                Action::NullCredentials => call.operation == Operation::Credentials,
+                Action::TruncatedList => call.operation == Operation::List,
+                Action::RepeatToken => call.operation == Operation::List && call.continues,
+                _ => true,
+            }
+    }
+}
+
+fn delay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let seconds = f64::deserialize(deserializer)?;
+    Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn fault(json: &str) -> Fault {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_json_of_the_documentation_is_understood() {
+        assert_eq!(
+            fault(r#"{"operation": "list", "times": 2, "action": {"delay": 1.5}}"#),
+            Fault {
+                operation: Some(Operation::List),
+                times: Some(2),
+                action: Action::Delay(Duration::from_millis(1500)),
+            }
+        );
+        assert_eq!(fault(r#"{"action": "hang"}"#).action, Action::Hang);
+        assert_eq!(fault(r#"{"action": {"date": -600}}"#).action, Action::Date(-600));
+        let throttled = r#"{"action": {"status": {"status": 429, "code": "ThrottlingException", "retryAfter": "7"}}}"#;
+        assert_eq!(
+            fault(throttled).action,
+            Action::Status {
+                status: 429,
+                code: Some("ThrottlingException".to_owned()),
+                message: String::new(),
+                retry_after: Some("7".to_owned()),
+            }
+        );
+        assert!(serde_json::from_str::<Fault>(r#"{"action": {"delay": -1}}"#).is_err());
+        assert!(serde_json::from_str::<Fault>(r#"{"action": "hang", "time": 1}"#).is_err());
+    }
+
+    #[test]
+    fn the_first_that_fits_is_used_and_used_up() {
+        let mut faults = Faults::default();
+        faults.inject(fault(r#"{"times": 1, "action": {"rejectEntry": {"thing": "b"}}}"#));
+        faults.inject(fault(r#"{"times": 2, "action": "deny"}"#));
+        faults.inject(fault(r#"{"action": "nullCredentials"}"#));
+        let mut take = |operation, things: &[&str]| {
+            let things: Vec<String> = things.iter().map(|&thing| thing.to_owned()).collect();
+            let continues = false;
+            faults.take(&Traits { operation, things: &things, continues })
+        };
+        assert_eq!(take(Operation::Disassociate, &["a"]), Some(Action::Deny));
+        assert!(matches!(take(Operation::Associate, &["a", "b"]), Some(Action::RejectEntry { .. })));
+        assert_eq!(take(Operation::List, &[]), Some(Action::Deny));
+        assert_eq!(take(Operation::Disassociate, &["b"]), None);
+        assert_eq!(take(Operation::Credentials, &[]), Some(Action::NullCredentials));
+        assert_eq!(take(Operation::Credentials, &[]), Some(Action::NullCredentials));
+    }
+}

@@ -1,0 +1,257 @@
+//! A stand-in for the cloud: the client-device operations of AWS IoT Greengrass V2 and the token exchange service that gives
+//! the credentials for them, over HTTP on 127.0.0.1.
+//!
+//! It checks signatures and input as AWS does, fails as it is told to ([`Fault`]), and keeps a log of every call. A test
+//! with boto3, the AWS SDK for Python, holds it against AWS's own service model.
+//!
+//! What AWS does not document – disassociating what is not associated, the code of an entry's error, the counting of
+//! entries in a ValidationException – is a switch here, so that a client can be tested with either reading.
+
+mod calls;
+mod control;
+mod credentials;
+mod errors;
+mod exchange;
+mod faults;
+mod greengrass;
+mod http;
+mod model;
+mod shared;
+mod sigv4;
+mod state;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
+use tokio::net::TcpListener;
+
+pub use calls::{CALLS_KEPT, Call, NAMES_KEPT, Operation};
+use exchange::exchange;
+pub use faults::{Action, Fault};
+use http::{Link, serve};
+use shared::Shared;
+use sigv4::Signable;
+pub use state::NotAssociated;
+
+/// The region that the stand-in names where one is needed; it accepts signatures for any.
+pub const REGION: &str = "eu-central-1";
+
+/// How a stand-in is started.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The port on 127.0.0.1; 0 for any that is free.
+    pub port: u16,
+    /// The only core device there is; `None` accepts any name. Calls for others are answered ResourceNotFoundException.
+    pub core: Option<String>,
+}
+
+/// A running stand-in. Dropping it closes its port and its connections.
+#[derive(Debug)]
+pub struct Cloud {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl Cloud {
+    /// Starts a stand-in on the current tokio runtime.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared::new(options.core));
+        let handler = {
+            let shared = Arc::clone(&shared);
+            move |request| exchange(Arc::clone(&shared), request)
+        };
+        tokio::spawn(serve(listener, shared.link.subscribe(), handler));
+        Ok(Self { shared, address })
+    }
+
+    /// Serves the control API as well (see the `README.md` of this crate), on a port of its own, which works while the
+    /// stand-in is offline. Gives its base URL.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
+    pub async fn serve_control(&self, port: u16) -> io::Result<String> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let address = listener.local_addr()?;
+        tokio::spawn(control::run(listener, Arc::clone(&self.shared)));
+        Ok(format!("http://{address}"))
+    }
+
+    /// The endpoint of the API, `http://127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The address of the credentials, for `AWS_CONTAINER_CREDENTIALS_FULL_URI`.
+    pub fn credentials_uri(&self) -> String {
+        format!("{}{}", self.endpoint(), credentials::PATH)
+    }
+
+    /// The token for the credentials, for `AWS_CONTAINER_AUTHORIZATION_TOKEN`: 16 characters, new at each start.
+    pub fn authorization_token(&self) -> String {
+        self.shared.credentials.authorization_token.clone()
+    }
+
+    /// Associates devices now, as somebody at the console does. Those that are associated keep their timestamp.
+    pub fn associate(&self, core: &str, things: impl IntoIterator<Item = impl Into<String>>) {
+        let now = self.shared.lock().now();
+        self.associate_at(core, things, now);
+    }
+
+    /// Associates devices with a timestamp, which is kept to the millisecond.
+    pub fn associate_at(&self, core: &str, things: impl IntoIterator<Item = impl Into<String>>, at: SystemTime) {
+        let things: Vec<String> = things.into_iter().map(Into::into).collect();
+        self.shared.change(|state| {
+            for thing in &things {
+                state.associate(core, thing, at);
+            }
+        });
+    }
+
+    /// Takes a device off, as somebody at the console does: neither a call nor an effective disassociation.
+    pub fn dissociate_in_console(&self, core: &str, thing: &str) {
+        self.shared.change(|state| state.dissociate(core, thing));
+    }
+
+    /// The devices that are associated with the core, with their timestamps in seconds since the epoch.
+    pub fn associated(&self, core: &str) -> BTreeMap<String, f64> {
+        self.shared.lock().associated(core)
+    }
+
+    /// The log of calls, oldest first; the last [`CALLS_KEPT`].
+    pub fn calls(&self) -> Vec<Call> {
+        self.shared.lock().calls.iter().cloned().collect()
+    }
+
+    /// How many calls of an operation the log has, those in flight included.
+    pub fn count(&self, operation: Operation) -> usize {
+        self.shared.lock().calls.iter().filter(|call| call.operation == operation).count()
+    }
+
+    /// How often calls have really taken the thing off a core device.
+    pub fn effective_disassociations(&self, thing: &str) -> usize {
+        self.shared.lock().taken_off(thing)
+    }
+
+    /// Forgets the log of calls and the effective disassociations. Calls in flight do not come back into the log.
+    pub fn clear_calls(&self) {
+        self.shared.change(|state| state.clear_observations());
+    }
+
+    /// Waits until the predicate holds, which is asked now and after every change (a call arrives, meets a fault, has its effect,
+    /// ends; the associations change). Says whether it came to hold within the time.
+    pub async fn wait_for(&self, mut predicate: impl FnMut(&Self) -> bool, timeout: Duration) -> bool {
+        let mut changed = self.shared.changed.subscribe();
+        let holds = async {
+            while !predicate(self) {
+                // It cannot fail: this handle keeps the sender.
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(timeout, holds).await.is_ok()
+    }
+
+    /// Adds a fault behind those there are.
+    pub fn inject(&self, fault: Fault) {
+        self.shared.change(|state| state.faults.inject(fault));
+    }
+
+    /// How many faults are left that calls can still meet. It falls when a call meets the last of a fault's times.
+    pub fn faults_left(&self) -> usize {
+        self.shared.lock().faults.len()
+    }
+
+    /// Ends all faults; calls that hang go on.
+    pub fn clear_faults(&self) {
+        self.shared.clear_faults();
+    }
+
+    /// Makes lists show the state as it was so long ago. What happened before this call counts as settled and is shown at
+    /// once. `None`: lists are up to date.
+    pub fn set_eventually_consistent(&self, lag: Option<Duration>) {
+        self.shared.change(|state| state.set_list_lag(lag));
+    }
+
+    /// What disassociating a device does that is not associated.
+    pub fn set_not_associated(&self, behaviour: NotAssociated) {
+        self.shared.change(|state| state.settings.not_associated = behaviour);
+    }
+
+    /// A cap on the pages of lists, at least 1; `None`: only the caller's `maxResults`, else 100.
+    pub fn set_page_size(&self, cap: Option<usize>) {
+        self.shared.change(|state| state.settings.page_size = cap.map(|cap| cap.max(1)));
+    }
+
+    /// The number that the first entry has in the `entries.N.thingName` of a ValidationException. AWS does not document
+    /// whether it is 0, as here by default, or 1.
+    pub fn set_first_entry(&self, number: usize) {
+        self.shared.change(|state| state.settings.first_entry = number);
+    }
+
+    /// Sets the server's clock off by so many seconds: for the `Date` of its answers, the check of signatures' times, and
+    /// the timestamps of associations. To a client it looks as if its own clock were off.
+    pub fn set_clock_offset(&self, seconds: i64) {
+        self.shared.change(|state| state.settings.clock_offset = seconds);
+    }
+
+    /// Takes the cloud off the network, or back. While offline, every connection is closed as soon as it is accepted, the
+    /// credentials' too; connections there are get dropped. Once this has returned no further call gets through, while
+    /// calls that had arrived may still have their effect.
+    pub fn offline(&self, offline: bool) {
+        self.shared.set_offline(offline);
+    }
+
+    /// The bytes of a signed HTTP/1.1 request with valid credentials, for tests that use a socket themselves. `target` is
+    /// the path and query, escaped.
+    pub fn signed_request(&self, method: &str, target: &str, body: &str) -> Vec<u8> {
+        let date = sigv4::amz_date(self.shared.lock().now());
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let headers: HeaderMap = [
+            (HOST, self.address.to_string()),
+            (CONTENT_LENGTH, body.len().to_string()),
+            (HeaderName::from_static("x-amz-date"), date.clone()),
+            (HeaderName::from_static("x-amz-security-token"), self.shared.credentials.session_token.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, HeaderValue::from_str(&value).ok()?)))
+        .collect();
+        let signable = Signable { method, path, query, headers: &headers, body: body.as_bytes() };
+        let authorization = sigv4::sign(signable, &self.shared.credentials, &date, REGION);
+        let mut request = format!("{method} {target} HTTP/1.1\r\nauthorization: {authorization}\r\n").into_bytes();
+        for (name, value) in &headers {
+            request.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        request.extend([b"\r\n", body.as_bytes()].concat());
+        request
+    }
+
+    /// The lines of a shell that make the AWS CLI and SDKs use this stand-in.
+    pub fn environment(&self) -> String {
+        [
+            ("AWS_ENDPOINT_URL_GREENGRASSV2", self.endpoint()),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.credentials_uri()),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN", self.authorization_token()),
+            ("AWS_REGION", REGION.to_owned()),
+            // botocore's name for it, which does not know the other.
+            ("AWS_DEFAULT_REGION", REGION.to_owned()),
+        ]
+        .map(|(name, value)| format!("export {name}={value}\n"))
+        .concat()
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        self.shared.link.send_replace(Link::Closed);
+    }
+}

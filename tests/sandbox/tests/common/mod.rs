@@ -1,0 +1,111 @@
+//! A client that speaks HTTP over its own socket, so that it sees how a connection ends.
+
+#![allow(dead_code, unreachable_pub)]
+
+use std::time::Duration;
+
+use offboard_sandbox::cloud::{Action, Cloud, Fault, Options};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Far longer than anything here takes: reaching it is a failure.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const DISASSOCIATE: &str = "/greengrass/v2/coreDevices/core/disassociateClientDevices";
+pub const ASSOCIATE: &str = "/greengrass/v2/coreDevices/core/associateClientDevices";
+pub const LIST: &str = "/greengrass/v2/coreDevices/core/associatedClientDevices";
+
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub fn names(&self) -> Vec<&str> {
+        let devices = self.body["associatedClientDevices"].as_array().unwrap();
+        devices.iter().map(|device| device["thingName"].as_str().unwrap()).collect()
+    }
+}
+
+/// One connection, which keeps alive.
+pub struct Client(TcpStream);
+
+impl Client {
+    pub async fn connect(cloud: &Cloud) -> Self {
+        let address = cloud.endpoint().replace("http://", "");
+        Self(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub async fn send(&mut self, request: &[u8]) {
+        self.0.write_all(request).await.unwrap();
+    }
+
+    /// The answer, or `None` and what came of it when the connection ended first.
+    pub async fn receive(&mut self) -> Result<Answer, Vec<u8>> {
+        let receiving = async {
+            let mut received = Vec::new();
+            loop {
+                if let Some(answer) = parse(&received) {
+                    return Ok(answer);
+                }
+                let mut buffer = [0; 4096];
+                match self.0.read(&mut buffer).await {
+                    Ok(0) | Err(_) => return Err(received),
+                    Ok(length) => received.extend_from_slice(&buffer[..length]),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, receiving).await.expect("neither an answer nor an end")
+    }
+
+    pub async fn ask(&mut self, request: &[u8]) -> Result<Answer, Vec<u8>> {
+        self.send(request).await;
+        self.receive().await
+    }
+}
+
+fn parse(received: &[u8]) -> Option<Answer> {
+    let text = String::from_utf8_lossy(received);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let mut answer = Answer { status: head.get(9..12)?.parse().ok()?, head: head.to_owned(), body: Value::Null };
+    let length: usize = answer.header("content-length")?.parse().ok()?;
+    if body.len() < length {
+        return None;
+    }
+    answer.body = serde_json::from_str(body).unwrap_or(Value::Null);
+    Some(answer)
+}
+
+pub fn batch(things: &[&str]) -> String {
+    let entries: Vec<Value> = things.iter().map(|thing| json!({"thingName": thing})).collect();
+    json!({"entries": entries}).to_string()
+}
+
+pub async fn disassociate(cloud: &Cloud, client: &mut Client, things: &[&str]) -> Result<Answer, Vec<u8>> {
+    client.ask(&cloud.signed_request("POST", DISASSOCIATE, &batch(things))).await
+}
+
+pub async fn list(cloud: &Cloud, client: &mut Client, query: &str) -> Result<Answer, Vec<u8>> {
+    client.ask(&cloud.signed_request("GET", &format!("{LIST}{query}"), "")).await
+}
+
+pub async fn cloud_of(things: &[&str]) -> Cloud {
+    let cloud = Cloud::start(Options { core: Some("core".to_owned()), ..Options::default() }).await.unwrap();
+    cloud.associate("core", things.iter().copied());
+    cloud
+}
+
+pub fn once(action: Action) -> Fault {
+    Fault { operation: None, times: Some(1), action }
+}
+
+pub fn names(cloud: &Cloud) -> Vec<String> {
+    cloud.associated("core").into_keys().collect()
+}
