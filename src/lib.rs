@@ -1,9 +1,30 @@
-//! Offboard: partial build
-mod clock;
+//! Offboard: an edge agent that takes client devices off their AWS IoT Greengrass core device.
+//!
+//! The way the data takes, the rooms and the invariants are in `ARCHITECTURE.md`. The library exists for the
+//! binary and the tests; its interface follows their needs and is not kept stable.
+
+pub mod batching;
+pub mod cli;
+pub mod clock;
+pub mod cloud;
+pub mod conditions;
 pub mod config;
 pub mod fields;
 pub mod ledger;
 pub mod model;
 pub mod wire;
-/// v
+
+mod agent;
+mod answers;
+mod devices;
+mod inbox;
+mod outbox;
+mod status;
+mod stop;
+mod sync;
+mod transport;
+mod upkeep;
+mod uplink;
+
+/// This build's version, as `status` and `--version` tell it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The `offboard` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    offboard::cli::main()
+}

@@ -32,7 +32,7 @@ pub use schema::Counters;
 pub use sled_store::SledStore;
 pub use store::{Direction, Op, Row, Store, StoreError};
 pub use tx::{Group, Summary, Touched, Tx};
-pub use work::{Pick, Taken, Window, next_seq, settle, take, verify};
+pub use work::{Pick, Taken, settle, take, verify};
 
 use crate::config::{Config, Guard, Limits};
 
@@ -77,6 +77,7 @@ pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
         None => Counters::default(),
     };
     counters.run += 1;
+    counters.first_seq = counters.next_seq;
     store.apply(&[(key, Some(schema::encode(&counters)))])?;
     store.sync()?;
     Ok(counters)

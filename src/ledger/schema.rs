@@ -44,6 +44,8 @@ pub struct Counters {
     pub run: u64,
     /// The next request's number.
     pub next_seq: u64,
+    /// The next request's number when this run began.
+    pub first_seq: u64,
     /// The next outgoing message's number.
     pub next_outgoing: u64,
     /// Counts outcomes; see [`crate::model::Device::mark`].
@@ -70,7 +72,7 @@ pub struct Counters {
 
 /// Where a piece of work waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Queue {
+pub(super) enum Queue {
     /// To be sent, or sent and not answered.
     #[serde(rename = "F")]
     Fresh,
@@ -84,7 +86,7 @@ pub enum Queue {
 
 /// What is to be done about one target, for all the requests that wait for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Work {
+pub(super) struct Work {
     /// By which kind of call.
     pub lane: Lane,
     /// Where it waits.
@@ -112,7 +114,7 @@ pub struct Work {
 
 /// A message that is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outgoing {
+pub(super) struct Outgoing {
     /// Of which request.
     pub seq: u64,
     /// `completed`, else `accepted`.
@@ -121,7 +123,7 @@ pub struct Outgoing {
 
 /// A kind of deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub(super) enum Due {
     /// A request's expiry.
     Expiry = b'E' as isize,
     /// A finished request's end of retention.

@@ -9,7 +9,7 @@ use crate::{
     config,
     model::{
         Change, ClientId, ClientToken, DeviceState, Fault, Lane, Now, Operation, RejectionCode, Request, RequestStatus,
-        SyncCounts, Target, ThingName, Timestamp, Verdict,
+        SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
     },
 };
 

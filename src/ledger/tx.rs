@@ -246,6 +246,10 @@ pub struct Summary {
     pub verifying: u64,
     /// Bytes of all keys and values.
     pub live_bytes: u64,
+    /// The number that the next request gets.
+    pub next_seq: u64,
+    /// The same when this run opened the store: everything below is left over.
+    pub first_seq: u64,
 }
 
 impl Summary {
@@ -258,6 +262,8 @@ impl Summary {
             open_requests: counters.open_requests,
             verifying: counters.verifying,
             live_bytes: counters.live_bytes,
+            next_seq: counters.next_seq,
+            first_seq: counters.first_seq,
         }
     }
 

@@ -7,28 +7,13 @@ use super::{
     store::{Direction, StoreError},
     tx::Tx,
 };
-use crate::model::{Device, Lane, Outcome, Registered, Request, Target, Verdict, is_superseded};
+use crate::model::{Device, Lane, Outcome, Registered, Request, Target, Verdict, Window, is_superseded};
 
 /// Rows that one look at the queue may pass over because they ended instead of being sent.
 const MAX_PASSED: usize = 400;
 
 /// Waiters that one step ends: a target that thousands of requests name is settled in several.
 const WAITERS_A_STEP: usize = 40;
-
-/// Which requests may be sent: a list has to come first for some (contract, "Superseded"). By request number, since
-/// that is the order of acceptance: those below `cleared`, and those from `fresh` on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// All below had their list.
-    pub cleared: u64,
-    /// None from here on needs one.
-    pub fresh: u64,
-}
-
-impl Window {
-    /// Everything may be sent.
-    pub const OPEN: Self = Self { cleared: u64::MAX, fresh: 0 };
-}
 
 /// What to take from the ledger for the next call.
 #[derive(Clone, Debug)]
@@ -322,10 +307,4 @@ pub fn verify(
 
 fn listed_at_all(device: Option<&Device>) -> bool {
     device.is_some_and(|device| device.registered == Registered::Associated)
-}
-
-/// The lowest request number that is accepted from now on: everything below is older than this moment.
-#[must_use]
-pub fn next_seq(tx: &Tx<'_>) -> u64 {
-    tx.counters.next_seq
 }

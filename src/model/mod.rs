@@ -1,5 +1,6 @@
 //! The words of the domain, as types and pure rules: no I/O, no clock, no async.
 
+mod answer;
 mod command;
 mod device;
 mod names;
@@ -8,10 +9,11 @@ mod request;
 mod time;
 mod verdict;
 
+pub use answer::{CallError, CallFault, CloudState, EntryError};
 pub use command::{Cancel, Change, Command, Lane, Operation, Page, Query, Target};
 pub use device::{Device, DeviceState, DeviceView, Registered, is_superseded};
 pub use names::{ClientId, ClientToken, InvalidName, Pattern, ThingName};
 pub use rejection::{FieldFault, Reason, Rejection, RejectionCode};
-pub use request::{EntryFailure, Fault, Outcome, Request, RequestStatus, SyncCounts, Tally};
+pub use request::{EntryFailure, Fault, Outcome, Request, RequestStatus, SyncCounts, Tally, Window};
 pub use time::{Mono, Now, Timestamp};
 pub use verdict::Verdict;

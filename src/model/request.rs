@@ -224,6 +224,21 @@ impl Request {
     }
 }
 
+/// Which requests may be sent, by their number: those below `cleared`, and those from `fresh` on. The others wait for a
+/// complete list (contract, "Superseded").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// All below had their list.
+    pub cleared: u64,
+    /// None from here on needs one.
+    pub fresh: u64,
+}
+
+impl Window {
+    /// Everything may be sent.
+    pub const OPEN: Self = Self { cleared: u64::MAX, fresh: 0 };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,193 @@
+//! The agent: wires the parts, and owns the shutdown.
+//!
+//! Nothing in here ends the process because the world is down. On a stop the parts end in the order in which the data
+//! takes its way: no more commands, the call in flight, the results, the connection, the store.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{sync::oneshot, task::JoinSet, time::timeout};
+
+use crate::{
+    clock::Clock,
+    cloud::Aws,
+    conditions::Conditions,
+    config::Config,
+    devices::Devices,
+    inbox::Inbox,
+    ledger::{Ledger, Rules},
+    model::Lane,
+    outbox::Outbox,
+    status::{self, Status},
+    stop,
+    sync::Sync,
+    transport::{Closer, Mqtt, MqttParts},
+    upkeep::Upkeep,
+    uplink::{RateLimit, Uplink},
+    wire::Topics,
+};
+
+/// Shares of the 4 s that a stop may take (the nucleus kills after 5): the calls, the results, the connection (1.5 s
+/// by itself), the store.
+const CALLS: Duration = Duration::from_millis(1700);
+const RESULTS: Duration = Duration::from_millis(200);
+const STORE: Duration = Duration::from_millis(500);
+
+/// Why the agent cannot even start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// Something static is wrong: a file that the environment names.
+    #[error("{0}")]
+    Environment(String),
+    /// No thread for the ledger.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Runs the agent until `stop` is done.
+///
+/// # Errors
+/// What cannot get better by waiting, before anything was started.
+pub(crate) async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+    let clock = Clock::start();
+    let (ledger, closed) = Ledger::start(&config.data_dir, Rules::from(&config), clock)?;
+    let conditions = Conditions::new(clock, ledger.summary());
+    let sink = Arc::clone(&conditions);
+    let cloud = Aws::new(&config, clock, Box::new(move |millis| sink.skew(millis))).map_err(StartError::Environment)?;
+    let parts = Parts { cloud: Arc::new(cloud), clock, conditions, config, ledger };
+    parts.run(closed, stop).await;
+    Ok(())
+}
+
+struct Parts {
+    config: Config,
+    clock: Clock,
+    ledger: Ledger,
+    conditions: Arc<Conditions>,
+    cloud: Arc<Aws>,
+}
+
+impl Parts {
+    async fn run(self, closed: oneshot::Receiver<()>, stop: impl Future<Output = ()>) {
+        let (stop_calls, calls_stop) = stop::channel();
+        let (stop_results, results_stop) = stop::channel();
+        let mut calls = JoinSet::new();
+        let mut results = JoinSet::new();
+        self.start_cloud(&mut calls, &calls_stop);
+        let closer = self.start_mqtt(&mut calls, &mut results, &calls_stop, &results_stop);
+        stop.await;
+        tracing::info!("stopping");
+        stop_calls.stop();
+        if timeout(CALLS, drain(&mut calls)).await.is_err() {
+            calls.abort_all();
+        }
+        // The results of the last call still go out, if the broker is quick.
+        tokio::time::sleep(RESULTS).await;
+        stop_results.stop();
+        results.abort_all();
+        drain(&mut results).await;
+        if let Some(closer) = closer {
+            closer.close(status::OFFLINE.into()).await;
+        }
+        drop(self);
+        if timeout(STORE, closed).await.is_err() {
+            tracing::warn!("the store did not close in time; what was acknowledged is on disk");
+        }
+        tracing::info!("stopped");
+    }
+
+    fn start_cloud(&self, calls: &mut JoinSet<()>, stop: &stop::Stop) {
+        let Self { config, clock, ledger, conditions, cloud } = self;
+        let rate = RateLimit::new(config.rate, *clock);
+        let sync = Sync {
+            ledger: ledger.clone(),
+            cloud: Arc::clone(cloud),
+            conditions: Arc::clone(conditions),
+            rate: rate.clone(),
+            calls_per_second: config.rate.calls_per_second,
+            retry: config.retry,
+            interval: config.sync_interval,
+            stop: stop.clone(),
+        };
+        calls.spawn(sync.run());
+        let uplink = Uplink {
+            lane: Lane::Disassociate,
+            ledger: ledger.clone(),
+            cloud: Arc::clone(cloud),
+            conditions: Arc::clone(conditions),
+            rate,
+            clock: *clock,
+            batch: config.batch,
+            retry: config.retry,
+            stop: stop.clone(),
+        };
+        calls.spawn(uplink.run());
+        let upkeep = Upkeep {
+            ledger: ledger.clone(),
+            clock: *clock,
+            limits: config.limits,
+            retention: config.retention,
+            stop: stop.clone(),
+        };
+        calls.spawn(upkeep.run());
+    }
+
+    fn start_mqtt(
+        &self,
+        calls: &mut JoinSet<()>,
+        results: &mut JoinSet<()>,
+        calls_stop: &stop::Stop,
+        results_stop: &stop::Stop,
+    ) -> Option<Closer> {
+        let Self { config, clock, ledger, conditions, .. } = self;
+        let Some(mqtt) = config.mqtt.clone() else {
+            tracing::warn!("mqtt.url is none, and this version has no other way in: only the sync runs");
+            return None;
+        };
+        let topics = Topics::new(&config.topic_prefix, &config.core);
+        let max_payload = config.limits.max_payload_bytes;
+        let parts = MqttParts { mqtt, topics: topics.clone(), max_payload, conditions: Arc::clone(conditions) };
+        let Mqtt { line, inbound, deliveries, waiting, closer } = Mqtt::start(parts);
+        let inbox = Inbox {
+            core: config.core.clone(),
+            max_payload,
+            max_entries: config.batch.max_entries,
+            ledger: ledger.clone(),
+            conditions: Arc::clone(conditions),
+            waiting,
+            stop: calls_stop.clone(),
+        };
+        calls.spawn(inbox.run(inbound));
+        let outbox = Outbox::new(ledger.clone(), Arc::clone(&line), topics.clone(), max_payload);
+        results.spawn(outbox.run(deliveries.owed, results_stop.clone()));
+        let status = Status {
+            ledger: ledger.clone(),
+            line: Arc::clone(&line),
+            topics: topics.clone(),
+            conditions: Arc::clone(conditions),
+            started_at: clock.now().wall,
+            stop: calls_stop.clone(),
+        };
+        calls.spawn(status.run());
+        if config.publish_devices {
+            let devices = Devices {
+                ledger: ledger.clone(),
+                line,
+                topics,
+                conditions: Arc::clone(conditions),
+                stop: results_stop.clone(),
+            };
+            results.spawn(devices.run(deliveries.devices));
+        }
+        Some(closer)
+    }
+}
+
+async fn drain(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            tracing::error!(%error, "a part of the agent failed; please report it");
+        }
+    }
+}

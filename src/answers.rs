@@ -1,0 +1,148 @@
+//! Questions to messages: what the ledger returns, as `accepted` shows it, cut to a page and to the limit of bytes.
+
+use crate::{
+    ledger::{self, Canceled, Plan, Rows, StoreError, Tx},
+    model::{
+        ClientId, ClientToken, FieldFault, Operation, Page, Query, Rejection, RejectionCode, RequestStatus, Timestamp,
+    },
+    wire::{
+        messages::{self, Accepted, PlanMessage},
+        page,
+    },
+};
+
+/// Rows of a page if the question names no number, and at most.
+const MAX_ROWS: usize = 100;
+
+/// Answers a question. The inner result is the message or why there is none.
+///
+/// # Errors
+/// The store failed.
+pub(crate) fn answer(
+    tx: &Tx<'_>,
+    client: &ClientId,
+    operation: Operation,
+    query: &Query,
+    token: Option<&ClientToken>,
+    synced_at: Option<Timestamp>,
+    max_bytes: usize,
+) -> Result<Result<Vec<u8>, Rejection>, StoreError> {
+    let blank = accepted(operation, token);
+    let message = match query {
+        Query::Request { client: other, token: target, page } => {
+            let owner = other.as_ref().unwrap_or(client);
+            let Some(request) = ledger::find_request(tx, owner, target)? else { return Ok(Err(no_request(target))) };
+            let scope = format!("{operation}/{owner}/{}", request.seq);
+            let (after, limit) = match begin(page, &scope) {
+                Ok(begin) => begin,
+                Err(rejection) => return Ok(Err(rejection)),
+            };
+            let rows = ledger::failures(tx, request.seq, after, limit)?;
+            let (entries, next_token) = fit(rows, &scope, max_bytes, messages::ErrorEntry::from);
+            let mut shown = messages::request_summary(&request);
+            shown.error_entries = Some(entries);
+            Accepted { request: Some(shown), next_token, ..blank }
+        }
+        Query::Requests { client: other, status, page } => {
+            if other.as_ref().is_some_and(|other| other != client) {
+                let text = "over MQTT a client lists its own requests only; leave targetClient away";
+                return Ok(Err(Rejection::new(RejectionCode::AccessDeniedException, text)));
+            }
+            let scope = format!("{operation}/{client}/{}", status.map_or("", RequestStatus::as_str));
+            let (after, limit) = match begin(page, &scope) {
+                Ok(begin) => begin,
+                Err(rejection) => return Ok(Err(rejection)),
+            };
+            let rows = ledger::requests(tx, client, *status, after, limit)?;
+            let (requests, next_token) = fit(rows, &scope, max_bytes, |request| messages::request_summary(&request));
+            Accepted { requests: Some(requests), next_token, ..blank }
+        }
+        Query::Device { thing } => match ledger::device(tx, thing)? {
+            Some(view) => Accepted { device: Some(messages::device(view, synced_at)), ..blank },
+            None => {
+                let text = format!("the registry has no device {thing}; a sync would show what the cloud lists");
+                return Ok(Err(Rejection::new(RejectionCode::ResourceNotFoundException, text)));
+            }
+        },
+        Query::Devices { state, page } => {
+            let scope = format!("{operation}/{}", state.map_or("", crate::model::DeviceState::as_str));
+            let (after, limit) = match begin(page, &scope) {
+                Ok(begin) => begin,
+                Err(rejection) => return Ok(Err(rejection)),
+            };
+            let rows = ledger::devices(tx, *state, after, limit)?;
+            let (devices, next_token) = fit(rows, &scope, max_bytes, |view| messages::device(view, synced_at));
+            Accepted { devices: Some(devices), next_token, ..blank }
+        }
+    };
+    Ok(Ok(messages::to_json(&message)))
+}
+
+fn accepted(operation: Operation, token: Option<&ClientToken>) -> Accepted {
+    Accepted { client_token: token.map(ToString::to_string), operation: operation.as_str(), ..Accepted::default() }
+}
+
+/// Where a page begins, and how many rows it has at most.
+fn begin<'p>(page: &'p Page, scope: &str) -> Result<(Option<&'p str>, usize), Rejection> {
+    let after = page.next_token.as_deref().map(|token| page::cursor(scope, token)).transpose()?;
+    Ok((after, page.max_results.unwrap_or(MAX_ROWS).min(MAX_ROWS)))
+}
+
+/// The rows that fit into the message, and the token that continues after them.
+fn fit<R, M: serde::Serialize>(
+    rows: Rows<R>,
+    scope: &str,
+    max_bytes: usize,
+    show: impl Fn(R) -> M,
+) -> (Vec<M>, Option<String>) {
+    let Rows { rows, next } = rows;
+    let (cursors, mut shown): (Vec<String>, Vec<M>) = rows.into_iter().map(|(cursor, row)| (cursor, show(row))).unzip();
+    let count = messages::fitting(&shown, max_bytes);
+    let next = if count < shown.len() { cursors.into_iter().nth(count - 1) } else { next };
+    shown.truncate(count);
+    (shown, next.map(|cursor| page::next_token(scope, &cursor)))
+}
+
+/// A plan as a message.
+pub(crate) fn plan(
+    operation: Operation,
+    token: Option<&ClientToken>,
+    plan: Plan,
+    max_entries: usize,
+    max_bytes: usize,
+) -> Vec<u8> {
+    let Plan { entries, new, unknown: (unknown_count, mut unknown), guarded: (guarded_count, mut guarded) } = plan;
+    for names in [&mut unknown, &mut guarded] {
+        let fit = messages::fitting(names, max_bytes / 2 + 1024);
+        names.truncate(fit);
+    }
+    let plan = PlanMessage {
+        entry_count: entries,
+        cloud_call_count: new.div_ceil(max_entries),
+        unknown_count,
+        unknown,
+        guarded_count,
+        guarded,
+    };
+    messages::to_json(&Accepted { plan: Some(plan), ..accepted(operation, token) })
+}
+
+/// The answer to a cancel.
+pub(crate) fn canceled(operation: Operation, token: Option<&ClientToken>, canceled: Canceled) -> Vec<u8> {
+    messages::to_json(&Accepted {
+        canceled_count: Some(canceled.canceled),
+        in_flight_count: Some(canceled.in_flight),
+        ..accepted(operation, token)
+    })
+}
+
+/// A query's or a cancel's target is not there.
+pub(crate) fn no_request(token: &ClientToken) -> Rejection {
+    Rejection {
+        fields: vec![FieldFault { name: "targetClientToken".into(), message: "is not known".into() }],
+        ..Rejection::new(
+            RejectionCode::ResourceNotFoundException,
+            format!("there is no request {token} of this client; it may have been forgotten (retention.requestsDays)"),
+        )
+    }
+}

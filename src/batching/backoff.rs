@@ -1,0 +1,65 @@
+//! How long to wait after a failure: full jitter, doubling, with the cloud's Retry-After as the least.
+//!
+//! The formula is that of "Exponential Backoff And Jitter" (AWS Architecture Blog): a random time below
+//! `min(cap, base * 2^n)`, so that a fleet that fails together does not come back together.
+
+use std::time::Duration;
+
+/// Longest Retry-After that is followed; a longer one is somebody's mistake.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// Counts failures in a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    base: Duration,
+    cap: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// The first wait is below `base`, none is above `cap`.
+    #[must_use]
+    pub fn new(base: Duration, cap: Duration) -> Self {
+        Self { base, cap, failures: 0 }
+    }
+
+    /// The wait after one more failure. `chance` is random, from 0 to below 1; `factor` lengthens the base.
+    pub fn fail(&mut self, factor: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
+        // 2^20 times any base is above any cap.
+        let limit = self.base.saturating_mul(factor).saturating_mul(1 << self.failures.min(20)).min(self.cap);
+        self.failures = self.failures.saturating_add(1);
+        limit.mul_f64(chance.clamp(0.0, 1.0)).max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
+    }
+
+    /// The wait of somebody who waits for a person to mend something: from the cap to twice the cap.
+    #[must_use]
+    pub fn hold(&self, chance: f64) -> Duration {
+        self.cap.mul_f64(1.0 + chance.clamp(0.0, 1.0))
+    }
+
+    /// It went well.
+    pub fn succeed(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_cap() {
+        let second = Duration::from_secs(1);
+        let mut backoff = Backoff::new(second, second * 10);
+        let waits: Vec<u64> = (0..6).map(|_| backoff.fail(1, None, 1.0).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
+        assert_eq!(backoff.fail(1, None, 0.0), Duration::ZERO);
+        assert_eq!(backoff.fail(1, Some(second * 30), 0.0), second * 30, "Retry-After is the least");
+        assert_eq!(backoff.fail(1, Some(second * 999_999), 0.0), MAX_RETRY_AFTER);
+        backoff.succeed();
+        assert_eq!(backoff.fail(5, None, 1.0).as_secs(), 5);
+        for _ in 0..100 {
+            backoff.fail(5, None, 1.0);
+        }
+    }
+}

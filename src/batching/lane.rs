@@ -1,0 +1,381 @@
+//! One lane: what to send next, and what each kind of answer means for the entries that were sent.
+//!
+//! | answer | for the entries | then |
+//! | --- | --- | --- |
+//! | done, no error entry | done | at once |
+//! | error entry, passing cause | again, five times at most, then the list decides | after a wait |
+//! | error entry, other cause | the list decides | at once |
+//! | nothing sent, throttled, busy, no credentials, a clock off | as if never sent | after a wait |
+//! | no answer, 5xx, not the API's answer | unknown: sent again | after a wait |
+//! | not permitted, no such core, not understood | as if never sent | after a long wait: a person has to mend it |
+//! | refused, naming entries | those fail | the rest at once |
+//! | refused | halved until the bad entry stands alone, which fails | at once |
+//!
+//! A whole call's trouble is never charged to its entries.
+
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use crate::model::{CallError, CallFault, EntryError, Fault, Mono, Target, Verdict};
+
+/// Answers naming an entry's own passing error, after which the list has to tell.
+const ENTRY_BUDGET: u32 = 5;
+
+/// Calls of one bisection after which, if none went well, the fault is taken for the configuration's and not the
+/// entries'. One bad entry in 100 takes 15.
+const HOPELESS: u32 = 20;
+
+/// Throttled calls wait longer than failed ones.
+const THROTTLED_FACTOR: u32 = 5;
+
+/// What to ask of the ledger next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing before this time.
+    Wait(Mono),
+    /// Entries from the queue, with those that wait for a repetition or without.
+    Queue {
+        /// With them.
+        retries: bool,
+    },
+    /// These, a part of an earlier call.
+    These(Vec<Target>),
+}
+
+/// A lane's plan between calls. It is lost at a restart, which costs calls and nothing else.
+#[derive(Debug)]
+pub struct LanePlan {
+    backoff: Backoff,
+    entries: Backoff,
+    not_before: Mono,
+    retries_at: Option<Mono>,
+    pieces: Vec<Vec<Target>>,
+    /// Calls of this bisection, and how many went well.
+    bisection: (u32, u32),
+}
+
+impl LanePlan {
+    /// Ready at once; waits are below `base` at first, and never above `cap`, but for a Retry-After.
+    #[must_use]
+    pub fn new(base: Duration, cap: Duration) -> Self {
+        Self {
+            backoff: Backoff::new(base, cap),
+            entries: Backoff::new(base, cap),
+            not_before: Mono(0),
+            // An earlier run may have left some.
+            retries_at: Some(Mono(0)),
+            pieces: Vec::new(),
+            bisection: (0, 0),
+        }
+    }
+
+    /// What to do now.
+    #[must_use]
+    pub fn next(&mut self, now: Mono) -> Next {
+        if now < self.not_before {
+            return Next::Wait(self.not_before);
+        }
+        if let Some(piece) = self.pieces.pop() {
+            return Next::These(piece);
+        }
+        self.bisection = (0, 0);
+        let retries = self.retries_at.is_some_and(|at| at <= now);
+        if retries {
+            self.retries_at = None;
+        }
+        Next::Queue { retries }
+    }
+
+    /// When to look again although nobody wakes the lane.
+    #[must_use]
+    pub fn wakes_at(&self) -> Option<Mono> {
+        self.retries_at.map(|at| at.max(self.not_before))
+    }
+
+    /// What an answer means for each of the entries that were `sent` (with their count of passing errors). Entries
+    /// without a verdict stay sent and come again as a piece. `chance` is random, from 0 to below 1.
+    pub fn answered(
+        &mut self,
+        sent: &[(Target, u32)],
+        answer: &Result<Vec<EntryError>, CallError>,
+        now: Mono,
+        chance: f64,
+    ) -> Vec<(Target, Verdict)> {
+        match answer {
+            Ok(errors) => {
+                self.backoff.succeed();
+                self.bisection.1 += 1;
+                self.bisection.0 += 1;
+                self.entries_answered(sent, errors, now, chance)
+            }
+            Err(error) => self.refused(sent, error, now, chance),
+        }
+    }
+
+    fn entries_answered(
+        &mut self,
+        sent: &[(Target, u32)],
+        errors: &[EntryError],
+        now: Mono,
+        chance: f64,
+    ) -> Vec<(Target, Verdict)> {
+        let named = |target: &Target| errors.iter().find(|error| error.name.as_deref() == Some(target.name()));
+        let is_sent = |name: &str| sent.iter().any(|(target, _)| target.name() == name);
+        // An error that names nobody, or somebody else, may be about any of those that are not named.
+        let stray = errors.iter().find(|error| !error.name.as_deref().is_some_and(is_sent));
+        let mut again = false;
+        let verdict = |(target, charged): &(Target, u32)| {
+            let verdict = match (named(target), stray) {
+                (None, None) => Verdict::Done,
+                (None, Some(stray)) => Verdict::Verify(Fault::new(&stray.code, &stray.message)),
+                (Some(error), _) => {
+                    let fault = Fault::new(&error.code, &error.message);
+                    if is_passing(&error.code) && *charged < ENTRY_BUDGET {
+                        again = true;
+                        Verdict::Again(fault)
+                    } else {
+                        Verdict::Verify(fault)
+                    }
+                }
+            };
+            (target.clone(), verdict)
+        };
+        let verdicts: Vec<_> = sent.iter().map(verdict).collect();
+        if again {
+            self.retries_at = Some(now.after(self.entries.fail(1, None, chance)));
+        } else {
+            self.entries.succeed();
+        }
+        verdicts
+    }
+
+    fn refused(&mut self, sent: &[(Target, u32)], error: &CallError, now: Mono, chance: f64) -> Vec<(Target, Verdict)> {
+        let fault = Fault::new(&error.code, &error.message);
+        let all = |verdict: &dyn Fn(Fault) -> Verdict| {
+            sent.iter().map(|(target, _)| (target.clone(), verdict(fault.clone()))).collect::<Vec<_>>()
+        };
+        let (factor, hold) = match error.fault {
+            CallFault::Throttled => (THROTTLED_FACTOR, false),
+            CallFault::Denied | CallFault::NoCore | CallFault::Misfit => (1, true),
+            CallFault::Invalid(ref named) => return self.invalid(sent, named, &fault, now, chance),
+            CallFault::Unreachable
+            | CallFault::Lost
+            | CallFault::Foreign
+            | CallFault::Server
+            | CallFault::Busy
+            | CallFault::Clock
+            | CallFault::Credentials => (1, false),
+        };
+        let wait = match hold {
+            true => self.backoff.hold(chance),
+            false => self.backoff.fail(factor, error.retry_after, chance),
+        };
+        self.pause(now, wait);
+        match error.fault {
+            CallFault::Lost | CallFault::Foreign | CallFault::Server => all(&Verdict::Unknown),
+            _ => all(&Verdict::Unsent),
+        }
+    }
+
+    /// No call before the end of `wait`. Parts of an earlier call go back to where they came from: the ledger still
+    /// has them as sent.
+    fn pause(&mut self, now: Mono, wait: Duration) {
+        self.not_before = now.after(wait);
+        self.pieces.clear();
+    }
+
+    fn invalid(
+        &mut self,
+        sent: &[(Target, u32)],
+        named: &[usize],
+        fault: &Fault,
+        now: Mono,
+        chance: f64,
+    ) -> Vec<(Target, Verdict)> {
+        self.bisection.0 += 1;
+        let failed = |target: &Target| (target.clone(), Verdict::Failed(fault.clone()));
+        if named.iter().any(|index| *index < sent.len()) {
+            let is_named = |n: usize| named.contains(&n);
+            let rest: Vec<Target> =
+                sent.iter().enumerate().filter(|(n, _)| !is_named(*n)).map(|(_, (target, _))| target.clone()).collect();
+            if !rest.is_empty() {
+                self.pieces.push(rest);
+            }
+            return sent
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| is_named(*n))
+                .map(|(_, (target, _))| failed(target))
+                .collect();
+        }
+        if let [(target, _)] = sent {
+            return vec![failed(target)];
+        }
+        if self.bisection.0 >= HOPELESS && self.bisection.1 == 0 {
+            let wait = self.backoff.hold(chance);
+            self.pause(now, wait);
+            return sent.iter().map(|(target, _)| (target.clone(), Verdict::Unsent(fault.clone()))).collect();
+        }
+        let (first, second) = sent.split_at(sent.len() / 2);
+        for half in [second, first] {
+            self.pieces.push(half.iter().map(|(target, _)| target.clone()).collect());
+        }
+        Vec::new()
+    }
+}
+
+/// Whether an entry's error names a cause that passes. The codes are free texts that AWS does not document; these
+/// are the words that its services use.
+fn is_passing(code: &str) -> bool {
+    ["Throttl", "Internal", "INTERNAL", "Unavailable", "Conflict", "Timeout", "TooMany"]
+        .iter()
+        .any(|word| code.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::ThingName;
+
+    fn plan() -> LanePlan {
+        LanePlan::new(Duration::from_secs(1), Duration::from_secs(300))
+    }
+
+    fn targets(n: usize) -> Vec<(Target, u32)> {
+        (0..n).map(|n| (Target::Device(ThingName::new(&format!("d{n}")).unwrap()), 0)).collect()
+    }
+
+    fn error(fault: CallFault) -> CallError {
+        CallError { fault, code: "Code".into(), message: "text".into(), retry_after: None }
+    }
+
+    fn entry(name: Option<&str>, code: &str) -> EntryError {
+        EntryError { name: name.map(str::to_owned), code: code.into(), message: String::new() }
+    }
+
+    /// Runs a lane against a cloud that refuses a call with any of the `bad` entries.
+    fn bisect(n: usize, bad: &BTreeSet<usize>) -> (u32, BTreeSet<String>, BTreeSet<String>) {
+        let mut plan = plan();
+        let (mut calls, mut done, mut failed) = (0, BTreeSet::new(), BTreeSet::new());
+        let mut batch = targets(n);
+        let is_bad = |target: &Target| bad.iter().any(|n| target.name() == format!("d{n}"));
+        loop {
+            calls += 1;
+            let answer = match batch.iter().any(|(target, _)| is_bad(target)) {
+                true => Err(error(CallFault::Invalid(vec![]))),
+                false => Ok(vec![]),
+            };
+            for (target, verdict) in plan.answered(&batch, &answer, Mono(0), 0.5) {
+                let name = target.name().to_owned();
+                match verdict {
+                    Verdict::Done => assert!(done.insert(name)),
+                    Verdict::Failed(_) => assert!(failed.insert(name)),
+                    _ => {}
+                }
+            }
+            match plan.next(Mono(0)) {
+                Next::These(piece) => batch = piece.into_iter().map(|target| (target, 0)).collect(),
+                Next::Queue { .. } | Next::Wait(_) => return (calls, done, failed),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_bad_entry_fails_alone_in_at_most_fifteen_calls(n in 1..=100_usize, at in 0..100_usize) {
+            let bad = BTreeSet::from([at % n]);
+            let (calls, done, failed) = bisect(n, &bad);
+            prop_assert_eq!(done.len(), n - 1);
+            prop_assert_eq!(failed, BTreeSet::from([format!("d{}", at % n)]));
+            prop_assert!(calls <= 15, "{} calls", calls);
+        }
+
+        #[test]
+        fn a_bisection_tells_the_good_from_the_bad(n in 1..=60_usize, bad in proptest::collection::btree_set(0..60_usize, 0..6)) {
+            let bad: BTreeSet<usize> = bad.into_iter().filter(|at| *at < n).collect();
+            let (_, done, failed) = bisect(n, &bad);
+            prop_assert_eq!(done.len(), n - bad.len());
+            prop_assert_eq!(failed.len(), bad.len());
+        }
+    }
+
+    #[test]
+    fn named_entries_fail_and_the_rest_goes_at_once() {
+        let mut plan = plan();
+        let verdicts = plan.answered(&targets(3), &Err(error(CallFault::Invalid(vec![1]))), Mono(0), 0.5);
+        assert_eq!(verdicts.len(), 1);
+        assert_eq!(verdicts[0].0.name(), "d1");
+        let Next::These(rest) = plan.next(Mono(0)) else { panic!() };
+        assert_eq!(rest.iter().map(Target::name).collect::<Vec<_>>(), ["d0", "d2"]);
+    }
+
+    #[test]
+    fn entry_errors_are_told_apart() {
+        let mut plan = plan();
+        let mut sent = targets(4);
+        sent[2].1 = ENTRY_BUDGET;
+        let errors = [
+            entry(Some("d0"), "ResourceNotFoundException"),
+            entry(Some("d1"), "ThrottlingException"),
+            entry(Some("d2"), "InternalServerException"),
+        ];
+        let verdicts = plan.answered(&sent, &Ok(errors.to_vec()), Mono(0), 0.5);
+        assert!(matches!(verdicts[0].1, Verdict::Verify(_)));
+        assert!(matches!(verdicts[1].1, Verdict::Again(_)));
+        assert!(matches!(verdicts[2].1, Verdict::Verify(_)), "the budget is spent");
+        assert_eq!(verdicts[3].1, Verdict::Done);
+        assert_eq!(plan.next(Mono(0)), Next::Queue { retries: false });
+        assert_eq!(plan.wakes_at(), Some(Mono(500)));
+        assert_eq!(plan.next(Mono(500)), Next::Queue { retries: true });
+    }
+
+    /// Part of invariant 3: an error that can't be attributed makes nobody's success.
+    #[test]
+    fn an_error_without_a_name_puts_all_in_doubt() {
+        for name in [None, Some("somebody-else")] {
+            let verdicts = plan().answered(&targets(2), &Ok(vec![entry(name, "X")]), Mono(0), 0.5);
+            assert!(verdicts.iter().all(|(_, verdict)| matches!(verdict, Verdict::Verify(_))));
+        }
+    }
+
+    #[test]
+    fn trouble_of_the_whole_call_is_nobodys_failure() {
+        for fault in [
+            CallFault::Unreachable,
+            CallFault::Lost,
+            CallFault::Foreign,
+            CallFault::Throttled,
+            CallFault::Server,
+            CallFault::Busy,
+            CallFault::Clock,
+            CallFault::Credentials,
+            CallFault::Denied,
+            CallFault::NoCore,
+            CallFault::Misfit,
+        ] {
+            let mut plan = plan();
+            let uncertain = matches!(fault, CallFault::Lost | CallFault::Server | CallFault::Foreign);
+            let verdicts = plan.answered(&targets(2), &Err(error(fault.clone())), Mono(0), 0.5);
+            assert_eq!(verdicts.len(), 2);
+            for (_, verdict) in verdicts {
+                assert!(
+                    matches!((&verdict, uncertain), (Verdict::Unknown(_), true) | (Verdict::Unsent(_), false)),
+                    "{fault:?}: {verdict:?}"
+                );
+            }
+            assert!(matches!(plan.next(Mono(0)), Next::Wait(_)), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_everything_is_not_blamed_on_everybody() {
+        let bad: BTreeSet<usize> = (0..100).collect();
+        let (calls, _, failed) = bisect(100, &bad);
+        assert!(calls <= HOPELESS + 8, "{calls} calls");
+        assert!(failed.len() < 20, "{} failed", failed.len());
+    }
+}

@@ -1,0 +1,96 @@
+//! `offboard run`: the agent itself.
+
+use std::{path::PathBuf, process::ExitCode, str::FromStr};
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+use super::EXIT_USAGE;
+use crate::{
+    agent,
+    config::{self, Config, LogFormat},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The configuration, a JSON file; without it the variable OFFBOARD_CONFIG holds the JSON itself.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Run {
+    pub(super) fn execute(self) -> ExitCode {
+        let (config, unknown) = match self.read() {
+            Ok(read) => read,
+            Err(message) => {
+                eprintln!("{message}");
+                return ExitCode::from(EXIT_USAGE);
+            }
+        };
+        // Whatever is made from here on is for this user alone.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        start_log(config.log_format);
+        for key in unknown {
+            tracing::warn!(key, "unknown configuration key; it has no effect in this version");
+        }
+        if config.site_wise {
+            tracing::warn!("siteWise.enabled has no effect: this version has no SiteWise operations");
+        }
+        match run(config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => {
+                tracing::error!("{message}");
+                ExitCode::from(EXIT_USAGE)
+            }
+        }
+    }
+
+    fn read(&self) -> Result<(Config, Vec<String>), String> {
+        let env = |name: &str| std::env::var(name).ok();
+        let text = match &self.config {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| format!("configuration: --config {}: {error}", path.display()))?,
+            None => env("OFFBOARD_CONFIG").unwrap_or_default(),
+        };
+        config::parse(&text, env).map_err(|error| error.to_string())
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let filter = match Targets::from_str(&wanted) {
+        Ok(targets) if !wanted.is_empty() => targets,
+        // The SDK's own lines repeat what ours say.
+        _ => Targets::new().with_target("offboard", tracing::Level::INFO).with_default(tracing::Level::WARN),
+    };
+    let layer = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
+    let layer = match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+}
+
+fn run(config: Config) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    runtime.block_on(async {
+        let handler = |kind| signal(kind).map_err(|error| format!("cannot handle signals: {error}"));
+        let (mut terminate, mut interrupt) = (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        tracing::info!(version = crate::VERSION, core = %config.core, data_dir = %config.data_dir.display(), "offboard starts");
+        agent::run(config, stop).await.map_err(|error| error.to_string())
+    })?;
+    // A thread that is stuck in the store must not hold up the end.
+    runtime.shutdown_background();
+    Ok(())
+}

@@ -1,0 +1,329 @@
+//! The AWS SDK behind the trait [`Cloud`]. Retries are off: the agent owns them, over restarts and for days.
+
+use std::{
+    error::Error,
+    fmt::{Display, Write},
+    time::Duration,
+};
+
+use aws_config::{AppName, BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_greengrassv2::{
+    Client,
+    config::{IdentityCache, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextRef},
+    error::{ProvideErrorMetadata, SdkError},
+    operation::RequestId,
+    types::{AssociatedClientDevice, DisassociateClientDeviceFromCoreDeviceEntry},
+};
+use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig, tls};
+use aws_smithy_runtime_api::{
+    client::{http::SharedHttpClient, interceptors::dyn_dispatch_hint, orchestrator::HttpResponse},
+    http::Headers,
+};
+use aws_smithy_types::config_bag::ConfigBag;
+
+use super::{
+    Cloud, ListPage,
+    classify::{ErrorAnswer, classify, entry_index, http_date, retry_after},
+    credentials::TokenExchange,
+};
+use crate::{
+    clock::Clock,
+    config::Config,
+    model::{CallError, CallFault, EntryError, Lane, Target, ThingName, Timestamp},
+};
+
+/// From name resolution to the end of the TLS handshake.
+const CONNECT: Duration = Duration::from_secs(10);
+/// From sending a request to the head of its answer: behind a black hole nothing else ends the wait.
+const READ: Duration = Duration::from_secs(30);
+/// The whole of a call, with loading credentials.
+const ATTEMPT: Duration = Duration::from_secs(60);
+/// Loading credentials: the token exchange service may try for 30 s before it answers.
+const LOAD: Duration = Duration::from_secs(40);
+
+/// The Greengrass V2 API of one core device.
+pub struct Aws {
+    client: Client,
+    core: ThingName,
+    clock: Clock,
+}
+
+/// Told of each difference between the cloud's clock and ours, in milliseconds.
+pub(crate) type SkewSink = Box<dyn Fn(i64) + Send + Sync>;
+
+impl Aws {
+    /// A client for `config`'s core device and region. Makes no call.
+    ///
+    /// # Errors
+    /// The file that `GG_ROOT_CA_PATH` names, or the certificates in it, cannot be used.
+    pub fn new(config: &Config, clock: Clock, skew: SkewSink) -> Result<Self, String> {
+        let roots = root_certificates(std::env::var_os("GG_ROOT_CA_PATH"))?;
+        let direct = http_client(&roots, ProxyConfig::disabled())?;
+        let outward = http_client(&roots, ProxyConfig::from_env())?;
+        let mut sdk = aws_sdk_greengrassv2::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(config.region.clone()))
+            .http_client(outward)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT)
+                    .read_timeout(READ)
+                    .operation_attempt_timeout(ATTEMPT)
+                    .build(),
+            )
+            .identity_cache(IdentityCache::lazy().load_timeout(LOAD).build())
+            .credentials_provider(TokenExchange::new(direct))
+            .interceptor(ClockWatch { clock, skew })
+            .app_name(AppName::new("offboard").map_err(|error| error.to_string())?);
+        if let Some(endpoint) = &config.cloud.greengrass {
+            sdk = sdk.endpoint_url(endpoint);
+        }
+        Ok(Self { client: Client::from_conf(sdk.build()), core: config.core.clone(), clock })
+    }
+
+    fn error<E>(&self, error: &SdkError<E, HttpResponse>) -> CallError
+    where
+        E: ProvideErrorMetadata + Error + Refusal + 'static,
+    {
+        let code_of = |fault: &CallFault| {
+            match fault {
+                CallFault::Unreachable => "Unreachable",
+                CallFault::Credentials => "NoCredentials",
+                CallFault::Lost => "NoAnswer",
+                _ => "NotTheApi",
+            }
+            .to_owned()
+        };
+        let plain =
+            |fault: CallFault| CallError { code: code_of(&fault), fault, message: chain(error), retry_after: None };
+        match error {
+            // Only where the connection was never made is it sure that nothing was sent.
+            SdkError::DispatchFailure(_) if never_connected(error) => plain(CallFault::Unreachable),
+            SdkError::DispatchFailure(failure) => {
+                let text = chain(error).to_ascii_lowercase();
+                let credentials = failure.is_other() && (text.contains("credential") || text.contains("identity"));
+                plain(if credentials { CallFault::Credentials } else { CallFault::Lost })
+            }
+            SdkError::TimeoutError(_) | SdkError::ResponseError(_) => plain(CallFault::Lost),
+            SdkError::ServiceError(answer) => self.service_error(answer.err(), answer.raw()),
+            _ => plain(CallFault::Misfit),
+        }
+    }
+
+    fn service_error<E: ProvideErrorMetadata + Refusal>(&self, error: &E, raw: &HttpResponse) -> CallError {
+        let status = raw.status().as_u16();
+        let refusal = error.refusal();
+        let mut fault = classify(&ErrorAnswer {
+            status,
+            code: error.code(),
+            about_core: refusal.resource.as_deref().is_none_or(|resource| resource == self.core.as_str()),
+            misfit: refusal.misfit,
+        });
+        if let CallFault::Invalid(named) = &mut fault {
+            if refusal.fields.iter().any(|name| name == "coreDeviceThingName") {
+                fault = CallFault::NoCore;
+            } else {
+                named.extend(refusal.fields.iter().filter_map(|name| entry_index(name)));
+            }
+        }
+        let message = match error.message() {
+            Some(message) => message.to_owned(),
+            None => format!("HTTP status {status} without a code of the API"),
+        };
+        CallError {
+            fault,
+            code: error.code().unwrap_or("NotTheApi").to_owned(),
+            message,
+            retry_after: retry_after(all_values(raw.headers(), "retry-after"), self.clock.now().wall),
+        }
+    }
+
+    /// A success counts only if the service signed it with a request id: to the SDK an empty 200, as a captive portal
+    /// gives it, is a success too, since everything in these answers is optional.
+    fn genuine<O: RequestId>(output: O) -> Result<O, CallError> {
+        match output.request_id() {
+            Some(_) => Ok(output),
+            None => Err(CallError {
+                fault: CallFault::Foreign,
+                code: "NotTheApi".into(),
+                message: "a success without a request id".into(),
+                retry_after: None,
+            }),
+        }
+    }
+}
+
+impl Cloud for Aws {
+    async fn call(&self, lane: Lane, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
+        debug_assert_eq!(lane, Lane::Disassociate, "a list is read page by page");
+        let entry = |target: &Target| {
+            DisassociateClientDeviceFromCoreDeviceEntry::builder().thing_name(target.name()).build().ok()
+        };
+        let call = self
+            .client
+            .batch_disassociate_client_device_from_core_device()
+            .core_device_thing_name(self.core.as_str())
+            .set_entries(targets.iter().map(entry).collect());
+        let output = Self::genuine(call.send().await.map_err(|error| self.error(&error))?)?;
+        let errors = output.error_entries.unwrap_or_default();
+        Ok(errors
+            .into_iter()
+            .map(|error| EntryError {
+                name: error.thing_name,
+                code: error.code.unwrap_or_default(),
+                message: error.message.unwrap_or_default(),
+            })
+            .collect())
+    }
+
+    async fn list(&self, next: Option<String>) -> Result<ListPage, CallError> {
+        let call = self
+            .client
+            .list_client_devices_associated_with_core_device()
+            .core_device_thing_name(self.core.as_str())
+            .max_results(100)
+            .set_next_token(next);
+        let output = Self::genuine(call.send().await.map_err(|error| self.error(&error))?)?;
+        let listed = output.associated_client_devices.unwrap_or_default();
+        Ok(ListPage {
+            devices: listed.into_iter().filter_map(device).collect(),
+            next: output.next_token.filter(|token| !token.is_empty()),
+        })
+    }
+}
+
+fn device(listed: AssociatedClientDevice) -> Option<(ThingName, Option<Timestamp>)> {
+    let name = listed.thing_name?;
+    let at = listed.association_timestamp.and_then(|at| at.to_millis().ok()).map(Timestamp);
+    match ThingName::new(&name) {
+        Ok(thing) => Some((thing, at)),
+        Err(error) => {
+            tracing::warn!(thing = name, "a listed device is passed over: its name {error}");
+            None
+        }
+    }
+}
+
+/// What a refusal says beside its code.
+#[derive(Default)]
+struct Said {
+    fields: Vec<String>,
+    resource: Option<String>,
+    misfit: bool,
+}
+
+trait Refusal {
+    fn refusal(&self) -> Said;
+}
+
+macro_rules! refusal {
+    ($error:path) => {
+        impl Refusal for $error {
+            fn refusal(&self) -> Said {
+                use aws_sdk_greengrassv2::types::ValidationExceptionReason as Reason;
+                match self {
+                    Self::ValidationException(error) => Said {
+                        fields: error.fields().iter().map(|field| field.name().to_owned()).collect(),
+                        misfit: matches!(error.reason(), Some(Reason::UnknownOperation | Reason::CannotParse)),
+                        resource: None,
+                    },
+                    Self::ResourceNotFoundException(error) => {
+                        Said { resource: Some(error.resource_id().to_owned()), ..Said::default() }
+                    }
+                    _ => Said::default(),
+                }
+            }
+        }
+    };
+}
+
+refusal!(aws_sdk_greengrassv2::operation::batch_disassociate_client_device_from_core_device::BatchDisassociateClientDeviceFromCoreDeviceError);
+refusal!(aws_sdk_greengrassv2::operation::list_client_devices_associated_with_core_device::ListClientDevicesAssociatedWithCoreDeviceError);
+
+fn all_values<'h>(headers: &'h Headers, name: &str) -> impl Iterator<Item = &'h str> {
+    headers.get_all(name)
+}
+
+fn never_connected(error: &(dyn Error + 'static)) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// An error with its causes, each once, in one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            let _ = write!(text, "{}{said}", if text.is_empty() { "" } else { ": " });
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Measures the difference between the cloud's clock and ours from each answer's `Date`.
+struct ClockWatch {
+    clock: Clock,
+    skew: SkewSink,
+}
+
+impl std::fmt::Debug for ClockWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClockWatch")
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for ClockWatch {
+    fn name(&self) -> &'static str {
+        "ClockWatch"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), aws_smithy_runtime_api::box_error::BoxError> {
+        let headers = context.response().headers();
+        // Only the service's own clock counts, not that of a portal or of a cache.
+        let own = headers.get("x-amzn-requestid").is_some() && headers.get("age").is_none();
+        if let (true, Some(date)) = (own, headers.get("date").and_then(http_date)) {
+            (self.skew)(date.0 - self.clock.now().wall.0);
+        }
+        Ok(())
+    }
+}
+
+fn root_certificates(path: Option<std::ffi::OsString>) -> Result<tls::TlsContext, String> {
+    let mut store = tls::TrustStore::default().with_native_roots(true);
+    if let Some(path) = path.filter(|path| !path.is_empty()) {
+        let read = std::fs::read(&path);
+        let told = |error: &dyn Display| format!("GG_ROOT_CA_PATH {}: {error}", path.display());
+        store = store.with_pem_certificate(read.map_err(|error| told(&error))?);
+    }
+    tls::TlsContext::builder().with_trust_store(store).build().map_err(|error| error.to_string())
+}
+
+fn http_client(roots: &tls::TlsContext, proxy: ProxyConfig) -> Result<SharedHttpClient, String> {
+    let roots = roots.clone();
+    Ok(Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut builder = Connector::builder()
+            .proxy_config(proxy.clone())
+            .enable_tcp_nodelay(true)
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .tls_context(roots.clone());
+        builder.set_connector_settings(settings.cloned());
+        builder.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        builder.build()
+    }))
+}

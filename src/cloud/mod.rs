@@ -1,0 +1,33 @@
+//! The cloud: a trait of the calls that the agent makes, and its AWS form.
+
+mod aws;
+mod classify;
+mod credentials;
+
+use std::future::Future;
+
+pub use aws::Aws;
+
+use crate::model::{CallError, EntryError, Lane, Target, ThingName, Timestamp};
+
+/// Entries in one call, the API's limit (`BatchDisassociateClientDeviceFromCoreDevice`).
+pub const MAX_ENTRIES: usize = 100;
+
+/// One page of the devices that are associated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListPage {
+    /// Name and time of association.
+    pub devices: Vec<(ThingName, Option<Timestamp>)>,
+    /// Continues the list; `None` at its end.
+    pub next: Option<String>,
+}
+
+/// The calls. Each is one HTTP request: repetition and patience are the caller's.
+pub trait Cloud: Send + Sync + 'static {
+    /// Carries out a lane's call for at most [`MAX_ENTRIES`] targets. An empty list means that all went well, and
+    /// that the service itself said so.
+    fn call(&self, lane: Lane, targets: &[Target]) -> impl Future<Output = Result<Vec<EntryError>, CallError>> + Send;
+
+    /// Reads a page of the devices that are associated with this core device.
+    fn list(&self, next: Option<String>) -> impl Future<Output = Result<ListPage, CallError>> + Send;
+}

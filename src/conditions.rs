@@ -1,0 +1,354 @@
+//! What is known of the world outside, in memory: the cloud's state, the clock's, what a person should mend. Written by
+//! whoever finds out, read by whoever decides, told in `status`.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    batching::Gate,
+    clock::Clock,
+    ledger::Summary,
+    model::{CallError, CallFault, CloudState, Lane, Timestamp, Window},
+};
+
+/// A skew above this makes the clock one not to trust (contract, "Superseded"), in milliseconds.
+const MAX_SKEW: i64 = 300_000;
+
+/// Something that a person should know of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong, and what to do.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What `status` tells of all this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The cloud.
+    pub cloud: CloudState,
+    /// By code.
+    pub problems: BTreeMap<&'static str, Problem>,
+    /// The last complete list.
+    pub synced_at: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct State {
+    lanes: BTreeMap<&'static str, CloudState>,
+    problems: BTreeMap<&'static str, Problem>,
+    synced_at: Option<Timestamp>,
+    skew: Option<i64>,
+    gate: Gate,
+    gate_first: Option<u64>,
+    list_wanted: bool,
+}
+
+impl State {
+    /// The worst of what the lanes saw.
+    fn cloud(&self) -> CloudState {
+        self.lanes.values().copied().max().unwrap_or_default()
+    }
+}
+
+/// The conditions; shared by all parts.
+pub struct Conditions {
+    state: Mutex<State>,
+    changed: watch::Sender<()>,
+    clock: Clock,
+    ledger: watch::Receiver<Summary>,
+}
+
+impl Conditions {
+    /// Nothing known yet. `ledger` tells the number of the next request.
+    #[must_use]
+    pub fn new(clock: Clock, ledger: watch::Receiver<Summary>) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), changed: watch::channel(()).0, clock, ledger })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock can leave it half written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes something and wakes those who look.
+    fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let result = change(&mut self.state());
+        self.changed.send_replace(());
+        result
+    }
+
+    /// Wakes at each change. Carries nothing: look.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// A call was answered, or not; with what a person should do about it.
+    pub fn answered(&self, lane: Lane, result: Result<(), &CallError>) {
+        let next_seq = self.ledger.borrow().next_seq;
+        let at = self.clock.now();
+        let seen = result.map_or_else(|error| error.fault.state(), |()| CloudState::Reachable);
+        self.change(|state| {
+            let before = state.cloud();
+            if before.is_out_of_reach() || seen.is_out_of_reach() {
+                state.gate.out_of_reach(next_seq);
+            }
+            if !seen.is_out_of_reach() {
+                // One answer shows that the way is free for all lanes.
+                state.lanes.retain(|_, seen| !seen.is_out_of_reach());
+            }
+            state.lanes.insert(call_name(lane), seen);
+            let after = state.cloud();
+            if before.is_out_of_reach() && !after.is_out_of_reach() {
+                tracing::info!(cloud = after.as_str(), "the cloud is back within reach");
+                state.list_wanted = true;
+            } else if !before.is_out_of_reach() && after.is_out_of_reach() {
+                tracing::warn!(cloud = after.as_str(), "the cloud is out of reach; commands are kept until it is back");
+            }
+            for code in PROBLEMS_OF_CALLS {
+                let gone = match (*code, lane) {
+                    ("ACCESS_DENIED_LIST" | "REFUSED_LIST", Lane::List) => true,
+                    ("ACCESS_DENIED_LIST" | "REFUSED_LIST", _) => false,
+                    ("ACCESS_DENIED" | "REFUSED" | "THROTTLED", Lane::List) => false,
+                    _ => true,
+                };
+                let now = result.err().and_then(|error| problem(lane, error));
+                if now.as_ref().is_none_or(|(now, _)| now != code) && gone {
+                    state.problems.remove(code);
+                }
+                if let Some((now, message)) = now
+                    && now == *code
+                {
+                    let since = state.problems.get(code).map_or(at.wall, |problem| problem.since);
+                    state.problems.insert(now, Problem { message, since });
+                }
+            }
+        });
+    }
+
+    /// Notes a problem; its time stays that of its beginning.
+    pub fn raise(&self, code: &'static str, message: impl Into<String>) {
+        let at = self.clock.now().wall;
+        let message = message.into();
+        let known = self.state().problems.get(code).is_some_and(|problem| problem.message == message);
+        if !known {
+            self.change(|state| {
+                let since = state.problems.get(code).map_or(at, |problem| problem.since);
+                state.problems.insert(code, Problem { message, since });
+            });
+        }
+    }
+
+    /// A problem is over.
+    pub fn clear(&self, code: &'static str) {
+        if self.state().problems.contains_key(code) {
+            self.change(|state| state.problems.remove(code));
+        }
+    }
+
+    /// The cloud's clock is so many milliseconds ahead of ours.
+    pub fn skew(&self, millis: i64) {
+        let trusted = self.clock_trusted();
+        self.state().skew = Some(millis);
+        if millis.abs() > MAX_SKEW {
+            let (seconds, way) = (millis.abs() / 1000, if millis > 0 { "behind" } else { "ahead of" });
+            self.raise(
+                "CLOCK_SKEW",
+                format!("this device's clock is {seconds} s {way} the cloud's; set it, or let NTP do so"),
+            );
+        } else if !trusted {
+            self.clear("CLOCK_SKEW");
+        }
+    }
+
+    /// Whether wall times may be compared with the cloud's.
+    #[must_use]
+    pub fn clock_trusted(&self) -> bool {
+        self.state().skew.is_none_or(|millis| millis.abs() <= MAX_SKEW)
+    }
+
+    /// Whether calls are useless until a list gets through.
+    #[must_use]
+    pub fn out_of_reach(&self) -> bool {
+        self.state().cloud().is_out_of_reach()
+    }
+
+    /// Asks for a complete list soon.
+    pub fn want_list(&self) {
+        if !self.state().list_wanted {
+            self.change(|state| state.list_wanted = true);
+        }
+    }
+
+    /// Whether somebody needs a list.
+    #[must_use]
+    pub fn list_wanted(&self) -> bool {
+        self.state().list_wanted
+    }
+
+    /// Which requests may be sent now.
+    #[must_use]
+    pub fn window(&self) -> Window {
+        let summary = *self.ledger.borrow();
+        let mut state = self.state();
+        state.note(self.clock.now().mono, summary);
+        state.gate.window()
+    }
+
+    /// A list begins: whoever asked for one gets this. Returns what [`Self::end_list`] wants to know.
+    #[must_use]
+    pub fn begin_list(&self, next_seq: u64) -> u64 {
+        let summary = *self.ledger.borrow();
+        let mut state = self.state();
+        state.note(self.clock.now().mono, summary);
+        state.list_wanted = false;
+        state.gate.begin_list(next_seq)
+    }
+
+    /// The list is complete and taken over.
+    pub fn end_list(&self, boundary: u64) {
+        let at = self.clock.now().wall;
+        self.change(|state| {
+            state.gate.end_list(boundary);
+            state.synced_at = Some(at);
+        });
+    }
+
+    /// All of it, for `status`.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.state();
+        Snapshot { cloud: state.cloud(), problems: state.problems.clone(), synced_at: state.synced_at }
+    }
+}
+
+impl State {
+    fn note(&mut self, now: crate::model::Mono, summary: Summary) {
+        if self.gate_first != Some(summary.first_seq) {
+            self.gate_first = Some(summary.first_seq);
+            self.gate.start(summary.first_seq);
+        }
+        self.gate.note(now, summary.next_seq);
+    }
+}
+
+fn call_name(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Disassociate => "greengrass:BatchDisassociateClientDeviceFromCoreDevice",
+        Lane::List => "greengrass:ListClientDevicesAssociatedWithCoreDevice",
+    }
+}
+
+const PROBLEMS_OF_CALLS: &[&str] = &[
+    "CLOUD_UNREACHABLE",
+    "NO_CREDENTIALS",
+    "CLOCK_REFUSED",
+    "ACCESS_DENIED",
+    "ACCESS_DENIED_LIST",
+    "REFUSED",
+    "REFUSED_LIST",
+    "THROTTLED",
+];
+
+/// What a person should know of a failed call.
+fn problem(lane: Lane, error: &CallError) -> Option<(&'static str, String)> {
+    let CallError { fault, code, message, .. } = error;
+    let list = lane == Lane::List;
+    Some(match fault {
+        CallFault::Unreachable | CallFault::Lost => (
+            "CLOUD_UNREACHABLE",
+            format!(
+                "the cloud does not answer ({message}); commands are kept and sent later; check the network and the firewall"
+            ),
+        ),
+        CallFault::Foreign => (
+            "CLOUD_UNREACHABLE",
+            format!("something else answers in the cloud's place ({message}); check for a captive portal or a proxy"),
+        ),
+        CallFault::Credentials => (
+            "NO_CREDENTIALS",
+            format!("no valid credentials ({message}); check the token exchange service and its role alias"),
+        ),
+        CallFault::Clock => {
+            ("CLOCK_REFUSED", format!("the cloud refuses our signature's time ({message}); set this device's clock"))
+        }
+        CallFault::Denied => (
+            if list { "ACCESS_DENIED_LIST" } else { "ACCESS_DENIED" },
+            format!(
+                "the token exchange role lacks {} on this core device ({message}); add it to its policy",
+                call_name(lane)
+            ),
+        ),
+        CallFault::NoCore => (
+            if list { "REFUSED_LIST" } else { "REFUSED" },
+            format!("the cloud knows no such core device ({message}); check coreThingName and region"),
+        ),
+        CallFault::Misfit => (
+            if list { "REFUSED_LIST" } else { "REFUSED" },
+            format!(
+                "the endpoint does not understand the call ({code}: {message}); check cloud.greengrassEndpoint and region"
+            ),
+        ),
+        CallFault::Invalid(_) if list => {
+            ("REFUSED_LIST", format!("the cloud refuses the list call ({code}: {message})"))
+        }
+        CallFault::Throttled => {
+            ("THROTTLED", format!("the cloud limits our calls ({message}); lower rate.callsPerSecond if it lasts"))
+        }
+        CallFault::Server | CallFault::Busy | CallFault::Invalid(_) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conditions() -> Arc<Conditions> {
+        Conditions::new(Clock::start(), watch::channel(Summary::default()).1)
+    }
+
+    fn error(fault: CallFault) -> CallError {
+        CallError { fault, code: "Code".into(), message: "text".into(), retry_after: None }
+    }
+
+    #[test]
+    fn an_answer_to_one_lane_ends_the_outage_of_all() {
+        let conditions = conditions();
+        conditions.answered(Lane::Disassociate, Err(&error(CallFault::Lost)));
+        assert!(conditions.out_of_reach());
+        assert!(conditions.snapshot().problems.contains_key("CLOUD_UNREACHABLE"));
+        conditions.answered(Lane::List, Ok(()));
+        assert_eq!(conditions.snapshot().cloud, CloudState::Reachable);
+        assert!(conditions.snapshot().problems.is_empty());
+        assert!(conditions.list_wanted(), "a sync follows an outage");
+    }
+
+    #[test]
+    fn a_denied_lane_stays_told_while_the_other_works() {
+        let conditions = conditions();
+        conditions.answered(Lane::Disassociate, Err(&error(CallFault::Denied)));
+        conditions.answered(Lane::List, Ok(()));
+        assert_eq!(conditions.snapshot().cloud, CloudState::AccessDenied);
+        let problem = conditions.snapshot().problems.remove("ACCESS_DENIED").unwrap();
+        assert!(problem.message.contains("BatchDisassociateClientDeviceFromCoreDevice"), "{}", problem.message);
+        conditions.answered(Lane::Disassociate, Ok(()));
+        assert!(conditions.snapshot().problems.is_empty());
+    }
+
+    #[test]
+    fn a_skew_is_told_and_untold() {
+        let conditions = conditions();
+        assert!(conditions.clock_trusted());
+        conditions.skew(-400_000);
+        assert!(!conditions.clock_trusted());
+        assert!(conditions.snapshot().problems["CLOCK_SKEW"].message.contains("400 s ahead of"));
+        conditions.skew(1000);
+        assert!(conditions.clock_trusted() && conditions.snapshot().problems.is_empty());
+    }
+}

@@ -1,0 +1,230 @@
+//! The inbox: a message to a command to the ledger. Commands are handed over in the order of their arrival without
+//! waiting for each other, so that the ledger can make many durable at once; answered and acknowledged in that order.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    answers,
+    conditions::Conditions,
+    ledger::{self, Ledger, Order, Unavailable},
+    model::{Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, ThingName},
+    stop::Stop,
+    transport::{Body, Inbound, Reply},
+    wire::{self, ResultKind, messages},
+};
+
+/// Commands that are in the ledger and not answered: as many as one group of the ledger takes, twice.
+const MAX_PENDING: usize = 512;
+
+/// What is to be published about a command; nothing if the outbox does it.
+type Answer = Option<(ResultKind, Vec<u8>)>;
+
+type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// A command that is under way, and whether a repetition of it is known by its delivery alone.
+struct UnderWay {
+    reply: Reply,
+    answer: Pending,
+    delivery: Option<[u8; 32]>,
+}
+
+pub(crate) struct Inbox {
+    pub(crate) core: ThingName,
+    pub(crate) max_payload: usize,
+    pub(crate) max_entries: usize,
+    pub(crate) ledger: Ledger,
+    pub(crate) conditions: Arc<Conditions>,
+    /// Bytes of the payloads that wait.
+    pub(crate) waiting: Arc<AtomicUsize>,
+    pub(crate) stop: Stop,
+}
+
+impl Inbox {
+    /// Takes commands until the stop; those taken before it are still answered.
+    pub(crate) async fn run(self, mut inbound: mpsc::Receiver<Inbound>) {
+        let (under_way, mut answers) = mpsc::channel::<UnderWay>(MAX_PENDING);
+        let ledger = self.ledger.clone();
+        let answering = tokio::spawn(async move {
+            while let Some(UnderWay { reply, answer, delivery }) = answers.recv().await {
+                if let Some((kind, payload)) = answer.await {
+                    reply.answer(kind, payload).await;
+                }
+                // After the commit, and only on the connection that delivered it.
+                if reply.acknowledge()
+                    && let Some(hash) = delivery
+                {
+                    let _ = ledger.submit(move |tx| ledger::acknowledged(tx, &hash).map(Some), true).await;
+                }
+            }
+        });
+        while !self.stop.is_requested() {
+            let inbound = tokio::select! {
+                inbound = inbound.recv() => inbound,
+                () = self.stop.requested() => break,
+            };
+            let Some(inbound) = inbound else { break };
+            let under_way_now = self.handle(inbound).await;
+            if under_way.send(under_way_now).await.is_err() {
+                break;
+            }
+        }
+        drop(under_way);
+        let _ = answering.await;
+    }
+
+    async fn handle(&self, inbound: Inbound) -> UnderWay {
+        let Inbound { client, operation, body, delivery, reply } = inbound;
+        let (token, command) = match &body {
+            Body::Payload(payload) => {
+                self.waiting.fetch_sub(payload.len(), Ordering::Relaxed);
+                wire::parse_command(&self.core, &operation, payload)
+            }
+            Body::TooLarge(size) => (None, Err(too_large(*size, self.max_payload))),
+            Body::Busy => {
+                let text = "too many commands wait to be read; send again later";
+                (None, Err(Rejection::throttled(text, std::time::Duration::from_secs(1))))
+            }
+            Body::Retained => {
+                let text = "a retained command is not carried out; publish it without the retain flag";
+                (None, Err(Rejection::invalid(Reason::Other, text)))
+            }
+        };
+        drop(body);
+        let mut keep_delivery = None;
+        let answer: Pending = match command {
+            Err(rejection) => Box::pin(std::future::ready(rejected(token.as_ref(), &operation, &rejection))),
+            Ok((operation, Command::Change(change))) if change.dry_run => self.plan(operation, token, change).await,
+            Ok((_, Command::Change(change))) => {
+                keep_delivery = token.is_none().then_some(delivery.0);
+                self.accept(client, token, change, delivery).await
+            }
+            Ok((operation, Command::Cancel(cancel))) => self.cancel(operation, client, token, cancel).await,
+            Ok((operation, Command::Query(query))) => {
+                let synced_at = self.conditions.snapshot().synced_at;
+                let max_bytes = self.max_payload;
+                let echo = token.clone();
+                let rule = move |tx: &mut ledger::Tx<'_>| {
+                    answers::answer(tx, &client, operation, &query, echo.as_ref(), synced_at, max_bytes).map(Some)
+                };
+                self.ask(operation, token, rule, true).await
+            }
+        };
+        UnderWay { reply, answer, delivery: keep_delivery }
+    }
+
+    /// Submits a rule whose answer is a message or a rejection.
+    async fn ask(
+        &self,
+        operation: Operation,
+        token: Option<ClientToken>,
+        rule: impl FnMut(&mut ledger::Tx<'_>) -> Result<Option<Result<Vec<u8>, Rejection>>, ledger::StoreError>
+        + Send
+        + 'static,
+        lazy: bool,
+    ) -> Pending {
+        let submitted = self.ledger.submit(rule, lazy).await;
+        Box::pin(async move {
+            match received(submitted).await {
+                Ok(Ok(message)) => Some((ResultKind::Accepted, message)),
+                Ok(Err(rejection)) => rejected(token.as_ref(), operation.as_str(), &rejection),
+                Err(error) => rejected(token.as_ref(), operation.as_str(), &unavailable(&error)),
+            }
+        })
+    }
+
+    async fn accept(
+        &self,
+        client: ClientId,
+        token: Option<ClientToken>,
+        change: Change,
+        delivery: ([u8; 32], bool),
+    ) -> Pending {
+        let operation = change.operation;
+        let order =
+            Order { client, token: token.clone(), fresh_token: fresh_token(), change, delivery: Some(delivery) };
+        let submitted = self.ledger.submit(move |tx| ledger::accept(tx, &order).map(Some), false).await;
+        Box::pin(async move {
+            match received(submitted).await {
+                // The outbox has its `accepted`.
+                Ok(Ok(_)) => None,
+                Ok(Err(rejection)) => rejected(token.as_ref(), operation.as_str(), &rejection),
+                Err(error) => rejected(token.as_ref(), operation.as_str(), &unavailable(&error)),
+            }
+        })
+    }
+
+    async fn plan(&self, operation: Operation, token: Option<ClientToken>, change: Change) -> Pending {
+        let (echo, max_entries, max_bytes) = (token.clone(), self.max_entries, self.max_payload);
+        let rule = move |tx: &mut ledger::Tx<'_>| {
+            let plan = ledger::plan(tx, &change)?;
+            Ok(Some(Ok(answers::plan(operation, echo.as_ref(), plan, max_entries, max_bytes))))
+        };
+        self.ask(operation, token, rule, true).await
+    }
+
+    async fn cancel(
+        &self,
+        operation: Operation,
+        client: ClientId,
+        token: Option<ClientToken>,
+        cancel: Cancel,
+    ) -> Pending {
+        if cancel.client.as_ref().is_some_and(|target| *target != client) {
+            let text = "over MQTT a client cancels its own requests only; leave targetClient away";
+            let rejection = Rejection::new(RejectionCode::AccessDeniedException, text);
+            return Box::pin(std::future::ready(rejected(token.as_ref(), operation.as_str(), &rejection)));
+        }
+        let echo = token.clone();
+        let mut seq = None;
+        let mut so_far = ledger::Canceled::default();
+        let rule = move |tx: &mut ledger::Tx<'_>| {
+            let found = match seq {
+                Some(seq) => seq,
+                None => match ledger::find_request(tx, &client, &cancel.token)? {
+                    Some(request) => *seq.insert(request.seq),
+                    None => return Ok(Some(Err(answers::no_request(&cancel.token)))),
+                },
+            };
+            let all = ledger::cancel(tx, found, &mut so_far)?;
+            Ok(all.then(|| Ok(answers::canceled(operation, echo.as_ref(), so_far))))
+        };
+        self.ask(operation, token, rule, false).await
+    }
+}
+
+async fn received<R>(
+    submitted: Result<oneshot::Receiver<Result<R, Unavailable>>, Unavailable>,
+) -> Result<R, Unavailable> {
+    submitted?.await.unwrap_or_else(|_| Err(Unavailable("the agent is stopping".into())))
+}
+
+fn rejected(token: Option<&ClientToken>, operation: &str, rejection: &Rejection) -> Answer {
+    tracing::debug!(operation, code = ?rejection.code, message = rejection.message, "command rejected");
+    Some((ResultKind::Rejected, messages::rejected(token.map(ClientToken::as_str), operation, rejection)))
+}
+
+fn too_large(size: usize, max: usize) -> Rejection {
+    let message =
+        format!("the payload has {size} bytes, limits.maxPayloadBytes is {max}; split it into several commands");
+    Rejection::invalid(Reason::Other, message)
+}
+
+fn unavailable(error: &Unavailable) -> Rejection {
+    Rejection::new(RejectionCode::InternalServerException, error.to_string())
+}
+
+/// A token for a command that came without one.
+fn fresh_token() -> ClientToken {
+    let text = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    #[expect(clippy::expect_used, reason = "32 hexadecimal digits follow the rule of tokens")]
+    ClientToken::new(&text).expect("hexadecimal digits are a token")
+}

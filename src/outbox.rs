@@ -1,0 +1,191 @@
+//! The outbox: publishes what the ledger owes, in order, and forgets it when the broker has it.
+//!
+//! A broker that refuses a publish may never acknowledge it: such a message is set aside, and with it the others of the
+//! same client, while everybody else's go on.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    ledger::{self, Ledger, Owed},
+    model::ClientId,
+    stop::Stop,
+    transport::{Line, Link, Tag},
+    uplink::sleep_until,
+    wire::{ResultKind, Topics, messages},
+};
+
+/// Messages under way at a time: enough to fill the line, few enough to be small.
+const WINDOW: usize = 16;
+
+/// Without an acknowledgement for so long, a message is set aside.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a message is set aside, at first and at most.
+const ASIDE: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(24 * 3600));
+
+struct Aside {
+    client: ClientId,
+    until: Instant,
+    delay: Duration,
+}
+
+pub(crate) struct Outbox {
+    ledger: Ledger,
+    line: Arc<Line>,
+    topics: Topics,
+    max_bytes: usize,
+    link: Link,
+    /// The place to go on from.
+    cursor: u64,
+    under_way: BTreeMap<u64, (Instant, ClientId)>,
+    aside: BTreeMap<u64, Aside>,
+}
+
+impl Outbox {
+    pub(crate) fn new(ledger: Ledger, line: Arc<Line>, topics: Topics, max_bytes: usize) -> Self {
+        Self {
+            ledger,
+            line,
+            topics,
+            max_bytes,
+            link: Link::default(),
+            cursor: 0,
+            under_way: BTreeMap::new(),
+            aside: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) async fn run(mut self, mut delivered: mpsc::Receiver<Tag>, stop: Stop) {
+        let mut outgoing = self.ledger.outgoing();
+        let mut link = self.line.link();
+        while !stop.is_requested() {
+            outgoing.mark_unchanged();
+            self.connection(*link.borrow_and_update());
+            self.set_aside();
+            if let Err(error) = self.fill().await {
+                tracing::warn!(%error, "the outbox cannot be read");
+            }
+            tokio::select! {
+                _ = outgoing.changed() => {}
+                _ = link.changed() => {}
+                Some(tag) = delivered.recv() => self.delivered(tag, &mut delivered).await,
+                () = sleep_until(self.wakes_at()) => {}
+                () = stop.requested() => {}
+            }
+        }
+    }
+
+    /// A new connection: from the first one on.
+    fn connection(&mut self, link: Link) {
+        if link.epoch != self.link.epoch {
+            self.link = link;
+            self.cursor = 0;
+            self.under_way.clear();
+        }
+    }
+
+    fn wakes_at(&self) -> Option<Instant> {
+        let late = self.under_way.values().map(|(since, _)| *since + PATIENCE);
+        late.chain(self.aside.values().map(|aside| aside.until).filter(|until| *until > Instant::now())).min()
+    }
+
+    fn set_aside(&mut self) {
+        let now = Instant::now();
+        let late: Vec<u64> =
+            self.under_way.iter().filter(|(_, (since, _))| *since + PATIENCE <= now).map(|(n, _)| *n).collect();
+        for n in late {
+            let Some((_, client)) = self.under_way.remove(&n) else { continue };
+            let delay = self.aside.get(&n).map_or(ASIDE.0, |aside| (aside.delay * 2).min(ASIDE.1));
+            tracing::warn!(
+                %client,
+                message = n,
+                again_in_seconds = delay.as_secs(),
+                "the broker does not acknowledge a result; set aside: check that we may publish to the client's results topic"
+            );
+            self.aside.insert(n, Aside { client, until: now + delay, delay });
+        }
+        if self.aside.values().any(|aside| aside.until <= now) {
+            // Their time has come: look at everything again.
+            self.cursor = 0;
+        }
+    }
+
+    /// Publishes until the window is full or nothing is left.
+    async fn fill(&mut self) -> Result<(), ledger::Unavailable> {
+        while self.link.up && self.under_way.len() < WINDOW {
+            let (from, limit) = (self.cursor, WINDOW - self.under_way.len());
+            let owed = self
+                .ledger
+                .run_lazily(move |tx| ledger::owed(tx, from, limit, messages::MAX_ERROR_ENTRIES).map(Some))
+                .await?;
+            let Some(last) = owed.last().map(|owed| owed.n) else { return Ok(()) };
+            let held = self.held();
+            for owed in owed {
+                let client = owed.request.client.clone();
+                let is_held = match self.aside.get(&owed.n) {
+                    Some(aside) => aside.until > Instant::now(),
+                    None => held.contains(&client),
+                };
+                if is_held || self.under_way.contains_key(&owed.n) {
+                    continue;
+                }
+                let n = owed.n;
+                if !self.publish(owed) {
+                    // The line is down, or has no room: what is delivered next makes some.
+                    self.cursor = n;
+                    return Ok(());
+                }
+                self.under_way.insert(n, (Instant::now(), client));
+            }
+            self.cursor = last + 1;
+        }
+        Ok(())
+    }
+
+    /// Clients of which a message is set aside.
+    fn held(&self) -> BTreeSet<ClientId> {
+        self.aside.values().map(|aside| aside.client.clone()).collect()
+    }
+
+    fn publish(&self, owed: Owed) -> bool {
+        let Owed { n, request, completed, failures } = owed;
+        let (kind, payload) = if completed {
+            (ResultKind::Completed, messages::completed(&request, failures, self.max_bytes))
+        } else {
+            (ResultKind::Accepted, messages::accepted(&request))
+        };
+        let topic = self.topics.result(&request.client, request.operation.as_str(), kind);
+        self.line.publish(Some(self.link.epoch), &topic, payload, false, Tag::Owed(n))
+    }
+
+    async fn delivered(&mut self, first: Tag, more: &mut mpsc::Receiver<Tag>) {
+        let mut done = Vec::new();
+        let mut tag = Some(first);
+        while let Some(Tag::Owed(n)) = tag {
+            self.under_way.remove(&n);
+            if self.aside.remove(&n).is_some() {
+                // The way to this client is free again.
+                self.cursor = 0;
+            }
+            done.push(n);
+            tag = more.try_recv().ok();
+        }
+        let forget = self.ledger.submit(
+            move |tx| {
+                for n in &done {
+                    ledger::delivered(tx, *n)?;
+                }
+                Ok(Some(()))
+            },
+            // If this is lost in a crash the message goes out twice, which its receiver expects.
+            true,
+        );
+        let _ = forget.await;
+    }
+}

@@ -1,0 +1,138 @@
+//! The retained `status`: what an operator should know at a glance, published at each connection and at each change.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::{
+    conditions::{Conditions, Problem},
+    ledger::{Ledger, StoreError},
+    model::{DeviceState, Timestamp},
+    stop::Stop,
+    transport::{Line, Tag},
+    wire::{Topics, messages},
+};
+
+/// The last will, and the goodbye of a clean stop.
+pub(crate) const OFFLINE: &str = r#"{"state":"OFFLINE"}"#;
+
+/// At most one a second (contract, section 4).
+const PACE: Duration = Duration::from_secs(1);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusMessage {
+    state: &'static str,
+    version: &'static str,
+    health: &'static str,
+    problems: Vec<ProblemMessage>,
+    cloud: &'static str,
+    devices: BTreeMap<&'static str, u64>,
+    pending_entries: u64,
+    open_requests: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_sync_at: Option<String>,
+    started_at: String,
+}
+
+#[derive(Serialize)]
+struct ProblemMessage {
+    code: &'static str,
+    message: String,
+    since: String,
+}
+
+pub(crate) struct Status {
+    pub(crate) ledger: Ledger,
+    pub(crate) line: Arc<Line>,
+    pub(crate) topics: Topics,
+    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) stop: Stop,
+}
+
+impl Status {
+    pub(crate) async fn run(self) {
+        let mut summary = self.ledger.summary();
+        let mut health = self.ledger.health();
+        let mut changes = self.conditions.changes();
+        let mut link = self.line.link();
+        let mut told: Option<(u64, Vec<u8>)> = None;
+        while !self.stop.is_requested() {
+            summary.mark_unchanged();
+            changes.mark_unchanged();
+            self.store_problems(&health.borrow_and_update());
+            let now = *link.borrow_and_update();
+            let message = self.message();
+            if now.up && told.as_ref().is_none_or(|(epoch, last)| *epoch != now.epoch || *last != message) {
+                let epoch = now.epoch;
+                if self.line.publish(Some(epoch), &self.topics.status(), message.clone(), true, Tag::Status) {
+                    told = Some((epoch, message));
+                }
+                let next = Instant::now() + PACE;
+                tokio::select! {
+                    () = tokio::time::sleep_until(next) => {}
+                    _ = link.changed() => {}
+                    () = self.stop.requested() => {}
+                }
+                continue;
+            }
+            tokio::select! {
+                _ = summary.changed() => {}
+                _ = health.changed() => {}
+                _ = changes.changed() => {}
+                _ = link.changed() => {}
+                () = self.stop.requested() => {}
+            }
+        }
+    }
+
+    /// The store's troubles, in the words of a problem.
+    fn store_problems(&self, health: &crate::ledger::StoreHealth) {
+        match &health.failing {
+            None => {
+                ["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"].iter().for_each(|code| self.conditions.clear(code))
+            }
+            Some(StoreError::Full) => self.conditions.raise("STORE_FULL", StoreError::Full.to_string()),
+            Some(error @ StoreError::TooNew(_)) => self.conditions.raise("STORE_TOO_NEW", error.to_string()),
+            Some(error) => {
+                self.conditions.raise("STORE_FAILING", format!("{error}; commands are rejected until it is mended"))
+            }
+        }
+        if let Some((at, aside, why)) = &health.replaced {
+            let message = format!(
+                "the store was damaged ({why}) and replaced at {at}; what it held is kept in {}, commands without a \
+                 result have to be sent again",
+                aside.display()
+            );
+            self.conditions.raise("STORE_REPLACED", message);
+        }
+    }
+
+    fn message(&self) -> Vec<u8> {
+        let conditions = self.conditions.snapshot();
+        let summary = *self.ledger.summary().borrow();
+        let shown = |problem: Problem| (problem.message, problem.since.to_string());
+        let problems: Vec<ProblemMessage> = conditions
+            .problems
+            .into_iter()
+            .map(|(code, problem)| {
+                let (message, since) = shown(problem);
+                ProblemMessage { code, message, since }
+            })
+            .collect();
+        messages::to_json(&StatusMessage {
+            state: "ONLINE",
+            version: crate::VERSION,
+            health: if problems.is_empty() { "OK" } else { "DEGRADED" },
+            problems,
+            cloud: conditions.cloud.as_str(),
+            devices: DeviceState::ALL.iter().map(|state| (state.as_str(), summary.devices(*state))).collect(),
+            pending_entries: summary.pending_entries,
+            open_requests: summary.open_requests,
+            last_sync_at: conditions.synced_at.map(|at| at.to_string()),
+            started_at: self.started_at.to_string(),
+        })
+    }
+}

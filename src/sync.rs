@@ -1,0 +1,222 @@
+//! The sync: reconciles the registry with the cloud's list. Idempotent, woken by a timer and by whoever needs a list,
+//! with no memory of why: it reads the list to its end and takes it over.
+
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    batching::Backoff,
+    cloud::Cloud,
+    conditions::Conditions,
+    config::Retry,
+    ledger::{self, Ledger, ListMark, Unavailable},
+    model::{CallError, CallFault, Lane, SyncCounts, ThingName},
+    stop::Stop,
+    uplink::{RateLimit, sleep_until},
+};
+
+/// Devices above which a list is left unfinished: bounds the memory that it takes, about 16 bytes each.
+const MAX_DEVICES: usize = 200_000;
+
+/// Pages without an end, should the cloud send empty ones for ever.
+const MAX_PAGES: usize = 10_000;
+
+/// Why a list was not taken over.
+enum Broken {
+    Call(CallError),
+    Store(Unavailable),
+    TooLong,
+}
+
+pub(crate) struct Sync<C> {
+    pub(crate) ledger: Ledger,
+    pub(crate) cloud: Arc<C>,
+    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) rate: RateLimit,
+    pub(crate) calls_per_second: f64,
+    pub(crate) retry: Retry,
+    pub(crate) interval: Option<Duration>,
+    pub(crate) stop: Stop,
+}
+
+impl<C: Cloud> Sync<C> {
+    pub(crate) async fn run(self) {
+        let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
+        let mut work = self.ledger.work();
+        let mut changes = self.conditions.changes();
+        // The first one at the start.
+        let mut due = Some(tokio::time::Instant::now());
+        while !self.stop.is_requested() {
+            work.mark_unchanged();
+            changes.mark_unchanged();
+            let periodic = due.is_some_and(|due| due <= tokio::time::Instant::now());
+            let wanted = self.conditions.list_wanted() || self.conditions.out_of_reach() || self.asked_for().await;
+            if !periodic && !wanted {
+                tokio::select! {
+                    _ = work.changed() => {}
+                    _ = changes.changed() => {}
+                    () = sleep_until(due) => {}
+                    () = self.stop.requested() => {}
+                }
+                continue;
+            }
+            let result = tokio::select! {
+                // Nobody waits for a periodic one, so it leaves the rate to others.
+                result = self.list(periodic && !wanted) => result,
+                () = self.stop.requested() => return,
+            };
+            let wait = match result {
+                Ok(counts) => {
+                    backoff.succeed();
+                    let SyncCounts { associated, added, removed } = counts;
+                    tracing::info!(associated, added, removed, "registry in sync with the cloud");
+                    due = self.interval.map(|interval| {
+                        // A tenth either way, so that a fleet that started together does not stay together.
+                        tokio::time::Instant::now() + interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+                    });
+                    continue;
+                }
+                Err(broken) => self.after(broken, &mut backoff),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.requested() => {}
+            }
+        }
+    }
+
+    fn after(&self, broken: Broken, backoff: &mut Backoff) -> Duration {
+        match broken {
+            Broken::Call(error) => {
+                let CallError { fault, code, message, retry_after } = error;
+                tracing::warn!(?fault, code, message, "the list of devices could not be read; trying again");
+                match fault {
+                    CallFault::Denied | CallFault::NoCore | CallFault::Misfit | CallFault::Invalid(_) => {
+                        backoff.hold(fastrand::f64())
+                    }
+                    CallFault::Throttled => backoff.fail(5, retry_after, fastrand::f64()),
+                    _ => backoff.fail(1, retry_after, fastrand::f64()),
+                }
+            }
+            Broken::Store(error) => {
+                tracing::warn!(%error, "the list of devices could not be taken over; trying again");
+                backoff.fail(1, None, fastrand::f64())
+            }
+            Broken::TooLong => {
+                tracing::warn!(MAX_DEVICES, "the list of devices is too long and left unfinished");
+                backoff.hold(fastrand::f64())
+            }
+        }
+    }
+
+    async fn asked_for(&self) -> bool {
+        self.ledger.run_lazily(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
+    }
+
+    /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and answers nobody.
+    async fn list(&self, spaced: bool) -> Result<SyncCounts, Broken> {
+        let mark = self.ledger.run_lazily(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
+        let boundary = self.conditions.begin_list(mark.seq);
+        let mut seen = Seen::default();
+        let mut counts = SyncCounts::default();
+        let mut next = None;
+        for _ in 0..MAX_PAGES {
+            let page = self.page(next.clone(), spaced).await?;
+            if page.next.is_some() && page.next == next {
+                return Err(Broken::Call(CallError {
+                    fault: CallFault::Foreign,
+                    code: "RepeatedToken".into(),
+                    message: "the list goes in a circle".into(),
+                    retry_after: None,
+                }));
+            }
+            page.devices.iter().for_each(|(thing, _)| seen.add(thing));
+            counts = self.take_over(mark, page.devices, counts).await?;
+            next = page.next;
+            if seen.names.len() > MAX_DEVICES {
+                let message =
+                    format!("more than {MAX_DEVICES} devices; the list is left unfinished, and removes nothing");
+                self.conditions.raise("LIST_TOO_LONG", message);
+                return Err(Broken::TooLong);
+            }
+            if next.is_none() {
+                self.conditions.clear("LIST_TOO_LONG");
+                counts.associated = u32::try_from(seen.names.len()).unwrap_or(u32::MAX);
+                return self.finish(mark, seen, counts, boundary).await;
+            }
+        }
+        Err(Broken::TooLong)
+    }
+
+    async fn page(&self, next: Option<String>, spaced: bool) -> Result<crate::cloud::ListPage, Broken> {
+        if spaced && next.is_some() {
+            // A tenth of the rate (contract, section 4).
+            tokio::time::sleep(Duration::from_secs_f64((10.0 / self.calls_per_second).min(600.0))).await;
+        }
+        self.rate.acquire().await;
+        let answer = self.cloud.list(next).await;
+        self.conditions.answered(Lane::List, answer.as_ref().map(|_| ()));
+        answer.map_err(Broken::Call)
+    }
+
+    async fn take_over(
+        &self,
+        mark: ListMark,
+        devices: Vec<(ThingName, Option<crate::model::Timestamp>)>,
+        mut counts: SyncCounts,
+    ) -> Result<SyncCounts, Broken> {
+        let mut done = 0;
+        let run = self.ledger.run(move |tx| {
+            let all = ledger::apply_page(tx, mark, &devices, &mut done, &mut counts)?;
+            Ok(all.then_some(counts))
+        });
+        run.await.map_err(Broken::Store)
+    }
+
+    async fn finish(
+        &self,
+        mark: ListMark,
+        seen: Seen,
+        mut counts: SyncCounts,
+        boundary: u64,
+    ) -> Result<SyncCounts, Broken> {
+        let mut after = Vec::new();
+        let removed = self.ledger.run(move |tx| {
+            let all = ledger::remove_unlisted(tx, mark, |thing| seen.has(thing), &mut after, &mut counts)?;
+            Ok(all.then_some(counts))
+        });
+        let counts = removed.await.map_err(Broken::Store)?;
+        let trusted = self.conditions.clock_trusted();
+        let mut after = Vec::new();
+        let verified = self.ledger.run(move |tx| {
+            let all = ledger::verify(tx, Lane::Disassociate, mark.mark, trusted, &mut after)?;
+            Ok(all.then_some(()))
+        });
+        verified.await.map_err(Broken::Store)?;
+        let ended = self.ledger.run(move |tx| ledger::end_list(tx, mark, counts).map(Some));
+        ended.await.map_err(Broken::Store)?;
+        self.conditions.end_list(boundary);
+        Ok(counts)
+    }
+}
+
+/// The names of a list, by hash: two names with the same 64 bits only keep a device in the registry too long.
+#[derive(Default)]
+struct Seen {
+    names: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl Seen {
+    fn add(&mut self, thing: &ThingName) {
+        self.names.insert(self.hasher.hash_one(thing));
+    }
+
+    fn has(&self, thing: &ThingName) -> bool {
+        self.names.contains(&self.hasher.hash_one(thing))
+    }
+}

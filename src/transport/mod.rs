@@ -1,0 +1,58 @@
+//! The ways in and out. Each gives who asked, the operation, the bytes, and a way to answer.
+
+mod line;
+mod mqtt;
+mod tls;
+
+pub(crate) use line::{Line, Link, Tag};
+pub(crate) use mqtt::{Closer, Mqtt, MqttParts};
+
+use crate::{model::ClientId, wire::ResultKind};
+
+/// What a message held, unless it was not to be held in memory.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// The payload.
+    Payload(Vec<u8>),
+    /// It has so many bytes.
+    TooLarge(usize),
+    /// Too much is waiting.
+    Busy,
+    /// It was retained by the broker: a command from the past.
+    Retained,
+}
+
+/// A command as it came in.
+pub(crate) struct Inbound {
+    /// Who asks.
+    pub(crate) client: ClientId,
+    /// The operation's name as sent.
+    pub(crate) operation: String,
+    /// What was sent.
+    pub(crate) body: Body,
+    /// A hash of where and what, and whether the transport says that it delivered this before.
+    pub(crate) delivery: ([u8; 32], bool),
+    /// How to answer.
+    pub(crate) reply: Reply,
+}
+
+/// Answers and acknowledges one command; only on the connection that delivered it.
+pub(crate) struct Reply {
+    line: std::sync::Arc<Line>,
+    epoch: u64,
+    publish: rumqttc::Publish,
+    topic: Box<dyn Fn(ResultKind) -> String + Send + Sync>,
+}
+
+impl Reply {
+    /// Publishes an answer that is not kept; waits for room if many are under way. If the connection is another by
+    /// now the broker delivers the command again, and this is not sent.
+    pub(crate) async fn answer(&self, kind: ResultKind, payload: Vec<u8>) {
+        self.line.reply(self.epoch, &(self.topic)(kind), payload).await;
+    }
+
+    /// Acknowledges the command; `false` if its connection is gone, and it will come again.
+    pub(crate) fn acknowledge(self) -> bool {
+        self.line.acknowledge(self.epoch, &self.publish)
+    }
+}
