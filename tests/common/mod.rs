@@ -1,0 +1,401 @@
+//! The agent as a user has it: the built binary, a real Mosquitto, and the sandbox's cloud, all on this machine.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+pub use offboard_sandbox::cloud::{Action, Cloud, Fault, NotAssociated, Operation, Options};
+use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, QoS};
+pub use serde_json::{Value, json};
+use tokio::sync::watch;
+
+pub const CORE: &str = "MyCore";
+
+/// Far longer than anything here takes: reaching it is a failure, not a wait.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a condition without a signal of its own is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until `done`; fails with `what` when that takes too long.
+pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A Mosquitto of our own, on a port that stays the same over restarts.
+pub struct Broker {
+    dir: PathBuf,
+    pub port: u16,
+    child: Option<Child>,
+}
+
+impl Broker {
+    pub async fn start(dir: &std::path::Path) -> Self {
+        let mut broker = Self { dir: dir.to_path_buf(), port: free_port(), child: None };
+        broker.restart().await;
+        broker
+    }
+
+    /// A broker that is not running yet.
+    pub fn absent(dir: &std::path::Path) -> Self {
+        Self { dir: dir.to_path_buf(), port: free_port(), child: None }
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            terminate(&child);
+            child.wait().unwrap();
+        }
+    }
+
+    pub async fn restart(&mut self) {
+        self.stop();
+        let (dir, port) = (self.dir.display(), self.port);
+        let config = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {dir}/\n\
+             max_queued_messages 100000\nmax_inflight_messages 100\nset_tcp_nodelay true\nuser root\n"
+        );
+        let path = self.dir.join("mosquitto.conf");
+        fs::write(&path, config).unwrap();
+        let log = fs::File::create(self.dir.join("mosquitto.log")).unwrap();
+        let child = Command::new(mosquitto())
+            .arg("-c")
+            .arg(&path)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("mosquitto does not start");
+        self.child = Some(child);
+        until("mosquitto listens", || TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    }
+}
+
+fn mosquitto() -> &'static str {
+    let found = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/usr/bin/mosquitto"];
+    found
+        .into_iter()
+        .find(|path| std::path::Path::new(path).exists())
+        .expect("mosquitto is not installed: run tests/run, which installs what the tests need")
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+pub fn terminate(child: &Child) {
+    let status = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+    assert!(status.success());
+}
+
+/// What is around the agent, and the agent.
+pub struct World {
+    pub cloud: Cloud,
+    pub broker: Broker,
+    pub config: Value,
+    pub dir: tempfile::TempDir,
+    pub agent: Option<Child>,
+    starts: u32,
+    /// Goes before the agent's own command line.
+    pub wrapper: Vec<String>,
+}
+
+impl World {
+    /// A cloud with `devices` associated devices (`d0000` and so on), and a broker; no agent yet.
+    pub async fn new(devices: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path()).await;
+        Self::with(dir, broker, devices).await
+    }
+
+    pub async fn with(dir: tempfile::TempDir, broker: Broker, devices: usize) -> Self {
+        let cloud = Cloud::start(Options { core: Some(CORE.into()), ..Options::default() }).await.unwrap();
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        cloud.associate_at(CORE, names(0..devices), long_ago);
+        let config = json!({
+            "coreThingName": CORE,
+            "region": "eu-central-1",
+            "dataDir": dir.path().join("data"),
+            "mqtt": {"url": format!("mqtt://127.0.0.1:{}", broker.port)},
+            "cloud": {"greengrassEndpoint": cloud.endpoint()},
+            "retry": {"baseMs": 50, "capMs": 500},
+            "rate": {"callsPerSecond": 200, "burst": 200},
+        });
+        Self { cloud, broker, config, dir, agent: None, starts: 0, wrapper: Vec::new() }
+    }
+
+    /// Sets a key of the configuration, `retry.capMs` for instance.
+    pub fn set(&mut self, key: &str, value: Value) {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        let (section, name) = pointer.rsplit_once('/').unwrap();
+        if !section.is_empty() && self.config.pointer(section).is_none() {
+            self.config[&section[1..]] = json!({});
+        }
+        self.config.pointer_mut(section).unwrap()[name] = value;
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.path().join(format!("agent-{}.log", self.starts))
+    }
+
+    /// What the agent has logged since its last start.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub fn start_agent(&mut self) {
+        assert!(self.agent.is_none());
+        self.starts += 1;
+        let log = fs::File::create(self.log_path()).unwrap();
+        let mut words = self.wrapper.clone();
+        words.push(env!("CARGO_BIN_EXE_offboard").into());
+        words.push("run".into());
+        let child = Command::new(&words[0])
+            .args(&words[1..])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("OFFBOARD_CONFIG", self.config.to_string())
+            .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.cloud.credentials_uri())
+            .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", self.cloud.authorization_token())
+            .env("RUST_LOG", "offboard=debug,warn")
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.agent = Some(child);
+    }
+
+    /// A world whose agent is running and in sync.
+    pub async fn running(devices: usize) -> (Self, Client) {
+        let mut world = Self::new(devices).await;
+        let client = world.client("bench").await;
+        world.start_agent();
+        client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
+        (world, client)
+    }
+
+    pub fn kill(&mut self) {
+        let mut child = self.agent.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how long the end took.
+    pub fn stop_agent(&mut self) -> (ExitStatus, Duration) {
+        let mut child = self.agent.take().unwrap();
+        let start = Instant::now();
+        terminate(&child);
+        let status = child.wait().unwrap();
+        (status, start.elapsed())
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.agent.as_mut().unwrap().try_wait().unwrap().is_none()
+    }
+
+    pub async fn client(&self, name: &str) -> Client {
+        Client::connect(self.broker.port, name).await
+    }
+
+    /// How often the cloud really took a device off.
+    pub fn taken_off(&self, name: &str) -> usize {
+        self.cloud.effective_disassociations(name)
+    }
+
+    pub fn fault(&self, action: Action, times: Option<u32>) {
+        self.cloud.inject(Fault { operation: Some(Operation::Disassociate), times, action });
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.agent.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            for start in 1..=self.starts {
+                let path = self.dir.path().join(format!("agent-{start}.log"));
+                let log = fs::read_to_string(path).unwrap_or_default();
+                let tail: Vec<&str> = log.lines().rev().take(40).collect();
+                eprintln!("--- the agent's log, start {start}, newest first\n{}", tail.join("\n"));
+            }
+        }
+    }
+}
+
+pub fn names(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| format!("d{n:04}")).collect()
+}
+
+pub fn entries(names: &[String]) -> Value {
+    names.iter().map(|name| json!({"thingName": name})).collect()
+}
+
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub topic: String,
+    pub body: Value,
+}
+
+/// A tool on the broker: sends commands as `name`, and keeps every message that it sees.
+pub struct Client {
+    pub name: String,
+    mqtt: AsyncClient,
+    seen: Arc<Mutex<Vec<Message>>>,
+    changed: watch::Receiver<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Client {
+    pub async fn connect(port: u16, name: &str) -> Self {
+        let mut options = MqttOptions::new(format!("{name}-test"), "127.0.0.1", port);
+        options.set_max_packet_size(2 << 20, 2 << 20).set_inflight(1000).set_clean_session(false);
+        let (mqtt, mut event_loop) = AsyncClient::new(options, 20_000);
+        let seen: Arc<Mutex<Vec<Message>>> = Arc::default();
+        let (sender, mut changed) = watch::channel(());
+        let (keep, client, name_) = (Arc::clone(&seen), mqtt.clone(), name.to_owned());
+        let task = tokio::spawn(async move {
+            loop {
+                match event_loop.poll().await {
+                    Ok(Event::Incoming(Incoming::ConnAck(_))) => {
+                        client.try_subscribe(format!("offboard/{CORE}/results/{name_}/#"), QoS::AtLeastOnce).unwrap();
+                        client.try_subscribe(format!("offboard/{CORE}/status"), QoS::AtLeastOnce).unwrap();
+                        client.try_subscribe(format!("offboard/{CORE}/devices/+"), QoS::AtLeastOnce).unwrap();
+                    }
+                    Ok(Event::Incoming(Incoming::SubAck(_))) => sender.send_replace(()),
+                    Ok(Event::Incoming(Incoming::Publish(publish))) => {
+                        let body = serde_json::from_slice(&publish.payload).unwrap_or(Value::Null);
+                        keep.lock().unwrap().push(Message { topic: publish.topic, body });
+                        sender.send_replace(());
+                    }
+                    Ok(_) => {}
+                    // The broker is away; the session goes on when it is back.
+                    Err(_) => tokio::time::sleep(LOOK).await,
+                }
+            }
+        });
+        tokio::time::timeout(PATIENCE, changed.changed()).await.expect("subscribed").unwrap();
+        Self { name: name.into(), mqtt, seen, changed, task }
+    }
+
+    pub fn send(&self, operation: &str, body: &Value) {
+        self.send_bytes(operation, body.to_string());
+    }
+
+    pub fn send_bytes(&self, operation: &str, body: impl Into<Vec<u8>>) {
+        let topic = format!("offboard/{CORE}/commands/{}/{operation}", self.name);
+        self.mqtt.try_publish(topic, QoS::AtLeastOnce, false, body).unwrap();
+    }
+
+    pub fn publish(&self, topic: &str, retain: bool, body: impl Into<Vec<u8>>) {
+        self.mqtt.try_publish(topic, QoS::AtLeastOnce, retain, body).unwrap();
+    }
+
+    pub fn seen(&self) -> Vec<Message> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub fn forget(&self) {
+        self.seen.lock().unwrap().clear();
+    }
+
+    /// The first message that `wanted` takes, now or later.
+    pub async fn wait<R>(&self, what: &str, wanted: impl Fn(&Message) -> Option<R>) -> R {
+        let mut changed = self.changed.clone();
+        let waiting = async {
+            loop {
+                changed.mark_unchanged();
+                if let Some(found) = self.seen.lock().unwrap().iter().find_map(&wanted) {
+                    return found;
+                }
+                changed.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(found) => found,
+            Err(_) => panic!(
+                "waited in vain until {what}; the last messages: {:#?}",
+                self.seen().iter().rev().take(4).collect::<Vec<_>>()
+            ),
+        }
+    }
+
+    /// A result for `token`: `kind` is `accepted`, `rejected` or `completed`.
+    pub async fn result(&self, token: &str, kind: &str) -> Value {
+        let what = format!("{token} is {kind}");
+        self.wait(&what, |message| {
+            let fits = message.topic.ends_with(&format!("/{kind}")) && message.body["clientToken"] == token;
+            fits.then(|| message.body.clone())
+        })
+        .await
+    }
+
+    pub fn results(&self, token: &str, kind: &str) -> Vec<Value> {
+        let fits = |m: &Message| m.topic.ends_with(&format!("/{kind}")) && m.body["clientToken"] == token;
+        self.seen().into_iter().filter(fits).map(|message| message.body).collect()
+    }
+
+    /// Sends and waits for `accepted`.
+    pub async fn ask(&self, operation: &str, mut body: Value) -> Value {
+        let token = format!("ask-{:016x}", fastrand::u64(..));
+        body["clientToken"] = json!(token);
+        self.send(operation, &body);
+        self.result(&token, "accepted").await
+    }
+
+    /// A status that `wanted` takes, the last one seen or a later one.
+    pub async fn status(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut changed = self.changed.clone();
+        let waiting = async {
+            loop {
+                changed.mark_unchanged();
+                let last = self.seen.lock().unwrap().iter().rev().find(|m| m.topic.ends_with("/status")).cloned();
+                if let Some(last) = last
+                    && wanted(&last.body)
+                {
+                    return last.body;
+                }
+                changed.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(found) => found,
+            Err(_) => {
+                let last = self.seen().into_iter().rev().find(|m| m.topic.ends_with("/status"));
+                panic!("waited in vain until {what}; the last status: {last:#?}")
+            }
+        }
+    }
+
+    pub fn disassociate(&self, token: &str, names: &[String]) {
+        self.send("disassociate-client-devices", &json!({"clientToken": token, "entries": entries(names)}));
+    }
+}
+
+pub fn problem_codes(status: &Value) -> Vec<&str> {
+    let problems = status["problems"].as_array().unwrap();
+    problems.iter().map(|problem| problem["code"].as_str().unwrap()).collect()
+}
