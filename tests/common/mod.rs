@@ -58,7 +58,7 @@ impl Broker {
 
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            terminate(&child);
+            terminate(child.id());
             child.wait().unwrap();
         }
     }
@@ -99,8 +99,8 @@ impl Drop for Broker {
     }
 }
 
-pub fn terminate(child: &Child) {
-    let status = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+fn terminate(id: u32) {
+    let status = Command::new("kill").arg("-TERM").arg(id.to_string()).status().unwrap();
     assert!(status.success());
 }
 
@@ -200,7 +200,14 @@ impl World {
     pub fn stop_agent(&mut self) -> (ExitStatus, Duration) {
         let mut child = self.agent.take().unwrap();
         let start = Instant::now();
-        terminate(&child);
+        if self.wrapper.is_empty() {
+            terminate(child.id());
+        } else {
+            // The wrapper keeps signals for itself; the agent is its only child.
+            let id = child.id();
+            let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+            terminate(children.trim().parse().unwrap());
+        }
         let status = child.wait().unwrap();
         (status, start.elapsed())
     }

@@ -1,0 +1,91 @@
+//! Invariant 1 by system-call trace: between a command's arrival and its `accepted`, and its PUBACK, sled's file is
+//! written and synced.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use common::*;
+
+/// A line of the trace: where in it the call begins, where it ends, and what it says.
+struct Call {
+    begin: usize,
+    end: usize,
+    text: String,
+}
+
+/// Joins the two halves of calls that another thread interrupted.
+fn read_trace(trace: &str) -> Vec<Call> {
+    let mut calls: Vec<Call> = Vec::new();
+    let mut unfinished: std::collections::HashMap<&str, usize> = std::collections::HashMap::new();
+    for (n, line) in trace.lines().enumerate() {
+        let Some((pid, rest)) = line.split_once(' ') else { continue };
+        let rest = rest.trim_start();
+        if rest.starts_with("<...") {
+            if let Some(at) = unfinished.remove(pid) {
+                calls[at].end = n;
+                calls[at].text.push_str(rest);
+            }
+            continue;
+        }
+        if rest.ends_with("<unfinished ...>") {
+            unfinished.insert(pid, calls.len());
+        }
+        calls.push(Call { begin: n, end: n, text: rest.to_owned() });
+    }
+    calls
+}
+
+fn is_db(call: &Call, name: &str) -> bool {
+    call.text.starts_with(name) && call.text.contains("/store/db>")
+}
+
+#[tokio::test]
+async fn accepted_follows_the_sync_of_the_stores_file() {
+    let mut world = World::new(10).await;
+    let path = world.dir.path().join("trace");
+    let strace = "/usr/bin/strace";
+    assert!(
+        std::path::Path::new(strace).exists(),
+        "strace is not installed: run tests/run, which installs what the tests need"
+    );
+    let calls = "trace=read,recvfrom,write,writev,sendto,sendmsg,pwrite64,fdatasync,fsync";
+    world.wrapper =
+        [strace, "-f", "-y", "-s", "300", "-e", calls, "-o", path.to_str().unwrap()].map(str::to_owned).into();
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("the agent is in sync", |s| s["lastSyncAt"].is_string()).await;
+    for n in 0..5 {
+        let token = format!("trace-{n}");
+        client.disassociate(&token, &names(n..n + 1));
+        client.result(&token, "completed").await;
+    }
+    let (status, _) = world.stop_agent();
+    assert!(status.success(), "{status}");
+    let trace = std::fs::read_to_string(&path).unwrap();
+    let calls = read_trace(&trace);
+    for n in 0..5 {
+        let arrival = calls
+            .iter()
+            .find(|c| {
+                (c.text.starts_with("recvfrom") || c.text.starts_with("read")) && c.text.contains(&format!("trace-{n}"))
+            })
+            .expect("the command's arrival");
+        let accepted = calls
+            .iter()
+            .find(|c| c.text.contains("/accepted") && c.text.contains(&format!("trace-{n}")) && c.begin > arrival.end)
+            .expect("its accepted");
+        // PUBACK is 0x40 0x02 and the packet's id; strace shows it as text.
+        let puback = calls
+            .iter()
+            .find(|c| c.text.starts_with("write") && c.text.contains(r"@\2\0\") && c.begin > arrival.end)
+            .expect("its PUBACK");
+        let told = accepted.begin.min(puback.begin);
+        let written =
+            calls.iter().filter(|c| is_db(c, "pwrite64") && c.begin > arrival.begin && c.end < told).next_back();
+        let written = written.expect("a write of the store's file between the arrival and the answer");
+        let synced = calls.iter().find(|c| is_db(c, "fdatasync") && c.begin > written.end && c.end < told);
+        let synced = synced.expect("a sync of the store's file after its last write and before the answer");
+        assert!(synced.text.contains("= 0"), "{}", synced.text);
+    }
+}
