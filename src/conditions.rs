@@ -46,7 +46,18 @@ struct State {
     skew: Option<i64>,
     gate: Gate,
     gate_first: Option<u64>,
-    list_wanted: bool,
+    /// Lists that were asked for, and up to which of them one was read to its end since.
+    lists_wanted: u64,
+    lists_served: u64,
+    /// What the list that is being read will clear.
+    listing: Option<u64>,
+}
+
+/// What a list that begins is good for, if it is read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListTicket {
+    boundary: u64,
+    wanted: u64,
 }
 
 impl State {
@@ -107,7 +118,8 @@ impl Conditions {
             let after = state.cloud();
             if before.is_out_of_reach() && !after.is_out_of_reach() {
                 tracing::info!(cloud = after.as_str(), "the cloud is back within reach");
-                state.list_wanted = true;
+                // A list that finds this out is the one that is needed.
+                state.lists_wanted += u64::from(lane != Lane::List);
             } else if !before.is_out_of_reach() && after.is_out_of_reach() {
                 tracing::warn!(cloud = after.as_str(), "the cloud is out of reach; commands are kept until it is back");
             }
@@ -179,17 +191,28 @@ impl Conditions {
         self.state().cloud().is_out_of_reach()
     }
 
-    /// Asks for a complete list soon.
+    /// Asks for a complete list that begins after this.
     pub fn want_list(&self) {
-        if !self.state().list_wanted {
-            self.change(|state| state.list_wanted = true);
+        self.change(|state| state.lists_wanted += 1);
+    }
+
+    /// Asks for a complete list for the requests that [`Self::window`] keeps back, unless one is being read that
+    /// will do.
+    pub fn want_window(&self) {
+        let fresh = self.window().fresh;
+        let state = self.state();
+        let wanted = state.lists_wanted > state.lists_served || state.listing.is_some_and(|boundary| boundary >= fresh);
+        drop(state);
+        if !wanted {
+            self.want_list();
         }
     }
 
     /// Whether somebody needs a list.
     #[must_use]
     pub fn list_wanted(&self) -> bool {
-        self.state().list_wanted
+        let state = self.state();
+        state.lists_wanted > state.lists_served
     }
 
     /// Which requests may be sent now.
@@ -201,21 +224,33 @@ impl Conditions {
         state.gate.window()
     }
 
-    /// A list begins: whoever asked for one gets this. Returns what [`Self::end_list`] wants to know.
+    /// A list begins. Returns what [`Self::end_list`] wants to know.
     #[must_use]
-    pub fn begin_list(&self, next_seq: u64) -> u64 {
+    pub fn begin_list(&self, next_seq: u64) -> ListTicket {
         let summary = *self.ledger.borrow();
         let mut state = self.state();
         state.note(self.clock.now().mono, summary);
-        state.list_wanted = false;
-        state.gate.begin_list(next_seq)
+        if state.cloud().is_out_of_reach() {
+            // What came since the last failed call was accepted out of reach, too.
+            state.gate.out_of_reach(next_seq);
+        }
+        let boundary = state.gate.begin_list(next_seq);
+        state.listing = Some(boundary);
+        ListTicket { boundary, wanted: state.lists_wanted }
+    }
+
+    /// The list broke off: whoever asked for it still needs one.
+    pub fn drop_list(&self) {
+        self.state().listing = None;
     }
 
     /// The list is complete and taken over.
-    pub fn end_list(&self, boundary: u64) {
+    pub fn end_list(&self, ticket: ListTicket) {
         let at = self.clock.now().wall;
         self.change(|state| {
-            state.gate.end_list(boundary);
+            state.gate.end_list(ticket.boundary);
+            state.listing = None;
+            state.lists_served = state.lists_served.max(ticket.wanted);
             state.synced_at = Some(at);
         });
     }
@@ -326,7 +361,23 @@ mod tests {
         conditions.answered(Lane::List, Ok(()));
         assert_eq!(conditions.snapshot().cloud, CloudState::Reachable);
         assert!(conditions.snapshot().problems.is_empty());
-        assert!(conditions.list_wanted(), "a sync follows an outage");
+        assert!(!conditions.list_wanted(), "the list that found it is the one that is needed");
+    }
+
+    #[test]
+    fn a_list_serves_those_who_asked_before_it_began() {
+        let conditions = conditions();
+        conditions.want_list();
+        let ticket = conditions.begin_list(0);
+        conditions.drop_list();
+        assert!(conditions.list_wanted(), "it broke off");
+        conditions.want_list();
+        conditions.end_list(ticket);
+        assert!(conditions.list_wanted(), "asked for after it began");
+        let ticket = conditions.begin_list(0);
+        conditions.want_window();
+        conditions.end_list(ticket);
+        assert!(!conditions.list_wanted());
     }
 
     #[test]

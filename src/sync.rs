@@ -11,7 +11,7 @@ use std::{
 use crate::{
     batching::Backoff,
     cloud::Cloud,
-    conditions::Conditions,
+    conditions::{Conditions, ListTicket},
     config::Retry,
     ledger::{self, Ledger, ListMark, Unavailable},
     model::{CallError, CallFault, Lane, SyncCounts, ThingName},
@@ -48,14 +48,14 @@ impl<C: Cloud> Sync<C> {
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
         let mut changes = self.conditions.changes();
-        // The first one at the start.
-        let mut due = Some(tokio::time::Instant::now());
+        // The first one at the start, for which leftovers of the last run may wait.
+        self.conditions.want_list();
+        let mut due = None;
         while !self.stop.is_requested() {
             work.mark_unchanged();
             changes.mark_unchanged();
             let periodic = due.is_some_and(|due| due <= tokio::time::Instant::now());
-            let wanted = self.conditions.list_wanted() || self.conditions.out_of_reach() || self.asked_for().await;
-            if !periodic && !wanted {
+            if !periodic && !self.is_wanted().await {
                 tokio::select! {
                     _ = work.changed() => {}
                     _ = changes.changed() => {}
@@ -65,8 +65,7 @@ impl<C: Cloud> Sync<C> {
                 continue;
             }
             let result = tokio::select! {
-                // Nobody waits for a periodic one, so it leaves the rate to others.
-                result = self.list(periodic && !wanted) => result,
+                result = self.list() => result,
                 () = self.stop.requested() => return,
             };
             let wait = match result {
@@ -80,13 +79,24 @@ impl<C: Cloud> Sync<C> {
                     });
                     continue;
                 }
-                Err(broken) => self.after(broken, &mut backoff),
+                Err(broken) => {
+                    self.conditions.drop_list();
+                    self.after(broken, &mut backoff)
+                }
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.stop.requested() => {}
             }
         }
+    }
+
+    /// Whether anybody waits for a list. A periodic one, which nobody waits for, leaves most of the rate to others.
+    async fn is_wanted(&self) -> bool {
+        self.conditions.list_wanted()
+            || self.conditions.out_of_reach()
+            || self.ledger.summary().borrow().verifying > 0
+            || self.ledger.run_lazily(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
     }
 
     fn after(&self, broken: Broken, backoff: &mut Backoff) -> Duration {
@@ -113,19 +123,15 @@ impl<C: Cloud> Sync<C> {
         }
     }
 
-    async fn asked_for(&self) -> bool {
-        self.ledger.run_lazily(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
-    }
-
     /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and answers nobody.
-    async fn list(&self, spaced: bool) -> Result<SyncCounts, Broken> {
+    async fn list(&self) -> Result<SyncCounts, Broken> {
         let mark = self.ledger.run_lazily(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
-        let boundary = self.conditions.begin_list(mark.seq);
+        let ticket = self.conditions.begin_list(mark.seq);
         let mut seen = Seen::default();
         let mut counts = SyncCounts::default();
         let mut next = None;
         for _ in 0..MAX_PAGES {
-            let page = self.page(next.clone(), spaced).await?;
+            let page = self.page(next.clone()).await?;
             if page.next.is_some() && page.next == next {
                 return Err(Broken::Call(CallError {
                     fault: CallFault::Foreign,
@@ -146,21 +152,41 @@ impl<C: Cloud> Sync<C> {
             if next.is_none() {
                 self.conditions.clear("LIST_TOO_LONG");
                 counts.associated = u32::try_from(seen.names.len()).unwrap_or(u32::MAX);
-                return self.finish(mark, seen, counts, boundary).await;
+                return self.finish(mark, seen, counts, ticket).await;
             }
         }
         Err(Broken::TooLong)
     }
 
-    async fn page(&self, next: Option<String>, spaced: bool) -> Result<crate::cloud::ListPage, Broken> {
-        if spaced && next.is_some() {
-            // A tenth of the rate (contract, section 4).
-            tokio::time::sleep(Duration::from_secs_f64((10.0 / self.calls_per_second).min(600.0))).await;
+    async fn page(&self, next: Option<String>) -> Result<crate::cloud::ListPage, Broken> {
+        if next.is_some() {
+            self.pace().await;
         }
         self.rate.acquire().await;
         let answer = self.cloud.list(next).await;
         self.conditions.answered(Lane::List, answer.as_ref().map(|_| ()));
         answer.map_err(Broken::Call)
+    }
+
+    /// Between the pages of a list that nobody waits for: it takes a tenth of the rate (contract, section 4). Ends
+    /// early when somebody does.
+    async fn pace(&self) {
+        let pause = Duration::from_secs_f64((10.0 / self.calls_per_second).min(600.0));
+        let end = tokio::time::Instant::now() + pause;
+        let mut work = self.ledger.work();
+        let mut changes = self.conditions.changes();
+        while tokio::time::Instant::now() < end {
+            work.mark_unchanged();
+            changes.mark_unchanged();
+            if self.is_wanted().await {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => {}
+                _ = work.changed() => {}
+                _ = changes.changed() => {}
+            }
+        }
     }
 
     async fn take_over(
@@ -182,7 +208,7 @@ impl<C: Cloud> Sync<C> {
         mark: ListMark,
         seen: Seen,
         mut counts: SyncCounts,
-        boundary: u64,
+        ticket: ListTicket,
     ) -> Result<SyncCounts, Broken> {
         let mut after = Vec::new();
         let removed = self.ledger.run(move |tx| {
@@ -199,7 +225,7 @@ impl<C: Cloud> Sync<C> {
         verified.await.map_err(Broken::Store)?;
         let ended = self.ledger.run(move |tx| ledger::end_list(tx, mark, counts).map(Some));
         ended.await.map_err(Broken::Store)?;
-        self.conditions.end_list(boundary);
+        self.conditions.end_list(ticket);
         Ok(counts)
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     conditions::Conditions,
     config::{Batch, Retry},
     ledger::{self, Ledger, Pick, Taken},
-    model::{CallError, DeviceState, EntryError, Lane, Target, Verdict},
+    model::{CallError, DeviceState, EntryError, Lane, Target},
     stop::Stop,
 };
 
@@ -125,7 +125,7 @@ impl<C: Cloud> Uplink<C> {
         match self.take(pick).await {
             Ok(Taken { entries, gated }) => {
                 if gated {
-                    self.conditions.want_list();
+                    self.conditions.want_window();
                 }
                 if entries.is_empty() {
                     return Step::Nothing;
@@ -167,7 +167,6 @@ impl<C: Cloud> Uplink<C> {
         };
         self.log(entries.len(), &answer);
         let verdicts = plan.answered(entries, &answer, self.clock.now().mono, fastrand::f64());
-        let verify = verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Verify(_)));
         let mut left: VecDeque<_> = verdicts.into();
         let settled = self.ledger.run(move |tx| {
             ledger::settle(tx, &mut left)?;
@@ -178,9 +177,6 @@ impl<C: Cloud> Uplink<C> {
             tracing::warn!(%error, "an answer of the cloud is not written down; the call will be repeated");
         }
         self.conditions.answered(self.lane, answer.as_ref().map(|_| ()));
-        if verify {
-            self.conditions.want_list();
-        }
         Step::Sent
     }
 
@@ -193,13 +189,7 @@ impl<C: Cloud> Uplink<C> {
         match answer {
             Ok(errors) => tracing::info!(entries, errors = errors.len(), "disassociate call answered"),
             Err(CallError { fault, code, message, .. }) => {
-                tracing::warn!(
-                    entries,
-                    ?fault,
-                    code,
-                    message,
-                    "disassociate call failed; nothing is charged to its entries"
-                );
+                tracing::warn!(entries, ?fault, code, message, "disassociate call failed");
             }
         }
     }

@@ -203,6 +203,43 @@ async fn what_expires_offline_is_not_carried_out() {
     assert!(world.cloud.associated(CORE).contains_key("d0000"));
 }
 
+/// What was sent and then expired is still looked after, by a list of its own.
+#[tokio::test]
+async fn what_expires_in_flight_is_found_out() {
+    let (world, client) = World::running(10).await;
+    world.fault(Action::CutAfter, Some(1));
+    world.fault(Action::Hang, Some(1));
+    let command = json!({"clientToken": "t", "entries": entries(&names(0..2)), "expiresInSeconds": 2});
+    client.send("disassociate-client-devices", &command);
+    let completed = client.result("t", "completed").await;
+    assert_eq!(completed["status"], "TIMED_OUT");
+    assert!(completed["errorEntries"][0]["message"].as_str().unwrap().contains("outcome unknown"), "{completed}");
+    world.cloud.clear_faults();
+    client
+        .status("the registry knows", |s| {
+            s["devices"] == json!({"ASSOCIATED": 8, "DISASSOCIATING": 0, "DISASSOCIATED": 2})
+        })
+        .await;
+}
+
+/// A list after an outage serves all that wait for one.
+#[tokio::test]
+async fn an_outage_costs_one_list() {
+    let (world, client) = World::running(10).await;
+    world.cloud.offline(true);
+    client.disassociate("probe", &names(9..10));
+    client.status("the outage is noticed", |s| s["cloud"] == "UNREACHABLE" || s["cloud"] == "NO_CREDENTIALS").await;
+    client.disassociate("t", &names(0..2));
+    client.result("t", "accepted").await;
+    world.cloud.clear_calls();
+    world.cloud.offline(false);
+    client.result("t", "completed").await;
+    client.result("probe", "completed").await;
+    client.send("disassociate-client-devices", &json!({"clientToken": "u", "entries": entries(&names(3..4))}));
+    client.result("u", "completed").await;
+    assert_eq!(world.cloud.count(Operation::List), 1);
+}
+
 #[tokio::test]
 async fn a_list_that_lags_undoes_nothing() {
     let (world, client) = World::running(20).await;

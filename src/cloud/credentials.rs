@@ -1,7 +1,7 @@
 //! Credentials from Greengrass's token exchange service, and from nowhere else: a stray key or profile in the
 //! environment would act in another's name.
 
-use aws_config::{ecs::EcsCredentialsProvider, provider_config::ProviderConfig};
+use aws_config::{ecs::EcsCredentialsProvider, provider_config::ProviderConfig, retry::RetryConfig};
 use aws_credential_types::provider::{ProvideCredentials, Result, error::CredentialsError, future};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
@@ -27,7 +27,9 @@ impl TokenExchange {
             )));
         }
         // Made anew each time, since a provider remembers for good that `localhost` once did not resolve.
-        let config = ProviderConfig::default().with_http_client(self.http.clone());
+        // Without the provider's own repetitions, which would add up with ours.
+        let config =
+            ProviderConfig::default().with_http_client(self.http.clone()).with_retry_config(RetryConfig::disabled());
         EcsCredentialsProvider::builder().configure(&config).build().provide_credentials().await
     }
 }

@@ -207,7 +207,9 @@ fn open(tx: &mut Tx<'_>, order: &Order, content: String) -> Result<Request, Stor
         sync: None,
     };
     tx.counters.open_requests += 1;
-    tx.counters.open_entries += u64::from(entries);
+    if order.change.operation != Operation::Sync {
+        tx.counters.open_entries += u64::from(entries);
+    }
     tx.write(schema::request(seq), &request)?;
     tx.put(schema::token(&request.client, &request.token), seq.to_be_bytes().to_vec())?;
     tx.put(schema::by_client(&request.client, seq), Vec::new())?;

@@ -131,7 +131,9 @@ impl Tx<'_> {
             return Ok(());
         }
         self.delete(schema::entry(seq, no))?;
-        self.counters.open_entries = self.counters.open_entries.saturating_sub(1);
+        if *target != Target::Registry {
+            self.counters.open_entries = self.counters.open_entries.saturating_sub(1);
+        }
         if let Some(fault) = outcome.fault() {
             let failure = crate::model::EntryFailure { target: target.clone(), fault };
             self.write(schema::failure(seq, no), &failure)?;

@@ -54,7 +54,7 @@ pub struct Counters {
     pub live_bytes: u64,
     /// Requests that have not ended.
     pub open_requests: u64,
-    /// Entries that have not ended.
+    /// Entries of changes that have not ended.
     pub open_entries: u64,
     /// Messages that the broker has not acknowledged.
     pub outgoing: u64,

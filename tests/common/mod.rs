@@ -1,6 +1,14 @@
 //! The agent as a user has it: the built binary, a real Mosquitto, and the sandbox's cloud, all on this machine.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub
+)]
 
 use std::{
     fs,

@@ -1,5 +1,6 @@
 //! What `offboard` is tested and shown against, on one machine and without an AWS account.
 //!
-//! [`cloud`] is a stand-in for the part of AWS that the agent talks to.
+//! [`cloud`] is a stand-in for the part of AWS that the agent talks to, [`broker`] an MQTT broker in this process.
 
+pub mod broker;
 pub mod cloud;

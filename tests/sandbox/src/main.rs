@@ -1,6 +1,7 @@
 //! The sandbox of `offboard` as a program.
 
 mod cli;
+mod demo;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand.
 
 mod cloud;
+mod demo;
 
 use std::io;
 
@@ -17,12 +18,14 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Cloud(cloud::Arguments),
+    Demo(demo::Arguments),
 }
 
 impl Cli {
     pub(crate) async fn run(self) -> io::Result<()> {
         match self.command {
             Command::Cloud(arguments) => cloud::run(arguments).await,
+            Command::Demo(arguments) => demo::run(arguments).await,
         }
     }
 }

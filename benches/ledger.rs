@@ -1,0 +1,91 @@
+//! The ledger's own time for commands of 1,000 and 10,000 entries, on a real disk: accepting, taking and settling.
+//!
+//! `cargo bench --bench ledger [-- DIRECTORY]`. Prints the fastest of several rounds, and the ratio, which is 10 where the time is
+//! proportional to the entries.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use offboard::{
+    config,
+    ledger::{self, Group, Order, Pick, Rules, SledStore, Store, StoreError, Tx},
+    model::{Change, ClientId, ClientToken, Lane, Now, Operation, Target, ThingName, Verdict, Window},
+};
+
+const ROUNDS: usize = 5;
+
+fn main() {
+    let dir = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let dir = dir.map_or_else(std::env::temp_dir, Into::into);
+    let mut whole = Vec::new();
+    println!("| entries | accept, ms | take and settle, ms | both, ms | µs an entry |");
+    println!("| --- | --- | --- | --- | --- |");
+    for entries in [1_000, 10_000] {
+        let rounds = (0..ROUNDS).map(|_| round(&dir, entries));
+        let (accept, settle) = rounds.min_by_key(|(accept, settle)| *accept + *settle).unwrap();
+        let both = accept + settle;
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let each = both.as_secs_f64() * 1e6 / f64::from(entries);
+        println!("| {entries} | {:.1} | {:.1} | {:.1} | {each:.1} |", ms(accept), ms(settle), ms(both));
+        whole.push(both);
+    }
+    println!("ratio {:.1} for ten times the entries", whole[1].as_secs_f64() / whole[0].as_secs_f64());
+}
+
+/// One command from nothing to completed, on a fresh store.
+fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
+    let dir = tempfile::tempdir_in(dir).unwrap();
+    let (config, _) = config::parse(r#"{"coreThingName":"Core","region":"r"}"#, |_| None).unwrap();
+    let rules = Rules::from(&config);
+    let mut store = SledStore::open(dir.path()).unwrap();
+    ledger::open(&mut store).unwrap();
+    let targets = (0..entries).map(|n| Target::Device(ThingName::new(&format!("sensor-{n:06}")).unwrap()));
+    let change = Change {
+        operation: Operation::DisassociateClientDevices,
+        targets: targets.collect(),
+        force: false,
+        dry_run: false,
+        issued_at: None,
+        expires_in: None,
+        reason: None,
+    };
+    let token = ClientToken::new("t").unwrap();
+    let order = Order {
+        client: ClientId::new("bench").unwrap(),
+        token: Some(token.clone()),
+        fresh_token: token,
+        change,
+        delivery: None,
+    };
+    let start = Instant::now();
+    commit(&mut store, &rules, |tx| ledger::accept(tx, &order)).unwrap();
+    let accept = start.elapsed();
+    let start = Instant::now();
+    loop {
+        let pick = Pick::Queue { limit: 100, window: Window::OPEN, retries: true };
+        let taken = commit(&mut store, &rules, |tx| ledger::take(tx, Lane::Disassociate, &pick, true));
+        if taken.entries.is_empty() {
+            break;
+        }
+        let mut verdicts: VecDeque<_> = taken.entries.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
+        while !verdicts.is_empty() {
+            commit(&mut store, &rules, |tx| ledger::settle(tx, &mut verdicts));
+        }
+    }
+    (accept, start.elapsed())
+}
+
+/// A transaction, durable.
+fn commit<R>(store: &mut SledStore, rules: &Rules, rule: impl FnOnce(&mut Tx<'_>) -> Result<R, StoreError>) -> R {
+    let mut group = Group::default();
+    let mut tx = Tx::begin(store, &mut group, Now::default(), rules).unwrap();
+    let result = rule(&mut tx).unwrap();
+    tx.end();
+    group.apply(store).unwrap();
+    store.sync().unwrap();
+    result
+}

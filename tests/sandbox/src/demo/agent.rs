@@ -1,0 +1,125 @@
+//! The agent as a process: started with a configuration of its own, killed, stopped, its log read.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use offboard_sandbox::broker::Broker;
+use offboard_sandbox::cloud::{Cloud, REGION};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// The nucleus kills a component that has not stopped by then.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Lines of the log that are shown when something went wrong.
+const LAST_LINES: usize = 30;
+
+/// How the agent is started, and the process if it runs.
+#[derive(Debug)]
+pub(super) struct Agent {
+    binary: PathBuf,
+    environment: Vec<(&'static str, String)>,
+    log: PathBuf,
+    process: Option<Child>,
+}
+
+impl Agent {
+    /// An agent of `core` that keeps its data and its log in `directory`. It does not run yet.
+    pub(super) fn new(binary: PathBuf, directory: &Path, core: &str, broker: &Broker, cloud: &Cloud) -> Self {
+        let configuration = json!({
+            "dataDir": directory.join("data"),
+            "mqtt": {"url": broker.url()},
+            "cloud": {"greengrassEndpoint": cloud.endpoint()},
+            // Nobody shares this cloud's quota, and nobody wants to watch a back-off of minutes.
+            "rate": {"callsPerSecond": 20, "burst": 50},
+            "retry": {"baseMs": 200, "capMs": 2000},
+            "guard": {"protected": [super::PROTECTED]},
+        });
+        let environment = vec![
+            ("OFFBOARD_CONFIG", configuration.to_string()),
+            ("AWS_IOT_THING_NAME", core.to_owned()),
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", cloud.credentials_uri()),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN", cloud.authorization_token()),
+        ];
+        Self { binary, environment, log: directory.join("agent.log"), process: None }
+    }
+
+    /// Where it writes its log.
+    pub(super) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Starts it.
+    pub(super) fn start(&mut self) -> io::Result<()> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut command = Command::new(&self.binary);
+        // Nothing of ours is passed on: with a profile or a proxy of the user's it might talk to the real cloud.
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(level) = std::env::var_os("RUST_LOG") {
+            command.env("RUST_LOG", level);
+        }
+        let process = command
+            .arg("run")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // A Ctrl-C at the terminal is for the demo, which then stops the agent itself.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Kills it as a power cut would: no handler runs, nothing is flushed.
+    pub(super) async fn kill(&mut self) -> io::Result<()> {
+        self.running()?.kill().await?;
+        self.process = None;
+        Ok(())
+    }
+
+    /// Asks it to stop, and says how long that took.
+    ///
+    /// # Errors
+    /// When it does not stop in the time that a nucleus gives it, or ends with a failure.
+    pub(super) async fn stop(&mut self) -> io::Result<Duration> {
+        let begin = Instant::now();
+        let process = self.running()?;
+        let pid = process.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        kill_process(pid.ok_or_else(|| io::Error::other("the agent had already ended"))?, Signal::TERM)?;
+        let status = timeout(STOP, process.wait())
+            .await
+            .map_err(|_| io::Error::other(format!("the agent did not stop within {STOP:?}")))??;
+        self.process = None;
+        if status.success() {
+            Ok(begin.elapsed())
+        } else {
+            Err(io::Error::other(format!("the agent stopped with {status}")))
+        }
+    }
+
+    /// What to know of it when something went wrong: whether it still runs, and the last of its log.
+    pub(super) fn post_mortem(&mut self) -> String {
+        let state = match self.process.as_mut().map(Child::try_wait) {
+            None => "the agent does not run".to_owned(),
+            Some(Ok(None)) => "the agent runs".to_owned(),
+            Some(Ok(Some(status))) => format!("the agent has ended by itself, {status}"),
+            Some(Err(error)) => format!("whether the agent runs is not known: {error}"),
+        };
+        let log = fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default();
+        format!("{state}; the last lines of its log:\n{}", last.join("\n"))
+    }
+
+    fn running(&mut self) -> io::Result<&mut Child> {
+        self.process.as_mut().ok_or_else(|| io::Error::other("the agent does not run"))
+    }
+}

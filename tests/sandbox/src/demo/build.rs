@@ -1,0 +1,58 @@
+//! Builds the agent as a user would, and asks cargo where it put it.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+/// The agent's package and binary.
+const AGENT: &str = "offboard";
+
+/// Variables that `cargo run` sets for us. To another cargo they would look like a change in what build scripts depend
+/// on, so that it built those anew each time.
+const OF_CARGO_RUN: [&str; 5] =
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
+
+/// Builds the agent in our own profile and gives its path. What cargo has to say goes to the terminal. There is no limit
+/// on the time: a first build downloads and compiles a few hundred crates, in plain view.
+///
+/// # Errors
+/// When cargo cannot be started or fails.
+pub(super) async fn agent() -> io::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(&cargo);
+    command
+        .args(["build", "--bin", AGENT, "-p", AGENT, "--message-format=json-render-diagnostics", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| OF_CARGO_RUN.iter().any(|prefix| name.starts_with(prefix))) {
+            command.env_remove(&name);
+        }
+    }
+    let output = command
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot run {}: {error}", cargo.display())))?
+        .wait_with_output()
+        .await?;
+    if !output.status.success() {
+        return Err(io::Error::other(format!("the agent could not be built ({})", output.status)));
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    messages.lines().find_map(executable).ok_or_else(|| io::Error::other("cargo did not say where it put the agent"))
+}
+
+/// The path in one line of cargo's messages, if it is about the agent's binary.
+fn executable(line: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    let is_ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == AGENT;
+    is_ours.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+}

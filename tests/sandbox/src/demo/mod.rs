@@ -1,0 +1,149 @@
+//! The demo: a broker, the stand-in for the cloud and the agent, a story with them ([`story`]), and the end of it all.
+//!
+//! Whatever is waited for has a time limit, and nothing sleeps in the hope that something has happened meanwhile.
+
+mod agent;
+mod audit;
+mod build;
+mod client;
+mod show;
+mod story;
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::time::Instant;
+
+use offboard_sandbox::broker::Broker;
+use offboard_sandbox::cloud::{Cloud, Options};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
+
+use agent::Agent;
+use client::Client;
+use show::{heading, say, took};
+
+/// The core device.
+const CORE: &str = "DemoCore";
+
+/// Its client devices, sensor-0001 and so on.
+const DEVICES: usize = 1000;
+
+/// Whoever sends the commands.
+const CLIENT: &str = "bench-tool";
+
+/// The one operation that changes something.
+const DISASSOCIATE: &str = "disassociate-client-devices";
+
+/// What the agent's configuration protects.
+const PROTECTED: &str = "sensor-1000";
+
+/// What the cloud does not let go: the entries of two, and the whole call with the third in it.
+const REFUSED: [&str; 2] = ["sensor-0013", "sensor-0137"];
+const SPOILER: &str = "sensor-0222";
+
+/// The two requests, and how many devices each is for.
+const FIRST: (&str, usize) = ("first-250", 250);
+const SECOND: (&str, usize) = ("offline-50", 50);
+
+/// All that plays a part.
+#[derive(Debug)]
+struct Stage {
+    directory: TempDir,
+    broker: Broker,
+    cloud: Cloud,
+    agent: Agent,
+    client: Client,
+}
+
+/// Builds the agent and tells the story. With `keep` everything goes on after it until a signal.
+///
+/// # Errors
+/// When something failed, took too long, or the agent and the cloud do not agree at the end.
+pub(crate) async fn run(keep: bool) -> io::Result<()> {
+    say("Building the agent first. A fresh clone takes some minutes for it.");
+    let binary = build::agent().await?;
+    let mut interrupted = pin!(interruption()?);
+    let directory = tempfile::Builder::new().prefix("offboard-demo-").tempdir()?;
+    let broker = Broker::start()?;
+    let cloud = Cloud::start(Options { port: 0, core: Some(CORE.to_owned()) }).await?;
+    let client = Client::connect(&broker, CLIENT, CORE).await?;
+    let agent = Agent::new(binary, directory.path(), CORE, &broker, &cloud);
+    let mut stage = Stage { directory, broker, cloud, agent, client };
+
+    let played = async {
+        let begin = Instant::now();
+        story::tell(&mut stage).await?;
+        if keep {
+            invite(&stage);
+        } else {
+            say(format_args!("The story took {}.", took(begin.elapsed())));
+        }
+        io::Result::Ok(())
+    };
+    let told = tokio::select! {
+        told = played => told,
+        () = &mut interrupted => Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted")),
+    };
+    let ended = match told {
+        Ok(()) => {
+            if keep {
+                interrupted.await;
+            }
+            farewell(&mut stage).await
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &ended {
+        if error.kind() != io::ErrorKind::Interrupted {
+            eprintln!("\n{}\n", stage.agent.post_mortem());
+        }
+        // It may have ended already.
+        let _ = stage.agent.kill().await;
+    }
+    let Stage { directory, .. } = stage;
+    ended.and(directory.close())
+}
+
+fn invite(stage: &Stage) {
+    let (port, root) = (stage.broker.port(), format!("offboard/{CORE}"));
+    heading("Over to you");
+    say("Everything still runs. In another terminal, listen:");
+    say(format_args!("  mosquitto_sub -h 127.0.0.1 -p {port} -t '{root}/results/me/#' -v"));
+    say("and in one more, send a command:");
+    say(format_args!("  mosquitto_pub -h 127.0.0.1 -p {port} -q 1 -t {root}/commands/me/{DISASSOCIATE} \\"));
+    say("    -m '{\"entries\":[{\"thingName\":\"sensor-0900\"}]}'");
+    say("Ctrl-C here ends it all.");
+}
+
+async fn farewell(stage: &mut Stage) -> io::Result<()> {
+    let time = stage.agent.stop().await?;
+    stage.client.status("the agent's goodbye", |status| status["state"] == "OFFLINE").await?;
+    say(format_args!("The agent was asked to stop (SIGTERM), said OFFLINE, and was gone after {}.", took(time)));
+    Ok(())
+}
+
+/// Comes to pass when the user has had enough.
+fn interruption() -> io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+fn sensors(first: usize, count: usize) -> impl Iterator<Item = String> {
+    (first..first + count).map(|number| format!("sensor-{number:04}"))
+}
+
+/// A member of a message as it is shown: a text without its quotes.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,201 @@
+//! The story: what happens to a core device, its agent and its cloud, scene by scene.
+
+use std::io;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use offboard_sandbox::cloud::{Action, Fault, Operation};
+use serde_json::{Value, json};
+
+use super::audit;
+use super::client::Client;
+use super::show::{Progress, heading, row, say, table, took};
+use super::{CLIENT, CORE, DEVICES, DISASSOCIATE, FIRST, PROTECTED, REFUSED, SECOND, SPOILER, Stage, sensors, text};
+
+/// What a call takes that the cloud does not refuse: what it may take over a mobile network.
+const LATENCY: Duration = Duration::from_millis(300);
+
+/// Between two looks at how far a request is.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Tells the story from its beginning to the accounts at its end.
+///
+/// # Errors
+/// When something does not happen, or the agent and the cloud do not agree at the end.
+pub(super) async fn tell(stage: &mut Stage) -> io::Result<()> {
+    set_the_scene(stage).await?;
+    let before = audit::Registry::now(&stage.client, &stage.cloud).await?;
+    some_are_refused(stage).await?;
+    the_cloud_is_cut_off(stage).await?;
+    the_agent_is_killed(stage).await?;
+    the_cloud_is_back(stage).await?;
+    questions(stage).await?;
+    audit::close(&stage.client, &stage.cloud, &before).await
+}
+
+async fn set_the_scene(stage: &mut Stage) -> io::Result<()> {
+    let Stage { broker, cloud, agent, client, .. } = stage;
+    heading("A core device with 1,000 client devices");
+    say("Everything runs on 127.0.0.1; nothing leaves this machine.");
+    say(format_args!("An MQTT broker is at {}, a stand-in for the AWS API at {}.", broker.url(), cloud.endpoint()));
+    cloud.associate(CORE, sensors(1, DEVICES));
+    say(format_args!("The core device {CORE} has sensor-0001 to sensor-1000 associated with it."));
+    agent.start()?;
+    let begin = Instant::now();
+    say(format_args!("The agent starts with an empty data directory. Its log is {}.", agent.log().display()));
+    client
+        .status("the agent to be ONLINE with all devices ASSOCIATED", |status| {
+            is_online(status) && status["lastSyncAt"].is_string() && status["devices"]["ASSOCIATED"] == DEVICES
+        })
+        .await?;
+    say(format_args!("After {} it is ONLINE and knows {DEVICES} devices as ASSOCIATED.", took(begin.elapsed())));
+    Ok(())
+}
+
+async fn some_are_refused(stage: &Stage) -> io::Result<()> {
+    let Stage { cloud, client, .. } = stage;
+    let (token, count) = FIRST;
+    heading("250 devices are to go, and the cloud refuses some");
+    for action in [
+        Action::RejectEntry { thing: SPOILER.to_owned(), name_field: false },
+        Action::EntryErrors {
+            things: REFUSED.map(str::to_owned).into(),
+            code: "AccessDeniedException".to_owned(),
+            message: "this device is not yours to take off".to_owned(),
+            omit_name: false,
+        },
+        // Calls meet one fault at most, so this is for those without any of the three.
+        Action::Delay(LATENCY),
+    ] {
+        cloud.inject(Fault { operation: Some(Operation::Disassociate), times: None, action });
+    }
+    say(format_args!("{CLIENT} sends one command for sensor-0001 to sensor-0250."));
+    let begin = Instant::now();
+    client.send(DISASSOCIATE, token, json!({"entries": entries(sensors(1, count)), "reason": "line 3 closes"})).await?;
+    client.accepted(DISASSOCIATE, token).await?;
+    say(format_args!("accepted after {}: it is on the agent's disk and will be seen through.", took(begin.elapsed())));
+    let completed = follow(client, token, count as u64).await?;
+    say(format_args!("completed after {}: {}", took(begin.elapsed()), outcome(&completed)));
+    let errors = completed["errorEntries"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let cells = |error: &Value| row([&text(&error["thingName"]), &text(&error["code"]), &text(&error["message"])]);
+    table(&errors.iter().map(cells).collect::<Vec<_>>());
+    say(format_args!("A call with {SPOILER} in it failed as a whole, without a word on the reason."));
+    say("The agent halved such calls until that device stood alone, so that no other had to suffer for it.");
+    Ok(())
+}
+
+async fn the_cloud_is_cut_off(stage: &Stage) -> io::Result<()> {
+    let Stage { cloud, client, .. } = stage;
+    let (token, count) = SECOND;
+    heading("The cloud is out of reach");
+    cloud.offline(true);
+    say("The line to the cloud is cut.");
+    say(format_args!("{CLIENT} sends a command for {count} more all the same, sensor-0301 to sensor-0350."));
+    let begin = Instant::now();
+    client.send(DISASSOCIATE, token, json!({"entries": entries(sensors(301, count))})).await?;
+    client.accepted(DISASSOCIATE, token).await?;
+    say(format_args!("accepted after {}, cloud or no cloud.", took(begin.elapsed())));
+    client
+        .status("the agent to find the cloud UNREACHABLE, with 50 entries pending", |status| {
+            status["cloud"] == "UNREACHABLE" && status["pendingEntries"] == count
+        })
+        .await?;
+    say(format_args!("The agent's status says that the cloud is UNREACHABLE and that {count} entries wait for it."));
+    Ok(())
+}
+
+async fn the_agent_is_killed(stage: &mut Stage) -> io::Result<()> {
+    let Stage { agent, client, .. } = stage;
+    heading("The agent is killed");
+    let old = client.status("the agent to be ONLINE", is_online).await?;
+    agent.kill().await?;
+    client.status("the broker to publish the agent's last will", |status| status["state"] == "OFFLINE").await?;
+    say("SIGKILL, as in a power cut. The broker publishes the agent's last will: OFFLINE.");
+    agent.start()?;
+    let begin = Instant::now();
+    let back = client
+        .status("the agent to be ONLINE again with 50 entries pending", |status| {
+            let restarted = is_online(status) && status["startedAt"] != old["startedAt"];
+            restarted && status["pendingEntries"] == SECOND.1
+        })
+        .await?;
+    say(format_args!("Started again, it is ONLINE after {}. Nothing is lost:", took(begin.elapsed())));
+    say(format_args!("its status says that {} entries wait.", text(&back["pendingEntries"])));
+    // The stand-in is where the credentials come from, too, and those the agent needs first.
+    let blind = client.status("the agent to find the cloud out of reach", |status| {
+        is_online(status) && (status["cloud"] == "NO_CREDENTIALS" || status["cloud"] == "UNREACHABLE")
+    });
+    let cloud = text(&blind.await?["cloud"]);
+    say(format_args!("It has looked for the cloud, and still there is none: {cloud}."));
+    Ok(())
+}
+
+async fn the_cloud_is_back(stage: &Stage) -> io::Result<()> {
+    let Stage { cloud, client, .. } = stage;
+    let (token, count) = SECOND;
+    heading("The cloud is back");
+    cloud.offline(false);
+    let begin = Instant::now();
+    say("The line is mended. Before it sends what is left over, the agent lists the devices once more:");
+    say("whoever was associated anew in the meantime would be left alone.");
+    let completed = follow(client, token, count as u64).await?;
+    say(format_args!("completed after {}: {}", took(begin.elapsed()), outcome(&completed)));
+    say("Nobody had to ask twice.");
+    Ok(())
+}
+
+async fn questions(stage: &Stage) -> io::Result<()> {
+    let client = &stage.client;
+    heading("Questions that the agent answers itself, online or not");
+    let wanted = sensors(301, 150).chain([PROTECTED.to_owned(), "sensor-2000".to_owned()]);
+    let answer = client.ask(DISASSOCIATE, json!({"entries": entries(wanted), "dryRun": true})).await?;
+    let plan = &answer["plan"];
+    say(format_args!("A dry run for sensor-0301 to sensor-0450, {PROTECTED} and sensor-2000 says:"));
+    table(&[
+        row([&"entries", &text(&plan["entryCount"])]),
+        row([&"calls to the cloud", &text(&plan["cloudCallCount"])]),
+        row([&"not in the registry", &text(&plan["unknownCount"]), &text(&plan["unknown"])]),
+        row([&"protected by configuration", &text(&plan["guardedCount"]), &text(&plan["guarded"])]),
+    ]);
+    for thing in [REFUSED[0], "sensor-0301"] {
+        let answer = client.ask("get-device", json!({"thingName": thing})).await?;
+        let device = &answer["device"];
+        let error = &device["lastError"]["code"];
+        let error = if error.is_null() { String::new() } else { format!(", last error {}", text(error)) };
+        say(format_args!("get-device {thing}: {}{error}.", text(&device["state"])));
+    }
+    Ok(())
+}
+
+/// Shows how far a request is until it is completed, and gives that message.
+async fn follow(client: &Client, token: &str, count: u64) -> io::Result<Value> {
+    let mut completed = pin!(client.completed(DISASSOCIATE, token));
+    let mut progress = Progress::new(count);
+    loop {
+        let answer = client.ask("get-request", json!({"targetClientToken": token})).await?;
+        let part = |name: &str| answer["request"][name].as_u64().unwrap_or_default();
+        progress.at(part("succeededCount") + part("failedCount"));
+        tokio::select! {
+            completed = &mut completed => {
+                progress.at(count);
+                progress.end();
+                return completed;
+            }
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+fn is_online(status: &Value) -> bool {
+    status["state"] == "ONLINE"
+}
+
+fn entries(things: impl Iterator<Item = String>) -> Vec<Value> {
+    things.map(|thing| json!({"thingName": thing})).collect()
+}
+
+fn outcome(completed: &Value) -> String {
+    let [status, succeeded, failed] =
+        ["status", "succeededCount", "failedCount"].map(|member| text(&completed[member]));
+    format!("{status}, {succeeded} taken off, {failed} not.")
+}

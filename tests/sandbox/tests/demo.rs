@@ -1,0 +1,39 @@
+//! The demo, as a user sees it. It builds the agent first, which takes its time where that was not built yet.
+
+#![allow(clippy::unwrap_used)]
+
+use std::process::Command;
+
+#[test]
+fn the_demo_ends_with_agent_and_cloud_in_agreement() {
+    let output = Command::new(env!("CARGO_BIN_EXE_offboard-sandbox")).arg("demo").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{told}\n{complaints}", output.status);
+
+    // Without the columns of the tables, whose widths may change.
+    let told: Vec<String> = told.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for line in [
+        "sensor-0013 AccessDeniedException this device is not yours to take off",
+        "sensor-0222 ValidationException the request is not valid",
+        "its status says that 50 entries wait.",
+        "protected by configuration 1 sensor-1000",
+        "offline-50 SUCCEEDED 50 50 0",
+        "first-250 PARTIALLY_SUCCEEDED 250 247 3",
+        "agent, ASSOCIATED 1000 703",
+        "agent, DISASSOCIATED 0 297",
+        "cloud, associated 1000 703",
+        "Devices taken off more than once: 0.",
+        "Agent and cloud agree: the same 703 devices are left, and 297 were taken off.",
+    ] {
+        assert!(told.iter().any(|told| told == line), "{line:?} is not in:\n{}", told.join("\n"));
+    }
+    assert!(told.iter().any(|line| line.starts_with("The agent was asked to stop (SIGTERM), said OFFLINE")));
+}
+
+#[test]
+fn a_wrong_argument_is_told() {
+    let output = Command::new(env!("CARGO_BIN_EXE_offboard-sandbox")).args(["demo", "--kepp"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--keep"));
+}
