@@ -21,6 +21,7 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Now {
         let millis = |span: std::time::Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        #[expect(clippy::disallowed_methods, reason = "this is the one place")]
         let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => millis(since),
             // A clock before 1970.

@@ -1,7 +1,7 @@
 //! Invariant 1 by system-call trace: between a command's arrival and its `accepted`, and its PUBACK, sled's file is
 //! written and synced.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
 mod common;
 
@@ -81,8 +81,7 @@ async fn accepted_follows_the_sync_of_the_stores_file() {
             .find(|c| c.text.starts_with("write") && c.text.contains(r"@\2\0\") && c.begin > arrival.end)
             .expect("its PUBACK");
         let told = accepted.begin.min(puback.begin);
-        let written =
-            calls.iter().filter(|c| is_db(c, "pwrite64") && c.begin > arrival.begin && c.end < told).next_back();
+        let written = calls.iter().rfind(|c| is_db(c, "pwrite64") && c.begin > arrival.begin && c.end < told);
         let written = written.expect("a write of the store's file between the arrival and the answer");
         let synced = calls.iter().find(|c| is_db(c, "fdatasync") && c.begin > written.end && c.end < told);
         let synced = synced.expect("a sync of the store's file after its last write and before the answer");

@@ -1,6 +1,6 @@
 //! Bad input: each kind is rejected with its code and its member, and nothing stops the agent from answering.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Trouble around the agent: the cloud, the broker, the power, and what is asked while it lasts.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
 mod common;
 
