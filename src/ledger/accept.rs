@@ -56,11 +56,14 @@ struct Survey {
     plan: Plan,
     /// Targets that have no open work yet.
     new: Vec<bool>,
+    /// Of those, how many the cloud lists.
+    associated: u64,
 }
 
 fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
     let mut plan = Plan { entries: change.targets.len(), ..Plan::default() };
     let mut new = Vec::with_capacity(change.targets.len());
+    let mut associated = 0;
     let note = |(count, names): &mut (usize, Vec<String>), target: &Target| {
         *count += 1;
         if names.len() < PLAN_NAMES {
@@ -77,11 +80,13 @@ fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
         if tx.rules.guard.protected.iter().any(|pattern| pattern.matches(target.name())) {
             note(&mut plan.guarded, target);
         }
-        if fresh && tx.get(&schema::device(target.name()))?.is_none() {
-            note(&mut plan.unknown, target);
+        match tx.device(target.name())? {
+            None if fresh => note(&mut plan.unknown, target),
+            Some(device) if fresh && device.registered == Registered::Associated => associated += 1,
+            _ => {}
         }
     }
-    Ok(Survey { plan, new })
+    Ok(Survey { plan, new, associated })
 }
 
 /// What a change would do; does nothing.
@@ -112,8 +117,8 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
         }
         return Ok(Ok(request));
     }
-    let Survey { plan, new } = survey(tx, &order.change)?;
-    if let Some(rejection) = refusal(tx, &order.change, &plan) {
+    let Survey { plan, new, associated } = survey(tx, &order.change)?;
+    if let Some(rejection) = refusal(tx, &order.change, &plan, associated) {
         return Ok(Err(rejection));
     }
     let request = open(tx, order, content)?;
@@ -139,7 +144,7 @@ fn earlier(tx: &Tx<'_>, order: &Order) -> Result<Option<u64>, StoreError> {
     Ok(bytes.and_then(|bytes| schema::read_seq(&bytes)))
 }
 
-fn refusal(tx: &Tx<'_>, change: &Change, plan: &Plan) -> Option<Rejection> {
+fn refusal(tx: &Tx<'_>, change: &Change, plan: &Plan, associated: u64) -> Option<Rejection> {
     let denied = |message| Some(Rejection::new(RejectionCode::AccessDeniedException, message));
     let (guarded, names) = &plan.guarded;
     if *guarded > 0 {
@@ -157,7 +162,7 @@ fn refusal(tx: &Tx<'_>, change: &Change, plan: &Plan) -> Option<Rejection> {
             );
         }
         let known = tx.counters.associated + tx.counters.disassociating;
-        let going = tx.counters.disassociating + plan.new as u64;
+        let going = tx.counters.disassociating + associated;
         #[expect(clippy::cast_precision_loss, reason = "counts of devices are far below 2^52")]
         if known >= 10 && going as f64 > known as f64 * tx.rules.guard.max_fraction {
             let share = tx.rules.guard.max_fraction;

@@ -273,6 +273,22 @@ fn guards_refuse_whole_commands() {
     assert_eq!((plan.entries, plan.new, plan.unknown.0, plan.guarded.1), (4, 3, 2, vec!["plc-1".to_owned()]));
 }
 
+/// Devices that the registry doesn't know are no share of it.
+#[test]
+fn the_guard_of_the_share_counts_known_devices_only() {
+    let mut bench = Bench::new();
+    let names: Vec<String> = (0..11).map(|n| format!("d{n:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    bench.accept(&order("b", Some("t"), change(&names)));
+    bench.accept(&order("b", Some("u"), change(&["another"])));
+    let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","guard":{"maxFraction":0.5}}"#);
+    let listed: Vec<(&str, i64)> = names.iter().map(|name| (*name, 5)).collect();
+    bench.list(&listed);
+    let strangers: Vec<String> = (0..20).map(|n| format!("s{n}")).collect();
+    bench.accept(&order("b", Some("t"), change(&strangers.iter().map(String::as_str).take(5).collect::<Vec<_>>())));
+    bench.accept(&order("b", Some("u"), change(&names[..3])));
+}
+
 #[test]
 fn limits_refuse_and_drop_nothing() {
     let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","limits":{"maxPendingEntries":2}}"#);

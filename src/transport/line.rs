@@ -4,6 +4,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use rumqttc::{AsyncClient, Publish, QoS};
@@ -11,8 +12,21 @@ use tokio::sync::{mpsc, watch};
 
 use crate::model::ThingName;
 
-/// Answers under way above which the next one waits: a flood of rejected commands must not fill the memory.
-const MAX_REPLIES: usize = 500;
+/// Answers under way above which the next one waits: they must leave slots of the library's table of 100 to others.
+const MAX_REPLIES: usize = 50;
+
+/// Statuses under way above which no other is published.
+const MAX_STATUSES: usize = 3;
+
+/// Without an acknowledgement for so long, a broker that denies a message will never give one.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Such messages above which the connection is made anew: each keeps a slot of the table, and without a free slot
+/// not even our acknowledgements leave.
+const MAX_STUCK: usize = 50;
+
+/// Time between two such reconnections.
+const RECONNECT: Duration = Duration::from_secs(60);
 
 /// What a published message was, to be told when the broker has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +41,8 @@ pub(crate) enum Tag {
     Offline,
     /// An answer that is not kept.
     Reply,
+    /// One that nobody waits for any more.
+    GivenUp,
 }
 
 /// The connection's state.
@@ -45,15 +61,47 @@ struct State {
     client: AsyncClient,
     /// Given to the client library, which has not put them on the wire.
     queued: VecDeque<Tag>,
-    /// On the wire, by packet id.
-    sent: HashMap<u16, Tag>,
+    /// On the wire, by packet id, and since when.
+    sent: HashMap<u16, (Tag, Instant)>,
+    replies: usize,
+    statuses: usize,
+    reconnected: Option<Instant>,
+    closing: bool,
+}
+
+impl State {
+    fn clear(&mut self) {
+        self.queued.clear();
+        self.sent.clear();
+        self.replies = 0;
+        self.statuses = 0;
+    }
+
+    /// Gives up on answers that nobody will acknowledge, and on a connection that is full of such messages.
+    fn sweep(&mut self) {
+        let mut stuck = 0;
+        for (tag, since) in self.sent.values_mut() {
+            if since.elapsed() >= PATIENCE {
+                stuck += 1;
+                if *tag == Tag::Reply {
+                    *tag = Tag::GivenUp;
+                    self.replies = self.replies.saturating_sub(1);
+                }
+            }
+        }
+        if stuck >= MAX_STUCK && self.reconnected.is_none_or(|at| at.elapsed() >= RECONNECT) {
+            tracing::warn!(stuck, "the broker does not acknowledge; connecting anew without these messages");
+            self.reconnected = Some(Instant::now());
+            let _ = self.client.try_disconnect();
+        }
+    }
 }
 
 /// See the module.
 pub(crate) struct Line {
     state: Mutex<State>,
     link: watch::Sender<Link>,
-    replies: watch::Sender<usize>,
+    room: watch::Sender<()>,
     delivered: mpsc::Sender<Tag>,
     devices_delivered: mpsc::Sender<Tag>,
     offline: watch::Sender<bool>,
@@ -70,11 +118,20 @@ impl Line {
         // As many as there are packet ids can be told between two looks.
         let (delivered, owed) = mpsc::channel(usize::from(u16::MAX));
         let (devices_delivered, devices) = mpsc::channel(usize::from(u16::MAX));
-        let state = State { link: Link::default(), client, queued: VecDeque::new(), sent: HashMap::new() };
+        let state = State {
+            link: Link::default(),
+            client,
+            queued: VecDeque::new(),
+            sent: HashMap::new(),
+            replies: 0,
+            statuses: 0,
+            reconnected: None,
+            closing: false,
+        };
         let line = Self {
             state: Mutex::new(state),
             link: watch::channel(Link::default()).0,
-            replies: watch::channel(0).0,
+            room: watch::channel(()).0,
             delivered,
             devices_delivered,
             offline: watch::channel(false).0,
@@ -116,9 +173,8 @@ impl Line {
         let mut state = self.state();
         clean();
         state.link = Link { epoch: state.link.epoch + 1, up: false, session: false };
-        state.queued.clear();
-        state.sent.clear();
-        self.replies.send_replace(0);
+        state.clear();
+        self.room.send_replace(());
         self.link.send_replace(state.link);
     }
 
@@ -129,21 +185,33 @@ impl Line {
         if !state.link.up || epoch.is_some_and(|epoch| epoch != state.link.epoch) {
             return false;
         }
+        state.sweep();
+        if tag == Tag::Status && state.statuses >= MAX_STATUSES {
+            return false;
+        }
         if state.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).is_err() {
             return false;
         }
-        if tag == Tag::Reply {
-            self.replies.send_modify(|replies| *replies += 1);
-        }
+        state.replies += usize::from(tag == Tag::Reply);
+        state.statuses += usize::from(tag == Tag::Status);
         state.queued.push_back(tag);
         true
     }
 
     /// Publishes an answer on the connection `epoch`, when there is room.
     pub(super) async fn reply(&self, epoch: u64, topic: &str, payload: Vec<u8>) {
-        let mut replies = self.replies.subscribe();
-        // The sender lives as long as this line.
-        let _ = replies.wait_for(|replies| *replies < MAX_REPLIES).await;
+        let mut room = self.room.subscribe();
+        loop {
+            {
+                let mut state = self.state();
+                state.sweep();
+                if state.replies < MAX_REPLIES || state.link.epoch != epoch {
+                    break;
+                }
+            }
+            // Looks again also without a wake-up, since what is given up wakes nobody.
+            let _ = tokio::time::timeout(PATIENCE / 10, room.changed()).await;
+        }
         self.publish(Some(epoch), topic, payload, false, Tag::Reply);
     }
 
@@ -157,33 +225,48 @@ impl Line {
     pub(super) fn on_wire(&self, packet: u16) {
         let mut state = self.state();
         if let Some(tag) = state.queued.pop_front() {
-            state.sent.insert(packet, tag);
+            state.sent.insert(packet, (tag, Instant::now()));
         }
     }
 
     /// The broker has it.
     pub(super) fn on_delivered(&self, packet: u16) {
-        let tag = self.state().sent.remove(&packet);
+        let tag = {
+            let mut state = self.state();
+            let tag = state.sent.remove(&packet).map(|(tag, _)| tag);
+            match tag {
+                Some(Tag::Reply) => state.replies = state.replies.saturating_sub(1),
+                Some(Tag::Status) => state.statuses = state.statuses.saturating_sub(1),
+                _ => {}
+            }
+            tag
+        };
         let told = match tag {
             Some(tag @ Tag::Owed(_)) => self.delivered.try_send(tag).is_ok(),
             Some(tag @ Tag::Device(..)) => self.devices_delivered.try_send(tag).is_ok(),
-            Some(Tag::Reply) => {
-                self.replies.send_modify(|replies| *replies = replies.saturating_sub(1));
-                true
-            }
             Some(Tag::Offline) => {
                 self.offline.send_replace(true);
                 true
             }
-            Some(Tag::Status) | None => true,
+            Some(Tag::Reply) => {
+                self.room.send_replace(());
+                true
+            }
+            Some(Tag::Status | Tag::GivenUp) | None => true,
         };
         if !told {
             tracing::debug!(packet, "nobody to tell of a delivery; it will be made again");
         }
     }
 
+    /// Whether a disconnection is the end, and not the way to another connection.
+    pub(super) fn is_closing(&self) -> bool {
+        self.state().closing
+    }
+
     /// Says goodbye: publishes `payload` as the last status, waits for the broker to have it, disconnects.
     pub(super) async fn close(&self, topic: &str, payload: Vec<u8>) {
+        self.state().closing = true;
         if self.publish(None, topic, payload, true, Tag::Offline) {
             let mut offline = self.offline.subscribe();
             let _ = offline.wait_for(|done| *done).await;

@@ -159,10 +159,12 @@ impl Poller {
                 Ok(Event::Incoming(Incoming::SubAck(ack))) => self.subscribed(epoch, &ack.return_codes),
                 Ok(Event::Outgoing(Outgoing::Publish(packet))) if packet != 0 => self.line.on_wire(packet),
                 Ok(Event::Outgoing(Outgoing::AwaitAck(_))) => self.step_over(),
-                Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
+                Ok(Event::Outgoing(Outgoing::Disconnect)) if self.line.is_closing() => return,
+                Ok(Event::Outgoing(Outgoing::Disconnect)) => self.disconnected(),
                 Ok(_) => {}
                 Err(error) => {
-                    self.disconnected(&error);
+                    self.disconnected();
+                    self.shed(&error);
                     let message = self.explain(&error);
                     self.fail(&message, &mut backoff).await;
                 }
@@ -179,7 +181,7 @@ impl Poller {
         }
     }
 
-    fn disconnected(&mut self, error: &ConnectionError) {
+    fn disconnected(&mut self) {
         let Self { line, event_loop, .. } = self;
         line.down(|| {
             event_loop.clean();
@@ -188,12 +190,14 @@ impl Poller {
             // What was read before the end and not handed out belongs to the connection that is gone.
             event_loop.state.events.clear();
         });
-        if let ConnectionError::MqttState(StateError::Deserialization(
-            rumqttc::mqttbytes::Error::PayloadSizeLimitExceeded(size),
-        )) = error
-        {
-            // The broker would deliver it again and again, and nothing else.
-            event_loop.mqtt_options.set_clean_session(true);
+    }
+
+    /// A message that is too large for us would be delivered again and again, and nothing else: the next connection
+    /// does without the session that holds it.
+    fn shed(&mut self, error: &ConnectionError) {
+        use rumqttc::mqttbytes::Error::PayloadSizeLimitExceeded;
+        if let ConnectionError::MqttState(StateError::Deserialization(PayloadSizeLimitExceeded(size))) = error {
+            self.event_loop.mqtt_options.set_clean_session(true);
             let message = format!(
                 "a message of {size} bytes could not be taken; the broker's session was dropped to get rid of it, and \
                  what else waited in it: senders without an answer should repeat their commands"
