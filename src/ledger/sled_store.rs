@@ -223,3 +223,76 @@ impl Store for SledStore {
         self.log.sync_data().map_err(|error| io_error("the store", &error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{self, Group, testing};
+
+    fn reopen(dir: &Path) -> Result<SledStore, StoreError> {
+        let mut store = SledStore::open(dir)?;
+        ledger::open(&mut store)?;
+        Ok(store)
+    }
+
+    #[test]
+    fn what_was_synced_is_there_again_and_nobody_else_may_look() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let mut store = reopen(&data).unwrap();
+        store.apply(&[(b"k".to_vec(), Some(b"v".to_vec()))]).unwrap();
+        store.sync().unwrap();
+        let second = SledStore::open(&data).unwrap_err().to_string();
+        assert!(second.contains(&format!("process {}", std::process::id())), "{second}");
+        drop(store);
+        assert_eq!(reopen(&data).unwrap().get(b"k"), Ok(Some(b"v".to_vec())));
+        assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    /// sled never syncs the files that it puts large values into, so there must be none.
+    #[test]
+    fn the_largest_command_makes_no_blob() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = reopen(dir.path()).unwrap();
+        let mut group = Group::default();
+        testing::accept_many(&store, &mut group, 7000);
+        group.apply(&mut store).unwrap();
+        store.sync().unwrap();
+        let blobs = fs::read_dir(dir.path().join("store/blobs")).map_or(0, Iterator::count);
+        assert_eq!(blobs, 0);
+        drop(store);
+        let store = reopen(dir.path()).unwrap();
+        let (from, to) = schema::all_of(b'e');
+        assert_eq!(store.scan(&from, &to, Direction::Up, usize::MAX).unwrap().len(), 7000);
+    }
+
+    #[test]
+    fn a_half_written_snapshot_is_no_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(reopen(dir.path()).unwrap());
+        fs::write(dir.path().join("store/snap.0000000000000001.generating"), "").unwrap();
+        reopen(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_store_that_lost_everything_is_damaged_and_not_new() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(reopen(dir.path()).unwrap());
+        fs::remove_dir_all(dir.path().join("store")).unwrap();
+        assert!(matches!(SledStore::open(dir.path()), Err(StoreError::Damaged(_))));
+        let aside = SledStore::move_aside(dir.path(), 7).unwrap();
+        assert!(aside.ends_with("store.damaged-7") && aside.is_dir());
+        reopen(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_newer_store_is_left_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = reopen(dir.path()).unwrap();
+        store.apply(&[(schema::meta("schema"), Some(schema::encode(&(schema::SCHEMA + 1))))]).unwrap();
+        store.sync().unwrap();
+        drop(store);
+        assert!(matches!(reopen(dir.path()), Err(StoreError::TooNew(2))));
+    }
+}

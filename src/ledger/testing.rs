@@ -55,3 +55,26 @@ impl Store for MemStore {
         Ok(())
     }
 }
+
+/// Accepts a command of `entries` devices in a transaction of its own.
+pub(crate) fn accept_many(store: &dyn Store, group: &mut super::Group, entries: usize) {
+    use crate::model::{Change, ClientId, ClientToken, Now, Operation, Target, ThingName};
+    let (config, _) = crate::config::parse(r#"{"coreThingName":"MyCore","region":"r"}"#, |_| None).unwrap();
+    let rules = super::Rules::from(&config);
+    let mut tx = super::Tx::begin(store, group, Now::default(), &rules).unwrap();
+    let name = |n| Target::Device(ThingName::new(&format!("device-{n:06}")).unwrap());
+    let change = Change {
+        operation: Operation::DisassociateClientDevices,
+        targets: (0..entries).map(name).collect(),
+        force: false,
+        dry_run: false,
+        issued_at: None,
+        expires_in: None,
+        reason: None,
+    };
+    let token = ClientToken::new("t").unwrap();
+    let client = ClientId::new("bench").unwrap();
+    let order = super::Order { client, token: Some(token.clone()), fresh_token: token, change, delivery: None };
+    super::accept(&mut tx, &order).unwrap().unwrap();
+    tx.end();
+}

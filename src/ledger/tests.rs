@@ -4,7 +4,10 @@ use std::collections::{BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
-use super::{testing::MemStore, *};
+use super::{
+    testing::{self, MemStore},
+    *,
+};
 use crate::{
     config,
     model::{
@@ -503,12 +506,8 @@ fn retained_device_messages_are_owed_once_a_change() {
 #[test]
 fn a_large_command_is_one_commit_of_many_small_batches() {
     let mut bench = Bench::new();
-    let names: Vec<String> = (0..3000).map(|n| format!("d{n}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut group = Group::default();
-    let mut tx = Tx::begin(&bench.store, &mut group, bench.now, &bench.rules).unwrap();
-    accept(&mut tx, &order("x", Some("t"), change(&names))).unwrap().unwrap();
-    tx.end();
+    testing::accept_many(&bench.store, &mut group, 3000);
     group.apply(&mut bench.store).unwrap();
     assert_eq!(bench.store.rows.iter().filter(|(key, _)| key[0] == b'j').count(), 0, "the journal is struck off");
     assert_eq!(bench.store.rows.iter().filter(|(key, _)| key[0] == b'e').count(), 3000);
