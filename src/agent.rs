@@ -123,6 +123,7 @@ impl Parts {
         calls.spawn(uplink.run());
         let upkeep = Upkeep {
             ledger: ledger.clone(),
+            conditions: Arc::clone(conditions),
             clock: *clock,
             limits: config.limits,
             retention: config.retention,

@@ -40,7 +40,7 @@ pub struct Snapshot {
 
 #[derive(Default)]
 struct State {
-    lanes: BTreeMap<&'static str, CloudState>,
+    lanes: BTreeMap<&'static str, Answered>,
     problems: BTreeMap<&'static str, Problem>,
     synced_at: Option<Timestamp>,
     skew: Option<i64>,
@@ -49,21 +49,20 @@ struct State {
     /// Lists that were asked for, and up to which of them one was read to its end since.
     lists_wanted: u64,
     lists_served: u64,
-    /// What the list that is being read will clear.
-    listing: Option<u64>,
+    /// What the list that is being read will clear, and up to which of those asked for it serves.
+    listing: Option<(u64, u64)>,
 }
 
-/// What a list that begins is good for, if it is read to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListTicket {
-    boundary: u64,
-    wanted: u64,
+/// What a lane's last call came to.
+struct Answered {
+    state: CloudState,
+    problem: Option<(&'static str, Problem)>,
 }
 
 impl State {
     /// The worst of what the lanes saw.
     fn cloud(&self) -> CloudState {
-        self.lanes.values().copied().max().unwrap_or_default()
+        self.lanes.values().map(|lane| lane.state).max().unwrap_or_default()
     }
 }
 
@@ -112,34 +111,24 @@ impl Conditions {
             }
             if !seen.is_out_of_reach() {
                 // One answer shows that the way is free for all lanes.
-                state.lanes.retain(|_, seen| !seen.is_out_of_reach());
+                state.lanes.retain(|_, lane| !lane.state.is_out_of_reach());
             }
-            state.lanes.insert(call_name(lane), seen);
+            let told = state.lanes.remove(call_name(lane)).and_then(|lane| lane.problem);
+            let problem = result.err().and_then(|error| problem(lane, error)).map(|(code, message)| {
+                let since = told.filter(|(told, _)| *told == code).map_or(at.wall, |(_, problem)| problem.since);
+                (code, Problem { message, since })
+            });
+            state.lanes.insert(call_name(lane), Answered { state: seen, problem });
             let after = state.cloud();
             if before.is_out_of_reach() && !after.is_out_of_reach() {
                 tracing::info!(cloud = after.as_str(), "the cloud is back within reach");
-                // A list that finds this out is the one that is needed.
-                state.lists_wanted += u64::from(lane != Lane::List);
+                // A sync follows an outage. The list that finds this out is the one.
+                state.lists_wanted += 1;
+                if let (Lane::List, Some((_, serves))) = (lane, &mut state.listing) {
+                    *serves = state.lists_wanted;
+                }
             } else if !before.is_out_of_reach() && after.is_out_of_reach() {
                 tracing::warn!(cloud = after.as_str(), "the cloud is out of reach; commands are kept until it is back");
-            }
-            for code in PROBLEMS_OF_CALLS {
-                let gone = match (*code, lane) {
-                    ("ACCESS_DENIED_LIST" | "REFUSED_LIST", Lane::List) => true,
-                    ("ACCESS_DENIED_LIST" | "REFUSED_LIST", _) => false,
-                    ("ACCESS_DENIED" | "REFUSED" | "THROTTLED", Lane::List) => false,
-                    _ => true,
-                };
-                let now = result.err().and_then(|error| problem(lane, error));
-                if now.as_ref().is_none_or(|(now, _)| now != code) && gone {
-                    state.problems.remove(code);
-                }
-                if let Some((now, message)) = now
-                    && now == *code
-                {
-                    let since = state.problems.get(code).map_or(at.wall, |problem| problem.since);
-                    state.problems.insert(now, Problem { message, since });
-                }
             }
         });
     }
@@ -201,7 +190,8 @@ impl Conditions {
     pub fn want_window(&self) {
         let fresh = self.window().fresh;
         let state = self.state();
-        let wanted = state.lists_wanted > state.lists_served || state.listing.is_some_and(|boundary| boundary >= fresh);
+        let wanted =
+            state.lists_wanted > state.lists_served || state.listing.is_some_and(|(boundary, _)| boundary >= fresh);
         drop(state);
         if !wanted {
             self.want_list();
@@ -224,9 +214,8 @@ impl Conditions {
         state.gate.window()
     }
 
-    /// A list begins. Returns what [`Self::end_list`] wants to know.
-    #[must_use]
-    pub fn begin_list(&self, next_seq: u64) -> ListTicket {
+    /// A list begins; `next_seq` is the number of the first request that it may come too early for.
+    pub fn begin_list(&self, next_seq: u64) {
         let summary = *self.ledger.borrow();
         let mut state = self.state();
         state.note(self.clock.now().mono, summary);
@@ -235,22 +224,22 @@ impl Conditions {
             state.gate.out_of_reach(next_seq);
         }
         let boundary = state.gate.begin_list(next_seq);
-        state.listing = Some(boundary);
-        ListTicket { boundary, wanted: state.lists_wanted }
+        state.listing = Some((boundary, state.lists_wanted));
     }
 
     /// The list broke off: whoever asked for it still needs one.
     pub fn drop_list(&self) {
-        self.state().listing = None;
+        self.change(|state| state.listing = None);
     }
 
     /// The list is complete and taken over.
-    pub fn end_list(&self, ticket: ListTicket) {
+    pub fn end_list(&self) {
         let at = self.clock.now().wall;
         self.change(|state| {
-            state.gate.end_list(ticket.boundary);
-            state.listing = None;
-            state.lists_served = state.lists_served.max(ticket.wanted);
+            if let Some((boundary, serves)) = state.listing.take() {
+                state.gate.end_list(boundary);
+                state.lists_served = state.lists_served.max(serves);
+            }
             state.synced_at = Some(at);
         });
     }
@@ -259,7 +248,9 @@ impl Conditions {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let state = self.state();
-        Snapshot { cloud: state.cloud(), problems: state.problems.clone(), synced_at: state.synced_at }
+        let mut problems = state.problems.clone();
+        problems.extend(state.lanes.values().filter_map(|lane| lane.problem.clone()));
+        Snapshot { cloud: state.cloud(), problems, synced_at: state.synced_at }
     }
 }
 
@@ -279,17 +270,6 @@ fn call_name(lane: Lane) -> &'static str {
         Lane::List => "greengrass:ListClientDevicesAssociatedWithCoreDevice",
     }
 }
-
-const PROBLEMS_OF_CALLS: &[&str] = &[
-    "CLOUD_UNREACHABLE",
-    "NO_CREDENTIALS",
-    "CLOCK_REFUSED",
-    "ACCESS_DENIED",
-    "ACCESS_DENIED_LIST",
-    "REFUSED",
-    "REFUSED_LIST",
-    "THROTTLED",
-];
 
 /// What a person should know of a failed call.
 fn problem(lane: Lane, error: &CallError) -> Option<(&'static str, String)> {
@@ -336,7 +316,11 @@ fn problem(lane: Lane, error: &CallError) -> Option<(&'static str, String)> {
         CallFault::Throttled => {
             ("THROTTLED", format!("the cloud limits our calls ({message}); lower rate.callsPerSecond if it lasts"))
         }
-        CallFault::Server | CallFault::Busy | CallFault::Invalid(_) => return None,
+        CallFault::Server => (
+            "CLOUD_FAILING",
+            format!("the service answers with an error of its own ({message}); calls are repeated, commands are kept"),
+        ),
+        CallFault::Busy | CallFault::Invalid(_) => return None,
     })
 }
 
@@ -358,9 +342,11 @@ mod tests {
         conditions.answered(Lane::Disassociate, Err(&error(CallFault::Lost)));
         assert!(conditions.out_of_reach());
         assert!(conditions.snapshot().problems.contains_key("CLOUD_UNREACHABLE"));
+        conditions.begin_list(0);
         conditions.answered(Lane::List, Ok(()));
         assert_eq!(conditions.snapshot().cloud, CloudState::Reachable);
         assert!(conditions.snapshot().problems.is_empty());
+        conditions.end_list();
         assert!(!conditions.list_wanted(), "the list that found it is the one that is needed");
     }
 
@@ -368,16 +354,39 @@ mod tests {
     fn a_list_serves_those_who_asked_before_it_began() {
         let conditions = conditions();
         conditions.want_list();
-        let ticket = conditions.begin_list(0);
+        conditions.begin_list(0);
         conditions.drop_list();
         assert!(conditions.list_wanted(), "it broke off");
+        conditions.begin_list(0);
         conditions.want_list();
-        conditions.end_list(ticket);
+        conditions.end_list();
         assert!(conditions.list_wanted(), "asked for after it began");
-        let ticket = conditions.begin_list(0);
+        conditions.begin_list(0);
         conditions.want_window();
-        conditions.end_list(ticket);
+        conditions.end_list();
         assert!(!conditions.list_wanted());
+    }
+
+    #[test]
+    fn a_sync_follows_an_outage_even_if_its_first_answer_is_an_error() {
+        let conditions = conditions();
+        conditions.begin_list(0);
+        conditions.answered(Lane::List, Err(&error(CallFault::Unreachable)));
+        conditions.drop_list();
+        conditions.begin_list(0);
+        conditions.answered(Lane::List, Err(&error(CallFault::Server)));
+        conditions.drop_list();
+        assert!(!conditions.out_of_reach() && conditions.list_wanted());
+        assert!(conditions.snapshot().problems.contains_key("CLOUD_FAILING"));
+    }
+
+    #[test]
+    fn each_lane_takes_its_own_problem_back() {
+        let conditions = conditions();
+        conditions.answered(Lane::List, Err(&error(CallFault::Throttled)));
+        assert!(conditions.snapshot().problems.contains_key("THROTTLED"));
+        conditions.answered(Lane::List, Ok(()));
+        assert!(conditions.snapshot().problems.is_empty());
     }
 
     #[test]

@@ -259,8 +259,8 @@ fn read(
 
     let mut section = root.section("limits");
     let limits = Limits {
-        // The client library takes 1 MiB with topic and header; below 4096 a rejection would not fit.
-        max_payload_bytes: usize_of(section.whole("maxPayloadBytes", 4096, 1_000_000).unwrap_or(130_000)),
+        // The client library takes 1 MiB with topic and header; below 16384 a full rejection would not fit.
+        max_payload_bytes: usize_of(section.whole("maxPayloadBytes", 16_384, 1_000_000).unwrap_or(130_000)),
         max_pending_entries: section.whole("maxPendingEntries", 1, 10_000_000).unwrap_or(100_000),
         max_database_bytes: section.whole("maxDatabaseBytes", 1 << 20, 1 << 40).unwrap_or(268_435_456),
     };

@@ -33,7 +33,6 @@ pub(crate) struct Devices {
 }
 
 /// Where the publishing stands on this connection.
-#[derive(Default)]
 struct Progress {
     link: Link,
     /// The last device of the full round; `None` when that is over.
@@ -41,19 +40,32 @@ struct Progress {
     changed_after: Option<ThingName>,
     under_way: BTreeMap<ThingName, Instant>,
     rest_until: Option<Instant>,
+    next_at: Instant,
+}
+
+impl Progress {
+    fn new(link: Link) -> Self {
+        Self {
+            link,
+            round: (link.up && !link.session).then_some(None),
+            changed_after: None,
+            under_way: BTreeMap::new(),
+            rest_until: None,
+            next_at: Instant::now(),
+        }
+    }
 }
 
 impl Devices {
     pub(crate) async fn run(self, mut delivered: mpsc::Receiver<Tag>) {
         let mut changes = self.ledger.devices();
         let mut link = self.line.link();
-        let mut progress = Progress::default();
+        let mut progress = Progress::new(Link::default());
         while !self.stop.is_requested() {
             changes.mark_unchanged();
             let now = *link.borrow_and_update();
             if now.epoch != progress.link.epoch {
-                let round = (now.up && !now.session).then_some(None);
-                progress = Progress { link: now, round, ..Progress::default() };
+                progress = Progress::new(now);
             }
             let idle = match self.publish_some(&mut progress).await {
                 Ok(idle) => idle,
@@ -62,7 +74,7 @@ impl Devices {
                     true
                 }
             };
-            let wake = if idle { progress.rest_until } else { Some(Instant::now() + PACE) };
+            let wake = if idle { progress.rest_until } else { Some(progress.next_at) };
             let late = progress.under_way.values().min().map(|since| *since + PATIENCE);
             tokio::select! {
                 _ = changes.changed() => {}
@@ -91,10 +103,15 @@ impl Devices {
 
     /// Publishes one message; `true` if there is none, or no room for it.
     async fn publish_some(&self, progress: &mut Progress) -> Result<bool, ledger::Unavailable> {
-        let resting = progress.rest_until.is_some_and(|until| until > Instant::now());
-        if !progress.link.up || resting || progress.under_way.len() >= WINDOW {
+        let now = Instant::now();
+        progress.rest_until = progress.rest_until.filter(|until| *until > now);
+        if !progress.link.up || progress.rest_until.is_some() || progress.under_way.len() >= WINDOW {
             return Ok(true);
         }
+        if now < progress.next_at {
+            return Ok(false);
+        }
+        progress.next_at = now + PACE;
         if let Some(after) = progress.round.clone() {
             let rows =
                 self.ledger.run_lazily(move |tx| ledger::devices(tx, None, after.as_deref(), 1).map(Some)).await?;

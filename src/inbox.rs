@@ -35,6 +35,8 @@ struct UnderWay {
     reply: Reply,
     answer: Pending,
     delivery: Option<[u8; 32]>,
+    /// Bytes of its payload, which count until it is answered.
+    size: usize,
 }
 
 pub(crate) struct Inbox {
@@ -53,11 +55,13 @@ impl Inbox {
     pub(crate) async fn run(self, mut inbound: mpsc::Receiver<Inbound>) {
         let (under_way, mut answers) = mpsc::channel::<UnderWay>(MAX_PENDING);
         let ledger = self.ledger.clone();
+        let waiting = Arc::clone(&self.waiting);
         let answering = tokio::spawn(async move {
-            while let Some(UnderWay { reply, answer, delivery }) = answers.recv().await {
+            while let Some(UnderWay { reply, answer, delivery, size }) = answers.recv().await {
                 if let Some((kind, payload)) = answer.await {
                     reply.answer(kind, payload).await;
                 }
+                waiting.fetch_sub(size, Ordering::Relaxed);
                 // After the commit, and only on the connection that delivered it.
                 if reply.acknowledge()
                     && let Some(hash) = delivery
@@ -83,9 +87,10 @@ impl Inbox {
 
     async fn handle(&self, inbound: Inbound) -> UnderWay {
         let Inbound { client, operation, body, delivery, reply } = inbound;
+        let mut size = 0;
         let (token, command) = match &body {
             Body::Payload(payload) => {
-                self.waiting.fetch_sub(payload.len(), Ordering::Relaxed);
+                size = payload.len();
                 wire::parse_command(&self.core, &operation, payload)
             }
             Body::TooLarge(size) => (None, Err(too_large(*size, self.max_payload))),
@@ -118,7 +123,7 @@ impl Inbox {
                 self.ask(operation, token, rule, true).await
             }
         };
-        UnderWay { reply, answer, delivery: keep_delivery }
+        UnderWay { reply, answer, delivery: keep_delivery, size }
     }
 
     /// Submits a rule whose answer is a message or a rejection.

@@ -44,6 +44,8 @@ pub(crate) struct Outbox {
     /// The place to go on from.
     cursor: u64,
     under_way: BTreeMap<u64, (Instant, ClientId)>,
+    /// When the broker last acknowledged something: what it then leaves out, it denies; if not, it is just slow.
+    acknowledged: Option<Instant>,
     aside: BTreeMap<u64, Aside>,
 }
 
@@ -57,6 +59,7 @@ impl Outbox {
             link: Link::default(),
             cursor: 0,
             under_way: BTreeMap::new(),
+            acknowledged: None,
             aside: BTreeMap::new(),
         }
     }
@@ -91,14 +94,15 @@ impl Outbox {
     }
 
     fn wakes_at(&self) -> Option<Instant> {
+        let now = Instant::now();
         let late = self.under_way.values().map(|(since, _)| *since + PATIENCE);
-        late.chain(self.aside.values().map(|aside| aside.until).filter(|until| *until > Instant::now())).min()
+        late.chain(self.aside.values().map(|aside| aside.until)).filter(|at| *at > now).min()
     }
 
     fn set_aside(&mut self) {
         let now = Instant::now();
-        let late: Vec<u64> =
-            self.under_way.iter().filter(|(_, (since, _))| *since + PATIENCE <= now).map(|(n, _)| *n).collect();
+        let denied = |since: &Instant| *since + PATIENCE <= now && self.acknowledged.is_some_and(|at| at > *since);
+        let late: Vec<u64> = self.under_way.iter().filter(|(_, (since, _))| denied(since)).map(|(n, _)| *n).collect();
         for n in late {
             let Some((_, client)) = self.under_way.remove(&n) else { continue };
             let delay = self.aside.get(&n).map_or(ASIDE.0, |aside| (aside.delay * 2).min(ASIDE.1));
@@ -124,7 +128,8 @@ impl Outbox {
                 .ledger
                 .run_lazily(move |tx| ledger::owed(tx, from, limit, messages::MAX_ERROR_ENTRIES).map(Some))
                 .await?;
-            let Some(last) = owed.last().map(|owed| owed.n) else { return Ok(()) };
+            let (owed, last) = owed;
+            let Some(last) = last else { return Ok(()) };
             let held = self.held();
             for owed in owed {
                 let client = owed.request.client.clone();
@@ -165,6 +170,7 @@ impl Outbox {
     }
 
     async fn delivered(&mut self, first: Tag, more: &mut mpsc::Receiver<Tag>) {
+        self.acknowledged = Some(Instant::now());
         let mut done = Vec::new();
         let mut tag = Some(first);
         while let Some(Tag::Owed(n)) = tag {

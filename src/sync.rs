@@ -11,7 +11,7 @@ use std::{
 use crate::{
     batching::Backoff,
     cloud::Cloud,
-    conditions::{Conditions, ListTicket},
+    conditions::Conditions,
     config::Retry,
     ledger::{self, Ledger, ListMark, Unavailable},
     model::{CallError, CallFault, Lane, SyncCounts, ThingName},
@@ -126,7 +126,7 @@ impl<C: Cloud> Sync<C> {
     /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and answers nobody.
     async fn list(&self) -> Result<SyncCounts, Broken> {
         let mark = self.ledger.run_lazily(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
-        let ticket = self.conditions.begin_list(mark.seq);
+        self.conditions.begin_list(mark.seq);
         let mut seen = Seen::default();
         let mut counts = SyncCounts::default();
         let mut next = None;
@@ -152,7 +152,7 @@ impl<C: Cloud> Sync<C> {
             if next.is_none() {
                 self.conditions.clear("LIST_TOO_LONG");
                 counts.associated = u32::try_from(seen.names.len()).unwrap_or(u32::MAX);
-                return self.finish(mark, seen, counts, ticket).await;
+                return self.finish(mark, seen, counts).await;
             }
         }
         Err(Broken::TooLong)
@@ -203,13 +203,7 @@ impl<C: Cloud> Sync<C> {
         run.await.map_err(Broken::Store)
     }
 
-    async fn finish(
-        &self,
-        mark: ListMark,
-        seen: Seen,
-        mut counts: SyncCounts,
-        ticket: ListTicket,
-    ) -> Result<SyncCounts, Broken> {
+    async fn finish(&self, mark: ListMark, seen: Seen, mut counts: SyncCounts) -> Result<SyncCounts, Broken> {
         let mut after = Vec::new();
         let removed = self.ledger.run(move |tx| {
             let all = ledger::remove_unlisted(tx, mark, |thing| seen.has(thing), &mut after, &mut counts)?;
@@ -223,9 +217,9 @@ impl<C: Cloud> Sync<C> {
             Ok(all.then_some(()))
         });
         verified.await.map_err(Broken::Store)?;
-        let ended = self.ledger.run(move |tx| ledger::end_list(tx, mark, counts).map(Some));
+        let ended = self.ledger.run(move |tx| Ok(ledger::end_list(tx, mark, counts)?.then_some(())));
         ended.await.map_err(Broken::Store)?;
-        self.conditions.end_list(ticket);
+        self.conditions.end_list();
         Ok(counts)
     }
 }

@@ -1,9 +1,10 @@
 //! Once a second: what is past its time ends, and what was kept long enough is forgotten.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Clock,
+    conditions::Conditions,
     config::{Limits, Retention},
     ledger::{self, Ledger, Unavailable},
     stop::Stop,
@@ -11,11 +12,15 @@ use crate::{
 
 const PACE: Duration = Duration::from_secs(1);
 
+/// Steps of 40 requests with a deadline that are looked at in one go.
+const STEPS: u32 = 25;
+
 /// Seconds between two looks at the retention, which is counted in days.
 const RETENTION_EVERY: u32 = 60;
 
 pub(crate) struct Upkeep {
     pub(crate) ledger: Ledger,
+    pub(crate) conditions: Arc<Conditions>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) retention: Retention,
@@ -25,9 +30,13 @@ pub(crate) struct Upkeep {
 impl Upkeep {
     pub(crate) async fn run(self) {
         let mut ticks = 0_u32;
+        let mut after = Vec::new();
         while !self.stop.is_requested() {
-            if let Err(error) = self.tick(ticks.is_multiple_of(RETENTION_EVERY)).await {
-                tracing::debug!(%error, "no upkeep");
+            // The age of requests has to be noted even when no lane looks.
+            let _ = self.conditions.window();
+            match self.tick(after.clone(), ticks.is_multiple_of(RETENTION_EVERY)).await {
+                Ok(next) => after = next,
+                Err(error) => tracing::debug!(%error, "no upkeep"),
             }
             ticks = ticks.wrapping_add(1);
             tokio::select! {
@@ -37,8 +46,15 @@ impl Upkeep {
         }
     }
 
-    async fn tick(&self, retention: bool) -> Result<(), Unavailable> {
-        self.ledger.run(|tx| Ok(ledger::expire(tx)?.then_some(()))).await?;
+    /// Goes on with the deadlines from `after` on, and returns where to go on the next time.
+    async fn tick(&self, mut after: Vec<u8>, retention: bool) -> Result<Vec<u8>, Unavailable> {
+        let mut steps = 0;
+        let expired = self.ledger.run(move |tx| {
+            steps += 1;
+            let done = ledger::expire(tx, &mut after)? || steps == STEPS;
+            Ok(done.then(|| after.clone()))
+        });
+        let after = expired.await?;
         let now = self.clock.now().wall;
         if retention {
             let before = now.before(self.retention.requests);
@@ -55,6 +71,6 @@ impl Upkeep {
             };
             self.ledger.run(early).await?;
         }
-        Ok(())
+        Ok(after)
     }
 }

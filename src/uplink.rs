@@ -89,7 +89,8 @@ impl<C: Cloud> Uplink<C> {
             if sent {
                 continue;
             }
-            let wake = plan.wakes_at().map(|at| self.clock.instant(at));
+            let retrying = self.ledger.summary().borrow().retrying > 0;
+            let wake = plan.retries_at(self.clock.now().mono).filter(|_| retrying).map(|at| self.clock.instant(at));
             tokio::select! {
                 _ = work.changed() => {}
                 _ = changes.changed() => {}
@@ -108,7 +109,8 @@ impl<C: Cloud> Uplink<C> {
             Next::Wait(until) => return Step::Wait(self.clock.instant(until)),
             Next::These(targets) => Pick::These(targets),
             Next::Queue { retries } => {
-                if self.ledger.summary().borrow().devices(DeviceState::Disassociating) == 0 {
+                let summary = *self.ledger.summary().borrow();
+                if summary.devices(DeviceState::Disassociating) <= summary.verifying {
                     return Step::Nothing;
                 }
                 if idle {

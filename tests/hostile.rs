@@ -151,6 +151,12 @@ async fn a_packet_above_a_mebibyte_costs_one_session() {
     client.disassociate("t", &names(0..1));
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
     assert!(world.is_running());
+    // One, and not those that follow: what is sent while the agent is away waits for it.
+    world.kill();
+    client.disassociate("u", &names(1..2));
+    client.ask_broker().await;
+    world.start_agent();
+    assert_eq!(client.result("u", "completed").await["status"], "SUCCEEDED");
 }
 
 #[tokio::test]

@@ -55,6 +55,48 @@ async fn six_faults_in_a_row_and_then_well() {
     assert!(names(0..50).iter().all(|name| world.taken_off(name) == 1));
 }
 
+/// More entries wait for their repetition than one call takes.
+#[tokio::test]
+async fn passing_errors_of_many_entries_pass() {
+    let (world, client) = World::running(300).await;
+    let action = Action::EntryErrors {
+        things: names(0..300),
+        code: "InternalFailure".into(),
+        message: "not now".into(),
+        omit_name: false,
+    };
+    world.fault(action, Some(3));
+    client.disassociate("t", &names(0..250));
+    assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
+    assert!(names(0..250).iter().all(|name| world.taken_off(name) == 1));
+}
+
+/// What waits for its repetition at a kill is repeated after it.
+#[tokio::test]
+async fn repetitions_survive_a_restart() {
+    let mut world = World::new(20).await;
+    world.set("retry.baseMs", json!(60_000));
+    world.set("retry.capMs", json!(60_000));
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("the agent is in sync", |s| s["lastSyncAt"].is_string()).await;
+    let action = Action::EntryErrors {
+        things: names(0..20),
+        code: "ThrottlingException".into(),
+        message: "not now".into(),
+        omit_name: false,
+    };
+    world.fault(action, Some(1));
+    client.disassociate("t", &names(0..10));
+    let has_failed = |answer: &Value| answer["device"]["lastError"]["code"] == "ThrottlingException";
+    while !has_failed(&client.ask("get-device", json!({"thingName": "d0000"})).await) {}
+    world.kill();
+    world.set("retry.baseMs", json!(50));
+    world.set("retry.capMs", json!(500));
+    world.start_agent();
+    assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
+}
+
 /// The same with a cloud that answers a repetition with "not associated": then the list tells that it is done.
 #[tokio::test]
 async fn a_call_cut_after_its_effect_is_no_failure() {

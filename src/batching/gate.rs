@@ -103,6 +103,17 @@ mod tests {
     }
 
     #[test]
+    fn a_request_ages_between_two_notes() {
+        let mut gate = Gate::default();
+        gate.start(6);
+        for s in 0..=600 {
+            // Request 6 comes at 5 s, no other.
+            gate.note(Mono(s * 1000), if s < 5 { 6 } else { 7 });
+        }
+        assert!(!may_send(&gate, 6));
+    }
+
+    #[test]
     fn what_is_old_waits_for_a_list_begun_when_it_was() {
         let mut gate = Gate::default();
         gate.start(0);

@@ -48,7 +48,8 @@ pub struct LanePlan {
     backoff: Backoff,
     entries: Backoff,
     not_before: Mono,
-    retries_at: Option<Mono>,
+    /// Entries with a passing error of their own wait until then. How many there are is the ledger's to know.
+    retries_at: Mono,
     pieces: Vec<Vec<Target>>,
     /// Calls of this bisection, and how many went well.
     bisection: (u32, u32),
@@ -62,8 +63,7 @@ impl LanePlan {
             backoff: Backoff::new(base, cap),
             entries: Backoff::new(base, cap),
             not_before: Mono(0),
-            // An earlier run may have left some.
-            retries_at: Some(Mono(0)),
+            retries_at: Mono(0),
             pieces: Vec::new(),
             bisection: (0, 0),
         }
@@ -79,17 +79,14 @@ impl LanePlan {
             return Next::These(piece);
         }
         self.bisection = (0, 0);
-        let retries = self.retries_at.is_some_and(|at| at <= now);
-        if retries {
-            self.retries_at = None;
-        }
-        Next::Queue { retries }
+        Next::Queue { retries: self.retries_at <= now }
     }
 
-    /// When to look again although nobody wakes the lane.
+    /// When to look again although nobody wakes the lane, where entries wait for a repetition. Nothing if their time
+    /// has come: what holds them up then is told by others.
     #[must_use]
-    pub fn wakes_at(&self) -> Option<Mono> {
-        self.retries_at.map(|at| at.max(self.not_before))
+    pub fn retries_at(&self, now: Mono) -> Option<Mono> {
+        Some(self.retries_at.max(self.not_before)).filter(|at| *at > now)
     }
 
     /// What an answer means for each of the entries that were `sent` (with their count of passing errors). Entries
@@ -142,7 +139,7 @@ impl LanePlan {
         };
         let verdicts: Vec<_> = sent.iter().map(verdict).collect();
         if again {
-            self.retries_at = Some(now.after(self.entries.fail(1, None, chance)));
+            self.retries_at = now.after(self.entries.fail(1, None, chance));
         } else {
             self.entries.succeed();
         }
@@ -329,8 +326,9 @@ mod tests {
         assert!(matches!(verdicts[2].1, Verdict::Verify(_)), "the budget is spent");
         assert_eq!(verdicts[3].1, Verdict::Done);
         assert_eq!(plan.next(Mono(0)), Next::Queue { retries: false });
-        assert_eq!(plan.wakes_at(), Some(Mono(500)));
+        assert_eq!(plan.retries_at(Mono(0)), Some(Mono(500)));
         assert_eq!(plan.next(Mono(500)), Next::Queue { retries: true });
+        assert_eq!(plan.next(Mono(501)), Next::Queue { retries: true }, "as long as there are any");
     }
 
     /// Part of invariant 3: an error that can't be attributed makes nobody's success.

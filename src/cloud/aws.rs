@@ -37,13 +37,12 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// From sending a request to the head of its answer: behind a black hole nothing else ends the wait.
 const READ: Duration = Duration::from_secs(30);
 /// The whole of a call, with loading credentials.
-const ATTEMPT: Duration = Duration::from_secs(60);
-/// Loading credentials: the token exchange service may try for 30 s before it answers.
-const LOAD: Duration = Duration::from_secs(40);
+const ATTEMPT: Duration = Duration::from_secs(75);
 
 /// The Greengrass V2 API of one core device.
 pub struct Aws {
     client: Client,
+    credentials: TokenExchange,
     core: ThingName,
     clock: Clock,
 }
@@ -60,6 +59,7 @@ impl Aws {
         let roots = root_certificates(std::env::var_os("GG_ROOT_CA_PATH"))?;
         let direct = http_client(&roots, ProxyConfig::disabled())?;
         let outward = http_client(&roots, ProxyConfig::from_env())?;
+        let credentials = TokenExchange::new(direct, clock);
         let mut sdk = aws_sdk_greengrassv2::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(config.region.clone()))
@@ -72,31 +72,30 @@ impl Aws {
                     .operation_attempt_timeout(ATTEMPT)
                     .build(),
             )
-            .identity_cache(IdentityCache::lazy().load_timeout(LOAD).build())
-            .credentials_provider(TokenExchange::new(direct))
+            .identity_cache(IdentityCache::no_cache())
+            .credentials_provider(credentials.clone())
             .interceptor(ClockWatch { clock, skew })
             .app_name(AppName::new("offboard").map_err(|error| error.to_string())?);
         if let Some(endpoint) = &config.cloud.greengrass {
             sdk = sdk.endpoint_url(endpoint);
         }
-        Ok(Self { client: Client::from_conf(sdk.build()), core: config.core.clone(), clock })
+        Ok(Self { client: Client::from_conf(sdk.build()), credentials, core: config.core.clone(), clock })
     }
 
     fn error<E>(&self, error: &SdkError<E, HttpResponse>) -> CallError
     where
         E: ProvideErrorMetadata + Error + Refusal + 'static,
     {
-        let code_of = |fault: &CallFault| {
-            match fault {
-                CallFault::Unreachable => "Unreachable",
-                CallFault::Credentials => "NoCredentials",
-                CallFault::Lost => "NoAnswer",
-                _ => "NotTheApi",
-            }
-            .to_owned()
+        let code_of = |fault: &CallFault| match fault {
+            CallFault::Unreachable => "Unreachable",
+            CallFault::Credentials => "NoCredentials",
+            CallFault::Lost => "NoAnswer",
+            _ => "NotTheApi",
         };
-        let plain =
-            |fault: CallFault| CallError { code: code_of(&fault), fault, message: chain(error), retry_after: None };
+        let plain = |fault: CallFault| {
+            let code = code_of(&fault);
+            CallError::new(fault, code, &chain(error))
+        };
         match error {
             // Only where the connection was never made is it sure that nothing was sent.
             SdkError::DispatchFailure(_) if never_connected(error) => plain(CallFault::Unreachable),
@@ -131,11 +130,13 @@ impl Aws {
             Some(message) => message.to_owned(),
             None => format!("HTTP status {status} without a code of the API"),
         };
+        if fault == CallFault::Credentials {
+            // The local clock may think them good for hours.
+            self.credentials.forget();
+        }
         CallError {
-            fault,
-            code: error.code().unwrap_or("NotTheApi").to_owned(),
-            message,
             retry_after: retry_after(all_values(raw.headers(), "retry-after"), self.clock.now().wall),
+            ..CallError::new(fault, error.code().unwrap_or("NotTheApi"), &message)
         }
     }
 
@@ -144,12 +145,7 @@ impl Aws {
     fn genuine<O: RequestId>(output: O) -> Result<O, CallError> {
         match output.request_id() {
             Some(_) => Ok(output),
-            None => Err(CallError {
-                fault: CallFault::Foreign,
-                code: "NotTheApi".into(),
-                message: "a success without a request id".into(),
-                retry_after: None,
-            }),
+            None => Err(CallError::new(CallFault::Foreign, "NotTheApi", "a success without a request id")),
         }
     }
 }
@@ -160,11 +156,15 @@ impl Cloud for Aws {
         let entry = |target: &Target| {
             DisassociateClientDeviceFromCoreDeviceEntry::builder().thing_name(target.name()).build().ok()
         };
+        let Some(entries) = targets.iter().map(entry).collect::<Option<Vec<_>>>() else {
+            // The API takes a call without entries for a success.
+            return Err(CallError::new(CallFault::Misfit, "NoEntries", "an entry without a name"));
+        };
         let call = self
             .client
             .batch_disassociate_client_device_from_core_device()
             .core_device_thing_name(self.core.as_str())
-            .set_entries(targets.iter().map(entry).collect());
+            .set_entries(Some(entries));
         let output = Self::genuine(call.send().await.map_err(|error| self.error(&error))?)?;
         let errors = output.error_entries.unwrap_or_default();
         Ok(errors

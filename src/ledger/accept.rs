@@ -19,6 +19,12 @@ const BYTES_AN_ENTRY: u64 = 512;
 /// Messages in the outbox above which no command is taken: the broker has been refusing or away for very long.
 const MAX_OUTGOING: u64 = 200_000;
 
+/// Open requests for a sync: all of them are answered at once, so that more make no sense.
+const MAX_SYNCS: u64 = 1000;
+
+/// Open requests for one device: each is looked at when the device is sent.
+const MAX_WAITERS: usize = 256;
+
 /// Names of each kind in a plan.
 const PLAN_NAMES: usize = 100;
 
@@ -58,12 +64,15 @@ struct Survey {
     new: Vec<bool>,
     /// Of those, how many the cloud lists.
     associated: u64,
+    /// A target that too many requests wait for.
+    crowded: Option<Target>,
 }
 
 fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
     let mut plan = Plan { entries: change.targets.len(), ..Plan::default() };
     let mut new = Vec::with_capacity(change.targets.len());
     let mut associated = 0;
+    let mut crowded = None;
     let note = |(count, names): &mut (usize, Vec<String>), target: &Target| {
         *count += 1;
         if names.len() < PLAN_NAMES {
@@ -77,6 +86,9 @@ fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
         if *target == Target::Registry {
             continue;
         }
+        if !fresh && crowded.is_none() && tx.scan_prefix(&schema::waiters(target), MAX_WAITERS)?.len() >= MAX_WAITERS {
+            crowded = Some(target.clone());
+        }
         if tx.rules.guard.protected.iter().any(|pattern| pattern.matches(target.name())) {
             note(&mut plan.guarded, target);
         }
@@ -86,7 +98,7 @@ fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
             _ => {}
         }
     }
-    Ok(Survey { plan, new, associated })
+    Ok(Survey { plan, new, associated, crowded })
 }
 
 /// What a change would do; does nothing.
@@ -111,18 +123,21 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
             let message = format!("the token {} was used for another command; choose a new one", request.token);
             return Ok(Err(Rejection::new(RejectionCode::ConflictException, message)));
         }
+        if let Some(rejection) = outbox_full(tx) {
+            return Ok(Err(rejection));
+        }
         tx.owe(Outgoing { seq, completed: false })?;
         if request.completed_at.is_some() {
             tx.owe(Outgoing { seq, completed: true })?;
         }
         return Ok(Ok(request));
     }
-    let Survey { plan, new, associated } = survey(tx, &order.change)?;
-    if let Some(rejection) = refusal(tx, &order.change, &plan, associated) {
+    let survey = survey(tx, &order.change)?;
+    if let Some(rejection) = refusal(tx, &order.change, &survey) {
         return Ok(Err(rejection));
     }
     let request = open(tx, order, content)?;
-    for (n, (target, fresh)) in order.change.targets.iter().zip(new).enumerate() {
+    for (n, (target, fresh)) in order.change.targets.iter().zip(survey.new).enumerate() {
         // Fits: `limits.maxPendingEntries` is far below 2^32.
         add_entry(tx, &request, u32::try_from(n).unwrap_or(u32::MAX), target, fresh)?;
     }
@@ -144,7 +159,8 @@ fn earlier(tx: &Tx<'_>, order: &Order) -> Result<Option<u64>, StoreError> {
     Ok(bytes.and_then(|bytes| schema::read_seq(&bytes)))
 }
 
-fn refusal(tx: &Tx<'_>, change: &Change, plan: &Plan, associated: u64) -> Option<Rejection> {
+fn refusal(tx: &Tx<'_>, change: &Change, survey: &Survey) -> Option<Rejection> {
+    let Survey { plan, associated, crowded, .. } = survey;
     let denied = |message| Some(Rejection::new(RejectionCode::AccessDeniedException, message));
     let (guarded, names) = &plan.guarded;
     if *guarded > 0 {
@@ -172,6 +188,10 @@ fn refusal(tx: &Tx<'_>, change: &Change, plan: &Plan, associated: u64) -> Option
             ));
         }
     }
+    if let Some(target) = crowded {
+        let message = format!("{MAX_WAITERS} requests for {} are open; send again later", target.name());
+        return Some(Rejection::throttled(message, Duration::from_secs(60)));
+    }
     if tx.counters.open_entries + plan.entries as u64 > limits.max_pending_entries {
         let (open, max) = (tx.counters.open_entries, limits.max_pending_entries);
         let message = format!("{open} entries are pending, limits.maxPendingEntries is {max}; send again later");
@@ -182,11 +202,16 @@ fn refusal(tx: &Tx<'_>, change: &Change, plan: &Plan, associated: u64) -> Option
         let message = format!("the store is at limits.maxDatabaseBytes, {max}; send again later, or raise it");
         return Some(Rejection::throttled(message, Duration::from_secs(300)));
     }
-    if tx.counters.outgoing >= MAX_OUTGOING {
-        let message = format!("{MAX_OUTGOING} messages wait for the broker; send again later");
-        return Some(Rejection::throttled(message, Duration::from_secs(300)));
+    if change.operation == Operation::Sync && tx.counters.open_syncs >= MAX_SYNCS {
+        let message = format!("{MAX_SYNCS} requests for a sync are open; send again later");
+        return Some(Rejection::throttled(message, Duration::from_secs(60)));
     }
-    None
+    outbox_full(tx)
+}
+
+fn outbox_full(tx: &Tx<'_>) -> Option<Rejection> {
+    let message = || format!("{MAX_OUTGOING} messages wait for the broker; send again later");
+    (tx.counters.outgoing >= MAX_OUTGOING).then(|| Rejection::throttled(message(), Duration::from_secs(300)))
 }
 
 /// Writes the request's header with its names, and owes its `accepted`.
@@ -207,13 +232,15 @@ fn open(tx: &mut Tx<'_>, order: &Order, content: String) -> Result<Request, Stor
         lifetime_ms: order.change.expires_in.and_then(|time| u64::try_from(time.as_millis()).ok()),
         completed_at: None,
         reason: order.change.reason.clone(),
+        delivery: order.delivery.filter(|_| order.token.is_none()).map(|(hash, _)| hash),
         run: tx.counters.run,
         accepted_mono: tx.now.mono.0,
         sync: None,
     };
     tx.counters.open_requests += 1;
-    if order.change.operation != Operation::Sync {
-        tx.counters.open_entries += u64::from(entries);
+    match order.change.operation {
+        Operation::Sync => tx.counters.open_syncs += 1,
+        _ => tx.counters.open_entries += u64::from(entries),
     }
     tx.write(schema::request(seq), &request)?;
     tx.put(schema::token(&request.client, &request.token), seq.to_be_bytes().to_vec())?;
@@ -247,7 +274,9 @@ fn add_entry(tx: &mut Tx<'_>, request: &Request, no: u32, target: &Target, fresh
             attempts: 0,
             charged: 0,
             error: None,
+            doubt: false,
             mark: 0,
+            joined_before: 0,
         };
         tx.set_work(target, Some(&work))?;
     }

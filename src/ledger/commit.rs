@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Rules, SledStore,
+    Counters, Rules, SledStore,
     sled_store::panic_text,
     store::{Store, StoreError},
     tx::{Group, Summary, Tx},
@@ -118,6 +118,8 @@ impl Ledger {
             clock,
             store: None,
             reopen: (Mono(0), REOPEN.0),
+            durable_seq: 0,
+            disown_from: None,
             summary: summary_in,
             health: health_in,
             work: work_in,
@@ -212,6 +214,10 @@ struct Thread {
     store: Option<SledStore>,
     /// When to try again, and how long to wait after the next failure.
     reopen: (Mono, Duration),
+    /// The number of the next request, as of the last group that is durable.
+    durable_seq: u64,
+    /// Requests from this number on were told not to be taken when the store failed under them.
+    disown_from: Option<u64>,
     summary: watch::Sender<Summary>,
     health: watch::Sender<StoreHealth>,
     work: watch::Sender<()>,
@@ -235,7 +241,10 @@ impl Thread {
                 None => Err(self.failing()),
             };
             match result {
-                Ok(group) => self.finish(jobs, &group),
+                Ok(group) => {
+                    self.durable_seq = group.summary.next_seq;
+                    self.finish(jobs, &group);
+                }
                 Err(error) => self.fail(jobs, error),
             }
         }
@@ -279,8 +288,10 @@ impl Thread {
         if self.store.is_some() {
             tracing::error!(%error, "the store failed; opening it again");
             self.store = None;
+            self.disown_from.get_or_insert(self.durable_seq);
             if let StoreError::Damaged(what) = &error {
                 self.replace(what);
+                self.disown_from = None;
             }
             self.health.send_modify(|health| health.failing = Some(error));
             self.reopen.0 = self.clock.now().mono;
@@ -295,12 +306,17 @@ impl Thread {
         }
         let opened = guarded(|| {
             let mut store = SledStore::open(&self.data_dir)?;
-            let counters = super::open(&mut store)?;
+            let mut counters = super::open(&mut store)?;
+            if let Some(from) = self.disown_from {
+                counters = disown(&mut store, from, &self.rules, &self.clock)?;
+            }
             Ok((store, counters))
         });
         match opened {
             Ok((store, counters)) => {
                 self.store = Some(store);
+                self.disown_from = None;
+                self.durable_seq = counters.next_seq;
                 self.reopen = (Mono(0), REOPEN.0);
                 self.health.send_modify(|health| (health.failing, health.opened) = (None, true));
                 self.summary.send_replace(Summary::of(&counters));
@@ -338,6 +354,22 @@ impl Thread {
                 tracing::error!(%error, "the damaged store cannot be moved aside; check the data directory's owner and mode");
                 false
             }
+        }
+    }
+}
+
+/// Makes it true that what was rejected for the store's failure is not taken, although the store may have kept it.
+fn disown(store: &mut SledStore, from: u64, rules: &Rules, clock: &Clock) -> Result<Counters, StoreError> {
+    loop {
+        let mut group = Group::default();
+        let mut tx = Tx::begin(store, &mut group, clock.now(), rules)?;
+        let done = super::disown(&mut tx, from)?;
+        let counters = tx.counters.clone();
+        tx.end();
+        group.apply(store)?;
+        if done {
+            store.sync()?;
+            return Ok(counters);
         }
     }
 }

@@ -53,46 +53,46 @@ fn withdraw(tx: &mut Tx<'_>, target: &Target, place: (u64, u32), outcome: &Outco
     Ok(())
 }
 
-/// Ends what is past its time, as much as one transaction takes; `true` when nothing is.
+/// Looks at the next few requests that have a deadline, from `after` on, and ends those that are past it; `true` at
+/// the end of a round. All of them are looked at, not only those before the wall clock, which may jump either way.
 ///
 /// # Errors
 /// The store failed.
-pub fn expire(tx: &mut Tx<'_>) -> Result<bool, StoreError> {
-    let (from, _) = schema::range(&[b'x', Due::Expiry as u8]);
-    let to = schema::due(Due::Expiry, tx.now.wall.after(std::time::Duration::from_millis(1)), b"");
-    let Some((key, _)) = tx.scan(&from, &to, Direction::Up, 1)?.into_iter().next() else { return Ok(true) };
-    let seq = schema::read_due(&key).and_then(|(_, id)| schema::read_seq(id)).unwrap_or_default();
-    let Some(request) = tx.request(seq)? else {
-        tx.delete(key)?;
-        return Ok(false);
-    };
-    if !work::is_expired(tx, &request) {
-        return postpone(tx, key, request);
+pub fn expire(tx: &mut Tx<'_>, after: &mut Vec<u8>) -> Result<bool, StoreError> {
+    let (mut from, to) = schema::range(&[b'x', Due::Expiry as u8]);
+    if *after >= from {
+        from = [after.as_slice(), &[0]].concat();
     }
-    let rows = tx.scan(&schema::entry(seq, 0), &schema::entry(seq + 1, 0), Direction::Up, STEP)?;
+    let rows = tx.scan(&from, &to, Direction::Up, STEP)?;
     if rows.is_empty() {
-        tx.delete(key)?;
+        after.clear();
+        return Ok(true);
     }
-    for (key, target) in rows {
-        let Some((_, no)) = schema::read_place(&key) else { continue };
-        let target = schema::read_target(&target)?;
-        let sent = tx.work_of(&target)?.is_some_and(|work| work.sent);
-        let outcome = if sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut };
-        withdraw(tx, &target, (seq, no), &outcome)?;
+    for (key, _) in rows {
+        let seq = schema::read_due(&key).and_then(|(_, id)| schema::read_seq(id)).unwrap_or_default();
+        let over = tx.request(seq)?.is_none_or(|request| work::is_expired(tx, &request));
+        if over && !end_expired(tx, seq)? {
+            return Ok(false);
+        }
+        if over {
+            tx.delete(key.clone())?;
+        }
+        *after = key;
     }
     Ok(false)
 }
 
-/// The wall clock jumped over the deadline: the rest of the time that was asked for counts from now.
-fn postpone(tx: &mut Tx<'_>, key: Vec<u8>, mut request: Request) -> Result<bool, StoreError> {
-    let passed = tx.now.mono.0.saturating_sub(request.accepted_mono);
-    let rest = request.lifetime_ms.unwrap_or_default().saturating_sub(passed).max(1);
-    let at = tx.now.wall.after(std::time::Duration::from_millis(rest));
-    tx.delete(key)?;
-    tx.put(schema::due(Due::Expiry, at, &request.seq.to_be_bytes()), Vec::new())?;
-    request.expires_at = Some(at);
-    tx.write(schema::request(request.seq), &request)?;
-    Ok(false)
+/// Ends a request's open entries, as many as one step takes; `true` when there are none.
+fn end_expired(tx: &mut Tx<'_>, seq: u64) -> Result<bool, StoreError> {
+    let rows = tx.scan(&schema::entry(seq, 0), &schema::entry(seq + 1, 0), Direction::Up, STEP)?;
+    for (key, target) in &rows {
+        let Some((_, no)) = schema::read_place(key) else { continue };
+        let target = schema::read_target(target)?;
+        let sent = tx.work_of(&target)?.is_some_and(|work| work.sent);
+        let outcome = if sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut };
+        withdraw(tx, &target, (seq, no), &outcome)?;
+    }
+    Ok(rows.is_empty())
 }
 
 /// Forgets requests that ended before `before`, as much as one transaction takes; `true` when none is left.
@@ -115,10 +115,63 @@ pub fn forget_requests(tx: &mut Tx<'_>, before: Timestamp) -> Result<bool, Store
                 let token = schema::token(&request.client, &request.token);
                 tx.delete(token)?;
                 tx.delete(schema::by_client(&request.client, seq))?;
+                forget_delivery(tx, &request)?;
                 tx.delete(schema::request(seq))?;
             }
             tx.delete(key)?;
         }
     }
+    Ok(false)
+}
+
+fn forget_delivery(tx: &mut Tx<'_>, request: &Request) -> Result<(), StoreError> {
+    if let Some(hash) = request.delivery {
+        let key = schema::redelivery(&hash);
+        if tx.get(&key)?.and_then(|bytes| schema::read_seq(&bytes)) == Some(request.seq) {
+            tx.delete(key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the requests from number `from` on without a trace: the store failed while it took them, their senders were
+/// told that they are not taken, and yet they are there. As much as one transaction takes; `true` when none is left.
+///
+/// # Errors
+/// The store failed.
+pub fn disown(tx: &mut Tx<'_>, from: u64) -> Result<bool, StoreError> {
+    let row = tx.scan(&schema::request(from), &schema::request(u64::MAX), Direction::Up, 1)?;
+    let Some((key, _)) = row.into_iter().next() else { return Ok(true) };
+    let seq = key.get(1..).and_then(schema::read_seq).unwrap_or_default();
+    let mut request = tx.known_request(seq)?;
+    let entries = tx.scan(&schema::entry(seq, 0), &schema::entry(seq + 1, 0), Direction::Up, STEP)?;
+    let all = entries.len() < STEP;
+    for (key, target) in entries {
+        let Some((_, no)) = schema::read_place(&key) else { continue };
+        let target = schema::read_target(&target)?;
+        tx.drop_entry(&target, (seq, no))?;
+        request.tally.entries = request.tally.entries.saturating_sub(1);
+        request.tally.open = request.tally.open.saturating_sub(1);
+        if tx.scan_prefix(&schema::waiters(&target), 1)?.is_empty()
+            && let Some(work) = tx.work_of(&target)?
+        {
+            work::abandon(tx, &target, work)?;
+        }
+    }
+    if !all {
+        tx.write(schema::request(seq), &request)?;
+        return Ok(false);
+    }
+    if request.completed_at.is_none() {
+        tx.counters.open_requests = tx.counters.open_requests.saturating_sub(1);
+    }
+    if let Some(at) = request.expires_at {
+        tx.delete(schema::due(Due::Expiry, at, &seq.to_be_bytes()))?;
+    }
+    tx.delete(schema::token(&request.client, &request.token))?;
+    tx.delete(schema::by_client(&request.client, seq))?;
+    forget_delivery(tx, &request)?;
+    // What is owed of it goes with it.
+    tx.delete(schema::request(seq))?;
     Ok(false)
 }

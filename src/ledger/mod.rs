@@ -25,7 +25,7 @@ mod tests;
 pub use accept::{Order, Plan, accept, acknowledged, plan};
 pub use answers::{Rows, device, devices, failures, find_request, requests};
 pub use commit::{Ledger, StoreHealth, Unavailable};
-pub use ending::{Canceled, cancel, expire, forget_requests};
+pub use ending::{Canceled, cancel, disown, expire, forget_requests};
 pub use outgoing::{Outdated, Owed, delivered, outdated, owed, published};
 pub use registry::{ListMark, apply_page, begin_list, end_list, forget_devices, remove_unlisted, sync_wanted};
 pub use schema::Counters;
@@ -59,7 +59,11 @@ impl From<&Config> for Rules {
 /// The store failed, or a newer version wrote it.
 pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
     let schema_key = schema::meta("schema");
-    match store.get(&schema_key)?.map(|bytes| schema::decode::<u64>(&bytes, "the schema")).transpose()? {
+    let found = store.get(&schema_key)?;
+    if let Some(version) = found.as_ref().and_then(|bytes| bytes.first()).filter(|version| **version > schema::RECORD) {
+        return Err(StoreError::TooNew(u64::from(*version)));
+    }
+    match found.map(|bytes| schema::decode::<u64>(&bytes, "the schema")).transpose()? {
         Some(found) if found > schema::SCHEMA => return Err(StoreError::TooNew(found)),
         Some(_) => journal::recover(store)?,
         None => {

@@ -20,14 +20,22 @@ pub struct Owed {
     pub failures: Vec<EntryFailure>,
 }
 
-/// The messages from place `from` on, in the order in which they became due.
+/// The messages from place `from` on, in the order in which they became due, and the last place that was looked at,
+/// `None` where there was none: some of them may have been forgotten with their requests.
 ///
 /// # Errors
 /// The store failed.
-pub fn owed(tx: &mut Tx<'_>, from: u64, limit: usize, max_failures: usize) -> Result<Vec<Owed>, StoreError> {
+pub fn owed(
+    tx: &mut Tx<'_>,
+    from: u64,
+    limit: usize,
+    max_failures: usize,
+) -> Result<(Vec<Owed>, Option<u64>), StoreError> {
     let mut owed = Vec::new();
+    let mut last = None;
     for (key, record) in tx.scan(&schema::outgoing(from), &schema::outgoing(u64::MAX), Direction::Up, limit)? {
         let n = key.get(1..).and_then(schema::read_seq).unwrap_or_default();
+        last = Some(n);
         let message: schema::Outgoing = schema::decode(&record, "the outbox")?;
         // Forgotten with its request, whose time is over.
         let Some(request) = tx.request(message.seq)? else {
@@ -40,7 +48,7 @@ pub fn owed(tx: &mut Tx<'_>, from: u64, limit: usize, max_failures: usize) -> Re
         };
         owed.push(Owed { n, request, completed: message.completed, failures });
     }
-    Ok(owed)
+    Ok((owed, last))
 }
 
 /// The broker has it.

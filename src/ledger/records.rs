@@ -33,6 +33,15 @@ impl Tx<'_> {
         count(after, 1);
     }
 
+    fn count_queue(&mut self, queue: schema::Queue, by: i64) {
+        let count = match queue {
+            schema::Queue::Fresh => return,
+            schema::Queue::Retry => &mut self.counters.retrying,
+            schema::Queue::Verify => &mut self.counters.verifying,
+        };
+        *count = count.saturating_add_signed(by);
+    }
+
     /// Notes that a device's retained message is out of date.
     fn outdate(&mut self, thing: &str) -> Result<(), StoreError> {
         if self.rules.publish_devices {
@@ -94,7 +103,7 @@ impl Tx<'_> {
             if new.is_none_or(|new| place(new) != place(old)) {
                 self.delete(place(old))?;
             }
-            self.counters.verifying -= u64::from(old.queue == schema::Queue::Verify);
+            self.count_queue(old.queue, -1);
         }
         match new {
             Some(new) => {
@@ -102,7 +111,7 @@ impl Tx<'_> {
                     self.put(place(new), schema::target_bytes(target))?;
                     self.touched.work = true;
                 }
-                self.counters.verifying += u64::from(new.queue == schema::Queue::Verify);
+                self.count_queue(new.queue, 1);
                 self.write(schema::work(target), new)?;
             }
             None => {
@@ -127,12 +136,8 @@ impl Tx<'_> {
         (seq, no): (u64, u32),
         outcome: &Outcome,
     ) -> Result<(), StoreError> {
-        if !self.delete(schema::waiter(target, seq, no))? {
+        if !self.drop_entry(target, (seq, no))? {
             return Ok(());
-        }
-        self.delete(schema::entry(seq, no))?;
-        if *target != Target::Registry {
-            self.counters.open_entries = self.counters.open_entries.saturating_sub(1);
         }
         if let Some(fault) = outcome.fault() {
             let failure = crate::model::EntryFailure { target: target.clone(), fault };
@@ -144,6 +149,20 @@ impl Tx<'_> {
             self.complete(&mut request)?;
         }
         self.write(schema::request(seq), &request)
+    }
+
+    /// Deletes the rows of an open entry; `false` if it is not open.
+    pub(super) fn drop_entry(&mut self, target: &Target, (seq, no): (u64, u32)) -> Result<bool, StoreError> {
+        if !self.delete(schema::waiter(target, seq, no))? {
+            return Ok(false);
+        }
+        self.delete(schema::entry(seq, no))?;
+        let open = match target {
+            Target::Registry => &mut self.counters.open_syncs,
+            Target::Device(_) => &mut self.counters.open_entries,
+        };
+        *open = open.saturating_sub(1);
+        Ok(true)
     }
 
     /// Invariant 2: the one place where a request gets its final status, and with it its `completed`.

@@ -136,26 +136,29 @@ pub fn remove_unlisted(
     Ok(false)
 }
 
-/// After all of a complete list is taken over: answers those who asked for a sync before it began.
+/// After all of a complete list is taken over: answers those who asked for a sync before it began, as many as one
+/// transaction takes; `true` when all of them are.
 ///
 /// # Errors
 /// The store failed.
-pub fn end_list(tx: &mut Tx<'_>, list: ListMark, counts: SyncCounts) -> Result<(), StoreError> {
+pub fn end_list(tx: &mut Tx<'_>, list: ListMark, counts: SyncCounts) -> Result<bool, StoreError> {
     tx.counters.synced = true;
-    for (key, _) in tx.scan_prefix(&schema::waiters(&Target::Registry), usize::MAX)? {
+    for (key, _) in tx.scan_prefix(&schema::waiters(&Target::Registry), 40)? {
         let Some((seq, no)) = schema::read_place(&key) else { continue };
         if seq >= list.seq {
-            continue;
+            // They come in this order, so the rest asked later, too.
+            return Ok(true);
         }
         let mut request = tx.known_request(seq)?;
         request.sync = Some(counts);
         tx.write(schema::request(seq), &request)?;
         tx.end_entry(&Target::Registry, (seq, no), &Outcome::Succeeded)?;
     }
-    if tx.scan_prefix(&schema::waiters(&Target::Registry), 1)?.is_empty() {
+    let done = tx.scan_prefix(&schema::waiters(&Target::Registry), 1)?.is_empty();
+    if done {
         tx.set_work(&Target::Registry, None)?;
     }
-    Ok(())
+    Ok(done)
 }
 
 /// Deletes records of devices that were disassociated before `before`; `true` when none is left.

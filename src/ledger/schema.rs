@@ -31,7 +31,7 @@ use crate::model::{ClientId, ClientToken, Fault, Lane, Registered, Target, Thing
 pub(super) const SCHEMA: u64 = 1;
 
 /// Version byte of every record so far.
-const RECORD: u8 = 1;
+pub(super) const RECORD: u8 = 1;
 
 pub(super) const META: u8 = b'm';
 pub(super) const JOURNAL: u8 = b'j';
@@ -66,6 +66,10 @@ pub struct Counters {
     pub disassociated: u64,
     /// Work that waits for a complete list to tell how it ended.
     pub verifying: u64,
+    /// Work that waits for a repetition.
+    pub retrying: u64,
+    /// Requests for a sync that have not ended.
+    pub open_syncs: u64,
     /// Whether the registry was ever read from the cloud to its end.
     pub synced: bool,
 }
@@ -107,9 +111,15 @@ pub(super) struct Work {
     /// The last answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Fault>,
+    /// Some call that carried it was never answered: until it is known, nothing makes it unsent.
+    #[serde(default)]
+    pub doubt: bool,
     /// The count of outcomes when it began to wait for a list: an older list doesn't count.
     #[serde(default)]
     pub mark: u64,
+    /// The next request's number at that moment: who joins later has not been sent.
+    #[serde(default)]
+    pub joined_before: u64,
 }
 
 /// A message that is owed.

@@ -244,6 +244,8 @@ pub struct Summary {
     pub open_requests: u64,
     /// Work that waits for a list.
     pub verifying: u64,
+    /// Work that waits for a repetition.
+    pub retrying: u64,
     /// Bytes of all keys and values.
     pub live_bytes: u64,
     /// The number that the next request gets.
@@ -261,6 +263,7 @@ impl Summary {
             pending_entries: counters.open_entries,
             open_requests: counters.open_requests,
             verifying: counters.verifying,
+            retrying: counters.retrying,
             live_bytes: counters.live_bytes,
             next_seq: counters.next_seq,
             first_seq: counters.first_seq,

@@ -133,17 +133,14 @@ fn listed(device: Option<Device>) -> Option<crate::model::Timestamp> {
 }
 
 /// Whether a request's time is over. The wall clock may have jumped since: within the run that accepted it, the time
-/// that really passed counts too, unless the sender named the time to count from.
+/// that really passed counts, unless the sender named the time to count from.
 pub(super) fn is_expired(tx: &Tx<'_>, request: &Request) -> bool {
-    let Some(at) = request.expires_at else { return false };
-    if at > tx.now.wall {
-        return false;
-    }
-    match request.lifetime_ms {
-        Some(lifetime) if request.run == tx.counters.run && request.issued_at.is_none() => {
+    match (request.expires_at, request.lifetime_ms) {
+        (Some(_), Some(lifetime)) if request.run == tx.counters.run && request.issued_at.is_none() => {
             tx.now.mono.0.saturating_sub(request.accepted_mono) >= lifetime
         }
-        _ => true,
+        (Some(at), _) => at <= tx.now.wall,
+        (None, _) => false,
     }
 }
 
@@ -154,10 +151,15 @@ pub(super) fn abandon(tx: &mut Tx<'_>, target: &Target, mut work: Work) -> Resul
     }
     if work.queue != Queue::Verify {
         tx.counters.mark += 1;
-        work.mark = tx.counters.mark;
-        work.queue = Queue::Verify;
+        to_verify(tx, &mut work);
     }
     tx.set_work(target, Some(&work))
+}
+
+fn to_verify(tx: &Tx<'_>, work: &mut Work) {
+    work.queue = Queue::Verify;
+    work.mark = tx.counters.mark;
+    work.joined_before = tx.counters.next_seq;
 }
 
 /// Writes down what an answer means, as much of it as one transaction takes; what is left in `verdicts` goes into
@@ -191,22 +193,22 @@ fn settle_one(tx: &mut Tx<'_>, target: &Target, verdict: &Verdict) -> Result<boo
             work.error = Some(fault.clone());
             work.charged = work.charged.saturating_add(1);
             work.queue = Queue::Retry;
-            work.sent = false;
+            work.sent = work.doubt;
             return put_back(tx, target, work);
         }
         Verdict::Unsent(fault) => {
             work.error = Some(fault.clone());
-            work.sent = false;
+            work.sent = work.doubt;
             return put_back(tx, target, work);
         }
         Verdict::Unknown(fault) => {
             work.error = Some(fault.clone());
+            work.doubt = true;
             return put_back(tx, target, work);
         }
         Verdict::Verify(fault) => {
             work.error = Some(fault.clone());
-            work.queue = Queue::Verify;
-            work.mark = tx.counters.mark;
+            to_verify(tx, &mut work);
             return put_back(tx, target, work);
         }
     };
@@ -275,34 +277,64 @@ pub fn verify(
         from = [after.as_slice(), &[0]].concat();
     }
     let rows = tx.scan(&from, &to, Direction::Up, 20)?;
-    let Some((last, _)) = rows.last() else { return Ok(true) };
-    *after = last.clone();
+    if rows.is_empty() {
+        return Ok(true);
+    }
     tx.counters.mark += 1;
-    for (_, target) in rows {
+    for (key, target) in rows {
+        if tx.is_full() {
+            return Ok(false);
+        }
         let target = schema::read_target(&target)?;
+        *after = key;
         let Some(work) = tx.work_of(&target)? else { continue };
         if work.mark > mark {
             continue;
         }
         let device = tx.device(target.name())?;
-        let verdict = match (listed_at_all(device.as_ref()), &work.error) {
-            (false, _) => Verdict::Done,
-            (true, Some(fault)) => Verdict::Failed(fault.clone()),
-            (true, None) => Verdict::Failed(crate::model::Fault::new("TimedOut", "outcome unknown; still associated")),
-        };
-        if verdict != Verdict::Done {
-            let listed = listed(device);
-            for (key, held) in tx.scan_prefix(&schema::waiters(&target), usize::MAX)? {
-                let Some((seq, no)) = schema::read_place(&key) else { continue };
-                let request = tx.known_request(seq)?;
-                if is_superseded(schema::read_held(&held), listed, request.asked_at(), clock_trusted) {
-                    tx.end_entry(&target, (seq, no), &Outcome::Superseded)?;
-                }
-            }
+        if listed_at_all(device.as_ref()) {
+            still_listed(tx, &target, work, listed(device), clock_trusted)?;
+        } else {
+            while !settle_one(tx, &target, &Verdict::Done)? {}
         }
-        while !settle_one(tx, &target, &verdict)? {}
     }
     Ok(false)
+}
+
+/// What was sent did not happen: it failed for those who asked before the answer. Who asked later has not been sent.
+fn still_listed(
+    tx: &mut Tx<'_>,
+    target: &Target,
+    mut work: Work,
+    listed: Option<crate::model::Timestamp>,
+    clock_trusted: bool,
+) -> Result<(), StoreError> {
+    let fault = match &work.error {
+        Some(fault) => fault.clone(),
+        None => crate::model::Fault::new("TimedOut", "outcome unknown; still associated"),
+    };
+    let mut later = None;
+    for (key, held) in tx.scan_prefix(&schema::waiters(target), usize::MAX)? {
+        let Some((seq, no)) = schema::read_place(&key) else { continue };
+        if seq >= work.joined_before {
+            later.get_or_insert((seq, no));
+            continue;
+        }
+        let request = tx.known_request(seq)?;
+        let superseded = is_superseded(schema::read_held(&held), listed, request.asked_at(), clock_trusted);
+        let outcome = if superseded { Outcome::Superseded } else { Outcome::Failed(fault.clone()) };
+        tx.end_entry(target, (seq, no), &outcome)?;
+    }
+    match later {
+        Some((seq, no)) => {
+            work = Work { queue: Queue::Fresh, seq, no, sent: false, doubt: false, charged: 0, ..work };
+            tx.set_work(target, Some(&work))
+        }
+        None => {
+            work.error = Some(fault.clone());
+            finish(tx, target, &work, &Outcome::Failed(fault))
+        }
+    }
 }
 
 fn listed_at_all(device: Option<&Device>) -> bool {

@@ -55,6 +55,15 @@ pub struct CallError {
     pub retry_after: Option<Duration>,
 }
 
+impl CallError {
+    /// A failed call, its texts cut to what is kept of a text from outside.
+    #[must_use]
+    pub fn new(fault: CallFault, code: &str, message: &str) -> Self {
+        let super::Fault { code, message } = super::Fault::new(code, message);
+        Self { fault, code, message, retry_after: None }
+    }
+}
+
 /// The cloud as `status` shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CloudState {

@@ -207,6 +207,9 @@ pub struct Request {
     /// The sender's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The hash of its delivery, if it came without a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<[u8; 32]>,
     /// The run of the agent that accepted it, and how far into that run: the wall clock may jump, this doesn't.
     pub run: u64,
     /// Milliseconds into that run.

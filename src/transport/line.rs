@@ -259,6 +259,11 @@ impl Line {
         }
     }
 
+    /// Ends this connection, for another.
+    pub(super) fn disconnect(&self) {
+        let _ = self.state().client.try_disconnect();
+    }
+
     /// Whether a disconnection is the end, and not the way to another connection.
     pub(super) fn is_closing(&self) -> bool {
         self.state().closing

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rumqttc::{
@@ -43,6 +43,12 @@ const MAX_WAITING_BYTES: usize = 4 << 20;
 
 /// From DNS to CONNACK, seconds.
 const CONNECT_TIMEOUT: u64 = 10;
+
+/// A connection that lasted so long was one.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// How long a message that was too large is told of.
+const TOLD: Duration = Duration::from_secs(3600);
 
 /// Wait before a denied subscription is tried again.
 const RESUBSCRIBE: Duration = Duration::from_secs(60);
@@ -140,15 +146,20 @@ impl Poller {
     async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let mut epoch = 0;
+        let mut connected_at: Option<Instant> = None;
         if let Err(message) = self.prepare() {
             self.fail(&message, &mut backoff).await;
         }
         loop {
             match self.event_loop.poll().await {
                 Ok(Event::Incoming(Incoming::ConnAck(connack))) => {
-                    backoff.succeed();
-                    self.failures = Failures::default();
-                    self.event_loop.mqtt_options.set_clean_session(false);
+                    connected_at = Some(Instant::now());
+                    if self.event_loop.mqtt_options.clean_session() {
+                        // This one was only to drop the session; the next one keeps its own.
+                        self.event_loop.mqtt_options.set_clean_session(false);
+                        self.line.disconnect();
+                        continue;
+                    }
                     self.line.up(connack.session_present, &self.parts.topics.commands());
                     epoch = self.line.link().borrow().epoch;
                     self.parts.conditions.clear("BROKER_UNREACHABLE");
@@ -163,6 +174,11 @@ impl Poller {
                 Ok(Event::Outgoing(Outgoing::Disconnect)) => self.disconnected(),
                 Ok(_) => {}
                 Err(error) => {
+                    // A connection that ended at once is no success: two agents with one client id throw each other off.
+                    if connected_at.take().is_some_and(|at| at.elapsed() >= STABLE) {
+                        backoff.succeed();
+                        self.failures = Failures::default();
+                    }
                     self.disconnected();
                     self.shed(&error);
                     let message = self.explain(&error);
@@ -203,6 +219,11 @@ impl Poller {
                  what else waited in it: senders without an answer should repeat their commands"
             );
             self.parts.conditions.raise("MESSAGE_TOO_LARGE", message);
+            let conditions = Arc::clone(&self.parts.conditions);
+            tokio::spawn(async move {
+                tokio::time::sleep(TOLD).await;
+                conditions.clear("MESSAGE_TOO_LARGE");
+            });
         }
     }
 

@@ -335,6 +335,7 @@ mod tests {
             issued_at: None,
             expires_at: None,
             lifetime_ms: None,
+            delivery: None,
             completed_at: Some(Timestamp(1000)),
             reason: None,
             run: 1,

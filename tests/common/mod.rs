@@ -381,6 +381,14 @@ impl Client {
         self.result(&token, "accepted").await
     }
 
+    /// Waits until the broker has all that was sent before.
+    pub async fn ask_broker(&self) {
+        let topic = format!("offboard/{CORE}/results/{}/echo", self.name);
+        let text = format!("{:016x}", fastrand::u64(..));
+        self.publish(&topic, false, json!(text).to_string());
+        self.wait("the broker's echo", |m| (m.topic == topic && m.body == text).then_some(())).await;
+    }
+
     /// A status that `wanted` takes, the last one seen or a later one.
     pub async fn status(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut changed = self.changed.clone();
