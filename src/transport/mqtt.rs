@@ -266,6 +266,10 @@ impl Poller {
             ConnectionError::Tls(_) => {
                 format!("{error}; check mqtt.caFile and that the certificate names {}", self.parts.mqtt.host)
             }
+            // What the other end says of our certificate comes after the handshake in TLS 1.3.
+            ConnectionError::MqttState(_) if error.to_string().contains("fatal alert") => {
+                format!("{error}; the broker does not take our certificate: check mqtt.certFile and who issued it")
+            }
             ConnectionError::Io(_) => {
                 format!("{error}; check that the broker runs, and that it accepts our certificate")
             }

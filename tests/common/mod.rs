@@ -49,19 +49,21 @@ pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
 pub struct Broker {
     dir: PathBuf,
     pub port: u16,
+    /// More lines for its configuration: a listener of its own.
+    pub more: String,
     child: Option<Child>,
 }
 
 impl Broker {
     pub async fn start(dir: &std::path::Path) -> Self {
-        let mut broker = Self { dir: dir.to_path_buf(), port: free_port(), child: None };
+        let mut broker = Self::absent(dir);
         broker.restart().await;
         broker
     }
 
     /// A broker that is not running yet.
     pub fn absent(dir: &std::path::Path) -> Self {
-        Self { dir: dir.to_path_buf(), port: free_port(), child: None }
+        Self { dir: dir.to_path_buf(), port: free_port(), more: String::new(), child: None }
     }
 
     pub fn stop(&mut self) {
@@ -74,9 +76,10 @@ impl Broker {
     pub async fn restart(&mut self) {
         self.stop();
         let (dir, port) = (self.dir.display(), self.port);
+        let more = &self.more;
         let config = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {dir}/\n\
-             max_queued_messages 100000\nmax_inflight_messages 100\nset_tcp_nodelay true\nuser root\n"
+             max_queued_messages 100000\nmax_inflight_messages 100\nset_tcp_nodelay true\nuser root\n{more}"
         );
         let path = self.dir.join("mosquitto.conf");
         fs::write(&path, config).unwrap();
