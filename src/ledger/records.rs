@@ -67,7 +67,7 @@ impl Tx<'_> {
                 self.delete(schema::by_state(old.registered, thing))?;
             }
             if old.registered == Registered::Disassociated {
-                self.delete(schema::due(Due::Tombstone, self.tombstone_end(old), thing.as_bytes()))?;
+                self.delete(schema::due(Due::Tombstone, old.changed_at, thing.as_bytes()))?;
             }
         }
         match new {
@@ -76,7 +76,7 @@ impl Tx<'_> {
                     self.put(schema::by_state(new.registered, thing), Vec::new())?;
                 }
                 if new.registered == Registered::Disassociated {
-                    self.put(schema::due(Due::Tombstone, self.tombstone_end(new), thing.as_bytes()), Vec::new())?;
+                    self.put(schema::due(Due::Tombstone, new.changed_at, thing.as_bytes()), Vec::new())?;
                 }
                 self.write(schema::device(thing), new)?;
             }
@@ -85,11 +85,6 @@ impl Tx<'_> {
             }
         }
         self.outdate(thing)
-    }
-
-    fn tombstone_end(&self, device: &Device) -> crate::model::Timestamp {
-        // The time of the change alone, so that the row is found again after the configured time was changed.
-        device.changed_at
     }
 
     /// Writes a target's work with its place in the queue, `None` when nothing is left to do.

@@ -1,0 +1,103 @@
+//! Any order of events keeps the ledger whole.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Accept(u8, Vec<u8>, bool),
+    Take(u8),
+    Settle(u8),
+    Cancel(u8),
+    Wait(u16),
+    List(Vec<u8>),
+    Forget,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let names = || proptest::collection::vec(0..12_u8, 1..6);
+    prop_oneof![
+        4 => (0..6_u8, names(), any::<bool>()).prop_map(|(t, n, e)| Step::Accept(t, n, e)),
+        3 => (1..8_u8).prop_map(Step::Take),
+        3 => (0..6_u8).prop_map(Step::Settle),
+        1 => (0..6_u8).prop_map(Step::Cancel),
+        1 => any::<u16>().prop_map(Step::Wait),
+        2 => names().prop_map(Step::List),
+        1 => Just(Step::Forget),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    /// Whatever happens in whatever order: totals and indexes fit the records (checked after each transaction), no
+    /// device is in two calls, and once the cloud answers, every request has ended.
+    #[test]
+    fn any_order_of_events_keeps_the_ledger_whole(steps in proptest::collection::vec(step(), 1..60)) {
+        let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","publishDevices":true}"#);
+        let mut in_flight: Vec<String> = Vec::new();
+        for step in steps {
+            bench.wait(1);
+            match step {
+                Step::Accept(token, names, expires) => {
+                    let names: BTreeSet<String> = names.iter().map(|n| format!("d{n}")).collect();
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    let expires_in = expires.then_some(std::time::Duration::from_secs(20));
+                    let change = Change { expires_in, ..change(&names) };
+                    let _ = bench.run(|tx| accept(tx, &order("x", Some(&format!("t{token}")), change.clone())));
+                }
+                Step::Take(limit) if in_flight.is_empty() => in_flight = bench.take(limit.into()),
+                Step::Take(_) => {}
+                Step::Settle(kind) => {
+                    let names = std::mem::take(&mut in_flight);
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    let verdict = match kind {
+                        0 => Verdict::Done,
+                        1 => Verdict::Failed(fault("No")),
+                        2 => Verdict::Again(fault("Later")),
+                        3 => Verdict::Unsent(fault("Busy")),
+                        4 => Verdict::Unknown(fault("Lost")),
+                        _ => Verdict::Verify(fault("Perhaps")),
+                    };
+                    bench.settle(&names, &verdict);
+                }
+                Step::Cancel(token) => {
+                    let token = ClientToken::new(&format!("t{token}")).unwrap();
+                    let client = ClientId::new("x").unwrap();
+                    if let Some(request) = bench.run(|tx| find_request(tx, &client, &token)) {
+                        let mut canceled = Canceled::default();
+                        while !bench.run(|tx| cancel(tx, request.seq, &mut canceled)) {}
+                    }
+                }
+                Step::Wait(millis) => {
+                    bench.wait(millis.into());
+                    bench.expire();
+                }
+                Step::List(names) => {
+                    let names: BTreeSet<String> = names.iter().map(|n| format!("d{n}")).collect();
+                    let listed: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 5)).collect();
+                    bench.list(&listed);
+                }
+                Step::Forget => {
+                    let before = bench.now.wall;
+                    while !bench.run(|tx| forget_requests(tx, before)) {}
+                    while !bench.run(|tx| forget_devices(tx, before)) {}
+                }
+            }
+        }
+        loop {
+            let names = bench.take(100);
+            if names.is_empty() {
+                break;
+            }
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            bench.settle(&names, &Verdict::Done);
+        }
+        bench.list(&[]);
+        let left = bench.store.rows.keys().filter(|key| matches!(key[0], b'e' | b'p' | b'k' | b'w')).count();
+        prop_assert_eq!(left, 0, "everything has ended");
+    }
+}
