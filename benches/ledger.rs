@@ -1,4 +1,4 @@
-//! The ledger's own time for commands of 1,000 and 10,000 entries, on a real disk: accepting, taking and settling.
+//! The ledger's own time for 1,000 and 10,000 entries, on a real disk: accepting, taking and settling.
 //!
 //! `cargo bench --bench ledger [-- DIRECTORY]`. Prints the fastest of several rounds, and the ratio, which is 10 where the time is
 //! proportional to the entries.
@@ -18,6 +18,9 @@ use offboard::{
 
 const ROUNDS: usize = 5;
 
+/// Entries in one command: about what fits into `limits.maxPayloadBytes`.
+const COMMAND: u32 = 2500;
+
 fn main() {
     let dir = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let dir = dir.map_or_else(std::env::temp_dir, Into::into);
@@ -36,33 +39,33 @@ fn main() {
     println!("ratio {:.1} for ten times the entries", whole[1].as_secs_f64() / whole[0].as_secs_f64());
 }
 
-/// One command from nothing to completed, on a fresh store.
+/// So many entries from nothing to completed, on a fresh store.
 fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
     let dir = tempfile::tempdir_in(dir).unwrap();
     let (config, _) = config::parse(r#"{"coreThingName":"Core","region":"r"}"#, |_| None).unwrap();
     let rules = Rules::from(&config);
     let mut store = SledStore::open(dir.path()).unwrap();
     ledger::open(&mut store).unwrap();
-    let targets = (0..entries).map(|n| Target::Device(ThingName::new(&format!("sensor-{n:06}")).unwrap()));
-    let change = Change {
-        operation: Operation::DisassociateClientDevices,
-        targets: targets.collect(),
-        force: false,
-        dry_run: false,
-        issued_at: None,
-        expires_in: None,
-        reason: None,
+    let order = |first: u32| {
+        let name = |n: u32| Target::Device(ThingName::new(&format!("sensor-{n:06}")).unwrap());
+        let change = Change {
+            operation: Operation::DisassociateClientDevices,
+            targets: (first..entries.min(first + COMMAND)).map(name).collect(),
+            force: false,
+            dry_run: false,
+            issued_at: None,
+            expires_in: None,
+            reason: None,
+        };
+        let token = ClientToken::new(&format!("t{first}")).unwrap();
+        let client = ClientId::new("bench").unwrap();
+        Order { client, token: Some(token.clone()), fresh_token: token, change, delivery: None }
     };
-    let token = ClientToken::new("t").unwrap();
-    let order = Order {
-        client: ClientId::new("bench").unwrap(),
-        token: Some(token.clone()),
-        fresh_token: token,
-        change,
-        delivery: None,
-    };
+    let orders: Vec<Order> = (0..entries).step_by(COMMAND as usize).map(order).collect();
     let start = Instant::now();
-    commit(&mut store, &rules, |tx| ledger::accept(tx, &order)).unwrap();
+    for order in &orders {
+        commit(&mut store, &rules, |tx| ledger::accept(tx, order)).unwrap();
+    }
     let accept = start.elapsed();
     let start = Instant::now();
     loop {
