@@ -156,6 +156,7 @@ impl Devices {
     async fn delivered(&self, tag: Tag, progress: &mut Progress) {
         let Tag::Device(thing, change) = tag else { return };
         progress.under_way.remove(&thing);
+        progress.rest_until = None;
         self.conditions.clear("DEVICES_NOT_PUBLISHED");
         let done = self.ledger.submit(move |tx| ledger::published(tx, &thing, change).map(Some), true);
         let _ = done.await;

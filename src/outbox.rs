@@ -26,6 +26,9 @@ const WINDOW: usize = 16;
 /// Without an acknowledgement for so long, a message is set aside.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long to wait for room on the line.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 /// How long a message is set aside, at first and at most.
 const ASIDE: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(24 * 3600));
 
@@ -44,8 +47,8 @@ pub(crate) struct Outbox {
     /// The place to go on from.
     cursor: u64,
     under_way: BTreeMap<u64, (Instant, ClientId)>,
-    /// When the broker last acknowledged something: what it then leaves out, it denies; if not, it is just slow.
-    acknowledged: Option<Instant>,
+    /// The line had no room: when to look again.
+    full_until: Option<Instant>,
     aside: BTreeMap<u64, Aside>,
 }
 
@@ -59,7 +62,7 @@ impl Outbox {
             link: Link::default(),
             cursor: 0,
             under_way: BTreeMap::new(),
-            acknowledged: None,
+            full_until: None,
             aside: BTreeMap::new(),
         }
     }
@@ -70,6 +73,9 @@ impl Outbox {
         while !stop.is_requested() {
             outgoing.mark_unchanged();
             self.connection(*link.borrow_and_update());
+            if let Ok(tag) = delivered.try_recv() {
+                self.delivered(tag, &mut delivered).await;
+            }
             self.set_aside();
             if let Err(error) = self.fill().await {
                 tracing::warn!(%error, "the outbox cannot be read");
@@ -95,13 +101,18 @@ impl Outbox {
 
     fn wakes_at(&self) -> Option<Instant> {
         let now = Instant::now();
-        let late = self.under_way.values().map(|(since, _)| *since + PATIENCE);
-        late.chain(self.aside.values().map(|aside| aside.until)).filter(|at| *at > now).min()
+        let late = self.under_way.values().flat_map(|(since, _)| [*since + PATIENCE, *since + PATIENCE * 3]);
+        late.chain(self.aside.values().map(|aside| aside.until)).chain(self.full_until).filter(|at| *at > now).min()
     }
 
     fn set_aside(&mut self) {
         let now = Instant::now();
-        let denied = |since: &Instant| *since + PATIENCE <= now && self.acknowledged.is_some_and(|at| at > *since);
+        // What a broker leaves out while it acknowledges others, it denies; one that acknowledges nothing may just be slow.
+        let acknowledged = self.line.acknowledged_at().map(Instant::from_std);
+        let denied = |since: &Instant| {
+            let others = acknowledged.is_some_and(|at| at > *since);
+            *since + if others { PATIENCE } else { PATIENCE * 3 } <= now
+        };
         let late: Vec<u64> = self.under_way.iter().filter(|(_, (since, _))| denied(since)).map(|(n, _)| *n).collect();
         for n in late {
             let Some((_, client)) = self.under_way.remove(&n) else { continue };
@@ -130,6 +141,8 @@ impl Outbox {
                 .await?;
             let (owed, last) = owed;
             let Some(last) = last else { return Ok(()) };
+            // Forgotten with its request: nobody is to be held up for it any more.
+            self.aside.retain(|n, _| !(from..=last).contains(n) || owed.iter().any(|owed| owed.n == *n));
             let held = self.held();
             for owed in owed {
                 let client = owed.request.client.clone();
@@ -142,8 +155,9 @@ impl Outbox {
                 }
                 let n = owed.n;
                 if !self.publish(owed) {
-                    // The line is down, or has no room: what is delivered next makes some.
+                    // The line is down, or has no room: what is delivered next makes some, or the line gives up on it.
                     self.cursor = n;
+                    self.full_until = Some(Instant::now() + LOOK_AGAIN);
                     return Ok(());
                 }
                 self.under_way.insert(n, (Instant::now(), client));
@@ -170,7 +184,6 @@ impl Outbox {
     }
 
     async fn delivered(&mut self, first: Tag, more: &mut mpsc::Receiver<Tag>) {
-        self.acknowledged = Some(Instant::now());
         let mut done = Vec::new();
         let mut tag = Some(first);
         while let Some(Tag::Owed(n)) = tag {

@@ -155,6 +155,8 @@ impl<C: Cloud> Sync<C> {
                 return self.finish(mark, seen, counts).await;
             }
         }
+        let message = format!("more than {MAX_DEVICES} devices; the list is left unfinished, and removes nothing");
+        self.conditions.raise("LIST_TOO_LONG", message);
         Err(Broken::TooLong)
     }
 

@@ -15,6 +15,9 @@ const PACE: Duration = Duration::from_secs(1);
 /// Steps of 40 requests with a deadline that are looked at in one go.
 const STEPS: u32 = 25;
 
+/// What ended since is forgotten early only when it gets tight.
+const SPARED: Duration = Duration::from_secs(3600);
+
 /// Seconds between two looks at the retention, which is counted in days.
 const RETENTION_EVERY: u32 = 60;
 
@@ -63,8 +66,11 @@ impl Upkeep {
             self.ledger.run(move |tx| Ok(ledger::forget_devices(tx, before)?.then_some(()))).await?;
         }
         let half = self.limits.max_database_bytes / 2;
-        if self.ledger.summary().borrow().live_bytes > half {
-            // The oldest first, until there is room again.
+        let live = self.ledger.summary().borrow().live_bytes;
+        if live > half {
+            // The oldest first, until there is room again; those of the last hour, whose answers may be on their way,
+            // only when it gets tight.
+            let now = if live > half + half / 2 { now } else { now.before(SPARED) };
             let early = move |tx: &mut ledger::Tx<'_>| {
                 let done = tx.counters.live_bytes <= half || ledger::forget_requests(tx, now)?;
                 Ok(done.then_some(()))

@@ -74,8 +74,8 @@ impl<C: Cloud> Uplink<C> {
         while !self.stop.is_requested() {
             work.mark_unchanged();
             changes.mark_unchanged();
-            let sent = match self.step(&mut plan, idle).await {
-                Step::Sent => true,
+            let again = match self.step(&mut plan, idle).await {
+                Step::Again => true,
                 Step::Wait(until) => {
                     tokio::select! {
                         () = tokio::time::sleep_until(until) => {}
@@ -85,12 +85,12 @@ impl<C: Cloud> Uplink<C> {
                 }
                 Step::Nothing => false,
             };
-            idle = !sent;
-            if sent {
+            idle = !again;
+            if again {
                 continue;
             }
             let retrying = self.ledger.summary().borrow().retrying > 0;
-            let wake = plan.retries_at(self.clock.now().mono).filter(|_| retrying).map(|at| self.clock.instant(at));
+            let wake = plan.retries_at().filter(|_| retrying).map(|at| self.clock.instant(at));
             tokio::select! {
                 _ = work.changed() => {}
                 _ = changes.changed() => {}
@@ -125,12 +125,12 @@ impl<C: Cloud> Uplink<C> {
             () = self.stop.requested() => return Step::Nothing,
         }
         match self.take(pick).await {
-            Ok(Taken { entries, gated }) => {
+            Ok(Taken { entries, gated, more }) => {
                 if gated {
                     self.conditions.want_window();
                 }
                 if entries.is_empty() {
-                    return Step::Nothing;
+                    return if more { Step::Again } else { Step::Nothing };
                 }
                 self.send(plan, &entries).await
             }
@@ -179,7 +179,7 @@ impl<C: Cloud> Uplink<C> {
             tracing::warn!(%error, "an answer of the cloud is not written down; the call will be repeated");
         }
         self.conditions.answered(self.lane, answer.as_ref().map(|_| ()));
-        Step::Sent
+        Step::Again
     }
 
     async fn last_moment(&self) {
@@ -198,7 +198,9 @@ impl<C: Cloud> Uplink<C> {
 }
 
 enum Step {
-    Sent,
+    /// Something was done, and there may be more.
+    Again,
+    /// Nothing to do until somebody wakes us.
     Nothing,
     Wait(tokio::time::Instant),
 }

@@ -110,7 +110,8 @@ async fn a_result_that_is_never_acknowledged_stalls_nobody_else() {
         let body = json!({"clientToken": format!("t{n}"), "entries": [{"thingName": format!("d{n:04}")}]});
         (topic, body.to_string())
     };
-    for n in 0..3 {
+    // More results than the agent has under way at a time.
+    for n in 0..10 {
         send.send(command("denied", n)).await.unwrap();
     }
     // Several times the client library's table of packet ids.
@@ -125,11 +126,12 @@ async fn a_result_that_is_never_acknowledged_stalls_nobody_else() {
         let tokens = seen.published.iter().filter(|(t, _)| *t == topic).map(|(_, body)| body["clientToken"].clone());
         tokens.collect::<Vec<Value>>()
     };
+    // Those that are denied are in the way for 30 s, and no longer.
     until("everybody else is answered", || results("completed").len() >= 300).await;
     let expected: Vec<Value> = (0..300).map(|n| json!(format!("t{n}"))).collect();
     assert_eq!(results("accepted"), expected, "once each, in order");
     assert_eq!(results("completed").len(), 300);
-    until("every command is acknowledged", || seen.lock().unwrap().acknowledged == 303).await;
+    until("every command is acknowledged", || seen.lock().unwrap().acknowledged == 310).await;
     let denied = seen.lock().unwrap().published.iter().filter(|(topic, _)| topic.contains("/denied/")).count();
-    assert!((1..=6).contains(&denied), "{denied} messages to the denied topic");
+    assert!((1..=20).contains(&denied), "{denied} messages to the denied topic");
 }

@@ -50,6 +50,8 @@ pub struct LanePlan {
     not_before: Mono,
     /// Entries with a passing error of their own wait until then. How many there are is the ledger's to know.
     retries_at: Mono,
+    /// The last look at the queue left them out.
+    without_retries: bool,
     pieces: Vec<Vec<Target>>,
     /// Calls of this bisection, and how many went well.
     bisection: (u32, u32),
@@ -64,6 +66,7 @@ impl LanePlan {
             entries: Backoff::new(base, cap),
             not_before: Mono(0),
             retries_at: Mono(0),
+            without_retries: false,
             pieces: Vec::new(),
             bisection: (0, 0),
         }
@@ -79,14 +82,15 @@ impl LanePlan {
             return Next::These(piece);
         }
         self.bisection = (0, 0);
-        Next::Queue { retries: self.retries_at <= now }
+        self.without_retries = self.retries_at > now;
+        Next::Queue { retries: !self.without_retries }
     }
 
-    /// When to look again although nobody wakes the lane, where entries wait for a repetition. Nothing if their time
-    /// has come: what holds them up then is told by others.
+    /// When to look again although nobody wakes the lane, where entries wait for a repetition. Nothing if the last look
+    /// was for them, too: what holds them up then is told by others.
     #[must_use]
-    pub fn retries_at(&self, now: Mono) -> Option<Mono> {
-        Some(self.retries_at.max(self.not_before)).filter(|at| *at > now)
+    pub fn retries_at(&self) -> Option<Mono> {
+        self.without_retries.then_some(self.retries_at.max(self.not_before))
     }
 
     /// What an answer means for each of the entries that were `sent` (with their count of passing errors). Entries
@@ -326,8 +330,9 @@ mod tests {
         assert!(matches!(verdicts[2].1, Verdict::Verify(_)), "the budget is spent");
         assert_eq!(verdicts[3].1, Verdict::Done);
         assert_eq!(plan.next(Mono(0)), Next::Queue { retries: false });
-        assert_eq!(plan.retries_at(Mono(0)), Some(Mono(500)));
+        assert_eq!(plan.retries_at(), Some(Mono(500)));
         assert_eq!(plan.next(Mono(500)), Next::Queue { retries: true });
+        assert_eq!(plan.retries_at(), None, "the look was for them");
         assert_eq!(plan.next(Mono(501)), Next::Queue { retries: true }, "as long as there are any");
     }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use aws_config::{AppName, BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_greengrassv2::{
     Client,
     config::{IdentityCache, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextRef},
@@ -97,13 +98,13 @@ impl Aws {
             CallError::new(fault, code, &chain(error))
         };
         match error {
+            SdkError::DispatchFailure(_) if find::<CredentialsError>(error).is_some() => plain(CallFault::Credentials),
             // Only where the connection was never made is it sure that nothing was sent.
             SdkError::DispatchFailure(_) if never_connected(error) => plain(CallFault::Unreachable),
-            SdkError::DispatchFailure(failure) => {
-                let text = chain(error).to_ascii_lowercase();
-                let credentials = failure.is_other() && (text.contains("credential") || text.contains("identity"));
-                plain(if credentials { CallFault::Credentials } else { CallFault::Lost })
+            SdkError::DispatchFailure(failure) if failure.is_other() && chain(error).contains("identity") => {
+                plain(CallFault::Credentials)
             }
+            SdkError::DispatchFailure(_) => plain(CallFault::Lost),
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => plain(CallFault::Lost),
             SdkError::ServiceError(answer) => self.service_error(answer.err(), answer.raw()),
             _ => plain(CallFault::Misfit),
@@ -246,14 +247,19 @@ fn all_values<'h>(headers: &'h Headers, name: &str) -> impl Iterator<Item = &'h 
 }
 
 fn never_connected(error: &(dyn Error + 'static)) -> bool {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    find::<hyper_util::client::legacy::Error>(error).is_some_and(|error| error.is_connect())
+}
+
+/// The first cause of that type.
+fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+    let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect()) {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// An error with its causes, each once, in one line.

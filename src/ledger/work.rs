@@ -38,6 +38,8 @@ pub struct Taken {
     pub entries: Vec<(Target, u32)>,
     /// There is work that waits for a complete list.
     pub gated: bool,
+    /// There may be more to take although there is nothing here: what was looked at ended instead.
+    pub more: bool,
 }
 
 /// Picks the entries of the next call and notes them as sent, before they are. Those that expired or were
@@ -49,6 +51,7 @@ pub fn take(tx: &mut Tx<'_>, lane: Lane, pick: &Pick, clock_trusted: bool) -> Re
     let mut taken = Taken::default();
     match pick {
         Pick::These(targets) => {
+            taken.more = true;
             for target in targets {
                 taken.entries.extend(take_one(tx, target, clock_trusted)?);
             }
@@ -91,6 +94,7 @@ fn take_range(
             }
         }
     }
+    taken.more |= passed >= MAX_PASSED;
     Ok(())
 }
 

@@ -15,6 +15,10 @@ use crate::model::ThingName;
 /// Answers under way above which the next one waits: they must leave slots of the library's table of 100 to others.
 const MAX_REPLIES: usize = 50;
 
+/// Messages under way above which no other is handed over, answers and all: the library takes nothing more, neither an
+/// acknowledgement nor a disconnection, once its table of 100 is full.
+const MAX_UNDER_WAY: (usize, usize) = (80, 95);
+
 /// Statuses under way above which no other is published.
 const MAX_STATUSES: usize = 3;
 
@@ -66,10 +70,21 @@ struct State {
     replies: usize,
     statuses: usize,
     reconnected: Option<Instant>,
+    acknowledged: Option<Instant>,
     closing: bool,
 }
 
 impl State {
+    fn has_room(&self, tag: &Tag) -> bool {
+        let under_way = self.queued.len() + self.sent.len();
+        match tag {
+            Tag::Offline => true,
+            Tag::Reply => self.replies < MAX_REPLIES && under_way < MAX_UNDER_WAY.0,
+            Tag::Status => self.statuses < MAX_STATUSES && under_way < MAX_UNDER_WAY.1,
+            Tag::Owed(_) | Tag::Device(..) | Tag::GivenUp => under_way < MAX_UNDER_WAY.1,
+        }
+    }
+
     fn clear(&mut self) {
         self.queued.clear();
         self.sent.clear();
@@ -89,7 +104,7 @@ impl State {
                 }
             }
         }
-        if stuck >= MAX_STUCK && self.reconnected.is_none_or(|at| at.elapsed() >= RECONNECT) {
+        if stuck >= MAX_STUCK && !self.closing && self.reconnected.is_none_or(|at| at.elapsed() >= RECONNECT) {
             tracing::warn!(stuck, "the broker does not acknowledge; connecting anew without these messages");
             self.reconnected = Some(Instant::now());
             let _ = self.client.try_disconnect();
@@ -126,6 +141,7 @@ impl Line {
             replies: 0,
             statuses: 0,
             reconnected: None,
+            acknowledged: None,
             closing: false,
         };
         let line = Self {
@@ -186,7 +202,7 @@ impl Line {
             return false;
         }
         state.sweep();
-        if tag == Tag::Status && state.statuses >= MAX_STATUSES {
+        if !state.has_room(&tag) {
             return false;
         }
         if state.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).is_err() {
@@ -205,7 +221,7 @@ impl Line {
             {
                 let mut state = self.state();
                 state.sweep();
-                if state.replies < MAX_REPLIES || state.link.epoch != epoch {
+                if state.has_room(&Tag::Reply) || state.link.epoch != epoch {
                     break;
                 }
             }
@@ -233,6 +249,7 @@ impl Line {
     pub(super) fn on_delivered(&self, packet: u16) {
         let tag = {
             let mut state = self.state();
+            state.acknowledged = Some(Instant::now());
             let tag = state.sent.remove(&packet).map(|(tag, _)| tag);
             match tag {
                 Some(Tag::Reply) => state.replies = state.replies.saturating_sub(1),
@@ -248,15 +265,17 @@ impl Line {
                 self.offline.send_replace(true);
                 true
             }
-            Some(Tag::Reply) => {
-                self.room.send_replace(());
-                true
-            }
-            Some(Tag::Status | Tag::GivenUp) | None => true,
+            Some(Tag::Reply | Tag::Status | Tag::GivenUp) | None => true,
         };
+        self.room.send_replace(());
         if !told {
             tracing::debug!(packet, "nobody to tell of a delivery; it will be made again");
         }
+    }
+
+    /// When the broker last acknowledged anything.
+    pub(crate) fn acknowledged_at(&self) -> Option<Instant> {
+        self.state().acknowledged
     }
 
     /// Ends this connection, for another.

@@ -171,7 +171,12 @@ impl Poller {
                 Ok(Event::Outgoing(Outgoing::Publish(packet))) if packet != 0 => self.line.on_wire(packet),
                 Ok(Event::Outgoing(Outgoing::AwaitAck(_))) => self.step_over(),
                 Ok(Event::Outgoing(Outgoing::Disconnect)) if self.line.is_closing() => return,
-                Ok(Event::Outgoing(Outgoing::Disconnect)) => self.disconnected(),
+                Ok(Event::Outgoing(Outgoing::Disconnect)) => {
+                    self.disconnected();
+                    if let Err(message) = self.prepare() {
+                        self.fail(&message, &mut backoff).await;
+                    }
+                }
                 Ok(_) => {}
                 Err(error) => {
                     // A connection that ended at once is no success: two agents with one client id throw each other off.
