@@ -25,8 +25,13 @@ use crate::{
 /// Commands that are in the ledger and not answered: as many as one group of the ledger takes, twice.
 const MAX_PENDING: usize = 512;
 
-/// What is to be published about a command; nothing if the outbox does it.
-type Answer = Option<(ResultKind, Vec<u8>)>;
+/// What came of a command.
+enum Answer {
+    /// To be published, and not kept.
+    Message(ResultKind, Vec<u8>),
+    /// It became the request of that number; the outbox has its `accepted`.
+    Accepted(u64),
+}
 
 type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
@@ -58,15 +63,19 @@ impl Inbox {
         let waiting = Arc::clone(&self.waiting);
         let answering = tokio::spawn(async move {
             while let Some(UnderWay { reply, answer, delivery, size }) = answers.recv().await {
-                if let Some((kind, payload)) = answer.await {
-                    reply.answer(kind, payload).await;
-                }
+                let seq = match answer.await {
+                    Answer::Message(kind, payload) => {
+                        reply.answer(kind, payload).await;
+                        None
+                    }
+                    Answer::Accepted(seq) => Some(seq),
+                };
                 waiting.fetch_sub(size, Ordering::Relaxed);
                 // After the commit, and only on the connection that delivered it.
                 if reply.acknowledge()
-                    && let Some(hash) = delivery
+                    && let (Some(seq), Some(hash)) = (seq, delivery)
                 {
-                    let _ = ledger.submit(move |tx| ledger::acknowledged(tx, &hash).map(Some), true).await;
+                    let _ = ledger.submit(move |tx| ledger::acknowledged(tx, &hash, seq).map(Some), true).await;
                 }
             }
         });
@@ -139,7 +148,7 @@ impl Inbox {
         let submitted = self.ledger.submit(rule, lazy).await;
         Box::pin(async move {
             match received(submitted).await {
-                Ok(Ok(message)) => Some((ResultKind::Accepted, message)),
+                Ok(Ok(message)) => Answer::Message(ResultKind::Accepted, message),
                 Ok(Err(rejection)) => rejected(token.as_ref(), operation.as_str(), &rejection),
                 Err(error) => rejected(token.as_ref(), operation.as_str(), &unavailable(&error)),
             }
@@ -159,8 +168,7 @@ impl Inbox {
         let submitted = self.ledger.submit(move |tx| ledger::accept(tx, &order).map(Some), false).await;
         Box::pin(async move {
             match received(submitted).await {
-                // The outbox has its `accepted`.
-                Ok(Ok(_)) => None,
+                Ok(Ok(request)) => Answer::Accepted(request.seq),
                 Ok(Err(rejection)) => rejected(token.as_ref(), operation.as_str(), &rejection),
                 Err(error) => rejected(token.as_ref(), operation.as_str(), &unavailable(&error)),
             }
@@ -214,7 +222,7 @@ async fn received<R>(
 
 fn rejected(token: Option<&ClientToken>, operation: &str, rejection: &Rejection) -> Answer {
     tracing::debug!(operation, code = ?rejection.code, message = rejection.message, "command rejected");
-    Some((ResultKind::Rejected, messages::rejected(token.map(ClientToken::as_str), operation, rejection)))
+    Answer::Message(ResultKind::Rejected, messages::rejected(token.map(ClientToken::as_str), operation, rejection))
 }
 
 fn too_large(size: usize, max: usize) -> Rejection {

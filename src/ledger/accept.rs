@@ -283,10 +283,15 @@ fn add_entry(tx: &mut Tx<'_>, request: &Request, no: u32, target: &Target, fresh
     Ok(())
 }
 
-/// Forgets a delivery whose PUBACK went out: nothing will repeat it.
+/// Forgets the delivery of request `seq`, whose PUBACK went out: nothing will repeat it.
 ///
 /// # Errors
 /// The store failed.
-pub fn acknowledged(tx: &mut Tx<'_>, hash: &[u8; 32]) -> Result<(), StoreError> {
-    tx.delete(schema::redelivery(hash)).map(|_| ())
+pub fn acknowledged(tx: &mut Tx<'_>, hash: &[u8; 32], seq: u64) -> Result<(), StoreError> {
+    let key = schema::redelivery(hash);
+    // A later command of the same words may be waiting for its own.
+    if tx.get(&key)?.and_then(|bytes| schema::read_seq(&bytes)) == Some(seq) {
+        tx.delete(key)?;
+    }
+    Ok(())
 }

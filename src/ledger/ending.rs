@@ -125,13 +125,10 @@ pub fn forget_requests(tx: &mut Tx<'_>, before: Timestamp) -> Result<bool, Store
 }
 
 fn forget_delivery(tx: &mut Tx<'_>, request: &Request) -> Result<(), StoreError> {
-    if let Some(hash) = request.delivery {
-        let key = schema::redelivery(&hash);
-        if tx.get(&key)?.and_then(|bytes| schema::read_seq(&bytes)) == Some(request.seq) {
-            tx.delete(key)?;
-        }
+    match request.delivery {
+        Some(hash) => super::acknowledged(tx, &hash, request.seq),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Removes the requests from number `from` on without a trace: the store failed while it took them, their senders were

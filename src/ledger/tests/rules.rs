@@ -48,8 +48,11 @@ fn without_a_token_only_a_redelivery_is_the_same_request() {
     command.delivery = Some(([7; 32], true));
     command.fresh_token = ClientToken::new("made-2").unwrap();
     assert_eq!(bench.accept(&command).seq, first.seq);
-    bench.run(|tx| acknowledged(tx, &[7; 32]));
-    assert_ne!(bench.accept(&command).seq, first.seq);
+    bench.run(|tx| acknowledged(tx, &[7; 32], first.seq));
+    let second = bench.accept(&command);
+    assert_ne!(second.seq, first.seq);
+    bench.run(|tx| acknowledged(tx, &[7; 32], first.seq));
+    assert_eq!(bench.accept(&command).seq, second.seq, "the first one's acknowledgement is not the second one's");
 }
 
 #[test]
