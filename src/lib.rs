@@ -3,6 +3,8 @@
 //! The way the data takes, the rooms and the invariants are in `ARCHITECTURE.md`. The library exists for the
 //! binary and the tests; its interface follows their needs and is not kept stable.
 
+#![forbid(unsafe_code)]
+
 pub mod batching;
 pub mod cli;
 pub mod clock;
