@@ -64,6 +64,15 @@ impl State {
     fn cloud(&self) -> CloudState {
         self.lanes.values().map(|lane| lane.state).max().unwrap_or_default()
     }
+
+    /// Keeps the age of requests; a store that was opened anew begins with leftovers.
+    fn note(&mut self, now: crate::model::Mono, summary: Summary) {
+        if self.gate_first != Some(summary.first_seq) {
+            self.gate_first = Some(summary.first_seq);
+            self.gate.start(summary.first_seq);
+        }
+        self.gate.note(now, summary.next_seq);
+    }
 }
 
 /// The conditions; shared by all parts.
@@ -251,16 +260,6 @@ impl Conditions {
         let mut problems = state.problems.clone();
         problems.extend(state.lanes.values().filter_map(|lane| lane.problem.clone()));
         Snapshot { cloud: state.cloud(), problems, synced_at: state.synced_at }
-    }
-}
-
-impl State {
-    fn note(&mut self, now: crate::model::Mono, summary: Summary) {
-        if self.gate_first != Some(summary.first_seq) {
-            self.gate_first = Some(summary.first_seq);
-            self.gate.start(summary.first_seq);
-        }
-        self.gate.note(now, summary.next_seq);
     }
 }
 

@@ -8,6 +8,17 @@ use std::time::Duration;
 
 use common::*;
 
+/// Cuts the cloud off, and waits until the agent knows; `d0009` is asked for on the way.
+async fn outage(world: &World, client: &Client) {
+    world.cloud.offline(true);
+    client.disassociate("probe", &names(9..10));
+    client.status("the outage is noticed", |s| s["cloud"] == "UNREACHABLE" || s["cloud"] == "NO_CREDENTIALS").await;
+}
+
+fn entry_errors(things: Vec<String>, code: &str) -> Action {
+    Action::EntryErrors { things, code: code.into(), message: "not now".into(), omit_name: false }
+}
+
 #[tokio::test]
 async fn one_bad_entry_in_a_hundred_fails_alone() {
     for name_field in [false, true] {
@@ -59,13 +70,7 @@ async fn six_faults_in_a_row_and_then_well() {
 #[tokio::test]
 async fn passing_errors_of_many_entries_pass() {
     let (world, client) = World::running(300).await;
-    let action = Action::EntryErrors {
-        things: names(0..300),
-        code: "InternalFailure".into(),
-        message: "not now".into(),
-        omit_name: false,
-    };
-    world.fault(action, Some(3));
+    world.fault(entry_errors(names(0..300), "InternalFailure"), Some(3));
     client.disassociate("t", &names(0..250));
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
     assert!(names(0..250).iter().all(|name| world.taken_off(name) == 1));
@@ -80,13 +85,7 @@ async fn repetitions_survive_a_restart() {
     let client = world.client("bench").await;
     world.start_agent();
     client.status("the agent is in sync", |s| s["lastSyncAt"].is_string()).await;
-    let action = Action::EntryErrors {
-        things: names(0..20),
-        code: "ThrottlingException".into(),
-        message: "not now".into(),
-        omit_name: false,
-    };
-    world.fault(action, Some(1));
+    world.fault(entry_errors(names(0..20), "ThrottlingException"), Some(1));
     client.disassociate("t", &names(0..10));
     let has_failed = |answer: &Value| answer["device"]["lastError"]["code"] == "ThrottlingException";
     while !has_failed(&client.ask("get-device", json!({"thingName": "d0000"})).await) {}
@@ -214,9 +213,7 @@ async fn throttling_waits_as_long_as_it_is_told() {
 #[tokio::test]
 async fn a_device_associated_anew_meanwhile_is_left_alone() {
     let (world, client) = World::running(10).await;
-    world.cloud.offline(true);
-    client.disassociate("probe", &names(9..10));
-    client.status("the outage is noticed", |s| s["cloud"] == "UNREACHABLE" || s["cloud"] == "NO_CREDENTIALS").await;
+    outage(&world, &client).await;
     client.disassociate("t", &names(0..2));
     client.result("t", "accepted").await;
     world.cloud.dissociate_in_console(CORE, "d0001");
@@ -233,9 +230,7 @@ async fn a_device_associated_anew_meanwhile_is_left_alone() {
 #[tokio::test]
 async fn what_expires_offline_is_not_carried_out() {
     let (world, client) = World::running(10).await;
-    world.cloud.offline(true);
-    client.disassociate("probe", &names(9..10));
-    client.status("the outage is noticed", |s| s["cloud"] == "UNREACHABLE" || s["cloud"] == "NO_CREDENTIALS").await;
+    outage(&world, &client).await;
     let command = json!({"clientToken": "t", "entries": entries(&names(0..2)), "expiresInSeconds": 1});
     client.send("disassociate-client-devices", &command);
     let completed = client.result("t", "completed").await;
@@ -268,9 +263,7 @@ async fn what_expires_in_flight_is_found_out() {
 #[tokio::test]
 async fn an_outage_costs_one_list() {
     let (world, client) = World::running(10).await;
-    world.cloud.offline(true);
-    client.disassociate("probe", &names(9..10));
-    client.status("the outage is noticed", |s| s["cloud"] == "UNREACHABLE" || s["cloud"] == "NO_CREDENTIALS").await;
+    outage(&world, &client).await;
     client.disassociate("t", &names(0..2));
     client.result("t", "accepted").await;
     world.cloud.clear_calls();

@@ -46,8 +46,6 @@ pub struct StoreHealth {
     pub failing: Option<StoreError>,
     /// The last store that was damaged: when, where it was put, and what was wrong with it.
     pub replaced: Option<(Timestamp, PathBuf, String)>,
-    /// Opened at least once.
-    pub opened: bool,
 }
 
 trait Job: Send {
@@ -318,7 +316,7 @@ impl Thread {
                 self.disown_from = None;
                 self.durable_seq = counters.next_seq;
                 self.reopen = (Mono(0), REOPEN.0);
-                self.health.send_modify(|health| (health.failing, health.opened) = (None, true));
+                self.health.send_modify(|health| health.failing = None);
                 self.summary.send_replace(Summary::of(&counters));
                 for wake in [&self.work, &self.outgoing, &self.devices] {
                     wake.send_replace(());
@@ -399,7 +397,7 @@ fn run_group(
                 let changed = tx.end();
                 wrote |= changed;
                 durable |= changed && !job.is_lazy();
-                if group.len() > GROUP_WRITES {
+                if group.writes() > GROUP_WRITES {
                     group.apply(store)?;
                 }
                 if ended {

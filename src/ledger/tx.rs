@@ -38,14 +38,8 @@ pub struct Group {
 impl Group {
     /// Writes that wait.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn writes(&self) -> usize {
         self.batches.iter().map(BTreeMap::len).sum()
-    }
-
-    /// Whether nothing waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.batches.is_empty()
     }
 
     /// Applies all of it to the store; durable after its next sync.

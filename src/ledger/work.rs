@@ -12,7 +12,7 @@ use crate::model::{Device, Lane, Outcome, Registered, Request, Target, Verdict, 
 /// Rows that one look at the queue may pass over because they ended instead of being sent.
 const MAX_PASSED: usize = 400;
 
-/// Waiters that one step ends: a target that thousands of requests name is settled in several.
+/// Waiters that one step ends: a target that many requests name is settled in several.
 const WAITERS_A_STEP: usize = 40;
 
 /// What to take from the ledger for the next call.

@@ -1,7 +1,6 @@
 //! The JSON that the agent sends. Each message is made within a limit of bytes: lists are cut, and say so.
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::model::{
     DeviceView, EntryFailure, Fault, Operation, Reason, Rejection, RejectionCode, Request, RequestStatus, Target,
@@ -185,9 +184,6 @@ pub struct RequestMessage {
     completed_at: Option<String>,
 }
 
-/// `completed` is a request with its failures.
-pub type Completed = RequestMessage;
-
 /// A request without its failures.
 #[must_use]
 pub fn request_summary(request: &Request) -> RequestMessage {
@@ -302,15 +298,6 @@ pub fn rejected(token: Option<&str>, operation: &str, rejection: &Rejection) -> 
     })
 }
 
-/// The token in a payload that is not taken for other reasons, if there is one to echo.
-#[must_use]
-pub fn token_of(payload: &[u8]) -> Option<String> {
-    match serde_json::from_slice::<Value>(payload).ok()?.get("clientToken")? {
-        Value::String(text) if crate::model::ClientToken::new(text).is_ok() => Some(text.clone()),
-        _ => None,
-    }
-}
-
 /// A message as bytes.
 #[must_use]
 pub fn to_json<T: Serialize>(message: &T) -> Vec<u8> {
@@ -320,6 +307,8 @@ pub fn to_json<T: Serialize>(message: &T) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::model::{ClientId, ClientToken, Outcome, Tally, ThingName};
 
