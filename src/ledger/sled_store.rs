@@ -13,6 +13,8 @@ use std::{
     os::unix::fs::DirBuilderExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use super::{
@@ -25,6 +27,9 @@ const CACHE: u64 = 4 << 20;
 
 /// Free bytes below which the store is not opened: an opening writes a snapshot, and a full disk is what breaks it.
 const MIN_FREE: u64 = 8 << 20;
+
+/// Looks, 10 ms apart, at whether a database that was just dropped is let go of.
+const LETTING_GO: u32 = 200;
 
 /// An open sled database in `<data directory>/store`.
 #[derive(Debug)]
@@ -56,6 +61,7 @@ impl SledStore {
         if space.f_bavail.saturating_mul(space.f_frsize) < MIN_FREE + 2 * snapshots {
             return Err(StoreError::Full);
         }
+        wait_for_release(&dir.join("db"));
         let config = sled::Config::new().path(&dir).cache_capacity(CACHE).flush_every_ms(None);
         let db = guarded(|| config.open())?;
         let log = File::open(dir.join("db")).map_err(named(&dir.join("db")))?;
@@ -135,6 +141,18 @@ fn lock(data_dir: &Path) -> Result<File, StoreError> {
             Err(StoreError::Io(format!("{dir} is in use by another agent, process {holder}; stop one of the two")))
         }
         Err(fs::TryLockError::Error(error)) => Err(named(error)),
+    }
+}
+
+/// sled's threads may hold its file, and with it sled's own lock, for a moment after the last handle is gone; so may a
+/// process that is being started, until its `exec`. Who holds it for longer is told by sled's error.
+fn wait_for_release(db: &Path) {
+    let Ok(file) = File::open(db) else { return };
+    for _ in 0..LETTING_GO {
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
+            _ => return,
+        }
     }
 }
 
@@ -248,6 +266,20 @@ mod tests {
         drop(store);
         assert_eq!(reopen(&data).unwrap().get(b"k"), Ok(Some(b"v".to_vec())));
         assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_database_that_is_let_go_of_a_moment_later_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(reopen(dir.path()).unwrap());
+        let held = File::open(dir.path().join("store/db")).unwrap();
+        held.lock().unwrap();
+        let remnant = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            drop(held);
+        });
+        reopen(dir.path()).unwrap();
+        remnant.join().unwrap();
     }
 
     /// sled never syncs the files that it puts large values into, so there must be none.
