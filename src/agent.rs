@@ -9,7 +9,7 @@ use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
 use crate::{
     clock::Clock,
-    cloud::Aws,
+    cloud::{Aws, Cloud},
     conditions::Conditions,
     config::Config,
     devices::Devices,
@@ -20,7 +20,7 @@ use crate::{
     status::{self, Status},
     stop,
     sync::Sync,
-    transport::{Closer, Mqtt, MqttParts},
+    transport::{Closer, Mqtt, MqttParts, Wired},
     upkeep::Upkeep,
     uplink::{RateLimit, Uplink},
     wire::Topics,
@@ -49,24 +49,26 @@ pub(crate) enum StartError {
 /// What cannot get better by waiting, before anything was started.
 pub(crate) async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), StartError> {
     let clock = Clock::start();
-    let (ledger, closed) = Ledger::start(&config.data_dir, Rules::from(&config), clock)?;
-    let conditions = Conditions::new(clock, ledger.summary());
+    let (ledger, closed) = Ledger::start(&config.data_dir, Rules::from(&config), clock.clone())?;
+    let conditions = Conditions::new(clock.clone(), ledger.summary());
     let sink = Arc::clone(&conditions);
-    let cloud = Aws::new(&config, clock, Box::new(move |millis| sink.skew(millis))).map_err(StartError::Environment)?;
+    let cloud =
+        Aws::new(&config, clock.clone(), Box::new(move |millis| sink.skew(millis))).map_err(StartError::Environment)?;
     let parts = Parts { cloud: Arc::new(cloud), clock, conditions, config, ledger };
     parts.run(closed, stop).await;
     Ok(())
 }
 
-struct Parts {
-    config: Config,
-    clock: Clock,
-    ledger: Ledger,
-    conditions: Arc<Conditions>,
-    cloud: Arc<Aws>,
+/// What the agent is made of, but for its connection.
+pub(crate) struct Parts<C> {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) ledger: Ledger,
+    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) cloud: Arc<C>,
 }
 
-impl Parts {
+impl<C: Cloud> Parts<C> {
     async fn run(self, closed: oneshot::Receiver<()>, stop: impl Future<Output = ()>) {
         let (stop_calls, calls_stop) = stop::channel();
         let (stop_results, results_stop) = stop::channel();
@@ -95,9 +97,10 @@ impl Parts {
         tracing::info!("stopped");
     }
 
-    fn start_cloud(&self, calls: &mut JoinSet<()>, stop: &stop::Stop) {
+    /// Starts what talks to the cloud, and the upkeep.
+    pub(crate) fn start_cloud(&self, calls: &mut JoinSet<()>, stop: &stop::Stop) {
         let Self { config, clock, ledger, conditions, cloud } = self;
-        let rate = RateLimit::new(config.rate, *clock);
+        let rate = RateLimit::new(config.rate, clock.clone());
         let sync = Sync {
             ledger: ledger.clone(),
             cloud: Arc::clone(cloud),
@@ -115,7 +118,7 @@ impl Parts {
             cloud: Arc::clone(cloud),
             conditions: Arc::clone(conditions),
             rate,
-            clock: *clock,
+            clock: clock.clone(),
             batch: config.batch,
             retry: config.retry,
             stop: stop.clone(),
@@ -124,7 +127,7 @@ impl Parts {
         let upkeep = Upkeep {
             ledger: ledger.clone(),
             conditions: Arc::clone(conditions),
-            clock: *clock,
+            clock: clock.clone(),
             limits: config.limits,
             retention: config.retention,
             stop: stop.clone(),
@@ -139,7 +142,7 @@ impl Parts {
         calls_stop: &stop::Stop,
         results_stop: &stop::Stop,
     ) -> Option<Closer> {
-        let Self { config, clock, ledger, conditions, .. } = self;
+        let Self { config, conditions, .. } = self;
         let Some(mqtt) = config.mqtt.clone() else {
             tracing::warn!("mqtt.url is none, and this version has no other way in: only the sync runs");
             return None;
@@ -147,7 +150,24 @@ impl Parts {
         let topics = Topics::new(&config.topic_prefix, &config.core);
         let max_payload = config.limits.max_payload_bytes;
         let parts = MqttParts { mqtt, topics: topics.clone(), max_payload, conditions: Arc::clone(conditions) };
-        let Mqtt { line, inbound, deliveries, waiting, closer } = Mqtt::start(parts);
+        let Mqtt { wired, closer } = Mqtt::start(parts);
+        self.start_line(wired, topics, calls, results, calls_stop, results_stop);
+        Some(closer)
+    }
+
+    /// Starts what talks to people by a connection.
+    pub(crate) fn start_line(
+        &self,
+        wired: Wired,
+        topics: Topics,
+        calls: &mut JoinSet<()>,
+        results: &mut JoinSet<()>,
+        calls_stop: &stop::Stop,
+        results_stop: &stop::Stop,
+    ) {
+        let Self { config, clock, ledger, conditions, .. } = self;
+        let Wired { line, inbound, deliveries, waiting } = wired;
+        let max_payload = config.limits.max_payload_bytes;
         let inbox = Inbox {
             core: config.core.clone(),
             max_payload,
@@ -179,7 +199,6 @@ impl Parts {
             };
             results.spawn(devices.run(deliveries.devices));
         }
-        Some(closer)
     }
 }
 

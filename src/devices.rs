@@ -77,6 +77,7 @@ impl Devices {
             let wake = if idle { progress.rest_until } else { Some(progress.next_at) };
             let late = progress.under_way.values().min().map(|since| *since + PATIENCE);
             tokio::select! {
+                biased;
                 _ = changes.changed() => {}
                 _ = link.changed() => {}
                 Some(tag) = delivered.recv() => self.delivered(tag, &mut progress).await,

@@ -61,7 +61,8 @@ impl Inbox {
         let (under_way, mut answers) = mpsc::channel::<UnderWay>(MAX_PENDING);
         let ledger = self.ledger.clone();
         let waiting = Arc::clone(&self.waiting);
-        let answering = tokio::spawn(async move {
+        // Beside the taking, and not a task of its own: ends with it, however that ends.
+        let answering = async move {
             while let Some(UnderWay { reply, answer, delivery, size }) = answers.recv().await {
                 let seq = match answer.await {
                     Answer::Message(kind, payload) => {
@@ -78,20 +79,21 @@ impl Inbox {
                     let _ = ledger.submit(move |tx| ledger::acknowledged(tx, &hash, seq).map(Some), true).await;
                 }
             }
-        });
-        while !self.stop.is_requested() {
-            let inbound = tokio::select! {
-                inbound = inbound.recv() => inbound,
-                () = self.stop.requested() => break,
-            };
-            let Some(inbound) = inbound else { break };
-            let under_way_now = self.handle(inbound).await;
-            if under_way.send(under_way_now).await.is_err() {
-                break;
+        };
+        let taking = async move {
+            while !self.stop.is_requested() {
+                let inbound = tokio::select! {
+                    biased;
+                    inbound = inbound.recv() => inbound,
+                    () = self.stop.requested() => break,
+                };
+                let Some(inbound) = inbound else { break };
+                if under_way.send(self.handle(inbound).await).await.is_err() {
+                    break;
+                }
             }
-        }
-        drop(under_way);
-        let _ = answering.await;
+        };
+        tokio::join!(taking, answering);
     }
 
     async fn handle(&self, inbound: Inbound) -> UnderWay {

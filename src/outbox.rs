@@ -81,6 +81,7 @@ impl Outbox {
                 tracing::warn!(%error, "the outbox cannot be read");
             }
             tokio::select! {
+                biased;
                 _ = outgoing.changed() => {}
                 _ = link.changed() => {}
                 Some(tag) = delivered.recv() => self.delivered(tag, &mut delivered).await,
@@ -108,7 +109,7 @@ impl Outbox {
     fn set_aside(&mut self) {
         let now = Instant::now();
         // What a broker leaves out while it acknowledges others, it denies; one that acknowledges nothing may just be slow.
-        let acknowledged = self.line.acknowledged_at().map(Instant::from_std);
+        let acknowledged = self.line.acknowledged_at();
         let denied = |since: &Instant| {
             let others = acknowledged.is_some_and(|at| at > *since);
             *since + if others { PATIENCE } else { PATIENCE * 3 } <= now

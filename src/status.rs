@@ -72,6 +72,7 @@ impl Status {
                 }
                 let next = Instant::now() + PACE;
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep_until(next) => {}
                     _ = link.changed() => {}
                     () = self.stop.requested() => {}
@@ -79,6 +80,7 @@ impl Status {
                 continue;
             }
             tokio::select! {
+                biased;
                 _ = summary.changed() => {}
                 _ = health.changed() => {}
                 _ = changes.changed() => {}

@@ -57,6 +57,7 @@ impl<C: Cloud> Sync<C> {
             let periodic = due.is_some_and(|due| due <= tokio::time::Instant::now());
             if !periodic && !self.is_wanted().await {
                 tokio::select! {
+                    biased;
                     _ = work.changed() => {}
                     _ = changes.changed() => {}
                     () = sleep_until(due) => {}
@@ -65,6 +66,7 @@ impl<C: Cloud> Sync<C> {
                 continue;
             }
             let result = tokio::select! {
+                biased;
                 result = self.list() => result,
                 () = self.stop.requested() => return,
             };
@@ -85,6 +87,7 @@ impl<C: Cloud> Sync<C> {
                 }
             };
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(wait) => {}
                 () = self.stop.requested() => {}
             }
@@ -184,6 +187,7 @@ impl<C: Cloud> Sync<C> {
                 return;
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(end) => {}
                 _ = work.changed() => {}
                 _ = changes.changed() => {}

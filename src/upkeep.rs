@@ -43,6 +43,7 @@ impl Upkeep {
             }
             ticks = ticks.wrapping_add(1);
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(PACE) => {}
                 () = self.stop.requested() => {}
             }

@@ -78,6 +78,7 @@ impl<C: Cloud> Uplink<C> {
                 Step::Again => true,
                 Step::Wait(until) => {
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep_until(until) => {}
                         () = self.stop.requested() => {}
                     }
@@ -92,6 +93,7 @@ impl<C: Cloud> Uplink<C> {
             let retrying = self.ledger.summary().borrow().retrying > 0;
             let wake = plan.retries_at().filter(|_| retrying).map(|at| self.clock.instant(at));
             tokio::select! {
+                biased;
                 _ = work.changed() => {}
                 _ = changes.changed() => {}
                 () = sleep_until(wake) => {}
@@ -121,6 +123,7 @@ impl<C: Cloud> Uplink<C> {
         };
         // Before the entries are taken, so that they can be withdrawn as long as possible, and find company.
         tokio::select! {
+            biased;
             () = self.rate.acquire() => {}
             () = self.stop.requested() => return Step::Nothing,
         }
@@ -147,6 +150,7 @@ impl<C: Cloud> Uplink<C> {
         let enough = self.batch.max_entries as u64;
         let full = summary.wait_for(|s| s.devices(DeviceState::Disassociating).saturating_sub(s.verifying) >= enough);
         tokio::select! {
+            biased;
             () = tokio::time::sleep(self.batch.linger) => {}
             _ = full => {}
             () = self.stop.requested() => {}
@@ -161,6 +165,7 @@ impl<C: Cloud> Uplink<C> {
     async fn send(&self, plan: &mut LanePlan, entries: &[(Target, u32)]) -> Step {
         let targets: Vec<Target> = entries.iter().map(|(target, _)| target.clone()).collect();
         let answer = tokio::select! {
+            biased;
             answer = self.cloud.call(self.lane, &targets) => answer,
             () = self.last_moment() => {
                 tracing::info!(entries = targets.len(), "call abandoned at the stop; its outcome is looked up at the next start");

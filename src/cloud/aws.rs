@@ -60,7 +60,7 @@ impl Aws {
         let roots = root_certificates(std::env::var_os("GG_ROOT_CA_PATH"))?;
         let direct = http_client(&roots, ProxyConfig::disabled())?;
         let outward = http_client(&roots, ProxyConfig::from_env())?;
-        let credentials = TokenExchange::new(direct, clock);
+        let credentials = TokenExchange::new(direct, clock.clone());
         let mut sdk = aws_sdk_greengrassv2::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(config.region.clone()))
@@ -75,7 +75,7 @@ impl Aws {
             )
             .identity_cache(IdentityCache::no_cache())
             .credentials_provider(credentials.clone())
-            .interceptor(ClockWatch { clock, skew })
+            .interceptor(ClockWatch { clock: clock.clone(), skew })
             .app_name(AppName::new("offboard").map_err(|error| error.to_string())?);
         if let Some(endpoint) = &config.cloud.greengrass {
             sdk = sdk.endpoint_url(endpoint);

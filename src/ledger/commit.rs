@@ -14,9 +14,9 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Counters, Rules, SledStore,
-    sled_store::panic_text,
-    store::{Store, StoreError},
+    Counters, Rules,
+    sled_store::{DataDir, panic_text},
+    store::{Disk, Store, StoreError},
     tx::{Group, Summary, Tx},
 };
 use crate::{
@@ -103,15 +103,48 @@ impl Ledger {
     /// # Errors
     /// The operating system gives no thread.
     pub fn start(data_dir: &Path, rules: Rules, clock: Clock) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
+        let (ledger, mut thread, mut queue) = Self::assemble(DataDir(data_dir.to_path_buf()), rules, clock);
+        let (closed_in, closed) = oneshot::channel();
+        thread::Builder::new().name("ledger".into()).spawn(move || {
+            thread.ensure_open();
+            while let Some(first) = queue.blocking_recv() {
+                thread.turn(first, &mut queue);
+            }
+            thread.close();
+            let _ = closed_in.send(());
+        })?;
+        Ok((ledger, closed))
+    }
+
+    /// The same on a simulated disk, as a task that takes `pause()` for each group.
+    #[cfg(test)]
+    pub(crate) fn simulate(
+        disk: impl Disk,
+        rules: Rules,
+        clock: Clock,
+        mut pause: impl FnMut() -> Duration,
+    ) -> (Self, impl Future<Output = ()>) {
+        let (ledger, mut thread, mut queue) = Self::assemble(disk, rules, clock);
+        let run = async move {
+            thread.ensure_open();
+            while let Some(first) = queue.recv().await {
+                tokio::time::sleep(pause()).await;
+                thread.turn(first, &mut queue);
+            }
+            thread.close();
+        };
+        (ledger, run)
+    }
+
+    fn assemble<D: Disk>(disk: D, rules: Rules, clock: Clock) -> (Self, Committer<D>, mpsc::Receiver<Box<dyn Job>>) {
         let (jobs, queue) = mpsc::channel(WAITING);
         let (summary_in, summary) = watch::channel(Summary::default());
         let (health_in, health) = watch::channel(StoreHealth::default());
         let (work_in, work) = watch::channel(());
         let (outgoing_in, outgoing) = watch::channel(());
         let (devices_in, devices) = watch::channel(());
-        let (closed_in, closed) = oneshot::channel();
-        let mut thread = Thread {
-            data_dir: data_dir.to_path_buf(),
+        let committer = Committer {
+            disk,
             rules,
             clock,
             store: None,
@@ -124,11 +157,7 @@ impl Ledger {
             outgoing: outgoing_in,
             devices: devices_in,
         };
-        thread::Builder::new().name("ledger".into()).spawn(move || {
-            thread.run(queue);
-            let _ = closed_in.send(());
-        })?;
-        Ok((Self { jobs, summary, health, work, outgoing, devices }, closed))
+        (Self { jobs, summary, health, work, outgoing, devices }, committer, queue)
     }
 
     /// Runs a rule and answers when what it wrote is durable. The rule is called again, in another transaction, until
@@ -205,11 +234,11 @@ fn closed() -> Unavailable {
     Unavailable("the agent is stopping".into())
 }
 
-struct Thread {
-    data_dir: PathBuf,
+struct Committer<D: Disk> {
+    disk: D,
     rules: Rules,
     clock: Clock,
-    store: Option<SledStore>,
+    store: Option<D::Store>,
     /// When to try again, and how long to wait after the next failure.
     reopen: (Mono, Duration),
     /// The number of the next request, as of the last group that is durable.
@@ -223,29 +252,30 @@ struct Thread {
     devices: watch::Sender<()>,
 }
 
-impl Thread {
-    fn run(&mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
-        self.ensure_open();
-        while let Some(first) = queue.blocking_recv() {
-            let mut jobs = vec![first];
-            while jobs.len() < GROUP_JOBS
-                && let Ok(job) = queue.try_recv()
-            {
-                jobs.push(job);
-            }
-            self.ensure_open();
-            let result = match self.store.as_mut() {
-                Some(store) => run_group(store, &mut jobs, &self.rules, &self.clock),
-                None => Err(self.failing()),
-            };
-            match result {
-                Ok(group) => {
-                    self.durable_seq = group.summary.next_seq;
-                    self.finish(jobs, &group);
-                }
-                Err(error) => self.fail(jobs, error),
-            }
+impl<D: Disk> Committer<D> {
+    /// Runs `first` and what waits behind it as one group.
+    fn turn(&mut self, first: Box<dyn Job>, queue: &mut mpsc::Receiver<Box<dyn Job>>) {
+        let mut jobs = vec![first];
+        while jobs.len() < GROUP_JOBS
+            && let Ok(job) = queue.try_recv()
+        {
+            jobs.push(job);
         }
+        self.ensure_open();
+        let result = match self.store.as_mut() {
+            Some(store) => run_group(store, &mut jobs, &self.rules, &self.clock),
+            None => Err(self.failing()),
+        };
+        match result {
+            Ok(group) => {
+                self.durable_seq = group.summary.next_seq;
+                self.finish(jobs, &group);
+            }
+            Err(error) => self.fail(jobs, error),
+        }
+    }
+
+    fn close(&mut self) {
         if let Some(store) = &mut self.store
             && let Ok(Err(error)) = catch_unwind(AssertUnwindSafe(|| store.sync()))
         {
@@ -303,7 +333,7 @@ impl Thread {
             return;
         }
         let opened = guarded(|| {
-            let mut store = SledStore::open(&self.data_dir)?;
+            let mut store = self.disk.open()?;
             let mut counters = super::open(&mut store)?;
             if let Some(from) = self.disown_from {
                 counters = disown(&mut store, from, &self.rules, &self.clock)?;
@@ -323,7 +353,7 @@ impl Thread {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, data_dir = %self.data_dir.display(), "the store cannot be opened");
+                tracing::error!(%error, data_dir = %self.disk, "the store cannot be opened");
                 self.reopen = (now.after(self.reopen.1), (self.reopen.1 * 2).min(REOPEN.1));
                 if let StoreError::Damaged(what) = &error
                     && self.replace(what)
@@ -338,7 +368,7 @@ impl Thread {
     /// Moves a damaged store aside; a new one is made at the next opening, and read anew from the cloud.
     fn replace(&mut self, what: &str) -> bool {
         let at = self.clock.now().wall;
-        match SledStore::move_aside(&self.data_dir, at.0) {
+        match self.disk.move_aside(at.0) {
             Ok(aside) => {
                 tracing::error!(
                     reason = what,
@@ -357,7 +387,7 @@ impl Thread {
 }
 
 /// Makes it true that what was rejected for the store's failure is not taken, although the store may have kept it.
-fn disown(store: &mut SledStore, from: u64, rules: &Rules, clock: &Clock) -> Result<Counters, StoreError> {
+fn disown(store: &mut impl Store, from: u64, rules: &Rules, clock: &Clock) -> Result<Counters, StoreError> {
     loop {
         let mut group = Group::default();
         let mut tx = Tx::begin(store, &mut group, clock.now(), rules)?;
@@ -379,7 +409,7 @@ struct Done {
 }
 
 fn run_group(
-    store: &mut SledStore,
+    store: &mut impl Store,
     jobs: &mut [Box<dyn Job>],
     rules: &Rules,
     clock: &Clock,

@@ -19,7 +19,7 @@ use std::{
 
 use super::{
     schema,
-    store::{Direction, Op, Row, Store, StoreError},
+    store::{Direction, Disk, Op, Row, Store, StoreError},
 };
 
 /// Bytes of sled's page cache; its default of 1 GiB is no size for a gateway.
@@ -119,6 +119,27 @@ impl SledStore {
         }
         File::open(data_dir)?.sync_all()?;
         Ok(aside)
+    }
+}
+
+/// The data directory.
+pub(super) struct DataDir(pub(super) PathBuf);
+
+impl std::fmt::Display for DataDir {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+impl Disk for DataDir {
+    type Store = SledStore;
+
+    fn open(&self) -> Result<SledStore, StoreError> {
+        SledStore::open(&self.0)
+    }
+
+    fn move_aside(&self, millis: i64) -> io::Result<PathBuf> {
+        SledStore::move_aside(&self.0, millis)
     }
 }
 

@@ -35,6 +35,16 @@ pub enum StoreError {
     TooNew(u64),
 }
 
+/// Where a store is: it can be opened, again and again, and a damaged one be put away.
+pub(super) trait Disk: std::fmt::Display {
+    type Store: Store;
+
+    fn open(&self) -> Result<Self::Store, StoreError>;
+
+    /// Puts the store away whole, so that a new one is made at the next opening; returns where it is kept.
+    fn move_aside(&self, millis: i64) -> std::io::Result<std::path::PathBuf>;
+}
+
 /// A sorted map of bytes.
 pub trait Store {
     /// The value at `key`.

@@ -1,13 +1,30 @@
 //! The ways in and out. Each gives who asked, the operation, the bytes, and a way to answer.
 
+mod intake;
 mod line;
 mod mqtt;
 mod tls;
 
-pub(crate) use line::{Line, Link, Tag};
+pub(crate) use line::{Deliveries, Line, Link, Tag};
 pub(crate) use mqtt::{Closer, Mqtt, MqttParts};
 
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use tokio::sync::mpsc;
+
 use crate::{model::ClientId, wire::ResultKind};
+
+/// What the agent's parts hold of a connection.
+pub(crate) struct Wired {
+    /// Where they send.
+    pub(crate) line: Arc<Line>,
+    /// What came in.
+    pub(crate) inbound: mpsc::Receiver<Inbound>,
+    /// What the broker has.
+    pub(crate) deliveries: Deliveries,
+    /// Bytes of the payloads that wait to be handled.
+    pub(crate) waiting: Arc<AtomicUsize>,
+}
 
 /// What a message held, unless it was not to be held in memory.
 #[derive(Debug)]
@@ -38,7 +55,7 @@ pub(crate) struct Inbound {
 
 /// Answers and acknowledges one command; only on the connection that delivered it.
 pub(crate) struct Reply {
-    line: std::sync::Arc<Line>,
+    line: Arc<Line>,
     epoch: u64,
     publish: rumqttc::Publish,
     topic: Box<dyn Fn(ResultKind) -> String + Send + Sync>,

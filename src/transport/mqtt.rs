@@ -4,10 +4,7 @@
 //! queues are emptied at each end of a connection; what has to arrive is in the outbox.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,16 +12,10 @@ use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, Incoming, LastWill, MqttOptions, Outgoing,
     Publish, QoS, Request, StateError, SubscribeReasonCode, TlsConfiguration, Transport,
 };
-use sha2::{Digest, Sha256};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::task::JoinHandle;
 
-use super::{Body, Inbound, Line, Reply, line::Deliveries, tls};
-use crate::{
-    batching::Backoff,
-    conditions::Conditions,
-    config,
-    wire::{ResultKind, Topics},
-};
+use super::{Line, Wired, intake::Intake, tls};
+use crate::{batching::Backoff, conditions::Conditions, config, wire::Topics};
 
 /// The library's limit on an incoming packet, with topic and header. MQTT 3.1.1 cannot announce one to the broker.
 const MAX_PACKET: usize = 1 << 20;
@@ -34,12 +25,6 @@ const INFLIGHT: u16 = 100;
 
 /// Requests that wait in the library: an acknowledgement must never find it full, and there are 65,535 packet ids.
 const CHANNEL: usize = 1 << 16;
-
-/// Commands that wait to be handled: a broker's window of unacknowledged messages is far smaller.
-const MAX_WAITING: usize = 4096;
-
-/// Bytes of payloads that wait to be handled; more are rejected.
-const MAX_WAITING_BYTES: usize = 4 << 20;
 
 /// From DNS to CONNACK, seconds.
 const CONNECT_TIMEOUT: u64 = 10;
@@ -66,10 +51,7 @@ pub(crate) struct MqttParts {
 
 /// A running connection, kept up until it is closed.
 pub(crate) struct Mqtt {
-    pub(crate) line: Arc<Line>,
-    pub(crate) inbound: mpsc::Receiver<Inbound>,
-    pub(crate) deliveries: Deliveries,
-    pub(crate) waiting: Arc<AtomicUsize>,
+    pub(crate) wired: Wired,
     pub(crate) closer: Closer,
 }
 
@@ -94,21 +76,12 @@ impl Mqtt {
     /// Starts connecting.
     pub(crate) fn start(parts: MqttParts) -> Self {
         let (client, event_loop) = new_client(&parts);
-        let (line, deliveries) = Line::new(client);
-        let line = Arc::new(line);
-        let (sender, inbound) = mpsc::channel(MAX_WAITING);
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let (intake, wired) = Intake::new(client, parts.topics.clone(), parts.max_payload);
         let status = parts.topics.status();
-        let poller = Poller {
-            parts,
-            line: Arc::clone(&line),
-            inbound: sender,
-            waiting: Arc::clone(&waiting),
-            event_loop,
-            failures: Failures::default(),
-        };
+        let line = Arc::clone(&wired.line);
+        let poller = Poller { parts, line: Arc::clone(&line), intake, event_loop, failures: Failures::default() };
         let task = tokio::spawn(poller.run());
-        Self { closer: Closer { line: Arc::clone(&line), status, task }, line, inbound, deliveries, waiting }
+        Self { wired, closer: Closer { line, status, task } }
     }
 }
 
@@ -136,8 +109,7 @@ fn new_client(parts: &MqttParts) -> (AsyncClient, EventLoop) {
 struct Poller {
     parts: MqttParts,
     line: Arc<Line>,
-    inbound: mpsc::Sender<Inbound>,
-    waiting: Arc<AtomicUsize>,
+    intake: Intake,
     event_loop: EventLoop,
     failures: Failures,
 }
@@ -300,47 +272,9 @@ impl Poller {
     }
 
     fn receive(&mut self, epoch: u64, publish: Publish) {
-        let Some(address) = self.parts.topics.parse_command(&publish.topic) else {
-            tracing::debug!(topic = publish.topic, "a message on a topic that is no command");
-            self.line.acknowledge(epoch, &publish);
-            return;
-        };
-        let size = publish.payload.len();
-        let body = if publish.retain {
-            Body::Retained
-        } else if size > self.parts.max_payload {
-            Body::TooLarge(size)
-        } else if self.waiting.load(Ordering::Relaxed) + size > MAX_WAITING_BYTES {
-            Body::Busy
-        } else {
-            self.waiting.fetch_add(size, Ordering::Relaxed);
-            Body::Payload(publish.payload.to_vec())
-        };
-        let hash =
-            Sha256::new().chain_update(&publish.topic).chain_update([0]).chain_update(&publish.payload).finalize();
-        let topics = self.parts.topics.clone();
-        let (client, operation) = (address.client.clone(), address.operation.clone());
-        let inbound = Inbound {
-            client: address.client,
-            operation: address.operation,
-            body,
-            delivery: (hash.into(), publish.dup),
-            reply: Reply {
-                line: Arc::clone(&self.line),
-                epoch,
-                // Its id is all that the acknowledgement needs.
-                publish: Publish { payload: Default::default(), ..publish },
-                topic: Box::new(move |kind: ResultKind| topics.result(&client, &operation, kind)),
-            },
-        };
-        if let Err(mpsc::error::TrySendError::Full(inbound)) = self.inbound.try_send(inbound) {
-            if let Body::Payload(payload) = &inbound.body {
-                self.waiting.fetch_sub(payload.len(), Ordering::Relaxed);
-            }
-            // Only senders of QoS 0 get here: the others are slowed down by the broker's window.
-            if self.failures.is_worth_a_line("flood") {
-                tracing::warn!("more commands than can be taken; those sent with QoS 0 are dropped, use QoS 1");
-            }
+        // Only senders of QoS 0 get here: the others are slowed down by the broker's window.
+        if !self.intake.take(epoch, publish) && self.failures.is_worth_a_line("flood") {
+            tracing::warn!("more commands than can be taken; those sent with QoS 0 are dropped, use QoS 1");
         }
     }
 }
