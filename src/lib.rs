@@ -28,5 +28,8 @@ mod transport;
 mod upkeep;
 mod uplink;
 
+#[cfg(test)]
+mod simulation;
+
 /// This build's version, as `status` and `--version` tell it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

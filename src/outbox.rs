@@ -196,16 +196,16 @@ impl Outbox {
             done.push(n);
             tag = more.try_recv().ok();
         }
-        let forget = self.ledger.submit(
-            move |tx| {
-                for n in &done {
-                    ledger::delivered(tx, *n)?;
-                }
-                Ok(Some(()))
-            },
-            // If this is lost in a crash the message goes out twice, which its receiver expects.
-            true,
-        );
-        let _ = forget.await;
+        // If this is lost in a crash the message goes out twice, which its receiver expects.
+        let forgotten = self.ledger.run_lazily(move |tx| {
+            for n in &done {
+                ledger::delivered(tx, *n)?;
+            }
+            Ok(Some(()))
+        });
+        if forgotten.await.is_err() {
+            // They are still owed, and go out again.
+            self.cursor = 0;
+        }
     }
 }

@@ -10,7 +10,8 @@ use super::{
     tx::Tx,
 };
 use crate::model::{
-    Change, ClientId, ClientToken, Lane, Operation, Registered, Rejection, RejectionCode, Request, Tally, Target,
+    Change, ClientId, ClientToken, Lane, Operation, Reason, Registered, Rejection, RejectionCode, Request, Tally,
+    Target,
 };
 
 /// Bytes that an entry takes in the store, with all its rows; measured, and rounded up.
@@ -191,6 +192,11 @@ fn refusal(tx: &Tx<'_>, change: &Change, survey: &Survey) -> Option<Rejection> {
     if let Some(target) = crowded {
         let message = format!("{MAX_WAITERS} requests for {} are open; send again later", target.name());
         return Some(Rejection::throttled(message, Duration::from_secs(60)));
+    }
+    if plan.entries as u64 > limits.max_pending_entries {
+        let (entries, max) = (plan.entries, limits.max_pending_entries);
+        let message = format!("{entries} entries are more than limits.maxPendingEntries, {max}; split the command");
+        return Some(Rejection::invalid(Reason::Other, message));
     }
     if tx.counters.open_entries + plan.entries as u64 > limits.max_pending_entries {
         let (open, max) = (tx.counters.open_entries, limits.max_pending_entries);

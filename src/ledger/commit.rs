@@ -31,6 +31,9 @@ const WAITING: usize = 1024;
 const GROUP_JOBS: usize = 256;
 const GROUP_WRITES: usize = 8192;
 
+/// Groups between two looks at whether the store should be rewritten.
+const LOOK_AT_SIZE: u32 = 256;
+
 /// Waits between two openings of a store that fails.
 const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -150,6 +153,7 @@ impl Ledger {
             store: None,
             reopen: (Mono(0), REOPEN.0),
             durable_seq: 0,
+            until_look: 0,
             disown_from: None,
             summary: summary_in,
             health: health_in,
@@ -243,6 +247,8 @@ struct Committer<D: Disk> {
     reopen: (Mono, Duration),
     /// The number of the next request, as of the last group that is durable.
     durable_seq: u64,
+    /// Groups until the store's size is looked at.
+    until_look: u32,
     /// Requests from this number on were told not to be taken when the store failed under them.
     disown_from: Option<u64>,
     summary: watch::Sender<Summary>,
@@ -270,6 +276,7 @@ impl<D: Disk> Committer<D> {
             Ok(group) => {
                 self.durable_seq = group.summary.next_seq;
                 self.finish(jobs, &group);
+                self.look_at_size();
             }
             Err(error) => self.fail(jobs, error),
         }
@@ -282,6 +289,25 @@ impl<D: Disk> Committer<D> {
             tracing::warn!(%error, "the store was not flushed at the end; nothing acknowledged is lost");
         }
         self.store = None;
+    }
+
+    /// Rewrites a store that takes far more room than what is in it, between two groups.
+    fn look_at_size(&mut self) {
+        self.until_look = self.until_look.checked_sub(1).unwrap_or(LOOK_AT_SIZE);
+        let live = self.summary.borrow().live_bytes;
+        let Some(store) = self.store.as_ref().filter(|_| self.until_look == 0) else { return };
+        if !store.is_bloated(live, self.rules.limits.max_database_bytes) {
+            return;
+        }
+        match guarded(|| store.rewrite()) {
+            Ok(()) => {
+                tracing::info!(live_bytes = live, "the store is rewritten, to give room back");
+                self.store = None;
+                self.ensure_open();
+            }
+            Err(error @ StoreError::Damaged(_)) => self.fail(Vec::new(), error),
+            Err(error) => tracing::warn!(%error, "the store cannot be rewritten to give room back; trying again later"),
+        }
     }
 
     fn finish(&self, jobs: Vec<Box<dyn Job>>, group: &Done) {

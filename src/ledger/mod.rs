@@ -22,6 +22,9 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use store::Disk;
+
 pub use accept::{Order, Plan, accept, acknowledged, plan};
 pub use answers::{Rows, device, devices, failures, find_request, requests};
 pub use commit::{Ledger, StoreHealth, Unavailable};

@@ -18,6 +18,7 @@ use std::{
 };
 
 use super::{
+    journal::MAX_OPS,
     schema,
     store::{Direction, Disk, Op, Row, Store, StoreError},
 };
@@ -31,9 +32,16 @@ const MIN_FREE: u64 = 8 << 20;
 /// Looks, 10 ms apart, at whether a database that was just dropped is let go of.
 const LETTING_GO: u32 = 200;
 
+/// Bytes of sled's file below which it is not rewritten.
+const SMALL: u64 = 64 << 20;
+
+/// A copy that has this file is complete, and takes the store's place at the next opening.
+const COMPLETE: &str = "complete";
+
 /// An open sled database in `<data directory>/store`.
 #[derive(Debug)]
 pub struct SledStore {
+    data_dir: PathBuf,
     // Dropped first: the lock must outlive the database.
     db: sled::Db,
     /// sled's own file, by another handle. Lives and dies with `db`: after another opening it may be another inode.
@@ -55,25 +63,19 @@ impl SledStore {
         DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(named(data_dir))?;
         let lock = lock(data_dir)?;
         let dir = data_dir.join("store");
+        take_copy(data_dir).map_err(named(&dir))?;
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(named(&dir))?;
         let snapshots = delete_half_snapshots(&dir).map_err(named(&dir))?;
-        let space = rustix::fs::statvfs(&dir).map_err(|error| io_error("statvfs", &error.into()))?;
-        if space.f_bavail.saturating_mul(space.f_frsize) < MIN_FREE + 2 * snapshots {
+        if free(&dir)? < MIN_FREE + 2 * snapshots {
             return Err(StoreError::Full);
         }
         wait_for_release(&dir.join("db"));
-        let config = sled::Config::new().path(&dir).cache_capacity(CACHE).flush_every_ms(None);
-        let db = guarded(|| config.open())?;
+        let db = open_sled(&dir)?;
         let log = File::open(dir.join("db")).map_err(named(&dir.join("db")))?;
-        let mut store = Self { db, log, _lock: lock };
+        let mut store = Self { data_dir: data_dir.to_path_buf(), db, log, _lock: lock };
         store.identify(data_dir)?;
         store.sync()?;
-        for path in [dir.join("conf"), dir.join("blobs"), dir, data_dir.to_path_buf()] {
-            match File::open(&path).and_then(|file| file.sync_all()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(&path)(error)),
-                _ => {}
-            }
-        }
+        sync_names(&dir)?;
         Ok(store)
     }
 
@@ -119,6 +121,56 @@ impl SledStore {
         }
         File::open(data_dir)?.sync_all()?;
         Ok(aside)
+    }
+}
+
+fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
+    guarded(|| config.open())
+}
+
+/// Syncs what sled never does: its settings, and the directories, down to the one that holds `dir`.
+fn sync_names(dir: &Path) -> Result<(), StoreError> {
+    for path in [dir.join("conf"), dir.join("blobs"), dir.to_path_buf(), dir.join("..")] {
+        match File::open(&path).and_then(|file| file.sync_all()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error(&path.display().to_string(), &error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that are free where `dir` is.
+fn free(dir: &Path) -> Result<u64, StoreError> {
+    let space = rustix::fs::statvfs(dir).map_err(|error| io_error("statvfs", &error.into()))?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+/// Puts a complete copy in the store's place, wherever a crash interrupted that, and clears away what is left over.
+///
+/// The store itself is only deleted when its copy has its name: in between it is `store.old`.
+fn take_copy(data_dir: &Path) -> io::Result<()> {
+    let [store, copy, old] = ["store", "store.new", "store.old"].map(|name| data_dir.join(name));
+    if copy.join(COMPLETE).exists() {
+        if store.exists() {
+            fs::rename(&store, &old)?;
+        }
+        fs::rename(&copy, &store)?;
+        File::open(data_dir)?.sync_all()?;
+    } else if old.exists() && !store.exists() {
+        fs::rename(&old, &store)?;
+    }
+    if old.exists() {
+        fs::remove_dir_all(&old)?;
+    }
+    if copy.exists() {
+        fs::remove_dir_all(&copy)?;
+    }
+    match fs::remove_file(store.join(COMPLETE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -261,6 +313,50 @@ impl Store for SledStore {
         guarded(|| self.db.flush())?;
         self.log.sync_data().map_err(|error| io_error("the store", &error))
     }
+
+    /// sled never gives room back. Its file is at most four times what is live, and where that is above half of the
+    /// limit at most twice.
+    fn is_bloated(&self, live: u64, max: u64) -> bool {
+        let file = self.log.metadata().map_or(0, |metadata| metadata.len());
+        file > SMALL && file > (4 * live).min((2 * live).max(max / 2))
+    }
+
+    fn rewrite(&self) -> Result<(), StoreError> {
+        let dir = self.data_dir.join("store.new");
+        let named = |error: io::Error| io_error(&dir.display().to_string(), &error);
+        let file = self.log.metadata().map_err(named)?.len();
+        if free(&self.data_dir)? < MIN_FREE + file {
+            return Err(StoreError::Full);
+        }
+        if dir.exists() {
+            fs::remove_dir_all(&dir).map_err(named)?;
+        }
+        DirBuilder::new().mode(0o700).create(&dir).map_err(named)?;
+        let db = open_sled(&dir)?;
+        let mut rows = self.db.iter();
+        loop {
+            let mut batch = sled::Batch::default();
+            let mut count = 0;
+            guarded(|| {
+                for row in rows.by_ref().take(MAX_OPS) {
+                    let (key, value) = row?;
+                    batch.insert(key, value);
+                    count += 1;
+                }
+                Ok(())
+            })?;
+            if count == 0 {
+                break;
+            }
+            guarded(|| db.apply_batch(batch))?;
+        }
+        guarded(|| db.flush())?;
+        File::open(dir.join("db")).and_then(|log| log.sync_all()).map_err(named)?;
+        sync_names(&dir)?;
+        drop(db);
+        File::create(dir.join(COMPLETE)).and_then(|file| file.sync_all()).map_err(named)?;
+        sync_names(&dir)
+    }
 }
 
 #[cfg(test)]
@@ -337,6 +433,83 @@ mod tests {
         let aside = SledStore::move_aside(dir.path(), 7).unwrap();
         assert!(aside.ends_with("store.damaged-7") && aside.is_dir());
         reopen(dir.path()).unwrap();
+    }
+
+    /// A store with many dead versions of few rows.
+    fn grown(dir: &Path) -> SledStore {
+        let mut store = reopen(dir).unwrap();
+        for round in 0..200_u8 {
+            let ops: Vec<Op> = (0..100_u8).map(|n| (vec![b'z', n], Some(vec![round; 500]))).collect();
+            store.apply(&ops).unwrap();
+        }
+        store.sync().unwrap();
+        store
+    }
+
+    fn rows(store: &SledStore) -> Vec<Row> {
+        store.scan(&[0], &[u8::MAX], Direction::Up, usize::MAX).unwrap()
+    }
+
+    #[test]
+    fn a_rewritten_store_holds_the_same_in_less_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = grown(dir.path());
+        let (before, room) = (rows(&store), store.log.metadata().unwrap().len());
+        store.rewrite().unwrap();
+        drop(store);
+        let store = SledStore::open(dir.path()).unwrap();
+        assert_eq!(rows(&store), before);
+        assert!(store.log.metadata().unwrap().len() < room / 2);
+        let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.filter(|name| name.to_string_lossy().starts_with("store.")).count(), 1, "store.id");
+    }
+
+    #[test]
+    fn a_crash_anywhere_in_the_rewriting_keeps_every_row() {
+        type Crash = fn(&Path) -> io::Result<()>;
+        let crashes: [(&str, Crash); 5] = [
+            ("while it was copied", |dir| fs::remove_file(dir.join("store.new").join(COMPLETE))),
+            ("when it was copied", |_| Ok(())),
+            ("between the names", |dir| fs::rename(dir.join("store"), dir.join("store.old"))),
+            ("before the old one was deleted", |dir| {
+                fs::rename(dir.join("store"), dir.join("store.old"))?;
+                fs::rename(dir.join("store.new"), dir.join("store"))
+            }),
+            ("while the old one was deleted", |dir| {
+                fs::rename(dir.join("store"), dir.join("store.old"))?;
+                fs::remove_file(dir.join("store.old/db"))?;
+                fs::rename(dir.join("store.new"), dir.join("store"))
+            }),
+        ];
+        for (when, crash) in crashes {
+            let dir = tempfile::tempdir().unwrap();
+            let store = grown(dir.path());
+            let before = rows(&store);
+            store.rewrite().unwrap();
+            drop(store);
+            crash(dir.path()).unwrap();
+            let store = SledStore::open(dir.path()).unwrap();
+            assert_eq!(rows(&store), before, "{when}");
+            let left = ["store.new", "store.old", "store/complete"].map(|name| dir.path().join(name).exists());
+            assert_eq!(left, [false; 3], "{when}");
+        }
+    }
+
+    #[test]
+    fn a_store_is_bloated_when_it_is_mostly_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = reopen(dir.path()).unwrap();
+        let (mib, max) = (1 << 20, 256 << 20);
+        let file = |size: u64| {
+            let file = OpenOptions::new().write(true).open(dir.path().join("store/db")).unwrap();
+            file.set_len(size).unwrap();
+        };
+        file(60 * mib);
+        assert!(!store.is_bloated(0, max), "small enough whatever is in it");
+        file(100 * mib);
+        assert!(store.is_bloated(20 * mib, max) && !store.is_bloated(30 * mib, max), "four times");
+        file(160 * mib);
+        assert!(store.is_bloated(70 * mib, max) && !store.is_bloated(90 * mib, max), "twice, above half of the limit");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub enum StoreError {
 }
 
 /// Where a store is: it can be opened, again and again, and a damaged one be put away.
-pub(super) trait Disk: std::fmt::Display {
+pub(crate) trait Disk: std::fmt::Display {
     type Store: Store;
 
     fn open(&self) -> Result<Self::Store, StoreError>;
@@ -71,4 +71,20 @@ pub trait Store {
     /// # Errors
     /// The store failed; what was applied since the last success may be lost.
     fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// Whether the store takes so much more room than the `live` bytes in it that it should be rewritten; `max` is
+    /// what it should stay below.
+    fn is_bloated(&self, live: u64, max: u64) -> bool {
+        let _ = (live, max);
+        false
+    }
+
+    /// Copies what is live to a fresh store, which takes this one's place when it is opened again; to be dropped
+    /// after that.
+    ///
+    /// # Errors
+    /// The store failed, or there is no room; this one goes on.
+    fn rewrite(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

@@ -1,8 +1,15 @@
 //! A store in memory, for tests of the rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::store::{Direction, Op, Row, Store, StoreError};
+use super::{
+    Group, Rules, Tx, devices,
+    schema::{self, Work},
+    store::{Direction, Op, Row, Store, StoreError},
+};
+use crate::model::{
+    ClientId, ClientToken, Device, DeviceState, Now, Request, RequestStatus, Target, ThingName, Timestamp,
+};
 
 /// A map, which can record the batches that it is given.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +65,7 @@ impl Store for MemStore {
 
 /// Accepts a command of `entries` devices in a transaction of its own.
 pub(crate) fn accept_many(store: &dyn Store, group: &mut super::Group, entries: usize) {
-    use crate::model::{Change, ClientId, ClientToken, Now, Operation, Target, ThingName};
+    use crate::model::{Change, Operation};
     let (config, _) = crate::config::parse(r#"{"coreThingName":"MyCore","region":"r"}"#, |_| None).unwrap();
     let rules = super::Rules::from(&config);
     let mut tx = super::Tx::begin(store, group, Now::default(), &rules).unwrap();
@@ -77,4 +84,91 @@ pub(crate) fn accept_many(store: &dyn Store, group: &mut super::Group, entries: 
     let order = super::Order { client, token: Some(token.clone()), fresh_token: token, change, delivery: None };
     super::accept(&mut tx, &order).unwrap().unwrap();
     tx.end();
+}
+
+/// Derived rows against what they are derived from.
+pub(crate) fn recount(store: &MemStore, rules: &Rules) {
+    let mut group = Group::default();
+    let tx = Tx::begin(store, &mut group, Now::default(), rules).unwrap();
+    let counters = &tx.counters;
+    let of = |prefix: u8| store.rows.iter().filter(move |(key, _)| key[0] == prefix);
+    let bytes: usize = store.rows.iter().filter(|(key, _)| key[0] != b'm').map(|(k, v)| k.len() + v.len()).sum();
+    assert_eq!(counters.live_bytes, bytes as u64, "live bytes");
+    let pending = of(b'e').filter(|(_, target)| **target != schema::target_bytes(&Target::Registry));
+    assert_eq!(counters.open_entries, pending.count() as u64, "open entries");
+    assert_eq!(of(b'e').count(), of(b'p').count(), "entries and waiters");
+    assert_eq!(of(b'k').count(), of(b'w').count(), "work and queue");
+    assert_eq!(of(b'd').count(), of(b's').count(), "devices and states");
+    assert_eq!(counters.outgoing, of(b'o').count() as u64, "outbox");
+    let requests: Vec<Request> = of(b'r').map(|(_, v)| schema::decode(v, "r").unwrap()).collect();
+    let open = requests.iter().filter(|r| r.tally.status() == RequestStatus::InProgress).count();
+    assert_eq!(counters.open_requests, open as u64, "open requests");
+    for request in &requests {
+        assert_eq!(request.completed_at.is_some(), request.tally.open == 0);
+        let entries = of(b'e').filter(|(key, _)| key[1..9] == request.seq.to_be_bytes()).count();
+        assert_eq!(entries, request.tally.open as usize);
+        let failures = of(b'f').filter(|(key, _)| key[1..9] == request.seq.to_be_bytes()).count();
+        assert_eq!(failures, request.tally.failed() as usize);
+    }
+    for state in DeviceState::ALL {
+        let rows = devices(&tx, Some(*state), None, 10_000).unwrap().rows;
+        assert_eq!(rows.len() as u64, tx.summary().devices(*state), "{state:?}");
+    }
+    let all = devices(&tx, None, None, 10_000).unwrap().rows.len() as u64;
+    assert_eq!(all, DeviceState::ALL.iter().map(|state| tx.summary().devices(*state)).sum::<u64>());
+    // Nobody waits for a target without work, and what nobody waits for was sent.
+    let waited: BTreeSet<&[u8]> = of(b'p').map(|(key, _)| &key[3..key.len() - 12]).collect();
+    for (key, value) in of(b'k') {
+        let work: Work = schema::decode(value, "k").unwrap();
+        assert!(work.sent || waited.contains(&key[1..]), "work that nobody asked for");
+    }
+    assert!(waited.iter().all(|target| store.rows.contains_key(&[b"k", *target].concat())));
+}
+
+/// What a simulation looks at in the rows, without a transaction.
+pub(crate) mod look {
+    use super::*;
+
+    pub(crate) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    /// The request's number, if the command is there.
+    pub(crate) fn command(rows: &Rows, client: &str, token: &str) -> Option<u64> {
+        let key = schema::token(&ClientId::new(client).unwrap(), &ClientToken::new(token).unwrap());
+        rows.get(&key).and_then(|bytes| schema::read_seq(bytes))
+    }
+
+    /// The number in a request's key.
+    pub(crate) fn request_key(key: &[u8]) -> Option<u64> {
+        key.strip_prefix(b"r").and_then(schema::read_seq)
+    }
+
+    pub(crate) fn request(rows: &Rows, seq: u64) -> Option<Request> {
+        rows.get(&schema::request(seq)).map(|bytes| schema::decode(bytes, "r").unwrap())
+    }
+
+    /// The name in a device's key.
+    pub(crate) fn device_key(key: &[u8]) -> Option<&str> {
+        key.strip_prefix(b"d").map(|name| std::str::from_utf8(name).unwrap())
+    }
+
+    pub(crate) fn read_device(bytes: &[u8]) -> Device {
+        schema::decode(bytes, "d").unwrap()
+    }
+
+    /// Who waits for a device, each with the association that it held when it was accepted.
+    pub(crate) fn waiters(rows: &Rows, thing: &ThingName) -> Vec<(u64, Option<Timestamp>)> {
+        let (from, to) = schema::range(&schema::waiters(&Target::Device(thing.clone())));
+        let place = |key: &[u8]| schema::read_place(key).unwrap().0;
+        rows.range(from..to).map(|(key, held)| (place(key), schema::read_held(held))).collect()
+    }
+
+    /// Calls that carried a device for those who wait for it.
+    pub(crate) fn attempts(rows: &Rows, thing: &ThingName) -> u32 {
+        let work = rows.get(&schema::work(&Target::Device(thing.clone())));
+        work.map_or(0, |bytes| schema::decode::<Work>(bytes, "k").unwrap().attempts)
+    }
+
+    pub(crate) fn counters(rows: &Rows) -> schema::Counters {
+        rows.get(&schema::meta("counters")).map(|bytes| schema::decode(bytes, "m").unwrap()).unwrap_or_default()
+    }
 }

@@ -241,7 +241,7 @@ impl Line {
     }
 
     /// The client library put the oldest queued message on the wire.
-    pub(super) fn on_wire(&self, packet: u16) {
+    pub(crate) fn on_wire(&self, packet: u16) {
         let mut state = self.state();
         if let Some(tag) = state.queued.pop_front() {
             state.sent.insert(packet, (tag, Instant::now()));
@@ -249,7 +249,7 @@ impl Line {
     }
 
     /// The broker has it.
-    pub(super) fn on_delivered(&self, packet: u16) {
+    pub(crate) fn on_delivered(&self, packet: u16) {
         let tag = {
             let mut state = self.state();
             state.acknowledged = Some(Instant::now());

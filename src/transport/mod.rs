@@ -5,6 +5,8 @@ mod line;
 mod mqtt;
 mod tls;
 
+#[cfg(test)]
+pub(crate) use intake::Intake;
 pub(crate) use line::{Deliveries, Line, Link, Tag};
 pub(crate) use mqtt::{Closer, Mqtt, MqttParts};
 

@@ -119,6 +119,8 @@ fn limits_refuse_and_drop_nothing() {
     bench.take(9);
     bench.settle(&["a"], &Verdict::Done);
     bench.accept(&order("b", Some("u"), change(&["c"])));
+    let code = bench.refuse(&order("b", None, change(&["x", "y", "z"])));
+    assert_eq!(code, RejectionCode::ValidationException, "it would never be taken, however often it is sent");
 }
 
 #[test]
