@@ -52,7 +52,7 @@ impl SledStore {
             let what = what.display().to_string();
             move |error: io::Error| io_error(&what, &error)
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(named(data_dir))?;
+        create(data_dir).map_err(named(data_dir))?;
         let lock = lock(data_dir)?;
         let dir = data_dir.join("store");
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(named(&dir))?;
@@ -120,6 +120,18 @@ impl SledStore {
         File::open(data_dir)?.sync_all()?;
         Ok(aside)
     }
+}
+
+/// Creates a directory and what is missing above it, durably: what is synced in a directory that a power cut takes away
+/// with its name is lost all the same.
+fn create(dir: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    for dir in missing.into_iter().rev() {
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// One agent a directory; the message names the other one.
