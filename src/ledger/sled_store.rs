@@ -2,6 +2,9 @@
 //!
 //! * On Linux sled's flush is `sync_file_range`, which flushes neither the disk's cache nor the file's new size. So a
 //!   sync is sled's flush and then `fdatasync` on a second handle of sled's own file.
+//! * sled takes what it has flushed for durable, and writes so into the head of its next segment of 512 KiB. If power
+//!   fails when that head is on the disk and what it speaks of is not, the next opening fails, or loses records that were
+//!   durable long ago. So much less than a segment is written between two syncs.
 //! * sled never syncs its `conf` file nor its directories: done once at each opening.
 //! * A half-written snapshot (`snap.*.generating`) makes every later opening fail: deleted before; nothing else is.
 //! * After an I/O error sled stays failed: the caller drops this and opens anew.
@@ -18,6 +21,7 @@ use std::{
 };
 
 use super::{
+    journal::MAX_OPS,
     schema,
     store::{Direction, Op, Row, Store, StoreError},
 };
@@ -27,6 +31,10 @@ const CACHE: u64 = 4 << 20;
 
 /// Free bytes below which the store is not opened: an opening writes a snapshot, and a full disk is what breaks it.
 const MIN_FREE: u64 = 8 << 20;
+
+/// Bytes of keys and values between two syncs, unless one batch has more: sled's log takes up to some six times as much
+/// (measured), which stays below a segment.
+const MAX_UNSYNCED: usize = 64 << 10;
 
 /// Looks, 10 ms apart, at whether a database that was just dropped is let go of.
 const LETTING_GO: u32 = 200;
@@ -38,6 +46,8 @@ pub struct SledStore {
     db: sled::Db,
     /// sled's own file, by another handle. Lives and dies with `db`: after another opening it may be another inode.
     log: File,
+    /// Writes that were applied since the last sync, and their bytes.
+    unsynced: (usize, usize),
     _lock: File,
 }
 
@@ -65,7 +75,7 @@ impl SledStore {
         let config = sled::Config::new().path(&dir).cache_capacity(CACHE).flush_every_ms(None);
         let db = guarded(|| config.open())?;
         let log = File::open(dir.join("db")).map_err(named(&dir.join("db")))?;
-        let mut store = Self { db, log, _lock: lock };
+        let mut store = Self { db, log, unsynced: (0, 0), _lock: lock };
         store.identify(data_dir)?;
         store.sync()?;
         for path in [dir.join("conf"), dir.join("blobs"), dir, data_dir.to_path_buf()] {
@@ -237,6 +247,12 @@ impl Store for SledStore {
     }
 
     fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError> {
+        let bytes: usize = ops.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
+        let (writes, written) = self.unsynced;
+        if writes > 0 && (writes + ops.len() > MAX_OPS || written + bytes > MAX_UNSYNCED) {
+            self.sync()?;
+        }
+        self.unsynced = (self.unsynced.0 + ops.len(), self.unsynced.1 + bytes);
         let mut batch = sled::Batch::default();
         for (key, value) in ops {
             match value {
@@ -250,7 +266,9 @@ impl Store for SledStore {
     /// Invariant 1 rests on the order of these two.
     fn sync(&mut self) -> Result<(), StoreError> {
         guarded(|| self.db.flush())?;
-        self.log.sync_data().map_err(|error| io_error("the store", &error))
+        self.log.sync_data().map_err(|error| io_error("the store", &error))?;
+        self.unsynced = (0, 0);
+        Ok(())
     }
 }
 
