@@ -72,18 +72,25 @@ impl SledStore {
             return Err(StoreError::Full);
         }
         wait_for_release(&dir.join("db"));
-        let config = sled::Config::new().path(&dir).cache_capacity(CACHE).flush_every_ms(None);
-        let db = guarded(|| config.open())?;
+        let db = match open_sled(&dir) {
+            // Power failed while it was made: nothing was promised yet.
+            Err(StoreError::Damaged(_)) if !data_dir.join("store.id").exists() => {
+                fs::remove_dir_all(&dir).and_then(|()| create(&dir)).map_err(named(&dir))?;
+                open_sled(&dir)?
+            }
+            db => db?,
+        };
         let log = File::open(dir.join("db")).map_err(named(&dir.join("db")))?;
         let mut store = Self { db, log, unsynced: (0, 0), _lock: lock };
-        store.identify(data_dir)?;
         store.sync()?;
+        // Before the identity, which tells that all this is there.
         for path in [dir.join("conf"), dir.join("blobs"), dir, data_dir.to_path_buf()] {
             match File::open(&path).and_then(|file| file.sync_all()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(&path)(error)),
                 _ => {}
             }
         }
+        store.identify(data_dir)?;
         Ok(store)
     }
 
@@ -113,7 +120,8 @@ impl SledStore {
             }
         };
         let mut file = File::create(&path).map_err(named)?;
-        file.write_all(id.as_bytes()).and_then(|()| file.sync_all()).map_err(named)
+        file.write_all(id.as_bytes()).and_then(|()| file.sync_all()).map_err(named)?;
+        File::open(data_dir).and_then(|dir| dir.sync_all()).map_err(named)
     }
 
     /// Renames a damaged store to `store.damaged-<time>` beside it, whole, and returns that name.
@@ -130,6 +138,11 @@ impl SledStore {
         File::open(data_dir)?.sync_all()?;
         Ok(aside)
     }
+}
+
+fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
+    guarded(|| config.open())
 }
 
 /// Creates a directory and what is missing above it, durably: what is synced in a directory that a power cut takes away
