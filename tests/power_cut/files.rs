@@ -1,7 +1,7 @@
 //! What the calls did to files below a directory. Strict: a call on one of these files that is not understood fails the
 //! test, since a write that is overlooked would prove nothing.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fs, path::Path};
 
 use super::trace::{self, Call};
 
@@ -10,6 +10,9 @@ pub type Inode = usize;
 
 /// The directory that all the others are below; it was there, and durable, before.
 pub const ROOT: Inode = 0;
+
+/// Everything that is done before this line is durable: it was there before.
+pub const BEFORE: usize = 1;
 
 #[derive(Debug)]
 pub struct Op {
@@ -42,8 +45,35 @@ pub enum What {
     },
 }
 
+/// What is there before, all of it durable: paths, and contents or `None` for a directory; parents come first.
+#[derive(Default)]
+pub struct Base(Vec<(String, Option<Vec<u8>>)>);
+
+impl Base {
+    pub fn read(root: &Path) -> Self {
+        let mut base = Self::default();
+        base.add(root, "");
+        base
+    }
+
+    fn add(&mut self, root: &Path, dir: &str) {
+        for entry in fs::read_dir(root.join(dir)).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+            if entry.file_type().unwrap().is_dir() {
+                self.0.push((path.clone(), None));
+                self.add(root, &path);
+            } else {
+                self.0.push((path, Some(fs::read(entry.path()).unwrap())));
+            }
+        }
+    }
+}
+
 /// What was done, in the order in which the calls returned.
 pub struct Files {
+    /// What was there before comes first.
     pub ops: Vec<Op>,
     /// Each inode's first path, and whether it is a directory.
     pub inodes: Vec<(String, bool)>,
@@ -68,8 +98,8 @@ struct Reader {
     open: HashMap<i64, Open>,
 }
 
-/// Reads the calls on what is below `root`, a directory that is empty at first.
-pub fn read(calls: &[Call], root: &str) -> Files {
+/// Reads the calls on what is below `root`, which holds `base` at first.
+pub fn read(calls: &[Call], root: &str, base: Base) -> Files {
     let hex = trace::escape(root);
     // A descriptor's number may be another file's before the `close` that freed it is seen to return.
     let place = |call: &Call| if call.name == "close" { call.begin } else { call.end };
@@ -78,6 +108,7 @@ pub fn read(calls: &[Call], root: &str) -> Files {
     let files = Files { ops: Vec::new(), inodes: vec![(String::new(), true)] };
     let names = HashMap::from([(String::new(), ROOT)]);
     let mut reader = Reader { root: root.to_owned(), files, names, open: HashMap::new() };
+    reader.lay(base);
     for call in sorted {
         if call.name == "execve" {
             // Another process: it has none of the descriptors.
@@ -100,6 +131,17 @@ fn concerned(call: &Call) -> &str {
 }
 
 impl Reader {
+    /// Puts down what is there before, as if it had been written and synced before the first line.
+    fn lay(&mut self, Base(base): Base) {
+        let before = Call { begin: 0, end: 0, name: String::new(), text: String::new() };
+        for (path, content) in base {
+            let inode = self.create(&before, &path, content.is_none());
+            if let Some(bytes) = content {
+                self.push(&before, What::Write { inode, at: 0, bytes });
+            }
+        }
+    }
+
     fn call(&mut self, call: &Call) {
         let unknown = || -> ! { panic!("not understood, and on the agent's files: {}", call.short()) };
         let arguments = call.arguments();

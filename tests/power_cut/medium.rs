@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use super::files::{Files, Inode, Op, ROOT, What};
+use super::files::{BEFORE, Files, Inode, Op, ROOT, What};
 
 /// What may become of writes that no finished `fsync` or `fdatasync` covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub fn at(log: &Files, cut: usize, model: Model, random: &mut fastrand::Rng) -> 
             *covered = op.begin.max(*covered);
         }
     }
-    let durable = |op: &Op, inode: Inode| synced.get(&inode).is_some_and(|covered| op.end < *covered);
+    let durable = |op: &Op, inode: Inode| op.end < synced.get(&inode).copied().unwrap_or_default().max(BEFORE);
     let mut lengths: BTreeMap<Inode, usize> = BTreeMap::new();
     // Of one file, what is durable comes first: a sync covers all that ended before it began.
     for op in &log.ops {
