@@ -188,7 +188,12 @@ fn a_power_cut_during_the_recovery_from_another_loses_nothing_either() {
     let mut random = fastrand::Rng::with_seed(seed() ^ 1);
     let model = Model::new(Writes::Beyond, Names::AtOnce);
     let (mut opened, mut checked) = (0, 0);
-    for cut in recording.points.choose((cuts() / 25).max(1), &mut random) {
+    let mut firsts = recording.points.choose((cuts() / 50).max(1), &mut random);
+    // While the store is made, too.
+    let acknowledged = recording.promises.iter().filter_map(|promise| promise.acknowledged).min().unwrap();
+    let birth = recording.points.before(acknowledged);
+    firsts.extend((0..firsts.len()).map(|_| birth[random.usize(0..birth.len())]));
+    for cut in firsts {
         let first = random.u64(..);
         let medium = recording.medium(cut, model, first);
         let recovery = tokio::runtime::Runtime::new().unwrap().block_on(record_recovery(&medium));

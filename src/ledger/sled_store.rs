@@ -362,6 +362,17 @@ mod tests {
     }
 
     #[test]
+    fn a_store_whose_birth_was_cut_short_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("store")).unwrap();
+        fs::write(dir.path().join("store/conf"), "segment_size: 5242").unwrap();
+        drop(reopen(dir.path()).unwrap());
+        // Once it is born, the same is damage.
+        fs::write(dir.path().join("store/conf"), "segment_size: 5242").unwrap();
+        assert!(matches!(SledStore::open(dir.path()), Err(StoreError::Damaged(_))));
+    }
+
+    #[test]
     fn a_newer_store_is_left_untouched() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = reopen(dir.path()).unwrap();

@@ -193,9 +193,11 @@ impl Reader {
             "rename" => self.rename(call, &arguments),
             "unlink" => {
                 let path = self.path(call, arguments[0]);
-                self.names.remove(&path).unwrap_or_else(|| unknown());
-                let (dir, name) = self.place(&path);
-                self.push(call, What::Name { dir, names: vec![(name, None)] });
+                self.delete(call, &path);
+            }
+            "unlinkat" => {
+                let path = self.path_at(call, arguments[0], arguments[1]);
+                self.delete(call, &path);
             }
             _ => unknown(),
         }
@@ -221,6 +223,24 @@ impl Reader {
         below.unwrap_or_else(|| panic!("a path that is not absolute: {}", call.short()))
     }
 
+    /// As [`Self::path`], or a name within the directory of a descriptor.
+    fn path_at(&self, call: &Call, dir: &str, text: &str) -> String {
+        let name = trace::path(text);
+        match trace::descriptor(dir) {
+            Some((_, dir)) if !name.starts_with('/') => {
+                let whole = trace::escape(&format!("{dir}/{name}"));
+                self.path(call, &format!("\"{whole}\""))
+            }
+            _ => self.path(call, text),
+        }
+    }
+
+    fn delete(&mut self, call: &Call, path: &str) {
+        self.names.remove(path).unwrap_or_else(|| panic!("of unknown origin: {}", call.short()));
+        let (dir, name) = self.place(path);
+        self.push(call, What::Name { dir, names: vec![(name, None)] });
+    }
+
     fn place(&self, path: &str) -> (Inode, String) {
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
         (self.names[dir], name.to_owned())
@@ -236,7 +256,7 @@ impl Reader {
     }
 
     fn open(&mut self, call: &Call, arguments: &[&str]) {
-        let path = self.path(call, arguments[1]);
+        let path = self.path_at(call, arguments[0], arguments[1]);
         let flags: Vec<&str> = arguments[2].split('|').collect();
         assert!(!flags.contains(&"O_TMPFILE"), "{}", call.short());
         let inode = match self.names.get(&path) {

@@ -236,6 +236,11 @@ impl Points {
         Self { all: all.into_iter().collect(), vital: vital.into_iter().collect() }
     }
 
+    /// Those before a line.
+    pub fn before(&self, line: usize) -> &[usize] {
+        &self.all[..self.all.partition_point(|at| *at < line)]
+    }
+
     /// So many of them: the vital ones first, the others evenly; all of them again and again if that is not enough.
     pub fn choose(&self, count: usize, random: &mut fastrand::Rng) -> Vec<usize> {
         let spread = |from: &[usize], count: usize, random: &mut fastrand::Rng| -> Vec<usize> {

@@ -13,7 +13,8 @@ pub struct Call {
     pub text: String,
 }
 
-/// All calls in the order of their ends. A call that is cut off by the end of its process has none.
+/// All calls in the order of their ends. One that is cut off by the end of its process comes last, and has no result:
+/// whoever needs it fails.
 pub fn read(trace: &str) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut unfinished: HashMap<&str, Call> = HashMap::new();
@@ -41,6 +42,7 @@ pub fn read(trace: &str) -> Vec<Call> {
             calls.push(call);
         }
     }
+    calls.extend(unfinished.into_values().map(|call| Call { end: usize::MAX, ..call }));
     calls
 }
 
