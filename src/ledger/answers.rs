@@ -49,6 +49,21 @@ pub fn failures(tx: &Tx<'_>, seq: u64, after: Option<&str>, limit: usize) -> Res
     Ok(cut(rows, limit))
 }
 
+/// A request's entries that have not ended, after the cursor `after` (an entry's number).
+///
+/// # Errors
+/// The store failed.
+pub fn open_entries(tx: &Tx<'_>, seq: u64, after: Option<&str>, limit: usize) -> Result<Rows<Target>, StoreError> {
+    let first = after.and_then(|after| after.parse::<u32>().ok()).map_or(0, |no| no.saturating_add(1));
+    let to = schema::entry(seq + 1, 0);
+    let mut rows = Vec::new();
+    for (key, target) in tx.scan(&schema::entry(seq, first), &to, Direction::Up, limit.saturating_add(1))? {
+        let no = schema::read_place(&key).map_or(0, |(_, no)| no);
+        rows.push((no.to_string(), schema::read_target(&target)?));
+    }
+    Ok(cut(rows, limit))
+}
+
 /// Cuts to `limit` rows and says whether there were more.
 fn cut<T>(mut rows: Vec<(String, T)>, limit: usize) -> Rows<T> {
     let more = rows.len() > limit;

@@ -5,6 +5,7 @@
 
 mod accept;
 mod answers;
+mod audit;
 mod commit;
 mod ending;
 mod journal;
@@ -26,7 +27,8 @@ mod tests;
 pub(crate) use store::Disk;
 
 pub use accept::{Order, Plan, accept, acknowledged, plan};
-pub use answers::{Rows, device, devices, failures, find_request, requests};
+pub use answers::{Rows, device, devices, failures, find_request, open_entries, requests};
+pub use audit::audit;
 pub use commit::{Ledger, StoreHealth, Unavailable};
 pub use ending::{Canceled, cancel, disown, expire, forget_requests};
 pub use outgoing::{Outdated, Owed, delivered, outdated, owed, published};

@@ -1,5 +1,7 @@
 //! What each rule promises.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -443,4 +445,32 @@ fn a_large_command_is_one_commit_of_many_small_batches() {
     assert_eq!(bench.store.rows.iter().filter(|(key, _)| key[0] == b'j').count(), 0, "the journal is struck off");
     assert_eq!(bench.store.rows.iter().filter(|(key, _)| key[0] == b'e').count(), 3000);
     assert!(bench.store.rows.values().all(|value| value.len() <= 4096));
+}
+
+#[test]
+fn an_audit_misses_no_row() {
+    let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","publishDevices":true}"#);
+    bench.list(&[("a", 5), ("b", 5), ("c", 5)]);
+    bench.accept(&order("bench", Some("t"), change(&["a", "b", "x"])));
+    bench.take(2);
+    bench.settle(&["a"], &Verdict::Failed(fault("No")));
+    bench.settle(&["b"], &Verdict::Done);
+    let whole = bench.store.rows.clone();
+    let wrong = |bench: &Bench| {
+        let mut group = Group::default();
+        let tx = Tx::begin(&bench.store, &mut group, bench.now, &bench.rules).unwrap();
+        audit(&tx).unwrap()
+    };
+    assert_eq!(wrong(&bench), Vec::<String>::new());
+    let mut prefixes = BTreeSet::new();
+    for key in whole.keys().filter(|key| !matches!(key[..], [b'm', ..])) {
+        bench.store.rows.remove(key);
+        let wrong = wrong(&bench);
+        // Deadlines and retained messages are found by their bytes alone.
+        let least = if matches!(key[0], b'x' | b'q') { 1 } else { 2 };
+        assert!(wrong.len() >= least, "{:?} is missed: {wrong:?}", String::from_utf8_lossy(key));
+        prefixes.insert(key[0]);
+        bench.store.rows.clone_from(&whole);
+    }
+    assert_eq!(prefixes, b"defkloprstwxq".iter().copied().collect());
 }

@@ -1,0 +1,234 @@
+//! A power cut at any moment: writes that were not flushed are dropped or torn, the agent opens its store again by
+//! itself, and keeps every command that it acknowledged.
+//!
+//! How: the built agent runs once beside a real broker under `strace`, with every byte that it writes. Its calls become
+//! a log of what happened to the files below its data directory, and of what it promised on its socket to the broker
+//! (`accepted`, `completed`, PUBACK). Then, for each of many places in the log, the directory is made as the medium
+//! would hold it had power failed there, opened through the library, and held against the promises made until then.
+//!
+//! What the models cover ([`medium`]): writes that no finished `fsync` or `fdatasync` covers are lost; or each of them is
+//! with probability one half on the medium, whole, cut at a multiple of 512 bytes, or with some of its pages only,
+//! within the length that was synced or beyond it. `sync_file_range` promises nothing. Names are durable at once, or as
+//! far as their directory was synced: of later changes none, those up to some moment, or any.
+//!
+//! What they don't: a device that acknowledges a flush and does not carry it out, or that damages what lies beside a
+//! sector it was writing, as some SD cards do; a file system's own faults; errors of the disk while the agent runs.
+//!
+//! * `OFFBOARD_CUTS=1000 cargo test --test power_cut -- --nocapture` is the long form; the short one makes 50 cuts,
+//!   each with half of the models.
+//! * `OFFBOARD_SEED` chooses the cuts and what survives of each.
+//! * A failure keeps its recording and says how to look at that one cut again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod common;
+
+#[path = "power_cut/check.rs"]
+mod check;
+#[path = "power_cut/files.rs"]
+mod files;
+#[path = "power_cut/medium.rs"]
+mod medium;
+#[path = "power_cut/mqtt.rs"]
+mod mqtt;
+#[path = "power_cut/recording.rs"]
+mod recording;
+#[path = "power_cut/trace.rs"]
+mod trace;
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use check::Found;
+use files::Base;
+use medium::{MODELS, Model, Names, Writes};
+use recording::{Recording, open, record, record_recovery};
+
+/// One recording for all tests of this file.
+fn recorded() -> &'static Recording {
+    static RECORDING: OnceLock<Recording> = OnceLock::new();
+    RECORDING.get_or_init(|| match env::var_os("OFFBOARD_TRACE") {
+        Some(kept) => Recording::read(fs::read_to_string(kept).unwrap(), Base::default()),
+        None => tokio::runtime::Runtime::new().unwrap().block_on(record()),
+    })
+}
+
+/// Memory, where there is some: it is the model that says what is durable, not this disk.
+fn scratch() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { memory } else { env::temp_dir() }
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// One store to be opened.
+struct Case {
+    cut: usize,
+    model: usize,
+    random: u64,
+}
+
+fn seed() -> u64 {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    *SEED.get_or_init(|| {
+        let seed = number("OFFBOARD_SEED").unwrap_or_else(|| fastrand::u64(..));
+        println!("OFFBOARD_SEED={seed}");
+        seed
+    })
+}
+
+/// In how many places, if that was asked for: the long form.
+fn asked() -> Option<usize> {
+    number("OFFBOARD_CUTS").map(|cuts| cuts as usize)
+}
+
+fn cuts() -> usize {
+    asked().unwrap_or(50)
+}
+
+fn cases(recording: &Recording) -> Vec<Case> {
+    if let Ok(one) = env::var("OFFBOARD_REPLAY") {
+        let parts: Vec<u64> = one.split(':').map(|part| part.parse().unwrap()).collect();
+        return vec![Case { cut: parts[0] as usize, model: parts[1] as usize, random: parts[2] }];
+    }
+    let mut random = fastrand::Rng::with_seed(seed());
+    let cuts = recording.points.choose(cuts(), &mut random);
+    println!("{} cuts, {} models", cuts.len(), MODELS.len());
+    let mut cases = Vec::new();
+    for (n, cut) in cuts.into_iter().enumerate() {
+        // The short form takes every second model, by turns.
+        let models = (0..MODELS.len()).filter(|model| asked().is_some() || (n + model).is_multiple_of(2));
+        cases.extend(models.map(|model| Case { cut, model, random: random.u64(..) }));
+    }
+    cases
+}
+
+#[test]
+fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
+    let recording = recorded();
+    recording.assert_rich();
+    let start = Instant::now();
+    let cases = cases(recording);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let (mut sum, mut failures) = (Found::default(), Vec::new());
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let medium = recording.medium(case.cut, MODELS[case.model], case.random);
+            match open(&medium, &recording.promises, case.cut) {
+                Ok(found) => {
+                    sum.acknowledged += found.acknowledged;
+                    sum.completed += found.completed;
+                }
+                Err(wrong) => failures.push((case, wrong)),
+            }
+        }
+        (sum, failures)
+    };
+    let done: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let acknowledged: usize = done.iter().map(|(sum, _)| sum.acknowledged).sum();
+    let completed: usize = done.iter().map(|(sum, _)| sum.completed).sum();
+    println!(
+        "{} stores opened; {acknowledged} acknowledged commands checked, {completed} of them with their outcome; {:.1} s",
+        cases.len(),
+        start.elapsed().as_secs_f64()
+    );
+    let failures: Vec<_> = done.iter().flat_map(|(_, failures)| failures).collect();
+    for (n, model) in MODELS.iter().enumerate() {
+        let count = failures.iter().filter(|(case, _)| case.model == n).count();
+        if count > 0 {
+            println!("{count} failures of model {n}, {model:?}");
+        }
+    }
+    let kept = if failures.is_empty() { PathBuf::new() } else { recording.keep(seed()) };
+    for (case, wrong) in failures.iter().take(number("OFFBOARD_SHOW").unwrap_or(10) as usize) {
+        let Case { cut, model, random } = case;
+        eprintln!(
+            "power cut before line {cut}, {:?}: {:#?}\n  look again: OFFBOARD_TRACE={} OFFBOARD_REPLAY={cut}:{model}:{random} cargo test \
+             --test power_cut at_any_moment",
+            MODELS[*model],
+            wrong.iter().take(5).collect::<Vec<_>>(),
+            kept.display()
+        );
+    }
+    assert!(failures.is_empty(), "{} of {} stores are not as they were promised", failures.len(), cases.len());
+}
+
+/// The control: were the product's own `fdatasync` left out, the test would have to see it.
+#[test]
+fn without_the_products_own_sync_the_same_cuts_lose_commands() {
+    let recording = recorded();
+    let told: Vec<usize> = recording.promises.iter().filter_map(|promise| promise.acknowledged).collect();
+    for writes in [Writes::Lost, Writes::Inside, Writes::Beyond] {
+        let model = Model { without_sync_data: true, ..Model::new(writes, Names::AtOnce) };
+        let cuts: Vec<usize> = told.iter().step_by(told.len() / 10).map(|at| at + 1).collect();
+        let (mut lost, mut gone) = (0, 0);
+        for cut in &cuts {
+            if let Err(wrong) = open(&recording.medium(*cut, model, *cut as u64), &recording.promises, *cut) {
+                lost += 1;
+                gone += wrong.iter().filter(|one| one.ends_with("was acknowledged and is gone")).count();
+            }
+        }
+        println!(
+            "without the product's sync, {writes:?}: {lost} of {} cuts fail, {gone} commands are gone",
+            cuts.len()
+        );
+        assert!(lost * 2 > cuts.len() && gone > 0, "{writes:?}: {lost} of {} cuts: the test sees nothing", cuts.len());
+    }
+}
+
+/// A second cut, while the agent recovers from the first.
+#[test]
+fn a_power_cut_during_the_recovery_from_another_loses_nothing_either() {
+    let recording = recorded();
+    let mut random = fastrand::Rng::with_seed(seed() ^ 1);
+    let model = Model::new(Writes::Beyond, Names::AtOnce);
+    let (mut opened, mut checked) = (0, 0);
+    let mut firsts = recording.points.choose((cuts() / 50).max(1), &mut random);
+    // While the store is made, too.
+    let acknowledged = recording.promises.iter().filter_map(|promise| promise.acknowledged).min().unwrap();
+    let birth = recording.points.before(acknowledged);
+    firsts.extend((0..firsts.len()).map(|_| birth[random.usize(0..birth.len())]));
+    for cut in firsts {
+        let first = random.u64(..);
+        let medium = recording.medium(cut, model, first);
+        let recovery = tokio::runtime::Runtime::new().unwrap().block_on(record_recovery(&medium));
+        for second in recovery.points.choose(if asked().is_some() { 10 } else { 5 }, &mut random) {
+            for (n, model) in MODELS.iter().enumerate() {
+                let again = random.u64(..);
+                match open(&recovery.medium(second, *model, again), &recording.promises, cut) {
+                    Ok(found) => checked += found.acknowledged,
+                    Err(wrong) => panic!(
+                        "power cuts before line {cut} ({first}) and in the recovery before line {second}, model {n} ({again}): \
+                         {:#?}\n  look again: OFFBOARD_TRACE={} OFFBOARD_SEED={}; the recovery: {}",
+                        wrong.iter().take(5).collect::<Vec<_>>(),
+                        recording.keep(seed()).display(),
+                        seed(),
+                        recovery.keep(seed() ^ 1).display()
+                    ),
+                }
+                opened += 1;
+            }
+        }
+    }
+    println!("{opened} stores opened after a cut in a recovery; {checked} acknowledged commands checked");
+    assert!(opened > 0);
+}
