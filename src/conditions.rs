@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    batching::Gate,
+    batching::{Boundary, Gate},
     clock::Clock,
     ledger::Summary,
     model::{CallError, CallFault, CloudState, Lane, Timestamp, Window},
@@ -50,7 +50,7 @@ struct State {
     lists_wanted: u64,
     lists_served: u64,
     /// What the list that is being read will clear, and up to which of those asked for it serves.
-    listing: Option<(u64, u64)>,
+    listing: Option<(Boundary, u64)>,
 }
 
 /// What a lane's last call came to.
@@ -197,10 +197,10 @@ impl Conditions {
     /// Asks for a complete list for the requests that [`Self::window`] keeps back, unless one is being read that
     /// will do.
     pub fn want_window(&self) {
-        let fresh = self.window().fresh;
+        let _ = self.window();
         let state = self.state();
-        let wanted =
-            state.lists_wanted > state.lists_served || state.listing.is_some_and(|(boundary, _)| boundary >= fresh);
+        let will_do = state.listing.is_some_and(|(boundary, _)| state.gate.is_enough(boundary));
+        let wanted = state.lists_wanted > state.lists_served || will_do;
         drop(state);
         if !wanted {
             self.want_list();

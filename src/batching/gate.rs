@@ -14,22 +14,29 @@ const OLD: Duration = Duration::from_secs(300);
 /// How often the age of numbers is noted; a request may count as fresh for so much longer.
 const NOTE: Duration = Duration::from_secs(10);
 
+/// Up to which numbers a list clears, for each of the reasons to wait: who is cleared for one waits for the other all
+/// the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Boundary {
+    suspect: u64,
+    old: u64,
+}
+
 /// Keeps the numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
-    /// Below: left over, or accepted out of reach.
-    suspect: u64,
+    /// Below: left over, or accepted out of reach; and older than five minutes.
+    reached: Boundary,
+    cleared: Boundary,
     /// At that time the next request's number was this one; oldest first, at most five minutes' worth.
     notes: VecDeque<(Mono, u64)>,
-    /// Below: older than five minutes.
-    old: u64,
-    cleared: u64,
 }
 
 impl Gate {
     /// At the start of a run, with the number that the next request will get.
     pub fn start(&mut self, next_seq: u64) {
-        *self = Self { suspect: next_seq, ..Self::default() };
+        *self = Self::default();
+        self.reached.suspect = next_seq;
     }
 
     /// Called now and then with the next request's number.
@@ -40,35 +47,46 @@ impl Gate {
         while let Some((at, seq)) = self.notes.front().copied()
             && now.since(at) > OLD
         {
-            self.old = seq;
+            self.reached.old = seq;
             self.notes.pop_front();
         }
     }
 
     /// The cloud is, or until now was, out of reach.
     pub fn out_of_reach(&mut self, next_seq: u64) {
-        self.suspect = self.suspect.max(next_seq);
+        self.reached.suspect = self.reached.suspect.max(next_seq);
     }
 
     /// The boundary that a list beginning now will clear, if it is read to its end.
     #[must_use]
-    pub fn begin_list(&self, next_seq: u64) -> u64 {
-        self.fresh().min(next_seq)
+    pub fn begin_list(&self, next_seq: u64) -> Boundary {
+        let Boundary { suspect, old } = self.reached;
+        Boundary { suspect: suspect.min(next_seq), old: old.min(next_seq) }
+    }
+
+    /// Whether a list with that boundary, when it is complete, leaves nobody to wait for another.
+    #[must_use]
+    pub fn is_enough(&self, boundary: Boundary) -> bool {
+        let enough = |list: u64, cleared: u64, reached: u64| list.max(cleared) >= reached;
+        enough(boundary.suspect, self.cleared.suspect, self.reached.suspect)
+            && enough(boundary.old, self.cleared.old, self.reached.old)
     }
 
     /// The list that began with that boundary is complete.
-    pub fn end_list(&mut self, boundary: u64) {
-        self.cleared = self.cleared.max(boundary);
+    pub fn end_list(&mut self, boundary: Boundary) {
+        self.cleared.suspect = self.cleared.suspect.max(boundary.suspect);
+        self.cleared.old = self.cleared.old.max(boundary.old);
     }
 
-    fn fresh(&self) -> u64 {
-        self.suspect.max(self.old)
-    }
-
-    /// What may be sent.
+    /// What may be sent: all but what lies between the first that waits, for whichever reason, and the last.
     #[must_use]
     pub fn window(&self) -> Window {
-        Window { cleared: self.cleared, fresh: self.fresh() }
+        let Self { reached, cleared, .. } = self;
+        let waiting = [(cleared.suspect, reached.suspect), (cleared.old, reached.old)];
+        let waiting = waiting.into_iter().filter(|(from, to)| from < to);
+        let hull = waiting.reduce(|(from, to), (other_from, other_to)| (from.min(other_from), to.max(other_to)));
+        let (cleared, fresh) = hull.unwrap_or((reached.suspect, reached.suspect));
+        Window { cleared, fresh }
     }
 }
 
@@ -100,6 +118,24 @@ mod tests {
         gate.out_of_reach(5);
         gate.end_list(list);
         assert!(may_send(&gate, 2) && !may_send(&gate, 4) && may_send(&gate, 5));
+    }
+
+    #[test]
+    fn who_was_cleared_of_an_outage_still_waits_for_a_list_when_it_is_old() {
+        let mut gate = Gate::default();
+        gate.start(0);
+        gate.note(Mono(0), 0);
+        gate.note(Mono(20_000), 5);
+        gate.out_of_reach(5);
+        let list = gate.begin_list(5);
+        gate.end_list(list);
+        assert!(may_send(&gate, 4));
+        gate.note(Mono(400_000), 5);
+        assert!(!may_send(&gate, 4) && !gate.is_enough(list));
+        let list = gate.begin_list(5);
+        assert!(gate.is_enough(list));
+        gate.end_list(list);
+        assert!(may_send(&gate, 4));
     }
 
     #[test]

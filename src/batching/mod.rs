@@ -7,6 +7,6 @@ mod lane;
 mod rate;
 
 pub use backoff::Backoff;
-pub use gate::Gate;
+pub use gate::{Boundary, Gate};
 pub use lane::{LanePlan, Next};
 pub use rate::TokenBucket;

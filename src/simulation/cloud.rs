@@ -231,8 +231,10 @@ impl SimCloud {
                     wrong = Some((8, text));
                 }
             }
-            state.cloud.calls += 1;
-            state.cloud.sent += names.len();
+            if state.cloud.weather == Weather::Fine {
+                state.cloud.calls += 1;
+                state.cloud.sent += names.len();
+            }
         }
         if let Some((invariant, text)) = wrong {
             self.world.violate(invariant, text);
