@@ -61,4 +61,9 @@ pub trait Store {
     /// # Errors
     /// The store failed; what was applied since the last success may be lost.
     fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// Whether some rows may be missing, or be older than others, without any sign: to be counted when it is opened.
+    fn is_bare(&self) -> bool {
+        false
+    }
 }
