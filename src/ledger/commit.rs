@@ -105,7 +105,9 @@ impl Ledger {
     pub fn start(data_dir: &Path, rules: Rules, clock: Clock) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
         let (jobs, queue) = mpsc::channel(WAITING);
         let (summary_in, summary) = watch::channel(Summary::default());
-        let (health_in, health) = watch::channel(StoreHealth::default());
+        let replaced =
+            SledStore::moved_aside(data_dir).map(|(at, aside)| (Timestamp(at), aside, "in an earlier run".into()));
+        let (health_in, health) = watch::channel(StoreHealth { replaced, ..StoreHealth::default() });
         let (work_in, work) = watch::channel(());
         let (outgoing_in, outgoing) = watch::channel(());
         let (devices_in, devices) = watch::channel(());
@@ -116,7 +118,7 @@ impl Ledger {
             clock,
             store: None,
             reopen: (Mono(0), REOPEN.0),
-            durable_seq: 0,
+            durable: Counters::default(),
             disown_from: None,
             summary: summary_in,
             health: health_in,
@@ -212,8 +214,8 @@ struct Thread {
     store: Option<SledStore>,
     /// When to try again, and how long to wait after the next failure.
     reopen: (Mono, Duration),
-    /// The number of the next request, as of the last group that is durable.
-    durable_seq: u64,
+    /// Totals, as of the last group that is durable.
+    durable: Counters,
     /// Requests from this number on were told not to be taken when the store failed under them.
     disown_from: Option<u64>,
     summary: watch::Sender<Summary>,
@@ -240,8 +242,8 @@ impl Thread {
             };
             match result {
                 Ok(group) => {
-                    self.durable_seq = group.summary.next_seq;
                     self.finish(jobs, &group);
+                    self.durable = group.counters;
                 }
                 Err(error) => self.fail(jobs, error),
             }
@@ -257,8 +259,9 @@ impl Thread {
     fn finish(&self, jobs: Vec<Box<dyn Job>>, group: &Done) {
         // Before the answers: whoever is answered finds the totals up to date.
         self.summary.send_if_modified(|summary| {
-            let changed = *summary != group.summary;
-            *summary = group.summary;
+            let now = Summary::of(&group.counters);
+            let changed = *summary != now;
+            *summary = now;
             changed
         });
         for job in jobs {
@@ -286,10 +289,9 @@ impl Thread {
         if self.store.is_some() {
             tracing::error!(%error, "the store failed; opening it again");
             self.store = None;
-            self.disown_from.get_or_insert(self.durable_seq);
+            self.disown_from.get_or_insert(self.durable.next_seq);
             if let StoreError::Damaged(what) = &error {
                 self.replace(what);
-                self.disown_from = None;
             }
             self.health.send_modify(|health| health.failing = Some(error));
             self.reopen.0 = self.clock.now().mono;
@@ -305,6 +307,9 @@ impl Thread {
         let opened = guarded(|| {
             let mut store = SledStore::open(&self.data_dir)?;
             let mut counters = super::open(&mut store)?;
+            if counters.run <= self.durable.run {
+                counters = super::follow(&mut store, &self.durable, counters)?;
+            }
             if let Some(from) = self.disown_from {
                 counters = disown(&mut store, from, &self.rules, &self.clock)?;
             }
@@ -314,10 +319,10 @@ impl Thread {
             Ok((store, counters)) => {
                 self.store = Some(store);
                 self.disown_from = None;
-                self.durable_seq = counters.next_seq;
                 self.reopen = (Mono(0), REOPEN.0);
                 self.health.send_modify(|health| health.failing = None);
                 self.summary.send_replace(Summary::of(&counters));
+                self.durable = counters;
                 for wake in [&self.work, &self.outgoing, &self.devices] {
                     wake.send_replace(());
                 }
@@ -340,6 +345,7 @@ impl Thread {
         let at = self.clock.now().wall;
         match SledStore::move_aside(&self.data_dir, at.0) {
             Ok(aside) => {
+                self.disown_from = None;
                 tracing::error!(
                     reason = what,
                     kept_as = %aside.display(),
@@ -374,7 +380,7 @@ fn disown(store: &mut SledStore, from: u64, rules: &Rules, clock: &Clock) -> Res
 
 /// What a group that is durable leaves to tell.
 struct Done {
-    summary: Summary,
+    counters: Counters,
     touched: super::Touched,
 }
 
@@ -386,14 +392,14 @@ fn run_group(
 ) -> Result<Done, StoreError> {
     guarded(|| {
         let mut group = Group::default();
-        let mut done = Done { summary: Summary::default(), touched: super::Touched::default() };
+        let mut done = Done { counters: Counters::default(), touched: super::Touched::default() };
         let mut durable = false;
         let mut wrote = false;
         for job in jobs.iter_mut() {
             loop {
                 let mut tx = Tx::begin(store, &mut group, clock.now(), rules)?;
                 let ended = job.step(&mut tx)?;
-                done.summary = tx.summary();
+                done.counters = tx.counters.clone();
                 let changed = tx.end();
                 wrote |= changed;
                 durable |= changed && !job.is_lazy();

@@ -76,6 +76,25 @@ fn count(store: &dyn Store, counters: &Counters) -> Result<(), StoreError> {
     Err(StoreError::Damaged(format!("there should be {} bytes of records, and are {bytes}", counters.live_bytes)))
 }
 
+/// Lets a new store go on with the numbers of the one that it replaces, in the same process: what is under way knows
+/// requests, messages and outcomes by them.
+///
+/// # Errors
+/// The store failed.
+pub(crate) fn follow(store: &mut dyn Store, last: &Counters, counters: Counters) -> Result<Counters, StoreError> {
+    let counters = Counters {
+        run: last.run + 1,
+        next_seq: last.next_seq,
+        first_seq: last.next_seq,
+        next_outgoing: last.next_outgoing,
+        mark: last.mark,
+        ..counters
+    };
+    store.apply(&[(schema::meta("counters"), Some(schema::encode(&counters)))])?;
+    store.sync()?;
+    Ok(counters)
+}
+
 /// Prepares a store for this run: finishes what a crash left in the journal, checks the schema, counts the run.
 ///
 /// # Errors

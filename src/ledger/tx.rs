@@ -246,6 +246,8 @@ pub struct Summary {
     pub next_seq: u64,
     /// The same when this run opened the store: everything below is left over.
     pub first_seq: u64,
+    /// Counts the openings.
+    pub run: u64,
 }
 
 impl Summary {
@@ -261,6 +263,7 @@ impl Summary {
             live_bytes: counters.live_bytes,
             next_seq: counters.next_seq,
             first_seq: counters.first_seq,
+            run: counters.run,
         }
     }
 
