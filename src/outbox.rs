@@ -12,6 +12,7 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
+    failpoint,
     ledger::{self, Ledger, Owed},
     model::ClientId,
     stop::Stop,
@@ -160,6 +161,7 @@ impl Outbox {
                     self.full_until = Some(Instant::now() + LOOK_AGAIN);
                     return Ok(());
                 }
+                failpoint::pass("outbox-published");
                 self.under_way.insert(n, (Instant::now(), client));
             }
             self.cursor = last + 1;
@@ -195,6 +197,7 @@ impl Outbox {
             done.push(n);
             tag = more.try_recv().ok();
         }
+        failpoint::pass("outbox-delivered");
         let forget = self.ledger.submit(
             move |tx| {
                 for n in &done {

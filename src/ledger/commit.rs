@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    failpoint,
     model::{Mono, Timestamp},
 };
 
@@ -371,6 +372,7 @@ fn disown(store: &mut SledStore, from: u64, rules: &Rules, clock: &Clock) -> Res
         let counters = tx.counters.clone();
         tx.end();
         group.apply(store)?;
+        failpoint::pass("open-disowning");
         if done {
             store.sync()?;
             return Ok(counters);
@@ -412,10 +414,13 @@ fn run_group(
             }
         }
         if wrote {
+            failpoint::pass("commit-before-apply");
             group.apply(store)?;
         }
         if durable {
+            failpoint::pass("commit-before-sync");
             store.sync()?;
+            failpoint::pass("commit-synced");
         }
         done.touched = group.touched;
         Ok(done)

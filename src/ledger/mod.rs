@@ -125,6 +125,7 @@ pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
     if store.is_bare() || counters.live_bytes <= COUNTED {
         count(store, &counters)?;
     }
+    crate::failpoint::pass("open-counted");
     counters.run += 1;
     counters.first_seq = counters.next_seq;
     store.apply(&[(key, Some(schema::encode(&counters)))])?;

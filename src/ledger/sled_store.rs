@@ -92,6 +92,7 @@ impl SledStore {
         let beside = beside.map_err(named(&path))?;
         let mut store = Self { db, log, tip: 0, beside, bare: snapshots == 0, _lock: lock };
         store.identify(data_dir, label)?;
+        crate::failpoint::pass("open-identified");
         store.sync()?;
         for path in [path, dir.join("conf"), dir.join("blobs"), dir, data_dir.to_path_buf()] {
             match File::open(&path).and_then(|file| file.sync_all()) {

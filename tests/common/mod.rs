@@ -541,3 +541,12 @@ impl Drop for Disk {
         let _ = self.holder.wait();
     }
 }
+
+impl Client {
+    /// What came since the last time, which is then forgotten.
+    pub fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+}
+
+pub mod load;
