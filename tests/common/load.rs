@@ -8,13 +8,13 @@ use std::{
 
 use super::*;
 
-/// Commands that a round sends, one of them large, and their devices: 200 rounds stay at 5,000 devices.
+/// Commands that a round sends, and their devices.
 const SMALL: usize = 3;
 const SMALL_DEVICES: usize = 2;
 /// Several batches in the journal, and several of writes.
-const LARGE_DEVICES: usize = 150;
+const LARGE_DEVICES: usize = 300;
 /// A round in so many has a large one.
-pub const LARGE_EVERY: usize = 16;
+pub const LARGE_EVERY: usize = 20;
 
 pub struct Load {
     pub world: World,
@@ -43,13 +43,11 @@ impl Load {
 
     pub async fn with(rounds: usize, seed: u64) -> Self {
         println!("seed {seed}, {rounds} rounds");
-        // Twice as many large ones as rounds by themselves have: a round may ask for one.
-        let devices = rounds * SMALL * SMALL_DEVICES + (2 * rounds).div_ceil(LARGE_EVERY) * LARGE_DEVICES;
-        let mut world = World::new(devices).await;
+        let mut world = World::new(0).await;
         // So that each start has something to forget.
         world.set("retention.tombstonesDays", json!(0));
         // So that a list has several pages.
-        world.cloud.set_page_size(Some((devices / 3).clamp(1, 100)));
+        world.cloud.set_page_size(Some(4));
         let client = world.client("bench").await;
         // The broker keeps commands for an agent that was there once.
         world.start_agent();
@@ -77,7 +75,10 @@ impl Load {
             sizes.push(LARGE_DEVICES);
         }
         for size in sizes {
-            self.commands.push(names(self.devices..self.devices + size));
+            let devices = names(self.devices..self.devices + size);
+            let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+            self.world.cloud.associate_at(CORE, devices.clone(), long_ago);
+            self.commands.push(devices);
             self.devices += size;
             self.send(self.commands.len() - 1);
         }
