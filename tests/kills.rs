@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::load::Load;
+use common::load::{Load, SMALL};
 
 #[tokio::test]
 async fn nothing_is_lost_over_kills_at_random_moments() {
@@ -15,10 +15,15 @@ async fn nothing_is_lost_over_kills_at_random_moments() {
     for round in 0..load.rounds {
         load.world.start_agent();
         load.send_round(round);
-        // Anywhere from before it is connected to after it has done all of it.
-        let moment = load.random.u64(0..500);
-        tokio::time::sleep(Duration::from_millis(moment)).await;
-        load.look();
+        // Half of the time while it starts; half of the time amid its answers, wherever they are by now.
+        if load.random.bool() {
+            tokio::time::sleep(Duration::from_millis(load.random.u64(0..500))).await;
+            load.look();
+        } else {
+            let more = load.random.usize(0..=2 * SMALL);
+            load.until_told(more).await;
+            tokio::time::sleep(Duration::from_micros(load.random.u64(0..20_000))).await;
+        }
         load.world.kill();
     }
     load.world.start_agent();

@@ -9,7 +9,7 @@ use std::{
 use super::*;
 
 /// Commands that a round sends, and their devices.
-const SMALL: usize = 3;
+pub const SMALL: usize = 3;
 const SMALL_DEVICES: usize = 2;
 /// Several batches in the journal, and several of writes.
 const LARGE_DEVICES: usize = 300;
@@ -29,6 +29,7 @@ pub struct Load {
     accepted: BTreeSet<usize>,
     completed: BTreeMap<usize, Vec<Value>>,
     rejected: usize,
+    told: usize,
 }
 
 impl Load {
@@ -65,6 +66,7 @@ impl Load {
             accepted: BTreeSet::new(),
             completed: BTreeMap::new(),
             rejected: 0,
+            told: 0,
         }
     }
 
@@ -101,6 +103,7 @@ impl Load {
         for message in self.client.take() {
             let token = message.body["clientToken"].as_str().unwrap_or_default();
             let Some(n) = token.strip_prefix('t').and_then(|n| n.parse::<usize>().ok()) else { continue };
+            self.told += 1;
             match message.topic.rsplit('/').next() {
                 Some("accepted") => {
                     self.accepted.insert(n);
@@ -120,6 +123,16 @@ impl Load {
                 Some("rejected") => self.rejected += 1,
                 _ => {}
             }
+        }
+    }
+
+    /// Waits for so many more answers: a round by itself has an `accepted` and a `completed` a command.
+    pub async fn until_told(&mut self, more: usize) {
+        let (start, wanted) = (Instant::now(), self.told + more);
+        while self.told < wanted {
+            assert!(start.elapsed() < PATIENCE, "{} are not completed; seed {}", self.missing(), self.seed);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.look();
         }
     }
 
