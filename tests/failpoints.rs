@@ -43,15 +43,10 @@ fn needs_a_failure(name: &str) -> bool {
 /// Passes within a round, at most, that are worth counting to.
 fn most_passes(name: &str) -> u64 {
     match name {
-        "journal-half-written"
-        | "journal-half-done"
-        | "uplink-taken"
-        | "uplink-answered"
-        | "uplink-settled"
-        | "outbox-delivered"
-        | "sync-between-pages" => 2,
-        "inbox-before-answer" | "sync-removed" | "sync-before-end" | "upkeep-forgot" => 1,
         "journal-half-done" => 5,
+        "inbox-before-answer" | "sync-removed" | "sync-before-end" | "upkeep-forgot" => 1,
+        "journal-half-written" | "outbox-delivered" | "sync-between-pages" => 2,
+        name if name.starts_with("uplink-") => 2,
         name if name.starts_with("open-") || name.starts_with("journal-") => 1,
         name if name.starts_with("commit-") => 12,
         _ => 4,

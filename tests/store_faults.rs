@@ -19,11 +19,13 @@ use offboard::ledger::{SledStore, Store};
 /// A store in one of sled's segments, where damage anywhere takes the rest of the log with it, and one in several.
 const FEW: usize = 60;
 const MANY: usize = 2500;
+/// So many that the records are not counted at the opening.
+const TOO_MANY: usize = 12_000;
 
 const COMMANDS: usize = 12;
 
-/// Flipped bits in one kind of store; each is a start of the agent.
-const FLIPS: usize = 8;
+/// Flipped bits in one kind of store, each a start of the agent, unless OFFBOARD_ROUNDS says otherwise.
+const FLIPS: usize = 4;
 
 /// What became of the acknowledged commands.
 #[derive(Debug, PartialEq)]
@@ -242,11 +244,12 @@ async fn a_flipped_bit_in_the_database_loses_no_command_silently() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
+    let flips = std::env::var("OFFBOARD_ROUNDS").map_or(FLIPS, |text| text.parse().expect("a number"));
     let (mut replaced, mut intact) = (0, 0);
-    for devices in [FEW, MANY] {
+    for devices in [FEW, MANY, TOO_MANY] {
         let mut sample = Sample::new(devices).await;
         let bytes = fs::read(sample.origin.join("store/db")).unwrap();
-        for n in 0..2 * FLIPS {
+        for n in 0..2 * flips {
             let snapshots = n % 2 == 0;
             // Much of the file is not even written.
             let at = loop {
