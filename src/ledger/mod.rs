@@ -60,20 +60,23 @@ const COUNTED: u64 = 1 << 20;
 /// Rows that are read at a time.
 const COUNT_STEP: usize = 500;
 
-/// Reads every row; the totals tell whether any is missing, or is an old one.
-fn count(store: &dyn Store, counters: &Counters) -> Result<(), StoreError> {
-    let (mut from, mut bytes) = (vec![0], 0);
+/// Reads every row; the totals tell whether any is missing, or is an old one. Returns the sum of their digests.
+fn count(store: &dyn Store, counters: &Counters) -> Result<u64, StoreError> {
+    let (mut from, mut bytes, mut digest) = (vec![0], 0, 0_u64);
     loop {
         let rows = store.scan(&from, &[u8::MAX], Direction::Up, COUNT_STEP)?;
         let Some((last, _)) = rows.last() else { break };
         from = [last.as_slice(), &[0]].concat();
-        let counted = rows.iter().filter(|(key, _)| key.first() != Some(&schema::META));
-        bytes += counted.map(|(key, value)| key.len() + value.len()).sum::<usize>() as u64;
+        for (key, value) in rows.iter().filter(|(key, _)| key.first() != Some(&schema::META)) {
+            bytes += (key.len() + value.len()) as u64;
+            digest = digest.wrapping_add(schema::digest(key, value));
+        }
     }
-    if bytes == counters.live_bytes {
-        return Ok(());
+    if bytes == counters.live_bytes && counters.digest.is_none_or(|expected| expected == digest) {
+        return Ok(digest);
     }
-    Err(StoreError::Damaged(format!("there should be {} bytes of records, and are {bytes}", counters.live_bytes)))
+    let expected = counters.live_bytes;
+    Err(StoreError::Damaged(format!("there should be {expected} bytes of records, and are {bytes}, or old ones")))
 }
 
 /// Lets a new store go on with the numbers of the one that it replaces, in the same process: what is under way knows
@@ -123,7 +126,7 @@ pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
         None => Counters::default(),
     };
     if store.is_bare() || counters.live_bytes <= COUNTED {
-        count(store, &counters)?;
+        counters.digest = Some(count(store, &counters)?);
     }
     crate::failpoint::pass("open-counted");
     counters.run += 1;

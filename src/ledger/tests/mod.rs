@@ -94,6 +94,7 @@ impl Bench {
         let bytes: usize =
             self.store.rows.iter().filter(|(key, _)| key[0] != b'm').map(|(k, v)| k.len() + v.len()).sum();
         assert_eq!(counters.live_bytes, bytes as u64, "live bytes");
+        count(&self.store, counters).unwrap();
         let pending = of(b'e').filter(|(_, target)| **target != schema::target_bytes(&Target::Registry));
         assert_eq!(counters.open_entries, pending.count() as u64, "open entries");
         assert_eq!(of(b'e').count(), of(b'p').count(), "entries and waiters");
