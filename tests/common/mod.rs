@@ -513,11 +513,11 @@ impl Disk {
         PathBuf::from(format!("/proc/{}/root", self.holder.id())).join(dir)
     }
 
-    /// Mounts it anew, `ro` or `rw` for instance.
+    /// Mounts it anew, `ro` or `rw`. By `bind`: of the file system itself a plain user may change nothing.
     pub fn remount(&self, how: &str) {
         let words = self.wrapper();
         let mut mount = Command::new(&words[0]);
-        mount.args(&words[1..]).args(["mount", "-o", &format!("remount,{how}")]).arg(&self.dir);
+        mount.args(&words[1..]).args(["mount", "-o", &format!("remount,bind,{how}")]).arg(&self.dir);
         assert!(mount.status().unwrap().success());
     }
 
