@@ -45,7 +45,8 @@ struct State {
     synced_at: Option<Timestamp>,
     skew: Option<i64>,
     gate: Gate,
-    gate_first: Option<u64>,
+    /// The opening of the store that the gate is about, and the first request's number after it.
+    opened: Option<(u64, u64)>,
     /// Lists that were asked for, and up to which of them one was read to its end since.
     lists_wanted: u64,
     lists_served: u64,
@@ -65,13 +66,19 @@ impl State {
         self.lanes.values().map(|lane| lane.state).max().unwrap_or_default()
     }
 
-    /// Keeps the age of requests; a store that was opened anew begins with leftovers.
-    fn note(&mut self, now: crate::model::Mono, summary: Summary) {
-        if self.gate_first != Some(summary.first_seq) {
-            self.gate_first = Some(summary.first_seq);
+    /// Keeps the age of requests; a store that was opened anew begins with leftovers, or may be another one, whose
+    /// registry is empty: `true` then, for a list is wanted.
+    fn note(&mut self, now: crate::model::Mono, summary: Summary) -> bool {
+        let opened = (summary.run, summary.first_seq);
+        let mut again = false;
+        if self.opened != Some(opened) {
+            again = self.opened.is_some_and(|(run, _)| run > 0);
+            self.lists_wanted += u64::from(again);
+            self.opened = Some(opened);
             self.gate.start(summary.first_seq);
         }
         self.gate.note(now, summary.next_seq);
+        again
     }
 }
 
@@ -219,8 +226,13 @@ impl Conditions {
     pub fn window(&self) -> Window {
         let summary = *self.ledger.borrow();
         let mut state = self.state();
-        state.note(self.clock.now().mono, summary);
-        state.gate.window()
+        let again = state.note(self.clock.now().mono, summary);
+        let window = state.gate.window();
+        drop(state);
+        if again {
+            self.changed.send_replace(());
+        }
+        window
     }
 
     /// A list begins; `next_seq` is the number of the first request that it may come too early for.

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     answers,
     conditions::Conditions,
+    failpoint,
     ledger::{self, Ledger, Order, Unavailable},
     model::{Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, ThingName},
     stop::Stop,
@@ -66,18 +67,21 @@ impl Inbox {
             while let Some(UnderWay { reply, answer, delivery, size }) = answers.recv().await {
                 let seq = match answer.await {
                     Answer::Message(kind, payload) => {
+                        failpoint::pass("inbox-before-answer");
                         reply.answer(kind, payload).await;
                         None
                     }
                     Answer::Accepted(seq) => Some(seq),
                 };
                 waiting.fetch_sub(size, Ordering::Relaxed);
+                failpoint::pass("inbox-before-acknowledging");
                 // After the commit, and only on the connection that delivered it.
                 if reply.acknowledge()
                     && let (Some(seq), Some(hash)) = (seq, delivery)
                 {
                     let _ = ledger.submit(move |tx| ledger::acknowledged(tx, &hash, seq).map(Some), true).await;
                 }
+                failpoint::pass("inbox-acknowledged");
             }
         };
         let taking = async move {

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod cloud;
 pub mod conditions;
 pub mod config;
+pub mod failpoint;
 pub mod fields;
 pub mod ledger;
 pub mod model;

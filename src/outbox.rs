@@ -12,6 +12,7 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
+    failpoint,
     ledger::{self, Ledger, Owed},
     model::ClientId,
     stop::Stop,
@@ -161,6 +162,7 @@ impl Outbox {
                     self.full_until = Some(Instant::now() + LOOK_AGAIN);
                     return Ok(());
                 }
+                failpoint::pass("outbox-published");
                 self.under_way.insert(n, (Instant::now(), client));
             }
             self.cursor = last + 1;
@@ -196,6 +198,7 @@ impl Outbox {
             done.push(n);
             tag = more.try_recv().ok();
         }
+        failpoint::pass("outbox-delivered");
         // If this is lost in a crash the message goes out twice, which its receiver expects.
         let forgotten = self.ledger.run_lazily(move |tx| {
             for n in &done {

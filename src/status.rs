@@ -105,7 +105,7 @@ impl Status {
         if let Some((at, aside, why)) = &health.replaced {
             let message = format!(
                 "the store was damaged ({why}) and replaced at {at}; what it held is kept in {}, commands without a \
-                 result have to be sent again",
+                 result have to be sent again; this is told until that directory is gone and the agent restarted",
                 aside.display()
             );
             self.conditions.raise("STORE_REPLACED", message);

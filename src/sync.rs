@@ -13,6 +13,7 @@ use crate::{
     cloud::Cloud,
     conditions::Conditions,
     config::Retry,
+    failpoint,
     ledger::{self, Ledger, ListMark, Unavailable},
     model::{CallError, CallFault, Lane, SyncCounts, ThingName},
     stop::Stop,
@@ -146,6 +147,9 @@ impl<C: Cloud> Sync<C> {
             page.devices.iter().for_each(|(thing, _)| seen.add(thing));
             counts = self.take_over(mark, page.devices, counts).await?;
             next = page.next;
+            if next.is_some() {
+                failpoint::pass("sync-between-pages");
+            }
             if seen.names.len() > MAX_DEVICES {
                 let message =
                     format!("more than {MAX_DEVICES} devices; the list is left unfinished, and removes nothing");
@@ -216,6 +220,7 @@ impl<C: Cloud> Sync<C> {
             Ok(all.then_some(counts))
         });
         let counts = removed.await.map_err(Broken::Store)?;
+        failpoint::pass("sync-removed");
         let trusted = self.conditions.clock_trusted();
         let mut after = Vec::new();
         let verified = self.ledger.run(move |tx| {
@@ -223,6 +228,7 @@ impl<C: Cloud> Sync<C> {
             Ok(all.then_some(()))
         });
         verified.await.map_err(Broken::Store)?;
+        failpoint::pass("sync-before-end");
         let ended = self.ledger.run(move |tx| Ok(ledger::end_list(tx, mark, counts)?.then_some(())));
         ended.await.map_err(Broken::Store)?;
         self.conditions.end_list();

@@ -6,6 +6,7 @@ use crate::{
     clock::Clock,
     conditions::Conditions,
     config::{Limits, Retention},
+    failpoint,
     ledger::{self, Ledger, Unavailable},
     stop::Stop,
 };
@@ -65,6 +66,7 @@ impl Upkeep {
             self.ledger.run(move |tx| Ok(ledger::forget_requests(tx, before)?.then_some(()))).await?;
             let before = now.before(self.retention.tombstones);
             self.ledger.run(move |tx| Ok(ledger::forget_devices(tx, before)?.then_some(()))).await?;
+            failpoint::pass("upkeep-forgot");
         }
         let half = self.limits.max_database_bytes / 2;
         let live = self.ledger.summary().borrow().live_bytes;

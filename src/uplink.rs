@@ -12,6 +12,7 @@ use crate::{
     cloud::Cloud,
     conditions::Conditions,
     config::{Batch, Retry},
+    failpoint,
     ledger::{self, Ledger, Pick, Taken},
     model::{CallError, DeviceState, EntryError, Lane, Target},
     stop::Stop,
@@ -135,6 +136,7 @@ impl<C: Cloud> Uplink<C> {
                 if entries.is_empty() {
                     return if more { Step::Again } else { Step::Nothing };
                 }
+                failpoint::pass("uplink-taken");
                 self.send(plan, &entries).await
             }
             Err(error) => {
@@ -172,6 +174,7 @@ impl<C: Cloud> Uplink<C> {
                 return Step::Nothing;
             }
         };
+        failpoint::pass("uplink-answered");
         self.log(entries.len(), &answer);
         let verdicts = plan.answered(entries, &answer, self.clock.now().mono, fastrand::f64());
         let mut left: VecDeque<_> = verdicts.into();
@@ -183,6 +186,7 @@ impl<C: Cloud> Uplink<C> {
             // The ledger has them as sent, which is true, and they come again.
             tracing::warn!(%error, "an answer of the cloud is not written down; the call will be repeated");
         }
+        failpoint::pass("uplink-settled");
         self.conditions.answered(self.lane, answer.as_ref().map(|_| ()));
         Step::Again
     }

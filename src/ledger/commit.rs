@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    failpoint,
     model::{Mono, Timestamp},
 };
 
@@ -142,7 +143,8 @@ impl Ledger {
     fn assemble<D: Disk>(disk: D, rules: Rules, clock: Clock) -> (Self, Committer<D>, mpsc::Receiver<Box<dyn Job>>) {
         let (jobs, queue) = mpsc::channel(WAITING);
         let (summary_in, summary) = watch::channel(Summary::default());
-        let (health_in, health) = watch::channel(StoreHealth::default());
+        let replaced = disk.moved_aside().map(|(at, aside)| (Timestamp(at), aside, "in an earlier run".into()));
+        let (health_in, health) = watch::channel(StoreHealth { replaced, ..StoreHealth::default() });
         let (work_in, work) = watch::channel(());
         let (outgoing_in, outgoing) = watch::channel(());
         let (devices_in, devices) = watch::channel(());
@@ -152,7 +154,7 @@ impl Ledger {
             clock,
             store: None,
             reopen: (Mono(0), REOPEN.0),
-            durable_seq: 0,
+            durable: Counters::default(),
             until_look: 0,
             disown_from: None,
             summary: summary_in,
@@ -245,8 +247,8 @@ struct Committer<D: Disk> {
     store: Option<D::Store>,
     /// When to try again, and how long to wait after the next failure.
     reopen: (Mono, Duration),
-    /// The number of the next request, as of the last group that is durable.
-    durable_seq: u64,
+    /// Totals, as of the last group that is durable.
+    durable: Counters,
     /// Groups until the store's size is looked at.
     until_look: u32,
     /// Requests from this number on were told not to be taken when the store failed under them.
@@ -274,8 +276,8 @@ impl<D: Disk> Committer<D> {
         };
         match result {
             Ok(group) => {
-                self.durable_seq = group.summary.next_seq;
                 self.finish(jobs, &group);
+                self.durable = group.counters;
                 self.look_at_size();
             }
             Err(error) => self.fail(jobs, error),
@@ -313,8 +315,9 @@ impl<D: Disk> Committer<D> {
     fn finish(&self, jobs: Vec<Box<dyn Job>>, group: &Done) {
         // Before the answers: whoever is answered finds the totals up to date.
         self.summary.send_if_modified(|summary| {
-            let changed = *summary != group.summary;
-            *summary = group.summary;
+            let now = Summary::of(&group.counters);
+            let changed = *summary != now;
+            *summary = now;
             changed
         });
         for job in jobs {
@@ -342,10 +345,9 @@ impl<D: Disk> Committer<D> {
         if self.store.is_some() {
             tracing::error!(%error, "the store failed; opening it again");
             self.store = None;
-            self.disown_from.get_or_insert(self.durable_seq);
+            self.disown_from.get_or_insert(self.durable.next_seq);
             if let StoreError::Damaged(what) = &error {
                 self.replace(what);
-                self.disown_from = None;
             }
             self.health.send_modify(|health| health.failing = Some(error));
             self.reopen.0 = self.clock.now().mono;
@@ -361,6 +363,9 @@ impl<D: Disk> Committer<D> {
         let opened = guarded(|| {
             let mut store = self.disk.open()?;
             let mut counters = super::open(&mut store)?;
+            if counters.run <= self.durable.run {
+                counters = super::follow(&mut store, &self.durable, counters)?;
+            }
             if let Some(from) = self.disown_from {
                 counters = disown(&mut store, from, &self.rules, &self.clock)?;
             }
@@ -370,10 +375,10 @@ impl<D: Disk> Committer<D> {
             Ok((store, counters)) => {
                 self.store = Some(store);
                 self.disown_from = None;
-                self.durable_seq = counters.next_seq;
                 self.reopen = (Mono(0), REOPEN.0);
                 self.health.send_modify(|health| health.failing = None);
                 self.summary.send_replace(Summary::of(&counters));
+                self.durable = counters;
                 for wake in [&self.work, &self.outgoing, &self.devices] {
                     wake.send_replace(());
                 }
@@ -396,6 +401,7 @@ impl<D: Disk> Committer<D> {
         let at = self.clock.now().wall;
         match self.disk.move_aside(at.0) {
             Ok(aside) => {
+                self.disown_from = None;
                 tracing::error!(
                     reason = what,
                     kept_as = %aside.display(),
@@ -421,6 +427,7 @@ fn disown(store: &mut impl Store, from: u64, rules: &Rules, clock: &Clock) -> Re
         let counters = tx.counters.clone();
         tx.end();
         group.apply(store)?;
+        failpoint::pass("open-disowning");
         if done {
             store.sync()?;
             return Ok(counters);
@@ -430,7 +437,7 @@ fn disown(store: &mut impl Store, from: u64, rules: &Rules, clock: &Clock) -> Re
 
 /// What a group that is durable leaves to tell.
 struct Done {
-    summary: Summary,
+    counters: Counters,
     touched: super::Touched,
 }
 
@@ -442,14 +449,14 @@ fn run_group(
 ) -> Result<Done, StoreError> {
     guarded(|| {
         let mut group = Group::default();
-        let mut done = Done { summary: Summary::default(), touched: super::Touched::default() };
+        let mut done = Done { counters: Counters::default(), touched: super::Touched::default() };
         let mut durable = false;
         let mut wrote = false;
         for job in jobs.iter_mut() {
             loop {
                 let mut tx = Tx::begin(store, &mut group, clock.now(), rules)?;
                 let ended = job.step(&mut tx)?;
-                done.summary = tx.summary();
+                done.counters = tx.counters.clone();
                 let changed = tx.end();
                 wrote |= changed;
                 durable |= changed && !job.is_lazy();
@@ -462,10 +469,13 @@ fn run_group(
             }
         }
         if wrote {
+            failpoint::pass("commit-before-apply");
             group.apply(store)?;
         }
         if durable {
+            failpoint::pass("commit-before-sync");
             store.sync()?;
+            failpoint::pass("commit-synced");
         }
         done.touched = group.touched;
         Ok(done)

@@ -10,6 +10,7 @@ use super::{
     schema,
     store::{Direction, Op, Store, StoreError},
 };
+use crate::failpoint;
 
 /// Writes in one batch of the store; see above for the reason.
 pub(super) const MAX_OPS: usize = 256;
@@ -30,13 +31,18 @@ pub(super) fn apply(store: &mut dyn Store, ops: &[Op]) -> Result<(), StoreError>
         .enumerate()
         .map(|(n, chunk)| (schema::journal(u32::try_from(n).unwrap_or(u32::MAX - 1)), Some(chunk)))
         .collect();
+    // Synced before they kill: a power cut may find any prefix of this.
     for batch in rows.chunks(CHUNKS_A_BATCH) {
         store.apply(batch)?;
+        failpoint::pass_with("journal-half-written", || store.sync());
     }
     store.apply(&[(schema::journal(u32::MAX), Some(Vec::new()))])?;
+    failpoint::pass_with("journal-marked", || store.sync());
     for batch in ops.chunks(MAX_OPS) {
         store.apply(batch)?;
+        failpoint::pass_with("journal-half-done", || store.sync());
     }
+    failpoint::pass_with("journal-done", || store.sync());
     strike(store, rows.into_iter().map(|(key, _)| key).collect())
 }
 
@@ -54,6 +60,7 @@ pub(super) fn recover(store: &mut dyn Store) -> Result<(), StoreError> {
         }
         for batch in ops.chunks(MAX_OPS) {
             store.apply(batch)?;
+            failpoint::pass_with("open-recovering", || store.sync());
         }
     }
     strike(store, rows.into_iter().map(|(key, _)| key).filter(|key| *key != marker).collect())
@@ -63,6 +70,7 @@ pub(super) fn recover(store: &mut dyn Store) -> Result<(), StoreError> {
 fn strike(store: &mut dyn Store, keys: Vec<Vec<u8>>) -> Result<(), StoreError> {
     if store.get(&schema::journal(u32::MAX))?.is_some() {
         store.apply(&[(schema::journal(u32::MAX), None)])?;
+        failpoint::pass_with("journal-struck", || store.sync());
     }
     for batch in keys.chunks(MAX_OPS) {
         let ops: Vec<Op> = batch.iter().map(|key| (key.clone(), None)).collect();

@@ -179,6 +179,7 @@ pub fn forget_devices(tx: &mut Tx<'_>, before: Timestamp) -> Result<bool, StoreE
         }
         tx.set_device(&target, None)?;
         tx.delete(key)?;
+        crate::failpoint::pass("upkeep-forgetting");
     }
     Ok(done)
 }

@@ -9,16 +9,20 @@
 //! * A half-written snapshot (`snap.*.generating`) makes every later opening fail: deleted before; nothing else is.
 //! * After an I/O error sled stays failed: the caller drops this and opens anew.
 //! * Damage shows as an error or as a panic, at the opening or at any later read: each call is guarded.
+//! * A log that lost its end, or its snapshots, opens cleanly with older records. Two small files beside the store tell:
+//!   `store.id`, which store there is, and `store.tip`, how far it was synced.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
+
+use sha2::{Digest, Sha256};
 
 use super::{
     journal::MAX_OPS,
@@ -55,6 +59,11 @@ pub struct SledStore {
     log: File,
     /// Writes that were applied since the last sync, and their bytes.
     unsynced: (usize, usize),
+    /// Counts batches; stands in the store, and beside it as of the last sync.
+    tip: u64,
+    beside: File,
+    /// sled made its records out from the log alone, where a hole shows by nothing.
+    bare: bool,
     _lock: File,
 }
 
@@ -73,10 +82,22 @@ impl SledStore {
         let lock = lock(data_dir)?;
         let dir = data_dir.join("store");
         take_copy(data_dir).map_err(named(&dir))?;
-        let birth = data_dir.join("store.id");
-        if !dir.exists() && !birth.exists() {
-            // Empty until all of the store is there.
-            File::create(&birth).and_then(|_| File::open(data_dir)?.sync_all()).map_err(named(&birth))?;
+        let mut label = Label::read(data_dir)?;
+        if let Some(Label::Written { schema, .. }) = &label
+            && *schema > schema::SCHEMA
+        {
+            // Before sled sees it: an opening writes.
+            return Err(StoreError::TooNew(*schema));
+        }
+        if dir.exists() && !dir.is_dir() {
+            return Err(StoreError::Damaged("it is no directory".into()));
+        }
+        match label {
+            None if !dir.exists() => label = Some(Label::mark_new(data_dir)?),
+            Some(Label::Written { .. } | Label::Damaged) if matches!(dir.join("db").try_exists(), Ok(false)) => {
+                return Err(StoreError::Damaged("its database is gone".into()));
+            }
+            _ => {}
         }
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(named(&dir))?;
         let snapshots = delete_half_snapshots(&dir).map_err(named(&dir))?;
@@ -86,39 +107,53 @@ impl SledStore {
         wait_for_release(&dir.join("db"));
         let db = match open_sled(&dir) {
             // Power failed while it was made: nothing was promised yet.
-            Err(StoreError::Damaged(_)) if fs::metadata(&birth).is_ok_and(|metadata| metadata.len() == 0) => {
+            Err(StoreError::Damaged(_)) if label == Some(Label::New) => {
                 fs::remove_dir_all(&dir).and_then(|()| create(&dir)).map_err(named(&dir))?;
                 open_sled(&dir)?
             }
             db => db?,
         };
         let log = File::open(dir.join("db")).map_err(named(&dir.join("db")))?;
-        let mut store = Self { data_dir: data_dir.to_path_buf(), db, log, unsynced: (0, 0), _lock: lock };
-        store.sync()?;
+        let path = data_dir.join("store.tip");
+        let beside = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let beside = beside.map_err(named(&path))?;
+        let bare = snapshots == 0;
+        let home = data_dir.to_path_buf();
+        let mut store = Self { data_dir: home, db, log, unsynced: (0, 0), tip: 0, beside, bare, _lock: lock };
+        store.sync_log()?;
         // Before the identity, which tells that all this is there.
         sync_names(&dir)?;
-        store.identify(data_dir)?;
+        store.identify(data_dir, label)?;
+        crate::failpoint::pass("open-identified");
+        store.sync()?;
+        store.beside.sync_all().map_err(named(&path))?;
         Ok(store)
     }
 
-    /// A file beside the store, written at its birth, tells a store that lost all its records from a new one: sled
-    /// opens some truncated files cleanly, with nothing in them.
-    fn identify(&mut self, data_dir: &Path) -> Result<(), StoreError> {
-        let path = data_dir.join("store.id");
+    /// Tells a store that lost all its records from a new one, and one that lost the last of them from one that has
+    /// them all: sled opens some truncated files cleanly, with nothing in them, or with less.
+    fn identify(&mut self, data_dir: &Path, label: Option<Label>) -> Result<(), StoreError> {
         let key = schema::meta("id");
-        let named = |error: io::Error| io_error(&path.display().to_string(), &error);
-        let beside = match fs::read_to_string(&path) {
-            Ok(text) => Some(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(named(error)),
-        };
         let inside = self.get(&key)?.map(|id| String::from_utf8_lossy(&id).into_owned());
-        let id = match (inside, beside) {
-            (Some(inside), Some(beside)) if inside == beside => return Ok(()),
-            (None, Some(beside)) if !beside.is_empty() => {
+        self.tip = match self.get(&schema::meta("tip"))? {
+            Some(tip) => u64::from_be_bytes(tip.try_into().map_err(|_| StoreError::Damaged("its tip is cut".into()))?),
+            None => 0,
+        };
+        let id = match (inside, &label) {
+            (None, label)
+                if !matches!(label, None | Some(Label::New)) || self.read_tip().is_some_and(|synced| synced > 0) =>
+            {
                 return Err(StoreError::Damaged("all records are gone".into()));
             }
-            (Some(inside), _) => inside,
+            (Some(inside), Some(Label::Written { id, .. })) if inside != *id => inside,
+            (Some(inside), _) => {
+                let synced = self.read_tip().unwrap_or(0);
+                if self.tip < synced {
+                    let lost = synced - self.tip;
+                    return Err(StoreError::Damaged(format!("the last {lost} of {synced} batches are gone")));
+                }
+                inside
+            }
             (None, _) => {
                 let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
                 self.apply(&[(key, Some(id.clone().into_bytes()))])?;
@@ -126,30 +161,141 @@ impl SledStore {
                 id
             }
         };
-        let mut file = File::create(&path).map_err(named)?;
-        file.write_all(id.as_bytes()).and_then(|()| file.sync_all()).map_err(named)?;
-        File::open(data_dir).and_then(|dir| dir.sync_all()).map_err(named)
+        let ours = Label::Written { id, schema: schema::SCHEMA };
+        if label.as_ref() == Some(&ours) { Ok(()) } else { ours.write(data_dir) }
     }
 
-    /// Renames a damaged store to `store.damaged-<time>` beside it, whole, and returns that name.
+    /// How far the store was synced, unless the file was never written, or is itself damaged.
+    fn read_tip(&self) -> Option<u64> {
+        let (mut tip, mut check) = ([0; 8], [0; 8]);
+        self.beside.read_exact_at(&mut tip, 0).ok()?;
+        self.beside.read_exact_at(&mut check, 8).ok()?;
+        let tip = u64::from_be_bytes(tip);
+        (tip == !u64::from_be_bytes(check)).then_some(tip)
+    }
+
+    /// Not synced: it is there after a kill, and after a power cut it is at most older than the store, which says less,
+    /// but nothing wrong. For the same reason a failure is none of the store's.
+    fn write_tip(&self) {
+        let bytes = [self.tip.to_be_bytes(), (!self.tip).to_be_bytes()].concat();
+        if let Err(error) = self.beside.write_all_at(&bytes, 0) {
+            tracing::debug!(%error, "store.tip is not written");
+        }
+    }
+
+    /// Invariant 1 rests on the order of these two.
+    fn sync_log(&mut self) -> Result<(), StoreError> {
+        guarded(|| self.db.flush())?;
+        self.log.sync_data().map_err(|error| io_error("the store", &error))?;
+        self.unsynced = (0, 0);
+        Ok(())
+    }
+
+    /// Renames a damaged store to `store.damaged-<time>` beside it, whole, and returns that name. Where nothing is left
+    /// of it, an empty directory keeps the word.
     ///
     /// # Errors
     /// The directory cannot be written.
     pub fn move_aside(data_dir: &Path, millis: i64) -> io::Result<PathBuf> {
-        let aside = data_dir.join(format!("store.damaged-{millis}"));
-        fs::rename(data_dir.join("store"), &aside)?;
-        match fs::rename(data_dir.join("store.id"), aside.join("store.id")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        let (store, aside) = (data_dir.join("store"), data_dir.join(format!("{ASIDE}{millis}")));
+        let moved = |from: PathBuf, to: PathBuf| match fs::rename(from, to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        if store.is_dir() {
+            fs::rename(&store, &aside)?;
+        } else {
+            DirBuilder::new().recursive(true).mode(0o700).create(&aside)?;
+            moved(store, aside.join("store"))?;
+        }
+        for name in ["store.id", "store.tip"] {
+            moved(data_dir.join(name), aside.join(name))?;
         }
         File::open(data_dir)?.sync_all()?;
         Ok(aside)
+    }
+
+    /// The last store that was moved aside and is still there, and when that was.
+    #[must_use]
+    pub fn moved_aside(data_dir: &Path) -> Option<(i64, PathBuf)> {
+        let names = fs::read_dir(data_dir).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let last = names.filter_map(|name| name.strip_prefix(ASIDE)?.parse::<i64>().ok()).max()?;
+        Some((last, data_dir.join(format!("{ASIDE}{last}"))))
+    }
+}
+
+/// What a store that was moved aside is called, before the time.
+const ASIDE: &str = "store.damaged-";
+
+/// Which store there is, and its schema, as `store.id` beside it says.
+#[derive(Debug, PartialEq, Eq)]
+enum Label {
+    Written {
+        id: String,
+        schema: u64,
+    },
+    /// It is being made: nothing was promised yet.
+    New,
+    /// There was a store, and no more is known.
+    Damaged,
+}
+
+/// What stands in `store.id` while the store is being made.
+const NEW: &str = "new\n";
+
+impl Label {
+    fn read(data_dir: &Path) -> Result<Option<Self>, StoreError> {
+        let path = data_dir.join("store.id");
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(Self::parse(&String::from_utf8_lossy(&bytes)).unwrap_or(Self::Damaged))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error(&path.display().to_string(), &error)),
+        }
+    }
+
+    /// Before the first file of a new store: a power cut in its making is no damage.
+    fn mark_new(data_dir: &Path) -> Result<Self, StoreError> {
+        let path = data_dir.join("store.id");
+        let made = File::create(&path).and_then(|mut file| {
+            file.write_all(NEW.as_bytes())?;
+            file.sync_all()?;
+            File::open(data_dir)?.sync_all()
+        });
+        made.map(|()| Self::New).map_err(|error| io_error(&path.display().to_string(), &error))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        if text == NEW {
+            return Some(Self::New);
+        }
+        let (said, check) = text.trim_end().rsplit_once(' ')?;
+        let (id, schema) = said.split_once(" schema ")?;
+        let schema = schema.parse().ok()?;
+        (check == Self::check(said)).then(|| Self::Written { id: id.into(), schema })
+    }
+
+    fn write(&self, data_dir: &Path) -> Result<(), StoreError> {
+        let Self::Written { id, schema } = self else { return Ok(()) };
+        let path = data_dir.join("store.id");
+        let said = format!("{id} schema {schema}");
+        let text = format!("{said} {}\n", Self::check(&said));
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            File::open(data_dir)?.sync_all()
+        });
+        written.map_err(|error| io_error(&path.display().to_string(), &error))
+    }
+
+    /// A flipped bit must not pass for another schema.
+    fn check(said: &str) -> String {
+        Sha256::digest(said).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
 fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
-    guarded(|| config.open())
+    guarded_at(&dir.display().to_string(), || config.open())
 }
 
 /// Syncs what sled never does: its settings, and the directories, down to the one that holds `dir`.
@@ -228,6 +374,10 @@ impl Disk for DataDir {
     fn move_aside(&self, millis: i64) -> io::Result<PathBuf> {
         SledStore::move_aside(&self.0, millis)
     }
+
+    fn moved_aside(&self) -> Option<(i64, PathBuf)> {
+        SledStore::moved_aside(&self.0)
+    }
 }
 
 /// One agent a directory; the message names the other one.
@@ -283,13 +433,28 @@ fn delete_half_snapshots(dir: &Path) -> io::Result<u64> {
 fn io_error(what: &str, error: &io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+        io::ErrorKind::PermissionDenied => {
+            let user = rustix::process::geteuid().as_raw();
+            StoreError::Io(format!(
+                "{what}: {error}; check owner and mode of all below it, the agent runs as user {user}"
+            ))
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            StoreError::Io(format!("{what}: {error}; its file system is read-only, mount it writable"))
+        }
         _ => StoreError::Io(format!("{what}: {error}")),
     }
 }
 
-fn sled_error(error: sled::Error) -> StoreError {
+fn sled_error(what: &str, error: sled::Error) -> StoreError {
     match error {
-        sled::Error::Io(error) => io_error("the store", &error),
+        sled::Error::Io(error) => match error.kind() {
+            // sled's own files are none, or shorter than what they say that they hold.
+            io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::UnexpectedEof => {
+                StoreError::Damaged(error.to_string())
+            }
+            _ => io_error(what, &error),
+        },
         // Each of these means that sled read something that it did not write.
         sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) | sled::Error::Unsupported(_) => {
             StoreError::Damaged(error.to_string())
@@ -300,8 +465,12 @@ fn sled_error(error: sled::Error) -> StoreError {
 
 /// Runs a call into sled, which panics on some damage, at the opening and at any later read.
 fn guarded<T>(call: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, StoreError> {
+    guarded_at("the store", call)
+}
+
+fn guarded_at<T>(what: &str, call: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(sled_error),
+        Ok(result) => result.map_err(|error| sled_error(what, error)),
         Err(panic) => Err(StoreError::Damaged(panic_text(&*panic))),
     }
 }
@@ -346,15 +515,24 @@ impl Store for SledStore {
                 None => batch.remove(key.as_slice()),
             }
         }
-        guarded(|| self.db.apply_batch(batch))
+        batch.insert(schema::meta("tip"), &(self.tip + 1).to_be_bytes());
+        guarded(|| self.db.apply_batch(batch))?;
+        self.tip += 1;
+        Ok(())
     }
 
-    /// Invariant 1 rests on the order of these two.
     fn sync(&mut self) -> Result<(), StoreError> {
-        guarded(|| self.db.flush())?;
-        self.log.sync_data().map_err(|error| io_error("the store", &error))?;
-        self.unsynced = (0, 0);
+        self.sync_log()?;
+        // What goes into a file without a name is gone with the process.
+        if self.log.metadata().is_ok_and(|log| log.nlink() == 0) {
+            return Err(StoreError::Damaged("its database was deleted".into()));
+        }
+        self.write_tip();
         Ok(())
+    }
+
+    fn is_bare(&self) -> bool {
+        self.bare
     }
 
     /// sled never gives room back. Its file is at most four times what is live, and where that is above half of the
@@ -419,12 +597,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let mut store = reopen(&data).unwrap();
-        store.apply(&[(b"k".to_vec(), Some(b"v".to_vec()))]).unwrap();
+        let key = schema::meta("test");
+        store.apply(&[(key.clone(), Some(b"v".to_vec()))]).unwrap();
         store.sync().unwrap();
         let second = SledStore::open(&data).unwrap_err().to_string();
         assert!(second.contains(&format!("process {}", std::process::id())), "{second}");
         drop(store);
-        assert_eq!(reopen(&data).unwrap().get(b"k"), Ok(Some(b"v".to_vec())));
+        assert_eq!(reopen(&data).unwrap().get(&key), Ok(Some(b"v".to_vec())));
         assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
@@ -504,7 +683,11 @@ mod tests {
         assert_eq!(rows(&store), before);
         assert!(store.log.metadata().unwrap().len() < room / 2);
         let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        assert_eq!(left.filter(|name| name.to_string_lossy().starts_with("store.")).count(), 1, "store.id");
+        assert_eq!(
+            left.filter(|name| name.to_string_lossy().starts_with("store.")).count(),
+            2,
+            "store.id and store.tip"
+        );
     }
 
     #[test]
@@ -558,13 +741,29 @@ mod tests {
     #[test]
     fn a_store_whose_birth_was_cut_short_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("store.id"), "").unwrap();
+        fs::write(dir.path().join("store.id"), NEW).unwrap();
         fs::create_dir(dir.path().join("store")).unwrap();
         fs::write(dir.path().join("store/conf"), "segment_size: 5242").unwrap();
         drop(reopen(dir.path()).unwrap());
         // Once it is born, the same is damage.
         fs::write(dir.path().join("store/conf"), "segment_size: 5242").unwrap();
         assert!(matches!(SledStore::open(dir.path()), Err(StoreError::Damaged(_))));
+    }
+
+    /// sled opens such a log with the records of an earlier time.
+    #[test]
+    fn a_log_that_lost_its_end_is_damaged_and_not_an_older_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = reopen(dir.path()).unwrap();
+        let length = fs::read(dir.path().join("store/db")).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
+        let mut group = Group::default();
+        testing::accept_many(&store, &mut group, 10);
+        group.apply(&mut store).unwrap();
+        store.sync().unwrap();
+        drop(store);
+        OpenOptions::new().write(true).open(dir.path().join("store/db")).unwrap().set_len(length as u64 + 1).unwrap();
+        let error = reopen(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("batches are gone"), "{error}");
     }
 
     #[test]

@@ -43,6 +43,11 @@ pub(crate) trait Disk: std::fmt::Display {
 
     /// Puts the store away whole, so that a new one is made at the next opening; returns where it is kept.
     fn move_aside(&self, millis: i64) -> std::io::Result<std::path::PathBuf>;
+
+    /// The last store that was put away and is still there, and when that was.
+    fn moved_aside(&self) -> Option<(i64, std::path::PathBuf)> {
+        None
+    }
 }
 
 /// A sorted map of bytes.
@@ -86,5 +91,10 @@ pub trait Store {
     /// The store failed, or there is no room; this one goes on.
     fn rewrite(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// Whether some rows may be missing, or be older than others, without any sign: to be counted when it is opened.
+    fn is_bare(&self) -> bool {
+        false
     }
 }

@@ -89,6 +89,7 @@ pub(crate) fn recount(store: &MemStore, rules: &Rules) {
     let mut group = Group::default();
     let tx = Tx::begin(store, &mut group, Now::default(), rules).unwrap();
     assert_eq!(super::audit(&tx).unwrap(), Vec::<String>::new());
+    super::count(store, &tx.counters).unwrap();
     for state in DeviceState::ALL {
         let rows = devices(&tx, Some(*state), None, 10_000).unwrap().rows;
         assert_eq!(rows.len() as u64, tx.summary().devices(*state), "{state:?}");

@@ -147,9 +147,12 @@ impl<'a> Tx<'a> {
     }
 
     pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
-        let old = self.get(&key)?.map_or(0, |old| key.len() + old.len());
-        let new = (key.len() + value.len()) as u64;
-        self.counters.live_bytes = (self.counters.live_bytes + new).saturating_sub(old as u64);
+        if let Some(old) = self.get(&key)? {
+            self.uncount(&key, &old);
+        }
+        self.counters.live_bytes += (key.len() + value.len()) as u64;
+        let digest = self.counters.digest;
+        self.counters.digest = digest.map(|sum| sum.wrapping_add(schema::digest(&key, &value)));
         self.put_raw(key, Some(value));
         Ok(())
     }
@@ -158,10 +161,16 @@ impl<'a> Tx<'a> {
         self.put(key, schema::encode(record))
     }
 
+    fn uncount(&mut self, key: &[u8], old: &[u8]) {
+        self.counters.live_bytes = self.counters.live_bytes.saturating_sub((key.len() + old.len()) as u64);
+        let digest = self.counters.digest;
+        self.counters.digest = digest.map(|sum| sum.wrapping_sub(schema::digest(key, old)));
+    }
+
     /// Deletes a row and tells whether there was one.
     pub(super) fn delete(&mut self, key: Vec<u8>) -> Result<bool, StoreError> {
         let Some(old) = self.get(&key)? else { return Ok(false) };
-        self.counters.live_bytes = self.counters.live_bytes.saturating_sub((key.len() + old.len()) as u64);
+        self.uncount(&key, &old);
         self.put_raw(key, None);
         Ok(true)
     }
@@ -246,6 +255,8 @@ pub struct Summary {
     pub next_seq: u64,
     /// The same when this run opened the store: everything below is left over.
     pub first_seq: u64,
+    /// Counts the openings.
+    pub run: u64,
 }
 
 impl Summary {
@@ -261,6 +272,7 @@ impl Summary {
             live_bytes: counters.live_bytes,
             next_seq: counters.next_seq,
             first_seq: counters.first_seq,
+            run: counters.run,
         }
     }
 

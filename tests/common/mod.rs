@@ -425,3 +425,128 @@ pub fn problem_codes(status: &Value) -> Vec<&str> {
     let problems = status["problems"].as_array().unwrap();
     problems.iter().map(|problem| problem["code"].as_str().unwrap()).collect()
 }
+
+/// What `client` sees of its question: the answer, or the rejection.
+pub async fn answer(client: &Client, operation: &str, mut body: Value) -> Result<Value, Value> {
+    let token = format!("ask-{:016x}", fastrand::u64(..));
+    body["clientToken"] = json!(token);
+    client.send(operation, &body);
+    client
+        .wait(&format!("{operation} is answered"), |message| {
+            let fits = message.body["clientToken"] == token.as_str();
+            match message.topic.rsplit('/').next() {
+                Some("accepted") if fits => Some(Ok(message.body.clone())),
+                Some("rejected") if fits => Some(Err(message.body.clone())),
+                _ => None,
+            }
+        })
+        .await
+}
+
+impl World {
+    /// Kills the agent and waits until the broker has said so: what is seen from now on is the next agent's.
+    pub async fn kill_and_forget(&mut self, client: &Client) {
+        self.kill();
+        client.status("the broker tells its end", |s| s["state"] == "OFFLINE").await;
+        client.forget();
+    }
+}
+
+/// What makes file modes count for whoever runs the tests: root obeys them without these two capabilities, and
+/// anybody else does anyway.
+pub fn obeying_modes() -> Vec<String> {
+    if is_root() {
+        ["setpriv", "--bounding-set=-dac_override,-dac_read_search"].map(str::to_owned).into()
+    } else {
+        Vec::new()
+    }
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// A small file system of its own, which nobody else sees: a tmpfs in a mount namespace that a process of ours holds.
+pub struct Disk {
+    holder: Child,
+    dir: PathBuf,
+}
+
+impl Disk {
+    pub fn new(dir: &std::path::Path, mebibytes: u32) -> Self {
+        use std::io::{BufRead, BufReader};
+        fs::create_dir(dir).unwrap();
+        let script =
+            format!("mount -t tmpfs -o size={mebibytes}m,mode=0777 tmpfs \"$0\" && echo ready && exec sleep 100000");
+        let mut holder = Command::new("unshare")
+            .arg(if is_root() { "-m" } else { "-rm" })
+            .args(["sh", "-c", &script])
+            .arg(dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare is part of util-linux");
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(
+            line.trim(),
+            "ready",
+            "no mount namespace can be made here. Run the tests as root (sudo tests/run), or allow it to users: \
+             sudo sysctl -w user.max_user_namespaces=10000 kernel.apparmor_restrict_unprivileged_userns=0"
+        );
+        Self { holder, dir: dir.to_path_buf() }
+    }
+
+    /// Goes before a command line that is to see the disk.
+    pub fn wrapper(&self) -> Vec<String> {
+        let id = self.holder.id().to_string();
+        let mut words = vec!["nsenter".into(), "-t".into(), id, "-m".into()];
+        if !is_root() {
+            words.extend(["-U".into(), "--preserve-credentials".into()]);
+        }
+        words
+    }
+
+    /// The disk as this process sees it.
+    pub fn path(&self) -> PathBuf {
+        let dir = self.dir.strip_prefix("/").unwrap();
+        PathBuf::from(format!("/proc/{}/root", self.holder.id())).join(dir)
+    }
+
+    /// Mounts it anew, `ro` or `rw`. By `bind`: of the file system itself a plain user may change nothing.
+    pub fn remount(&self, how: &str) {
+        let words = self.wrapper();
+        let mut mount = Command::new(&words[0]);
+        mount.args(&words[1..]).args(["mount", "-o", &format!("remount,bind,{how}")]).arg(&self.dir);
+        assert!(mount.status().unwrap().success());
+    }
+
+    /// Takes all the room that is left.
+    pub fn fill(&self) {
+        use std::io::Write;
+        let mut ballast = fs::OpenOptions::new().create(true).append(true).open(self.path().join("ballast")).unwrap();
+        for size in [1 << 16, 1 << 12, 1] {
+            while ballast.write(&vec![0x42; size]).is_ok_and(|written| written > 0) {}
+        }
+    }
+
+    pub fn free(&self) {
+        fs::remove_file(self.path().join("ballast")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+impl Client {
+    /// What came since the last time, which is then forgotten.
+    pub fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+}
+
+pub mod load;

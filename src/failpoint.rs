@@ -1,0 +1,86 @@
+//! Failpoints: places where a test has the process killed, as `OFFBOARD_FAILPOINT=name:n` says, at the n-th pass. Without
+//! the feature `failpoints`, which no release can have, they are nothing.
+
+#[cfg(all(feature = "failpoints", not(debug_assertions)))]
+compile_error!("the feature `failpoints` is for tests; no release has it");
+
+/// All of them, in the order of the way that a command takes.
+#[cfg(feature = "failpoints")]
+pub const NAMES: &[&str] = &[
+    // Opening: the store is known to be ours; a large batch is being finished after a crash; before it is in use.
+    "open-identified",
+    "open-recovering",
+    "open-counted",
+    // What was rejected is removed after the store failed.
+    "open-disowning",
+    // A group of transactions: to be written; written; synced, and nobody has been answered.
+    "commit-before-apply",
+    "commit-before-sync",
+    "commit-synced",
+    // A large batch: half of the journal is written; all of it; half of it is carried out; all; it is struck off.
+    "journal-half-written",
+    "journal-marked",
+    "journal-half-done",
+    "journal-done",
+    "journal-struck",
+    // A command is durable, or refused: before its answer, before its PUBACK, after it.
+    "inbox-before-answer",
+    "inbox-before-acknowledging",
+    "inbox-acknowledged",
+    // A call: its entries are noted as sent; the answer is there; the answer is written down.
+    "uplink-taken",
+    "uplink-answered",
+    "uplink-settled",
+    // A result: handed to the connection; acknowledged by the broker, and not yet forgotten.
+    "outbox-published",
+    "outbox-delivered",
+    // A list: between two pages; what it does not name is removed; before it ends.
+    "sync-between-pages",
+    "sync-removed",
+    "sync-before-end",
+    // Retention: within a transaction; after it.
+    "upkeep-forgetting",
+    "upkeep-forgot",
+];
+
+/// Passes the failpoint `name`.
+#[cfg(feature = "failpoints")]
+pub(crate) fn pass(name: &'static str) {
+    pass_with(name, || ());
+}
+
+/// As [`pass`]; `last` runs before the kill, to make durable what a power cut might have found so.
+#[cfg(feature = "failpoints")]
+pub(crate) fn pass_with<R>(name: &'static str, last: impl FnOnce() -> R) {
+    use std::sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    };
+    static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static PASSES: AtomicU64 = AtomicU64::new(0);
+    assert!(NAMES.contains(&name), "{name} is not in the list");
+    let wanted = WANTED.get_or_init(|| {
+        let text = std::env::var("OFFBOARD_FAILPOINT").ok()?;
+        let (name, n) = text.split_once(':')?;
+        Some((name.to_owned(), n.parse().ok()?))
+    });
+    if let Some((wanted, n)) = wanted
+        && wanted == name
+        && PASSES.fetch_add(1, Ordering::SeqCst) + 1 == *n
+    {
+        last();
+        eprintln!("killed at {name}:{n}");
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn pass(_: &'static str) {}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn pass_with<R>(_: &'static str, _: impl FnOnce() -> R) {}
