@@ -3,6 +3,7 @@
 mod intake;
 mod line;
 mod mqtt;
+mod retry;
 mod tls;
 
 #[cfg(test)]
