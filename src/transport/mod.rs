@@ -15,7 +15,10 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use tokio::sync::mpsc;
 
-use crate::{model::ClientId, wire::ResultKind};
+use crate::{
+    model::{ClientId, ClientToken},
+    wire::ResultKind,
+};
 
 /// What the agent's parts hold of a connection.
 pub(crate) struct Wired {
@@ -36,8 +39,8 @@ pub(crate) enum Body {
     Payload(Vec<u8>),
     /// It has so many bytes.
     TooLarge(usize),
-    /// Too much is waiting.
-    Busy,
+    /// Too much is waiting; its token.
+    Busy(Option<ClientToken>),
     /// It was retained by the broker: a command from the past.
     Retained,
 }

@@ -317,12 +317,17 @@ impl Poller {
     }
 
     fn receive(&mut self, epoch: u64, publish: Publish) {
-        if !self.intake.take(epoch, publish) {
-            // Only senders of QoS 0 get here: the others are slowed down by the broker's window.
-            self.flooded += 1;
-            if self.flooded.is_power_of_two() {
-                tracing::warn!("more commands than can be taken; those sent with QoS 0 are dropped, use QoS 1");
-            }
+        let qos = publish.qos;
+        if self.intake.take(epoch, publish) {
+            return;
+        }
+        if qos != QoS::AtMostOnce {
+            // It comes again on the next connection, by when the commands of earlier ones are done with.
+            self.line.disconnect();
+        }
+        self.flooded += 1;
+        if self.flooded.is_power_of_two() {
+            tracing::warn!("more commands than can be taken; those sent with QoS 0 are dropped, use QoS 1");
         }
     }
 }
