@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::{Body, Inbound, Line, Reply, Wired};
-use crate::wire::{self, ResultKind, Topics};
+use crate::wire::{self, Topics};
 
 /// Commands that wait to be handled with their payload; more are rejected. A broker's window of unacknowledged messages
 /// is far smaller, but Mosquitto 2.0 hands over thousands beyond it when its queue is long.
@@ -24,7 +24,7 @@ const MAX_TAKEN: usize = MAX_WAITING + u16::MAX as usize;
 const MAX_WAITING_BYTES: usize = 4 << 20;
 
 pub(crate) struct Intake {
-    topics: Topics,
+    topics: Arc<Topics>,
     max_payload: usize,
     line: Arc<Line>,
     inbound: mpsc::Sender<Inbound>,
@@ -39,7 +39,7 @@ impl Intake {
         let (sender, inbound) = mpsc::channel(MAX_TAKEN);
         let waiting = Arc::new(AtomicUsize::new(0));
         let wired = Wired { line: Arc::clone(&line), inbound, deliveries, waiting: Arc::clone(&waiting) };
-        (Self { topics, max_payload, line, inbound: sender, waiting }, wired)
+        (Self { topics: Arc::new(topics), max_payload, line, inbound: sender, waiting }, wired)
     }
 
     /// Hands a message on; `false` if there is no room, and it is dropped. One that the broker wants acknowledged has
@@ -67,8 +67,6 @@ impl Intake {
         };
         let hash =
             Sha256::new().chain_update(&publish.topic).chain_update([0]).chain_update(&publish.payload).finalize();
-        let topics = self.topics.clone();
-        let (client, operation) = (address.client.clone(), address.operation.clone());
         let inbound = Inbound {
             client: address.client,
             operation: address.operation,
@@ -79,7 +77,7 @@ impl Intake {
                 epoch,
                 // Its id is all that the acknowledgement needs.
                 publish: Publish { payload: Default::default(), ..publish },
-                topic: Box::new(move |kind: ResultKind| topics.result(&client, &operation, kind)),
+                topics: Arc::clone(&self.topics),
             },
         };
         let Err(mpsc::error::TrySendError::Full(inbound)) = self.inbound.try_send(inbound) else { return true };

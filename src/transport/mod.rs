@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     model::{ClientId, ClientToken},
-    wire::ResultKind,
+    wire::{Address, ResultKind, Topics},
 };
 
 /// What the agent's parts hold of a connection.
@@ -64,14 +64,17 @@ pub(crate) struct Reply {
     line: Arc<Line>,
     epoch: u64,
     publish: rumqttc::Publish,
-    topic: Box<dyn Fn(ResultKind) -> String + Send + Sync>,
+    topics: Arc<Topics>,
 }
 
 impl Reply {
     /// Publishes an answer that is not kept; waits for room if many are under way. If the connection is another by
     /// now the broker delivers the command again, and this is not sent.
     pub(crate) async fn answer(&self, kind: ResultKind, payload: Vec<u8>) {
-        self.line.reply(self.epoch, &(self.topic)(kind), payload).await;
+        // Parsed again, and not kept: thousands of these may wait.
+        if let Some(Address { client, operation }) = self.topics.parse_command(&self.publish.topic) {
+            self.line.reply(self.epoch, &self.topics.result(&client, &operation, kind), payload).await;
+        }
     }
 
     /// Acknowledges the command; `false` if its connection is gone, and it will come again.
