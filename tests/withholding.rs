@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{
     odd::{Odd, Way},
     *,
@@ -31,4 +33,26 @@ async fn a_result_that_is_never_acknowledged_stalls_nobody_else() {
     until("every command is acknowledged", || broker.look(|seen| seen.acknowledged == 310)).await;
     let denied = broker.tokens("denied", "accepted").len() + broker.tokens("denied", "completed").len();
     assert!((1..=20).contains(&denied), "{denied} messages to the denied topic");
+}
+
+/// Rejections are not promised: those that nobody will acknowledge are not worth anybody's wait.
+#[tokio::test]
+async fn rejections_that_are_never_acknowledged_hold_others_up_for_seconds_only() {
+    let broker = Odd::start(Way::Well, "/results/denied/", 10);
+    let mut world = broker.world(10).await;
+    world.start_agent();
+    until("the agent is in sync", || broker.status()["lastSyncAt"].is_string()).await;
+    let start = Instant::now();
+    for _ in 0..160 {
+        broker.command("denied", "disassociate-client-devices", &json!({"clientToken": "x"}));
+    }
+    let body = json!({"clientToken": "t", "entries": entries(&names(0..1))});
+    broker.command("bench", "disassociate-client-devices", &body);
+    until("the other one is answered", || broker.tokens("bench", "completed") == ["t"]).await;
+    until("every command is acknowledged", || broker.look(|seen| seen.acknowledged == 161)).await;
+    println!("others waited {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    let told = broker.tokens("denied", "rejected").len();
+    assert!((1..=50).contains(&told), "{told} rejections");
+    assert_eq!(broker.look(|seen| seen.connections.len()), 1);
 }

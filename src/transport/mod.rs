@@ -73,7 +73,8 @@ impl Reply {
     pub(crate) async fn answer(&self, kind: ResultKind, payload: Vec<u8>) {
         // Parsed again, and not kept: thousands of these may wait.
         if let Some(Address { client, operation }) = self.topics.parse_command(&self.publish.topic) {
-            self.line.reply(self.epoch, &self.topics.result(&client, &operation, kind), payload).await;
+            let topic = self.topics.result(&client, &operation, kind);
+            self.line.reply(self.epoch, client, &topic, payload).await;
         }
     }
 
