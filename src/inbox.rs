@@ -109,9 +109,9 @@ impl Inbox {
                 wire::parse_command(&self.core, &operation, payload)
             }
             Body::TooLarge(size) => (None, Err(too_large(*size, self.max_payload))),
-            Body::Busy => {
+            Body::Busy(token) => {
                 let text = "too many commands wait to be read; send again later";
-                (None, Err(Rejection::throttled(text, std::time::Duration::from_secs(1))))
+                (token.clone(), Err(Rejection::throttled(text, std::time::Duration::from_secs(1))))
             }
             Body::Retained => {
                 let text = "a retained command is not carried out; publish it without the retain flag";

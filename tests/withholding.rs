@@ -4,134 +4,55 @@
 
 mod common;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
+use std::time::{Duration, Instant};
+
+use common::{
+    odd::{Odd, Way},
+    *,
 };
-
-use bytes::BytesMut;
-use common::*;
-use rumqttc::{ConnAck, ConnectReturnCode, Packet, PubAck, Publish, QoS, SubAck, SubscribeReasonCode};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
-};
-
-/// Commands without an acknowledgement that such a broker has under way.
-const WINDOW: usize = 10;
-
-#[derive(Default)]
-struct Seen {
-    /// Topics with their payloads, as published by the agent.
-    published: Vec<(String, Value)>,
-    /// Acknowledgements of commands.
-    acknowledged: usize,
-}
-
-/// Serves one connection after the other. Acknowledges nothing on a topic that contains `denied`.
-async fn serve(
-    listener: TcpListener,
-    denied: &'static str,
-    mut commands: mpsc::Receiver<(String, String)>,
-    seen: Arc<Mutex<Seen>>,
-) {
-    loop {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let _ = connection(&mut stream, denied, &mut commands, &seen).await;
-    }
-}
-
-async fn connection(
-    stream: &mut TcpStream,
-    denied: &str,
-    commands: &mut mpsc::Receiver<(String, String)>,
-    seen: &Mutex<Seen>,
-) -> std::io::Result<()> {
-    let mut input = BytesMut::new();
-    let (mut subscribed, mut packet_id) = (false, 0_u16);
-    let mut under_way: VecDeque<u16> = VecDeque::new();
-    loop {
-        let mut output = BytesMut::new();
-        while let Ok(packet) = Packet::read(&mut input, 1 << 20) {
-            let answer = match packet {
-                Packet::Connect(_) => Some(Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false))),
-                Packet::Subscribe(subscribe) => {
-                    subscribed = true;
-                    let code = SubscribeReasonCode::Success(QoS::AtLeastOnce);
-                    Some(Packet::SubAck(SubAck::new(subscribe.pkid, vec![code])))
-                }
-                Packet::PingReq => Some(Packet::PingResp),
-                Packet::PubAck(ack) => {
-                    assert_eq!(under_way.pop_front(), Some(ack.pkid), "acknowledgements come in the order of arrival");
-                    seen.lock().unwrap().acknowledged += 1;
-                    None
-                }
-                Packet::Publish(publish) => {
-                    let body = serde_json::from_slice(&publish.payload).unwrap_or_default();
-                    let is_denied = publish.topic.contains(denied);
-                    seen.lock().unwrap().published.push((publish.topic, body));
-                    (!is_denied).then(|| Packet::PubAck(PubAck::new(publish.pkid)))
-                }
-                _ => None,
-            };
-            if let Some(answer) = answer {
-                answer.write(&mut output, 1 << 20).unwrap();
-            }
-        }
-        while subscribed
-            && under_way.len() < WINDOW
-            && let Ok((topic, body)) = commands.try_recv()
-        {
-            packet_id = packet_id % 1000 + 1;
-            under_way.push_back(packet_id);
-            let mut publish = Publish::new(topic, QoS::AtLeastOnce, body);
-            publish.pkid = packet_id;
-            Packet::Publish(publish).write(&mut output, 1 << 20).unwrap();
-        }
-        stream.write_all(&output).await?;
-        if stream.read_buf(&mut input).await? == 0 {
-            return Ok(());
-        }
-    }
-}
 
 #[tokio::test]
 async fn a_result_that_is_never_acknowledged_stalls_nobody_else() {
-    let dir = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut broker = Broker::absent(dir.path());
-    broker.port = listener.local_addr().unwrap().port();
-    let (send, commands) = mpsc::channel(1000);
-    let seen: Arc<Mutex<Seen>> = Arc::default();
-    tokio::spawn(serve(listener, "/results/denied/", commands, Arc::clone(&seen)));
-    let command = |client: &str, n: usize| {
-        let topic = format!("offboard/{CORE}/commands/{client}/disassociate-client-devices");
+    let broker = Odd::start(Way::Well, "/results/denied/", 10);
+    let send = |client: &str, n: usize| {
         let body = json!({"clientToken": format!("t{n}"), "entries": [{"thingName": format!("d{n:04}")}]});
-        (topic, body.to_string())
+        broker.command(client, "disassociate-client-devices", &body);
     };
     // More results than the agent has under way at a time.
-    for n in 0..10 {
-        send.send(command("denied", n)).await.unwrap();
-    }
+    (0..10).for_each(|n| send("denied", n));
     // Several times the client library's table of packet ids.
-    for n in 0..300 {
-        send.send(command("bench", n)).await.unwrap();
-    }
-    let mut world = World::with(dir, broker, 300).await;
+    (0..300).for_each(|n| send("bench", n));
+    let mut world = broker.world(300).await;
     world.start_agent();
-    let results = |kind: &str| {
-        let topic = format!("offboard/{CORE}/results/bench/disassociate-client-devices/{kind}");
-        let seen = seen.lock().unwrap();
-        let tokens = seen.published.iter().filter(|(t, _)| *t == topic).map(|(_, body)| body["clientToken"].clone());
-        tokens.collect::<Vec<Value>>()
-    };
+    let results = |kind: &str| broker.tokens("bench", kind);
     // Those that are denied are in the way for 30 s, and no longer.
     until("everybody else is answered", || results("completed").len() >= 300).await;
     let expected: Vec<Value> = (0..300).map(|n| json!(format!("t{n}"))).collect();
     assert_eq!(results("accepted"), expected, "once each, in order");
     assert_eq!(results("completed").len(), 300);
-    until("every command is acknowledged", || seen.lock().unwrap().acknowledged == 310).await;
-    let denied = seen.lock().unwrap().published.iter().filter(|(topic, _)| topic.contains("/denied/")).count();
+    until("every command is acknowledged", || broker.look(|seen| seen.acknowledged == 310)).await;
+    let denied = broker.tokens("denied", "accepted").len() + broker.tokens("denied", "completed").len();
     assert!((1..=20).contains(&denied), "{denied} messages to the denied topic");
+}
+
+/// Rejections are not promised: those that nobody will acknowledge are not worth anybody's wait.
+#[tokio::test]
+async fn rejections_that_are_never_acknowledged_hold_others_up_for_seconds_only() {
+    let broker = Odd::start(Way::Well, "/results/denied/", 10);
+    let mut world = broker.world(10).await;
+    world.start_agent();
+    until("the agent is in sync", || broker.status()["lastSyncAt"].is_string()).await;
+    let start = Instant::now();
+    for _ in 0..160 {
+        broker.command("denied", "disassociate-client-devices", &json!({"clientToken": "x"}));
+    }
+    let body = json!({"clientToken": "t", "entries": entries(&names(0..1))});
+    broker.command("bench", "disassociate-client-devices", &body);
+    until("the other one is answered", || broker.tokens("bench", "completed") == ["t"]).await;
+    until("every command is acknowledged", || broker.look(|seen| seen.acknowledged == 161)).await;
+    println!("others waited {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    let told = broker.tokens("denied", "rejected").len();
+    assert!((1..=50).contains(&told), "{told} rejections");
+    assert_eq!(broker.look(|seen| seen.connections.len()), 1);
 }

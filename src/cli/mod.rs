@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod log;
 mod run;
 
 use std::process::ExitCode;

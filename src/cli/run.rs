@@ -1,15 +1,14 @@
 //! `offboard run`: the agent itself.
 
-use std::{path::PathBuf, process::ExitCode, str::FromStr};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-use super::EXIT_USAGE;
+use super::{EXIT_USAGE, log};
 use crate::{
     agent,
-    config::{self, Config, LogFormat},
+    config::{self, Config},
 };
 
 #[derive(Debug, Args)]
@@ -30,14 +29,16 @@ impl Run {
         };
         // Whatever is made from here on is for this user alone.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-        start_log(config.log_format);
+        let limit = log::start(config.log_format);
         for key in unknown {
             tracing::warn!(key, "unknown configuration key; it has no effect in this version");
         }
         if config.site_wise {
             tracing::warn!("siteWise.enabled has no effect: this version has no SiteWise operations");
         }
-        match run(config) {
+        let ended = run(config, limit.clone());
+        limit.tell();
+        match ended {
             Ok(()) => ExitCode::SUCCESS,
             Err(message) => {
                 tracing::error!("{message}");
@@ -57,27 +58,13 @@ impl Run {
     }
 }
 
-fn start_log(format: LogFormat) {
-    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    let filter = match Targets::from_str(&wanted) {
-        Ok(targets) if !wanted.is_empty() => targets,
-        // The SDK's own lines repeat what ours say.
-        _ => Targets::new().with_target("offboard", tracing::Level::INFO).with_default(tracing::Level::WARN),
-    };
-    let layer = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
-    let layer = match format {
-        LogFormat::Text => layer.boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
-    };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
-}
-
-fn run(config: Config) -> Result<(), String> {
+fn run(config: Config, limit: log::Limit) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
+    runtime.spawn(limit.keep_telling());
     runtime.block_on(async {
         let handler = |kind| signal(kind).map_err(|error| format!("cannot handle signals: {error}"));
         let (mut terminate, mut interrupt) = (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);

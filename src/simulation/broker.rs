@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use rumqttc::{Publish, QoS, Request};
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::world::{Millis, World};
 use crate::{
@@ -75,6 +75,8 @@ pub(super) fn publish(world: &World, client: &str, operation: &str, payload: &Va
         let at = if last > 0 && !state.fine && state.rng.u8(..) < 10 { last - 1 } else { last };
         state.broker.queue.insert(at, message);
     }
+    drop(guard);
+    world.mail.notify_waiters();
     true
 }
 
@@ -88,6 +90,7 @@ pub(super) async fn trouble(world: World) {
         let restart = world.chance(0.3);
         world.note(|| format!("connection cut, broker restarted: {restart}"));
         world.state().broker.cut = true;
+        world.mail.notify_waiters();
         if restart {
             if world.plan.forgetful_broker {
                 world.state().broker.forget();
@@ -142,10 +145,11 @@ impl Wire {
 
     async fn until_cut(&self) {
         loop {
-            sleep(Duration::from_millis(50)).await;
+            let mail = self.world.mail.notified();
             if std::mem::take(&mut self.world.state().broker.cut) {
                 return;
             }
+            mail.await;
         }
     }
 
@@ -174,11 +178,13 @@ impl Wire {
                     }
                     self.arrived(&publish);
                     self.world.state().broker.acks.push_back(packet);
+                    self.world.mail.notify_waiters();
                 }
                 Request::PubAck(ack) => {
                     self.acknowledges(ack.pkid);
                     self.pause().await;
                     self.world.state().broker.unacknowledged.remove(&ack.pkid);
+                    self.world.mail.notify_waiters();
                 }
                 Request::Disconnect(_) => return,
                 _ => self.pause().await,
@@ -190,7 +196,7 @@ impl Wire {
     async fn receive(&self, epoch: u64) {
         let mut again = self.world.now() + 5000;
         loop {
-            self.pause().await;
+            let mail = self.world.mail.notified();
             let (ack, message) = {
                 let mut guard = self.world.state();
                 let broker = &mut guard.broker;
@@ -206,11 +212,13 @@ impl Wire {
                 (ack, message)
             };
             if let Some(ack) = ack {
+                self.pause().await;
                 self.line.on_delivered(ack);
             } else if let Some((id, message)) = message {
+                self.pause().await;
                 self.deliver(epoch, id, message);
             } else {
-                sleep(Duration::from_millis(20)).await;
+                let _ = timeout(Duration::from_secs(5), mail).await;
                 if self.world.plan.impatient_broker && self.world.now() >= again {
                     again = self.world.now() + 5000;
                     let all = self.world.state().broker.unacknowledged.clone();

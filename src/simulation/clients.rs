@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     broker,
@@ -40,6 +40,8 @@ pub(super) fn hears(world: &World, address: &str, body: &Value) {
             _ => heard.refused = true,
         },
     }
+    drop(state);
+    world.mail.notify_waiters();
 }
 
 /// A command that is sent until it is answered.
@@ -124,7 +126,7 @@ async fn ask(world: &World, command: Command) {
         // Somebody impatient.
         let patience = world.now() + i64::try_from(world.span(2000, 90_000).as_millis()).unwrap();
         loop {
-            sleep(Duration::from_millis(200)).await;
+            let mail = world.mail.notified();
             let heard = world.state().ears.get(&key).copied().unwrap_or_default();
             if heard.completed || heard.refused {
                 return;
@@ -135,9 +137,10 @@ async fn ask(world: &World, command: Command) {
                 break;
             }
             // Who was answered asks again only now and then.
-            if world.now() > patience && (!heard.accepted || world.chance(0.01)) {
+            if world.now() > patience && (!heard.accepted || world.chance(0.1)) {
                 break;
             }
+            let _ = timeout(Duration::from_secs(if heard.accepted { 60 } else { 2 }), mail).await;
         }
     }
 }

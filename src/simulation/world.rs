@@ -124,6 +124,8 @@ pub(super) struct World {
     state: Arc<Mutex<State>>,
     /// Woken by a crash, a violation, and the end of the faults.
     pub(super) changed: Arc<Notify>,
+    /// Woken by whatever comes to the broker, or to a client.
+    pub(super) mail: Arc<Notify>,
     print: bool,
 }
 
@@ -153,6 +155,7 @@ impl World {
             wall: Arc::new(AtomicI64::new(BEGIN)),
             state: Arc::new(Mutex::new(state)),
             changed: Arc::new(Notify::new()),
+            mail: Arc::new(Notify::new()),
             print: std::env::var_os("OFFBOARD_TRACE").is_some(),
         }
     }

@@ -13,10 +13,21 @@ use tokio::{
     time::Instant,
 };
 
-use crate::model::ThingName;
+use crate::model::{ClientId, ThingName};
 
 /// Answers under way above which the next one waits: they must leave slots of the library's table of 100 to others.
 const MAX_REPLIES: usize = 50;
+
+/// Answers to one client under way above which its next one waits: a client whose results the broker denies must leave
+/// room for others.
+const MAX_REPLIES_EACH: usize = 16;
+
+/// How long that one waits, with all that comes after it, until it is dropped: answers are not promised. The broker
+/// denies them if it acknowledged others meanwhile; if there were no others it may be slow.
+const DENIED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
+
+/// How long a message that the broker never acknowledged counts against its client.
+const FORGIVEN: Duration = Duration::from_secs(300);
 
 /// Messages under way above which no other is handed over, answers and all: the library takes nothing more, neither an
 /// acknowledgement nor a disconnection, once its table of 100 is full.
@@ -47,9 +58,9 @@ pub(crate) enum Tag {
     /// The status of a clean stop.
     Offline,
     /// An answer that is not kept.
-    Reply,
+    Reply(ClientId),
     /// One that nobody waits for any more.
-    GivenUp,
+    GivenUp(ClientId),
 }
 
 /// The connection's state.
@@ -82,10 +93,33 @@ impl State {
         let under_way = self.queued.len() + self.sent.len();
         match tag {
             Tag::Offline => true,
-            Tag::Reply => self.replies < MAX_REPLIES && under_way < MAX_UNDER_WAY.0,
+            Tag::Reply(client) => {
+                let waiting = self.queued.iter().filter(|tag| matches!(tag, Tag::Reply(to) if to == client)).count();
+                waiting + self.unanswered(client).count() < MAX_REPLIES_EACH
+                    && self.replies < MAX_REPLIES
+                    && under_way < MAX_UNDER_WAY.0
+            }
             Tag::Status => self.statuses < MAX_STATUSES && under_way < MAX_UNDER_WAY.1,
-            Tag::Owed(_) | Tag::Device(..) | Tag::GivenUp => under_way < MAX_UNDER_WAY.1,
+            Tag::Owed(_) | Tag::Device(..) | Tag::GivenUp(_) => under_way < MAX_UNDER_WAY.1,
         }
+    }
+
+    /// Since when answers to `client` are on the wire.
+    fn unanswered(&self, client: &ClientId) -> impl Iterator<Item = Instant> {
+        let own = self.sent.values().filter(move |(tag, since)| match tag {
+            Tag::Reply(to) | Tag::GivenUp(to) => to == client && since.elapsed() < FORGIVEN,
+            _ => false,
+        });
+        own.map(|(_, since)| *since)
+    }
+
+    /// Whether the broker takes no more answers to `client`.
+    fn denies(&self, client: &ClientId) -> bool {
+        self.unanswered(client).count() >= MAX_REPLIES_EACH
+            && self.unanswered(client).min().is_some_and(|since| {
+                let others = self.acknowledged.is_some_and(|at| at > since);
+                since.elapsed() >= if others { DENIED.0 } else { DENIED.1 }
+            })
     }
 
     fn clear(&mut self) {
@@ -101,8 +135,8 @@ impl State {
         for (tag, since) in self.sent.values_mut() {
             if since.elapsed() >= PATIENCE {
                 stuck += 1;
-                if *tag == Tag::Reply {
-                    *tag = Tag::GivenUp;
+                if let Tag::Reply(client) = tag {
+                    *tag = Tag::GivenUp(client.clone());
                     self.replies = self.replies.saturating_sub(1);
                 }
             }
@@ -211,27 +245,33 @@ impl Line {
         if state.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).is_err() {
             return false;
         }
-        state.replies += usize::from(tag == Tag::Reply);
+        state.replies += usize::from(matches!(tag, Tag::Reply(_)));
         state.statuses += usize::from(tag == Tag::Status);
         state.queued.push_back(tag);
         true
     }
 
-    /// Publishes an answer on the connection `epoch`, when there is room.
-    pub(super) async fn reply(&self, epoch: u64, topic: &str, payload: Vec<u8>) {
+    /// Publishes an answer to `client` on the connection `epoch`, when there is room; not at all if the broker takes none
+    /// to this client.
+    pub(super) async fn reply(&self, epoch: u64, client: ClientId, topic: &str, payload: Vec<u8>) {
+        let tag = Tag::Reply(client.clone());
         let mut room = self.room.subscribe();
         loop {
             {
                 let mut state = self.state();
                 state.sweep();
-                if state.has_room(&Tag::Reply) || state.link.epoch != epoch {
+                if state.has_room(&tag) || state.link.epoch != epoch {
                     break;
+                }
+                if state.denies(&client) {
+                    tracing::debug!(%client, "the broker does not acknowledge answers to this client; dropped");
+                    return;
                 }
             }
             // Looks again also without a wake-up, since what is given up wakes nobody.
             let _ = tokio::time::timeout(PATIENCE / 10, room.changed()).await;
         }
-        self.publish(Some(epoch), topic, payload, false, Tag::Reply);
+        self.publish(Some(epoch), topic, payload, false, tag);
     }
 
     /// Acknowledges a message on the connection that delivered it.
@@ -255,7 +295,7 @@ impl Line {
             state.acknowledged = Some(Instant::now());
             let tag = state.sent.remove(&packet).map(|(tag, _)| tag);
             match tag {
-                Some(Tag::Reply) => state.replies = state.replies.saturating_sub(1),
+                Some(Tag::Reply(_)) => state.replies = state.replies.saturating_sub(1),
                 Some(Tag::Status) => state.statuses = state.statuses.saturating_sub(1),
                 _ => {}
             }
@@ -268,7 +308,7 @@ impl Line {
                 self.offline.send_replace(true);
                 true
             }
-            Some(Tag::Reply | Tag::Status | Tag::GivenUp) | None => true,
+            Some(Tag::Reply(_) | Tag::Status | Tag::GivenUp(_)) | None => true,
         };
         self.room.send_replace(());
         if !told {

@@ -3,6 +3,7 @@
 mod intake;
 mod line;
 mod mqtt;
+mod retry;
 mod tls;
 
 #[cfg(test)]
@@ -14,7 +15,10 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use tokio::sync::mpsc;
 
-use crate::{model::ClientId, wire::ResultKind};
+use crate::{
+    model::{ClientId, ClientToken},
+    wire::{Address, ResultKind, Topics},
+};
 
 /// What the agent's parts hold of a connection.
 pub(crate) struct Wired {
@@ -35,8 +39,8 @@ pub(crate) enum Body {
     Payload(Vec<u8>),
     /// It has so many bytes.
     TooLarge(usize),
-    /// Too much is waiting.
-    Busy,
+    /// Too much is waiting; its token.
+    Busy(Option<ClientToken>),
     /// It was retained by the broker: a command from the past.
     Retained,
 }
@@ -60,14 +64,18 @@ pub(crate) struct Reply {
     line: Arc<Line>,
     epoch: u64,
     publish: rumqttc::Publish,
-    topic: Box<dyn Fn(ResultKind) -> String + Send + Sync>,
+    topics: Arc<Topics>,
 }
 
 impl Reply {
     /// Publishes an answer that is not kept; waits for room if many are under way. If the connection is another by
     /// now the broker delivers the command again, and this is not sent.
     pub(crate) async fn answer(&self, kind: ResultKind, payload: Vec<u8>) {
-        self.line.reply(self.epoch, &(self.topic)(kind), payload).await;
+        // Parsed again, and not kept: thousands of these may wait.
+        if let Some(Address { client, operation }) = self.topics.parse_command(&self.publish.topic) {
+            let topic = self.topics.result(&client, &operation, kind);
+            self.line.reply(self.epoch, client, &topic, payload).await;
+        }
     }
 
     /// Acknowledges the command; `false` if its connection is gone, and it will come again.

@@ -14,8 +14,13 @@ use rumqttc::{
 };
 use tokio::task::JoinHandle;
 
-use super::{Line, Wired, intake::Intake, tls};
-use crate::{batching::Backoff, conditions::Conditions, config, wire::Topics};
+use super::{
+    Line, Wired,
+    intake::Intake,
+    retry::{self, Retry},
+    tls,
+};
+use crate::{conditions::Conditions, config, wire::Topics};
 
 /// The library's limit on an incoming packet, with topic and header. MQTT 3.1.1 cannot announce one to the broker.
 const MAX_PACKET: usize = 1 << 20;
@@ -29,14 +34,11 @@ const CHANNEL: usize = 1 << 16;
 /// From DNS to CONNACK, seconds.
 const CONNECT_TIMEOUT: u64 = 10;
 
-/// A connection that lasted so long was one.
-const STABLE: Duration = Duration::from_secs(10);
-
 /// How long a message that was too large is told of.
 const TOLD: Duration = Duration::from_secs(3600);
 
-/// Wait before a denied subscription is tried again.
-const RESUBSCRIBE: Duration = Duration::from_secs(60);
+/// Wait before a denied subscription is tried again, at first and at most: a person may just be mending the policy.
+const RESUBSCRIBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// How long a clean stop waits for the broker to take `OFFLINE`.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -79,7 +81,8 @@ impl Mqtt {
         let (intake, wired) = Intake::new(client, parts.topics.clone(), parts.max_payload);
         let status = parts.topics.status();
         let line = Arc::clone(&wired.line);
-        let poller = Poller { parts, line: Arc::clone(&line), intake, event_loop, failures: Failures::default() };
+        let poller =
+            Poller { parts, line: Arc::clone(&line), intake, event_loop, retry: Retry::new(), denied: 0, flooded: 0 };
         let task = tokio::spawn(poller.run());
         Self { wired, closer: Closer { line, status, task } }
     }
@@ -111,16 +114,19 @@ struct Poller {
     line: Arc<Line>,
     intake: Intake,
     event_loop: EventLoop,
-    failures: Failures,
+    retry: Retry,
+    /// Subscriptions denied in a row.
+    denied: u32,
+    /// Commands dropped since the last connection.
+    flooded: u64,
 }
 
 impl Poller {
     async fn run(mut self) {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let mut epoch = 0;
         let mut connected_at: Option<Instant> = None;
         if let Err(message) = self.prepare() {
-            self.fail(&message, &mut backoff).await;
+            self.fail(message).await;
         }
         loop {
             match self.event_loop.poll().await {
@@ -132,10 +138,10 @@ impl Poller {
                         self.line.disconnect();
                         continue;
                     }
+                    self.parts.conditions.clear("BROKER_UNREACHABLE");
                     self.line.up(connack.session_present, &self.parts.topics.commands());
                     epoch = self.line.link().borrow().epoch;
-                    self.parts.conditions.clear("BROKER_UNREACHABLE");
-                    tracing::info!(broker = ?self.parts.mqtt, session = connack.session_present, "connected to the broker");
+                    self.connected(epoch, connack.session_present);
                 }
                 Ok(Event::Incoming(Incoming::Publish(publish))) => self.receive(epoch, publish),
                 Ok(Event::Incoming(Incoming::PubAck(ack))) => self.line.on_delivered(ack.pkid),
@@ -145,21 +151,25 @@ impl Poller {
                 Ok(Event::Outgoing(Outgoing::Disconnect)) if self.line.is_closing() => return,
                 Ok(Event::Outgoing(Outgoing::Disconnect)) => {
                     self.disconnected();
+                    if let Some(at) = connected_at.take() {
+                        self.retry.ended(at.elapsed());
+                    }
                     if let Err(message) = self.prepare() {
-                        self.fail(&message, &mut backoff).await;
+                        self.fail(message).await;
                     }
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    // A connection that ended at once is no success: two agents with one client id throw each other off.
-                    if connected_at.take().is_some_and(|at| at.elapsed() >= STABLE) {
-                        backoff.succeed();
-                        self.failures = Failures::default();
-                    }
                     self.disconnected();
                     self.shed(&error);
-                    let message = self.explain(&error);
-                    self.fail(&message, &mut backoff).await;
+                    let mut message = self.explain(&error);
+                    if let Some(at) = connected_at.take() {
+                        self.retry.ended(at.elapsed());
+                        if self.retry.is_unstable() {
+                            message = self.unstable(&message);
+                        }
+                    }
+                    self.fail(message).await;
                 }
             }
         }
@@ -204,16 +214,43 @@ impl Poller {
         }
     }
 
+    /// Tells of a connection, unless there are too many of them.
+    fn connected(&mut self, epoch: u64, session: bool) {
+        self.flooded = 0;
+        if self.retry.made() {
+            tracing::info!(broker = ?self.parts.mqtt, session, "connected to the broker");
+        }
+        if self.retry.is_unstable() {
+            let (line, conditions) = (Arc::clone(&self.line), Arc::clone(&self.parts.conditions));
+            tokio::spawn(async move {
+                tokio::time::sleep(retry::STABLE).await;
+                if line.link().borrow().epoch == epoch {
+                    conditions.clear("CONNECTION_UNSTABLE");
+                    tracing::info!("the connection to the broker holds");
+                }
+            });
+        }
+    }
+
+    /// Connections end soon after they are made. MQTT 3.1.1 has no word for why.
+    fn unstable(&self, why: &str) -> String {
+        let message = format!(
+            "the broker ends each connection soon after it is made ({why}); check that no other client, a second agent for \
+             instance, uses the client id {}, and the broker's log",
+            self.parts.mqtt.client_id
+        );
+        self.parts.conditions.raise("CONNECTION_UNSTABLE", message.clone());
+        message
+    }
+
     /// Reports a failed connection and waits until it is time for another.
-    async fn fail(&mut self, message: &str, backoff: &mut Backoff) {
-        let mut message = message.to_owned();
+    async fn fail(&mut self, mut message: String) {
         loop {
-            if self.failures.is_worth_a_line(&message) {
-                tracing::warn!(broker = ?self.parts.mqtt, failures = self.failures.count, "not connected to the broker: {message}");
+            if self.retry.is_worth_a_line(&message) {
+                tracing::warn!(broker = ?self.parts.mqtt, "not connected to the broker: {message}");
             }
             self.parts.conditions.raise("BROKER_UNREACHABLE", message);
-            // At least a little: a connection that ends at once must not spin.
-            tokio::time::sleep(backoff.fail(1, None, fastrand::f64()).max(Duration::from_millis(50))).await;
+            tokio::time::sleep(self.retry.wait(fastrand::f64())).await;
             match self.prepare() {
                 Ok(()) => return,
                 Err(text) => message = text,
@@ -231,67 +268,66 @@ impl Poller {
     }
 
     fn explain(&self, error: &ConnectionError) -> String {
+        let told = retry::cut(error.to_string());
         match error {
             ConnectionError::ConnectionRefused(
                 ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
             ) => {
                 format!(
-                    "the broker refuses us ({error}); check that mqtt.clientId is the thing name of our certificate, that the \
+                    "the broker refuses us ({told}); check that mqtt.clientId is the thing name of our certificate, that the \
                      certificate is active, and that a device group lets it connect"
                 )
             }
             ConnectionError::Tls(_) => {
-                format!("{error}; check mqtt.caFile and that the certificate names {}", self.parts.mqtt.host)
+                format!("{told}; check mqtt.caFile and that the certificate names {}", self.parts.mqtt.host)
             }
             // What the other end says of our certificate comes after the handshake in TLS 1.3.
-            ConnectionError::MqttState(_) if error.to_string().contains("fatal alert") => {
-                format!("{error}; the broker does not take our certificate: check mqtt.certFile and who issued it")
+            ConnectionError::MqttState(_) if told.contains("fatal alert") => {
+                format!("{told}; the broker does not take our certificate: check mqtt.certFile and who issued it")
             }
             ConnectionError::Io(_) => {
-                format!("{error}; check that the broker runs, and that it accepts our certificate")
+                format!("{told}; check that the broker runs, and that it accepts our certificate")
             }
-            _ => error.to_string(),
+            _ => told,
         }
     }
 
-    fn subscribed(&self, epoch: u64, codes: &[SubscribeReasonCode]) {
+    fn subscribed(&mut self, epoch: u64, codes: &[SubscribeReasonCode]) {
+        let filter = self.parts.topics.commands();
         if !codes.contains(&SubscribeReasonCode::Failure) {
             self.parts.conditions.clear("SUBSCRIPTION_DENIED");
+            if std::mem::take(&mut self.denied) > 0 {
+                tracing::info!(filter, "the broker grants the subscription");
+            }
             return;
         }
-        let filter = self.parts.topics.commands();
-        tracing::warn!(filter, "the broker denies the subscription; trying again every minute");
+        if self.denied == 0 {
+            tracing::warn!(filter, "the broker denies the subscription; trying again every minute");
+        }
+        let wait = RESUBSCRIBE.0.saturating_mul(1 << self.denied.min(8)).min(RESUBSCRIBE.1);
+        self.denied = self.denied.saturating_add(1);
         let message =
             format!("the broker denies the subscription to {filter}; allow it to {}", self.parts.mqtt.client_id);
         self.parts.conditions.raise("SUBSCRIPTION_DENIED", message);
         let line = Arc::clone(&self.line);
         tokio::spawn(async move {
-            tokio::time::sleep(RESUBSCRIBE).await;
+            tokio::time::sleep(wait).await;
             line.subscribe(epoch, &filter);
         });
     }
 
     fn receive(&mut self, epoch: u64, publish: Publish) {
-        // Only senders of QoS 0 get here: the others are slowed down by the broker's window.
-        if !self.intake.take(epoch, publish) && self.failures.is_worth_a_line("flood") {
+        let qos = publish.qos;
+        if self.intake.take(epoch, publish) {
+            return;
+        }
+        if qos != QoS::AtMostOnce {
+            // It comes again on the next connection, by when the commands of earlier ones are done with.
+            self.line.disconnect();
+        }
+        self.flooded += 1;
+        if self.flooded.is_power_of_two() {
             tracing::warn!("more commands than can be taken; those sent with QoS 0 are dropped, use QoS 1");
         }
-    }
-}
-
-/// Keeps the log short when the same thing fails again and again: a line at the 1st, 2nd, 4th, 8th time and so on.
-#[derive(Debug, Default)]
-struct Failures {
-    message: String,
-    count: u64,
-}
-
-impl Failures {
-    fn is_worth_a_line(&mut self, message: &str) -> bool {
-        if self.message != message {
-            *self = Self { message: message.to_owned(), count: 0 };
-        }
-        self.count += 1;
-        self.count.is_power_of_two()
     }
 }

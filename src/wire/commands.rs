@@ -21,6 +21,19 @@ const MAX_EXPIRY: u64 = 365 * 24 * 3600;
 /// Faulty members that a rejection names; more would make it larger than what it answers.
 const MAX_FAULTS: usize = 20;
 
+/// The token alone, of a command that is not looked at any further.
+#[must_use]
+pub fn token_of(payload: &[u8]) -> Option<ClientToken> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Named<'p> {
+        #[serde(borrow)]
+        client_token: std::borrow::Cow<'p, str>,
+    }
+    let named: Named<'_> = serde_json::from_slice(payload).ok()?;
+    ClientToken::new(&named.client_token).ok()
+}
+
 /// Parses the payload of a command whose topic names `operation`, on the core device `core`.
 ///
 /// The token comes apart from the rest, since a rejection echoes it too.
@@ -198,6 +211,18 @@ mod tests {
         let rejection = parse(operation, payload).unwrap_err();
         assert_eq!(rejection.code, RejectionCode::ValidationException);
         rejection.fields.into_iter().map(|fault| fault.name).collect()
+    }
+
+    #[test]
+    fn the_token_is_found_without_the_rest() {
+        let token = |payload: &str| token_of(payload.as_bytes()).map(|token| token.to_string());
+        assert_eq!(token(r#"{"entries":[{"x":[1,{}]}],"clientToken":"t1","y":"z"}"#).as_deref(), Some("t1"));
+        assert_eq!(token(r#"{"clientToken":"\u0074"}"#).as_deref(), Some("t"));
+        for payload in
+            ["", "{", "[]", "{}", r#"{"clientToken":1}"#, r#"{"clientToken":"a b"}"#, r#"{"clientToken":"t""#]
+        {
+            assert_eq!(token(payload), None, "{payload}");
+        }
     }
 
     #[test]

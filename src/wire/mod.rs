@@ -5,5 +5,5 @@ pub mod messages;
 pub mod page;
 mod topics;
 
-pub use commands::parse_command;
+pub use commands::{parse_command, token_of};
 pub use topics::{Address, ResultKind, Topics};

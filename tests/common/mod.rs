@@ -125,6 +125,8 @@ pub struct World {
     starts: u32,
     /// Goes before the agent's own command line.
     pub wrapper: Vec<String>,
+    /// The agent's `RUST_LOG`; empty for none.
+    pub rust_log: &'static str,
 }
 
 impl World {
@@ -148,7 +150,16 @@ impl World {
             "retry": {"baseMs": 50, "capMs": 500},
             "rate": {"callsPerSecond": 200, "burst": 200},
         });
-        Self { cloud, broker, config, dir, agent: None, starts: 0, wrapper: Vec::new() }
+        Self {
+            cloud,
+            broker,
+            config,
+            dir,
+            agent: None,
+            starts: 0,
+            wrapper: Vec::new(),
+            rust_log: "offboard=debug,warn",
+        }
     }
 
     /// Sets a key of the configuration, `retry.capMs` for instance.
@@ -177,14 +188,15 @@ impl World {
         let mut words = self.wrapper.clone();
         words.push(env!("CARGO_BIN_EXE_offboard").into());
         words.push("run".into());
+        let level = (!self.rust_log.is_empty()).then_some(("RUST_LOG", self.rust_log));
         let child = Command::new(&words[0])
             .args(&words[1..])
             .env_clear()
+            .envs(level)
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("OFFBOARD_CONFIG", self.config.to_string())
             .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.cloud.credentials_uri())
             .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", self.cloud.authorization_token())
-            .env("RUST_LOG", "offboard=debug,warn")
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -550,3 +562,69 @@ impl Client {
 }
 
 pub mod load;
+pub mod odd;
+
+/// What the agent's process takes, in MiB.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    pub now: f64,
+    /// Since the last [`World::forget_peak`].
+    pub peak: f64,
+}
+
+impl World {
+    fn proc(&self, file: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{file}", self.agent.as_ref().unwrap().id()))
+    }
+
+    pub fn memory(&self) -> Memory {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let mib = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+        };
+        Memory { now: mib("VmRSS:"), peak: mib("VmHWM:") }
+    }
+
+    /// Starts the peak of [`Self::memory`] anew, from what is in use now.
+    pub fn forget_peak(&self) {
+        fs::write(self.proc("clear_refs"), "5").unwrap();
+    }
+
+    /// Time that the agent's process spent computing.
+    pub fn computed(&self) -> Duration {
+        let stat = fs::read_to_string(self.proc("stat")).unwrap();
+        // The name in parentheses may hold spaces; user and system time are the 14th and 15th field, in 10 ms.
+        let after_name = stat.rsplit_once(')').unwrap().1;
+        let ticks: u64 = after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Freezes the agent: it stays connected and reads nothing.
+    pub fn pause(&self) {
+        signal("STOP", self.agent.as_ref().unwrap().id());
+    }
+
+    pub fn resume(&self) {
+        signal("CONT", self.agent.as_ref().unwrap().id());
+    }
+
+    /// Lines of the agent's log, since its last start, that contain `text`.
+    pub fn log_lines(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+}
+
+fn signal(name: &str, id: u32) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status().unwrap();
+    assert!(status.success());
+}
+
+impl Broker {
+    /// How often a client of that id has connected since the broker's last start.
+    pub fn connections(&self, client_id: &str) -> usize {
+        let log = fs::read_to_string(self.dir.join("mosquitto.log")).unwrap_or_default();
+        let wanted = format!(" as {client_id} (");
+        log.lines().filter(|line| line.contains("New client connected") && line.contains(&wanted)).count()
+    }
+}

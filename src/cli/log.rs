@@ -1,0 +1,216 @@
+//! The log: its format, its levels, and how many lines a second it takes.
+//!
+//! Nothing outside may fill a gateway's flash by provoking lines. What is above the limit is left out, and how much
+//! that was is told once a second.
+
+use std::{
+    str::FromStr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::{
+    Layer,
+    filter::{FilterExt, Targets},
+    layer::{Context, Filter, SubscriberExt},
+    util::SubscriberInitExt,
+};
+
+use crate::config::LogFormat;
+
+/// Lines a second of errors: twice the share of the others, which cannot crowd them out.
+const ERRORS: u32 = 40;
+
+/// Lines a second of warnings and information: a busy agent writes about three for each call, and makes one call a second.
+const LINES: u32 = 20;
+
+/// Lines a second of what somebody asked for by `RUST_LOG`.
+const DETAILS: u32 = 1000;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Where the line about what was left out comes from; it is never left out itself.
+const OWN: &str = "offboard::log";
+
+/// Lines in the second that began last.
+#[derive(Clone, Copy, Default)]
+struct Share {
+    since: Duration,
+    lines: u32,
+}
+
+/// See the module. Clones are the same one.
+#[derive(Clone)]
+pub(super) struct Limit(Arc<State>);
+
+struct State {
+    start: Instant,
+    /// Of errors, of warnings and information, of details.
+    shares: Mutex<[Share; 3]>,
+    left_out: AtomicU64,
+    is_left_out: Notify,
+}
+
+impl Limit {
+    fn new() -> Self {
+        Self(Arc::new(State {
+            start: Instant::now(),
+            shares: Mutex::default(),
+            left_out: AtomicU64::new(0),
+            is_left_out: Notify::new(),
+        }))
+    }
+
+    /// Whether one more line of that level may be written at `now`, since the start.
+    fn takes(&self, level: Level, now: Duration) -> bool {
+        let (kind, most) = match level {
+            Level::ERROR => (0, ERRORS),
+            Level::WARN | Level::INFO => (1, LINES),
+            _ => (2, DETAILS),
+        };
+        let mut shares = self.0.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = &mut shares[kind];
+        if now >= share.since + SECOND {
+            *share = Share { since: now, lines: 0 };
+        }
+        share.lines = share.lines.saturating_add(1);
+        let takes = share.lines <= most;
+        drop(shares);
+        if !takes {
+            self.0.left_out.fetch_add(1, Ordering::Relaxed);
+            self.0.is_left_out.notify_one();
+        }
+        takes
+    }
+
+    /// Tells what was left out since it was told last.
+    pub(super) fn tell(&self) {
+        let left_out = self.0.left_out.swap(0, Ordering::Relaxed);
+        if left_out > 0 {
+            tracing::warn!(target: OWN, left_out, "too many log lines a second; some were left out");
+        }
+    }
+
+    /// Tells it once a second, as long as there is something to tell.
+    pub(super) async fn keep_telling(self) {
+        loop {
+            self.0.is_left_out.notified().await;
+            tokio::time::sleep(SECOND).await;
+            self.tell();
+        }
+    }
+}
+
+impl<S: Subscriber> Filter<S> for Limit {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        metadata.target() == OWN || self.takes(*metadata.level(), self.0.start.elapsed())
+    }
+}
+
+/// Starts the log; whoever runs has to keep telling what the limit leaves out.
+pub(super) fn start(format: LogFormat) -> Limit {
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let filter = match Targets::from_str(&wanted) {
+        Ok(targets) if !wanted.is_empty() => targets,
+        // The SDK's own lines repeat what ours say.
+        _ => Targets::new().with_target("offboard", Level::INFO).with_default(Level::WARN),
+    };
+    let layer = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
+    let layer = match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    let limit = Limit::new();
+    tracing_subscriber::registry().with(layer.with_filter(filter.and(limit.clone()))).init();
+    limit
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Written {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    impl Written {
+        fn lines(&self, with: &str) -> usize {
+            let bytes = self.0.lock().unwrap().clone();
+            String::from_utf8(bytes).unwrap().lines().filter(|line| line.contains(with)).count()
+        }
+    }
+
+    #[test]
+    fn each_second_takes_so_many_lines_of_each_kind() {
+        let limit = Limit::new();
+        for (level, most) in [
+            (Level::ERROR, ERRORS),
+            (Level::WARN, LINES),
+            // What warnings used up, information has no more.
+            (Level::INFO, 0),
+            (Level::DEBUG, DETAILS),
+        ] {
+            let taken = (0..5000).filter(|_| limit.takes(level, Duration::ZERO)).count();
+            assert_eq!(taken, most as usize, "{level}");
+        }
+        assert!(!limit.takes(Level::INFO, SECOND - Duration::from_millis(1)));
+        let over_an_hour = (0..360_000).filter(|n| limit.takes(Level::INFO, SECOND + SECOND * *n / 100)).count();
+        assert_eq!(over_an_hour, 3600 * LINES as usize);
+    }
+
+    #[test]
+    fn what_is_left_out_is_told_in_one_line() {
+        let (written, limit) = (Written::default(), Limit::new());
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(written.clone());
+        let filter = Targets::new().with_default(Level::INFO).and(limit.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer.with_filter(filter)), || {
+            limit.tell();
+            assert_eq!(written.lines("left out"), 0, "nothing was");
+            // A slow machine may take more than a second for these.
+            let start = Instant::now();
+            (0..10_000).for_each(|n| tracing::info!(n, "flood"));
+            (0..10_000).for_each(|n| tracing::error!(n, "flooded"));
+            (0..10_000).for_each(|n| tracing::debug!(n, "not asked for"));
+            let seconds = usize::try_from(start.elapsed().as_secs()).unwrap() + 1;
+            let (lines, errors) = (written.lines("INFO"), written.lines("ERROR"));
+            assert!((1..=seconds * LINES as usize).contains(&lines), "{lines} in {seconds} s");
+            assert!((1..=seconds * ERRORS as usize).contains(&errors), "{errors} in {seconds} s");
+            limit.tell();
+            limit.tell();
+            assert_eq!(written.lines(&format!("left_out={}", 20_000 - lines - errors)), 1);
+            assert_eq!(written.lines("left out"), 1);
+        });
+    }
+}

@@ -1,0 +1,322 @@
+//! Floods: more than anybody should send. What was accepted is done, the rest is told to wait, nobody else is held up,
+//! and neither memory nor log grow with what comes from outside.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
+
+mod common;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use common::*;
+use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, QoS};
+
+/// What the agent may take more than before, MiB; the ledger's records of what it has accepted are in it.
+const GROWTH: f64 = 32.0;
+
+/// What one of the floods may take at most; a loaded machine needs it.
+const LONG: Duration = Duration::from_secs(240);
+
+const OPERATION: &str = "disassociate-client-devices";
+
+/// What was told to a client, by token.
+#[derive(Default)]
+struct Told {
+    accepted: BTreeSet<String>,
+    completed: BTreeMap<String, String>,
+    /// Codes with the number of rejections.
+    rejected: BTreeMap<String, usize>,
+    rejected_tokens: BTreeSet<String>,
+    /// Throttled without a time to come back.
+    no_time: usize,
+    /// Rejected since too much is pending, and not since too much came at once.
+    pending: usize,
+}
+
+impl Told {
+    fn note(&mut self, topic: &str, payload: &[u8]) {
+        let body: Value = serde_json::from_slice(payload).unwrap();
+        let token = body["clientToken"].as_str().unwrap_or_default().to_owned();
+        match topic.rsplit_once('/').unwrap().1 {
+            "accepted" => _ = self.accepted.insert(token),
+            "completed" => _ = self.completed.insert(token, body["status"].as_str().unwrap().to_owned()),
+            "rejected" => {
+                let code = body["code"].as_str().unwrap().to_owned();
+                let waits = body["retryAfterSeconds"].as_u64().is_some_and(|seconds| seconds > 0);
+                self.no_time += usize::from(code == "ThrottlingException" && !waits);
+                self.pending += usize::from(body["message"].as_str().unwrap().contains("limits.maxPendingEntries"));
+                *self.rejected.entry(code).or_default() += 1;
+                self.rejected_tokens.insert(token);
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    fn answered(&self) -> usize {
+        self.accepted.union(&self.rejected_tokens).count()
+    }
+}
+
+/// A client that sends as fast as it can, and keeps no more of the answers than it has to.
+struct Flooder {
+    name: &'static str,
+    mqtt: AsyncClient,
+    told: Arc<Mutex<Told>>,
+    /// PUBACKs.
+    taken: Arc<Mutex<usize>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Flooder {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Flooder {
+    async fn connect(world: &World, name: &'static str, reads: bool) -> Self {
+        let mut options = MqttOptions::new(format!("{name}-flood"), "127.0.0.1", world.broker.port);
+        options.set_max_packet_size(2 << 20, 2 << 20).set_inflight(100);
+        let (mqtt, mut event_loop) = AsyncClient::new(options, 100);
+        let (told, taken): (Arc<Mutex<Told>>, Arc<Mutex<usize>>) = Default::default();
+        let (keep, count) = (Arc::clone(&told), Arc::clone(&taken));
+        let task = tokio::spawn(async move {
+            loop {
+                match event_loop.poll().await.unwrap() {
+                    Event::Incoming(Incoming::Publish(publish)) => {
+                        keep.lock().unwrap().note(&publish.topic, &publish.payload);
+                    }
+                    Event::Incoming(Incoming::PubAck(_)) => *count.lock().unwrap() += 1,
+                    _ => {}
+                }
+            }
+        });
+        if reads {
+            mqtt.subscribe(format!("offboard/{CORE}/results/{name}/#"), QoS::AtLeastOnce).await.unwrap();
+        }
+        Self { name, mqtt, told, taken, task }
+    }
+
+    /// Returns when the broker has all of it.
+    async fn send(&self, qos: QoS, operation: &str, payloads: impl Iterator<Item = String>) {
+        let topic = format!("offboard/{CORE}/commands/{}/{operation}", self.name);
+        let (before, mut sent) = (*self.taken.lock().unwrap(), 0);
+        for payload in payloads {
+            self.mqtt.publish(&topic, qos, false, payload).await.unwrap();
+            sent += usize::from(qos != QoS::AtMostOnce);
+        }
+        // What comes after is taken after.
+        self.mqtt.publish("flood/end", QoS::AtLeastOnce, false, "").await.unwrap();
+        sent += 1;
+        self.until("the broker has it", || *self.taken.lock().unwrap() - before >= sent).await;
+    }
+
+    async fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !done() {
+            assert!(start.elapsed() < LONG, "waited in vain until {what}: {}", self.summary());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn look<R>(&self, look: impl FnOnce(&Told) -> R) -> R {
+        look(&self.told.lock().unwrap())
+    }
+
+    fn summary(&self) -> String {
+        self.look(|told| {
+            format!(
+                "{} accepted, {} completed, rejected {:?}",
+                told.accepted.len(),
+                told.completed.len(),
+                told.rejected
+            )
+        })
+    }
+
+    /// Every accepted one has come to its end, and well.
+    async fn completes(&self) {
+        self.until("what was accepted is done", || self.look(|told| told.completed.len() >= told.accepted.len())).await;
+        self.look(|told| {
+            assert!(told.completed.values().all(|status| status == "SUCCEEDED"));
+            assert!(told.completed.keys().eq(&told.accepted));
+            assert_eq!(told.no_time, 0, "a throttled one has a time to come back");
+        });
+    }
+}
+
+fn one(n: usize) -> String {
+    json!({"clientToken": format!("t{n}"), "entries": [{"thingName": format!("d{:04}", n % 10_000)}]}).to_string()
+}
+
+/// A world with a small limit, where the cloud is away, so that what is accepted stays pending.
+async fn full_world() -> (World, Client) {
+    let mut world = World::new(10_000).await;
+    world.set("limits.maxPendingEntries", json!(5000));
+    world.set("rate", json!({"callsPerSecond": 1000, "burst": 1000}));
+    world.rust_log = "";
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("the agent is in sync", |s| s["lastSyncAt"].is_string()).await;
+    client.ask("list-devices", json!({})).await;
+    (world, client)
+}
+
+/// A question is answered; as long as the flood is being worked off it may be told to come back in a second.
+async fn answers(client: &Client) {
+    for n in 0..60 {
+        let token = format!("well-{n}-{:08x}", fastrand::u32(..));
+        client.send("list-requests", &json!({"clientToken": token}));
+        let is_answered = client
+            .wait("an answer", |m| (m.body["clientToken"] == *token).then(|| m.topic.ends_with("/accepted")))
+            .await;
+        if is_answered {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("told to wait again and again");
+}
+
+/// The agent answers others, its memory is within its bounds, and its log is short.
+async fn is_well(world: &World, client: &Client, before: Memory, start: Instant, what: &str) {
+    answers(client).await;
+    let (after, seconds) = (world.memory(), start.elapsed().as_secs());
+    let lines = world.log().lines().count();
+    println!(
+        "{what}: {seconds} s, memory {:.1} MiB before, {:.1} at most, {:.1} after, {lines} log lines",
+        before.now, after.peak, after.now
+    );
+    assert!(after.peak < before.now + GROWTH, "{what}: before {before:?}, after {after:?}");
+    let most = usize::try_from(seconds + 2).unwrap() * LINES_A_SECOND;
+    assert!(lines <= most, "{what}: {lines} lines in {seconds} s");
+}
+
+/// Errors, all others, and the one that tells what was left out.
+const LINES_A_SECOND: usize = 40 + 20 + 1;
+
+fn begin(world: &World) -> (Memory, Instant) {
+    world.forget_peak();
+    (world.memory(), Instant::now())
+}
+
+#[tokio::test]
+async fn each_of_fifty_thousand_commands_is_accepted_and_done_or_told_to_wait() {
+    const COMMANDS: usize = 50_000;
+    let (world, client) = full_world().await;
+    let flooder = Flooder::connect(&world, "flood", true).await;
+    let (before, start) = begin(&world);
+    world.cloud.offline(true);
+    flooder.send(QoS::AtLeastOnce, OPERATION, (0..COMMANDS).map(one)).await;
+    flooder.until("each is answered", || flooder.look(Told::answered) >= COMMANDS).await;
+    println!("{}", flooder.summary());
+    assert_eq!(flooder.look(|told| told.rejected.keys().cloned().collect::<Vec<_>>()), ["ThrottlingException"]);
+    // In smaller portions the rest is taken until enough is pending.
+    for wave in 0.. {
+        let (from, seen) = (COMMANDS + wave * 500, flooder.look(|told| told.pending));
+        flooder.send(QoS::AtLeastOnce, OPERATION, (from..from + 500).map(one)).await;
+        flooder.until("each is answered", || flooder.look(Told::answered) >= from + 500).await;
+        if flooder.look(|told| told.pending) >= seen + 500 {
+            break;
+        }
+    }
+    assert_eq!(flooder.look(|told| told.accepted.len()), 5000, "as many as limits.maxPendingEntries lets in");
+    world.cloud.offline(false);
+    flooder.completes().await;
+    is_well(&world, &client, before, start, "50,000 commands at QoS 1").await;
+}
+
+#[tokio::test]
+async fn a_flood_that_nobody_promised_anything_is_thinned_and_leaves_the_agent_well() {
+    let (world, client) = full_world().await;
+    let flooder = Flooder::connect(&world, "flood", true).await;
+    let (before, start) = begin(&world);
+    flooder.send(QoS::AtMostOnce, OPERATION, (0..50_000).map(one)).await;
+    // Commands come in order: when this one is answered nothing of the flood is left to be taken.
+    flooder.send(QoS::AtLeastOnce, OPERATION, std::iter::once(one(50_000))).await;
+    flooder
+        .until("the last is answered", || {
+            flooder.look(|told| told.accepted.contains("t50000") || told.rejected_tokens.contains("t50000"))
+        })
+        .await;
+    flooder.completes().await;
+    println!("{}", flooder.summary());
+    is_well(&world, &client, before, start, "50,000 commands at QoS 0").await;
+}
+
+#[tokio::test]
+async fn five_hundred_commands_of_a_hundred_kilobytes_are_accepted_or_told_to_wait() {
+    const COMMANDS: usize = 500;
+    let (world, client) = full_world().await;
+    let flooder = Flooder::connect(&world, "flood", true).await;
+    let (before, start) = begin(&world);
+    let large = |n: usize| {
+        let from = n * 2000 % 8000;
+        let mut text =
+            json!({"clientToken": format!("t{n}"), "entries": entries(&names(from..from + 2000))}).to_string();
+        text.extend(std::iter::repeat_n(' ', 100_000 - text.len()));
+        text
+    };
+    flooder.send(QoS::AtLeastOnce, OPERATION, (0..COMMANDS).map(large)).await;
+    flooder.until("each is answered", || flooder.look(Told::answered) >= COMMANDS).await;
+    flooder.completes().await;
+    println!("{}", flooder.summary());
+    assert_eq!(flooder.look(|told| told.rejected.keys().cloned().collect::<Vec<_>>()), ["ThrottlingException"]);
+    is_well(&world, &client, before, start, "500 commands of 100 kB at QoS 1").await;
+}
+
+#[tokio::test]
+async fn twenty_thousand_commands_of_garbage_leave_the_agent_well_whether_or_not_somebody_reads_the_rejections() {
+    const COMMANDS: usize = 20_000;
+    let (world, client) = full_world().await;
+    let (before, start) = begin(&world);
+    for reads in [false, true] {
+        let flooder = Flooder::connect(&world, "flood", reads).await;
+        let garbage = |n: usize| format!("{{\"clientToken\": \"t{n}\", \"nonsense\": {n}}}");
+        flooder.send(QoS::AtLeastOnce, OPERATION, (0..COMMANDS).map(garbage)).await;
+        if reads {
+            flooder.until("each is answered", || flooder.look(Told::answered) >= COMMANDS).await;
+            assert_eq!(flooder.look(|told| told.accepted.len()), 0);
+        }
+    }
+    is_well(&world, &client, before, start, "40,000 commands of garbage").await;
+}
+
+/// With calls that fail as fast as they can be made, and commands and rejections at the same time.
+#[tokio::test]
+async fn a_flood_of_log_lines_is_cut_and_told_of() {
+    const COMMANDS: usize = 10_000;
+    let mut world = World::new(10_000).await;
+    world.set("retry", json!({"baseMs": 1, "capMs": 1}));
+    world.set("rate", json!({"callsPerSecond": 1000, "burst": 1000}));
+    world.set("batch", json!({"maxEntries": 10}));
+    world.rust_log = "";
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("the agent is in sync", |s| s["lastSyncAt"].is_string()).await;
+    let flooder = Flooder::connect(&world, "flood", true).await;
+    let (before, start) = begin(&world);
+    let failing =
+        Action::Status { status: 500, code: Some("Broken".into()), message: "out of order".into(), retry_after: None };
+    world.fault(failing, Some(500));
+    for n in 0..COMMANDS {
+        let payloads = [one(n), "{".to_owned()].into_iter();
+        if n % 100 == 0 {
+            flooder.send(QoS::AtLeastOnce, OPERATION, payloads).await;
+        } else {
+            let topic = format!("offboard/{CORE}/commands/flood/{OPERATION}");
+            for payload in payloads {
+                flooder.mqtt.publish(&topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+            }
+        }
+    }
+    flooder.until("each is answered", || flooder.look(Told::answered) >= COMMANDS).await;
+    flooder.completes().await;
+    let calls = world.cloud.count(Operation::Disassociate);
+    println!("{calls} calls, {} lines, {}", world.log().lines().count(), flooder.summary());
+    until("it tells of what it left out", || world.log_lines("left_out=") > 0).await;
+    is_well(&world, &client, before, start, "20,000 commands, half of them garbage, and failing calls").await;
+}
