@@ -40,6 +40,8 @@ pub(super) struct CloudState {
     pub(super) weather: Weather,
     /// When the agent was last told that a device is gone: by an answer to a call, or by a complete list.
     pub(super) gone: BTreeMap<String, Millis>,
+    /// Associations that the agent was told of to have ended: a list that still has one of them lags behind.
+    ended: BTreeSet<(String, Millis)>,
     /// When the list that is being read began.
     pub(super) list_begun: Option<Millis>,
     list_so_far: BTreeMap<String, Millis>,
@@ -63,6 +65,7 @@ impl CloudState {
             begin,
             weather: if plan.calm { Weather::Unreachable } else { Weather::Fine },
             gone: BTreeMap::new(),
+            ended: BTreeSet::new(),
             list_begun: None,
             list_so_far: BTreeMap::new(),
             complete: None,
@@ -316,18 +319,21 @@ impl Cloud for SimCloud {
                     } else if !self.world.fine() && self.world.chance(self.world.plan.entry_error) {
                         if self.world.chance(0.5) { "ThrottlingException" } else { "SomeException" }
                     } else {
-                        done.push(name.clone());
+                        let association = self.world.state().cloud.associated.get(name).copied();
+                        done.push((name.clone(), association));
                         continue;
                     };
                     let (code, message) = (code.to_owned(), "simulated".to_owned());
                     errors.push(EntryError { name: Some(name.clone()), code, message });
                 }
-                Self::effect(&self.world, &done);
+                let names: Vec<String> = done.iter().map(|(name, _)| name.clone()).collect();
+                Self::effect(&self.world, &names);
                 self.wait().await;
                 self.answered();
                 let now = self.world.now();
                 let mut state = self.world.state();
-                state.cloud.gone.extend(done.into_iter().map(|name| (name, now)));
+                state.cloud.gone.extend(names.into_iter().map(|name| (name, now)));
+                state.cloud.ended.extend(done.into_iter().filter_map(|(name, at)| Some((name, at?))));
                 Ok(errors)
             }
         };
@@ -380,14 +386,13 @@ impl SimCloud {
         cloud.list_so_far.extend(page.iter().cloned());
         if !more {
             let listed = std::mem::take(&mut cloud.list_so_far);
-            let every: BTreeSet<String> = cloud.begin.keys().chain(cloud.gone.keys()).cloned().collect();
-            let known = cloud.changes.iter().map(|(_, name, _)| name.clone());
-            for name in every.into_iter().chain(known.collect::<Vec<_>>()) {
-                if !listed.contains_key(&name) {
+            let strangers = (0..8).flat_map(|n| [format!("x{n}"), format!("bad{n}")]);
+            for name in cloud.begin.keys().cloned().chain(strangers).collect::<Vec<_>>() {
+                let lags = |at: &Millis| cloud.ended.contains(&(name.clone(), *at));
+                if listed.get(&name).is_none_or(lags) {
                     cloud.gone.insert(name, now);
                 }
             }
-            cloud.gone.extend((0..8).map(|n| (format!("x{n}"), now)).filter(|(name, _)| !listed.contains_key(name)));
             cloud.complete = cloud.list_begun.map(|begun| (begun, listed));
         }
         let next = if more { page.last().map(|(name, _)| name.clone()) } else { None };
