@@ -76,10 +76,7 @@ pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
         }
     }
     let key = schema::meta("counters");
-    let mut counters = match store.get(&key)? {
-        Some(bytes) => schema::decode::<Counters>(&bytes, "totals")?,
-        None => Counters::default(),
-    };
+    let mut counters = Counters::read(store.get(&key)?.as_deref())?;
     counters.run += 1;
     counters.first_seq = counters.next_seq;
     store.apply(&[(key, Some(schema::encode(&counters)))])?;
