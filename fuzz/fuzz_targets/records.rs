@@ -331,7 +331,7 @@ impl Bench {
 
     fn everything(&mut self) -> Outcome {
         self.ask()?;
-        for n in 0..4 {
+        for n in [0, 3] {
             self.call(30, Window::OPEN, n)?;
         }
         self.publish()?;
@@ -409,7 +409,7 @@ fn crowded() -> MemStore {
 fn half_applied() -> MemStore {
     let mut bench = Bench::new(empty());
     bench.store.left = Some(3);
-    let names: Vec<_> = (0..64).map(|n| format!("d{n:02}")).collect();
+    let names: Vec<_> = (0..54).map(|n| format!("d{n:02}")).collect();
     let failed = bench.accept("bench", Some("t0"), Operation::DisassociateClientDevices, &names);
     assert_eq!(failed, Err(StoreError::Full));
     bench.store.left = None;
