@@ -5,6 +5,8 @@ use super::*;
 
 type Rows = std::collections::BTreeMap<Vec<u8>, Vec<u8>>;
 type Work = fn(&mut Bench) -> Result<(), StoreError>;
+/// Its name, what it does to the rows, and what is then done with the store.
+type Case = (&'static str, fn(&mut Rows), Work);
 
 /// Steps in which each rule has to end here.
 const MAX_STEPS: usize = 100;
@@ -104,7 +106,7 @@ fn lengthen(rows: &mut Rows, key: &[u8]) {
 
 #[test]
 fn each_damage_is_told_and_ends_what_it_met() {
-    let cases: &[(&str, fn(&mut Rows), Work)] = &[
+    let cases: &[Case] = &[
         ("a total beyond belief", |rows| edit(rows, b"mcounters", "\"run\":1", "\"run\":18446744073709551615"), reopen),
         (
             "a total beyond belief, later",
