@@ -24,6 +24,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 
 use super::{
     Cloud, ListPage,
+    bounded::bounded,
     classify::{ErrorAnswer, classify, entry_index, http_date, retry_after},
     credentials::TokenExchange,
 };
@@ -322,7 +323,7 @@ fn root_certificates(path: Option<std::ffi::OsString>) -> Result<tls::TlsContext
 
 fn http_client(roots: &tls::TlsContext, proxy: ProxyConfig) -> Result<SharedHttpClient, String> {
     let roots = roots.clone();
-    Ok(Builder::new().build_with_connector_fn(move |settings, components| {
+    let client = Builder::new().build_with_connector_fn(move |settings, components| {
         let mut builder = Connector::builder()
             .proxy_config(proxy.clone())
             .enable_tcp_nodelay(true)
@@ -331,5 +332,6 @@ fn http_client(roots: &tls::TlsContext, proxy: ProxyConfig) -> Result<SharedHttp
         builder.set_connector_settings(settings.cloned());
         builder.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
         builder.build()
-    }))
+    });
+    Ok(bounded(client))
 }

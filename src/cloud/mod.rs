@@ -1,6 +1,7 @@
 //! The cloud: a trait of the calls that the agent makes, and its AWS form.
 
 mod aws;
+mod bounded;
 mod classify;
 mod credentials;
 

@@ -40,10 +40,10 @@ pub fn find_request(tx: &Tx<'_>, client: &ClientId, token: &ClientToken) -> Resu
 /// The store failed.
 pub fn failures(tx: &Tx<'_>, seq: u64, after: Option<&str>, limit: usize) -> Result<Rows<EntryFailure>, StoreError> {
     let first = after.and_then(|after| after.parse::<u32>().ok()).map_or(0, |no| no.saturating_add(1));
-    let to = schema::failure(seq + 1, 0);
+    let (from, to) = schema::failures(seq, first);
     let mut rows = Vec::new();
-    for (key, record) in tx.scan(&schema::failure(seq, first), &to, Direction::Up, limit + 1)? {
-        let no = schema::read_place(&key).map_or(0, |(_, no)| no);
+    for (key, record) in tx.scan(&from, &to, Direction::Up, limit + 1)? {
+        let (_, no) = schema::read_entry(&key)?;
         rows.push((no.to_string(), schema::decode(&record, "a failed entry")?));
     }
     Ok(cut(rows, limit))
@@ -58,7 +58,7 @@ pub fn open_entries(tx: &Tx<'_>, seq: u64, after: Option<&str>, limit: usize) ->
     let to = schema::entry(seq + 1, 0);
     let mut rows = Vec::new();
     for (key, target) in tx.scan(&schema::entry(seq, first), &to, Direction::Up, limit.saturating_add(1))? {
-        let no = schema::read_place(&key).map_or(0, |(_, no)| no);
+        let (_, no) = schema::read_entry(&key)?;
         rows.push((no.to_string(), schema::read_target(&target)?));
     }
     Ok(cut(rows, limit))

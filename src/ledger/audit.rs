@@ -58,7 +58,7 @@ impl<'r> Audit<'r> {
         self.equal("open requests", counters.open_requests, open);
         let in_rows = |prefix: u8| {
             let mut count: BTreeMap<u64, u32> = BTreeMap::new();
-            for (seq, _) in self.of(prefix).filter_map(|(key, _)| schema::read_place(key)) {
+            for (seq, _) in self.of(prefix).filter_map(|(key, _)| schema::read_entry(key).ok()) {
                 *count.entry(seq).or_default() += 1;
             }
             count
@@ -108,7 +108,7 @@ impl<'r> Audit<'r> {
         let waiters = self.of(b'p').count();
         self.equal("waiters", entries as u64, waiters);
         for (key, target) in self.of(b'e') {
-            let Some((seq, no)) = schema::read_place(key) else { continue };
+            let (seq, no) = schema::read_entry(key)?;
             let waits = self.rows.contains_key(&schema::waiter(&schema::read_target(target)?, seq, no));
             self.hold(&format!("entry {no} of request {seq} does not wait for its target"), waits);
         }

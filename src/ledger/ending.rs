@@ -26,10 +26,11 @@ pub struct Canceled {
 /// # Errors
 /// The store failed.
 pub fn cancel(tx: &mut Tx<'_>, seq: u64, so_far: &mut Canceled) -> Result<bool, StoreError> {
-    let rows = tx.scan(&schema::entry(seq, so_far.next), &schema::entry(seq + 1, 0), Direction::Up, STEP)?;
+    let (from, to) = schema::entries(seq, so_far.next);
+    let rows = tx.scan(&from, &to, Direction::Up, STEP)?;
     let done = rows.is_empty();
     for (key, target) in rows {
-        let Some((_, no)) = schema::read_place(&key) else { continue };
+        let (_, no) = schema::read_entry(&key)?;
         so_far.next = no.saturating_add(1);
         let target = schema::read_target(&target)?;
         if tx.work_of(&target)?.is_some_and(|work| work.sent) {
@@ -69,7 +70,7 @@ pub fn expire(tx: &mut Tx<'_>, after: &mut Vec<u8>) -> Result<bool, StoreError> 
         return Ok(true);
     }
     for (key, _) in rows {
-        let seq = schema::read_due(&key).and_then(|(_, id)| schema::read_seq(id)).unwrap_or_default();
+        let seq = schema::read_due_request(&key)?;
         let over = tx.request(seq)?.is_none_or(|request| work::is_expired(tx, &request));
         if over && !end_expired(tx, seq)? {
             return Ok(false);
@@ -84,9 +85,10 @@ pub fn expire(tx: &mut Tx<'_>, after: &mut Vec<u8>) -> Result<bool, StoreError> 
 
 /// Ends a request's open entries, as many as one step takes; `true` when there are none.
 fn end_expired(tx: &mut Tx<'_>, seq: u64) -> Result<bool, StoreError> {
-    let rows = tx.scan(&schema::entry(seq, 0), &schema::entry(seq + 1, 0), Direction::Up, STEP)?;
+    let (from, to) = schema::entries(seq, 0);
+    let rows = tx.scan(&from, &to, Direction::Up, STEP)?;
     for (key, target) in &rows {
-        let Some((_, no)) = schema::read_place(key) else { continue };
+        let (_, no) = schema::read_entry(key)?;
         let target = schema::read_target(target)?;
         let sent = tx.work_of(&target)?.is_some_and(|work| work.sent);
         let outcome = if sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut };
@@ -104,8 +106,9 @@ pub fn forget_requests(tx: &mut Tx<'_>, before: Timestamp) -> Result<bool, Store
     while !tx.is_full() {
         let row = tx.scan(&from, &schema::due(Due::Request, before, b""), Direction::Up, 1)?;
         let Some((key, _)) = row.into_iter().next() else { return Ok(true) };
-        let seq = schema::read_due(&key).and_then(|(_, id)| schema::read_seq(id)).unwrap_or_default();
-        let failures = tx.scan(&schema::failure(seq, 0), &schema::failure(seq + 1, 0), Direction::Up, STEP)?;
+        let seq = schema::read_due_request(&key)?;
+        let (first, last) = schema::failures(seq, 0);
+        let failures = tx.scan(&first, &last, Direction::Up, STEP)?;
         let all = failures.len() < STEP;
         for (failure, _) in failures {
             tx.delete(failure)?;
@@ -139,12 +142,13 @@ fn forget_delivery(tx: &mut Tx<'_>, request: &Request) -> Result<(), StoreError>
 pub fn disown(tx: &mut Tx<'_>, from: u64) -> Result<bool, StoreError> {
     let row = tx.scan(&schema::request(from), &schema::request(u64::MAX), Direction::Up, 1)?;
     let Some((key, _)) = row.into_iter().next() else { return Ok(true) };
-    let seq = key.get(1..).and_then(schema::read_seq).unwrap_or_default();
+    let seq = schema::read_number(&key)?;
     let mut request = tx.known_request(seq)?;
-    let entries = tx.scan(&schema::entry(seq, 0), &schema::entry(seq + 1, 0), Direction::Up, STEP)?;
+    let (first, last) = schema::entries(seq, 0);
+    let entries = tx.scan(&first, &last, Direction::Up, STEP)?;
     let all = entries.len() < STEP;
     for (key, target) in entries {
-        let Some((_, no)) = schema::read_place(&key) else { continue };
+        let (_, no) = schema::read_entry(&key)?;
         let target = schema::read_target(&target)?;
         tx.drop_entry(&target, (seq, no))?;
         request.tally.entries = request.tally.entries.saturating_sub(1);

@@ -126,10 +126,7 @@ pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
         }
     }
     let key = schema::meta("counters");
-    let mut counters = match store.get(&key)? {
-        Some(bytes) => schema::decode::<Counters>(&bytes, "totals")?,
-        None => Counters::default(),
-    };
+    let mut counters = Counters::read(store.get(&key)?.as_deref())?;
     if store.is_bare() || counters.live_bytes <= COUNTED {
         counters.digest = Some(count(store, &counters)?);
     }

@@ -34,7 +34,7 @@ pub fn owed(
     let mut owed = Vec::new();
     let mut last = None;
     for (key, record) in tx.scan(&schema::outgoing(from), &schema::outgoing(u64::MAX), Direction::Up, limit)? {
-        let n = key.get(1..).and_then(schema::read_seq).unwrap_or_default();
+        let n = schema::read_number(&key)?;
         last = Some(n);
         let message: schema::Outgoing = schema::decode(&record, "the outbox")?;
         // Forgotten with its request, whose time is over.
@@ -42,6 +42,9 @@ pub fn owed(
             delivered(tx, n)?;
             continue;
         };
+        if message.completed && request.completed_at.is_none() {
+            return Err(StoreError::Damaged(format!("request {} is owed an end that it did not have", message.seq)));
+        }
         let failures = match message.completed {
             true => answers::failures(tx, message.seq, None, max_failures)?.rows.into_iter().map(|(_, f)| f).collect(),
             false => Vec::new(),

@@ -131,14 +131,15 @@ impl Tx<'_> {
         (seq, no): (u64, u32),
         outcome: &Outcome,
     ) -> Result<(), StoreError> {
-        if !self.drop_entry(target, (seq, no))? {
-            return Ok(());
-        }
+        self.drop_entry(target, (seq, no))?;
         if let Some(fault) = outcome.fault() {
             let failure = crate::model::EntryFailure { target: target.clone(), fault };
             self.write(schema::failure(seq, no), &failure)?;
         }
         let mut request = self.known_request(seq)?;
+        if request.tally.open == 0 {
+            return Err(StoreError::Damaged(format!("request {seq} has an entry too many")));
+        }
         request.tally.end(outcome);
         if request.tally.open == 0 {
             self.complete(&mut request)?;
@@ -146,18 +147,17 @@ impl Tx<'_> {
         self.write(schema::request(seq), &request)
     }
 
-    /// Deletes the rows of an open entry; `false` if it is not open.
-    pub(super) fn drop_entry(&mut self, target: &Target, (seq, no): (u64, u32)) -> Result<bool, StoreError> {
-        if !self.delete(schema::waiter(target, seq, no))? {
-            return Ok(false);
+    /// Deletes the two rows of an open entry. If only one of them is there, it would be found again and again.
+    pub(super) fn drop_entry(&mut self, target: &Target, (seq, no): (u64, u32)) -> Result<(), StoreError> {
+        if !self.delete(schema::waiter(target, seq, no))? || !self.delete(schema::entry(seq, no))? {
+            return Err(StoreError::Damaged(format!("entry {no} of request {seq} is not whole")));
         }
-        self.delete(schema::entry(seq, no))?;
         let open = match target {
             Target::Registry => &mut self.counters.open_syncs,
             Target::Device(_) => &mut self.counters.open_entries,
         };
         *open = open.saturating_sub(1);
-        Ok(true)
+        Ok(())
     }
 
     /// Invariant 2: the one place where a request gets its final status, and with it its `completed`.

@@ -143,8 +143,9 @@ pub fn remove_unlisted(
 /// The store failed.
 pub fn end_list(tx: &mut Tx<'_>, list: ListMark, counts: SyncCounts) -> Result<bool, StoreError> {
     tx.counters.synced = true;
-    for (key, _) in tx.scan_prefix(&schema::waiters(&Target::Registry), 40)? {
-        let Some((seq, no)) = schema::read_place(&key) else { continue };
+    let waiters = schema::waiters(&Target::Registry);
+    for (key, _) in tx.scan_prefix(&waiters, 40)? {
+        let (seq, no) = schema::read_place(&key, waiters.len())?;
         if seq >= list.seq {
             // They come in this order, so the rest asked later, too.
             return Ok(true);
@@ -154,7 +155,7 @@ pub fn end_list(tx: &mut Tx<'_>, list: ListMark, counts: SyncCounts) -> Result<b
         tx.write(schema::request(seq), &request)?;
         tx.end_entry(&Target::Registry, (seq, no), &Outcome::Succeeded)?;
     }
-    let done = tx.scan_prefix(&schema::waiters(&Target::Registry), 1)?.is_empty();
+    let done = tx.scan_prefix(&waiters, 1)?.is_empty();
     if done {
         tx.set_work(&Target::Registry, None)?;
     }
@@ -170,7 +171,7 @@ pub fn forget_devices(tx: &mut Tx<'_>, before: Timestamp) -> Result<bool, StoreE
     let rows = tx.scan(&from, &schema::due(schema::Due::Tombstone, before, b""), Direction::Up, 40)?;
     let done = rows.is_empty();
     for (key, _) in rows {
-        let Some((_, name)) = schema::read_due(&key) else { continue };
+        let (_, name) = schema::read_due(&key)?;
         let target = Target::Device(schema::read_thing(name)?);
         if visible(None, tx.work_of(&target)?.as_ref()).is_some() {
             // Asked for again: its record is written anew when that has ended.

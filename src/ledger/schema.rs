@@ -36,6 +36,9 @@ pub(super) const RECORD: u8 = 1;
 pub(super) const META: u8 = b'm';
 pub(super) const JOURNAL: u8 = b'j';
 
+/// Above every count that can come about: what a JSON number holds exactly, and far from overflow.
+const MAX_COUNT: u64 = 1 << 53;
+
 /// Totals, so that limits and `status` need no scan. Written with every commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -75,6 +78,23 @@ pub struct Counters {
     pub open_syncs: u64,
     /// Whether the registry was ever read from the cloud to its end.
     pub synced: bool,
+}
+
+impl Counters {
+    /// Reads the totals; `None` before the first commit.
+    pub(super) fn read(bytes: Option<&[u8]>) -> Result<Self, StoreError> {
+        let counters: Self = bytes.map(|bytes| decode(bytes, "totals")).transpose()?.unwrap_or_default();
+        let Self { run, next_seq, first_seq, next_outgoing, mark, live_bytes, .. } = counters;
+        let Self { open_requests, open_entries, outgoing, associated, disassociating, disassociated, .. } = counters;
+        let Self { verifying, retrying, open_syncs, synced: _, .. } = counters;
+        let numbers =
+            [run, next_seq, first_seq, next_outgoing, mark, live_bytes, open_requests, open_entries, outgoing];
+        let more = [associated, disassociating, disassociated, verifying, retrying, open_syncs];
+        match numbers.iter().chain(&more).max() {
+            Some(largest) if *largest > MAX_COUNT => Err(StoreError::Damaged("totals beyond belief".into())),
+            _ => Ok(counters),
+        }
+    }
 }
 
 /// Where a piece of work waits.
@@ -217,22 +237,54 @@ pub(super) fn due(kind: Due, at: Timestamp, id: &[u8]) -> Vec<u8> {
     key(b'x', &[&[kind as u8], &at.to_be_bytes(), id])
 }
 
-/// The time and the id in a key of [`due`].
-pub(super) fn read_due(key: &[u8]) -> Option<(Timestamp, &[u8])> {
-    let (at, id) = key.get(2..)?.split_first_chunk::<8>()?;
-    Some((Timestamp((u64::from_be_bytes(*at) ^ (1 << 63)) as i64), id))
+/// The open entries of a request, from number `no` on.
+pub(super) fn entries(seq: u64, no: u32) -> (Vec<u8>, Vec<u8>) {
+    (entry(seq, no), range(&key(b'e', &[&seq.to_be_bytes()])).1)
 }
 
-/// The last eight bytes of a key, or the eight before an entry's number.
+/// The entries of a request that ended, and not well, from number `no` on.
+pub(super) fn failures(seq: u64, no: u32) -> (Vec<u8>, Vec<u8>) {
+    (failure(seq, no), range(&key(b'f', &[&seq.to_be_bytes()])).1)
+}
+
+/// A key that is not as it is written here would be passed over, deleted in vain, and found again, without an end.
+fn misshapen(key: &[u8]) -> StoreError {
+    let prefix = key.first().map_or_else(String::new, |byte| byte.escape_ascii().to_string());
+    StoreError::Damaged(format!("a key of kind {prefix:?} cannot be read"))
+}
+
+/// The time and the id in a key of [`due`].
+pub(super) fn read_due(key: &[u8]) -> Result<(Timestamp, &[u8]), StoreError> {
+    let (at, id) = key.get(2..).and_then(<[u8]>::split_first_chunk::<8>).ok_or_else(|| misshapen(key))?;
+    Ok((Timestamp((u64::from_be_bytes(*at) ^ (1 << 63)) as i64), id))
+}
+
+/// The request in a key of [`due`].
+pub(super) fn read_due_request(key: &[u8]) -> Result<u64, StoreError> {
+    let (_, id) = read_due(key)?;
+    id.try_into().map(u64::from_be_bytes).map_err(|_| misshapen(key))
+}
+
+/// A request's number as a value.
 pub(super) fn read_seq(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk::<8>().map(|seq| u64::from_be_bytes(*seq))
 }
 
-/// The request and the entry at the end of a key.
-pub(super) fn read_place(key: &[u8]) -> Option<(u64, u32)> {
-    let (rest, no) = key.split_last_chunk::<4>()?;
-    let (_, seq) = rest.split_last_chunk::<8>()?;
-    Some((u64::from_be_bytes(*seq), u32::from_be_bytes(*no)))
+/// The number that is all of a key but its first byte.
+pub(super) fn read_number(key: &[u8]) -> Result<u64, StoreError> {
+    key.get(1..).and_then(|rest| rest.try_into().ok()).map(u64::from_be_bytes).ok_or_else(|| misshapen(key))
+}
+
+/// The request and the entry at the end of a key, after `before` bytes.
+pub(super) fn read_place(key: &[u8], before: usize) -> Result<(u64, u32), StoreError> {
+    let place = key.get(before..).and_then(<[u8]>::split_first_chunk::<8>);
+    let (seq, no) = place.ok_or_else(|| misshapen(key))?;
+    Ok((u64::from_be_bytes(*seq), no.try_into().map(u32::from_be_bytes).map_err(|_| misshapen(key))?))
+}
+
+/// The request and the entry in a key of [`entry`] or [`failure`].
+pub(super) fn read_entry(key: &[u8]) -> Result<(u64, u32), StoreError> {
+    read_place(key, 1)
 }
 
 fn lane_byte(lane: Lane) -> u8 {
@@ -326,9 +378,10 @@ mod tests {
     #[test]
     fn keys_sort_as_their_parts() {
         assert!(due(Due::Expiry, Timestamp(-5), b"z") < due(Due::Expiry, Timestamp(5), b"a"));
-        assert_eq!(read_due(&due(Due::Request, Timestamp(-5), b"id")), Some((Timestamp(-5), &b"id"[..])));
+        assert_eq!(read_due(&due(Due::Request, Timestamp(-5), b"id")), Ok((Timestamp(-5), &b"id"[..])));
         assert!(entry(1, u32::MAX) < entry(2, 0));
-        assert_eq!(read_place(&waiter(&Target::Registry, 7, 9)), Some((7, 9)));
+        let of_registry = waiters(&Target::Registry).len();
+        assert_eq!(read_place(&waiter(&Target::Registry, 7, 9), of_registry), Ok((7, 9)));
         let (from, to) = range(&[b'x', 255]);
         assert!(from.as_slice() <= &[b'x', 255, 255][..] && to == vec![b'y']);
     }

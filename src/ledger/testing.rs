@@ -130,8 +130,9 @@ pub(crate) mod look {
 
     /// Who waits for a device, each with the association that it held when it was accepted.
     pub(crate) fn waiters(rows: &Rows, thing: &ThingName) -> Vec<(u64, Option<Timestamp>)> {
-        let (from, to) = schema::range(&schema::waiters(&Target::Device(thing.clone())));
-        let place = |key: &[u8]| schema::read_place(key).unwrap().0;
+        let prefix = schema::waiters(&Target::Device(thing.clone()));
+        let place = |key: &[u8]| schema::read_place(key, prefix.len()).unwrap().0;
+        let (from, to) = schema::range(&prefix);
         rows.range(from..to).map(|(key, held)| (place(key), schema::read_held(held))).collect()
     }
 

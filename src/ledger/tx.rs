@@ -83,10 +83,7 @@ impl<'a> Tx<'a> {
             Some(value) => value.clone(),
             None => store.get(&key)?,
         };
-        let counters: Counters = match bytes {
-            Some(bytes) => schema::decode(&bytes, "totals")?,
-            None => Counters::default(),
-        };
+        let counters = Counters::read(bytes.as_deref())?;
         Ok(Self {
             store,
             group,
@@ -212,7 +209,13 @@ impl<'a> Tx<'a> {
     }
 
     pub(super) fn request(&self, seq: u64) -> Result<Option<Request>, StoreError> {
-        self.read(&schema::request(seq), "a request")
+        let request: Option<Request> = self.read(&schema::request(seq), "a request")?;
+        match request {
+            Some(request) if request.seq != seq || !request.tally.is_sound() => {
+                Err(StoreError::Damaged(format!("request {seq} does not add up")))
+            }
+            request => Ok(request),
+        }
     }
 
     /// As [`Self::request`], where an index says that there is one.

@@ -87,8 +87,13 @@ fn take_range(
         let rows = tx.scan(&from, &to, Direction::Up, limit - taken.entries.len())?;
         let Some((last, _)) = rows.last() else { return Ok(()) };
         from = [last.as_slice(), &[0]].concat();
-        for (_, target) in &rows {
-            match take_one(tx, &schema::read_target(target)?, clock_trusted)? {
+        for (key, target) in &rows {
+            let target = schema::read_target(target)?;
+            let place = |work: &Work| schema::queue(work.lane, work.queue, work.seq, work.no);
+            if tx.work_of(&target)?.is_none_or(|work| place(&work) != *key) {
+                return Err(StoreError::Damaged(format!("there is no work at the place of {:?}", target.name())));
+            }
+            match take_one(tx, &target, clock_trusted)? {
                 Some(entry) => taken.entries.push(entry),
                 None => passed += 1,
             }
@@ -106,8 +111,9 @@ fn take_one(tx: &mut Tx<'_>, target: &Target, clock_trusted: bool) -> Result<Opt
         Target::Registry => None,
     };
     let mut wanted = false;
-    for (key, held) in tx.scan_prefix(&schema::waiters(target), usize::MAX)? {
-        let Some((seq, no)) = schema::read_place(&key) else { continue };
+    let waiters = schema::waiters(target);
+    for (key, held) in tx.scan_prefix(&waiters, usize::MAX)? {
+        let (seq, no) = schema::read_place(&key, waiters.len())?;
         let request = tx.known_request(seq)?;
         let ended = if is_expired(tx, &request) {
             Some(if work.sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut })
@@ -216,16 +222,15 @@ fn settle_one(tx: &mut Tx<'_>, target: &Target, verdict: &Verdict) -> Result<boo
             return put_back(tx, target, work);
         }
     };
-    let rows = tx.scan_prefix(&schema::waiters(target), WAITERS_A_STEP)?;
+    let waiters = schema::waiters(target);
+    let rows = tx.scan_prefix(&waiters, WAITERS_A_STEP)?;
     let all = rows.len() < WAITERS_A_STEP;
     if all {
         // Before the entries end: a device's message is written once, with its final state.
         finish(tx, target, &work, &outcome)?;
     }
     for (key, _) in rows {
-        if let Some(place) = schema::read_place(&key) {
-            tx.end_entry(target, place, &outcome)?;
-        }
+        tx.end_entry(target, schema::read_place(&key, waiters.len())?, &outcome)?;
     }
     Ok(all)
 }
@@ -318,8 +323,9 @@ fn still_listed(
         None => crate::model::Fault::new("TimedOut", "outcome unknown; still associated"),
     };
     let mut later = None;
-    for (key, held) in tx.scan_prefix(&schema::waiters(target), usize::MAX)? {
-        let Some((seq, no)) = schema::read_place(&key) else { continue };
+    let waiters = schema::waiters(target);
+    for (key, held) in tx.scan_prefix(&waiters, usize::MAX)? {
+        let (seq, no) = schema::read_place(&key, waiters.len())?;
         if seq >= work.joined_before {
             later.get_or_insert((seq, no));
             continue;

@@ -94,6 +94,13 @@ impl Tally {
         Self { entries, open: entries, ..Self::default() }
     }
 
+    /// Whether there are as many entries as ways in which they ended, or more.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let Self { entries, open, succeeded, canceled, timed_out } = *self;
+        [open, succeeded, canceled, timed_out].into_iter().map(u64::from).sum::<u64>() <= u64::from(entries)
+    }
+
     /// Counts one entry's end.
     pub fn end(&mut self, outcome: &Outcome) {
         self.open = self.open.saturating_sub(1);

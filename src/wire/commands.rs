@@ -88,8 +88,8 @@ pub fn parse_command(
 fn rejection(mut faults: Vec<FieldFault>) -> Rejection {
     let count = faults.len();
     for fault in &mut faults {
-        // The name may hold a member's name as it was sent.
-        fault.name = fault.name.chars().take(160).collect();
+        // The name may hold a member's name as it was sent; a control character would become six bytes of JSON.
+        fault.name = fault.name.chars().take(160).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     }
     faults.truncate(MAX_FAULTS);
     let mut rejection = Rejection::fields(faults);
@@ -270,6 +270,14 @@ mod tests {
         let rejection = parse("disassociate-client-devices", &format!("{{\"entries\":[{entries}]}}")).unwrap_err();
         assert_eq!(rejection.fields.len(), MAX_FAULTS);
         assert!(rejection.message.starts_with("5000 members"), "{}", rejection.message);
+
+        // As many bytes of JSON as a member's name can make, against the smallest `limits.maxPayloadBytes`.
+        for character in ["\\u0001", "\\\"", "\u{10ffff}"] {
+            let members: Vec<_> = (10..40).map(|n| format!("\"{n}{}\":1", character.repeat(160))).collect();
+            let rejection = parse("sync", &format!("{{{}}}", members.join(","))).unwrap_err();
+            let message = crate::wire::messages::rejected(None, "sync", &rejection);
+            assert!(message.len() <= 16_384, "{} bytes", message.len());
+        }
     }
 
     #[test]

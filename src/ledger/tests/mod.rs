@@ -1,6 +1,7 @@
 //! A bench for the rules, on a store in memory: after each transaction the totals and indexes are counted again from
 //! the records.
 
+mod damaged;
 mod property;
 mod rules;
 

@@ -1,0 +1,97 @@
+//! Configurations: every bad key is told at once, what is taken keeps to its limits, and a password is never shown.
+
+#![no_main]
+
+use std::{collections::BTreeSet, time::Duration};
+
+use libfuzzer_sys::fuzz_target;
+use offboard::config::{self, Config};
+use serde_json::{Map, Value, json};
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "AWS_IOT_THING_NAME" => Some("MyCore".into()),
+        "AWS_REGION" => Some("eu-central-1".into()),
+        _ => None,
+    }
+}
+
+fuzz_target!(|text: &str| {
+    let result = config::parse(text, env);
+    let value = serde_json::from_str::<Value>(text).ok();
+    let shown = match &result {
+        Ok((config, unknown)) => {
+            check_limits(config);
+            assert!(unknown.iter().all(|key| !key.is_empty()) || text.contains("\"\""));
+            format!("{config:?}")
+        }
+        Err(error) => {
+            assert!(!error.0.is_empty());
+            assert_eq!(error.to_string().lines().next().map(|line| line.starts_with("configuration: ")), Some(true));
+            error.to_string()
+        }
+    };
+    let Some(value) = value else { return };
+    if let Some(password) = value.pointer("/mqtt/password").and_then(Value::as_str)
+        && password.len() >= 8
+        && text.matches(password).count() == 1
+    {
+        assert!(!shown.contains(password), "a password is shown");
+    }
+    let Value::Object(members) = value else { return };
+
+    // Each section's faults are told whatever else is wrong.
+    let told = faults(&result);
+    let mut alone = BTreeSet::new();
+    for (key, member) in &members {
+        let one = Map::from_iter([(key.clone(), member.clone())]);
+        alone.extend(faults(&config::parse(&Value::Object(one).to_string(), env)));
+    }
+    assert_eq!(told, alone);
+
+    // A nucleus may turn numbers and booleans into texts.
+    if let Ok((config, unknown)) = result {
+        let (again, still) = config::parse(&as_texts(Value::Object(members)).to_string(), env).expect("as texts");
+        assert_eq!((format!("{config:?}"), unknown), (format!("{again:?}"), still));
+    }
+});
+
+fn faults<T>(result: &Result<T, config::ConfigError>) -> BTreeSet<String> {
+    let all = result.as_ref().err().map(|error| error.0.as_slice()).unwrap_or_default();
+    // The default of this key depends on another section.
+    let own = |fault: &&offboard::model::FieldFault| {
+        fault.name != "mqtt.clientId" || !fault.message.starts_with("must be set")
+    };
+    all.iter().filter(own).map(|fault| format!("{} {}", fault.name, fault.message)).collect()
+}
+
+fn as_texts(value: Value) -> Value {
+    match value {
+        Value::Number(number) => json!(number.to_string()),
+        Value::Bool(flag) => json!(flag.to_string()),
+        Value::Array(items) => items.into_iter().map(as_texts).collect(),
+        Value::Object(members) => members.into_iter().map(|(key, value)| (key, as_texts(value))).collect(),
+        Value::Null | Value::String(_) => value,
+    }
+}
+
+fn check_limits(config: &Config) {
+    let Config { core, region, topic_prefix, batch, retry, rate, limits, retention, guard, mqtt, .. } = config;
+    assert!(!region.is_empty() && (1..=128).contains(&core.as_str().len()));
+    assert!(!topic_prefix.is_empty() && topic_prefix.len() <= 128 && !topic_prefix.contains(['/', '+', '#', '$']));
+    assert!((1..=100).contains(&batch.max_entries) && batch.linger <= Duration::from_secs(60));
+    assert!(retry.base <= retry.cap && retry.cap <= Duration::from_secs(86_400) && !retry.base.is_zero());
+    assert!((0.001..=1000.0).contains(&rate.calls_per_second) && (1..=1000).contains(&rate.burst));
+    assert!((16_384..=1_000_000).contains(&limits.max_payload_bytes));
+    assert!((1..=10_000_000).contains(&limits.max_pending_entries));
+    assert!((1 << 20..=1 << 40).contains(&limits.max_database_bytes));
+    let ten_years = Duration::from_secs(3650 * 86_400);
+    assert!(retention.requests <= ten_years && retention.tombstones <= ten_years);
+    assert!((0.0..=1.0).contains(&guard.max_fraction));
+    assert!(guard.protected.iter().any(|pattern| pattern.matches(core.as_str())), "the core is not guarded");
+    if let Some(mqtt) = mqtt {
+        assert!(!mqtt.host.is_empty() && mqtt.port > 0 && (1..=128).contains(&mqtt.client_id.len()));
+        assert!(guard.protected.iter().any(|pattern| pattern.matches(&mqtt.client_id)), "the agent is not guarded");
+        assert!((5..=65_535).contains(&mqtt.keep_alive.as_secs()));
+    }
+}

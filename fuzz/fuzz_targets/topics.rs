@@ -1,0 +1,64 @@
+//! Topics: what parses is written back as it was, what is written parses, and no other topic is a command.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use offboard::{
+    model::{ClientId, ThingName},
+    wire::{Address, ResultKind, Topics, page},
+};
+
+/// Longest name of an operation that a topic may carry.
+const MAX_OPERATION: usize = 128;
+
+// Lines: the prefix, the core, a client, an operation, a whole topic.
+fuzz_target!(|text: &str| {
+    let mut lines = text.splitn(5, '\n');
+    let mut next = || lines.next().unwrap_or_default();
+    let (prefix, core, client, operation, topic) = (next(), next(), next(), next(), next());
+    // As the configuration takes them.
+    let Ok(core) = ThingName::new(core) else { return };
+    if prefix.is_empty() || prefix.contains(['/', '+', '#', '$']) {
+        return;
+    }
+    let topics = Topics::new(prefix, &core);
+    let root = format!("{prefix}/{core}");
+
+    if let Some(Address { client, operation }) = topics.parse_command(topic) {
+        assert_eq!(topic, format!("{root}/commands/{client}/{operation}"));
+        assert!(!operation.is_empty() && operation.len() <= MAX_OPERATION && !operation.contains('/'));
+        assert!(matches_filter(&topics.commands(), topic), "the broker would not have delivered it");
+    }
+
+    let written = format!("{root}/commands/{client}/{operation}");
+    let parsed = topics.parse_command(&written);
+    let fits = !operation.is_empty() && operation.len() <= MAX_OPERATION && !operation.contains('/');
+    match ClientId::new(client) {
+        Ok(client) if fits => {
+            assert_eq!(parsed, Some(Address { client: client.clone(), operation: operation.to_owned() }));
+            for kind in [ResultKind::Accepted, ResultKind::Rejected, ResultKind::Completed] {
+                let result = topics.result(&client, operation, kind);
+                assert!(result.starts_with(&format!("{root}/results/{client}/{operation}/")));
+                assert_eq!(topics.parse_command(&result), None, "an answer is no command");
+                assert!(!matches_filter(&topics.commands(), &result), "an answer comes back as a command");
+            }
+        }
+        _ => assert_eq!(parsed, None, "{written}"),
+    }
+    assert_eq!(topics.parse_command(&topics.status()), None);
+    if let Ok(thing) = ThingName::new(client) {
+        assert_eq!(topics.parse_command(&topics.device(&thing)), None);
+    }
+
+    let token = page::next_token(operation, client);
+    assert_eq!(page::cursor(operation, &token), Ok(client), "a token continues its own list");
+    if let Ok(cursor) = page::cursor(operation, topic) {
+        assert_eq!(page::next_token(operation, cursor), topic, "a token that was not made here");
+    }
+});
+
+/// The filter's meaning by MQTT 3.1.1, 4.7: `+` is one level.
+fn matches_filter(filter: &str, topic: &str) -> bool {
+    let (filter, topic): (Vec<_>, Vec<_>) = (filter.split('/').collect(), topic.split('/').collect());
+    filter.len() == topic.len() && filter.iter().zip(&topic).all(|(want, level)| *want == "+" || want == level)
+}
