@@ -91,7 +91,8 @@ impl<C: Cloud> Uplink<C> {
             if again {
                 continue;
             }
-            let retrying = self.ledger.summary().borrow().retrying > 0;
+            // Out of reach, the list's next answer is what wakes us.
+            let retrying = self.ledger.summary().borrow().retrying > 0 && !self.conditions.out_of_reach();
             let wake = plan.retries_at().filter(|_| retrying).map(|at| self.clock.instant(at));
             tokio::select! {
                 biased;

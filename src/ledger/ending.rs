@@ -159,12 +159,22 @@ pub fn disown(tx: &mut Tx<'_>, from: u64) -> Result<bool, StoreError> {
             work::abandon(tx, &target, work)?;
         }
     }
+    // Entries of it that ended already, by a cancel in the same group.
+    let (first, last) = schema::failures(seq, 0);
+    let failures = tx.scan(&first, &last, Direction::Up, STEP)?;
+    let all = all && failures.len() < STEP;
+    for (failure, _) in failures {
+        tx.delete(failure)?;
+        request.tally.entries = request.tally.entries.saturating_sub(1);
+        request.tally.canceled = request.tally.canceled.saturating_sub(1);
+    }
     if !all {
         tx.write(schema::request(seq), &request)?;
         return Ok(false);
     }
-    if request.completed_at.is_none() {
-        tx.counters.open_requests = tx.counters.open_requests.saturating_sub(1);
+    match request.completed_at {
+        Some(at) => drop(tx.delete(schema::due(Due::Request, at, &seq.to_be_bytes()))?),
+        None => tx.counters.open_requests = tx.counters.open_requests.saturating_sub(1),
     }
     if let Some(at) = request.expires_at {
         tx.delete(schema::due(Due::Expiry, at, &seq.to_be_bytes()))?;

@@ -48,7 +48,7 @@ pub(super) struct CloudState {
     /// The last complete list of this incarnation: when it began, and what it said.
     pub(super) complete: Option<(Millis, BTreeMap<String, Millis>)>,
     in_flight: BTreeSet<String>,
-    /// Calls that carried entries, and how many of them.
+    /// Calls that were answered, and the entries in them.
     pub(super) calls: usize,
     pub(super) sent: usize,
     /// Calls of any kind since the incarnation began, for the limit on their rate.
@@ -234,10 +234,6 @@ impl SimCloud {
                     wrong = Some((8, text));
                 }
             }
-            if state.cloud.weather == Weather::Fine {
-                state.cloud.calls += 1;
-                state.cloud.sent += names.len();
-            }
         }
         if let Some((invariant, text)) = wrong {
             self.world.violate(invariant, text);
@@ -288,7 +284,13 @@ impl Cloud for SimCloud {
         let names = &guard.2;
         self.wait().await;
         let bad = names.iter().position(|name| name.starts_with("bad"));
-        let result = match self.fate() {
+        let fate = self.fate();
+        if matches!(fate, Fate::Answered) {
+            let mut state = self.world.state();
+            state.cloud.calls += 1;
+            state.cloud.sent += names.len();
+        }
+        let result = match fate {
             Fate::Fails(fault, effect) => {
                 if effect {
                     Self::effect(&self.world, names);

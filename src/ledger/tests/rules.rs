@@ -369,6 +369,14 @@ fn what_is_disowned_leaves_no_trace() {
     let mut command = order("x", None, change(&["b"]));
     command.delivery = Some(([7; 32], false));
     bench.accept(&command);
+    // Ended before the store failed: what is kept of its end goes, too.
+    let names: Vec<String> = (0..100).map(|n| format!("c{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    bench.accept(&order("x", Some("v"), change(&names)));
+    let seq = bench.request("x", "v").seq;
+    let mut canceled = Canceled::default();
+    while !bench.run(|tx| cancel(tx, seq, &mut canceled)) {}
+    assert_eq!(bench.status("x", "v"), RequestStatus::Canceled);
     while !bench.run(|tx| disown(tx, from)) {}
     bench.owed();
     let mut after = bench.store.rows.clone();
