@@ -75,7 +75,12 @@ impl State {
             again = self.opened.is_some_and(|(run, _)| run > 0);
             self.lists_wanted += u64::from(again);
             self.opened = Some(opened);
-            self.gate.start(summary.first_seq);
+            if again {
+                // The same life: their ages still count.
+                self.gate.out_of_reach(summary.first_seq);
+            } else {
+                self.gate.start(summary.first_seq);
+            }
         }
         self.gate.note(now, summary.next_seq);
         again

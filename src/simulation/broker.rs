@@ -156,7 +156,7 @@ impl Wire {
     }
 
     async fn pause(&self) {
-        let slow = !self.world.fine() && self.world.chance(0.01);
+        let slow = !self.world.fine() && !self.world.plan.calm && self.world.chance(0.01);
         if slow {
             self.world.state().broker.slow_at = Some(self.world.now());
         }

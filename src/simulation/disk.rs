@@ -25,6 +25,8 @@ pub(super) struct DiskState {
     associated_at: BTreeMap<String, Millis>,
     /// The first number that this incarnation gives.
     pub(super) first_seq: u64,
+    /// The incarnation that it is of.
+    begun: u64,
 }
 
 impl DiskState {
@@ -172,9 +174,13 @@ impl SimStore {
         if counters.open_entries > self.world.plan.max_pending {
             self.world.violate(9, format!("{} entries are pending", counters.open_entries));
         }
-        if first {
-            self.world.state().disk.first_seq = counters.first_seq;
+        // A store that is opened again within a life is no start.
+        let mut state = self.world.state();
+        if state.disk.begun != self.run {
+            state.disk.begun = self.run;
+            state.disk.first_seq = counters.first_seq;
         }
+        drop(state);
         if first || self.world.chance(0.02) {
             let mut store = MemStore::default();
             store.rows.clone_from(&self.world.state().disk.durable);

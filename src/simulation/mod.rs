@@ -318,7 +318,7 @@ fn compare(world: &World) {
 
 /// Runs a seed, which must not spin: virtual time stands still for whoever never waits.
 fn watched(seed: u64) -> Result<u64, world::Violation> {
-    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let (ended, end) = std::sync::mpsc::sync_channel::<()>(0);
     let watch = std::thread::spawn(move || {
         if end.recv_timeout(Duration::from_secs(120)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             eprintln!("seed {seed} does not end: a part of the agent spins. {}", replay(seed));
