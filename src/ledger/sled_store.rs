@@ -300,7 +300,8 @@ fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
 
 /// Syncs what sled never does: its settings, and the directories, down to the one that holds `dir`.
 fn sync_names(dir: &Path) -> Result<(), StoreError> {
-    for path in [dir.join("conf"), dir.join("blobs"), dir.to_path_buf(), dir.join("..")] {
+    let parent = dir.parent().unwrap_or(dir);
+    for path in [dir.join("conf"), dir.join("blobs"), dir.to_path_buf(), parent.to_path_buf()] {
         match File::open(&path).and_then(|file| file.sync_all()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(io_error(&path.display().to_string(), &error));

@@ -53,14 +53,17 @@ pub fn take(tx: &mut Tx<'_>, lane: Lane, pick: &Pick, clock_trusted: bool) -> Re
         Pick::These(targets) => {
             taken.more = true;
             for target in targets {
-                taken.entries.extend(take_one(tx, target, clock_trusted)?);
+                if let Took::Entry(target, charged) = take_one(tx, target, Window::OPEN, clock_trusted)? {
+                    taken.entries.push((target, charged));
+                }
             }
         }
         Pick::Queue { limit, window, retries } => {
             let queues: &[Queue] = if *retries { &[Queue::Fresh, Queue::Retry] } else { &[Queue::Fresh] };
             for queue in queues {
                 for (from, to) in [(0, window.cleared.min(window.fresh)), (window.fresh, u64::MAX)] {
-                    take_range(tx, lane, *queue, (from, to), *limit, clock_trusted, &mut taken)?;
+                    let look = Look { from, to, limit: *limit, window: *window, clock_trusted };
+                    take_range(tx, lane, *queue, &look, &mut taken)?;
                 }
                 let gated =
                     (schema::queue(lane, *queue, window.cleared, 0), schema::queue(lane, *queue, window.fresh, 0));
@@ -71,20 +74,21 @@ pub fn take(tx: &mut Tx<'_>, lane: Lane, pick: &Pick, clock_trusted: bool) -> Re
     Ok(taken)
 }
 
-fn take_range(
-    tx: &mut Tx<'_>,
-    lane: Lane,
-    queue: Queue,
-    (from, to): (u64, u64),
+/// Which part of a queue to look at.
+struct Look {
+    from: u64,
+    to: u64,
     limit: usize,
+    window: Window,
     clock_trusted: bool,
-    taken: &mut Taken,
-) -> Result<(), StoreError> {
-    let mut from = schema::queue(lane, queue, from, 0);
-    let to = schema::queue(lane, queue, to, 0);
-    let mut passed = 0;
-    while taken.entries.len() < limit && passed < MAX_PASSED {
-        let rows = tx.scan(&from, &to, Direction::Up, limit - taken.entries.len())?;
+}
+
+fn take_range(tx: &mut Tx<'_>, lane: Lane, queue: Queue, look: &Look, taken: &mut Taken) -> Result<(), StoreError> {
+    let mut from = schema::queue(lane, queue, look.from, 0);
+    let to = schema::queue(lane, queue, look.to, 0);
+    let (mut passed, mut ended) = (0, false);
+    while taken.entries.len() < look.limit && passed < MAX_PASSED {
+        let rows = tx.scan(&from, &to, Direction::Up, look.limit - taken.entries.len())?;
         let Some((last, _)) = rows.last() else { return Ok(()) };
         from = [last.as_slice(), &[0]].concat();
         for (key, target) in &rows {
@@ -93,24 +97,37 @@ fn take_range(
             if tx.work_of(&target)?.is_none_or(|work| place(&work) != *key) {
                 return Err(StoreError::Damaged(format!("there is no work at the place of {:?}", target.name())));
             }
-            match take_one(tx, &target, clock_trusted)? {
-                Some(entry) => taken.entries.push(entry),
-                None => passed += 1,
+            passed += 1;
+            match take_one(tx, &target, look.window, look.clock_trusted)? {
+                Took::Entry(target, charged) => {
+                    taken.entries.push((target, charged));
+                    passed -= 1;
+                }
+                Took::Gated => taken.gated = true,
+                Took::Nothing => ended = true,
             }
         }
     }
-    taken.more |= passed >= MAX_PASSED;
+    taken.more |= passed >= MAX_PASSED && ended;
     Ok(())
 }
 
+/// What came of a target that was to be taken.
+enum Took {
+    Entry(Target, u32),
+    /// It stands at the place of somebody who is gone, and those who still wait for it have to wait for a list.
+    Gated,
+    Nothing,
+}
+
 /// Notes a target as sent, unless nobody waits for it any more.
-fn take_one(tx: &mut Tx<'_>, target: &Target, clock_trusted: bool) -> Result<Option<(Target, u32)>, StoreError> {
-    let Some(mut work) = tx.work_of(target)? else { return Ok(None) };
+fn take_one(tx: &mut Tx<'_>, target: &Target, window: Window, clock_trusted: bool) -> Result<Took, StoreError> {
+    let Some(mut work) = tx.work_of(target)? else { return Ok(Took::Nothing) };
     let listed = match target {
         Target::Device(thing) => listed(tx.device(thing.as_str())?),
         Target::Registry => None,
     };
-    let mut wanted = false;
+    let mut first = None;
     let waiters = schema::waiters(target);
     for (key, held) in tx.scan_prefix(&waiters, usize::MAX)? {
         let (seq, no) = schema::read_place(&key, waiters.len())?;
@@ -124,18 +141,22 @@ fn take_one(tx: &mut Tx<'_>, target: &Target, clock_trusted: bool) -> Result<Opt
         };
         match ended {
             Some(outcome) => tx.end_entry(target, (seq, no), &outcome)?,
-            None => wanted = true,
+            None => first = first.or(Some(seq)),
         }
     }
-    if !wanted {
-        abandon(tx, target, work)?;
-        return Ok(None);
+    match first {
+        None => {
+            abandon(tx, target, work)?;
+            return Ok(Took::Nothing);
+        }
+        Some(first) if !window.allows(first) => return Ok(Took::Gated),
+        Some(_) => {}
     }
     work.sent = true;
     work.attempts = work.attempts.saturating_add(1);
     let charged = work.charged;
     tx.set_work(target, Some(&work))?;
-    Ok(Some((target.clone(), charged)))
+    Ok(Took::Entry(target.clone(), charged))
 }
 
 fn listed(device: Option<Device>) -> Option<crate::model::Timestamp> {

@@ -247,6 +247,12 @@ pub struct Window {
 impl Window {
     /// Everything may be sent.
     pub const OPEN: Self = Self { cleared: u64::MAX, fresh: 0 };
+
+    /// Whether the request of that number may be sent.
+    #[must_use]
+    pub fn allows(self, seq: u64) -> bool {
+        seq < self.cleared || seq >= self.fresh
+    }
 }
 
 #[cfg(test)]

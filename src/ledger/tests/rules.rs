@@ -126,6 +126,20 @@ fn limits_refuse_and_drop_nothing() {
 }
 
 #[test]
+fn who_asked_later_does_not_go_out_at_the_place_of_who_is_gone() {
+    let mut bench = Bench::new();
+    bench.accept(&order("x", Some("first"), change(&["a"])));
+    bench.accept(&order("y", Some("second"), change(&["a", "b"])));
+    let seq = bench.request("x", "first").seq;
+    bench.run(|tx| cancel(tx, seq, &mut Canceled::default()));
+    // The first one had its list, the second has not.
+    let pick = Pick::Queue { limit: 9, window: Window { cleared: seq + 1, fresh: seq + 2 }, retries: true };
+    let taken = bench.run(|tx| take(tx, Lane::Disassociate, &pick, true));
+    assert!(taken.entries.is_empty() && taken.gated && !taken.more, "{taken:?}");
+    assert_eq!(bench.take(9), ["a", "b"]);
+}
+
+#[test]
 fn a_cancel_withdraws_what_was_not_sent() {
     let mut bench = Bench::new();
     bench.list(&[("a", 1), ("b", 1), ("c", 1)]);
