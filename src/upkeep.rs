@@ -7,7 +7,7 @@ use crate::{
     conditions::Conditions,
     config::{Limits, Retention},
     failpoint,
-    ledger::{self, Ledger, Unavailable},
+    ledger::{self, Ledger, Summary, Unavailable},
     stop::Stop,
 };
 
@@ -68,14 +68,19 @@ impl Upkeep {
             self.ledger.run(move |tx| Ok(ledger::forget_devices(tx, before)?.then_some(()))).await?;
             failpoint::pass("upkeep-forgot");
         }
-        let half = self.limits.max_database_bytes / 2;
-        let live = self.ledger.summary().borrow().live_bytes;
-        if live > half {
+        let max = self.limits.max_database_bytes;
+        let Summary { live_bytes, store_bytes, .. } = *self.ledger.summary().borrow();
+        // sled takes several times the room of what is in it, and a rewritten store up to three times: so where its file
+        // nears the limit an eighth is left, which makes it worth being rewritten.
+        let is_large = store_bytes > max - max / 8;
+        let goal = if is_large { max / 8 } else { max / 2 };
+        if live_bytes > goal {
             // The oldest first, until there is room again; those of the last hour, whose answers may be on their way,
             // only when it gets tight.
-            let now = if live > half + half / 2 { now } else { now.before(SPARED) };
+            let tight = is_large || live_bytes > goal + goal / 2;
+            let now = if tight { now } else { now.before(SPARED) };
             let early = move |tx: &mut ledger::Tx<'_>| {
-                let done = tx.counters.live_bytes <= half || ledger::forget_requests(tx, now)?;
+                let done = tx.counters.live_bytes <= goal || ledger::forget_requests(tx, now)?;
                 Ok(done.then_some(()))
             };
             self.ledger.run(early).await?;

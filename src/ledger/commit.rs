@@ -32,6 +32,9 @@ const WAITING: usize = 1024;
 const GROUP_JOBS: usize = 256;
 const GROUP_WRITES: usize = 8192;
 
+/// Bytes of a store below which it is not rewritten.
+const SMALL: u64 = 64 << 20;
+
 /// Groups between two looks at whether the store should be rewritten.
 const LOOK_AT_SIZE: u32 = 256;
 
@@ -156,6 +159,7 @@ impl Ledger {
             reopen: (Mono(0), REOPEN.0),
             durable: Counters::default(),
             until_look: 0,
+            rewritten: None,
             disown_from: None,
             summary: summary_in,
             health: health_in,
@@ -251,6 +255,8 @@ struct Committer<D: Disk> {
     durable: Counters,
     /// Groups until the store's size is looked at.
     until_look: u32,
+    /// What was live, and the store's size, when it was last rewritten.
+    rewritten: Option<(u64, u64)>,
     /// Requests from this number on were told not to be taken when the store failed under them.
     disown_from: Option<u64>,
     summary: watch::Sender<Summary>,
@@ -298,14 +304,22 @@ impl<D: Disk> Committer<D> {
         self.until_look = self.until_look.checked_sub(1).unwrap_or(LOOK_AT_SIZE);
         let live = self.summary.borrow().live_bytes;
         let Some(store) = self.store.as_ref().filter(|_| self.until_look == 0) else { return };
-        if !store.is_bloated(live, self.rules.limits.max_database_bytes) {
+        let size = store.size();
+        self.summary.send_if_modified(|summary| {
+            let grown = summary.store_bytes != size;
+            summary.store_bytes = size;
+            grown
+        });
+        if !is_bloated(live, size, self.rewritten) {
             return;
         }
         match guarded(|| store.rewrite()) {
             Ok(()) => {
-                tracing::info!(live_bytes = live, "the store is rewritten, to give room back");
                 self.store = None;
                 self.ensure_open();
+                let now = self.store.as_ref().map_or(size, Store::size);
+                tracing::info!(live_bytes = live, before = size, now, "the store was rewritten, to give room back");
+                self.rewritten = Some((live, now));
             }
             Err(error @ StoreError::Damaged(_)) => self.fail(Vec::new(), error),
             Err(error) => tracing::warn!(%error, "the store cannot be rewritten to give room back; trying again later"),
@@ -315,7 +329,7 @@ impl<D: Disk> Committer<D> {
     fn finish(&self, jobs: Vec<Box<dyn Job>>, group: &Done) {
         // Before the answers: whoever is answered finds the totals up to date.
         self.summary.send_if_modified(|summary| {
-            let now = Summary::of(&group.counters);
+            let now = Summary { store_bytes: summary.store_bytes, ..Summary::of(&group.counters) };
             let changed = *summary != now;
             *summary = now;
             changed
@@ -418,6 +432,14 @@ impl<D: Disk> Committer<D> {
     }
 }
 
+/// Whether a store is worth being rewritten: it takes four times what is live, and has not just been. A fresh copy takes
+/// up to three times (measured), so it has to double first, or half of what was live has to go.
+fn is_bloated(live: u64, size: u64, rewritten: Option<(u64, u64)>) -> bool {
+    size > SMALL
+        && size > 4 * live
+        && rewritten.is_none_or(|(live_then, size_then)| size > 2 * size_then || live < live_then / 2)
+}
+
 /// Makes it true that what was rejected for the store's failure is not taken, although the store may have kept it.
 fn disown(store: &mut impl Store, from: u64, rules: &Rules, clock: &Clock) -> Result<Counters, StoreError> {
     loop {
@@ -488,4 +510,20 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreEr
         let what = panic_text(&*panic);
         Err(StoreError::Io(format!("an internal error; please report it: {what}")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_rewritten_when_it_is_mostly_dead_and_not_again_and_again() {
+        let mib = |n: u64| n << 20;
+        assert!(!is_bloated(0, mib(60), None), "small enough whatever is in it");
+        assert!(is_bloated(mib(20), mib(100), None) && !is_bloated(mib(30), mib(100), None), "four times");
+        let rewritten = Some((mib(30), mib(90)));
+        assert!(!is_bloated(mib(32), mib(130), rewritten), "it was just rewritten");
+        assert!(is_bloated(mib(32), mib(181), rewritten), "it has doubled");
+        assert!(is_bloated(mib(10), mib(95), rewritten), "most of it has gone since");
+    }
 }

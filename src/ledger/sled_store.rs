@@ -43,9 +43,6 @@ const MAX_UNSYNCED: usize = 64 << 10;
 /// Looks, 10 ms apart, at whether a database that was just dropped is let go of.
 const LETTING_GO: u32 = 200;
 
-/// Bytes of sled's file below which it is not rewritten.
-const SMALL: u64 = 64 << 20;
-
 /// A copy that has this file is complete, and takes the store's place at the next opening.
 const COMPLETE: &str = "complete";
 
@@ -536,11 +533,8 @@ impl Store for SledStore {
         self.bare
     }
 
-    /// sled never gives room back. Its file is at most four times what is live, and where that is above half of the
-    /// limit at most twice.
-    fn is_bloated(&self, live: u64, max: u64) -> bool {
-        let file = self.log.metadata().map_or(0, |metadata| metadata.len());
-        file > SMALL && file > (4 * live).min((2 * live).max(max / 2))
+    fn size(&self) -> u64 {
+        self.log.metadata().map_or(0, |metadata| metadata.len())
     }
 
     fn rewrite(&self) -> Result<(), StoreError> {
@@ -720,23 +714,6 @@ mod tests {
             let left = ["store.new", "store.old", "store/complete"].map(|name| dir.path().join(name).exists());
             assert_eq!(left, [false; 3], "{when}");
         }
-    }
-
-    #[test]
-    fn a_store_is_bloated_when_it_is_mostly_dead() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = reopen(dir.path()).unwrap();
-        let (mib, max) = (1 << 20, 256 << 20);
-        let file = |size: u64| {
-            let file = OpenOptions::new().write(true).open(dir.path().join("store/db")).unwrap();
-            file.set_len(size).unwrap();
-        };
-        file(60 * mib);
-        assert!(!store.is_bloated(0, max), "small enough whatever is in it");
-        file(100 * mib);
-        assert!(store.is_bloated(20 * mib, max) && !store.is_bloated(30 * mib, max), "four times");
-        file(160 * mib);
-        assert!(store.is_bloated(70 * mib, max) && !store.is_bloated(90 * mib, max), "twice, above half of the limit");
     }
 
     #[test]

@@ -77,11 +77,9 @@ pub trait Store {
     /// The store failed; what was applied since the last success may be lost.
     fn sync(&mut self) -> Result<(), StoreError>;
 
-    /// Whether the store takes so much more room than the `live` bytes in it that it should be rewritten; `max` is
-    /// what it should stay below.
-    fn is_bloated(&self, live: u64, max: u64) -> bool {
-        let _ = (live, max);
-        false
+    /// Bytes that the store takes on its disk.
+    fn size(&self) -> u64 {
+        0
     }
 
     /// Copies what is live to a fresh store, which takes this one's place when it is opened again; to be dropped

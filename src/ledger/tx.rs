@@ -260,6 +260,8 @@ pub struct Summary {
     pub first_seq: u64,
     /// Counts the openings.
     pub run: u64,
+    /// Bytes that the store takes on its disk, looked at now and then.
+    pub store_bytes: u64,
 }
 
 impl Summary {
@@ -276,6 +278,7 @@ impl Summary {
             next_seq: counters.next_seq,
             first_seq: counters.first_seq,
             run: counters.run,
+            store_bytes: 0,
         }
     }
 
