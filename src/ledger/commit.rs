@@ -329,7 +329,8 @@ impl<D: Disk> Committer<D> {
     fn finish(&self, jobs: Vec<Box<dyn Job>>, group: &Done) {
         // Before the answers: whoever is answered finds the totals up to date.
         self.summary.send_if_modified(|summary| {
-            let now = Summary { store_bytes: summary.store_bytes, ..Summary::of(&group.counters) };
+            let mut now = Summary::of(&group.counters);
+            now.store_bytes = summary.store_bytes;
             let changed = *summary != now;
             *summary = now;
             changed
