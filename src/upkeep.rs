@@ -71,8 +71,9 @@ impl Upkeep {
         let max = self.limits.max_database_bytes;
         let Summary { live_bytes, store_bytes, .. } = *self.ledger.summary().borrow();
         // sled takes several times the room of what is in it, and a rewritten store up to three times: so where its file
-        // nears the limit an eighth is left, which makes it worth being rewritten.
-        let is_large = store_bytes > max - max / 8;
+        // nears half of the limit an eighth is left, which makes it worth being rewritten. The memory that sled takes
+        // grows with what is in it, too.
+        let is_large = store_bytes > max / 16 * 7;
         let goal = if is_large { max / 8 } else { max / 2 };
         if live_bytes > goal {
             // The oldest first, until there is room again; those of the last hour, whose answers may be on their way,
