@@ -348,7 +348,8 @@ fn take_copy(data_dir: &Path) -> io::Result<()> {
         fs::remove_dir_all(&copy)?;
     }
     match fs::remove_file(store.join(COMPLETE)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        // No directory at all: whoever opens it tells.
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(error),
         _ => Ok(()),
     }
 }
