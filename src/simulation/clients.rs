@@ -114,6 +114,8 @@ async fn ask(world: &World, command: Command) {
     let key = (client.clone(), token.clone());
     world.state().seen.asked.insert(key.clone(), things);
     let cancels = !world.plan.calm && world.chance(0.1);
+    // The others rely on being told: who asks again is told again, and would not miss what was forgotten.
+    let asks_again = world.chance(0.5);
     loop {
         world.note(|| format!("{client} sends {operation} {payload}"));
         broker::publish(world, &client, operation, &payload);
@@ -136,8 +138,8 @@ async fn ask(world: &World, command: Command) {
                 sleep(world.span(1000, 20_000)).await;
                 break;
             }
-            // Who was answered asks again only now and then.
-            if world.now() > patience && (!heard.accepted || world.chance(0.1)) {
+            // Who was answered asks again only now and then, or never.
+            if world.now() > patience && (!heard.accepted || asks_again && world.chance(0.1)) {
                 break;
             }
             let _ = timeout(Duration::from_secs(if heard.accepted { 60 } else { 2 }), mail).await;

@@ -64,7 +64,12 @@ impl Plan {
         let often = |rng: &mut fastrand::Rng| !calm && rng.bool();
         Self {
             calm,
-            devices: if calm { 130 + rng.usize(0..200) } else { 5 + rng.usize(0..60) },
+            // Now and then so many that a command of them takes more writes than a batch of the store.
+            devices: match rng.u8(..) {
+                _ if calm => 130 + rng.usize(0..200),
+                0..30 => 100 + rng.usize(0..100),
+                _ => 5 + rng.usize(0..60),
+            },
             clients: 1 + rng.usize(0..4),
             commands: if calm { 6 } else { 4 + rng.usize(0..24) },
             rough: Duration::from_secs(if calm { 60 } else { rng.u64(60..1800) }),
