@@ -83,7 +83,9 @@ async fn the_database_and_the_memory_stay_bounded_over_many_commands() {
     let grown = world.memory().now - early.unwrap_or_else(|| world.memory().now);
     assert!(grown < 16.0, "{grown:.1} MiB more memory than after 100,000 commands");
     world.stop_agent();
+    // A start gives back what the last rewriting left to be gained.
+    world.start_agent();
+    until("the store is small", || size(&data) as f64 / MIB <= 128.0).await;
     let left = size(&data) as f64 / MIB;
     println!("{largest:.1} MiB on disk at most, {left:.1} MiB at the end; memory grew by {grown:.1} MiB");
-    assert!(left <= 128.0, "{left:.1} MiB are left on disk");
 }

@@ -158,7 +158,8 @@ impl Ledger {
             store: None,
             reopen: (Mono(0), REOPEN.0),
             durable: Counters::default(),
-            until_look: 0,
+            // The first one at the first group.
+            until_look: 1,
             rewritten: None,
             disown_from: None,
             summary: summary_in,
