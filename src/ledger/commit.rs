@@ -304,7 +304,7 @@ impl<D: Disk> Committer<D> {
     fn look_at_size(&mut self) {
         self.until_look = self.until_look.checked_sub(1).unwrap_or(LOOK_AT_SIZE);
         let live = self.summary.borrow().live_bytes;
-        let Some(store) = self.store.as_ref().filter(|_| self.until_look == 0) else { return };
+        let Some(store) = self.store.as_mut().filter(|_| self.until_look == 0) else { return };
         let size = store.size();
         self.summary.send_if_modified(|summary| {
             let grown = summary.store_bytes != size;
@@ -315,15 +315,21 @@ impl<D: Disk> Committer<D> {
             return;
         }
         match guarded(|| store.rewrite()) {
-            Ok(()) => {
+            Ok(true) => {
                 self.store = None;
                 self.ensure_open();
                 let now = self.store.as_ref().map_or(size, Store::size);
                 tracing::info!(live_bytes = live, before = size, now, "the store was rewritten, to give room back");
                 self.rewritten = Some((live, now));
             }
-            Err(error @ StoreError::Damaged(_)) => self.fail(Vec::new(), error),
-            Err(error) => tracing::warn!(%error, "the store cannot be rewritten to give room back; trying again later"),
+            Ok(false) => {
+                tracing::warn!(
+                    bytes = size,
+                    "no room to rewrite the store, which would give room back; trying again later"
+                );
+            }
+            // Not written to any more: the copy may be complete, and then it is what opens next.
+            Err(error) => self.fail(Vec::new(), error),
         }
     }
 

@@ -82,13 +82,13 @@ pub trait Store {
         0
     }
 
-    /// Copies what is live to a fresh store, which takes this one's place when it is opened again; to be dropped
-    /// after that.
+    /// Copies what is live to a fresh store, which takes this one's place when it is opened again: to be dropped after
+    /// that, and after an error, too. `false` if there is no room for a copy; nothing was done then.
     ///
     /// # Errors
-    /// The store failed, or there is no room; this one goes on.
-    fn rewrite(&self) -> Result<(), StoreError> {
-        Ok(())
+    /// The store failed, or its copy did, which may be taken all the same.
+    fn rewrite(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     /// Whether some rows may be missing, or be older than others, without any sign: to be counted when it is opened.

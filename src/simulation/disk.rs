@@ -17,6 +17,8 @@ pub(super) struct DiskState {
     pub(super) durable: look::Rows,
     unsynced: Vec<Vec<Op>>,
     pub(super) full: bool,
+    /// A rewritten store, which the next opening takes.
+    copy: Option<look::Rows>,
     /// When a request was first seen on disk, by number.
     pub(super) accepted_at: BTreeMap<u64, Millis>,
     /// When a device's record was last written as taken off by an outcome.
@@ -75,8 +77,14 @@ impl Disk for SimDisk {
             opened: false,
         };
         store.access()?;
-        if self.world.state().disk.full {
+        let disk = &mut self.world.state().disk;
+        if disk.full {
             return Err(StoreError::Full);
+        }
+        if let Some(copy) = disk.copy.take() {
+            disk.unsynced.clear();
+            disk.live.clone_from(&copy);
+            disk.durable = copy;
         }
         Ok(store)
     }
@@ -243,5 +251,28 @@ impl Store for SimStore {
         }
         self.check();
         self.access()
+    }
+
+    /// Enough to be rewritten once in a life.
+    fn size(&self) -> u64 {
+        65 << 20
+    }
+
+    fn rewrite(&mut self) -> Result<bool, StoreError> {
+        self.access()?;
+        {
+            let mut guard = self.world.state();
+            let disk = &mut guard.disk;
+            if disk.full {
+                return Ok(false);
+            }
+            disk.copy = Some(disk.live.clone());
+        }
+        // The copy is complete, and this store would go on, too.
+        if !self.world.fine() && self.world.chance(0.2) {
+            return Err(StoreError::Io("input/output error at the end of the copy".into()));
+        }
+        self.access()?;
+        Ok(true)
     }
 }

@@ -12,9 +12,12 @@
 //! * A log that lost its end, or its snapshots, opens cleanly with older records. Two small files beside the store tell:
 //!   `store.id`, which store there is, and `store.tip`, how far it was synced.
 
+mod copy;
+mod data_dir;
+
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Seek, Write},
+    io,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -22,12 +25,13 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
+pub(super) use data_dir::DataDir;
+use data_dir::{Label, create, free, io_error, lock, sync_names};
 
 use super::{
     journal::MAX_OPS,
     schema,
-    store::{Direction, Disk, Op, Row, Store, StoreError},
+    store::{Direction, Op, Row, Store, StoreError},
 };
 
 /// Bytes of sled's page cache; its default of 1 GiB is no size for a gateway.
@@ -42,9 +46,6 @@ const MAX_UNSYNCED: usize = 64 << 10;
 
 /// Looks, 10 ms apart, at whether a database that was just dropped is let go of.
 const LETTING_GO: u32 = 200;
-
-/// A copy that has this file is complete, and takes the store's place at the next opening.
-const COMPLETE: &str = "complete";
 
 /// An open sled database in `<data directory>/store`.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ impl SledStore {
     ///
     /// # Errors
     /// The directory cannot be used, another process holds it, the disk is full, or the store is damaged: then it is
-    /// for the caller to [`Self::move_aside`] and open anew.
+    /// for the caller to put it aside and open anew.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let named = |what: &Path| {
             let what = what.display().to_string();
@@ -78,7 +79,7 @@ impl SledStore {
         create(data_dir).map_err(named(data_dir))?;
         let lock = lock(data_dir)?;
         let dir = data_dir.join("store");
-        take_copy(data_dir).map_err(named(&dir))?;
+        copy::take(data_dir).map_err(named(&dir))?;
         let mut label = Label::read(data_dir)?;
         if let Some(Label::Written { schema, .. }) = &label
             && *schema > schema::SCHEMA
@@ -187,218 +188,11 @@ impl SledStore {
         self.unsynced = (0, 0);
         Ok(())
     }
-
-    /// Renames a damaged store to `store.damaged-<time>` beside it, whole, and returns that name. Where nothing is left
-    /// of it, an empty directory keeps the word.
-    ///
-    /// # Errors
-    /// The directory cannot be written.
-    pub fn move_aside(data_dir: &Path, millis: i64) -> io::Result<PathBuf> {
-        let (store, aside) = (data_dir.join("store"), data_dir.join(format!("{ASIDE}{millis}")));
-        let moved = |from: PathBuf, to: PathBuf| match fs::rename(from, to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        };
-        if store.is_dir() {
-            fs::rename(&store, &aside)?;
-        } else {
-            DirBuilder::new().recursive(true).mode(0o700).create(&aside)?;
-            moved(store, aside.join("store"))?;
-        }
-        for name in ["store.id", "store.tip"] {
-            moved(data_dir.join(name), aside.join(name))?;
-        }
-        File::open(data_dir)?.sync_all()?;
-        Ok(aside)
-    }
-
-    /// The last store that was moved aside and is still there, and when that was.
-    #[must_use]
-    pub fn moved_aside(data_dir: &Path) -> Option<(i64, PathBuf)> {
-        let names = fs::read_dir(data_dir).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let last = names.filter_map(|name| name.strip_prefix(ASIDE)?.parse::<i64>().ok()).max()?;
-        Some((last, data_dir.join(format!("{ASIDE}{last}"))))
-    }
-}
-
-/// What a store that was moved aside is called, before the time.
-const ASIDE: &str = "store.damaged-";
-
-/// Which store there is, and its schema, as `store.id` beside it says.
-#[derive(Debug, PartialEq, Eq)]
-enum Label {
-    Written {
-        id: String,
-        schema: u64,
-    },
-    /// It is being made: nothing was promised yet.
-    New,
-    /// There was a store, and no more is known.
-    Damaged,
-}
-
-/// What stands in `store.id` while the store is being made.
-const NEW: &str = "new\n";
-
-impl Label {
-    fn read(data_dir: &Path) -> Result<Option<Self>, StoreError> {
-        let path = data_dir.join("store.id");
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(Self::parse(&String::from_utf8_lossy(&bytes)).unwrap_or(Self::Damaged))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error(&path.display().to_string(), &error)),
-        }
-    }
-
-    /// Before the first file of a new store: a power cut in its making is no damage.
-    fn mark_new(data_dir: &Path) -> Result<Self, StoreError> {
-        let path = data_dir.join("store.id");
-        let made = File::create(&path).and_then(|mut file| {
-            file.write_all(NEW.as_bytes())?;
-            file.sync_all()?;
-            File::open(data_dir)?.sync_all()
-        });
-        made.map(|()| Self::New).map_err(|error| io_error(&path.display().to_string(), &error))
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        if text == NEW {
-            return Some(Self::New);
-        }
-        let (said, check) = text.trim_end().rsplit_once(' ')?;
-        let (id, schema) = said.split_once(" schema ")?;
-        let schema = schema.parse().ok()?;
-        (check == Self::check(said)).then(|| Self::Written { id: id.into(), schema })
-    }
-
-    fn write(&self, data_dir: &Path) -> Result<(), StoreError> {
-        let Self::Written { id, schema } = self else { return Ok(()) };
-        let path = data_dir.join("store.id");
-        let said = format!("{id} schema {schema}");
-        let text = format!("{said} {}\n", Self::check(&said));
-        let written = File::create(&path).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            File::open(data_dir)?.sync_all()
-        });
-        written.map_err(|error| io_error(&path.display().to_string(), &error))
-    }
-
-    /// A flipped bit must not pass for another schema.
-    fn check(said: &str) -> String {
-        Sha256::digest(said).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-    }
 }
 
 fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
     guarded_at(&dir.display().to_string(), || config.open())
-}
-
-/// Syncs what sled never does: its settings, and the directories, down to the one that holds `dir`.
-fn sync_names(dir: &Path) -> Result<(), StoreError> {
-    let parent = dir.parent().unwrap_or(dir);
-    for path in [dir.join("conf"), dir.join("blobs"), dir.to_path_buf(), parent.to_path_buf()] {
-        match File::open(&path).and_then(|file| file.sync_all()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error(&path.display().to_string(), &error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Creates a directory and what is missing above it, durably: what is synced in a directory that a power cut takes away
-/// with its name is lost all the same.
-fn create(dir: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    for dir in missing.into_iter().rev() {
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent)?.sync_all()?;
-    }
-    Ok(())
-}
-
-/// Bytes that are free where `dir` is.
-fn free(dir: &Path) -> Result<u64, StoreError> {
-    let space = rustix::fs::statvfs(dir).map_err(|error| io_error("statvfs", &error.into()))?;
-    Ok(space.f_bavail.saturating_mul(space.f_frsize))
-}
-
-/// Puts a complete copy in the store's place, wherever a crash interrupted that, and clears away what is left over.
-///
-/// The store itself is only deleted when its copy has its name: in between it is `store.old`.
-fn take_copy(data_dir: &Path) -> io::Result<()> {
-    let [store, copy, old] = ["store", "store.new", "store.old"].map(|name| data_dir.join(name));
-    if copy.join(COMPLETE).exists() {
-        if store.exists() {
-            fs::rename(&store, &old)?;
-        }
-        fs::rename(&copy, &store)?;
-        File::open(data_dir)?.sync_all()?;
-    } else if old.exists() && !store.exists() {
-        fs::rename(&old, &store)?;
-    }
-    if old.exists() {
-        fs::remove_dir_all(&old)?;
-    }
-    if copy.exists() {
-        fs::remove_dir_all(&copy)?;
-    }
-    match fs::remove_file(store.join(COMPLETE)) {
-        // No directory at all: whoever opens it tells.
-        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// The data directory.
-pub(super) struct DataDir(pub(super) PathBuf);
-
-impl std::fmt::Display for DataDir {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.display().fmt(f)
-    }
-}
-
-impl Disk for DataDir {
-    type Store = SledStore;
-
-    fn open(&self) -> Result<SledStore, StoreError> {
-        SledStore::open(&self.0)
-    }
-
-    fn move_aside(&self, millis: i64) -> io::Result<PathBuf> {
-        SledStore::move_aside(&self.0, millis)
-    }
-
-    fn moved_aside(&self) -> Option<(i64, PathBuf)> {
-        SledStore::moved_aside(&self.0)
-    }
-}
-
-/// One agent a directory; the message names the other one.
-fn lock(data_dir: &Path) -> Result<File, StoreError> {
-    let path = data_dir.join("lock");
-    let named = |error: io::Error| io_error(&path.display().to_string(), &error);
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(named)?;
-    match file.try_lock() {
-        Ok(()) => {
-            file.set_len(0).map_err(named)?;
-            file.rewind().map_err(named)?;
-            write!(file, "{}", std::process::id()).map_err(named)?;
-            Ok(file)
-        }
-        Err(fs::TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            file.read_to_string(&mut holder).map_err(named)?;
-            let dir = data_dir.display();
-            Err(StoreError::Io(format!("{dir} is in use by another agent, process {holder}; stop one of the two")))
-        }
-        Err(fs::TryLockError::Error(error)) => Err(named(error)),
-    }
 }
 
 /// sled's threads may hold its file, and with it sled's own lock, for a moment after the last handle is gone; so may a
@@ -427,22 +221,6 @@ fn delete_half_snapshots(dir: &Path) -> io::Result<u64> {
         }
     }
     Ok(complete)
-}
-
-fn io_error(what: &str, error: &io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
-        io::ErrorKind::PermissionDenied => {
-            let user = rustix::process::geteuid().as_raw();
-            StoreError::Io(format!(
-                "{what}: {error}; check owner and mode of all below it, the agent runs as user {user}"
-            ))
-        }
-        io::ErrorKind::ReadOnlyFilesystem => {
-            StoreError::Io(format!("{what}: {error}; its file system is read-only, mount it writable"))
-        }
-        _ => StoreError::Io(format!("{what}: {error}")),
-    }
 }
 
 fn sled_error(what: &str, error: sled::Error) -> StoreError {
@@ -538,48 +316,19 @@ impl Store for SledStore {
         self.log.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    fn rewrite(&self) -> Result<(), StoreError> {
-        let dir = self.data_dir.join("store.new");
-        let named = |error: io::Error| io_error(&dir.display().to_string(), &error);
-        let file = self.log.metadata().map_err(named)?.len();
-        if free(&self.data_dir)? < MIN_FREE + file {
-            return Err(StoreError::Full);
+    fn rewrite(&mut self) -> Result<bool, StoreError> {
+        if free(&self.data_dir)? < MIN_FREE + self.size() {
+            return Ok(false);
         }
-        if dir.exists() {
-            fs::remove_dir_all(&dir).map_err(named)?;
-        }
-        DirBuilder::new().mode(0o700).create(&dir).map_err(named)?;
-        let db = open_sled(&dir)?;
-        let mut rows = self.db.iter();
-        loop {
-            let mut batch = sled::Batch::default();
-            let mut count = 0;
-            guarded(|| {
-                for row in rows.by_ref().take(MAX_OPS) {
-                    let (key, value) = row?;
-                    batch.insert(key, value);
-                    count += 1;
-                }
-                Ok(())
-            })?;
-            if count == 0 {
-                break;
-            }
-            guarded(|| db.apply_batch(batch))?;
-        }
-        guarded(|| db.flush())?;
-        File::open(dir.join("db")).and_then(|log| log.sync_all()).map_err(named)?;
-        sync_names(&dir)?;
-        drop(db);
-        File::create(dir.join(COMPLETE)).and_then(|file| file.sync_all()).map_err(named)?;
-        sync_names(&dir)
+        copy::make(&self.db, &self.data_dir)?;
+        Ok(true)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::ledger::{self, Group, testing};
+    use super::{data_dir::NEW, *};
+    use crate::ledger::{self, Disk, Group, testing};
 
     fn reopen(dir: &Path) -> Result<SledStore, StoreError> {
         let mut store = SledStore::open(dir)?;
@@ -648,73 +397,9 @@ mod tests {
         drop(reopen(dir.path()).unwrap());
         fs::remove_dir_all(dir.path().join("store")).unwrap();
         assert!(matches!(SledStore::open(dir.path()), Err(StoreError::Damaged(_))));
-        let aside = SledStore::move_aside(dir.path(), 7).unwrap();
+        let aside = DataDir(dir.path().into()).move_aside(7).unwrap();
         assert!(aside.ends_with("store.damaged-7") && aside.is_dir());
         reopen(dir.path()).unwrap();
-    }
-
-    /// A store with many dead versions of few rows.
-    fn grown(dir: &Path) -> SledStore {
-        let mut store = reopen(dir).unwrap();
-        for round in 0..200_u8 {
-            let ops: Vec<Op> = (0..100_u8).map(|n| (vec![b'z', n], Some(vec![round; 500]))).collect();
-            store.apply(&ops).unwrap();
-        }
-        store.sync().unwrap();
-        store
-    }
-
-    fn rows(store: &SledStore) -> Vec<Row> {
-        store.scan(&[0], &[u8::MAX], Direction::Up, usize::MAX).unwrap()
-    }
-
-    #[test]
-    fn a_rewritten_store_holds_the_same_in_less_room() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = grown(dir.path());
-        let (before, room) = (rows(&store), store.log.metadata().unwrap().len());
-        store.rewrite().unwrap();
-        drop(store);
-        let store = SledStore::open(dir.path()).unwrap();
-        assert_eq!(rows(&store), before);
-        assert!(store.log.metadata().unwrap().len() < room / 2);
-        let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        assert_eq!(
-            left.filter(|name| name.to_string_lossy().starts_with("store.")).count(),
-            2,
-            "store.id and store.tip"
-        );
-    }
-
-    #[test]
-    fn a_crash_anywhere_in_the_rewriting_keeps_every_row() {
-        type Crash = fn(&Path) -> io::Result<()>;
-        let crashes: [(&str, Crash); 5] = [
-            ("while it was copied", |dir| fs::remove_file(dir.join("store.new").join(COMPLETE))),
-            ("when it was copied", |_| Ok(())),
-            ("between the names", |dir| fs::rename(dir.join("store"), dir.join("store.old"))),
-            ("before the old one was deleted", |dir| {
-                fs::rename(dir.join("store"), dir.join("store.old"))?;
-                fs::rename(dir.join("store.new"), dir.join("store"))
-            }),
-            ("while the old one was deleted", |dir| {
-                fs::rename(dir.join("store"), dir.join("store.old"))?;
-                fs::remove_file(dir.join("store.old/db"))?;
-                fs::rename(dir.join("store.new"), dir.join("store"))
-            }),
-        ];
-        for (when, crash) in crashes {
-            let dir = tempfile::tempdir().unwrap();
-            let store = grown(dir.path());
-            let before = rows(&store);
-            store.rewrite().unwrap();
-            drop(store);
-            crash(dir.path()).unwrap();
-            let store = SledStore::open(dir.path()).unwrap();
-            assert_eq!(rows(&store), before, "{when}");
-            let left = ["store.new", "store.old", "store/complete"].map(|name| dir.path().join(name).exists());
-            assert_eq!(left, [false; 3], "{when}");
-        }
     }
 
     #[test]
