@@ -8,6 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{
+    disk::send_until_refused,
     load::{LARGE_EVERY, Load},
     *,
 };
@@ -90,42 +91,27 @@ async fn each_failpoint_is_reached_and_loses_nothing() {
 /// What was refused for a full disk is removed at the next opening; killed in between, the agent does it again.
 #[tokio::test]
 async fn a_kill_while_disowning_loses_nothing() {
-    let mut world = World::new(300).await;
-    let mount = world.dir.path().join("disk");
-    let disk = Disk::new(&mount, 24);
-    world.set("dataDir", json!(mount.join("data")));
-    world.wrapper = disk.wrapper();
+    let (mut world, disk, client) = World::on_disk(300, 24).await;
     world.wrapper.extend(["env".into(), "OFFBOARD_FAILPOINT=open-disowning:1".into()]);
-    let client = world.client("bench").await;
     world.start_agent();
     client.status("in sync", |s| s["lastSyncAt"].is_string()).await;
     world.cloud.offline(true);
     client.disassociate("kept", &names(0..1));
     client.result("kept", "accepted").await;
     disk.fill();
-    let mut taken = 0;
-    loop {
-        taken += 1;
-        let token = format!("t{taken}");
-        client.disassociate(&token, &names(taken..taken + 1));
-        let what = format!("{token} is answered");
-        let answer = client.wait(&what, |m| (m.body["clientToken"] == token.as_str()).then(|| m.topic.clone())).await;
-        if answer.ends_with("/rejected") {
-            break;
-        }
-    }
+    let (taken, refused) = send_until_refused(&client, 1).await;
     disk.free();
     until("it is killed while it disowns", || !world.is_running()).await;
     bury(&mut world, "open-disowning");
     world.wrapper = disk.wrapper();
     world.cloud.offline(false);
     world.start_agent();
-    for token in std::iter::once("kept".to_owned()).chain((1..taken).map(|n| format!("t{n}"))) {
-        assert_eq!(client.result(&token, "completed").await["status"], "SUCCEEDED");
+    for token in std::iter::once("kept").chain(taken.iter().map(String::as_str)) {
+        assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
     }
-    let refused = json!({"targetClientToken": format!("t{taken}")});
-    assert_eq!(answer(&client, "get-request", refused).await.unwrap_err()["code"], "ResourceNotFoundException");
-    assert_eq!(world.taken_off(&names(taken..taken + 1)[0]), 0);
+    let question = json!({"targetClientToken": format!("t{refused}")});
+    assert_eq!(answer(&client, "get-request", question).await.unwrap_err()["code"], "ResourceNotFoundException");
+    assert_eq!(world.taken_off(&names(refused..refused + 1)[0]), 0);
 }
 
 #[tokio::test]

@@ -157,12 +157,6 @@ fn aside(data: &Path) -> Vec<PathBuf> {
     names.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("store.damaged-")).collect()
 }
 
-fn store_problems(status: &Value) -> Vec<&str> {
-    let Some(problems) = status["problems"].as_array() else { return Vec::new() };
-    let codes = problems.iter().map(|problem| problem["code"].as_str().unwrap());
-    codes.filter(|code| code.starts_with("STORE_")).collect()
-}
-
 /// Every file below `dir` with its content.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -205,18 +199,6 @@ fn flip(path: &Path, at: u64, mask: u8) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ mask], at).unwrap();
-}
-
-/// With an agent on a store that was replaced, or not: what comes now is taken and carried out, without a restart, and
-/// the registry is the cloud's.
-async fn works(world: &World, client: &Client, token: &str, device: usize) {
-    world.cloud.offline(false);
-    client.disassociate(token, &names(device..device + 1));
-    client.result(token, "accepted").await;
-    assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
-    client
-        .status("the registry is the cloud's", |s| s["devices"]["ASSOCIATED"] == world.cloud.associated(CORE).len())
-        .await;
 }
 
 #[tokio::test]
@@ -537,127 +519,4 @@ async fn a_missing_permission_is_told_with_its_path_and_mended_without_a_restart
     ] {
         without_permission(&mut sample, name, mode).await;
     }
-}
-
-#[tokio::test]
-async fn a_full_disk_loses_nothing_and_mends_by_itself() {
-    let mut world = World::new(2_000).await;
-    let mount = world.dir.path().join("disk");
-    let disk = Disk::new(&mount, 32);
-    world.set("dataDir", json!(mount.join("data")));
-    world.wrapper = disk.wrapper();
-    let client = world.client("bench").await;
-    world.start_agent();
-    client.status("in sync", |s| s["lastSyncAt"].is_string()).await;
-    world.cloud.offline(true);
-    disk.fill();
-    let mut taken = Vec::new();
-    let mut refused = None;
-    for n in 0..2_000 {
-        let token = format!("t{n}");
-        client.disassociate(&token, &names(n..n + 1));
-        let answer = client
-            .wait(&format!("{token} is answered"), |m| {
-                let kind = m.topic.rsplit('/').next().unwrap().to_owned();
-                (m.body["clientToken"] == token.as_str()).then(|| (kind, m.body.clone()))
-            })
-            .await;
-        if answer.0 == "rejected" {
-            let code = answer.1["code"].as_str().unwrap().to_owned();
-            assert!(["InternalServerException", "ThrottlingException"].contains(&&*code), "{}", answer.1);
-            refused = Some(n);
-            break;
-        }
-        taken.push(token);
-    }
-    let refused = refused.expect("the disk is full at some time");
-    println!("{} commands taken on the full disk", taken.len());
-    let status = client.status("it says so", |s| store_problems(s) == ["STORE_FULL"]).await;
-    assert!(status["problems"].to_string().contains("make room"), "{status}");
-    assert!(world.is_running());
-    disk.free();
-    let start = Instant::now();
-    client.status("it recovers by itself", |s| s["state"] == "ONLINE" && store_problems(s).is_empty()).await;
-    println!("recovered {:?} after there was room", start.elapsed());
-    let unknown =
-        answer(&client, "get-request", json!({"targetClientToken": format!("t{refused}")})).await.unwrap_err();
-    assert_eq!(unknown["code"], "ResourceNotFoundException", "a rejection is the truth");
-    // Neither the process that saw it nor the next one has lost anything.
-    for restart in [false, true] {
-        if restart {
-            world.kill_and_forget(&client).await;
-            world.start_agent();
-        }
-        for token in &taken {
-            client.ask("get-request", json!({"targetClientToken": token})).await;
-        }
-    }
-    world.cloud.offline(false);
-    for token in &taken {
-        assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
-    }
-    works(&world, &client, "afterwards", 1_999).await;
-    assert_eq!(world.taken_off(&names(refused..refused + 1)[0]), 0);
-}
-
-#[tokio::test]
-async fn a_disk_that_is_full_at_the_start_is_told_and_mends_by_itself() {
-    for known in [false, true] {
-        let mut world = World::new(20).await;
-        let mount = world.dir.path().join("disk");
-        let disk = Disk::new(&mount, 24);
-        world.set("dataDir", json!(mount.join("data")));
-        world.wrapper = disk.wrapper();
-        let client = world.client("bench").await;
-        if known {
-            world.start_agent();
-            client.status("in sync", |s| s["lastSyncAt"].is_string()).await;
-            world.cloud.offline(true);
-            client.disassociate("kept", &names(0..1));
-            client.result("kept", "accepted").await;
-            world.kill_and_forget(&client).await;
-        }
-        disk.fill();
-        world.start_agent();
-        client.status("it says so", |s| store_problems(s) == ["STORE_FULL"]).await;
-        client.disassociate("t", &names(1..2));
-        assert_eq!(client.result("t", "rejected").await["code"], "InternalServerException");
-        assert!(world.is_running());
-        disk.free();
-        client.status("it recovers by itself", |s| s["state"] == "ONLINE" && store_problems(s).is_empty()).await;
-        world.cloud.offline(false);
-        if known {
-            assert_eq!(client.result("kept", "completed").await["status"], "SUCCEEDED");
-        }
-        works(&world, &client, "u", 2).await;
-        assert_eq!(world.taken_off("d0001"), 0);
-    }
-}
-
-#[tokio::test]
-async fn a_read_only_file_system_is_told_and_mends_by_itself() {
-    let mut world = World::new(20).await;
-    let mount = world.dir.path().join("disk");
-    let disk = Disk::new(&mount, 24);
-    world.set("dataDir", json!(mount.join("data")));
-    world.wrapper = disk.wrapper();
-    let client = world.client("bench").await;
-    world.start_agent();
-    client.status("in sync", |s| s["lastSyncAt"].is_string()).await;
-    world.cloud.offline(true);
-    client.disassociate("kept", &names(0..1));
-    client.result("kept", "accepted").await;
-    world.kill_and_forget(&client).await;
-    disk.remount("ro");
-    world.start_agent();
-    let status = client.status("it says so", |s| store_problems(s) == ["STORE_FAILING"]).await;
-    let message = status["problems"].to_string();
-    assert!(message.contains(&*mount.to_string_lossy()) && message.contains("read-only"), "{message}");
-    client.disassociate("t", &names(1..2));
-    assert_eq!(client.result("t", "rejected").await["code"], "InternalServerException");
-    assert!(world.is_running());
-    disk.remount("rw");
-    client.status("it recovers by itself", |s| s["state"] == "ONLINE" && store_problems(s).is_empty()).await;
-    works(&world, &client, "u", 2).await;
-    assert_eq!(client.result("kept", "completed").await["status"], "SUCCEEDED");
 }

@@ -10,6 +10,10 @@
     unreachable_pub
 )]
 
+pub mod disk;
+pub mod load;
+pub mod odd;
+
 use std::{
     fs,
     net::{TcpListener, TcpStream},
@@ -19,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use disk::Disk;
 pub use offboard_sandbox::cloud::{Action, Cloud, Fault, NotAssociated, Operation, Options};
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, QoS};
 pub use serde_json::{Value, json};
@@ -434,8 +439,25 @@ impl Client {
 }
 
 pub fn problem_codes(status: &Value) -> Vec<&str> {
-    let problems = status["problems"].as_array().unwrap();
-    problems.iter().map(|problem| problem["code"].as_str().unwrap()).collect()
+    let problems = status["problems"].as_array().into_iter().flatten();
+    problems.map(|problem| problem["code"].as_str().unwrap()).collect()
+}
+
+/// Codes of those that are the store's.
+pub fn store_problems(status: &Value) -> Vec<&str> {
+    problem_codes(status).into_iter().filter(|code| code.starts_with("STORE_")).collect()
+}
+
+/// Whatever happened to the store before: what comes now is taken and carried out, without a restart, and
+/// the registry is the cloud's.
+pub async fn works(world: &World, client: &Client, token: &str, device: usize) {
+    world.cloud.offline(false);
+    client.disassociate(token, &names(device..device + 1));
+    client.result(token, "accepted").await;
+    assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
+    client
+        .status("the registry is the cloud's", |s| s["devices"]["ASSOCIATED"] == world.cloud.associated(CORE).len())
+        .await;
 }
 
 /// What `client` sees of its question: the answer, or the rejection.
@@ -474,84 +496,9 @@ pub fn obeying_modes() -> Vec<String> {
     }
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
-/// A small file system of its own, which nobody else sees: a tmpfs in a mount namespace that a process of ours holds.
-pub struct Disk {
-    holder: Child,
-    dir: PathBuf,
-}
-
-impl Disk {
-    pub fn new(dir: &std::path::Path, mebibytes: u32) -> Self {
-        use std::io::{BufRead, BufReader};
-        fs::create_dir(dir).unwrap();
-        let script =
-            format!("mount -t tmpfs -o size={mebibytes}m,mode=0777 tmpfs \"$0\" && echo ready && exec sleep 100000");
-        let mut holder = Command::new("unshare")
-            .arg(if is_root() { "-m" } else { "-rm" })
-            .args(["sh", "-c", &script])
-            .arg(dir)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("unshare is part of util-linux");
-        let mut line = String::new();
-        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(
-            line.trim(),
-            "ready",
-            "no mount namespace can be made here. Run the tests as root (sudo tests/run), or allow it to users: \
-             sudo sysctl -w user.max_user_namespaces=10000 kernel.apparmor_restrict_unprivileged_userns=0"
-        );
-        Self { holder, dir: dir.to_path_buf() }
-    }
-
-    /// Goes before a command line that is to see the disk.
-    pub fn wrapper(&self) -> Vec<String> {
-        let id = self.holder.id().to_string();
-        let mut words = vec!["nsenter".into(), "-t".into(), id, "-m".into()];
-        if !is_root() {
-            words.extend(["-U".into(), "--preserve-credentials".into()]);
-        }
-        words
-    }
-
-    /// The disk as this process sees it.
-    pub fn path(&self) -> PathBuf {
-        let dir = self.dir.strip_prefix("/").unwrap();
-        PathBuf::from(format!("/proc/{}/root", self.holder.id())).join(dir)
-    }
-
-    /// Mounts it anew, `ro` or `rw`. By `bind`: of the file system itself a plain user may change nothing.
-    pub fn remount(&self, how: &str) {
-        let words = self.wrapper();
-        let mut mount = Command::new(&words[0]);
-        mount.args(&words[1..]).args(["mount", "-o", &format!("remount,bind,{how}")]).arg(&self.dir);
-        assert!(mount.status().unwrap().success());
-    }
-
-    /// Takes all the room that is left.
-    pub fn fill(&self) {
-        use std::io::Write;
-        let mut ballast = fs::OpenOptions::new().create(true).append(true).open(self.path().join("ballast")).unwrap();
-        for size in [1 << 16, 1 << 12, 1] {
-            while ballast.write(&vec![0x42; size]).is_ok_and(|written| written > 0) {}
-        }
-    }
-
-    pub fn free(&self) {
-        fs::remove_file(self.path().join("ballast")).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-    }
 }
 
 impl Client {
@@ -560,9 +507,6 @@ impl Client {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 }
-
-pub mod load;
-pub mod odd;
 
 /// What the agent's process takes, in MiB.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,113 @@
+//! A small file system of its own for the agent's data, which can be full or read-only.
+
+use super::*;
+
+/// A small file system of its own, which nobody else sees: a tmpfs in a mount namespace that a process of ours holds.
+pub struct Disk {
+    holder: Child,
+    dir: PathBuf,
+}
+
+impl Disk {
+    pub fn new(dir: &std::path::Path, mebibytes: u32) -> Self {
+        use std::io::{BufRead, BufReader};
+        fs::create_dir(dir).unwrap();
+        let script =
+            format!("mount -t tmpfs -o size={mebibytes}m,mode=0777 tmpfs \"$0\" && echo ready && exec sleep 100000");
+        let mut holder = Command::new("unshare")
+            .arg(if is_root() { "-m" } else { "-rm" })
+            .args(["sh", "-c", &script])
+            .arg(dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare is part of util-linux");
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(
+            line.trim(),
+            "ready",
+            "no mount namespace can be made here. Run the tests as root (sudo tests/run), or allow it to users: \
+             sudo sysctl -w user.max_user_namespaces=10000 kernel.apparmor_restrict_unprivileged_userns=0"
+        );
+        Self { holder, dir: dir.to_path_buf() }
+    }
+
+    /// Goes before a command line that is to see the disk.
+    pub fn wrapper(&self) -> Vec<String> {
+        let id = self.holder.id().to_string();
+        let mut words = vec!["nsenter".into(), "-t".into(), id, "-m".into()];
+        if !is_root() {
+            words.extend(["-U".into(), "--preserve-credentials".into()]);
+        }
+        words
+    }
+
+    /// The disk as this process sees it.
+    pub fn path(&self) -> PathBuf {
+        let dir = self.dir.strip_prefix("/").unwrap();
+        PathBuf::from(format!("/proc/{}/root", self.holder.id())).join(dir)
+    }
+
+    /// Mounts it anew, `ro` or `rw`. By `bind`: of the file system itself a plain user may change nothing.
+    pub fn remount(&self, how: &str) {
+        let words = self.wrapper();
+        let mut mount = Command::new(&words[0]);
+        mount.args(&words[1..]).args(["mount", "-o", &format!("remount,bind,{how}")]).arg(&self.dir);
+        assert!(mount.status().unwrap().success());
+    }
+
+    /// Takes all the room that is left.
+    pub fn fill(&self) {
+        use std::io::Write;
+        let mut ballast = fs::OpenOptions::new().create(true).append(true).open(self.path().join("ballast")).unwrap();
+        for size in [1 << 16, 1 << 12, 1] {
+            while ballast.write(&vec![0x42; size]).is_ok_and(|written| written > 0) {}
+        }
+    }
+
+    pub fn free(&self) {
+        fs::remove_file(self.path().join("ballast")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+impl World {
+    /// With the agent's data on a disk of `mebibytes`; no agent yet.
+    pub async fn on_disk(devices: usize, mebibytes: u32) -> (Self, Disk, Client) {
+        let mut world = Self::new(devices).await;
+        let mount = world.dir.path().join("disk");
+        let disk = Disk::new(&mount, mebibytes);
+        world.set("dataDir", json!(mount.join("data")));
+        world.wrapper = disk.wrapper();
+        let client = world.client("bench").await;
+        (world, disk, client)
+    }
+}
+
+/// Sends a command for each device from the `first` on, until one is refused: tokens `t<device>` of those that were
+/// taken, and the device of the one that was not.
+pub async fn send_until_refused(client: &Client, first: usize) -> (Vec<String>, usize) {
+    let mut taken = Vec::new();
+    for device in first..10_000 {
+        let token = format!("t{device}");
+        client.disassociate(&token, &names(device..device + 1));
+        let (topic, body) = client
+            .wait(&format!("{token} is answered"), |m| {
+                (m.body["clientToken"] == token.as_str()).then(|| (m.topic.clone(), m.body.clone()))
+            })
+            .await;
+        if topic.ends_with("/rejected") {
+            let code = body["code"].as_str().unwrap();
+            assert!(["InternalServerException", "ThrottlingException"].contains(&code), "{body}");
+            return (taken, device);
+        }
+        taken.push(token);
+    }
+    panic!("the disk is full at some time");
+}

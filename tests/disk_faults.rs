@@ -1,0 +1,102 @@
+//! The disk below the store: full, full at the start, read-only. What was acknowledged stays, what is refused is not
+//! there, and all goes on by itself when the disk does.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
+
+mod common;
+
+use std::time::Instant;
+
+use common::{disk::send_until_refused, *};
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_and_mends_by_itself() {
+    let (mut world, disk, client) = World::on_disk(2_000, 32).await;
+    world.start_agent();
+    client.status("in sync", |s| s["lastSyncAt"].is_string()).await;
+    world.cloud.offline(true);
+    disk.fill();
+    let (taken, refused) = send_until_refused(&client, 0).await;
+    println!("{} commands taken on the full disk", taken.len());
+    let status = client.status("it says so", |s| store_problems(s) == ["STORE_FULL"]).await;
+    assert!(status["problems"].to_string().contains("make room"), "{status}");
+    assert!(world.is_running());
+    disk.free();
+    let start = Instant::now();
+    client.status("it recovers by itself", |s| s["state"] == "ONLINE" && store_problems(s).is_empty()).await;
+    println!("recovered {:?} after there was room", start.elapsed());
+    let unknown =
+        answer(&client, "get-request", json!({"targetClientToken": format!("t{refused}")})).await.unwrap_err();
+    assert_eq!(unknown["code"], "ResourceNotFoundException", "a rejection is the truth");
+    // Neither the process that saw it nor the next one has lost anything.
+    for restart in [false, true] {
+        if restart {
+            world.kill_and_forget(&client).await;
+            world.start_agent();
+        }
+        for token in &taken {
+            client.ask("get-request", json!({"targetClientToken": token})).await;
+        }
+    }
+    world.cloud.offline(false);
+    for token in &taken {
+        assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
+    }
+    works(&world, &client, "afterwards", 1_999).await;
+    assert_eq!(world.taken_off(&names(refused..refused + 1)[0]), 0);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_at_the_start_is_told_and_mends_by_itself() {
+    for known in [false, true] {
+        let (mut world, disk, client) = World::on_disk(20, 24).await;
+        if known {
+            world.start_agent();
+            client.status("in sync", |s| s["lastSyncAt"].is_string()).await;
+            world.cloud.offline(true);
+            client.disassociate("kept", &names(0..1));
+            client.result("kept", "accepted").await;
+            world.kill_and_forget(&client).await;
+        }
+        disk.fill();
+        world.start_agent();
+        client.status("it says so", |s| store_problems(s) == ["STORE_FULL"]).await;
+        client.disassociate("t", &names(1..2));
+        assert_eq!(client.result("t", "rejected").await["code"], "InternalServerException");
+        assert!(world.is_running());
+        disk.free();
+        client.status("it recovers by itself", |s| s["state"] == "ONLINE" && store_problems(s).is_empty()).await;
+        world.cloud.offline(false);
+        if known {
+            assert_eq!(client.result("kept", "completed").await["status"], "SUCCEEDED");
+        }
+        works(&world, &client, "u", 2).await;
+        assert_eq!(world.taken_off("d0001"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_file_system_is_told_and_mends_by_itself() {
+    let (mut world, disk, client) = World::on_disk(20, 24).await;
+    world.start_agent();
+    client.status("in sync", |s| s["lastSyncAt"].is_string()).await;
+    world.cloud.offline(true);
+    client.disassociate("kept", &names(0..1));
+    client.result("kept", "accepted").await;
+    world.kill_and_forget(&client).await;
+    disk.remount("ro");
+    world.start_agent();
+    let status = client.status("it says so", |s| store_problems(s) == ["STORE_FAILING"]).await;
+    let message = status["problems"].to_string();
+    assert!(
+        message.contains(&*world.dir.path().join("disk").to_string_lossy()) && message.contains("read-only"),
+        "{message}"
+    );
+    client.disassociate("t", &names(1..2));
+    assert_eq!(client.result("t", "rejected").await["code"], "InternalServerException");
+    assert!(world.is_running());
+    disk.remount("rw");
+    client.status("it recovers by itself", |s| s["state"] == "ONLINE" && store_problems(s).is_empty()).await;
+    works(&world, &client, "u", 2).await;
+    assert_eq!(client.result("kept", "completed").await["status"], "SUCCEEDED");
+}
