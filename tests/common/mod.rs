@@ -115,7 +115,7 @@ impl Drop for Broker {
     }
 }
 
-fn terminate(id: u32) {
+pub fn terminate(id: u32) {
     let status = Command::new("kill").arg("-TERM").arg(id.to_string()).status().unwrap();
     assert!(status.success());
 }
