@@ -40,8 +40,9 @@ pub(super) struct CloudState {
     pub(super) weather: Weather,
     /// When the agent was last told that a device is gone: by an answer to a call, or by a complete list.
     pub(super) gone: BTreeMap<String, Millis>,
-    /// Associations that the agent was told of to have ended: a list that still has one of them lags behind.
-    ended: BTreeSet<(String, Millis)>,
+    /// The youngest association of a device that the agent was told of to have ended: a list that still has it, or one
+    /// before it, lags behind.
+    ended: BTreeMap<String, Millis>,
     /// When the list that is being read began.
     pub(super) list_begun: Option<Millis>,
     list_so_far: BTreeMap<String, Millis>,
@@ -65,7 +66,7 @@ impl CloudState {
             begin,
             weather: if plan.calm { Weather::Unreachable } else { Weather::Fine },
             gone: BTreeMap::new(),
-            ended: BTreeSet::new(),
+            ended: BTreeMap::new(),
             list_begun: None,
             list_so_far: BTreeMap::new(),
             complete: None,
@@ -390,7 +391,7 @@ impl SimCloud {
             let listed = std::mem::take(&mut cloud.list_so_far);
             let strangers = (0..8).flat_map(|n| [format!("x{n}"), format!("bad{n}")]);
             for name in cloud.begin.keys().cloned().chain(strangers).collect::<Vec<_>>() {
-                let lags = |at: &Millis| cloud.ended.contains(&(name.clone(), *at));
+                let lags = |at: &Millis| cloud.ended.get(&name).is_some_and(|ended| at <= ended);
                 if listed.get(&name).is_none_or(lags) {
                     cloud.gone.insert(name, now);
                 }

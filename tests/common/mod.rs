@@ -41,6 +41,15 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// What starts the product: the binary that was built with the tests, or what `OFFBOARD_PRODUCT` says, which may be one for
+/// another machine with an emulator before it (`tests/cross`).
+pub fn product() -> Vec<String> {
+    match std::env::var("OFFBOARD_PRODUCT") {
+        Ok(words) => words.split_whitespace().map(str::to_owned).collect(),
+        Err(_) => vec![env!("CARGO_BIN_EXE_offboard").into()],
+    }
+}
+
 /// Waits until `done`; fails with `what` when that takes too long.
 pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -191,7 +200,7 @@ impl World {
         self.starts += 1;
         let log = fs::File::create(self.log_path()).unwrap();
         let mut words = self.wrapper.clone();
-        words.push(env!("CARGO_BIN_EXE_offboard").into());
+        words.extend(product());
         words.push("run".into());
         let level = (!self.rust_log.is_empty()).then_some(("RUST_LOG", self.rust_log));
         let child = Command::new(&words[0])
