@@ -292,6 +292,14 @@ fn problem(lane: Lane, error: &CallError) -> Option<(&'static str, String)> {
     let CallError { fault, code, message, .. } = error;
     let list = lane == Lane::List;
     Some(match fault {
+        // A device without a battery for its clock starts in the past, before the certificate begins.
+        CallFault::Unreachable if message.contains("certificate") => (
+            "CLOUD_UNREACHABLE",
+            format!(
+                "the cloud's certificate is not accepted ({message}); check this device's clock, GG_ROOT_CA_PATH, and whether a \
+                 proxy inspects TLS"
+            ),
+        ),
         CallFault::Unreachable | CallFault::Lost => (
             "CLOUD_UNREACHABLE",
             format!(

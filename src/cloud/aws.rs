@@ -78,8 +78,16 @@ impl Aws {
             .credentials_provider(credentials.clone())
             .interceptor(ClockWatch { clock: clock.clone(), skew })
             .app_name(AppName::new("offboard").map_err(|error| error.to_string())?);
-        if let Some(endpoint) = &config.cloud.greengrass {
-            sdk = sdk.endpoint_url(endpoint);
+        match &config.cloud.greengrass {
+            Some(endpoint) => sdk = sdk.endpoint_url(endpoint),
+            None if wants_fips(std::env::var("AWS_USE_FIPS_ENDPOINT").ok()) => {
+                tracing::warn!(
+                    "AWS_USE_FIPS_ENDPOINT is set: the cloud's FIPS endpoint is used, but the TLS of this program (rustls with ring) \
+                     is not validated for FIPS 140"
+                );
+                sdk = sdk.use_fips(true);
+            }
+            None => {}
         }
         Ok(Self { client: Client::from_conf(sdk.build()), credentials, core: config.core.clone(), clock })
     }
@@ -98,8 +106,10 @@ impl Aws {
             let code = code_of(&fault);
             CallError::new(fault, code, &chain(error))
         };
+        if let Some(cause) = find::<CredentialsError>(error) {
+            return CallError::new(CallFault::Credentials, "NoCredentials", &chain(cause));
+        }
         match error {
-            SdkError::DispatchFailure(_) if find::<CredentialsError>(error).is_some() => plain(CallFault::Credentials),
             // Only where the connection was never made is it sure that nothing was sent.
             SdkError::DispatchFailure(_) if never_connected(error) => plain(CallFault::Unreachable),
             SdkError::DispatchFailure(failure) if failure.is_other() && chain(error).contains("identity") => {
@@ -205,6 +215,11 @@ fn device(listed: AssociatedClientDevice) -> Option<(ThingName, Option<Timestamp
             None
         }
     }
+}
+
+/// As the SDKs read it; the nucleus sets it in FIPS mode.
+fn wants_fips(variable: Option<String>) -> bool {
+    variable.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
 
 /// What a refusal says beside its code.

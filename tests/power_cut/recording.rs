@@ -167,8 +167,14 @@ impl Recording {
         let again = starts.len() - starts.iter().collect::<BTreeSet<_>>().len();
         let told = self.promises.iter().filter(|promise| promise.completed.is_some()).count();
         let synced = count(|what| matches!(what, files::What::Sync { .. }));
-        let renames = count(|what| matches!(what, files::What::Name { names, .. } if names.len() == 2));
-        let deleted = count(|what| matches!(what, files::What::Name { names, .. } if names[0].1.is_none()));
+        let is_snapshot = |name: &str| name.starts_with("snap.");
+        let renames = self.files.ops.iter().filter(
+            |op| matches!(&op.what, files::What::Name { names, .. } if names.len() == 2 && is_snapshot(&names[1].0)),
+        );
+        let deleted = self.files.ops.iter().filter(
+            |op| matches!(&op.what, files::What::Name { names, .. } if names[0].1.is_none() && is_snapshot(&names[0].0)),
+        );
+        let (renames, deleted) = (renames.count(), deleted.count());
         println!(
             "recorded: {} operations on files, of which {synced} syncs; {again} segments begun again; {renames} snapshots; \
              {} commands, {told} of them completed; {} places to cut, {} of them beside a sync or an acknowledgement",

@@ -108,13 +108,8 @@ impl Label {
 
     /// Before the first file of a new store: a power cut in its making is no damage.
     pub(super) fn mark_new(data_dir: &Path) -> Result<Self, StoreError> {
-        let path = data_dir.join("store.id");
-        let made = File::create(&path).and_then(|mut file| {
-            file.write_all(NEW.as_bytes())?;
-            file.sync_all()?;
-            File::open(data_dir)?.sync_all()
-        });
-        made.map(|()| Self::New).map_err(|error| io_error(&path.display().to_string(), &error))
+        put(data_dir, NEW)?;
+        Ok(Self::New)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -129,21 +124,26 @@ impl Label {
 
     pub(super) fn write(&self, data_dir: &Path) -> Result<(), StoreError> {
         let Self::Written { id, schema } = self else { return Ok(()) };
-        let path = data_dir.join("store.id");
         let said = format!("{id} schema {schema}");
-        let text = format!("{said} {}\n", Self::check(&said));
-        let written = File::create(&path).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            File::open(data_dir)?.sync_all()
-        });
-        written.map_err(|error| io_error(&path.display().to_string(), &error))
+        put(data_dir, &format!("{said} {}\n", Self::check(&said)))
     }
 
     /// A flipped bit must not pass for another schema.
     fn check(said: &str) -> String {
         Sha256::digest(said).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// Writes `store.id` durably, and at once: half of it would be taken for that of a damaged store.
+fn put(data_dir: &Path, text: &str) -> Result<(), StoreError> {
+    let [path, fresh] = ["store.id", "store.id.new"].map(|name| data_dir.join(name));
+    let written = File::create(&fresh).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&fresh, &path)?;
+        File::open(data_dir)?.sync_all()
+    });
+    written.map_err(|error| io_error(&path.display().to_string(), &error))
 }
 
 /// Deletes a file, or a directory with all below it; nothing there is fine.

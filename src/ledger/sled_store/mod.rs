@@ -405,6 +405,10 @@ mod tests {
     #[test]
     fn a_store_whose_birth_was_cut_short_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
+        // Cut short before it could be told that there is one.
+        fs::write(dir.path().join("store.id.new"), &NEW[..1]).unwrap();
+        drop(reopen(dir.path()).unwrap());
+        let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("store.id"), NEW).unwrap();
         fs::create_dir(dir.path().join("store")).unwrap();
         fs::write(dir.path().join("store/conf"), "segment_size: 5242").unwrap();

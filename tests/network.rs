@@ -1,0 +1,176 @@
+//! The way to the cloud as a site has it: by name over TLS, through a proxy, with an authority of its own, in FIPS mode, and
+//! on a device whose clock is years off at the start.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    sync::{Arc, Mutex},
+};
+
+use common::*;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::{TlsAcceptor, rustls};
+
+const HOST: &str = "greengrass.eu-central-1.amazonaws.com";
+
+/// The stand-in behind TLS, with the cloud's own name; its authority is in `dir/root.pem`. Returns the port.
+async fn terminate_tls(dir: &std::path::Path, cloud: &Cloud) -> u16 {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_before = date_time_ymd(2020, 1, 1);
+    let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    fs::write(dir.join("root.pem"), root.pem()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![HOST.into()]).unwrap();
+    params.not_before = date_time_ymd(2020, 1, 1);
+    let certificate = params.signed_by(&key, &root).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let upstream = cloud.endpoint().strip_prefix("http://").unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
+            tokio::spawn(async move {
+                if let Ok(mut stream) = acceptor.accept(stream).await {
+                    let mut there = TcpStream::connect(upstream).await.unwrap();
+                    let _ = copy_bidirectional(&mut stream, &mut there).await;
+                }
+            });
+        }
+    });
+    port
+}
+
+/// A proxy that knows the way to one host, whatever its name; what it was asked for.
+async fn proxy(to: u16) -> (u16, Arc<Mutex<BTreeSet<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let seen = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let seen = Arc::clone(&seen);
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    match stream.read_u8().await {
+                        Ok(byte) => head.push(byte),
+                        Err(_) => return,
+                    }
+                }
+                let head = String::from_utf8(head).unwrap();
+                seen.lock().unwrap().insert(head.lines().next().unwrap().to_owned());
+                let mut there = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+                let _ = copy_bidirectional(&mut stream, &mut there).await;
+            });
+        }
+    });
+    (port, asked)
+}
+
+/// A world whose agent has no endpoint configured, and a proxy in its environment; what the proxy was asked for.
+async fn behind_a_proxy(more: &[&str]) -> (World, Arc<Mutex<BTreeSet<String>>>) {
+    let mut world = World::new(10).await;
+    world.config["cloud"] = json!({});
+    let to = terminate_tls(world.dir.path(), &world.cloud).await;
+    let (port, asked) = proxy(to).await;
+    let root = world.dir.path().join("root.pem");
+    world.wrapper = vec!["env".into(), format!("GG_ROOT_CA_PATH={}", root.display())];
+    // As nucleus lite sets them: without localhost in NO_PROXY.
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+        world.wrapper.push(format!("{name}=http://127.0.0.1:{port}"));
+    }
+    world.wrapper.extend(more.iter().map(|word| (*word).to_owned()));
+    (world, asked)
+}
+
+fn asked(by: &Mutex<BTreeSet<String>>) -> Vec<String> {
+    by.lock().unwrap().iter().cloned().collect()
+}
+
+#[tokio::test]
+async fn the_cloud_is_reached_through_the_proxy_and_the_token_exchange_is_not() {
+    let (mut world, by) = behind_a_proxy(&[]).await;
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("it is in sync", |s| s["lastSyncAt"].is_string()).await;
+    client.disassociate("t", &names(0..1));
+    assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
+    assert_eq!(asked(&by), [format!("CONNECT {HOST}:443 HTTP/1.1")]);
+}
+
+#[tokio::test]
+async fn without_the_sites_authority_the_certificate_is_told_of() {
+    let (mut world, _) = behind_a_proxy(&["GG_ROOT_CA_PATH="]).await;
+    let client = world.client("bench").await;
+    world.start_agent();
+    let status = client.status("it says so", |s| s["cloud"] == "UNREACHABLE").await;
+    let message = status["problems"].to_string();
+    assert!(message.contains("certificate is not accepted") && message.contains("GG_ROOT_CA_PATH"), "{message}");
+}
+
+#[tokio::test]
+async fn in_fips_mode_the_fips_endpoint_is_used_and_what_is_not_validated_is_said() {
+    let (mut world, by) = behind_a_proxy(&["AWS_USE_FIPS_ENDPOINT=true"]).await;
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("it is not our stand-in's name", |s| s["cloud"] == "UNREACHABLE").await;
+    assert_eq!(asked(&by), ["CONNECT greengrass-fips.eu-central-1.amazonaws.com:443 HTTP/1.1"]);
+    assert!(world.log().contains("not validated for FIPS"), "{}", world.log());
+}
+
+#[tokio::test]
+async fn a_clock_years_off_at_the_start_is_told_and_works_once_it_is_set() {
+    let (mut world, _) = behind_a_proxy(&[]).await;
+    let time = world.dir.path().join("time");
+    fs::write(&time, "@2001-01-01 00:00:00").unwrap();
+    world.wrapper.extend([
+        format!("LD_PRELOAD={}", faketime()),
+        format!("FAKETIME_TIMESTAMP_FILE={}", time.display()),
+        "FAKETIME_NO_CACHE=1".into(),
+        "DONT_FAKE_MONOTONIC=1".into(),
+    ]);
+    let client = world.client("bench").await;
+    world.start_agent();
+    let status = client.status("it says so", |s| s["cloud"] == "UNREACHABLE").await;
+    assert!(status["startedAt"].as_str().unwrap().starts_with("2001"), "{status}");
+    assert!(status["problems"].to_string().contains("check this device's clock"), "{status}");
+    client.disassociate("t", &names(0..1));
+    client.result("t", "accepted").await;
+    // An hour off is within the certificate, and still not what signatures allow.
+    fs::write(&time, "-1h").unwrap();
+    let status = client.status("it says so", |s| problem_codes(s).contains(&"CLOCK_SKEW")).await;
+    assert!(status["problems"].to_string().contains("behind the cloud's; set it"), "{status}");
+    assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED", "the signatures are corrected");
+    fs::write(&time, "+0").unwrap();
+    client.send("sync", &json!({"clientToken": "s"}));
+    client.status("all is well", |s| s["health"] == "OK").await;
+}
+
+fn faketime() -> String {
+    let found = glob("/usr/lib", "faketime/libfaketimeMT.so.1");
+    found.expect("faketime is not installed: run tests/run, which installs what the tests need")
+}
+
+/// `name` below one of the directories in `dir`, which are named by architecture.
+fn glob(dir: &str, name: &str) -> Option<String> {
+    let below = fs::read_dir(dir).ok()?.filter_map(|entry| Some(entry.ok()?.path().join(name)));
+    below.into_iter().find(|path| path.exists()).map(|path| path.display().to_string())
+}
