@@ -4,27 +4,12 @@
 
 mod common;
 
-use std::{fs, path::Path};
+use std::fs;
 
-use common::*;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority(name: &str) -> Authority {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// Writes `NAME.pem` and `NAME.key`, signed by `authority`.
-fn issue(dir: &Path, name: &str, host: &str, authority: &Authority) {
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![host.into()]).unwrap().signed_by(&key, authority).unwrap();
-    fs::write(dir.join(format!("{name}.pem")), certificate.pem()).unwrap();
-    fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
-}
+use common::{
+    tls::{authority, issue},
+    *,
+};
 
 #[tokio::test]
 async fn mutual_tls_follows_a_rotation_of_authority_and_certificate_on_disk() {

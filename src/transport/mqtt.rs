@@ -273,10 +273,13 @@ impl Poller {
             ConnectionError::ConnectionRefused(
                 ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
             ) => {
-                format!(
-                    "the broker refuses us ({told}); check that mqtt.clientId is the thing name of our certificate, that the \
-                     certificate is active, and that a device group lets it connect"
-                )
+                let check = if self.parts.mqtt.identity.is_some() {
+                    "that mqtt.clientId is the thing name of our certificate, that the certificate is active, and that a device \
+                     group lets it connect"
+                } else {
+                    "mqtt.username and mqtt.password, and that the broker lets mqtt.clientId connect"
+                };
+                format!("the broker refuses us ({told}); check {check}")
             }
             ConnectionError::Tls(_) => {
                 format!("{told}; check mqtt.caFile and that the certificate names {}", self.parts.mqtt.host)

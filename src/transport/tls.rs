@@ -37,7 +37,10 @@ pub(super) fn client_config(mqtt: &Mqtt) -> Result<Arc<ClientConfig>, String> {
         Some((cert, key)) => {
             let chain = certificates(cert, "mqtt.certFile")?;
             let private = PrivateKeyDer::from_pem_file(key).map_err(|error| told("mqtt.keyFile", key, &error))?;
-            builder.with_client_auth_cert(chain, private).map_err(|error| told("mqtt.certFile", cert, &error))?
+            let both = |error: rustls::Error| {
+                format!("mqtt.certFile {} with mqtt.keyFile {}: {error}", cert.display(), key.display())
+            };
+            builder.with_client_auth_cert(chain, private).map_err(both)?
         }
         None => builder.with_no_client_auth(),
     };

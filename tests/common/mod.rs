@@ -13,6 +13,7 @@
 pub mod disk;
 pub mod load;
 pub mod odd;
+pub mod tls;
 
 use std::{
     fs,
@@ -65,6 +66,8 @@ pub struct Broker {
     pub port: u16,
     /// More lines for its configuration: a listener of its own.
     pub more: String,
+    /// Variables of its environment.
+    pub environment: Vec<(&'static str, String)>,
     child: Option<Child>,
 }
 
@@ -77,7 +80,7 @@ impl Broker {
 
     /// A broker that is not running yet.
     pub fn absent(dir: &std::path::Path) -> Self {
-        Self { dir: dir.to_path_buf(), port: free_port(), more: String::new(), child: None }
+        Self { dir: dir.to_path_buf(), port: free_port(), more: String::new(), environment: Vec::new(), child: None }
     }
 
     pub fn stop(&mut self) {
@@ -101,6 +104,7 @@ impl Broker {
         let child = Command::new(mosquitto())
             .arg("-c")
             .arg(&path)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -315,7 +319,11 @@ impl Drop for Client {
 
 impl Client {
     pub async fn connect(port: u16, name: &str) -> Self {
-        let mut options = MqttOptions::new(format!("{name}-test"), "127.0.0.1", port);
+        Self::connect_with(MqttOptions::new(format!("{name}-test"), "127.0.0.1", port), name).await
+    }
+
+    /// With a login or TLS of its own.
+    pub async fn connect_with(mut options: MqttOptions, name: &str) -> Self {
         options.set_max_packet_size(2 << 20, 2 << 20).set_inflight(1000).set_clean_session(false);
         let (mqtt, mut event_loop) = AsyncClient::new(options, 20_000);
         let seen: Arc<Mutex<Vec<Message>>> = Arc::default();
