@@ -135,7 +135,8 @@ fn forget_delivery(tx: &mut Tx<'_>, request: &Request) -> Result<(), StoreError>
 }
 
 /// Removes the requests from number `from` on without a trace: the store failed while it took them, their senders were
-/// told that they are not taken, and yet they are there. As much as one transaction takes; `true` when none is left.
+/// told that they are not taken, and yet they are there. One in each transaction, and that one whole, or a crash would
+/// leave the rest of it to pass for the request; `true` when none is left.
 ///
 /// # Errors
 /// The store failed.
@@ -143,16 +144,12 @@ pub fn disown(tx: &mut Tx<'_>, from: u64) -> Result<bool, StoreError> {
     let row = tx.scan(&schema::request(from), &schema::request(u64::MAX), Direction::Up, 1)?;
     let Some((key, _)) = row.into_iter().next() else { return Ok(true) };
     let seq = schema::read_number(&key)?;
-    let mut request = tx.known_request(seq)?;
+    let request = tx.known_request(seq)?;
     let (first, last) = schema::entries(seq, 0);
-    let entries = tx.scan(&first, &last, Direction::Up, STEP)?;
-    let all = entries.len() < STEP;
-    for (key, target) in entries {
+    for (key, target) in tx.scan(&first, &last, Direction::Up, usize::MAX)? {
         let (_, no) = schema::read_entry(&key)?;
         let target = schema::read_target(&target)?;
         tx.drop_entry(&target, (seq, no))?;
-        request.tally.entries = request.tally.entries.saturating_sub(1);
-        request.tally.open = request.tally.open.saturating_sub(1);
         if tx.scan_prefix(&schema::waiters(&target), 1)?.is_empty()
             && let Some(work) = tx.work_of(&target)?
         {
@@ -161,16 +158,8 @@ pub fn disown(tx: &mut Tx<'_>, from: u64) -> Result<bool, StoreError> {
     }
     // Entries of it that ended already, by a cancel in the same group.
     let (first, last) = schema::failures(seq, 0);
-    let failures = tx.scan(&first, &last, Direction::Up, STEP)?;
-    let all = all && failures.len() < STEP;
-    for (failure, _) in failures {
+    for (failure, _) in tx.scan(&first, &last, Direction::Up, usize::MAX)? {
         tx.delete(failure)?;
-        request.tally.entries = request.tally.entries.saturating_sub(1);
-        request.tally.canceled = request.tally.canceled.saturating_sub(1);
-    }
-    if !all {
-        tx.write(schema::request(seq), &request)?;
-        return Ok(false);
     }
     match request.completed_at {
         Some(at) => drop(tx.delete(schema::due(Due::Request, at, &seq.to_be_bytes()))?),

@@ -399,6 +399,20 @@ fn what_is_disowned_leaves_no_trace() {
     assert_eq!(before, after);
 }
 
+/// Or a crash in between would leave a request of some of its entries, which passes for the whole one.
+#[test]
+fn what_is_disowned_goes_in_one_piece() {
+    let mut bench = Bench::new();
+    let before = bench.store.rows.clone();
+    let names: Vec<String> = (0..1000).map(|n| format!("c{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    bench.accept(&order("x", Some("t"), change(&names)));
+    assert!(!bench.run(|tx| disown(tx, 0)));
+    bench.owed();
+    let left = bench.store.rows.keys().filter(|key| key[0] != b'm' && !before.contains_key(*key));
+    assert_eq!(left.count(), 0);
+}
+
 #[test]
 fn what_is_finished_is_forgotten_in_time() {
     let mut bench = Bench::new();
