@@ -27,6 +27,16 @@ const MAX_DEVICES: usize = 200_000;
 const MAX_PAGES: usize = 10_000;
 
 /// Why a list was not taken over.
+/// The first list comes at random within this time, over the calls a second that the core may make: who has set the rate
+/// low has many cores to share the account's quota.
+const START_SPREAD: Duration = Duration::from_secs(10);
+const MAX_START_SPREAD: Duration = Duration::from_secs(60);
+
+/// `chance` is 0..1.
+fn start_delay(calls_per_second: f64, chance: f64) -> Duration {
+    START_SPREAD.div_f64(calls_per_second).min(MAX_START_SPREAD).mul_f64(chance)
+}
+
 enum Broken {
     Call(CallError),
     Store(Unavailable),
@@ -49,7 +59,13 @@ impl<C: Cloud> Sync<C> {
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
         let mut changes = self.conditions.changes();
-        // The first one at the start, for which leftovers of the last run may wait.
+        // The first one at the start, for which leftovers of the last run may wait. Not at once: a fleet that has its power
+        // back together should not call together.
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(start_delay(self.calls_per_second, fastrand::f64())) => {}
+            () = self.stop.requested() => {}
+        }
         self.conditions.want_list();
         let mut due = None;
         while !self.stop.is_requested() {
@@ -250,5 +266,18 @@ impl Seen {
 
     fn has(&self, thing: &ThingName) -> bool {
         self.names.contains(&self.hasher.hash_one(thing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_that_starts_together_is_spread_by_the_rate_of_one_core() {
+        let latest = |rate| start_delay(rate, 1.0).as_secs_f64();
+        assert_eq!([1.0, 0.5, 200.0].map(latest), [10.0, 20.0, 0.05]);
+        assert_eq!(latest(0.001), 60.0, "nobody waits for hours");
+        assert_eq!(start_delay(1.0, 0.0), Duration::ZERO);
     }
 }
