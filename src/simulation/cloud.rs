@@ -40,8 +40,7 @@ pub(super) struct CloudState {
     pub(super) weather: Weather,
     /// When the agent was last told that a device is gone: by an answer to a call, or by a complete list.
     pub(super) gone: BTreeMap<String, Millis>,
-    /// The youngest association of a device that the agent was told of to have ended: a list that still has it, or one
-    /// before it, lags behind.
+    /// Until when each association of a device has ended, as the agent was told: a list that still has one lags behind.
     ended: BTreeMap<String, Millis>,
     /// When the list that is being read began.
     pub(super) list_begun: Option<Millis>,
@@ -322,21 +321,20 @@ impl Cloud for SimCloud {
                     } else if !self.world.fine() && self.world.chance(self.world.plan.entry_error) {
                         if self.world.chance(0.5) { "ThrottlingException" } else { "SomeException" }
                     } else {
-                        let association = self.world.state().cloud.associated.get(name).copied();
-                        done.push((name.clone(), association));
+                        done.push(name.clone());
                         continue;
                     };
                     let (code, message) = (code.to_owned(), "simulated".to_owned());
                     errors.push(EntryError { name: Some(name.clone()), code, message });
                 }
-                let names: Vec<String> = done.iter().map(|(name, _)| name.clone()).collect();
-                Self::effect(&self.world, &names);
+                let ended = BEGIN + self.world.now();
+                Self::effect(&self.world, &done);
                 self.wait().await;
                 self.answered();
                 let now = self.world.now();
                 let mut state = self.world.state();
-                state.cloud.gone.extend(names.into_iter().map(|name| (name, now)));
-                state.cloud.ended.extend(done.into_iter().filter_map(|(name, at)| Some((name, at?))));
+                state.cloud.ended.extend(done.iter().map(|name| (name.clone(), ended)));
+                state.cloud.gone.extend(done.into_iter().map(|name| (name, now)));
                 Ok(errors)
             }
         };
