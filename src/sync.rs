@@ -26,7 +26,6 @@ const MAX_DEVICES: usize = 200_000;
 /// Pages without an end, should the cloud send empty ones for ever.
 const MAX_PAGES: usize = 10_000;
 
-/// Why a list was not taken over.
 /// The first list comes at random within this time, over the calls a second that the core may make: who has set the rate
 /// low has many cores to share the account's quota.
 const START_SPREAD: Duration = Duration::from_secs(10);
@@ -37,6 +36,7 @@ fn start_delay(calls_per_second: f64, chance: f64) -> Duration {
     START_SPREAD.div_f64(calls_per_second).min(MAX_START_SPREAD).mul_f64(chance)
 }
 
+/// Why a list was not taken over.
 enum Broken {
     Call(CallError),
     Store(Unavailable),

@@ -176,8 +176,7 @@ async fn a_subscription_that_dynamic_security_denies_is_told_and_made_when_it_is
     let mut world = World::new(10).await;
     let state = world.dir.path().join("dynamic-security.json").display().to_string();
     run("mosquitto_ctrl", &["dynsec", "init", &state, "admin", "secret"]);
-    let plugin = ["/usr/lib", "/usr/local/lib"].into_iter().find_map(|dir| find(dir, "mosquitto_dynamic_security.so"));
-    let plugin = plugin.expect("Mosquitto's package has its plugin for dynamic security");
+    let plugin = library("mosquitto_dynamic_security.so");
     world.broker.more = format!("plugin {plugin}\nplugin_opt_config_file {state}\n");
     world.broker.restart().await;
     let port = world.broker.port.to_string();
@@ -206,21 +205,6 @@ async fn a_subscription_that_dynamic_security_denies_is_told_and_made_when_it_is
     client.status("it asked again", |s| problem_codes(s).is_empty()).await;
     client.disassociate("t", &names(0..1));
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
-}
-
-/// The first file of that name below `dir`.
-fn find(dir: &str, name: &str) -> Option<String> {
-    let mut dirs = vec![Path::new(dir).to_path_buf()];
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(dir).ok()?.flatten() {
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => dirs.push(entry.path()),
-                Ok(_) if entry.file_name() == name => return Some(entry.path().display().to_string()),
-                _ => {}
-            }
-        }
-    }
-    None
 }
 
 #[tokio::test]

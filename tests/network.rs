@@ -142,7 +142,7 @@ async fn a_clock_years_off_at_the_start_is_told_and_works_once_it_is_set() {
     let time = world.dir.path().join("time");
     fs::write(&time, "@2001-01-01 00:00:00").unwrap();
     world.wrapper.extend([
-        format!("LD_PRELOAD={}", faketime()),
+        format!("LD_PRELOAD={}", library("libfaketimeMT.so.1")),
         format!("FAKETIME_TIMESTAMP_FILE={}", time.display()),
         "FAKETIME_NO_CACHE=1".into(),
         "DONT_FAKE_MONOTONIC=1".into(),
@@ -162,15 +162,4 @@ async fn a_clock_years_off_at_the_start_is_told_and_works_once_it_is_set() {
     fs::write(&time, "+0").unwrap();
     client.send("sync", &json!({"clientToken": "s"}));
     client.status("all is well", |s| s["health"] == "OK").await;
-}
-
-fn faketime() -> String {
-    let found = glob("/usr/lib", "faketime/libfaketimeMT.so.1");
-    found.expect("faketime is not installed: run tests/run, which installs what the tests need")
-}
-
-/// `name` below one of the directories in `dir`, which are named by architecture.
-fn glob(dir: &str, name: &str) -> Option<String> {
-    let below = fs::read_dir(dir).ok()?.filter_map(|entry| Some(entry.ok()?.path().join(name)));
-    below.into_iter().find(|path| path.exists()).map(|path| path.display().to_string())
 }

@@ -104,14 +104,20 @@ fn good(uri: &str, token: &str) -> Value {
 
 const GOOD: Way = Way::Good("application/json", None);
 
-/// From an odd answer to a good one.
-async fn is_told_and_passes(way: Way, says: &str) {
+/// An agent whose service answers so.
+async fn running(way: Way) -> (World, Service, Client) {
     let mut world = World::new(10).await;
     let service = Service::start(&world.cloud, way);
     world.wrapper = service.environment();
     let client = world.client("bench").await;
     world.start_agent();
     client.status("it is there", |s| s["state"] == "ONLINE").await;
+    (world, service, client)
+}
+
+/// From an odd answer to a good one.
+async fn is_told_and_passes(way: Way, says: &str) {
+    let (mut world, service, client) = running(way).await;
     client.disassociate("t", &names(0..3));
     client.result("t", "accepted").await;
     let status = client.status("it says so", |s| problem_codes(s).contains(&"NO_CREDENTIALS")).await;
@@ -173,12 +179,7 @@ async fn a_service_that_closes_the_connection_is_asked_again() {
 
 #[tokio::test]
 async fn good_credentials_may_be_called_text() {
-    let mut world = World::new(10).await;
-    let service = Service::start(&world.cloud, Way::Good("text/html", None));
-    world.wrapper = service.environment();
-    let client = world.client("bench").await;
-    world.start_agent();
-    client.status("it is there", |s| s["state"] == "ONLINE").await;
+    let (_world, service, client) = running(Way::Good("text/html", None)).await;
     client.disassociate("t", &names(0..1));
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
     assert_eq!(service.asked().len(), 1, "kept for the calls that follow");
@@ -187,12 +188,7 @@ async fn good_credentials_may_be_called_text() {
 /// Whether they have expired is for the cloud to say: the clock of this device may be off by years.
 #[tokio::test]
 async fn credentials_with_an_end_in_the_past_are_tried_and_not_kept() {
-    let mut world = World::new(10).await;
-    let service = Service::start(&world.cloud, Way::Good("application/json", Some("2001-01-01T00:00:00Z")));
-    world.wrapper = service.environment();
-    let client = world.client("bench").await;
-    world.start_agent();
-    client.status("it is there", |s| s["state"] == "ONLINE").await;
+    let (_world, service, client) = running(Way::Good("application/json", Some("2001-01-01T00:00:00Z"))).await;
     client.disassociate("t", &names(0..1));
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
     assert!(service.asked().len() >= 2, "asked for each call");
@@ -200,11 +196,7 @@ async fn credentials_with_an_end_in_the_past_are_tried_and_not_kept() {
 
 #[tokio::test]
 async fn credentials_that_the_cloud_calls_expired_are_asked_for_anew() {
-    let mut world = World::new(10).await;
-    let service = Service::start(&world.cloud, GOOD);
-    world.wrapper = service.environment();
-    let client = world.client("bench").await;
-    world.start_agent();
+    let (world, service, client) = running(GOOD).await;
     client.status("it is in sync", |s| s["lastSyncAt"].is_string()).await;
     let before = service.asked().len();
     let expired = Action::Status {

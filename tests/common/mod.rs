@@ -122,6 +122,21 @@ fn mosquitto() -> &'static str {
         .expect("mosquitto is not installed: run tests/run, which installs what the tests need")
 }
 
+/// A shared library that a test loads into another program, by its name.
+pub fn library(name: &str) -> String {
+    let mut dirs: Vec<PathBuf> = ["/usr/lib", "/usr/local/lib"].map(PathBuf::from).into();
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => dirs.push(entry.path()),
+                Ok(_) if entry.file_name() == name => return entry.path().display().to_string(),
+                _ => {}
+            }
+        }
+    }
+    panic!("{name} is not installed: run tests/run, which installs what the tests need");
+}
+
 impl Drop for Broker {
     fn drop(&mut self) {
         self.stop();
