@@ -12,7 +12,7 @@ pub const CALLS_KEPT: usize = 100_000;
 pub const NAMES_KEPT: usize = 1_000_000;
 
 /// The operations that the stand-in knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Operation {
     /// BatchDisassociateClientDeviceFromCoreDevice.
@@ -21,8 +21,36 @@ pub enum Operation {
     Associate,
     /// ListClientDevicesAssociatedWithCoreDevice.
     List,
+    /// DisassociateAssets of SiteWise: one child from its parent asset.
+    DisassociateAssets,
+    /// BatchDisassociateProjectAssets of SiteWise.
+    DisassociateProjectAssets,
+    /// ListAssociatedAssets of SiteWise.
+    ListAssociatedAssets,
+    /// ListProjectAssets of SiteWise.
+    ListProjectAssets,
     /// A GET of the token exchange service.
     Credentials,
+}
+
+impl Operation {
+    /// Whether its answer is a page of a list.
+    pub(super) fn is_list(self) -> bool {
+        matches!(self, Self::List | Self::ListAssociatedAssets | Self::ListProjectAssets)
+    }
+
+    /// Whether its answer tells of single entries that failed.
+    pub(super) fn is_batch(self) -> bool {
+        matches!(self, Self::Disassociate | Self::Associate | Self::DisassociateProjectAssets)
+    }
+}
+
+/// What a request says, as far as it can be read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Content {
+    pub(super) things: Vec<String>,
+    pub(super) hierarchy: Option<String>,
+    pub(super) client_token: Option<String>,
 }
 
 /// One call that reached the stand-in. It is in the log from its arrival on; the last three fields fill in as it goes.
@@ -31,10 +59,16 @@ pub enum Operation {
 pub struct Call {
     /// What was asked for.
     pub operation: Operation,
-    /// The core device of the path; empty for credentials.
+    /// The resource in the path: a core device, a parent asset or a project; empty for credentials.
+    pub about: String,
+    /// The core device of the path; empty for SiteWise and for credentials.
     pub core: String,
-    /// The names among the entries, in their order; empty for a list and for credentials.
+    /// The names among the entries, or the ids of the assets, in their order; empty for a list and for credentials.
     pub things: Vec<String>,
+    /// The hierarchy of a call of SiteWise that names one.
+    pub hierarchy: Option<String>,
+    /// The token by which SiteWise knows a call again.
+    pub client_token: Option<String>,
     /// When it arrived.
     #[serde(serialize_with = "epoch_seconds")]
     pub at: SystemTime,
@@ -61,13 +95,17 @@ pub(super) struct CallLog {
 }
 
 impl CallLog {
-    pub(super) fn begin(&mut self, operation: Operation, core: &str, things: &[String]) -> CallId {
+    pub(super) fn begin(&mut self, operation: Operation, about: &str, core: &str, content: &Content) -> CallId {
         let id = CallId(self.gone + self.calls.len() as u64);
+        let Content { things, hierarchy, client_token } = content.clone();
         self.names += things.len();
         self.calls.push_back(Call {
             operation,
+            about: about.to_owned(),
             core: core.to_owned(),
-            things: things.to_owned(),
+            things,
+            hierarchy,
+            client_token,
             at: SystemTime::now(),
             ended: None,
             status: None,
@@ -127,11 +165,11 @@ mod tests {
     #[test]
     fn the_oldest_calls_leave_and_ids_stay_right() {
         let mut log = CallLog::default();
-        let first = log.begin(Operation::List, "core", &[]);
-        let things: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let first = log.begin(Operation::List, "core", "core", &Content::default());
+        let full = Content { things: (0..100).map(|n| n.to_string()).collect(), ..Content::default() };
         let mut last = first;
         for _ in 0..=NAMES_KEPT / 100 {
-            last = log.begin(Operation::Disassociate, "core", &things);
+            last = log.begin(Operation::Disassociate, "core", "core", &full);
         }
         assert_eq!(log.iter().map(|call| call.things.len()).sum::<usize>(), NAMES_KEPT);
         assert!(log.get_mut(first).is_none());
@@ -140,7 +178,7 @@ mod tests {
 
         log.clear();
         assert!(log.get_mut(last).is_none());
-        let next = log.begin(Operation::List, "core", &[]);
+        let next = log.begin(Operation::List, "core", "core", &Content::default());
         assert_eq!(log.get_mut(next).unwrap().operation, Operation::List);
     }
 }

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::faults::Fault;
+use super::associations::Group;
+use super::faults::Queued;
 use super::http::{Body, Link, reply, serve};
 use super::model;
 use super::shared::Shared;
-use super::state::NotAssociated;
+use super::state::{NotAssociated, NotInProject};
 
 /// How many faults can be queued over HTTP; a test has a handful.
 const FAULTS_LIMIT: usize = 10_000;
@@ -26,6 +27,21 @@ const FAULTS_LIMIT: usize = 10_000;
 struct Associate {
     core: String,
     things: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChildAssets {
+    parent: String,
+    hierarchy: String,
+    children: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProjectAssets {
+    project: String,
+    assets: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +58,7 @@ struct Settings {
     /// 0 for lists that are up to date.
     list_lag_seconds: Option<u32>,
     not_associated: Option<NotAssociated>,
+    not_in_project: Option<NotInProject>,
     clock_offset_seconds: Option<i64>,
     first_entry: Option<usize>,
 }
@@ -78,17 +95,27 @@ fn route(shared: &Shared, request: &Request<Bytes>) -> Result<Value, (StatusCode
     match (request.method(), request.uri().path()) {
         (&Method::POST, "/_control/associate") => {
             let Associate { core, things } = parse(request)?;
-            shared.change(|state| {
-                let now = state.now();
-                for thing in &things {
-                    state.associate(&core, thing, now);
-                }
-            });
+            shared.add(&Group::Core(core), &things);
             done
         }
-        (&Method::GET, "/_control/associated") => Ok(json!(shared.lock().associated(&core_of(request)?))),
+        (&Method::GET, "/_control/associated") => members(shared, &Group::Core(parameter(request, "core")?)),
+        (&Method::POST, "/_control/child-assets") => {
+            let ChildAssets { parent, hierarchy, children } = parse(request)?;
+            shared.add(&Group::Children { parent, hierarchy }, &children);
+            done
+        }
+        (&Method::GET, "/_control/child-assets") => {
+            let [parent, hierarchy] = ["parent", "hierarchy"].map(|name| parameter(request, name));
+            members(shared, &Group::Children { parent: parent?, hierarchy: hierarchy? })
+        }
+        (&Method::POST, "/_control/project-assets") => {
+            let ProjectAssets { project, assets } = parse(request)?;
+            shared.add(&Group::Project(project), &assets);
+            done
+        }
+        (&Method::GET, "/_control/project-assets") => members(shared, &Group::Project(parameter(request, "project")?)),
         (&Method::POST, "/_control/faults") => {
-            let fault: Fault = parse(request)?;
+            let fault: Queued = parse(request)?;
             if shared.lock().faults.len() >= FAULTS_LIMIT {
                 return Err((StatusCode::CONFLICT, format!("clear the faults first: there are {FAULTS_LIMIT}")));
             }
@@ -123,10 +150,16 @@ fn parse<T: DeserializeOwned>(request: &Request<Bytes>) -> Result<T, (StatusCode
         .map_err(|error| (StatusCode::BAD_REQUEST, format!("send a body as documented: {error}")))
 }
 
-fn core_of(request: &Request<Bytes>) -> Result<String, (StatusCode, String)> {
-    let core = request.uri().query().and_then(|query| query.strip_prefix("core="));
-    let core = core.ok_or_else(|| (StatusCode::BAD_REQUEST, "name the core device: ?core=NAME".to_owned()))?;
-    Ok(percent_decode_str(core).decode_utf8_lossy().into_owned())
+fn members(shared: &Shared, group: &Group) -> Result<Value, (StatusCode, String)> {
+    Ok(json!(shared.lock().associations.members(group)))
+}
+
+fn parameter(request: &Request<Bytes>, name: &str) -> Result<String, (StatusCode, String)> {
+    let mut pairs = request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs
+        .find(|(key, _)| *key == name)
+        .ok_or_else(|| (StatusCode::BAD_REQUEST, format!("name what to show: ?{name}=VALUE")))?;
+    Ok(percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
 fn apply(shared: &Shared, settings: Settings) {
@@ -135,10 +168,13 @@ fn apply(shared: &Shared, settings: Settings) {
             state.settings.page_size = Some(size.max(1));
         }
         if let Some(seconds) = settings.list_lag_seconds {
-            state.set_list_lag((seconds > 0).then(|| Duration::from_secs(seconds.into())));
+            state.associations.set_lag((seconds > 0).then(|| Duration::from_secs(seconds.into())));
         }
         if let Some(behaviour) = settings.not_associated {
             state.settings.not_associated = behaviour;
+        }
+        if let Some(behaviour) = settings.not_in_project {
+            state.settings.not_in_project = behaviour;
         }
         if let Some(seconds) = settings.clock_offset_seconds {
             state.settings.clock_offset = seconds;

@@ -5,7 +5,10 @@ use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::http::{Body, bare, reply};
-use super::model::Reason;
+use super::model::Service;
+use super::model::greengrass::Reason;
+use super::sitewise::arn;
+use super::target::Target;
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -41,6 +44,21 @@ impl ApiError {
         error
     }
 
+    /// What is wrong with the input in SiteWise, which has no ValidationException.
+    pub(super) fn invalid_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "InvalidRequestException", message)
+    }
+
+    /// As [`ApiError::field`] for SiteWise, which names the member in its message alone.
+    pub(super) fn invalid_member(name: &str, message: &str) -> Self {
+        Self::invalid_request(format!("value at '{name}' failed to satisfy constraint: {message}"))
+    }
+
+    /// Something of SiteWise that does not exist. The message has to name it.
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message)
+    }
+
     pub(super) fn unknown_operation() -> Self {
         Self::new(StatusCode::NOT_FOUND, "UnknownOperationException", "unknown operation")
     }
@@ -55,10 +73,25 @@ impl ApiError {
         &self.code
     }
 
-    /// Adds the members that ResourceNotFoundException requires. Which type AWS gives is not documented.
-    pub(super) fn naming(mut self, core: &str) -> Self {
-        self.body.insert("resourceId".to_owned(), json!(core));
-        self.body.insert("resourceType".to_owned(), json!("coreDevice"));
+    /// Adds the members that the service model requires of some exceptions beside the message.
+    pub(super) fn about(self, target: &Target) -> Self {
+        match (target.service, self.code.as_str()) {
+            (Service::Greengrass, "ResourceNotFoundException") => self.naming(&target.about),
+            (Service::SiteWise, "ConflictingOperationException") => {
+                let arn = arn(target);
+                self.with("resourceId", &target.about).with("resourceArn", &arn)
+            }
+            _ => self,
+        }
+    }
+
+    /// Which type AWS gives is not documented.
+    fn naming(self, core: &str) -> Self {
+        self.with("resourceId", core).with("resourceType", "coreDevice")
+    }
+
+    fn with(mut self, member: &str, value: &str) -> Self {
+        self.body.insert(member.to_owned(), json!(value));
         self
     }
 
@@ -78,7 +111,7 @@ impl ApiError {
     }
 
     pub(super) fn response(self) -> Response<Body> {
-        let mut response = success(&Value::Object(self.body));
+        let mut response = success(Some(&Value::Object(self.body)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         if let Ok(code) = HeaderValue::from_str(&self.code) {
@@ -91,9 +124,13 @@ impl ApiError {
     }
 }
 
-/// An answer of the API itself: 200, JSON, and a request id, which is what tells it from a proxy's.
-pub(super) fn success(body: &Value) -> Response<Body> {
-    let mut response = reply(StatusCode::OK, "application/json", body.to_string());
+/// An answer of the API itself: 200, JSON unless the operation has no output, and a request id, which is what tells it from a
+/// proxy's.
+pub(super) fn success(body: Option<&Value>) -> Response<Body> {
+    let mut response = match body {
+        Some(body) => reply(StatusCode::OK, "application/json", body.to_string()),
+        None => bare(StatusCode::OK),
+    };
     if let Ok(id) = HeaderValue::from_str(&request_id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

@@ -6,22 +6,26 @@ use std::time::SystemTime;
 use hyper::body::Bytes;
 use hyper::header::{DATE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
+use serde_json::Value;
 
-use super::calls::{CallId, Operation};
+use super::calls::{CallId, Content, Operation};
 use super::credentials;
 use super::errors::{ApiError, success};
 use super::faults::{Action, Traits};
-use super::greengrass::{self, Target};
+use super::greengrass;
 use super::http::{Body, Cut, Reply, bare, reply, truncated};
+use super::model::Service;
 use super::shared::Shared;
 use super::sigv4::{self, Signable};
+use super::sitewise;
 use super::state::shifted;
+use super::target::Target;
 
 /// What a request asks for.
 #[derive(Debug)]
 enum Asked {
     Credentials,
-    Greengrass(Target),
+    Operation(Target),
 }
 
 /// A request with what is needed to carry it out.
@@ -29,7 +33,7 @@ enum Asked {
 struct Arrival {
     asked: Asked,
     request: Request<Bytes>,
-    things: Vec<String>,
+    content: Content,
 }
 
 /// Answers one request, or cuts its connection.
@@ -37,8 +41,8 @@ pub(super) async fn exchange(shared: Arc<Shared>, request: Request<Bytes>) -> Re
     let mut reply = match Asked::find(&request) {
         Err(error) => Ok(error.response()),
         Ok(asked) => {
-            let things = greengrass::names(request.body());
-            let arrival = Arc::new(Arrival { asked, request, things });
+            let content = asked.content(request.body());
+            let arrival = Arc::new(Arrival { asked, request, content });
             let call = OpenCall::begin(Arc::clone(&shared), &arrival)?;
             let reply = answer(&shared, arrival, call.id).await;
             call.end(reply)
@@ -110,31 +114,40 @@ impl Asked {
         if request.uri().path() == credentials::PATH && request.method() == hyper::Method::GET {
             return Ok(Self::Credentials);
         }
-        Target::find(request).map(Self::Greengrass)
+        Target::find(request).map(Self::Operation)
+    }
+
+    fn content(&self, body: &[u8]) -> Content {
+        let Self::Operation(target) = self else { return Content::default() };
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        match target.service {
+            Service::Greengrass => Content { things: greengrass::names(&body), ..Content::default() },
+            Service::SiteWise => sitewise::content(target, &body),
+        }
     }
 }
 
 impl Arrival {
     fn traits(&self) -> Traits<'_> {
-        let (operation, continues) = match &self.asked {
-            Asked::Credentials => (Operation::Credentials, false),
-            Asked::Greengrass(target) => (target.operation, target.next_token().is_some()),
+        let (operation, about, continues) = match &self.asked {
+            Asked::Credentials => (Operation::Credentials, "", false),
+            Asked::Operation(target) => (target.operation, target.about.as_str(), target.next_token().is_some()),
         };
-        Traits { operation, things: &self.things, continues }
+        Traits { operation, about, things: &self.content.things, continues }
     }
 
     fn core(&self) -> &str {
         match &self.asked {
             Asked::Credentials => "",
-            Asked::Greengrass(target) => &target.core,
+            Asked::Operation(target) => target.core(),
         }
     }
 
     /// The answer to a caller who does not prove to be one.
     fn refusal(&self, shared: &Shared) -> Option<Response<Body>> {
-        if let Asked::Credentials = self.asked {
+        let Asked::Operation(target) = &self.asked else {
             return shared.credentials.refusal(&self.request);
-        }
+        };
         let signable = Signable {
             method: self.request.method().as_str(),
             path: self.request.uri().path(),
@@ -143,16 +156,21 @@ impl Arrival {
             body: self.request.body(),
         };
         let now = shared.lock().now();
-        sigv4::verify(signable, &shared.credentials, now).err().map(ApiError::response)
+        let service = target.service.signing_name();
+        sigv4::verify(signable, &shared.credentials, service, now).err().map(ApiError::response)
     }
 
     fn perform(&self, shared: &Shared, id: CallId, fault: Option<&Action>) -> Response<Body> {
-        let Asked::Greengrass(target) = &self.asked else {
+        let Asked::Operation(target) = &self.asked else {
             return shared.credentials.response(shared.lock().now());
         };
         let (known, body) = (shared.core.as_deref(), self.request.body());
-        match shared.change(|state| greengrass::perform(state, target, known, body, id, fault)) {
-            Ok(body) => success(&body),
+        let answer = shared.change(|state| match target.service {
+            Service::Greengrass => greengrass::perform(state, target, known, body, id, fault).map(Some),
+            Service::SiteWise => sitewise::perform(state, target, body, id, fault),
+        });
+        match answer {
+            Ok(body) => success(body.as_ref()),
             Err(error) => error.response(),
         }
     }
@@ -165,13 +183,10 @@ impl Arrival {
         message: &str,
         retry_after: Option<&str>,
     ) -> Response<Body> {
-        let Asked::Greengrass(target) = &self.asked else {
+        let Asked::Operation(target) = &self.asked else {
             return reply(status, "text/plain", message.to_owned());
         };
-        let mut error = ApiError::new(status, code.unwrap_or_default(), message).retry_after(retry_after);
-        if code == Some("ResourceNotFoundException") {
-            error = error.naming(&target.core);
-        }
+        let error = ApiError::new(status, code.unwrap_or_default(), message).retry_after(retry_after).about(target);
         if code.is_some() { error.response() } else { error.without_body() }
     }
 }
@@ -191,12 +206,12 @@ struct OpenCall {
 impl OpenCall {
     /// Logs a call, unless it came over a connection from before the cloud went offline.
     fn begin(shared: Arc<Shared>, arrival: &Arrival) -> Result<Self, Cut> {
-        let operation = arrival.traits().operation;
+        let Traits { operation, about, .. } = arrival.traits();
         let id = shared.change(|state| {
             if state.offline {
                 return Err(Cut);
             }
-            Ok(state.calls.begin(operation, arrival.core(), &arrival.things))
+            Ok(state.calls.begin(operation, about, arrival.core(), &arrival.content))
         })?;
         Ok(Self { shared, id })
     }

@@ -1,8 +1,10 @@
 //! Faults: what is to go wrong, with which calls, and how often.
 //!
 //! In JSON, as the control API takes them, a fault is an object of `operation` (`disassociate`, `associate`, `list`,
-//! `credentials`; left out: any of the first three), `times` (left out: until cleared) and `action`. An action without
-//! members is its name, `"hang"`; others are an object of the name, `{"delay": 1.5}`, `{"date": -600}`,
+//! `disassociateAssets`, `disassociateProjectAssets`, `listAssociatedAssets`, `listProjectAssets`, `credentials`; left out:
+//! any but the last), `about` (the core device, parent asset or project in the path; left out: any), `times` (left out:
+//! until cleared) and `action`. An action without members is its name, `"hang"`; others are an object of the name,
+//! `{"delay": 1.5}`, `{"date": -600}`,
 //! `{"status": {"status": 429, "code": "ThrottlingException", "message": "slow down", "retryAfter": "7"}}`.
 
 use std::collections::VecDeque;
@@ -10,6 +12,7 @@ use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
 
 use super::calls::Operation;
 
@@ -19,7 +22,7 @@ use super::calls::Operation;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
-    /// The calls it is for; `None`: any Greengrass operation, but not the credentials.
+    /// The calls it is for; `None`: any operation of a service, but not the credentials.
     #[serde(default)]
     pub operation: Option<Operation>,
     /// How many calls it is for; `None`: all until cleared.
@@ -65,24 +68,26 @@ pub enum Action {
         /// The HTTP status of the page.
         status: u16,
     },
-    /// These entries fail in an answer of 200, the others succeed. Fits calls that have one of them.
+    /// These entries fail in an answer of 200, the others succeed. Fits batches that have one of them.
     EntryErrors {
-        /// The things whose entries fail.
+        /// The things or assets whose entries fail.
         things: Vec<String>,
         /// The code of each error.
         code: String,
         /// The message of each error.
         message: String,
-        /// Leaves `thingName` out of the errors, which the service model allows.
+        /// Leaves `thingName` out of the errors, which the service model allows, or `assetId`, which it does not.
         #[serde(default)]
         omit_name: bool,
     },
-    /// 400 ValidationException for the whole call. Fits calls that have the thing among their entries.
+    /// 400 for the whole call, ValidationException or InvalidRequestException of SiteWise. Fits calls that have the thing
+    /// among their entries.
     RejectEntry {
-        /// The thing that is refused.
+        /// The thing or asset that is refused.
         thing: String,
         /// With it the exception names the entry: reason `FIELD_VALIDATION_FAILED` and a field `entries.N.thingName`,
-        /// see [`Cloud::set_first_entry`](super::Cloud::set_first_entry). Without it the reason is `OTHER`.
+        /// see [`Cloud::set_first_entry`](super::Cloud::set_first_entry). Without it the reason is `OTHER`. SiteWise
+        /// names the asset in its message, or does not.
         #[serde(default)]
         name_field: bool,
     },
@@ -102,21 +107,30 @@ pub enum Action {
 #[derive(Debug)]
 pub(super) struct Traits<'a> {
     pub(super) operation: Operation,
+    pub(super) about: &'a str,
     pub(super) things: &'a [String],
     /// Whether it is a list that was asked with a `nextToken`.
     pub(super) continues: bool,
 }
 
+/// A fault in the queue.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) fault: Fault,
+    /// The resource in the path that it is for; `None`: any.
+    pub(super) about: Option<String>,
+}
+
 /// The queue of faults.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    queue: VecDeque<Fault>,
+    queue: VecDeque<Queued>,
 }
 
 impl Faults {
-    pub(super) fn inject(&mut self, fault: Fault) {
-        if fault.times != Some(0) {
-            self.queue.push_back(fault);
+    pub(super) fn inject(&mut self, queued: Queued) {
+        if queued.fault.times != Some(0) {
+            self.queue.push_back(queued);
         }
     }
 
@@ -130,14 +144,43 @@ impl Faults {
 
     /// The action of the first fault that fits, which is used up by one.
     pub(super) fn take(&mut self, call: &Traits<'_>) -> Option<Action> {
-        let index = self.queue.iter().position(|fault| fault.fits(call))?;
-        let fault = self.queue.get_mut(index)?;
+        let index = self.queue.iter().position(|queued| queued.fits(call))?;
+        let fault = &mut self.queue.get_mut(index)?.fault;
         match &mut fault.times {
             Some(times) if *times > 1 => *times -= 1,
-            Some(_) => return self.queue.remove(index).map(|fault| fault.action),
+            Some(_) => return self.queue.remove(index).map(|queued| queued.fault.action),
             None => {}
         }
         Some(fault.action.clone())
+    }
+}
+
+impl Queued {
+    fn fits(&self, call: &Traits<'_>) -> bool {
+        self.about.as_deref().is_none_or(|about| about == call.about) && self.fault.fits(call)
+    }
+}
+
+impl<'de> Deserialize<'de> for Queued {
+    /// By hand: serde refuses no unknown members where one structure is flattened into another.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut members = Map::deserialize(deserializer)?;
+        let about = Option::deserialize(members.remove("about").unwrap_or_default()).map_err(D::Error::custom)?;
+        let fault = Fault::deserialize(Value::Object(members)).map_err(D::Error::custom)?;
+        Ok(Self { fault, about })
+    }
+}
+
+impl Action {
+    /// The item of this entry in the list of errors, if it is to have one. `member` is what the item calls the entry.
+    pub(super) fn entry_error(&self, member: &str, thing: &str) -> Option<Value> {
+        let Self::EntryErrors { things, code, message, omit_name } = self else { return None };
+        things.iter().find(|failing| *failing == thing)?;
+        let mut error = Map::from_iter([("code".to_owned(), json!(code)), ("message".to_owned(), json!(message))]);
+        if !omit_name {
+            error.insert(member.to_owned(), json!(thing));
+        }
+        Some(Value::Object(error))
     }
 }
 
@@ -149,11 +192,13 @@ impl Fault {
         };
         asked
             && match &self.action {
-                Action::EntryErrors { things, .. } => things.iter().any(|thing| call.things.contains(thing)),
+                Action::EntryErrors { things, .. } => {
+                    call.operation.is_batch() && things.iter().any(|thing| call.things.contains(thing))
+                }
                 Action::RejectEntry { thing, .. } => call.things.contains(thing),
                 Action::NullCredentials => call.operation == Operation::Credentials,
-                Action::TruncatedList => call.operation == Operation::List,
-                Action::RepeatToken => call.operation == Operation::List && call.continues,
+                Action::TruncatedList => call.operation.is_list(),
+                Action::RepeatToken => call.operation.is_list() && call.continues,
                 _ => true,
             }
     }
@@ -170,6 +215,10 @@ mod tests {
     use super::*;
 
     fn fault(json: &str) -> Fault {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn queued(json: &str) -> Queued {
         serde_json::from_str(json).unwrap()
     }
 
@@ -196,20 +245,25 @@ mod tests {
             }
         );
         assert!(serde_json::from_str::<Fault>(r#"{"action": {"delay": -1}}"#).is_err());
-        assert!(serde_json::from_str::<Fault>(r#"{"action": "hang", "time": 1}"#).is_err());
+        assert_eq!(queued(r#"{"action": "hang", "about": "core"}"#).about.as_deref(), Some("core"));
+        assert_eq!(queued(r#"{"action": "hang"}"#).about, None);
+        for wrong in [r#"{"action": "hang", "time": 1}"#, r#"{"action": "hang", "about": 1}"#, r#"{"about": "core"}"#] {
+            assert!(serde_json::from_str::<Queued>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
     fn the_first_that_fits_is_used_and_used_up() {
         let mut faults = Faults::default();
-        faults.inject(fault(r#"{"times": 1, "action": {"rejectEntry": {"thing": "b"}}}"#));
-        faults.inject(fault(r#"{"times": 2, "action": "deny"}"#));
-        faults.inject(fault(r#"{"action": "nullCredentials"}"#));
-        let mut take = |operation, things: &[&str]| {
+        faults.inject(queued(r#"{"times": 1, "action": {"rejectEntry": {"thing": "b"}}}"#));
+        faults.inject(queued(r#"{"times": 2, "action": "deny", "about": "core"}"#));
+        faults.inject(queued(r#"{"action": "nullCredentials"}"#));
+        let mut take_about = |about, operation, things: &[&str]| {
             let things: Vec<String> = things.iter().map(|&thing| thing.to_owned()).collect();
             let continues = false;
-            faults.take(&Traits { operation, things: &things, continues })
+            faults.take(&Traits { operation, about, things: &things, continues })
         };
+        let mut take = |operation, things: &[&str]| take_about("core", operation, things);
         assert_eq!(take(Operation::Disassociate, &["a"]), Some(Action::Deny));
         assert!(matches!(take(Operation::Associate, &["a", "b"]), Some(Action::RejectEntry { .. })));
         assert_eq!(take(Operation::List, &[]), Some(Action::Deny));

@@ -1,67 +1,19 @@
-//! The three operations of AWS IoT Greengrass V2 on client devices: which request is which, what of it is refused, and what
-//! it does to the state.
+//! The three operations of AWS IoT Greengrass V2 on client devices: what of a request is refused, and what it does to the
+//! state.
 
-use hyper::Request;
-use hyper::body::Bytes;
-use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use super::associations::Group;
 use super::calls::{CallId, Operation};
 use super::errors::ApiError;
 use super::faults::Action;
-use super::model::{ENTRIES, MAX_RESULTS, PATH_PREFIX, Reason, SHAPES, THING_NAME};
+use super::model::greengrass::{ENTRIES, MAX_RESULTS, Reason, THING_NAME};
+use super::pages::{Pager, within};
 use super::state::{NotAssociated, State};
-
-/// A request that has found its operation.
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) operation: Operation,
-    pub(super) core: String,
-    /// The parameters of the query, unescaped.
-    query: Vec<(String, String)>,
-}
-
-impl Target {
-    /// Finds the operation of a request.
-    ///
-    /// # Errors
-    /// UnknownOperationException for other paths and methods, ValidationException for a core's name that is no UTF-8.
-    pub(super) fn find(request: &Request<Bytes>) -> Result<Self, ApiError> {
-        let path = request.uri().path().strip_prefix(PATH_PREFIX).ok_or_else(ApiError::unknown_operation)?;
-        let (shape, label) = SHAPES
-            .iter()
-            .filter(|shape| shape.method == request.method().as_str())
-            .find_map(|shape| Some((shape, path.strip_suffix(shape.suffix)?)))
-            .filter(|(_, label)| !label.contains('/'))
-            .ok_or_else(ApiError::unknown_operation)?;
-        let core = percent_decode_str(label)
-            .decode_utf8()
-            .map_err(|_| ApiError::validation(Reason::CannotParse, "the core device's name is not UTF-8"))?;
-        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let query = request
-            .uri()
-            .query()
-            .unwrap_or_default()
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(name, value)| (plain(name), plain(value)))
-            .collect();
-        Ok(Self { operation: shape.operation, core: core.into_owned(), query })
-    }
-
-    /// The `nextToken` it was asked with.
-    pub(super) fn next_token(&self) -> Option<&str> {
-        self.parameter("nextToken")
-    }
-
-    fn parameter(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-}
+use super::target::Target;
 
 /// The thing names of a batch as far as they can be read, for the log and the faults; what is wrong is told later.
-pub(super) fn names(body: &[u8]) -> Vec<String> {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+pub(super) fn names(body: &Value) -> Vec<String> {
     let entries = body.get("entries").and_then(Value::as_array);
     let names = entries.into_iter().flatten().filter_map(|entry| entry.get("thingName")?.as_str());
     names.map(str::to_owned).collect()
@@ -80,7 +32,7 @@ pub(super) fn perform(
     call: CallId,
     fault: Option<&Action>,
 ) -> Result<Value, ApiError> {
-    check_length("coreDeviceThingName", &target.core)?;
+    check_length(target.label, &target.about)?;
     if target.operation == Operation::List {
         return list(state, target, known, fault);
     }
@@ -88,12 +40,13 @@ pub(super) fn perform(
     if let Some(Action::RejectEntry { thing, name_field }) = fault {
         return Err(rejection(thing, *name_field, &entries, state.settings.first_entry));
     }
-    check_known(&target.core, known)?;
+    check_known(&target.about, known)?;
 
+    let group = Group::Core(target.about.clone());
     let mut errors = Vec::new();
     let mut effect = false;
     for thing in &entries {
-        match change(state, target, thing, fault) {
+        match change(state, target, &group, thing, fault) {
             Ok(changed) => effect |= changed,
             Err(error) => errors.push(error),
         }
@@ -105,21 +58,21 @@ pub(super) fn perform(
 }
 
 /// One entry: whether it changed anything, or its item of `errorEntries`.
-fn change(state: &mut State, target: &Target, thing: &str, fault: Option<&Action>) -> Result<bool, Value> {
-    if let Some(Action::EntryErrors { things, code, message, omit_name }) = fault
-        && things.iter().any(|failing| failing == thing)
-    {
-        let mut error = json!({"code": code, "message": message});
-        if !omit_name && let Some(members) = error.as_object_mut() {
-            members.insert("thingName".to_owned(), json!(thing));
-        }
+fn change(
+    state: &mut State,
+    target: &Target,
+    group: &Group,
+    thing: &String,
+    fault: Option<&Action>,
+) -> Result<bool, Value> {
+    if let Some(error) = fault.and_then(|fault| fault.entry_error("thingName", thing)) {
         return Err(error);
     }
     if target.operation == Operation::Associate {
         let now = state.now();
-        return Ok(state.associate(&target.core, thing, now));
+        return Ok(state.associations.add(group, [thing], now));
     }
-    let taken_off = state.dissociate_by_call(&target.core, thing);
+    let taken_off = state.associations.remove_by_call(target.operation, group, thing);
     if !taken_off && state.settings.not_associated == NotAssociated::EntryError {
         let message = "the client device is not associated with the core device";
         return Err(json!({"thingName": thing, "code": "ResourceNotFoundException", "message": message}));
@@ -128,30 +81,16 @@ fn change(state: &mut State, target: &Target, thing: &str, fault: Option<&Action
 }
 
 fn list(state: &State, target: &Target, known: Option<&str>, fault: Option<&Action>) -> Result<Value, ApiError> {
-    let asked = match target.parameter("maxResults").map(str::parse::<usize>) {
-        None => *MAX_RESULTS.end(),
-        Some(Ok(number)) if MAX_RESULTS.contains(&number) => number,
-        Some(_) => return Err(ApiError::field("maxResults", &within("a number", &MAX_RESULTS))),
-    };
-    let after = match target.next_token() {
-        None => String::new(),
-        Some(token) => {
-            read_token(token, &target.core).ok_or_else(|| ApiError::field("nextToken", "not a token of this list"))?
-        }
-    };
-    check_known(&target.core, known)?;
+    let cap = state.settings.page_size;
+    let pager = Pager::read(target, &target.about, &MAX_RESULTS, *MAX_RESULTS.end(), cap)
+        .map_err(|wrong| ApiError::field(wrong.member, &wrong.message))?;
+    check_known(&target.about, known)?;
 
-    let limit = state.settings.page_size.map_or(asked, |cap| asked.min(cap));
-    let mut rest = state.listed(&target.core).into_iter().filter(|(thing, _)| *thing > after);
-    let page: Vec<(String, f64)> = rest.by_ref().take(limit).collect();
+    let (page, next) = pager.page(state.associations.listed(&Group::Core(target.about.clone())), fault);
     let mut body = json!({"associatedClientDevices": page
         .iter()
         .map(|(thing, timestamp)| json!({"thingName": thing, "associationTimestamp": timestamp}))
         .collect::<Vec<_>>()});
-    let next = match fault {
-        Some(Action::RepeatToken) => target.next_token().map(str::to_owned),
-        _ => page.last().filter(|_| rest.next().is_some()).map(|(last, _)| make_token(&target.core, last)),
-    };
     if let (Some(token), Some(members)) = (next, body.as_object_mut()) {
         members.insert("nextToken".to_owned(), Value::String(token));
     }
@@ -211,20 +150,4 @@ fn check_length(name: &str, thing: &str) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(ApiError::field(name, &within("a string with a length", &THING_NAME)))
-}
-
-fn within(what: &str, range: &std::ops::RangeInclusive<usize>) -> String {
-    format!("must be {what} between {} and {}", range.start(), range.end())
-}
-
-/// A token names the last thing of its page, so that changes between two pages neither repeat nor skip others.
-fn make_token(core: &str, last: &str) -> String {
-    format!("{core}\n{last}").bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn read_token(token: &str, core: &str) -> Option<String> {
-    let digits = token.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    let text = String::from_utf8(digits.collect::<Option<Vec<u8>>>()?).ok()?;
-    let last = text.strip_prefix(core)?.strip_prefix('\n')?;
-    Some(last.to_owned())
 }

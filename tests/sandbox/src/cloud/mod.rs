@@ -1,5 +1,5 @@
-//! A stand-in for the cloud: the client-device operations of AWS IoT Greengrass V2 and the token exchange service that gives
-//! the credentials for them, over HTTP on 127.0.0.1.
+//! A stand-in for the cloud: the client-device operations of AWS IoT Greengrass V2, those of AWS IoT SiteWise that take assets
+//! off, and the token exchange service that gives the credentials for them, over HTTP on 127.0.0.1.
 //!
 //! It checks signatures and input as AWS does, fails as it is told to ([`Fault`]), and keeps a log of every call. A test
 //! with boto3, the AWS SDK for Python, holds it against AWS's own service model.
@@ -7,6 +7,7 @@
 //! What AWS does not document – disassociating what is not associated, the code of an entry's error, the counting of
 //! entries in a ValidationException – is a switch here, so that a client can be tested with either reading.
 
+mod associations;
 mod calls;
 mod control;
 mod credentials;
@@ -16,9 +17,12 @@ mod faults;
 mod greengrass;
 mod http;
 mod model;
+mod pages;
 mod shared;
 mod sigv4;
+mod sitewise;
 mod state;
+mod target;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,13 +33,16 @@ use std::time::{Duration, SystemTime};
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
 use tokio::net::TcpListener;
 
+use associations::Group;
 pub use calls::{CALLS_KEPT, Call, NAMES_KEPT, Operation};
 use exchange::exchange;
+use faults::Queued;
 pub use faults::{Action, Fault};
 use http::{Link, serve};
+use model::Service;
 use shared::Shared;
 use sigv4::Signable;
-pub use state::NotAssociated;
+pub use state::{NotAssociated, NotInProject};
 
 /// The region that the stand-in names where one is needed; it accepts signatures for any.
 pub const REGION: &str = "eu-central-1";
@@ -109,21 +116,17 @@ impl Cloud {
     /// Associates devices with a timestamp, which is kept to the millisecond.
     pub fn associate_at(&self, core: &str, things: impl IntoIterator<Item = impl Into<String>>, at: SystemTime) {
         let things: Vec<String> = things.into_iter().map(Into::into).collect();
-        self.shared.change(|state| {
-            for thing in &things {
-                state.associate(core, thing, at);
-            }
-        });
+        self.shared.change(|state| state.associations.add(&Group::Core(core.to_owned()), &things, at));
     }
 
     /// Takes a device off, as somebody at the console does: neither a call nor an effective disassociation.
     pub fn dissociate_in_console(&self, core: &str, thing: &str) {
-        self.shared.change(|state| state.dissociate(core, thing));
+        self.shared.change(|state| state.associations.remove(&Group::Core(core.to_owned()), thing));
     }
 
     /// The devices that are associated with the core, with their timestamps in seconds since the epoch.
     pub fn associated(&self, core: &str) -> BTreeMap<String, f64> {
-        self.shared.lock().associated(core)
+        self.shared.lock().associations.members(&Group::Core(core.to_owned()))
     }
 
     /// The log of calls, oldest first; the last [`CALLS_KEPT`].
@@ -138,7 +141,7 @@ impl Cloud {
 
     /// How often calls have really taken the thing off a core device.
     pub fn effective_disassociations(&self, thing: &str) -> usize {
-        self.shared.lock().taken_off(thing)
+        self.shared.lock().associations.taken_off(Operation::Disassociate, thing)
     }
 
     /// Forgets the log of calls and the effective disassociations. Calls in flight do not come back into the log.
@@ -163,7 +166,13 @@ impl Cloud {
 
     /// Adds a fault behind those there are.
     pub fn inject(&self, fault: Fault) {
-        self.shared.change(|state| state.faults.inject(fault));
+        self.shared.change(|state| state.faults.inject(Queued { fault, about: None }));
+    }
+
+    /// Adds a fault for calls about one resource alone: the core device, parent asset or project in the path.
+    pub fn inject_about(&self, resource: &str, fault: Fault) {
+        let about = Some(resource.to_owned());
+        self.shared.change(|state| state.faults.inject(Queued { fault, about }));
     }
 
     /// How many faults are left that calls can still meet. It falls when a call meets the last of a fault's times.
@@ -179,7 +188,7 @@ impl Cloud {
     /// Makes lists show the state as it was so long ago. What happened before this call counts as settled and is shown at
     /// once. `None`: lists are up to date.
     pub fn set_eventually_consistent(&self, lag: Option<Duration>) {
-        self.shared.change(|state| state.set_list_lag(lag));
+        self.shared.change(|state| state.associations.set_lag(lag));
     }
 
     /// What disassociating a device does that is not associated.
@@ -187,7 +196,7 @@ impl Cloud {
         self.shared.change(|state| state.settings.not_associated = behaviour);
     }
 
-    /// A cap on the pages of lists, at least 1; `None`: only the caller's `maxResults`, else 100.
+    /// A cap on the pages of lists, at least 1; `None`: only the caller's `maxResults`, else 100, in SiteWise 50.
     pub fn set_page_size(&self, cap: Option<usize>) {
         self.shared.change(|state| state.settings.page_size = cap.map(|cap| cap.max(1)));
     }
@@ -212,7 +221,7 @@ impl Cloud {
     }
 
     /// The bytes of a signed HTTP/1.1 request with valid credentials, for tests that use a socket themselves. `target` is
-    /// the path and query, escaped.
+    /// the path and query, escaped; the path tells the service that it is signed for.
     pub fn signed_request(&self, method: &str, target: &str, body: &str) -> Vec<u8> {
         let date = sigv4::amz_date(self.shared.lock().now());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -226,7 +235,8 @@ impl Cloud {
         .filter_map(|(name, value)| Some((name, HeaderValue::from_str(&value).ok()?)))
         .collect();
         let signable = Signable { method, path, query, headers: &headers, body: body.as_bytes() };
-        let authorization = sigv4::sign(signable, &self.shared.credentials, &date, REGION);
+        let scope = [REGION, Service::of_path(path).signing_name()];
+        let authorization = sigv4::sign(signable, &self.shared.credentials, &date, scope);
         let mut request = format!("{method} {target} HTTP/1.1\r\nauthorization: {authorization}\r\n").into_bytes();
         for (name, value) in &headers {
             request.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
@@ -239,6 +249,7 @@ impl Cloud {
     pub fn environment(&self) -> String {
         [
             ("AWS_ENDPOINT_URL_GREENGRASSV2", self.endpoint()),
+            ("AWS_ENDPOINT_URL_IOTSITEWISE", self.endpoint()),
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.credentials_uri()),
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN", self.authorization_token()),
             ("AWS_REGION", REGION.to_owned()),

@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::associations::Group;
 use super::credentials::Credentials;
 use super::http::Link;
 use super::state::State;
@@ -25,7 +26,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(core: Option<String>) -> Self {
         Self {
-            state: Mutex::new(State::new()),
+            state: Mutex::new(State::default()),
             changed: watch::Sender::new(()),
             released: watch::Sender::new(()),
             link: watch::Sender::new(Link::Up),
@@ -44,6 +45,14 @@ impl Shared {
         let result = change(&mut self.lock());
         self.changed.send_replace(());
         result
+    }
+
+    /// Adds members now, as somebody at the console does.
+    pub(super) fn add(&self, group: &Group, members: &[String]) {
+        self.change(|state| {
+            let now = state.now();
+            state.associations.add(group, members, now);
+        });
     }
 
     /// Takes the faults away, then lets go the calls that hang by them.

@@ -12,7 +12,6 @@ use time::{Date, Month, OffsetDateTime, Time};
 
 use super::credentials::Credentials;
 use super::errors::ApiError;
-use super::model::SIGNING_NAME;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const TERMINATOR: &str = "aws4_request";
@@ -55,7 +54,12 @@ struct Authorization<'a> {
 /// # Errors
 /// What AWS answers with: MissingAuthenticationTokenException, IncompleteSignature, UnrecognizedClientException or
 /// InvalidSignatureException, all 403.
-pub(super) fn verify(request: Signable<'_>, credentials: &Credentials, now: SystemTime) -> Result<(), ApiError> {
+pub(super) fn verify(
+    request: Signable<'_>,
+    credentials: &Credentials,
+    service: &str,
+    now: SystemTime,
+) -> Result<(), ApiError> {
     let header = |name| request.headers.get(name).and_then(|value: &hyper::header::HeaderValue| value.to_str().ok());
     let Some(authorization) = header(AUTHORIZATION.as_str()) else {
         return Err(refusal("MissingAuthenticationTokenException", "Missing Authentication Token"));
@@ -70,8 +74,8 @@ pub(super) fn verify(request: Signable<'_>, credentials: &Credentials, now: Syst
         return Err(refusal("UnrecognizedClientException", message));
     }
     let invalid = |message: String| refusal("InvalidSignatureException", message);
-    if authorization.service != SIGNING_NAME {
-        return Err(invalid(format!("Credential should be scoped to correct service: '{SIGNING_NAME}'.")));
+    if authorization.service != service {
+        return Err(invalid(format!("Credential should be scoped to correct service: '{service}'.")));
     }
     for name in ["host", DATE_HEADER, TOKEN_HEADER] {
         if !authorization.signed_headers.contains(&name) {
@@ -94,15 +98,17 @@ pub(super) fn verify(request: Signable<'_>, credentials: &Credentials, now: Syst
 }
 
 /// The value of `Authorization` for a request that has its other headers already, `x-amz-date` among them.
-pub(super) fn sign(request: Signable<'_>, credentials: &Credentials, amz_date: &str, region: &str) -> String {
+/// `scope` is the region and the service.
+pub(super) fn sign(request: Signable<'_>, credentials: &Credentials, amz_date: &str, scope: [&str; 2]) -> String {
+    let [region, service] = scope;
     let mut names: Vec<&str> = request.headers.keys().map(|name| name.as_str()).collect();
     names.sort_unstable();
     let date = amz_date.get(..8).unwrap_or_default();
     let canonical = canonical_request(request, &names);
-    let scope = [date, region, SIGNING_NAME];
+    let scope = [date, region, service];
     let signature = signature(&credentials.secret_access_key, amz_date, scope, &canonical);
     format!(
-        "{ALGORITHM} Credential={}/{date}/{region}/{SIGNING_NAME}/{TERMINATOR}, SignedHeaders={}, Signature={signature}",
+        "{ALGORITHM} Credential={}/{date}/{region}/{service}/{TERMINATOR}, SignedHeaders={}, Signature={signature}",
         credentials.access_key_id,
         names.join(";"),
     )

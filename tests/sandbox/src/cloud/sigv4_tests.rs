@@ -91,7 +91,7 @@ impl Example {
     fn verify(&self, now: u64) -> Result<(), String> {
         let Self { method, path, query, headers, body } = self;
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
-        verify(Signable { method, path, query, headers, body }, &credentials(), now)
+        verify(Signable { method, path, query, headers, body }, &credentials(), "greengrass", now)
             .map_err(|error| error.code().to_owned())
     }
 
@@ -160,6 +160,7 @@ fn what_this_signs_is_what_this_accepts() {
     example.headers.remove("authorization");
     let Example { method, path, query, headers, body } = &example;
     let date = amz_date(SystemTime::UNIX_EPOCH + Duration::from_secs(SIGNED_AT));
-    let authorization = sign(Signable { method, path, query, headers, body }, &credentials(), &date, "eu-central-1");
+    let authorization =
+        sign(Signable { method, path, query, headers, body }, &credentials(), &date, ["eu-central-1", "greengrass"]);
     assert_eq!(authorization, LIST);
 }

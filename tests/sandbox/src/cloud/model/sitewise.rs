@@ -1,0 +1,143 @@
+//! The service model of AWS IoT SiteWise (API version 2019-12-02): the operations that take assets off their parent or
+//! their project, and those that show who is left.
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Value, json};
+
+use super::{Exception, Operation, Shape, describe_exceptions, describe_operations, describe_range};
+
+pub(super) const SIGNING_NAME: &str = "iotsitewise";
+
+/// How many assets a batch has.
+pub(in crate::cloud) const ASSET_IDS: RangeInclusive<usize> = 1..=100;
+
+/// How many characters the client's token has.
+pub(in crate::cloud) const CLIENT_TOKEN: RangeInclusive<usize> = 36..=64;
+
+/// How many results a page of a list is asked to have.
+pub(in crate::cloud) const MAX_RESULTS: RangeInclusive<usize> = 1..=250;
+
+/// How many it has when it is not asked for a number. The model tells that in its documentation only.
+pub(in crate::cloud) const DEFAULT_RESULTS: usize = 50;
+
+/// What an id has to look like that may be an external one. The model does not anchor the end of the external one; here the
+/// whole string is matched.
+pub(in crate::cloud) const CUSTOM_ID: RangeInclusive<usize> = 13..=139;
+
+/// What precedes an external id where either kind is allowed.
+pub(in crate::cloud) const EXTERNAL: &str = "externalId:";
+
+/// The directions of ListAssociatedAssets; the second is the default.
+pub(in crate::cloud) const DIRECTIONS: [&str; 2] = ["PARENT", "CHILD"];
+
+/// The one code that the error of an asset in a project's batch has.
+const ASSET_ERROR_CODES: [&str; 1] = ["INTERNAL_FAILURE"];
+
+pub(super) const ASSETS: &str = "/assets/";
+pub(super) const PROJECTS: &str = "/projects/";
+
+const ASSET_EXCEPTIONS: [&str; 4] =
+    ["InvalidRequestException", "ResourceNotFoundException", "InternalFailureException", "ThrottlingException"];
+
+pub(super) const SHAPES: [Shape; 4] = [
+    Shape {
+        operation: Operation::DisassociateAssets,
+        name: "DisassociateAssets",
+        method: "POST",
+        prefix: ASSETS,
+        label: "assetId",
+        suffix: "/disassociate",
+        host_prefix: Some("api."),
+        required: &["assetId", "hierarchyId", "childAssetId"],
+        input: &["assetId", "hierarchyId", "childAssetId", "clientToken"],
+        output: &[],
+        item: &[],
+        exceptions: &[
+            "InvalidRequestException",
+            "ResourceNotFoundException",
+            "InternalFailureException",
+            "ThrottlingException",
+            "ConflictingOperationException",
+        ],
+    },
+    Shape {
+        operation: Operation::DisassociateProjectAssets,
+        name: "BatchDisassociateProjectAssets",
+        method: "POST",
+        prefix: PROJECTS,
+        label: "projectId",
+        suffix: "/assets/disassociate",
+        host_prefix: Some("monitor."),
+        required: &["projectId", "assetIds"],
+        input: &["projectId", "assetIds", "clientToken"],
+        output: &["errors"],
+        item: &["assetId", "code", "message"],
+        exceptions: &ASSET_EXCEPTIONS,
+    },
+    Shape {
+        operation: Operation::ListAssociatedAssets,
+        name: "ListAssociatedAssets",
+        method: "GET",
+        prefix: ASSETS,
+        label: "assetId",
+        suffix: "/hierarchies",
+        host_prefix: Some("api."),
+        required: &["assetId"],
+        input: &["assetId", "hierarchyId", "traversalDirection", "nextToken", "maxResults"],
+        output: &["assetSummaries", "nextToken"],
+        item: &[
+            "id",
+            "externalId",
+            "arn",
+            "name",
+            "assetModelId",
+            "creationDate",
+            "lastUpdateDate",
+            "status",
+            "hierarchies",
+            "description",
+        ],
+        exceptions: &ASSET_EXCEPTIONS,
+    },
+    Shape {
+        operation: Operation::ListProjectAssets,
+        name: "ListProjectAssets",
+        method: "GET",
+        prefix: PROJECTS,
+        label: "projectId",
+        suffix: "/assets",
+        host_prefix: Some("monitor."),
+        required: &["projectId"],
+        input: &["projectId", "nextToken", "maxResults"],
+        output: &["assetIds", "nextToken"],
+        item: &[],
+        // No ResourceNotFoundException, unlike the others.
+        exceptions: &["InvalidRequestException", "InternalFailureException", "ThrottlingException"],
+    },
+];
+
+const EXCEPTIONS: [Exception; 5] = [
+    ("InvalidRequestException", 400, &["message"]),
+    ("ResourceNotFoundException", 404, &["message"]),
+    ("ConflictingOperationException", 409, &["message", "resourceId", "resourceArn"]),
+    ("ThrottlingException", 429, &["message"]),
+    ("InternalFailureException", 500, &["message"]),
+];
+
+pub(super) fn describe() -> Value {
+    json!({
+        "apiVersion": "2019-12-02",
+        "signingName": SIGNING_NAME,
+        "operations": describe_operations(&SHAPES),
+        "limits": {
+            "assetIds": describe_range(&ASSET_IDS),
+            "clientToken": describe_range(&CLIENT_TOKEN),
+            "customId": describe_range(&CUSTOM_ID),
+            "maxResults": describe_range(&MAX_RESULTS),
+        },
+        "directions": DIRECTIONS,
+        "assetErrorCodes": ASSET_ERROR_CODES,
+        "exceptions": describe_exceptions(&EXCEPTIONS),
+    })
+}

@@ -1,0 +1,137 @@
+//! The two lists of SiteWise: the assets of a project, and those above or below an asset.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::check_asset;
+use super::input::check_custom_id;
+use crate::cloud::REGION;
+use crate::cloud::associations::{Associations, Group};
+use crate::cloud::calls::Operation;
+use crate::cloud::errors::ApiError;
+use crate::cloud::faults::Action;
+use crate::cloud::model::sitewise::{DEFAULT_RESULTS, DIRECTIONS, EXTERNAL, MAX_RESULTS};
+use crate::cloud::pages::Pager;
+use crate::cloud::state::State;
+use crate::cloud::target::Target;
+
+/// The account in ARNs, the one of AWS's examples.
+const ACCOUNT: &str = "123456789012";
+
+/// The one asset model, which all assets are of.
+const MODEL: &str = "0ff10ad0-0000-4000-8000-000000000000";
+
+pub(super) fn perform(state: &State, target: &Target, fault: Option<&Action>) -> Result<Value, ApiError> {
+    let hierarchy = target.parameter("hierarchyId");
+    let direction = target.parameter("traversalDirection");
+    if let Some(hierarchy) = hierarchy {
+        check_custom_id("hierarchyId", hierarchy)?;
+    }
+    if direction.is_some_and(|direction| !DIRECTIONS.contains(&direction)) {
+        let message = format!("must be one of {}", DIRECTIONS.join(", "));
+        return Err(ApiError::invalid_member("traversalDirection", &message));
+    }
+    let upwards = direction == Some(DIRECTIONS[0]);
+    let scope = format!("{} {} {upwards}", target.about, hierarchy.unwrap_or_default());
+    let pager = Pager::read(target, &scope, &MAX_RESULTS, DEFAULT_RESULTS, state.settings.page_size)
+        .map_err(|wrong| ApiError::invalid_member(wrong.member, &wrong.message))?;
+
+    let mut body = Map::new();
+    let next = if target.operation == Operation::ListProjectAssets {
+        let project = Group::Project(target.about.clone());
+        if !state.associations.has(&project) {
+            // The service model declares no ResourceNotFoundException for this operation.
+            return Err(ApiError::invalid_request(format!("project {} does not exist", target.about)));
+        }
+        let (page, next) = pager.page(state.associations.listed(&project), fault);
+        let ids: Vec<String> = page.into_iter().map(|(id, _)| id).collect();
+        body.insert("assetIds".to_owned(), json!(ids));
+        next
+    } else {
+        check_asset(&state.associations, &target.about)?;
+        let found = if upwards {
+            parents(&state.associations, &target.about)
+        } else {
+            children(&state.associations, &target.about, hierarchy)
+        };
+        let (page, next) = pager.page(found, fault);
+        let summaries: Vec<Value> =
+            page.iter().map(|(id, timestamp)| summary(&state.associations, id, *timestamp)).collect();
+        body.insert("assetSummaries".to_owned(), json!(summaries));
+        next
+    };
+    if let Some(token) = next {
+        body.insert("nextToken".to_owned(), json!(token));
+    }
+    Ok(Value::Object(body))
+}
+
+/// The children under one hierarchy, or under all of them.
+fn children(associations: &Associations, id: &str, under: Option<&str>) -> BTreeMap<String, f64> {
+    let groups = associations.groups().filter(|group| {
+        matches!(group, Group::Children { parent, hierarchy } if parent == id && under.is_none_or(|under| under == hierarchy))
+    });
+    groups.flat_map(|group| associations.listed(group)).collect()
+}
+
+/// The parents of an asset: one at most in AWS, here as many as a test has made.
+fn parents(associations: &Associations, id: &str) -> BTreeMap<String, f64> {
+    let above = |group: &Group| match group {
+        Group::Children { parent, .. } => Some((parent.clone(), *associations.listed(group).get(id)?)),
+        _ => None,
+    };
+    associations.groups().filter_map(above).collect()
+}
+
+/// What a list tells of an asset; the time of its association stands for those of its life.
+fn summary(associations: &Associations, id: &str, timestamp: f64) -> Value {
+    let hierarchies = associations.groups().filter_map(|group| match group {
+        Group::Children { parent, hierarchy } if parent == id => Some(named(hierarchy)),
+        _ => None,
+    });
+    let hierarchies: Vec<Value> = hierarchies.collect();
+    let mut summary = named(id);
+    if let Some(members) = summary.as_object_mut() {
+        members.insert("arn".to_owned(), json!(asset_arn(id)));
+        members.insert("assetModelId".to_owned(), json!(MODEL));
+        members.insert("creationDate".to_owned(), json!(timestamp));
+        members.insert("lastUpdateDate".to_owned(), json!(timestamp));
+        members.insert("status".to_owned(), json!({"state": "ACTIVE"}));
+        members.insert("hierarchies".to_owned(), json!(hierarchies));
+    }
+    summary
+}
+
+/// The id, the external id if that is what it goes by here, and the name, which is the same as given.
+fn named(id: &str) -> Value {
+    match id.strip_prefix(EXTERNAL) {
+        Some(external) => json!({"id": uuid(id), "externalId": external, "name": id}),
+        None => json!({"id": id, "name": id}),
+    }
+}
+
+/// The ARN of the resource in the path.
+pub(in crate::cloud) fn arn(target: &Target) -> String {
+    match target.operation {
+        Operation::DisassociateProjectAssets | Operation::ListProjectAssets => {
+            format!("arn:aws:iotsitewise:{REGION}:{ACCOUNT}:project/{}", target.about)
+        }
+        _ => asset_arn(&target.about),
+    }
+}
+
+fn asset_arn(id: &str) -> String {
+    format!("arn:aws:iotsitewise:{REGION}:{ACCOUNT}:asset/{}", uuid(id))
+}
+
+/// The UUID of what goes by an external id here: made from it, so that it is always the same. No call finds anything by it.
+fn uuid(id: &str) -> String {
+    if !id.starts_with(EXTERNAL) {
+        return id.to_owned();
+    }
+    let hex: String = Sha256::digest(id).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    format!("{a}-{b}-{c}-{d}-{e}")
+}

@@ -1,0 +1,60 @@
+//! The client tokens of SiteWise: by them a call that comes again is answered as before, without another effect.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::Value;
+
+use crate::cloud::calls::{Content, Operation};
+use crate::cloud::errors::ApiError;
+use crate::cloud::target::Target;
+
+/// How many tokens are remembered; AWS does not tell for how long it does.
+const TOKENS_KEPT: usize = 100_000;
+
+/// An operation and the token of a call of it.
+type Key = (Operation, String);
+
+/// The tokens of the calls that were answered well, or would have been.
+#[derive(Debug, Default)]
+pub(in crate::cloud) struct Tokens {
+    bound: BTreeMap<Key, Bound>,
+    /// The oldest first.
+    order: VecDeque<Key>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    about: String,
+    content: Content,
+    answer: Option<Value>,
+}
+
+impl Tokens {
+    /// The answer of the call that had this token before, if there was one; the inner one is the answer's body.
+    ///
+    /// # Errors
+    /// InvalidRequestException when that call asked for something else.
+    pub(super) fn answer(&self, target: &Target, content: &Content) -> Result<Option<Option<Value>>, ApiError> {
+        let Some(bound) = key(target, content).and_then(|key| self.bound.get(&key)) else { return Ok(None) };
+        if bound.about != target.about || bound.content != *content {
+            return Err(ApiError::invalid_request("the client token was used for another request"));
+        }
+        Ok(Some(bound.answer.clone()))
+    }
+
+    /// Remembers the answer of a call, if that has a token.
+    pub(super) fn bind(&mut self, target: &Target, content: Content, answer: Option<Value>) {
+        let Some(key) = key(target, &content) else { return };
+        if self.order.len() == TOKENS_KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.bound.remove(&oldest);
+        }
+        self.order.push_back(key.clone());
+        self.bound.insert(key, Bound { about: target.about.clone(), content, answer });
+    }
+}
+
+fn key(target: &Target, content: &Content) -> Option<Key> {
+    Some((target.operation, content.client_token.clone()?))
+}
