@@ -5,8 +5,8 @@ use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::http::{Body, bare, reply};
-use super::model::Service;
 use super::model::greengrass::Reason;
+use super::model::{Service, uuid};
 use super::sitewise::arn;
 use super::target::Target;
 
@@ -131,14 +131,8 @@ pub(super) fn success(body: Option<&Value>) -> Response<Body> {
         Some(body) => reply(StatusCode::OK, "application/json", body.to_string()),
         None => bare(StatusCode::OK),
     };
-    if let Ok(id) = HeaderValue::from_str(&request_id()) {
+    if let Ok(id) = HeaderValue::from_str(&uuid(fastrand::u128(..))) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
-}
-
-fn request_id() -> String {
-    let id = format!("{:032x}", fastrand::u128(..));
-    let (a, b, c, d, e) = (&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
-    format!("{a}-{b}-{c}-{d}-{e}")
 }

@@ -16,6 +16,11 @@ pub const DISASSOCIATE: &str = "/greengrass/v2/coreDevices/core/disassociateClie
 pub const ASSOCIATE: &str = "/greengrass/v2/coreDevices/core/associateClientDevices";
 pub const LIST: &str = "/greengrass/v2/coreDevices/core/associatedClientDevices";
 
+/// Ids as SiteWise wants them.
+pub const PARENT: &str = "11111111-2222-4333-8444-000000000001";
+pub const HIERARCHY: &str = "11111111-2222-4333-8444-000000000002";
+pub const PROJECT: &str = "11111111-2222-4333-8444-000000000003";
+
 pub struct Answer {
     pub status: u16,
     pub head: String,
@@ -26,6 +31,15 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The exception's name.
+    pub fn code(&self) -> Option<&str> {
+        self.header("x-amzn-errortype")
+    }
+
+    pub fn message(&self) -> &str {
+        self.body["message"].as_str().unwrap()
     }
 
     pub fn names(&self) -> Vec<&str> {
@@ -108,4 +122,40 @@ pub fn once(action: Action) -> Fault {
 
 pub fn names(cloud: &Cloud) -> Vec<String> {
     cloud.associated("core").into_keys().collect()
+}
+
+/// The id of one of the assets of [`cloud_with_assets`], which has 1 to 3.
+pub fn asset(number: usize) -> String {
+    format!("aaaaaaaa-2222-4333-8444-{number:012}")
+}
+
+pub fn token(name: &str) -> String {
+    format!("{name:-<36}")
+}
+
+/// Three assets, which are children of the parent and in the project.
+pub async fn cloud_with_assets() -> (Cloud, Client) {
+    let cloud = Cloud::start(Options::default()).await.unwrap();
+    cloud.add_child_assets(PARENT, HIERARCHY, (1..=3).map(asset));
+    cloud.add_project_assets(PROJECT, (1..=3).map(asset));
+    let client = Client::connect(&cloud).await;
+    (cloud, client)
+}
+
+pub fn child_request(cloud: &Cloud, child: &str, token: &str) -> Vec<u8> {
+    let body = json!({"hierarchyId": HIERARCHY, "childAssetId": child, "clientToken": token});
+    cloud.signed_request("POST", &format!("/assets/{PARENT}/disassociate"), &body.to_string())
+}
+
+pub fn project_request(cloud: &Cloud, assets: &[String], token: &str) -> Vec<u8> {
+    let body = json!({"assetIds": assets, "clientToken": token});
+    cloud.signed_request("POST", &format!("/projects/{PROJECT}/assets/disassociate"), &body.to_string())
+}
+
+pub fn children_request(cloud: &Cloud, query: &str) -> Vec<u8> {
+    cloud.signed_request("GET", &format!("/assets/{PARENT}/hierarchies{query}"), "")
+}
+
+pub fn assets_request(cloud: &Cloud, query: &str) -> Vec<u8> {
+    cloud.signed_request("GET", &format!("/projects/{PROJECT}/assets{query}"), "")
 }

@@ -97,3 +97,10 @@ fn describe_exceptions(exceptions: &[Exception]) -> Value {
 fn describe_range(range: &RangeInclusive<usize>) -> Value {
     json!({"min": range.start(), "max": range.end()})
 }
+
+/// A number in the form of a UUID.
+pub(super) fn uuid(number: u128) -> String {
+    let hex = format!("{number:032x}");
+    let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    format!("{a}-{b}-{c}-{d}-{e}")
+}

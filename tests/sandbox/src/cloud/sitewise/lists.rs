@@ -13,6 +13,7 @@ use crate::cloud::calls::Operation;
 use crate::cloud::errors::ApiError;
 use crate::cloud::faults::Action;
 use crate::cloud::model::sitewise::{DEFAULT_RESULTS, DIRECTIONS, EXTERNAL, MAX_RESULTS};
+use crate::cloud::model::uuid;
 use crate::cloud::pages::Pager;
 use crate::cloud::state::State;
 use crate::cloud::target::Target;
@@ -107,7 +108,7 @@ fn summary(associations: &Associations, id: &str, timestamp: f64) -> Value {
 /// The id, the external id if that is what it goes by here, and the name, which is the same as given.
 fn named(id: &str) -> Value {
     match id.strip_prefix(EXTERNAL) {
-        Some(external) => json!({"id": uuid(id), "externalId": external, "name": id}),
+        Some(external) => json!({"id": uuid_of(id), "externalId": external, "name": id}),
         None => json!({"id": id, "name": id}),
     }
 }
@@ -123,15 +124,14 @@ pub(in crate::cloud) fn arn(target: &Target) -> String {
 }
 
 fn asset_arn(id: &str) -> String {
-    format!("arn:aws:iotsitewise:{REGION}:{ACCOUNT}:asset/{}", uuid(id))
+    format!("arn:aws:iotsitewise:{REGION}:{ACCOUNT}:asset/{}", uuid_of(id))
 }
 
 /// The UUID of what goes by an external id here: made from it, so that it is always the same. No call finds anything by it.
-fn uuid(id: &str) -> String {
+fn uuid_of(id: &str) -> String {
     if !id.starts_with(EXTERNAL) {
         return id.to_owned();
     }
-    let hex: String = Sha256::digest(id).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
-    format!("{a}-{b}-{c}-{d}-{e}")
+    let digest = Sha256::digest(id);
+    uuid(digest.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte)))
 }
