@@ -14,7 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn boto3_finds_the_api_it_knows() {
-    let python = python();
+    // By its whole name, as it is started in another directory.
+    let python = std::path::absolute(python()).unwrap();
     assert!(
         python.exists(),
         "{} is missing: run tests/run, which makes it, or set OFFBOARD_TEST_PYTHON to a Python that has the packages of \
@@ -25,7 +26,8 @@ async fn boto3_finds_the_api_it_knows() {
     let control = cloud.serve_control(0).await.unwrap();
 
     let mut command = Command::new(python);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boto3_client.py")).arg("-v").kill_on_drop(true);
+    command.args(["-B", "-m", "unittest", "-v", "boto3_client", "boto3_sitewise", "boto3_models"]);
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")).kill_on_drop(true);
     // Nothing of the caller's AWS setup may take part, nor a proxy.
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy().to_ascii_uppercase();
@@ -39,6 +41,7 @@ async fn boto3_finds_the_api_it_knows() {
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("AWS_DEFAULT_REGION", "eu-central-1")
         .env("AWS_ENDPOINT_URL_GREENGRASSV2", cloud.endpoint())
+        .env("AWS_ENDPOINT_URL_IOTSITEWISE", cloud.endpoint())
         .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", cloud.credentials_uri())
         .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", cloud.authorization_token())
         .env("SANDBOX_CONTROL", &control)

@@ -1,43 +1,19 @@
-"""What boto3 makes of the stand-in. Started by boto3.rs, which sets the environment."""
+"""What boto3 makes of the stand-in: Greengrass's operations, and the credentials."""
 
 import datetime
-import json
-import os
 import unittest
 import urllib.error
-import urllib.parse
-import urllib.request
 
 import boto3
 import botocore.exceptions
-import botocore.loaders
-from botocore.config import Config
 
-CORE = os.environ["SANDBOX_CORE"]
-CONTROL = os.environ["SANDBOX_CONTROL"]
+from boto3_support import CORE, client, control, fault
+
 ODD_NAMES = ["a:b", "with space", "slash/plus+percent%", "ü", "x" * 128]
 
 
-def control(method, path, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{CONTROL}/_control/{path}", data=data, method=method)
-    with urllib.request.urlopen(request, timeout=10) as response:
-        return json.load(response)
-
-
-def fault(action, **members):
-    control("POST", "faults", {"action": action, **members})
-
-
 def associated():
-    return control("GET", "associated?core=" + urllib.parse.quote(CORE, safe=""))
-
-
-def client(validate=True, **members):
-    """A client that finds endpoint and credentials in the environment, and does not retry."""
-    retries = {"total_max_attempts": 1}
-    config = Config(parameter_validation=validate, retries=retries, connect_timeout=5, read_timeout=5)
-    return boto3.client("greengrassv2", config=config, **members)
+    return control("GET", "associated", core=CORE)
 
 
 def entries(names):
@@ -96,6 +72,20 @@ class Operations(unittest.TestCase):
     def test_no_entries_at_all(self):
         answer = self.client.batch_disassociate_client_device_from_core_device(coreDeviceThingName=CORE)
         self.assertEqual(answer["errorEntries"], [])
+
+    def test_associating_is_checked_too(self):
+        errors = {"things": ["b"], "code": "Busy", "message": "try later"}
+        fault({"entryErrors": errors}, operation="associate", times=1)
+        answer = self.associate(["a", "b"])
+        self.assertEqual(answer["errorEntries"], [{"thingName": "b", "code": "Busy", "message": "try later"}])
+        self.assertEqual(self.associate(["a"])["errorEntries"], [])
+        self.assertEqual(list(associated()), ["a"])
+        with self.assertRaises(botocore.exceptions.ParamValidationError):
+            self.associate([])
+        self.client = client(validate=False)
+        for names in ([], ["x" * 129]):
+            with self.assertRaises(self.client.exceptions.ValidationException):
+                self.associate(names)
 
     def test_pages(self):
         names = [f"device-{number:04}" for number in range(250)]
@@ -232,75 +222,3 @@ class Credentials(unittest.TestCase):
         self.refused("InvalidSignatureException", aws_secret_access_key="another")
         self.refused("UnrecognizedClientException", aws_access_key_id="ANOTHER")
         self.refused("UnrecognizedClientException", aws_session_token="another")
-
-
-class Model(unittest.TestCase):
-    """The constants of the stand-in against botocore's copy of AWS's service model."""
-
-    def setUp(self):
-        self.model = botocore.loaders.Loader().load_service_model("greengrassv2", "service-2")
-        self.shapes = self.model["shapes"]
-        self.ours = control("GET", "model")["greengrassv2"]
-
-    def member(self, shape, name):
-        """The shape of a structure's member or of a list's items."""
-        shape = self.shapes[shape]
-        return shape["members"][name]["shape"] if "members" in shape else shape["member"]["shape"]
-
-    def limits(self, shape):
-        return {key: self.shapes[shape][key] for key in ("min", "max")}
-
-    def test_service(self):
-        metadata = self.model["metadata"]
-        self.assertEqual(self.ours["apiVersion"], metadata["apiVersion"])
-        self.assertEqual(self.ours["signingName"], metadata.get("signingName", metadata["endpointPrefix"]))
-        self.assertEqual(metadata["protocol"], "rest-json")
-
-    def test_operations(self):
-        self.assertEqual(len(self.ours["operations"]), 3)
-        for name, ours in self.ours["operations"].items():
-            theirs = self.model["operations"][name]
-            http = {"method": ours["method"], "requestUri": ours["requestUri"], "responseCode": 200}
-            self.assertEqual(http, theirs["http"], name)
-            self.assertEqual(ours["hostPrefix"], theirs.get("endpoint", {}).get("hostPrefix"), name)
-            request, answer = (self.shapes[theirs[side]["shape"]] for side in ("input", "output"))
-            self.assertEqual(sorted(ours["required"]), sorted(request["required"]), name)
-            self.assertEqual(sorted(ours["input"]), sorted(request["members"]), name)
-            self.assertEqual(sorted(ours["output"]), sorted(answer["members"]), name)
-            self.assertNotIn("required", answer, name)
-            item = self.member(answer["members"][ours["output"][0]]["shape"], None)
-            self.assertEqual(sorted(ours["item"]), sorted(self.shapes[item]["members"]), name)
-            errors = sorted(error["shape"] for error in theirs["errors"])
-            self.assertEqual(sorted(ours["exceptions"]), errors, name)
-
-    def test_limits(self):
-        ours = self.ours["limits"]
-        for name, operation in self.ours["operations"].items():
-            request = self.model["operations"][name]["input"]["shape"]
-            self.assertEqual(self.limits(self.member(request, "coreDeviceThingName")), ours["thingName"])
-            self.assertNotIn("pattern", self.shapes[self.member(request, "coreDeviceThingName")])
-            if "entries" in operation["input"]:
-                entries = self.member(request, "entries")
-                self.assertEqual(self.limits(entries), ours["entries"])
-                entry = self.member(entries, None)
-                self.assertEqual(self.shapes[entry]["required"], ["thingName"])
-                self.assertEqual(self.limits(self.member(entry, "thingName")), ours["thingName"])
-            else:
-                self.assertEqual(self.limits(self.member(request, "maxResults")), ours["maxResults"])
-                self.assertEqual(self.shapes[self.member(request, "nextToken")], {"type": "string"})
-
-    def test_exceptions(self):
-        for name, ours in self.ours["exceptions"].items():
-            shape = self.shapes[name]
-            self.assertEqual(ours["status"], shape["error"]["httpStatusCode"], name)
-            body = {key for key, member in shape["members"].items() if member.get("location") != "header"}
-            self.assertEqual(set(ours["members"]), body, name)
-            headers = [member["locationName"] for member in shape["members"].values() if "location" in member]
-            header = self.ours["retryAfterHeader"].get(name)
-            self.assertEqual(headers, [header] if header else [], name)
-        reasons = self.shapes[self.member("ValidationException", "reason")]["enum"]
-        self.assertLessEqual(set(self.ours["reasons"]), set(reasons))
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -250,6 +250,8 @@ impl Cloud {
         [
             ("AWS_ENDPOINT_URL_GREENGRASSV2", self.endpoint()),
             ("AWS_ENDPOINT_URL_IOTSITEWISE", self.endpoint()),
+            // For botocore, and with it the AWS CLI: `api.127.0.0.1` is no name. Other SDKs have no such variable.
+            ("AWS_DISABLE_HOST_PREFIX_INJECTION", "true".to_owned()),
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.credentials_uri()),
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN", self.authorization_token()),
             ("AWS_REGION", REGION.to_owned()),
