@@ -25,8 +25,26 @@ const ACCOUNT: &str = "123456789012";
 const MODEL: &str = "0ff10ad0-0000-4000-8000-000000000000";
 
 pub(super) fn perform(state: &State, target: &Target, fault: Option<&Action>) -> Result<Value, ApiError> {
-    let hierarchy = target.parameter("hierarchyId");
-    let direction = target.parameter("traversalDirection");
+    match target.operation {
+        Operation::ListProjectAssets => assets_of_project(state, target, fault),
+        _ => associated_assets(state, target, fault),
+    }
+}
+
+fn assets_of_project(state: &State, target: &Target, fault: Option<&Action>) -> Result<Value, ApiError> {
+    let pager = pager(state, target, &target.about)?;
+    let project = Group::Project(target.about.clone());
+    if !state.associations.has(&project) {
+        // The service model declares no ResourceNotFoundException for this operation.
+        return Err(ApiError::invalid_request(format!("project {} does not exist", target.about)));
+    }
+    let (page, next) = pager.page(state.associations.listed(&project), fault);
+    let ids = page.into_iter().map(|(id, _)| Value::String(id)).collect();
+    Ok(answer("assetIds", ids, next))
+}
+
+fn associated_assets(state: &State, target: &Target, fault: Option<&Action>) -> Result<Value, ApiError> {
+    let (hierarchy, direction) = (target.parameter("hierarchyId"), target.parameter("traversalDirection"));
     if let Some(hierarchy) = hierarchy {
         check_custom_id("hierarchyId", hierarchy)?;
     }
@@ -36,37 +54,30 @@ pub(super) fn perform(state: &State, target: &Target, fault: Option<&Action>) ->
     }
     let upwards = direction == Some(DIRECTIONS[0]);
     let scope = format!("{} {} {upwards}", target.about, hierarchy.unwrap_or_default());
-    let pager = Pager::read(target, &scope, &MAX_RESULTS, DEFAULT_RESULTS, state.settings.page_size)
-        .map_err(|wrong| ApiError::invalid_member(wrong.member, &wrong.message))?;
+    let pager = pager(state, target, &scope)?;
+    check_asset(&state.associations, &target.about)?;
 
-    let mut body = Map::new();
-    let next = if target.operation == Operation::ListProjectAssets {
-        let project = Group::Project(target.about.clone());
-        if !state.associations.has(&project) {
-            // The service model declares no ResourceNotFoundException for this operation.
-            return Err(ApiError::invalid_request(format!("project {} does not exist", target.about)));
-        }
-        let (page, next) = pager.page(state.associations.listed(&project), fault);
-        let ids: Vec<String> = page.into_iter().map(|(id, _)| id).collect();
-        body.insert("assetIds".to_owned(), json!(ids));
-        next
+    let found = if upwards {
+        parents(&state.associations, &target.about)
     } else {
-        check_asset(&state.associations, &target.about)?;
-        let found = if upwards {
-            parents(&state.associations, &target.about)
-        } else {
-            children(&state.associations, &target.about, hierarchy)
-        };
-        let (page, next) = pager.page(found, fault);
-        let summaries: Vec<Value> =
-            page.iter().map(|(id, timestamp)| summary(&state.associations, id, *timestamp)).collect();
-        body.insert("assetSummaries".to_owned(), json!(summaries));
-        next
+        children(&state.associations, &target.about, hierarchy)
     };
+    let (page, next) = pager.page(found, fault);
+    let summaries = page.iter().map(|(id, timestamp)| summary(&state.associations, id, *timestamp)).collect();
+    Ok(answer("assetSummaries", summaries, next))
+}
+
+fn pager<'a>(state: &State, target: &'a Target, scope: &'a str) -> Result<Pager<'a>, ApiError> {
+    Pager::read(target, scope, &MAX_RESULTS, DEFAULT_RESULTS, state.settings.page_size)
+        .map_err(|wrong| ApiError::invalid_member(wrong.member, &wrong.message))
+}
+
+fn answer(member: &str, items: Vec<Value>, next: Option<String>) -> Value {
+    let mut members = Map::from_iter([(member.to_owned(), Value::Array(items))]);
     if let Some(token) = next {
-        body.insert("nextToken".to_owned(), json!(token));
+        members.insert("nextToken".to_owned(), Value::String(token));
     }
-    Ok(Value::Object(body))
+    Value::Object(members)
 }
 
 /// The children under one hierarchy, or under all of them.
