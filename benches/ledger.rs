@@ -13,7 +13,7 @@ use std::{
 use offboard::{
     config,
     ledger::{self, Group, Order, Pick, Rules, SledStore, Store, StoreError, Tx},
-    model::{Change, ClientId, ClientToken, Lane, Now, Operation, Target, ThingName, Verdict, Window},
+    model::{CallToken, Change, ClientId, ClientToken, Lane, Now, Operation, Target, ThingName, Verdict, Window},
 };
 
 const ROUNDS: usize = 5;
@@ -69,8 +69,10 @@ fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
     let accept = start.elapsed();
     let start = Instant::now();
     loop {
-        let pick = Pick::Queue { limit: 100, window: Window::OPEN, retries: true };
-        let taken = commit(&mut store, &rules, |tx| ledger::take(tx, Lane::Disassociate, &pick, true));
+        let pick = Pick::Queue { limit: 100, window: Window::OPEN, retries: Some((0, 0)), shut: Vec::new() };
+        let taken = commit(&mut store, &rules, |tx| {
+            ledger::take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0))
+        });
         if taken.entries.is_empty() {
             break;
         }

@@ -11,11 +11,11 @@ use crate::{
     clock::Clock,
     cloud::{Aws, Cloud},
     conditions::Conditions,
-    config::Config,
+    config::{self, Config},
     devices::Devices,
     inbox::Inbox,
     ledger::{Ledger, Rules},
-    model::Lane,
+    model::{Lane, Traits},
     outbox::Outbox,
     status::{self, Status},
     stop,
@@ -112,18 +112,26 @@ impl<C: Cloud> Parts<C> {
             stop: stop.clone(),
         };
         calls.spawn(sync.run());
-        let uplink = Uplink {
-            lane: Lane::Disassociate,
-            ledger: ledger.clone(),
-            cloud: Arc::clone(cloud),
-            conditions: Arc::clone(conditions),
-            rate,
-            clock: clock.clone(),
-            batch: config.batch,
-            retry: config.retry,
-            stop: stop.clone(),
-        };
-        calls.spawn(uplink.run());
+        for lane in Lane::ALL {
+            let Traits { service, max_entries, paced, .. } = lane.traits();
+            if max_entries == 0 || !config.serves(service) {
+                continue;
+            }
+            let one_by_one = config::Rate { burst: 1, ..config.rate };
+            let uplink = Uplink {
+                lane,
+                ledger: ledger.clone(),
+                cloud: Arc::clone(cloud),
+                conditions: Arc::clone(conditions),
+                rate: rate.clone(),
+                pace: paced.then(|| RateLimit::new(one_by_one, clock.clone())),
+                clock: clock.clone(),
+                batch: config.batch,
+                retry: config.retry,
+                stop: stop.clone(),
+            };
+            calls.spawn(uplink.run());
+        }
         let upkeep = Upkeep {
             ledger: ledger.clone(),
             conditions: Arc::clone(conditions),
@@ -172,6 +180,7 @@ impl<C: Cloud> Parts<C> {
             core: config.core.clone(),
             max_payload,
             max_entries: config.batch.max_entries,
+            site_wise: config.site_wise,
             ledger: ledger.clone(),
             conditions: Arc::clone(conditions),
             waiting,

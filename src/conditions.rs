@@ -2,6 +2,7 @@
 //! whoever finds out, read by whoever decides, told in `status`.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -12,11 +13,14 @@ use crate::{
     batching::{Boundary, Gate},
     clock::Clock,
     ledger::Summary,
-    model::{CallError, CallFault, CloudState, Lane, Timestamp, Window},
+    model::{CallError, CallFault, CloudState, Lane, Service, Timestamp, Traits, Window},
 };
 
 /// A skew above this makes the clock one not to trust (contract, "Superseded"), in milliseconds.
 const MAX_SKEW: i64 = 300_000;
+
+/// A problem's name, for programs.
+pub type Code = Cow<'static, str>;
 
 /// Something that a person should know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +37,15 @@ pub struct Snapshot {
     /// The cloud.
     pub cloud: CloudState,
     /// By code.
-    pub problems: BTreeMap<&'static str, Problem>,
+    pub problems: BTreeMap<Code, Problem>,
     /// The last complete list.
     pub synced_at: Option<Timestamp>,
 }
 
 #[derive(Default)]
 struct State {
-    lanes: BTreeMap<&'static str, Answered>,
-    problems: BTreeMap<&'static str, Problem>,
+    lanes: BTreeMap<Lane, Answered>,
+    problems: BTreeMap<Code, Problem>,
     synced_at: Option<Timestamp>,
     skew: Option<i64>,
     gate: Gate,
@@ -57,13 +61,24 @@ struct State {
 /// What a lane's last call came to.
 struct Answered {
     state: CloudState,
-    problem: Option<(&'static str, Problem)>,
+    problem: Option<(Code, Problem)>,
 }
 
 impl State {
     /// The worst of what the lanes saw.
     fn cloud(&self) -> CloudState {
         self.lanes.values().map(|lane| lane.state).max().unwrap_or_default()
+    }
+
+    /// The worst of what the lanes of one service saw.
+    fn service(&self, service: Service) -> CloudState {
+        let lanes = self.lanes.iter().filter(|(lane, _)| lane.traits().service == service);
+        lanes.map(|(_, lane)| lane.state).max().unwrap_or_default()
+    }
+
+    /// Whether the service that has the list is out of reach.
+    fn out_of_reach(&self) -> bool {
+        self.service(Service::Greengrass).is_out_of_reach()
     }
 
     /// Keeps the age of requests; a store that was opened anew begins with leftovers, or may be another one, whose
@@ -122,36 +137,64 @@ impl Conditions {
 
     /// A call was answered, or not; with what a person should do about it.
     pub fn answered(&self, lane: Lane, result: Result<(), &CallError>) {
+        self.answered_beside(lane, result, false);
+    }
+
+    /// As [`Self::answered`]. Where `refused` says that resources of other calls still refuse, a success takes no problem
+    /// back.
+    pub fn answered_beside(&self, lane: Lane, result: Result<(), &CallError>, refused: bool) {
         let next_seq = self.ledger.borrow().next_seq;
         let at = self.clock.now();
         let seen = result.map_or_else(|error| error.fault.state(), |()| CloudState::Reachable);
+        let service = lane.traits().service;
+        // Only of devices there is a list to wait for.
+        let listed = service == Service::Greengrass;
         self.change(|state| {
-            let before = state.cloud();
-            if before.is_out_of_reach() || seen.is_out_of_reach() {
+            let before = state.service(service);
+            if listed && (before.is_out_of_reach() || seen.is_out_of_reach()) {
                 state.gate.out_of_reach(next_seq);
             }
             if !seen.is_out_of_reach() {
-                // One answer shows that the way is free for all lanes.
-                state.lanes.retain(|_, lane| !lane.state.is_out_of_reach());
+                // One answer shows that the way is free for all lanes of the service.
+                state.lanes.retain(|lane, told| lane.traits().service != service || !told.state.is_out_of_reach());
             }
-            let told = state.lanes.remove(call_name(lane)).and_then(|lane| lane.problem);
-            let problem = result.err().and_then(|error| problem(lane, error)).map(|(code, message)| {
-                let since = told.filter(|(told, _)| *told == code).map_or(at.wall, |(_, problem)| problem.since);
-                (code, Problem { message, since })
-            });
-            state.lanes.insert(call_name(lane), Answered { state: seen, problem });
-            let after = state.cloud();
+            let told = state.lanes.remove(&lane).and_then(|lane| lane.problem);
+            let new = result.err().and_then(|error| problem(lane, error));
+            let problem = match new {
+                Some((code, message)) => {
+                    let since = told.filter(|(told, _)| *told == code).map_or(at.wall, |(_, problem)| problem.since);
+                    Some((code, Problem { message, since }))
+                }
+                None => told.filter(|_| refused),
+            };
+            state.lanes.insert(lane, Answered { state: seen, problem });
+            let after = state.service(service);
             if before.is_out_of_reach() && !after.is_out_of_reach() {
-                tracing::info!(cloud = after.as_str(), "the cloud is back within reach");
-                // A sync follows an outage. The list that finds this out is the one.
-                state.lists_wanted += 1;
-                if let (Lane::List, Some((_, serves))) = (lane, &mut state.listing) {
-                    *serves = state.lists_wanted;
+                tracing::info!(?service, cloud = after.as_str(), "the cloud is back within reach");
+                if listed {
+                    // A sync follows an outage. The list that finds this out is the one.
+                    state.lists_wanted += 1;
+                    if let (Lane::List, Some((_, serves))) = (lane, &mut state.listing) {
+                        *serves = state.lists_wanted;
+                    }
                 }
             } else if !before.is_out_of_reach() && after.is_out_of_reach() {
-                tracing::warn!(cloud = after.as_str(), "the cloud is out of reach; commands are kept until it is back");
+                tracing::warn!(
+                    ?service,
+                    cloud = after.as_str(),
+                    "the cloud is out of reach; commands are kept until it is back"
+                );
             }
         });
+    }
+
+    /// A lane has nothing more to do: what its last call came to is nobody's concern.
+    pub fn idle(&self, lane: Lane) {
+        if self.state().lanes.get(&lane).is_some_and(|lane| lane.problem.is_some()) {
+            self.change(|state| {
+                state.lanes.remove(&lane);
+            });
+        }
     }
 
     /// Notes a problem; its time stays that of its beginning.
@@ -162,7 +205,7 @@ impl Conditions {
         if !known {
             self.change(|state| {
                 let since = state.problems.get(code).map_or(at, |problem| problem.since);
-                state.problems.insert(code, Problem { message, since });
+                state.problems.insert(code.into(), Problem { message, since });
             });
         }
     }
@@ -198,7 +241,7 @@ impl Conditions {
     /// Whether calls are useless until a list gets through.
     #[must_use]
     pub fn out_of_reach(&self) -> bool {
-        self.state().cloud().is_out_of_reach()
+        self.state().out_of_reach()
     }
 
     /// Asks for a complete list that begins after this.
@@ -245,7 +288,7 @@ impl Conditions {
         let summary = *self.ledger.borrow();
         let mut state = self.state();
         state.note(self.clock.now().mono, summary);
-        if state.cloud().is_out_of_reach() {
+        if state.out_of_reach() {
             // What came since the last failed call was accepted out of reach, too.
             state.gate.out_of_reach(next_seq);
         }
@@ -280,21 +323,20 @@ impl Conditions {
     }
 }
 
-fn call_name(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Disassociate => "greengrass:BatchDisassociateClientDeviceFromCoreDevice",
-        Lane::List => "greengrass:ListClientDevicesAssociatedWithCoreDevice",
-    }
-}
-
-/// What a person should know of a failed call.
-fn problem(lane: Lane, error: &CallError) -> Option<(&'static str, String)> {
+/// What a person should know of a failed call. A code is the lane's own where a person has to mend something for that lane
+/// alone, and else the service's.
+fn problem(lane: Lane, error: &CallError) -> Option<(Code, String)> {
     let CallError { fault, code, message, .. } = error;
-    let list = lane == Lane::List;
-    Some(match fault {
+    let Traits { suffix, action, service, scoped, .. } = lane.traits();
+    let service = match service {
+        Service::Greengrass => "",
+        Service::SiteWise => "_SITEWISE",
+    };
+    let (name, suffix, text) = match fault {
         // A device without a battery for its clock starts in the past, before the certificate begins.
         CallFault::Unreachable if message.contains("certificate") => (
             "CLOUD_UNREACHABLE",
+            service,
             format!(
                 "the cloud's certificate is not accepted ({message}); check this device's clock, GG_ROOT_CA_PATH, and whether a \
                  proxy inspects TLS"
@@ -302,50 +344,67 @@ fn problem(lane: Lane, error: &CallError) -> Option<(&'static str, String)> {
         ),
         CallFault::Unreachable | CallFault::Lost => (
             "CLOUD_UNREACHABLE",
+            service,
             format!(
                 "the cloud does not answer ({message}); commands are kept and sent later; check the network and the firewall"
             ),
         ),
         CallFault::Foreign => (
             "CLOUD_UNREACHABLE",
+            service,
             format!("something else answers in the cloud's place ({message}); check for a captive portal or a proxy"),
         ),
         CallFault::Credentials => (
             "NO_CREDENTIALS",
+            service,
             format!("no valid credentials ({message}); check the token exchange service and its role alias"),
         ),
-        CallFault::Clock => {
-            ("CLOCK_REFUSED", format!("the cloud refuses our signature's time ({message}); set this device's clock"))
-        }
-        CallFault::Denied => (
-            if list { "ACCESS_DENIED_LIST" } else { "ACCESS_DENIED" },
+        CallFault::Clock => (
+            "CLOCK_REFUSED",
+            service,
+            format!("the cloud refuses our signature's time ({message}); set this device's clock"),
+        ),
+        CallFault::Denied if scoped => (
+            "ACCESS_DENIED",
+            suffix,
             format!(
-                "the token exchange role lacks {} on this core device ({message}); add it to its policy",
-                call_name(lane)
+                "the token exchange role lacks {action} on a resource that a request names ({message}); add it to its policy, or \
+                 cancel the request"
             ),
         ),
+        CallFault::Denied => (
+            "ACCESS_DENIED",
+            suffix,
+            format!("the token exchange role lacks {action} on this core device ({message}); add it to its policy"),
+        ),
         CallFault::NoCore => (
-            if list { "REFUSED_LIST" } else { "REFUSED" },
+            "REFUSED",
+            suffix,
             format!("the cloud knows no such core device ({message}); check coreThingName and region"),
         ),
         CallFault::Misfit => (
-            if list { "REFUSED_LIST" } else { "REFUSED" },
+            "REFUSED",
+            suffix,
             format!(
-                "the endpoint does not understand the call ({code}: {message}); check cloud.greengrassEndpoint and region"
+                "the endpoint does not understand the call ({code}: {message}); check cloud's endpoints and region"
             ),
         ),
-        CallFault::Invalid(_) if list => {
-            ("REFUSED_LIST", format!("the cloud refuses the list call ({code}: {message})"))
+        CallFault::Invalid(_) if lane == Lane::List => {
+            ("REFUSED", suffix, format!("the cloud refuses the list call ({code}: {message})"))
         }
-        CallFault::Throttled => {
-            ("THROTTLED", format!("the cloud limits our calls ({message}); lower rate.callsPerSecond if it lasts"))
-        }
+        CallFault::Throttled => (
+            "THROTTLED",
+            service,
+            format!("the cloud limits our calls ({message}); lower rate.callsPerSecond if it lasts"),
+        ),
         CallFault::Server => (
             "CLOUD_FAILING",
+            service,
             format!("the service answers with an error of its own ({message}); calls are repeated, commands are kept"),
         ),
         CallFault::Busy | CallFault::Invalid(_) => return None,
-    })
+    };
+    Some((if suffix.is_empty() { name.into() } else { format!("{name}{suffix}").into() }, text))
 }
 
 #[cfg(test)]

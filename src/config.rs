@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     fields::{Fields, Style},
-    model::{ClientId, FieldFault, Pattern, ThingName},
+    model::{ClientId, FieldFault, Pattern, Service, ThingName},
 };
 
 /// Everything that `offboard run` is told, checked.
@@ -44,6 +44,17 @@ pub struct Config {
     pub cloud: Endpoints,
     /// How log lines look.
     pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Whether operations are accepted that need that service.
+    #[must_use]
+    pub fn serves(&self, service: Service) -> bool {
+        match service {
+            Service::Greengrass => true,
+            Service::SiteWise => self.site_wise,
+        }
+    }
 }
 
 /// How to reach the broker.

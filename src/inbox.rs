@@ -17,7 +17,9 @@ use crate::{
     conditions::Conditions,
     failpoint,
     ledger::{self, Ledger, Order, Unavailable},
-    model::{Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, ThingName},
+    model::{
+        Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, Service, ThingName,
+    },
     stop::Stop,
     transport::{Body, Inbound, Reply},
     wire::{self, ResultKind, messages},
@@ -49,6 +51,8 @@ pub(crate) struct Inbox {
     pub(crate) core: ThingName,
     pub(crate) max_payload: usize,
     pub(crate) max_entries: usize,
+    /// Whether operations on assets are accepted.
+    pub(crate) site_wise: bool,
     pub(crate) ledger: Ledger,
     pub(crate) conditions: Arc<Conditions>,
     /// Bytes of the payloads that wait.
@@ -119,6 +123,7 @@ impl Inbox {
             }
         };
         drop(body);
+        let command = command.and_then(|(operation, command)| self.served(operation).map(|()| (operation, command)));
         let mut keep_delivery = None;
         let answer: Pending = match command {
             Err(rejection) => Box::pin(std::future::ready(rejected(token.as_ref(), &operation, &rejection))),
@@ -139,6 +144,15 @@ impl Inbox {
             }
         };
         UnderWay { reply, answer, delivery: keep_delivery, size }
+    }
+
+    fn served(&self, operation: Operation) -> Result<(), Rejection> {
+        let service = operation.lane().map(|lane| lane.traits().service);
+        if service == Some(Service::SiteWise) && !self.site_wise {
+            let text = format!("{operation} is off on this core; set siteWise.enabled to true in its configuration");
+            return Err(Rejection::invalid(Reason::UnknownOperation, text));
+        }
+        Ok(())
     }
 
     /// Submits a rule whose answer is a message or a rejection.
@@ -182,7 +196,8 @@ impl Inbox {
     }
 
     async fn plan(&self, operation: Operation, token: Option<ClientToken>, change: Change) -> Pending {
-        let (echo, max_entries, max_bytes) = (token.clone(), self.max_entries, self.max_payload);
+        let limit = operation.lane().map_or(1, |lane| lane.traits().max_entries.max(1));
+        let (echo, max_entries, max_bytes) = (token.clone(), self.max_entries.min(limit), self.max_payload);
         let rule = move |tx: &mut ledger::Tx<'_>| {
             let plan = ledger::plan(tx, &change)?;
             Ok(Some(Ok(answers::plan(operation, echo.as_ref(), plan, max_entries, max_bytes))))

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
-    conditions::{Conditions, Problem},
+    conditions::{Code, Conditions, Problem},
     ledger::{Ledger, StoreError},
     model::{DeviceState, Timestamp},
     stop::Stop,
@@ -38,7 +38,7 @@ struct StatusMessage {
 
 #[derive(Serialize)]
 struct ProblemMessage {
-    code: &'static str,
+    code: Code,
     message: String,
     since: String,
 }

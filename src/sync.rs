@@ -115,7 +115,7 @@ impl<C: Cloud> Sync<C> {
     async fn is_wanted(&self) -> bool {
         self.conditions.list_wanted()
             || self.conditions.out_of_reach()
-            || self.ledger.summary().borrow().verifying > 0
+            || self.ledger.summary().borrow().verifying() > 0
             || self.ledger.run_lazily(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
     }
 
@@ -238,12 +238,14 @@ impl<C: Cloud> Sync<C> {
         let counts = removed.await.map_err(Broken::Store)?;
         failpoint::pass("sync-removed");
         let trusted = self.conditions.clock_trusted();
-        let mut after = Vec::new();
-        let verified = self.ledger.run(move |tx| {
-            let all = ledger::verify(tx, Lane::Disassociate, mark.mark, trusted, &mut after)?;
-            Ok(all.then_some(()))
-        });
-        verified.await.map_err(Broken::Store)?;
+        for lane in Lane::ALL.into_iter().filter(|lane| lane.is_settled_by_list()) {
+            let mut after = Vec::new();
+            let verified = self.ledger.run(move |tx| {
+                let all = ledger::verify(tx, lane, mark.mark, trusted, &mut after)?;
+                Ok(all.then_some(()))
+            });
+            verified.await.map_err(Broken::Store)?;
+        }
         failpoint::pass("sync-before-end");
         let ended = self.ledger.run(move |tx| Ok(ledger::end_list(tx, mark, counts)?.then_some(())));
         ended.await.map_err(Broken::Store)?;

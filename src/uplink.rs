@@ -13,8 +13,8 @@ use crate::{
     conditions::Conditions,
     config::{Batch, Retry},
     failpoint,
-    ledger::{self, Ledger, Pick, Taken},
-    model::{CallError, DeviceState, EntryError, Lane, Target},
+    ledger::{self, Ledger, Load, Pick, Taken},
+    model::{CallError, CallToken, EntryError, Lane, Target, Window},
     stop::Stop,
 };
 
@@ -58,6 +58,8 @@ pub(crate) struct Uplink<C> {
     pub(crate) cloud: Arc<C>,
     pub(crate) conditions: Arc<Conditions>,
     pub(crate) rate: RateLimit,
+    /// Beside that of all calls, for a lane that is paced.
+    pub(crate) pace: Option<RateLimit>,
     pub(crate) clock: Clock,
     pub(crate) batch: Batch,
     pub(crate) retry: Retry,
@@ -68,7 +70,7 @@ impl<C: Cloud> Uplink<C> {
     /// Runs until the stop. A call in flight is then given a moment, and abandoned: the ledger has its entries as
     /// sent, and the next run finds out.
     pub(crate) async fn run(self) {
-        let mut plan = LanePlan::new(self.retry.base, self.retry.cap);
+        let mut plan = LanePlan::new(self.lane, self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
         let mut changes = self.conditions.changes();
         let mut idle = true;
@@ -92,7 +94,7 @@ impl<C: Cloud> Uplink<C> {
                 continue;
             }
             // Out of reach, the list's next answer is what wakes us.
-            let retrying = self.ledger.summary().borrow().retrying > 0 && !self.conditions.out_of_reach();
+            let retrying = self.load().retrying > 0 && !self.waits_for_list();
             let wake = plan.retries_at().filter(|_| retrying).map(|at| self.clock.instant(at));
             tokio::select! {
                 biased;
@@ -105,32 +107,41 @@ impl<C: Cloud> Uplink<C> {
     }
 
     async fn step(&self, plan: &mut LanePlan, idle: bool) -> Step {
-        if self.conditions.out_of_reach() {
+        if self.waits_for_list() {
             // The next list that gets through tells that the cloud is back, and what is still to be done.
             return Step::Nothing;
         }
         let pick = match plan.next(self.clock.now().mono) {
             Next::Wait(until) => return Step::Wait(self.clock.instant(until)),
             Next::These(targets) => Pick::These(targets),
-            Next::Queue { retries } => {
-                let summary = *self.ledger.summary().borrow();
-                if summary.devices(DeviceState::Disassociating) <= summary.verifying {
+            Next::Queue { retries, shut } => {
+                if to_send(self.load()) == 0 {
+                    if plan.forget_refusals() {
+                        self.conditions.idle(self.lane);
+                    }
                     return Step::Nothing;
                 }
                 if idle {
                     self.linger().await;
                 }
-                Pick::Queue { limit: self.batch.max_entries, window: self.conditions.window(), retries }
+                Pick::Queue { limit: self.limit(), window: self.window(), retries, shut }
             }
         };
         // Before the entries are taken, so that they can be withdrawn as long as possible, and find company.
+        let may_call = async {
+            if let Some(pace) = &self.pace {
+                pace.acquire().await;
+            }
+            self.rate.acquire().await;
+        };
         tokio::select! {
             biased;
-            () = self.rate.acquire() => {}
+            () = may_call => {}
             () = self.stop.requested() => return Step::Nothing,
         }
         match self.take(pick).await {
-            Ok(Taken { entries, gated, more }) => {
+            Ok(Taken { entries, token, retried, gated, more }) => {
+                plan.retried(retried);
                 if gated {
                     self.conditions.want_window();
                 }
@@ -138,7 +149,7 @@ impl<C: Cloud> Uplink<C> {
                     return if more { Step::Again } else { Step::Nothing };
                 }
                 failpoint::pass("uplink-taken");
-                self.send(plan, &entries).await
+                self.send(plan, &entries, token.as_ref()).await
             }
             Err(error) => {
                 tracing::warn!(%error, "no entries taken");
@@ -147,11 +158,31 @@ impl<C: Cloud> Uplink<C> {
         }
     }
 
+    fn load(&self) -> Load {
+        self.ledger.summary().borrow().load(self.lane)
+    }
+
+    /// Most entries of a call.
+    fn limit(&self) -> usize {
+        self.batch.max_entries.min(self.lane.traits().max_entries)
+    }
+
+    /// Out of reach, a lane whose outcomes a list tells leaves it to the list to find the cloud again. The others find
+    /// it by themselves.
+    fn waits_for_list(&self) -> bool {
+        self.lane.is_settled_by_list() && self.conditions.out_of_reach()
+    }
+
+    /// What may be sent: all, where no list could tell that it is superseded.
+    fn window(&self) -> Window {
+        if self.lane.takes_off() { self.conditions.window() } else { Window::OPEN }
+    }
+
     /// Waits for company of an entry that finds the line idle.
     async fn linger(&self) {
         let mut summary = self.ledger.summary();
-        let enough = self.batch.max_entries as u64;
-        let full = summary.wait_for(|s| s.devices(DeviceState::Disassociating).saturating_sub(s.verifying) >= enough);
+        let enough = self.limit() as u64;
+        let full = summary.wait_for(|summary| to_send(summary.load(self.lane)) >= enough);
         tokio::select! {
             biased;
             () = tokio::time::sleep(self.batch.linger) => {}
@@ -162,14 +193,15 @@ impl<C: Cloud> Uplink<C> {
 
     async fn take(&self, pick: Pick) -> Result<Taken, ledger::Unavailable> {
         let (lane, trusted) = (self.lane, self.conditions.clock_trusted());
-        self.ledger.run(move |tx| ledger::take(tx, lane, &pick, trusted).map(Some)).await
+        let fresh = CallToken::from_bits(fastrand::u128(..));
+        self.ledger.run(move |tx| ledger::take(tx, lane, &pick, trusted, &fresh).map(Some)).await
     }
 
-    async fn send(&self, plan: &mut LanePlan, entries: &[(Target, u32)]) -> Step {
+    async fn send(&self, plan: &mut LanePlan, entries: &[(Target, u32)], token: Option<&CallToken>) -> Step {
         let targets: Vec<Target> = entries.iter().map(|(target, _)| target.clone()).collect();
         let answer = tokio::select! {
             biased;
-            answer = self.cloud.call(self.lane, &targets) => answer,
+            answer = self.cloud.call(self.lane, &targets, token) => answer,
             () = self.last_moment() => {
                 tracing::info!(entries = targets.len(), "call abandoned at the stop; its outcome is looked up at the next start");
                 return Step::Nothing;
@@ -188,7 +220,7 @@ impl<C: Cloud> Uplink<C> {
             tracing::warn!(%error, "an answer of the cloud is not written down; the call will be repeated");
         }
         failpoint::pass("uplink-settled");
-        self.conditions.answered(self.lane, answer.as_ref().map(|_| ()));
+        self.conditions.answered_beside(self.lane, answer.as_ref().map(|_| ()), plan.is_refused());
         Step::Again
     }
 
@@ -198,13 +230,19 @@ impl<C: Cloud> Uplink<C> {
     }
 
     fn log(&self, entries: usize, answer: &Result<Vec<EntryError>, CallError>) {
+        let action = self.lane.traits().action;
         match answer {
-            Ok(errors) => tracing::info!(entries, errors = errors.len(), "disassociate call answered"),
+            Ok(errors) => tracing::info!(action, entries, errors = errors.len(), "call answered"),
             Err(CallError { fault, code, message, .. }) => {
-                tracing::warn!(entries, ?fault, code, message, "disassociate call failed");
+                tracing::warn!(action, entries, ?fault, code, message, "call failed");
             }
         }
     }
+}
+
+/// Work that does not wait for a list.
+fn to_send(load: Load) -> u64 {
+    load.work.saturating_sub(load.verifying)
 }
 
 enum Step {

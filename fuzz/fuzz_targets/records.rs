@@ -17,7 +17,7 @@ use offboard::{
     config,
     ledger::{self, Direction, Group, Op, Order, Pick, Row, Rules, Store, StoreError, Tx},
     model::{
-        Change, ClientId, ClientToken, DeviceState, Fault, Lane, Mono, Now, Operation, RequestStatus, SyncCounts,
+        CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Lane, Mono, Now, Operation, RequestStatus, SyncCounts,
         Target, ThingName, Timestamp, Verdict, Window,
     },
     wire::messages,
@@ -162,12 +162,12 @@ impl Bench {
 
     /// Takes a call's entries, and settles them with each kind of answer in turn, from kind `first` on.
     fn call(&mut self, limit: usize, window: Window, first: usize) -> Outcome {
-        let pick = Pick::Queue { limit, window, retries: true };
-        let taken = self.run(|tx| ledger::take(tx, Lane::Disassociate, &pick, first.is_multiple_of(2)))?;
+        let pick = Pick::Queue { limit, window, retries: Some((0, 0)), shut: Vec::new() };
+        let taken = self.run(|tx| ledger::take(tx, Lane::Disassociate, &pick, first.is_multiple_of(2, &CallToken::from_bits(0))))?;
         assert!(taken.entries.len() <= 2 * limit, "a call of {} entries", taken.entries.len());
         let targets: Vec<Target> = taken.entries.into_iter().map(|(target, _)| target).collect();
         let again = Pick::These(targets.iter().take(3).cloned().collect());
-        self.run(|tx| ledger::take(tx, Lane::Disassociate, &again, true).map(drop))?;
+        self.run(|tx| ledger::take(tx, Lane::Disassociate, &again, true, &CallToken::from_bits(0)).map(drop))?;
         let fault = || Fault::new("Code", "why");
         let verdict = |n: usize| match n % 6 {
             0 => Verdict::Done,
@@ -387,8 +387,8 @@ fn lively() -> MemStore {
         bench.accept("other", None, off, &range(20, 22))?;
         bench.accept("bench", Some("s1"), Operation::Sync, &[])?;
         bench.accept("bench", Some("t2"), off, &["unknown".into()])?;
-        let pick = Pick::Queue { limit: 3, window: Window::OPEN, retries: false };
-        bench.run(|tx| ledger::take(tx, Lane::Disassociate, &pick, true).map(drop))
+        let pick = Pick::Queue { limit: 3, window: Window::OPEN, retries: None, shut: Vec::new() };
+        bench.run(|tx| ledger::take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)).map(drop))
     };
     build(&mut bench).expect("a sound store");
     bench.store

@@ -8,6 +8,7 @@
 //! | nothing sent, throttled, busy, no credentials, a clock off | as if never sent | after a wait |
 //! | no answer, 5xx, not the API's answer | unknown: sent again | after a wait |
 //! | not permitted, no such core, not understood | as if never sent | after a long wait: a person has to mend it |
+//! | the same, or busy, of a resource of the call's own | as if never sent | others at once, these after a wait |
 //! | refused, naming entries | those fail | the rest at once |
 //! | refused | halved until the bad entry stands alone, which fails | at once |
 //!
@@ -16,7 +17,7 @@
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use crate::model::{CallError, CallFault, EntryError, Fault, Mono, Target, Verdict};
+use crate::model::{CallError, CallFault, EntryError, Fault, Lane, Mono, Target, Verdict};
 
 /// Answers naming an entry's own passing error, after which the list has to tell.
 const ENTRY_BUDGET: u32 = 5;
@@ -24,6 +25,12 @@ const ENTRY_BUDGET: u32 = 5;
 /// Calls of one bisection after which, if none went well, the fault is taken for the configuration's and not the
 /// entries'. One bad entry in 100 takes 15.
 const HOPELESS: u32 = 20;
+
+/// Resources that refuse one after the other, after which it is the permission as a whole that is missing.
+const DENIED_ALL: u32 = 5;
+
+/// Resources that are known to refuse; beyond, the one that is known for longest is tried again.
+const MAX_SHUT: usize = 16;
 
 /// Throttled calls wait longer than failed ones.
 const THROTTLED_FACTOR: u32 = 5;
@@ -33,10 +40,12 @@ const THROTTLED_FACTOR: u32 = 5;
 pub enum Next {
     /// Nothing before this time.
     Wait(Mono),
-    /// Entries from the queue, with those that wait for a repetition or without.
+    /// Entries from the queue.
     Queue {
-        /// With them.
-        retries: bool,
+        /// Those too that wait for a repetition, from this place on.
+        retries: Option<(u64, u32)>,
+        /// Resources that refused a call lately; others go first.
+        shut: Vec<String>,
     },
     /// These, a part of an earlier call.
     These(Vec<Target>),
@@ -45,13 +54,20 @@ pub enum Next {
 /// A lane's plan between calls. It is lost at a restart, which costs calls and nothing else.
 #[derive(Debug)]
 pub struct LanePlan {
+    scoped: bool,
+    settled_by_list: bool,
     backoff: Backoff,
     entries: Backoff,
     not_before: Mono,
     /// Entries with a passing error of their own wait until then. How many there are is the ledger's to know.
     retries_at: Mono,
-    /// The last look at the queue left them out.
-    without_retries: bool,
+    /// From which of them on the next look goes.
+    cursor: (u64, u32),
+    /// The time of the last look.
+    looked_at: Mono,
+    /// Resources that refused, the latest last, and how many did without a success between.
+    shut: Vec<String>,
+    denied: u32,
     pieces: Vec<Vec<Target>>,
     /// Calls of this bisection, and how many went well.
     bisection: (u32, u32),
@@ -60,13 +76,18 @@ pub struct LanePlan {
 impl LanePlan {
     /// Ready at once; waits are below `base` at first, and never above `cap`, but for a Retry-After.
     #[must_use]
-    pub fn new(base: Duration, cap: Duration) -> Self {
+    pub fn new(lane: Lane, base: Duration, cap: Duration) -> Self {
         Self {
+            scoped: lane.traits().scoped,
+            settled_by_list: lane.is_settled_by_list(),
             backoff: Backoff::new(base, cap),
             entries: Backoff::new(base, cap),
             not_before: Mono(0),
             retries_at: Mono(0),
-            without_retries: false,
+            cursor: (0, 0),
+            looked_at: Mono(0),
+            shut: Vec::new(),
+            denied: 0,
             pieces: Vec::new(),
             bisection: (0, 0),
         }
@@ -82,15 +103,35 @@ impl LanePlan {
             return Next::These(piece);
         }
         self.bisection = (0, 0);
-        self.without_retries = self.retries_at > now;
-        Next::Queue { retries: !self.without_retries }
+        self.looked_at = now;
+        Next::Queue { retries: (self.retries_at <= now).then_some(self.cursor), shut: self.shut.clone() }
+    }
+
+    /// Whether a resource refused a call, and has not taken one since.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        !self.shut.is_empty()
+    }
+
+    /// There is nothing to send: what refused is nobody's concern any more. Tells whether anything did.
+    pub fn forget_refusals(&mut self) -> bool {
+        self.denied = 0;
+        !std::mem::take(&mut self.shut).is_empty()
+    }
+
+    /// What came of the look at the queue: the last entry that waited for a repetition and is sent now. The next look
+    /// goes on after it, so that one that fails each time holds up no other.
+    pub fn retried(&mut self, last: Option<(u64, u32)>) {
+        if let Some((seq, no)) = last {
+            self.cursor = (seq, no.saturating_add(1));
+        }
     }
 
     /// When to look again although nobody wakes the lane, where entries wait for a repetition. Nothing if the last look
     /// was for them, too: what holds them up then is told by others.
     #[must_use]
     pub fn retries_at(&self) -> Option<Mono> {
-        self.without_retries.then_some(self.retries_at.max(self.not_before))
+        (self.retries_at > self.looked_at).then_some(self.retries_at.max(self.not_before))
     }
 
     /// What an answer means for each of the entries that were `sent` (with their count of passing errors). Entries
@@ -105,6 +146,9 @@ impl LanePlan {
         match answer {
             Ok(errors) => {
                 self.backoff.succeed();
+                self.denied = 0;
+                let scope = sent.first().and_then(|(target, _)| target.scope());
+                self.shut.retain(|shut| Some(shut.as_str()) != scope);
                 self.bisection.1 += 1;
                 self.bisection.0 += 1;
                 self.entries_answered(sent, errors, now, chance)
@@ -125,17 +169,19 @@ impl LanePlan {
         // An error that names nobody, or somebody else, may be about any of those that are not named.
         let stray = errors.iter().find(|error| !error.name.as_deref().is_some_and(is_sent));
         let mut again = false;
+        let settled_by_list = self.settled_by_list;
+        let perhaps = |fault| if settled_by_list { Verdict::Verify(fault) } else { Verdict::Failed(fault) };
         let verdict = |(target, charged): &(Target, u32)| {
             let verdict = match (named(target), stray) {
                 (None, None) => Verdict::Done,
-                (None, Some(stray)) => Verdict::Verify(Fault::new(&stray.code, &stray.message)),
+                (None, Some(stray)) => perhaps(Fault::new(&stray.code, &stray.message)),
                 (Some(error), _) => {
                     let fault = Fault::new(&error.code, &error.message);
                     if is_passing(&error.code) && *charged < ENTRY_BUDGET {
                         again = true;
                         Verdict::Again(fault)
                     } else {
-                        Verdict::Verify(fault)
+                        perhaps(fault)
                     }
                 }
             };
@@ -155,6 +201,10 @@ impl LanePlan {
         let all = |verdict: &dyn Fn(Fault) -> Verdict| {
             sent.iter().map(|(target, _)| (target.clone(), verdict(fault.clone()))).collect::<Vec<_>>()
         };
+        if self.scoped && matches!(error.fault, CallFault::Denied | CallFault::Busy) {
+            self.set_aside(sent, error, now, chance);
+            return all(&Verdict::Aside);
+        }
         let (factor, hold) = match error.fault {
             CallFault::Throttled => (THROTTLED_FACTOR, false),
             CallFault::Denied | CallFault::NoCore | CallFault::Misfit => (1, true),
@@ -176,6 +226,26 @@ impl LanePlan {
             CallFault::Lost | CallFault::Foreign | CallFault::Server => all(&Verdict::Unknown),
             _ => all(&Verdict::Unsent),
         }
+    }
+
+    /// A resource does not take the call: its entries wait, and others go first. Where all of them refuse, so does the lane.
+    fn set_aside(&mut self, sent: &[(Target, u32)], error: &CallError, now: Mono, chance: f64) {
+        if let Some(scope) = sent.first().and_then(|(target, _)| target.scope()) {
+            self.shut.retain(|shut| shut != scope);
+            self.shut.push(scope.to_owned());
+            let over = self.shut.len().saturating_sub(MAX_SHUT);
+            self.shut.drain(..over);
+        }
+        if error.fault == CallFault::Busy {
+            self.retries_at = now.after(self.entries.fail(1, error.retry_after, chance));
+            self.pieces.clear();
+            return;
+        }
+        let wait = self.entries.hold(chance);
+        self.retries_at = now.after(wait);
+        self.denied += 1;
+        let held = if self.denied >= DENIED_ALL { wait } else { Duration::ZERO };
+        self.pause(now, held);
     }
 
     /// No call before the end of `wait`. Parts of an earlier call go back to where they came from: the ledger still
@@ -212,7 +282,8 @@ impl LanePlan {
         if let [(target, _)] = sent {
             return vec![failed(target)];
         }
-        if self.bisection.0 >= HOPELESS && self.bisection.1 == 0 {
+        // Where the call is about a resource of its own, that is to blame as well, and no reason to stop others.
+        if !self.scoped && self.bisection.0 >= HOPELESS && self.bisection.1 == 0 {
             let wait = self.backoff.hold(chance);
             self.pause(now, wait);
             return sent.iter().map(|(target, _)| (target.clone(), Verdict::Unsent(fault.clone()))).collect();
@@ -243,7 +314,7 @@ mod tests {
     use crate::model::ThingName;
 
     fn plan() -> LanePlan {
-        LanePlan::new(Duration::from_secs(1), Duration::from_secs(300))
+        LanePlan::new(Lane::Disassociate, Duration::from_secs(1), Duration::from_secs(300))
     }
 
     fn targets(n: usize) -> Vec<(Target, u32)> {
@@ -329,11 +400,13 @@ mod tests {
         assert!(matches!(verdicts[1].1, Verdict::Again(_)));
         assert!(matches!(verdicts[2].1, Verdict::Verify(_)), "the budget is spent");
         assert_eq!(verdicts[3].1, Verdict::Done);
-        assert_eq!(plan.next(Mono(0)), Next::Queue { retries: false });
+        let look = |retries| Next::Queue { retries, shut: Vec::new() };
+        assert_eq!(plan.next(Mono(0)), look(None));
         assert_eq!(plan.retries_at(), Some(Mono(500)));
-        assert_eq!(plan.next(Mono(500)), Next::Queue { retries: true });
+        assert_eq!(plan.next(Mono(500)), look(Some((0, 0))));
         assert_eq!(plan.retries_at(), None, "the look was for them");
-        assert_eq!(plan.next(Mono(501)), Next::Queue { retries: true }, "as long as there are any");
+        plan.retried(Some((7, 1)));
+        assert_eq!(plan.next(Mono(501)), look(Some((7, 2))), "as long as there are any");
     }
 
     /// Part of invariant 3: an error that can't be attributed makes nobody's success.

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    model::{CallError, CallFault, EntryError, Lane, Target, ThingName, Timestamp},
+    model::{CallError, CallFault, CallToken, EntryError, Lane, Target, ThingName, Timestamp},
 };
 
 /// From name resolution to the end of the TLS handshake.
@@ -163,7 +163,7 @@ impl Aws {
 }
 
 impl Cloud for Aws {
-    async fn call(&self, lane: Lane, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
+    async fn call(&self, lane: Lane, targets: &[Target], _: Option<&CallToken>) -> Result<Vec<EntryError>, CallError> {
         debug_assert_eq!(lane, Lane::Disassociate, "a list is read page by page");
         let entry = |target: &Target| {
             DisassociateClientDeviceFromCoreDeviceEntry::builder().thing_name(target.name()).build().ok()

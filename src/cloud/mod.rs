@@ -9,10 +9,7 @@ use std::future::Future;
 
 pub use aws::Aws;
 
-use crate::model::{CallError, EntryError, Lane, Target, ThingName, Timestamp};
-
-/// Entries in one call, the API's limit (`BatchDisassociateClientDeviceFromCoreDevice`).
-pub const MAX_ENTRIES: usize = 100;
+use crate::model::{CallError, CallToken, EntryError, Lane, Target, ThingName, Timestamp};
 
 /// One page of the devices that are associated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,9 +22,14 @@ pub struct ListPage {
 
 /// The calls. Each is one HTTP request: repetition and patience are the caller's.
 pub trait Cloud: Send + Sync + 'static {
-    /// Carries out a lane's call for at most [`MAX_ENTRIES`] targets. An empty list means that all went well, and
-    /// that the service itself said so.
-    fn call(&self, lane: Lane, targets: &[Target]) -> impl Future<Output = Result<Vec<EntryError>, CallError>> + Send;
+    /// Carries out a lane's call, for at most as many targets as its [`Traits`](crate::model::Traits) say, and with a
+    /// token if they say so. An empty list means that all went well, and that the service itself said so.
+    fn call(
+        &self,
+        lane: Lane,
+        targets: &[Target],
+        token: Option<&CallToken>,
+    ) -> impl Future<Output = Result<Vec<EntryError>, CallError>> + Send;
 
     /// Reads a page of the devices that are associated with this core device.
     fn list(&self, next: Option<String>) -> impl Future<Output = Result<ListPage, CallError>> + Send;

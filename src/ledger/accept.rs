@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::{
-    schema::{self, Due, Outgoing, Queue, Work},
+    schema::{self, Due, Outgoing},
     store::StoreError,
+    turns,
     tx::Tx,
 };
 use crate::model::{
@@ -61,9 +60,7 @@ pub struct Plan {
 /// What there is to do about the entries of a command.
 struct Survey {
     plan: Plan,
-    /// Targets that have no open work yet.
-    new: Vec<bool>,
-    /// Of those, how many the cloud lists.
+    /// Devices that the cloud lists, and that this takes off.
     associated: u64,
     /// A target that too many requests wait for.
     crowded: Option<Target>,
@@ -71,7 +68,7 @@ struct Survey {
 
 fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
     let mut plan = Plan { entries: change.targets.len(), ..Plan::default() };
-    let mut new = Vec::with_capacity(change.targets.len());
+    let lane = change.operation.lane();
     let mut associated = 0;
     let mut crowded = None;
     let note = |(count, names): &mut (usize, Vec<String>), target: &Target| {
@@ -81,25 +78,30 @@ fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
         }
     };
     for target in &change.targets {
-        let fresh = tx.get(&schema::work(target))?.is_none();
+        let work = tx.work_of(target)?;
+        let fresh = work.as_ref().is_none_or(|work| Some(work.lane) != lane);
         plan.new += usize::from(fresh);
-        new.push(fresh);
         if *target == Target::Registry {
             continue;
         }
-        if !fresh && crowded.is_none() && tx.scan_prefix(&schema::waiters(target), MAX_WAITERS)?.len() >= MAX_WAITERS {
+        if work.is_some()
+            && crowded.is_none()
+            && tx.scan_prefix(&schema::waiters(target), MAX_WAITERS)?.len() >= MAX_WAITERS
+        {
             crowded = Some(target.clone());
         }
-        if tx.rules.guard.protected.iter().any(|pattern| pattern.matches(target.name())) {
+        let is_protected = |name: &str| tx.rules.guard.protected.iter().any(|pattern| pattern.matches(name));
+        if lane.is_some_and(Lane::is_guarded) && target.guarded_names().into_iter().any(is_protected) {
             note(&mut plan.guarded, target);
         }
-        match tx.device(target.name())? {
-            None if fresh => note(&mut plan.unknown, target),
+        let Target::Device(thing) = target else { continue };
+        match tx.device(thing.as_str())? {
+            None if work.is_none() => note(&mut plan.unknown, target),
             Some(device) if fresh && device.registered == Registered::Associated => associated += 1,
             _ => {}
         }
     }
-    Ok(Survey { plan, new, associated, crowded })
+    Ok(Survey { plan, associated, crowded })
 }
 
 /// What a change would do; does nothing.
@@ -116,7 +118,7 @@ pub fn plan(tx: &Tx<'_>, change: &Change) -> Result<Plan, StoreError> {
 /// # Errors
 /// The store failed.
 pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejection>, StoreError> {
-    let content = hash(&order.change);
+    let content = schema::hash(order.change.content().as_bytes());
     if let Some(seq) = earlier(tx, order)?
         && let Some(request) = tx.request(seq)?
     {
@@ -138,16 +140,11 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
         return Ok(Err(rejection));
     }
     let request = open(tx, order, content)?;
-    for (n, (target, fresh)) in order.change.targets.iter().zip(survey.new).enumerate() {
+    for (n, target) in order.change.targets.iter().enumerate() {
         // Fits: `limits.maxPendingEntries` is far below 2^32.
-        add_entry(tx, &request, u32::try_from(n).unwrap_or(u32::MAX), target, fresh)?;
+        add_entry(tx, &request, u32::try_from(n).unwrap_or(u32::MAX), target)?;
     }
     Ok(Ok(request))
-}
-
-fn hash(change: &Change) -> String {
-    let digest = Sha256::digest(change.content());
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The request that this command was before, by its token, or by its redelivery where it has none.
@@ -170,7 +167,7 @@ fn refusal(tx: &Tx<'_>, change: &Change, survey: &Survey) -> Option<Rejection> {
         return denied(format!("{guarded} protected by guard.protected, never disassociated: {named}{more}"));
     }
     let limits = &tx.rules.limits;
-    if change.operation != Operation::Sync && !change.force {
+    if change.operation.lane().is_some_and(Lane::takes_off) && !change.force {
         if tx.rules.guard.max_fraction < 1.0 && !tx.counters.synced {
             return denied(
                 "the registry was never read from the cloud, so guard.maxFraction cannot be kept; \
@@ -261,32 +258,17 @@ fn open(tx: &mut Tx<'_>, order: &Order, content: String) -> Result<Request, Stor
     Ok(request)
 }
 
-fn add_entry(tx: &mut Tx<'_>, request: &Request, no: u32, target: &Target, fresh: bool) -> Result<(), StoreError> {
+fn add_entry(tx: &mut Tx<'_>, request: &Request, no: u32, target: &Target) -> Result<(), StoreError> {
     let device = match target {
         Target::Device(thing) => tx.device(thing.as_str())?,
-        Target::Registry => None,
+        _ => None,
     };
     let held = device.filter(|device| device.registered == Registered::Associated).and_then(|d| d.association);
+    // Only operations with a lane become requests.
+    let lane = request.operation.lane().unwrap_or(Lane::List);
+    turns::join(tx, target, lane, (request.seq, no))?;
     tx.put(schema::entry(request.seq, no), schema::target_bytes(target))?;
-    tx.put(schema::waiter(target, request.seq, no), schema::held_bytes(held))?;
-    if fresh {
-        let work = Work {
-            // Only operations with a lane become requests.
-            lane: request.operation.lane().unwrap_or(Lane::List),
-            queue: Queue::Fresh,
-            seq: request.seq,
-            no,
-            sent: false,
-            attempts: 0,
-            charged: 0,
-            error: None,
-            doubt: false,
-            mark: 0,
-            joined_before: 0,
-        };
-        tx.set_work(target, Some(&work))?;
-    }
-    Ok(())
+    tx.put(schema::waiter(target, request.seq, no), schema::held_bytes(held))
 }
 
 /// Forgets the delivery of request `seq`, whose PUBACK went out: nothing will repeat it.

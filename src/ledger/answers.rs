@@ -138,6 +138,7 @@ fn under_way(tx: &Tx<'_>, record: Option<Device>, work: Work) -> Result<Device, 
     Ok(Device {
         registered: record.as_ref().map_or(Registered::Disassociated, |device| device.registered),
         association: record.as_ref().and_then(|device| device.association),
+        ours: record.as_ref().and_then(|device| device.ours),
         requested: request.map(|request| (request.client, request.token, request.accepted_at)),
         attempts: work.attempts,
         error: work.error,
@@ -194,7 +195,7 @@ fn names_after(
         None => vec![schema::device(""), by_work],
         Some(DeviceState::Associated) => vec![schema::by_state(Registered::Associated, "")],
         Some(DeviceState::Disassociated) => vec![schema::by_state(Registered::Disassociated, "")],
-        Some(DeviceState::Disassociating) => vec![by_work],
+        Some(DeviceState::Associating | DeviceState::Disassociating) => vec![by_work],
     };
     let mut names = std::collections::BTreeSet::new();
     for prefix in prefixes {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     records::visible,
-    schema::{self, Counters, Queue, Work},
+    schema::{self, Counters, Load, Queue, Work},
     store::{Direction, StoreError},
     tx::Tx,
 };
@@ -113,22 +113,47 @@ impl<'r> Audit<'r> {
             self.hold(&format!("entry {no} of request {seq} does not wait for its target"), waits);
         }
         let waited: BTreeSet<&[u8]> = self.of(b'p').map(|(key, _)| &key[3..key.len() - 12]).collect();
-        let (mut work_rows, mut retrying, mut verifying) = (0, 0, 0);
+        let mut loads: BTreeMap<Lane, Load> = BTreeMap::new();
         for (key, record) in self.of(b'k') {
             let work: Work = schema::decode(record, "work")?;
-            work_rows += 1;
-            retrying += usize::from(work.queue == Queue::Retry);
-            verifying += usize::from(work.queue == Queue::Verify);
-            let place = schema::queue(work.lane, work.queue, work.seq, work.no);
-            self.hold("work that is not in its queue", self.rows.get(&place).is_some_and(|target| *target == key[1..]));
+            let load = loads.entry(work.lane).or_default();
+            load.work += 1;
+            load.retrying += u64::from(work.queue == Queue::Retry);
+            load.verifying += u64::from(work.queue == Queue::Verify);
+            let at_place = self.rows.get(&work.key()).is_some_and(|target| *target == key[1..]);
+            self.hold("work that is not in its queue", at_place);
+            self.turns(&key[1..], &work)?;
             self.hold("work that nobody asked for", work.sent || waited.contains(&key[1..]));
         }
         let idle = waited.iter().filter(|target| !self.rows.contains_key(&[b"k", **target].concat())).count();
         self.equal("targets that are waited for and not worked on", 0, idle);
         let queued = self.of(b'w').count();
-        self.equal("queue", work_rows, queued);
-        self.equal("retrying", counters.retrying, retrying);
-        self.equal("verifying", counters.verifying, verifying);
+        self.equal("queue", loads.values().map(|load| load.work).sum(), queued);
+        for lane in Lane::ALL {
+            let load = |loads: &BTreeMap<Lane, Load>| loads.get(&lane).copied().unwrap_or_default();
+            let (told, found) = (load(&counters.loads), load(&loads));
+            self.hold(&format!("{lane:?}: {told:?} by the totals, {found:?} by the records"), told == found);
+        }
+        Ok(())
+    }
+
+    /// Those for whom the work is done ask for it, and those behind it for the opposite.
+    fn turns(&mut self, target: &[u8], work: &Work) -> Result<(), StoreError> {
+        let target = schema::read_target(target)?;
+        let prefix = schema::waiters(&target);
+        let (from, to) = schema::range(&prefix);
+        let opposite = work.lane.traits().devices.and_then(|devices| devices.opposite);
+        let mut behind = 0;
+        for (key, _) in self.rows.range(from..to) {
+            let place = schema::read_place(key, prefix.len())?;
+            let request = self.rows.get(&schema::request(place.0));
+            let request = request.map(|record| schema::decode::<Request>(record, "a request")).transpose()?;
+            let lane = if work.is_for(place) { Some(work.lane) } else { opposite };
+            behind += usize::from(!work.is_for(place));
+            let asked = request.and_then(|request| request.operation.lane());
+            self.hold(&format!("request {} waits in another's turn", place.0), asked == lane);
+        }
+        self.hold("nobody waits behind the work", work.behind.is_none() || (behind > 0 && work.sent));
         Ok(())
     }
 
@@ -146,16 +171,13 @@ impl<'r> Audit<'r> {
         self.equal("devices by state", states.len() as u64, by_state);
         for (key, record) in self.of(b'k').filter(|(key, _)| key.get(1) == Some(&b'd')) {
             let work: Work = schema::decode(record, "work")?;
-            states.entry(&key[2..]).or_default().1 = Some(work).filter(|work| work.lane == Lane::Disassociate);
+            states.entry(&key[2..]).or_default().1 = Some(work);
         }
         let states: Vec<_> =
             states.values().filter_map(|(device, work)| visible(device.as_ref(), work.as_ref())).collect();
-        for (state, told) in [
-            (DeviceState::Associated, counters.associated),
-            (DeviceState::Disassociating, counters.disassociating),
-            (DeviceState::Disassociated, counters.disassociated),
-        ] {
-            let found = states.iter().filter(|one| **one == state).count();
+        for state in DeviceState::ALL {
+            let told = *counters.clone().devices(*state);
+            let found = states.iter().filter(|one| *one == state).count();
             self.equal(state.as_str(), told, found);
         }
         Ok(())

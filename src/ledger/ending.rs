@@ -1,8 +1,9 @@
 //! Ends that come from outside the cloud: a cancel, a deadline, and the end of what is kept.
 
 use super::{
-    schema::{self, Due},
+    schema::{self, Due, Place},
     store::{Direction, StoreError},
+    turns,
     tx::Tx,
     work,
 };
@@ -33,7 +34,7 @@ pub fn cancel(tx: &mut Tx<'_>, seq: u64, so_far: &mut Canceled) -> Result<bool, 
         let (_, no) = schema::read_entry(&key)?;
         so_far.next = no.saturating_add(1);
         let target = schema::read_target(&target)?;
-        if tx.work_of(&target)?.is_some_and(|work| work.sent) {
+        if is_sent(tx, &target, (seq, no))? {
             so_far.in_flight += 1;
         } else {
             so_far.canceled += 1;
@@ -44,14 +45,17 @@ pub fn cancel(tx: &mut Tx<'_>, seq: u64, so_far: &mut Canceled) -> Result<bool, 
 }
 
 /// Ends one request's share of an entry; the others keep theirs.
-fn withdraw(tx: &mut Tx<'_>, target: &Target, place: (u64, u32), outcome: &Outcome) -> Result<(), StoreError> {
+fn withdraw(tx: &mut Tx<'_>, target: &Target, place: Place, outcome: &Outcome) -> Result<(), StoreError> {
     tx.end_entry(target, place, outcome)?;
-    if tx.scan_prefix(&schema::waiters(target), 1)?.is_empty()
-        && let Some(work) = tx.work_of(target)?
-    {
-        work::abandon(tx, target, work)?;
+    match turns::left(tx, target)? {
+        Some(work) => work::abandon(tx, target, work),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether it was sent for that entry, and its outcome is not known.
+fn is_sent(tx: &Tx<'_>, target: &Target, place: Place) -> Result<bool, StoreError> {
+    Ok(tx.work_of(target)?.is_some_and(|work| work.sent && work.is_for(place)))
 }
 
 /// Looks at the next few requests that have a deadline, from `after` on, and ends those that are past it; `true` at
@@ -90,8 +94,7 @@ fn end_expired(tx: &mut Tx<'_>, seq: u64) -> Result<bool, StoreError> {
     for (key, target) in &rows {
         let (_, no) = schema::read_entry(key)?;
         let target = schema::read_target(target)?;
-        let sent = tx.work_of(&target)?.is_some_and(|work| work.sent);
-        let outcome = if sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut };
+        let outcome = if is_sent(tx, &target, (seq, no))? { Outcome::OutcomeUnknown } else { Outcome::TimedOut };
         withdraw(tx, &target, (seq, no), &outcome)?;
     }
     Ok(rows.is_empty())
@@ -150,9 +153,7 @@ pub fn disown(tx: &mut Tx<'_>, from: u64) -> Result<bool, StoreError> {
         let (_, no) = schema::read_entry(&key)?;
         let target = schema::read_target(&target)?;
         tx.drop_entry(&target, (seq, no))?;
-        if tx.scan_prefix(&schema::waiters(&target), 1)?.is_empty()
-            && let Some(work) = tx.work_of(&target)?
-        {
+        if let Some(work) = turns::left(tx, &target)? {
             work::abandon(tx, &target, work)?;
         }
     }

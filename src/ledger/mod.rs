@@ -15,6 +15,7 @@ mod registry;
 mod schema;
 mod sled_store;
 mod store;
+mod turns;
 mod tx;
 mod work;
 
@@ -33,7 +34,7 @@ pub use commit::{Ledger, StoreHealth, Unavailable};
 pub use ending::{Canceled, cancel, disown, expire, forget_requests};
 pub use outgoing::{Outdated, Owed, delivered, outdated, owed, published};
 pub use registry::{ListMark, apply_page, begin_list, end_list, forget_devices, remove_unlisted, sync_wanted};
-pub use schema::Counters;
+pub use schema::{Counters, Load};
 pub use sled_store::SledStore;
 pub use store::{Direction, Op, Row, Store, StoreError};
 pub use tx::{Group, Summary, Touched, Tx};

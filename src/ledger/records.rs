@@ -1,45 +1,39 @@
 //! The writes that keep a record and its indexes together. No rule touches a device's or a work's rows but by these.
 
 use super::{
-    schema::{self, Due, Outgoing, Work},
+    schema::{self, Due, Outgoing, Place, Work},
     store::StoreError,
     tx::Tx,
 };
-use crate::model::{Device, DeviceState, Lane, Outcome, Registered, Request, Target};
+use crate::model::{Device, DeviceState, Outcome, Registered, Request, Target};
 
 /// The state that people see, from the two records that make it up.
 pub(super) fn visible(device: Option<&Device>, work: Option<&Work>) -> Option<DeviceState> {
-    match (work.map(|work| work.lane), device.map(|device| device.registered)) {
-        (Some(Lane::Disassociate), _) => Some(DeviceState::Disassociating),
-        (_, Some(Registered::Associated)) => Some(DeviceState::Associated),
-        (_, Some(Registered::Disassociated)) => Some(DeviceState::Disassociated),
-        (_, None) => None,
-    }
+    let under_way = work.and_then(|work| work.lane.traits().devices).map(|devices| devices.under_way);
+    under_way.or(device.map(|device| match device.registered {
+        Registered::Associated => DeviceState::Associated,
+        Registered::Disassociated => DeviceState::Disassociated,
+    }))
 }
 
 impl Tx<'_> {
     fn count_state(&mut self, before: Option<DeviceState>, after: Option<DeviceState>) {
-        let counters = &mut self.counters;
-        let mut count = |state: Option<DeviceState>, by: i64| {
-            let count = match state {
-                Some(DeviceState::Associated) => &mut counters.associated,
-                Some(DeviceState::Disassociating) => &mut counters.disassociating,
-                Some(DeviceState::Disassociated) => &mut counters.disassociated,
-                None => return,
-            };
-            *count = count.saturating_add_signed(by);
-        };
-        count(before, -1);
-        count(after, 1);
+        for (state, by) in [(before, -1), (after, 1)] {
+            if let Some(state) = state {
+                let count = self.counters.devices(state);
+                *count = count.saturating_add_signed(by);
+            }
+        }
     }
 
-    fn count_queue(&mut self, queue: schema::Queue, by: i64) {
-        let count = match queue {
-            schema::Queue::Fresh => return,
-            schema::Queue::Retry => &mut self.counters.retrying,
-            schema::Queue::Verify => &mut self.counters.verifying,
-        };
-        *count = count.saturating_add_signed(by);
+    fn count_work(&mut self, work: &Work, by: i64) {
+        let load = self.counters.loads.entry(work.lane).or_default();
+        load.work = load.work.saturating_add_signed(by);
+        match work.queue {
+            schema::Queue::Fresh => {}
+            schema::Queue::Retry => load.retrying = load.retrying.saturating_add_signed(by),
+            schema::Queue::Verify => load.verifying = load.verifying.saturating_add_signed(by),
+        }
     }
 
     /// Notes that a device's retained message is out of date.
@@ -93,20 +87,19 @@ impl Tx<'_> {
         if old.as_ref() == new {
             return Ok(());
         }
-        let place = |work: &Work| schema::queue(work.lane, work.queue, work.seq, work.no);
         if let Some(old) = &old {
-            if new.is_none_or(|new| place(new) != place(old)) {
-                self.delete(place(old))?;
+            if new.is_none_or(|new| new.key() != old.key()) {
+                self.delete(old.key())?;
             }
-            self.count_queue(old.queue, -1);
+            self.count_work(old, -1);
         }
         match new {
             Some(new) => {
-                if old.as_ref().is_none_or(|old| place(old) != place(new)) {
-                    self.put(place(new), schema::target_bytes(target))?;
+                if old.as_ref().is_none_or(|old| old.key() != new.key()) {
+                    self.put(new.key(), schema::target_bytes(target))?;
                     self.touched.work = true;
                 }
-                self.count_queue(new.queue, 1);
+                self.count_work(new, 1);
                 self.write(schema::work(target), new)?;
             }
             None => {
@@ -125,12 +118,7 @@ impl Tx<'_> {
     }
 
     /// Ends one entry of a request, and the request with its last one.
-    pub(super) fn end_entry(
-        &mut self,
-        target: &Target,
-        (seq, no): (u64, u32),
-        outcome: &Outcome,
-    ) -> Result<(), StoreError> {
+    pub(super) fn end_entry(&mut self, target: &Target, (seq, no): Place, outcome: &Outcome) -> Result<(), StoreError> {
         self.drop_entry(target, (seq, no))?;
         if let Some(fault) = outcome.fault() {
             let failure = crate::model::EntryFailure { target: target.clone(), fault };
@@ -148,13 +136,13 @@ impl Tx<'_> {
     }
 
     /// Deletes the two rows of an open entry. If only one of them is there, it would be found again and again.
-    pub(super) fn drop_entry(&mut self, target: &Target, (seq, no): (u64, u32)) -> Result<(), StoreError> {
+    pub(super) fn drop_entry(&mut self, target: &Target, (seq, no): Place) -> Result<(), StoreError> {
         if !self.delete(schema::waiter(target, seq, no))? || !self.delete(schema::entry(seq, no))? {
             return Err(StoreError::Damaged(format!("entry {no} of request {seq} is not whole")));
         }
         let open = match target {
             Target::Registry => &mut self.counters.open_syncs,
-            Target::Device(_) => &mut self.counters.open_entries,
+            _ => &mut self.counters.open_entries,
         };
         *open = open.saturating_sub(1);
         Ok(())

@@ -61,19 +61,21 @@ pub fn apply_page(
             continue;
         }
         if let Some(old) = &old {
-            let lags = old.registered == Registered::Disassociated
-                && old.association.is_some()
-                && old.association == *association
-                && tx.now.wall < old.changed_at.after(LAG)
-                && tx.now.wall >= old.changed_at;
+            // What was associated by us and taken off before any list named it has no time to compare.
+            let ended = if old.association.is_some() { old.association == *association } else { old.ours.is_some() };
+            let lags = old.registered == Registered::Disassociated && ended && is_lately(tx, old.changed_at);
             if old.mark > list.mark || lags {
                 continue;
             }
         }
         counts.added += u32::from(!known);
+        let ours = old.as_ref().filter(|_| known).and_then(|device| {
+            device.ours.filter(|at| device.association.is_none() || is_lately(tx, *at) || is_of(*at, *association))
+        });
         let device = Device {
             registered: Registered::Associated,
             association: *association,
+            ours,
             changed_at: tx.now.wall,
             ..old.unwrap_or_else(|| blank(tx.now.wall))
         };
@@ -82,10 +84,21 @@ pub fn apply_page(
     Ok(true)
 }
 
+/// Whether a list may not show yet what was done then. A time to come is a clock that was set back: nobody knows.
+fn is_lately(tx: &Tx<'_>, at: Timestamp) -> bool {
+    (at..at.after(LAG)).contains(&tx.now.wall)
+}
+
+/// Whether an association's time is that of ours, for all that is known of the two clocks.
+fn is_of(ours: Timestamp, association: Option<Timestamp>) -> bool {
+    association.is_some_and(|at| (ours.before(LAG)..ours.after(LAG)).contains(&at))
+}
+
 fn blank(now: Timestamp) -> Device {
     Device {
         registered: Registered::Disassociated,
         association: None,
+        ours: None,
         requested: None,
         attempts: 0,
         error: None,
@@ -124,13 +137,15 @@ pub fn remove_unlisted(
             continue;
         }
         let Some(old) = tx.device(thing.as_str())? else { continue };
-        if old.mark > list.mark {
+        // Associated by us, and not listed yet.
+        let lags = old.association.is_none() && old.ours.is_some_and(|at| is_lately(tx, at));
+        if old.mark > list.mark || lags {
             continue;
         }
         counts.removed += 1;
         // Not by us, so a later list that names it again does not lag behind: no association is kept to compare.
-        let device =
-            Device { registered: Registered::Disassociated, association: None, changed_at: tx.now.wall, ..old };
+        let changed_at = tx.now.wall;
+        let device = Device { registered: Registered::Disassociated, association: None, ours: None, changed_at, ..old };
         tx.set_device(&Target::Device(thing), Some(&device))?;
     }
     Ok(false)

@@ -22,10 +22,15 @@
 //! A value is a version byte and JSON: a reader takes members that it doesn't know and defaults those that it misses,
 //! so that a rollback finds its way. A change that breaks this needs a new [`SCHEMA`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
 
 use super::store::StoreError;
-use crate::model::{ClientId, ClientToken, Fault, Lane, Registered, Target, ThingName, Timestamp};
+use crate::model::{
+    CallToken, ClientId, ClientToken, DeviceState, Fault, Lane, Registered, Target, ThingName, Timestamp,
+};
 
 /// Version of the whole layout; a store with a higher one is left untouched.
 pub(super) const SCHEMA: u64 = 1;
@@ -38,6 +43,18 @@ pub(super) const JOURNAL: u8 = b'j';
 
 /// Above every count that can come about: what a JSON number holds exactly, and far from overflow.
 const MAX_COUNT: u64 = 1 << 53;
+
+/// How much there is to do in a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Load {
+    /// Targets with work.
+    pub work: u64,
+    /// Of these, the ones that wait for a repetition.
+    pub retrying: u64,
+    /// And those that wait for a complete list to tell how they ended.
+    pub verifying: u64,
+}
 
 /// Totals, so that limits and `status` need no scan. Written with every commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,14 +83,14 @@ pub struct Counters {
     pub outgoing: u64,
     /// Devices that are shown as `ASSOCIATED`.
     pub associated: u64,
+    /// Devices that are shown as `ASSOCIATING`.
+    pub associating: u64,
     /// Devices that are shown as `DISASSOCIATING`.
     pub disassociating: u64,
     /// Devices that are shown as `DISASSOCIATED`.
     pub disassociated: u64,
-    /// Work that waits for a complete list to tell how it ended.
-    pub verifying: u64,
-    /// Work that waits for a repetition.
-    pub retrying: u64,
+    /// What there is to do, by lane.
+    pub loads: BTreeMap<Lane, Load>,
     /// Requests for a sync that have not ended.
     pub open_syncs: u64,
     /// Whether the registry was ever read from the cloud to its end.
@@ -85,14 +102,24 @@ impl Counters {
     pub(super) fn read(bytes: Option<&[u8]>) -> Result<Self, StoreError> {
         let counters: Self = bytes.map(|bytes| decode(bytes, "totals")).transpose()?.unwrap_or_default();
         let Self { run, next_seq, first_seq, next_outgoing, mark, live_bytes, .. } = counters;
-        let Self { open_requests, open_entries, outgoing, associated, disassociating, disassociated, .. } = counters;
-        let Self { verifying, retrying, open_syncs, synced: _, .. } = counters;
-        let numbers =
-            [run, next_seq, first_seq, next_outgoing, mark, live_bytes, open_requests, open_entries, outgoing];
-        let more = [associated, disassociating, disassociated, verifying, retrying, open_syncs];
-        match numbers.iter().chain(&more).max() {
-            Some(largest) if *largest > MAX_COUNT => Err(StoreError::Damaged("totals beyond belief".into())),
+        let Self { open_requests, open_entries, outgoing, open_syncs, .. } = counters;
+        let Self { associated, associating, disassociating, disassociated, .. } = counters;
+        let numbers = [run, next_seq, first_seq, next_outgoing, mark, live_bytes, open_requests, open_entries];
+        let more = [outgoing, open_syncs, associated, associating, disassociating, disassociated];
+        let loads = counters.loads.values().flat_map(|load| [load.work, load.retrying, load.verifying]);
+        match numbers.into_iter().chain(more).chain(loads).max() {
+            Some(largest) if largest > MAX_COUNT => Err(StoreError::Damaged("totals beyond belief".into())),
             _ => Ok(counters),
+        }
+    }
+
+    /// How many devices are shown in a state.
+    pub(super) fn devices(&mut self, state: DeviceState) -> &mut u64 {
+        match state {
+            DeviceState::Associated => &mut self.associated,
+            DeviceState::Associating => &mut self.associating,
+            DeviceState::Disassociating => &mut self.disassociating,
+            DeviceState::Disassociated => &mut self.disassociated,
         }
     }
 }
@@ -109,6 +136,18 @@ pub(super) enum Queue {
     /// The next complete list tells how it ended.
     #[serde(rename = "V")]
     Verify,
+}
+
+/// A request, and the number of an entry in it.
+pub(super) type Place = (u64, u32);
+
+/// The call that last carried an entry, where the service knows a repetition by its token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Call {
+    /// Made for this content, and for no other.
+    pub token: CallToken,
+    /// A hash of all its entries.
+    pub content: String,
 }
 
 /// What is to be done about one target, for all the requests that wait for it.
@@ -143,6 +182,43 @@ pub(super) struct Work {
     /// The next request's number at that moment: who joins later has not been sent.
     #[serde(default)]
     pub joined_before: u64,
+    /// The first of those who wait behind it, since they ask for the opposite of what was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Place>,
+    /// The call that last carried it, until its outcome is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call>,
+}
+
+impl Work {
+    /// To be sent by that lane, for the entry at `place` and whoever joins it.
+    pub(super) fn new(lane: Lane, (seq, no): Place) -> Self {
+        Self {
+            lane,
+            queue: Queue::Fresh,
+            seq,
+            no,
+            sent: false,
+            attempts: 0,
+            charged: 0,
+            error: None,
+            doubt: false,
+            mark: 0,
+            joined_before: 0,
+            behind: None,
+            call: None,
+        }
+    }
+
+    /// Its place in the queue.
+    pub(super) fn key(&self) -> Vec<u8> {
+        queue(self.lane, self.queue, self.seq, self.no)
+    }
+
+    /// Whether it is done for that entry, which waits for its target, and not for those before it.
+    pub(super) fn is_for(&self, place: Place) -> bool {
+        self.behind.is_none_or(|behind| place < behind)
+    }
 }
 
 /// A message that is owed.
@@ -210,7 +286,7 @@ pub(super) fn work(target: &Target) -> Vec<u8> {
     key(b'k', &[&target_bytes(target)])
 }
 pub(super) fn queue(lane: Lane, queue: Queue, seq: u64, no: u32) -> Vec<u8> {
-    key(b'w', &[&[lane_byte(lane), queue_byte(queue)], &seq.to_be_bytes(), &no.to_be_bytes()])
+    key(b'w', &[&[lane.traits().letter, queue_byte(queue)], &seq.to_be_bytes(), &no.to_be_bytes()])
 }
 pub(super) fn device(thing: &str) -> Vec<u8> {
     key(b'd', &[thing.as_bytes()])
@@ -287,13 +363,6 @@ pub(super) fn read_entry(key: &[u8]) -> Result<(u64, u32), StoreError> {
     read_place(key, 1)
 }
 
-fn lane_byte(lane: Lane) -> u8 {
-    match lane {
-        Lane::Disassociate => b'D',
-        Lane::List => b'L',
-    }
-}
-
 fn queue_byte(queue: Queue) -> u8 {
     match queue {
         Queue::Fresh => b'F',
@@ -303,23 +372,22 @@ fn queue_byte(queue: Queue) -> u8 {
 }
 
 pub(super) fn target_bytes(target: &Target) -> Vec<u8> {
-    match target {
-        Target::Device(thing) => key(b'd', &[thing.as_str().as_bytes()]),
-        Target::Registry => vec![b'l'],
-    }
+    target.key().into_bytes()
 }
 
 pub(super) fn read_target(bytes: &[u8]) -> Result<Target, StoreError> {
-    match bytes.split_first() {
-        Some((b'd', name)) => Ok(Target::Device(read_thing(name)?)),
-        Some((b'l', [])) => Ok(Target::Registry),
-        _ => Err(StoreError::Damaged("a target cannot be read".into())),
-    }
+    let target = std::str::from_utf8(bytes).ok().and_then(Target::from_key);
+    target.ok_or_else(|| StoreError::Damaged("a target cannot be read".into()))
 }
 
 pub(super) fn read_thing(name: &[u8]) -> Result<ThingName, StoreError> {
     let name = std::str::from_utf8(name).ok().and_then(|name| ThingName::new(name).ok());
     name.ok_or_else(|| StoreError::Damaged("a thing name cannot be read".into()))
+}
+
+/// Tells one content from another: 128 bits of its SHA-256, as text.
+pub(super) fn hash(content: &[u8]) -> String {
+    Sha256::digest(content).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A row's share of the sum over all of them (FNV-1a): against damage, not against malice.

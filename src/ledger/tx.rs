@@ -9,10 +9,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Rules, journal,
-    schema::{self, Counters},
+    schema::{self, Counters, Load},
     store::{Direction, Op, Row, Store, StoreError},
 };
-use crate::model::{Device, DeviceState, Now, Request, Target};
+use crate::model::{Device, DeviceState, Lane, Now, Request, Target};
 
 /// What a commit may have given others to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -242,16 +242,14 @@ impl<'a> Tx<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     associated: u64,
+    associating: u64,
     disassociating: u64,
     disassociated: u64,
     /// Entries that have not ended.
     pub pending_entries: u64,
     /// Requests that have not ended.
     pub open_requests: u64,
-    /// Work that waits for a list.
-    pub verifying: u64,
-    /// Work that waits for a repetition.
-    pub retrying: u64,
+    loads: [Load; Lane::ALL.len()],
     /// Bytes of all keys and values.
     pub live_bytes: u64,
     /// The number that the next request gets.
@@ -268,12 +266,12 @@ impl Summary {
     pub(super) fn of(counters: &Counters) -> Self {
         Self {
             associated: counters.associated,
+            associating: counters.associating,
             disassociating: counters.disassociating,
             disassociated: counters.disassociated,
             pending_entries: counters.open_entries,
             open_requests: counters.open_requests,
-            verifying: counters.verifying,
-            retrying: counters.retrying,
+            loads: Lane::ALL.map(|lane| counters.loads.get(&lane).copied().unwrap_or_default()),
             live_bytes: counters.live_bytes,
             next_seq: counters.next_seq,
             first_seq: counters.first_seq,
@@ -287,8 +285,20 @@ impl Summary {
     pub fn devices(&self, state: DeviceState) -> u64 {
         match state {
             DeviceState::Associated => self.associated,
+            DeviceState::Associating => self.associating,
             DeviceState::Disassociating => self.disassociating,
             DeviceState::Disassociated => self.disassociated,
         }
+    }
+    /// What there is to do in a lane.
+    #[must_use]
+    pub fn load(&self, lane: Lane) -> Load {
+        self.loads[lane.index()]
+    }
+
+    /// Work of any lane that waits for a list.
+    #[must_use]
+    pub fn verifying(&self) -> u64 {
+        self.loads.iter().map(|load| load.verifying).sum()
     }
 }

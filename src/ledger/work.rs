@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 
 use super::{
-    schema::{self, Queue, Work},
-    store::{Direction, StoreError},
+    schema::{self, Call, Place, Queue, Work},
+    store::{Direction, Row, StoreError},
+    turns,
     tx::Tx,
 };
-use crate::model::{Device, Lane, Outcome, Registered, Request, Target, Verdict, Window, is_superseded};
+use crate::model::{CallToken, Device, Lane, Outcome, Registered, Request, Target, Verdict, Window, is_superseded};
 
 /// Rows that one look at the queue may pass over because they ended instead of being sent.
 const MAX_PASSED: usize = 400;
@@ -24,8 +25,10 @@ pub enum Pick {
         limit: usize,
         /// What may be sent.
         window: Window,
-        /// Those too that wait for a repetition.
-        retries: bool,
+        /// Those too that wait for a repetition, from this entry on and then from the first on; else none of them.
+        retries: Option<Place>,
+        /// Resources that refused a call lately: entries about them are set aside.
+        shut: Vec<String>,
     },
     /// These, which were taken before.
     These(Vec<Target>),
@@ -36,6 +39,10 @@ pub enum Pick {
 pub struct Taken {
     /// In order; each is noted as sent.
     pub entries: Vec<(Target, u32)>,
+    /// What the service knows the call by, if it repeats it.
+    pub token: Option<CallToken>,
+    /// The last of those who waited for a repetition, if there is one among the entries.
+    pub retried: Option<Place>,
     /// There is work that waits for a complete list.
     pub gated: bool,
     /// There may be more to take although there is nothing here: what was looked at ended instead.
@@ -43,11 +50,18 @@ pub struct Taken {
 }
 
 /// Picks the entries of the next call and notes them as sent, before they are. Those that expired or were
-/// superseded meanwhile are ended instead.
+/// superseded meanwhile are ended instead. `fresh` becomes the call's token, where it needs one and its content was
+/// not sent before.
 ///
 /// # Errors
 /// The store failed.
-pub fn take(tx: &mut Tx<'_>, lane: Lane, pick: &Pick, clock_trusted: bool) -> Result<Taken, StoreError> {
+pub fn take(
+    tx: &mut Tx<'_>,
+    lane: Lane,
+    pick: &Pick,
+    clock_trusted: bool,
+    fresh: &CallToken,
+) -> Result<Taken, StoreError> {
     let mut taken = Taken::default();
     match pick {
         Pick::These(targets) => {
@@ -58,34 +72,73 @@ pub fn take(tx: &mut Tx<'_>, lane: Lane, pick: &Pick, clock_trusted: bool) -> Re
                 }
             }
         }
-        Pick::Queue { limit, window, retries } => {
-            let queues: &[Queue] = if *retries { &[Queue::Fresh, Queue::Retry] } else { &[Queue::Fresh] };
-            for queue in queues {
-                for (from, to) in [(0, window.cleared.min(window.fresh)), (window.fresh, u64::MAX)] {
-                    let look = Look { from, to, limit: *limit, window: *window, clock_trusted };
-                    take_range(tx, lane, *queue, &look, &mut taken)?;
+        Pick::Queue { limit, window, retries, shut } => {
+            let look = Look { lane, limit: *limit, window: *window, shut, clock_trusted };
+            let mut kind = None;
+            let allowed = [((0, 0), (window.cleared.min(window.fresh), 0)), ((window.fresh, 0), (u64::MAX, 0))];
+            for (from, to) in allowed {
+                take_range(tx, Queue::Fresh, from, to, &look, &mut kind, &mut taken)?;
+            }
+            if let Some(cursor) = *retries {
+                // Round and round, so that one that is refused each time holds up nobody.
+                for (from, to) in [(cursor, (u64::MAX, 0)), ((0, 0), cursor)] {
+                    for (low, high) in allowed {
+                        take_range(tx, Queue::Retry, from.max(low), to.min(high), &look, &mut kind, &mut taken)?;
+                    }
                 }
-                let gated =
-                    (schema::queue(lane, *queue, window.cleared, 0), schema::queue(lane, *queue, window.fresh, 0));
-                taken.gated |= !tx.scan(&gated.0, &gated.1, Direction::Up, 1)?.is_empty();
+            }
+            for queue in [Some(Queue::Fresh), retries.map(|_| Queue::Retry)].into_iter().flatten() {
+                let (from, to) =
+                    (schema::queue(lane, queue, window.cleared, 0), schema::queue(lane, queue, window.fresh, 0));
+                taken.gated |= !tx.scan(&from, &to, Direction::Up, 1)?.is_empty();
             }
         }
+    }
+    if lane.traits().token {
+        taken.token = name_call(tx, &taken.entries, fresh)?;
     }
     Ok(taken)
 }
 
-/// Which part of a queue to look at.
-struct Look {
-    from: u64,
-    to: u64,
+/// Gives a call its token, kept with each of its entries: the one that its content was sent with before, else `fresh`.
+fn name_call(tx: &mut Tx<'_>, entries: &[(Target, u32)], fresh: &CallToken) -> Result<Option<CallToken>, StoreError> {
+    let Some((first, _)) = entries.first() else { return Ok(None) };
+    let mut keys: Vec<String> = entries.iter().map(|(target, _)| target.key()).collect();
+    keys.sort_unstable();
+    let content = schema::hash(keys.join("\n").as_bytes());
+    let known = tx.work_of(first)?.and_then(|work| work.call).filter(|call| call.content == content);
+    let call = known.unwrap_or_else(|| Call { token: fresh.clone(), content });
+    for (target, _) in entries {
+        if let Some(work) = tx.work_of(target)? {
+            tx.set_work(target, Some(&Work { call: Some(call.clone()), ..work }))?;
+        }
+    }
+    Ok(Some(call.token))
+}
+
+/// How to look at a queue.
+struct Look<'l> {
+    lane: Lane,
     limit: usize,
     window: Window,
+    shut: &'l [String],
     clock_trusted: bool,
 }
 
-fn take_range(tx: &mut Tx<'_>, lane: Lane, queue: Queue, look: &Look, taken: &mut Taken) -> Result<(), StoreError> {
-    let mut from = schema::queue(lane, queue, look.from, 0);
-    let to = schema::queue(lane, queue, look.to, 0);
+/// What may go into one call: entries about one resource; and those of a call that has to be repeated, by themselves.
+type Kind = (Option<String>, Option<CallToken>);
+
+fn take_range(
+    tx: &mut Tx<'_>,
+    queue: Queue,
+    from: Place,
+    to: Place,
+    look: &Look<'_>,
+    kind: &mut Option<Kind>,
+    taken: &mut Taken,
+) -> Result<(), StoreError> {
+    let key = |(seq, no): Place| schema::queue(look.lane, queue, seq, no);
+    let (mut from, to) = (key(from), key(to));
     let (mut passed, mut ended) = (0, false);
     while taken.entries.len() < look.limit && passed < MAX_PASSED {
         let rows = tx.scan(&from, &to, Direction::Up, look.limit - taken.entries.len())?;
@@ -93,14 +146,27 @@ fn take_range(tx: &mut Tx<'_>, lane: Lane, queue: Queue, look: &Look, taken: &mu
         from = [last.as_slice(), &[0]].concat();
         for (key, target) in &rows {
             let target = schema::read_target(target)?;
-            let place = |work: &Work| schema::queue(work.lane, work.queue, work.seq, work.no);
-            if tx.work_of(&target)?.is_none_or(|work| place(&work) != *key) {
+            let Some(mut work) = tx.work_of(&target)?.filter(|work| work.key() == *key) else {
                 return Err(StoreError::Damaged(format!("there is no work at the place of {:?}", target.name())));
-            }
+            };
             passed += 1;
+            let is_shut = target.scope().is_some_and(|scope| look.shut.iter().any(|shut| shut == scope));
+            if is_shut && queue == Queue::Fresh {
+                work.queue = Queue::Retry;
+                tx.set_work(&target, Some(&work))?;
+                ended = true;
+                continue;
+            }
+            let place = (work.seq, work.no);
+            let this = (target.scope().map(str::to_owned), work.call.map(|call| call.token));
+            if kind.as_ref().is_some_and(|kind| *kind != this) {
+                continue;
+            }
             match take_one(tx, &target, look.window, look.clock_trusted)? {
                 Took::Entry(target, charged) => {
                     taken.entries.push((target, charged));
+                    taken.retried = if queue == Queue::Retry { Some(place) } else { taken.retried };
+                    *kind = Some(this);
                     passed -= 1;
                 }
                 Took::Gated => taken.gated = true,
@@ -123,30 +189,28 @@ enum Took {
 /// Notes a target as sent, unless nobody waits for it any more.
 fn take_one(tx: &mut Tx<'_>, target: &Target, window: Window, clock_trusted: bool) -> Result<Took, StoreError> {
     let Some(mut work) = tx.work_of(target)? else { return Ok(Took::Nothing) };
-    let listed = match target {
-        Target::Device(thing) => listed(tx.device(thing.as_str())?),
-        Target::Registry => None,
-    };
+    let device = device_of(tx, target)?;
     let mut first = None;
-    let waiters = schema::waiters(target);
-    for (key, held) in tx.scan_prefix(&waiters, usize::MAX)? {
-        let (seq, no) = schema::read_place(&key, waiters.len())?;
-        let request = tx.known_request(seq)?;
+    for row in turns::waiters(tx, target, &work, usize::MAX)? {
+        let place = turns::place(target, &row)?;
+        let request = tx.known_request(place.0)?;
         let ended = if is_expired(tx, &request) {
             Some(if work.sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut })
-        } else if is_superseded(schema::read_held(&held), listed, request.asked_at(), clock_trusted) {
+        } else if is_overtaken(work.lane, device.as_ref(), &row, &request, clock_trusted) {
             Some(Outcome::Superseded)
         } else {
             None
         };
         match ended {
-            Some(outcome) => tx.end_entry(target, (seq, no), &outcome)?,
-            None => first = first.or(Some(seq)),
+            Some(outcome) => tx.end_entry(target, place, &outcome)?,
+            None => first = first.or(Some(place.0)),
         }
     }
     match first {
         None => {
-            abandon(tx, target, work)?;
+            if let Some(work) = turns::left(tx, target)? {
+                abandon(tx, target, work)?;
+            }
             return Ok(Took::Nothing);
         }
         Some(first) if !window.allows(first) => return Ok(Took::Gated),
@@ -159,8 +223,18 @@ fn take_one(tx: &mut Tx<'_>, target: &Target, window: Window, clock_trusted: boo
     Ok(Took::Entry(target.clone(), charged))
 }
 
-fn listed(device: Option<Device>) -> Option<crate::model::Timestamp> {
-    device.filter(|device| device.registered == Registered::Associated).and_then(|device| device.association)
+fn device_of(tx: &Tx<'_>, target: &Target) -> Result<Option<Device>, StoreError> {
+    match target {
+        Target::Device(thing) => tx.device(thing.as_str()),
+        _ => Ok(None),
+    }
+}
+
+/// Whether somebody else associated the device after that request to take it off.
+fn is_overtaken(lane: Lane, device: Option<&Device>, waiter: &Row, request: &Request, clock_trusted: bool) -> bool {
+    let device = device.filter(|device| device.registered == Registered::Associated && device.ours.is_none());
+    let listed = device.and_then(|device| device.association);
+    lane.takes_off() && is_superseded(schema::read_held(&waiter.1), listed, request.asked_at(), clock_trusted)
 }
 
 /// Whether a request's time is over. The wall clock may have jumped since: within the run that accepted it, the time
@@ -175,10 +249,11 @@ pub(super) fn is_expired(tx: &Tx<'_>, request: &Request) -> bool {
     }
 }
 
-/// Nobody waits any more. What was never sent is forgotten; of what was sent, a list has to tell what became of it.
+/// Nobody waits for it any more. What was never sent is forgotten; of what was sent, a list has to tell what became of
+/// it, and those behind it wait for that. Where no list tells, nothing depends on it.
 pub(super) fn abandon(tx: &mut Tx<'_>, target: &Target, mut work: Work) -> Result<(), StoreError> {
-    if !work.sent {
-        return tx.set_work(target, None);
+    if !work.sent || !work.lane.is_settled_by_list() {
+        return turns::next(tx, target, &work);
     }
     if work.queue != Queue::Verify {
         tx.counters.mark += 1;
@@ -225,11 +300,16 @@ fn settle_one(tx: &mut Tx<'_>, target: &Target, verdict: &Verdict) -> Result<boo
             work.charged = work.charged.saturating_add(1);
             work.queue = Queue::Retry;
             work.sent = work.doubt;
+            // The call's outcome is known: a repetition is another call.
+            work.call = None;
             return put_back(tx, target, work);
         }
-        Verdict::Unsent(fault) => {
+        Verdict::Unsent(fault) | Verdict::Aside(fault) => {
             work.error = Some(fault.clone());
             work.sent = work.doubt;
+            if let Verdict::Aside(_) = verdict {
+                work.queue = Queue::Retry;
+            }
             return put_back(tx, target, work);
         }
         Verdict::Unknown(fault) => {
@@ -243,22 +323,23 @@ fn settle_one(tx: &mut Tx<'_>, target: &Target, verdict: &Verdict) -> Result<boo
             return put_back(tx, target, work);
         }
     };
-    let waiters = schema::waiters(target);
-    let rows = tx.scan_prefix(&waiters, WAITERS_A_STEP)?;
+    let rows = turns::waiters(tx, target, &work, WAITERS_A_STEP)?;
     let all = rows.len() < WAITERS_A_STEP;
     if all {
         // Before the entries end: a device's message is written once, with its final state.
         finish(tx, target, &work, &outcome)?;
     }
-    for (key, _) in rows {
-        tx.end_entry(target, schema::read_place(&key, waiters.len())?, &outcome)?;
+    for row in rows {
+        tx.end_entry(target, turns::place(target, &row)?, &outcome)?;
     }
     Ok(all)
 }
 
 fn put_back(tx: &mut Tx<'_>, target: &Target, work: Work) -> Result<bool, StoreError> {
-    let nobody = tx.scan_prefix(&schema::waiters(target), 1)?.is_empty();
-    if nobody {
+    if !work.sent && work.behind.is_some() {
+        return give_way(tx, target, &work);
+    }
+    if turns::waiters(tx, target, &work, 1)?.is_empty() {
         abandon(tx, target, work)?;
     } else {
         tx.set_work(target, Some(&work))?;
@@ -266,28 +347,46 @@ fn put_back(tx: &mut Tx<'_>, target: &Target, work: Work) -> Result<bool, StoreE
     Ok(true)
 }
 
+/// It turned out not to be sent, and those behind it ask for the opposite: the later wins. Whether all of it is done.
+fn give_way(tx: &mut Tx<'_>, target: &Target, work: &Work) -> Result<bool, StoreError> {
+    let rows = turns::waiters(tx, target, work, WAITERS_A_STEP)?;
+    let all = rows.len() < WAITERS_A_STEP;
+    if all {
+        turns::next(tx, target, work)?;
+    }
+    turns::oppose(tx, target, rows)?;
+    Ok(all)
+}
+
 /// The device's record after its work ended, and the end of the work.
 fn finish(tx: &mut Tx<'_>, target: &Target, work: &Work, outcome: &Outcome) -> Result<(), StoreError> {
-    if let Target::Device(thing) = target {
+    if let (Target::Device(thing), Some(devices)) = (target, work.lane.traits().devices) {
         let old = tx.device(thing.as_str())?;
         let by = tx.request(work.seq)?.map(|request| (request.client, request.token, request.accepted_at));
-        let gone = *outcome == Outcome::Succeeded && work.lane == Lane::Disassociate;
+        let done = *outcome == Outcome::Succeeded;
         let registered = match &old {
-            Some(device) if !gone => device.registered,
-            _ => Registered::Disassociated,
+            Some(device) if !done => device.registered,
+            None if !done => Registered::Disassociated,
+            _ => devices.goal,
         };
+        let associated_now = done && devices.goal == Registered::Associated;
         let device = Device {
             registered,
-            association: old.as_ref().and_then(|device| device.association),
+            // The next list tells when; a list that told us of it has told that, too.
+            association: old
+                .as_ref()
+                .and_then(|old| old.association)
+                .filter(|_| !associated_now || work.queue == Queue::Verify),
+            ours: if associated_now { Some(tx.now.wall) } else { old.as_ref().and_then(|old| old.ours) },
             requested: by.or_else(|| old.and_then(|device| device.requested)),
             attempts: work.attempts,
-            error: if gone { None } else { work.error.clone() },
+            error: if done { None } else { work.error.clone() },
             changed_at: tx.now.wall,
             mark: tx.counters.mark,
         };
         tx.set_device(target, Some(&device))?;
     }
-    tx.set_work(target, None)
+    turns::next(tx, target, work)
 }
 
 /// Settles what waits for a list, after a complete one that began at `mark`: what is not listed is done. Returns
@@ -321,53 +420,51 @@ pub fn verify(
         if work.mark > mark {
             continue;
         }
-        let device = tx.device(target.name())?;
-        if listed_at_all(device.as_ref()) {
-            still_listed(tx, &target, work, listed(device), clock_trusted)?;
-        } else {
+        let device = device_of(tx, &target)?;
+        let now = device.as_ref().map_or(Registered::Disassociated, |device| device.registered);
+        if lane.traits().devices.is_some_and(|devices| devices.goal == now) {
             while !settle_one(tx, &target, &Verdict::Done)? {}
+        } else {
+            still_not(tx, &target, work, device.as_ref(), clock_trusted)?;
         }
     }
     Ok(false)
 }
 
 /// What was sent did not happen: it failed for those who asked before the answer. Who asked later has not been sent.
-fn still_listed(
+fn still_not(
     tx: &mut Tx<'_>,
     target: &Target,
     mut work: Work,
-    listed: Option<crate::model::Timestamp>,
+    device: Option<&Device>,
     clock_trusted: bool,
 ) -> Result<(), StoreError> {
     let fault = match &work.error {
         Some(fault) => fault.clone(),
-        None => crate::model::Fault::new("TimedOut", "outcome unknown; still associated"),
+        None => crate::model::Fault::new("TimedOut", "outcome unknown; the cloud's list does not show it done"),
     };
-    let mut later = None;
-    let waiters = schema::waiters(target);
-    for (key, held) in tx.scan_prefix(&waiters, usize::MAX)? {
-        let (seq, no) = schema::read_place(&key, waiters.len())?;
-        if seq >= work.joined_before {
-            later.get_or_insert((seq, no));
+    let mut later = Vec::new();
+    for row in turns::waiters(tx, target, &work, usize::MAX)? {
+        let place = turns::place(target, &row)?;
+        if place.0 >= work.joined_before {
+            later.push(row);
             continue;
         }
-        let request = tx.known_request(seq)?;
-        let superseded = is_superseded(schema::read_held(&held), listed, request.asked_at(), clock_trusted);
-        let outcome = if superseded { Outcome::Superseded } else { Outcome::Failed(fault.clone()) };
-        tx.end_entry(target, (seq, no), &outcome)?;
+        let request = tx.known_request(place.0)?;
+        let overtaken = is_overtaken(work.lane, device, &row, &request, clock_trusted);
+        let outcome = if overtaken { Outcome::Superseded } else { Outcome::Failed(fault.clone()) };
+        tx.end_entry(target, place, &outcome)?;
     }
-    match later {
-        Some((seq, no)) => {
+    match later.first() {
+        Some(first) if work.behind.is_none() => {
+            let (seq, no) = turns::place(target, first)?;
             work = Work { queue: Queue::Fresh, seq, no, sent: false, doubt: false, charged: 0, ..work };
             tx.set_work(target, Some(&work))
         }
-        None => {
+        _ => {
+            turns::oppose(tx, target, later)?;
             work.error = Some(fault.clone());
             finish(tx, target, &work, &Outcome::Failed(fault))
         }
     }
-}
-
-fn listed_at_all(device: Option<&Device>) -> bool {
-    device.is_some_and(|device| device.registered == Registered::Associated)
 }

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientId, ClientToken, DeviceState, RequestStatus, ThingName, Timestamp};
+use super::{ClientId, ClientToken, DeviceState, Lane, RequestStatus, ThingName, Timestamp};
 
 macro_rules! operations {
     ($($variant:ident = $text:literal),+ $(,)?) => {
@@ -62,17 +62,6 @@ impl fmt::Display for Operation {
     }
 }
 
-/// A kind of cloud call. Each has its own queue, so that trouble with one holds up no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Lane {
-    /// Greengrass V2 `BatchDisassociateClientDeviceFromCoreDevice`.
-    #[serde(rename = "D")]
-    Disassociate,
-    /// Greengrass V2 `ListClientDevicesAssociatedWithCoreDevice`, read to its end.
-    #[serde(rename = "L")]
-    List,
-}
-
 /// What one entry of a request is about. Open requests that name the same target share one piece of work.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Target {
@@ -85,12 +74,58 @@ pub enum Target {
 }
 
 impl Target {
-    /// The name that messages and guards know it by.
+    /// The name that messages and the cloud's answers know it by.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::Device(thing) => thing.as_str(),
             Self::Registry => "",
+        }
+    }
+
+    /// The member of a message that holds [`Self::name`].
+    #[must_use]
+    pub fn member(&self) -> Option<&'static str> {
+        match self {
+            Self::Device(_) => Some("thingName"),
+            Self::Registry => None,
+        }
+    }
+
+    /// The resource that a call for it is about, where that is not this core device. A call is about one.
+    #[must_use]
+    pub fn scope(&self) -> Option<&str> {
+        match self {
+            Self::Device(_) | Self::Registry => None,
+        }
+    }
+
+    /// The names that `guard.protected` is held against.
+    #[must_use]
+    pub fn guarded_names(&self) -> Vec<&str> {
+        match self {
+            Self::Device(thing) => vec![thing.as_str()],
+            Self::Registry => Vec::new(),
+        }
+    }
+
+    /// Its form in keys: one for each target, in any version of the agent.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Device(thing) => format!("d{thing}"),
+            Self::Registry => "l".to_owned(),
+        }
+    }
+
+    /// The target with that [`Self::key`].
+    #[must_use]
+    pub fn from_key(key: &str) -> Option<Self> {
+        let (kind, rest) = key.split_at_checked(1)?;
+        match kind {
+            "d" => ThingName::new(rest).ok().map(Self::Device),
+            "l" if rest.is_empty() => Some(Self::Registry),
+            _ => None,
         }
     }
 }
@@ -129,7 +164,7 @@ impl Change {
     /// A text that two commands share if, and only if, they ask for the same: the order of entries is no content.
     #[must_use]
     pub fn content(&self) -> String {
-        let mut names: Vec<&str> = self.targets.iter().map(Target::name).collect();
+        let mut names: Vec<String> = self.targets.iter().map(Target::key).collect();
         names.sort_unstable();
         let Self { operation, targets: _, force, dry_run: _, issued_at, expires_in, reason } = self;
         format!("{operation}\n{force}\n{issued_at:?}\n{expires_in:?}\n{reason:?}\n{}", names.join("\n"))

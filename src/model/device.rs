@@ -9,6 +9,8 @@ use super::{ClientId, ClientToken, Fault, ThingName, Timestamp};
 pub enum DeviceState {
     /// The cloud lists it.
     Associated,
+    /// A request to associate it has not ended.
+    Associating,
     /// A request to take it off has not ended.
     Disassociating,
     /// The cloud no longer lists it.
@@ -17,13 +19,14 @@ pub enum DeviceState {
 
 impl DeviceState {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Associated, Self::Disassociating, Self::Disassociated];
+    pub const ALL: &[Self] = &[Self::Associated, Self::Associating, Self::Disassociating, Self::Disassociated];
 
     /// The name in messages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Associated => "ASSOCIATED",
+            Self::Associating => "ASSOCIATING",
             Self::Disassociating => "DISASSOCIATING",
             Self::Disassociated => "DISASSOCIATED",
         }
@@ -49,6 +52,10 @@ pub struct Device {
     /// The association's time; kept after we ended it, to recognise a list that lags behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub association: Option<Timestamp>,
+    /// When we associated it ourselves, as long as that association is the one that is listed: such a one overtakes
+    /// nobody (contract, "Superseded").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ours: Option<Timestamp>,
     /// Who last asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested: Option<(ClientId, ClientToken, Timestamp)>,

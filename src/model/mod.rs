@@ -3,6 +3,7 @@
 mod answer;
 mod command;
 mod device;
+mod lane;
 mod names;
 mod rejection;
 mod request;
@@ -10,9 +11,10 @@ mod time;
 mod verdict;
 
 pub use answer::{CallError, CallFault, CloudState, EntryError};
-pub use command::{Cancel, Change, Command, Lane, Operation, Page, Query, Target};
+pub use command::{Cancel, Change, Command, Operation, Page, Query, Target};
 pub use device::{Device, DeviceState, DeviceView, Registered, is_superseded};
-pub use names::{ClientId, ClientToken, InvalidName, Pattern, ThingName};
+pub use lane::{Lane, OnDevices, Service, Traits};
+pub use names::{CallToken, ClientId, ClientToken, InvalidName, Pattern, ThingName};
 pub use rejection::{FieldFault, Reason, Rejection, RejectionCode};
 pub use request::{EntryFailure, Fault, Outcome, Request, RequestStatus, SyncCounts, Tally, Window};
 pub use time::{Mono, Now, Timestamp};

@@ -13,6 +13,9 @@ pub enum InvalidName {
     /// Not a client token.
     #[error("must be 1 to 64 characters, none of them white space")]
     Token,
+    /// Not a token for the cloud.
+    #[error("must be 36 to 64 characters, none of them white space")]
+    CallToken,
 }
 
 macro_rules! name {
@@ -70,6 +73,11 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.chars().count() <= 64 && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
+/// SiteWise's `clientToken`: `\S{36,64}`.
+fn is_call_token(text: &str) -> bool {
+    (36..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
 name!(
     /// An AWS IoT thing: a client device or a core device. Case-sensitive.
     ThingName,
@@ -88,6 +96,23 @@ name!(
     is_token,
     InvalidName::Token
 );
+name!(
+    /// The `clientToken` of a call to the cloud, by which a service knows a repetition. The agent's own: it has nothing to
+    /// do with the [`ClientToken`] of a command.
+    CallToken,
+    is_call_token,
+    InvalidName::CallToken
+);
+
+impl CallToken {
+    /// One made of 128 random bits, in the form of a UUID.
+    #[must_use]
+    pub fn from_bits(bits: u128) -> Self {
+        let digits = format!("{bits:032x}");
+        let (a, b, c, d, e) = (&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]);
+        Self(format!("{a}-{b}-{c}-{d}-{e}").into())
+    }
+}
 
 /// A pattern of `guard.protected`: `*` stands for any run of characters, all else for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +162,14 @@ mod tests {
         for bad in ["", "a b", "a\u{a0}b", "a\nb", "a\0b", &"x".repeat(65)] {
             assert!(ClientToken::new(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_call_token_made_of_bits_is_one() {
+        let token = CallToken::from_bits(0x0123_4567_89ab_cdef);
+        assert_eq!(token.as_str(), "00000000-0000-0000-0123-456789abcdef");
+        assert_eq!(CallToken::new(token.as_str()), Ok(token));
+        assert!(CallToken::new("short").is_err());
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub enum Outcome {
     Failed(Fault),
     /// Associated anew after it was asked for; not sent.
     Superseded,
+    /// A later request asked for the opposite before this was done.
+    Opposed,
     /// Withdrawn before it was sent.
     Canceled,
     /// Not sent in time.
@@ -53,6 +55,7 @@ impl Outcome {
             Self::Succeeded => return None,
             Self::Failed(fault) => return Some(fault.clone()),
             Self::Superseded => ("Superseded", "the device was associated again after this was asked for; not sent"),
+            Self::Opposed => ("Superseded", "a later request asked for the opposite before this was done"),
             Self::Canceled => ("Canceled", "canceled before it was sent"),
             Self::TimedOut => ("TimedOut", "expired before it was sent"),
             Self::OutcomeUnknown => {
@@ -108,7 +111,7 @@ impl Tally {
             Outcome::Succeeded => self.succeeded += 1,
             Outcome::Canceled => self.canceled += 1,
             Outcome::TimedOut | Outcome::OutcomeUnknown => self.timed_out += 1,
-            Outcome::Failed(_) | Outcome::Superseded => {}
+            Outcome::Failed(_) | Outcome::Superseded | Outcome::Opposed => {}
         }
     }
 

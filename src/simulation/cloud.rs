@@ -9,10 +9,10 @@ use std::{
 use super::world::{BEGIN, Millis, Plan, World};
 use crate::{
     clock::Clock,
-    cloud::{Cloud, ListPage, MAX_ENTRIES},
+    cloud::{Cloud, ListPage},
     conditions::Conditions,
     ledger::testing::look,
-    model::{CallError, CallFault, EntryError, Lane, Target, ThingName, Timestamp, is_superseded},
+    model::{CallError, CallFault, CallToken, EntryError, Lane, Target, ThingName, Timestamp, is_superseded},
 };
 
 /// What is wrong with the way to the cloud, beside a single call's faults.
@@ -223,7 +223,7 @@ impl SimCloud {
         {
             let mut guard = self.world.state();
             let state = &mut *guard;
-            if names.len() > MAX_ENTRIES {
+            if names.len() > 100 {
                 wrong = Some((9, format!("{} entries in a call", names.len())));
             }
             for name in names {
@@ -275,7 +275,7 @@ fn gated(state: &super::world::State, now: Millis, name: &str, trusted: bool) ->
 }
 
 impl Cloud for SimCloud {
-    async fn call(&self, _: Lane, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
+    async fn call(&self, _: Lane, targets: &[Target], _: Option<&CallToken>) -> Result<Vec<EntryError>, CallError> {
         let names: Vec<String> = targets.iter().map(|target| target.name().to_owned()).collect();
         self.world.note(|| format!("call {names:?}"));
         self.count();

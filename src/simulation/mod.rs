@@ -277,7 +277,10 @@ async fn judge(world: &World) {
         loop {
             sleep(Duration::from_secs(700)).await;
             let counters = look::counters(&world.state().disk.live);
-            if counters.open_requests == 0 && counters.outgoing == 0 && counters.verifying == 0 {
+            if counters.open_requests == 0
+                && counters.outgoing == 0
+                && counters.loads.values().all(|load| load.verifying == 0)
+            {
                 return;
             }
         }

@@ -1,10 +1,11 @@
 //! The JSON that the agent sends. Each message is made within a limit of bytes: lists are cut, and say so.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::model::{
-    DeviceView, EntryFailure, Fault, Operation, Reason, Rejection, RejectionCode, Request, RequestStatus, Target,
-    Timestamp,
+    DeviceView, EntryFailure, Fault, Operation, Reason, Rejection, RejectionCode, Request, RequestStatus, Timestamp,
 };
 
 /// Error entries in one message, as in the API.
@@ -131,21 +132,19 @@ pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
 
 /// An entry that did not succeed, named as its operation names it.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct ErrorEntry {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thing_name: Option<String>,
+    /// `thingName`, say, with the name; nothing for a sync.
+    #[serde(flatten)]
+    name: Option<BTreeMap<&'static str, String>>,
     code: String,
     message: String,
 }
 
 impl From<EntryFailure> for ErrorEntry {
     fn from(failure: EntryFailure) -> Self {
-        let thing_name = match failure.target {
-            Target::Device(thing) => Some(thing.into()),
-            Target::Registry => None,
-        };
-        Self { thing_name, code: failure.fault.code, message: failure.fault.message }
+        let EntryFailure { target, fault } = failure;
+        let name = target.member().map(|member| BTreeMap::from([(member, target.name().to_owned())]));
+        Self { name, code: fault.code, message: fault.message }
     }
 }
 
@@ -310,7 +309,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::model::{ClientId, ClientToken, Outcome, Tally, ThingName};
+    use crate::model::{ClientId, ClientToken, Outcome, Tally, Target, ThingName};
 
     fn request(entries: u32) -> Request {
         Request {

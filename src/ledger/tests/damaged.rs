@@ -48,8 +48,8 @@ fn edit(rows: &mut Rows, key: &[u8], from: &str, to: &str) {
 }
 
 fn take_all(bench: &mut Bench) -> Result<(), StoreError> {
-    let pick = Pick::Queue { limit: 100, window: Window::OPEN, retries: true };
-    bench.until(|tx| take(tx, Lane::Disassociate, &pick, true).map(|taken| !taken.more))
+    let pick = Pick::Queue { limit: 100, window: Window::OPEN, retries: Some((0, 0)), shut: Vec::new() };
+    bench.until(|tx| take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)).map(|taken| !taken.more))
 }
 
 fn settle_all(bench: &mut Bench) -> Result<(), StoreError> {

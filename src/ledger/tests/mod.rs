@@ -14,8 +14,8 @@ use super::{
 use crate::{
     config,
     model::{
-        Change, ClientId, ClientToken, DeviceState, Fault, Lane, Now, Operation, RejectionCode, Request, RequestStatus,
-        SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
+        CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Lane, Now, Operation, RejectionCode, Request,
+        RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
     },
 };
 
@@ -117,8 +117,8 @@ impl Bench {
     }
 
     fn take(&mut self, limit: usize) -> Vec<String> {
-        let pick = Pick::Queue { limit, window: Window::OPEN, retries: true };
-        let taken = self.run(|tx| take(tx, Lane::Disassociate, &pick, true));
+        let pick = Pick::Queue { limit, window: Window::OPEN, retries: Some((0, 0)), shut: Vec::new() };
+        let taken = self.run(|tx| take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)));
         taken.entries.into_iter().map(|(target, _)| target.name().to_owned()).collect()
     }
 

@@ -133,8 +133,13 @@ fn who_asked_later_does_not_go_out_at_the_place_of_who_is_gone() {
     let seq = bench.request("x", "first").seq;
     bench.run(|tx| cancel(tx, seq, &mut Canceled::default()));
     // The first one had its list, the second has not.
-    let pick = Pick::Queue { limit: 9, window: Window { cleared: seq + 1, fresh: seq + 2 }, retries: true };
-    let taken = bench.run(|tx| take(tx, Lane::Disassociate, &pick, true));
+    let pick = Pick::Queue {
+        limit: 9,
+        window: Window { cleared: seq + 1, fresh: seq + 2 },
+        retries: Some((0, 0)),
+        shut: Vec::new(),
+    };
+    let taken = bench.run(|tx| take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)));
     assert!(taken.entries.is_empty() && taken.gated && !taken.more, "{taken:?}");
     assert_eq!(bench.take(9), ["a", "b"]);
 }
@@ -275,8 +280,8 @@ fn only_what_may_be_sent_is_taken() {
         bench.accept(&order("x", Some(&format!("t{n}")), change(&[&format!("d{n}")])));
     }
     let window = Window { cleared: 1, fresh: 3 };
-    let pick = Pick::Queue { limit: 9, window, retries: false };
-    let taken = bench.run(|tx| take(tx, Lane::Disassociate, &pick, true));
+    let pick = Pick::Queue { limit: 9, window, retries: None, shut: Vec::new() };
+    let taken = bench.run(|tx| take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)));
     let names: Vec<_> = taken.entries.iter().map(|(target, _)| target.name()).collect();
     assert_eq!(names, ["d0", "d3", "d4"]);
     assert!(taken.gated);
