@@ -47,10 +47,7 @@ pub fn cancel(tx: &mut Tx<'_>, seq: u64, so_far: &mut Canceled) -> Result<bool, 
 /// Ends one request's share of an entry; the others keep theirs.
 fn withdraw(tx: &mut Tx<'_>, target: &Target, place: Place, outcome: &Outcome) -> Result<(), StoreError> {
     tx.end_entry(target, place, outcome)?;
-    match turns::left(tx, target)? {
-        Some(work) => work::abandon(tx, target, work),
-        None => Ok(()),
-    }
+    turns::leave(tx, target)
 }
 
 /// Whether it was sent for that entry, and its outcome is not known.
@@ -153,9 +150,7 @@ pub fn disown(tx: &mut Tx<'_>, from: u64) -> Result<bool, StoreError> {
         let (_, no) = schema::read_entry(&key)?;
         let target = schema::read_target(&target)?;
         tx.drop_entry(&target, (seq, no))?;
-        if let Some(work) = turns::left(tx, &target)? {
-            work::abandon(tx, &target, work)?;
-        }
+        turns::leave(tx, &target)?;
     }
     // Entries of it that ended already, by a cancel in the same group.
     let (first, last) = schema::failures(seq, 0);

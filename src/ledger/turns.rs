@@ -63,6 +63,15 @@ pub(super) fn next(tx: &mut Tx<'_>, target: &Target, work: &Work) -> Result<(), 
     tx.set_work(target, Some(&work))
 }
 
+/// After entries of a target were withdrawn or dropped. What was sent stays, though nobody may be left who waits for it: it may
+/// be in a call at this moment, whose answer, or else the next look at the queue, tells what becomes of it.
+pub(super) fn leave(tx: &mut Tx<'_>, target: &Target) -> Result<(), StoreError> {
+    match left(tx, target)? {
+        Some(work) if !work.sent => next(tx, target, &work),
+        _ => Ok(()),
+    }
+}
+
 /// After entries of a target ended or were dropped: its work, if nobody is left for whom it is done.
 pub(super) fn left(tx: &mut Tx<'_>, target: &Target) -> Result<Option<Work>, StoreError> {
     let Some(mut work) = tx.work_of(target)? else { return Ok(None) };
