@@ -13,7 +13,11 @@ use aws_sdk_greengrassv2::{
     config::{IdentityCache, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextRef},
     error::{ProvideErrorMetadata, SdkError},
     operation::RequestId,
-    types::{AssociatedClientDevice, DisassociateClientDeviceFromCoreDeviceEntry},
+    types::{
+        AssociateClientDeviceWithCoreDeviceEntry, AssociateClientDeviceWithCoreDeviceErrorEntry,
+        AssociatedClientDevice, DisassociateClientDeviceFromCoreDeviceEntry,
+        DisassociateClientDeviceFromCoreDeviceErrorEntry,
+    },
 };
 use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig, tls};
 use aws_smithy_runtime_api::{
@@ -152,6 +156,38 @@ impl Aws {
         }
     }
 
+    async fn disassociate(&self, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
+        let entry = |target: &Target| {
+            DisassociateClientDeviceFromCoreDeviceEntry::builder().thing_name(target.name()).build().ok()
+        };
+        let call = self
+            .client
+            .batch_disassociate_client_device_from_core_device()
+            .core_device_thing_name(self.core.as_str())
+            .set_entries(Some(named(targets.iter().map(entry))?));
+        let output = Self::genuine(call.send().await.map_err(|error| self.error(&error))?)?;
+        let error = |error: DisassociateClientDeviceFromCoreDeviceErrorEntry| {
+            entry_error(error.thing_name, error.code, error.message)
+        };
+        Ok(output.error_entries.unwrap_or_default().into_iter().map(error).collect())
+    }
+
+    async fn associate(&self, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
+        let entry = |target: &Target| {
+            AssociateClientDeviceWithCoreDeviceEntry::builder().thing_name(target.name()).build().ok()
+        };
+        let call = self
+            .client
+            .batch_associate_client_device_with_core_device()
+            .core_device_thing_name(self.core.as_str())
+            .set_entries(Some(named(targets.iter().map(entry))?));
+        let output = Self::genuine(call.send().await.map_err(|error| self.error(&error))?)?;
+        let error = |error: AssociateClientDeviceWithCoreDeviceErrorEntry| {
+            entry_error(error.thing_name, error.code, error.message)
+        };
+        Ok(output.error_entries.unwrap_or_default().into_iter().map(error).collect())
+    }
+
     /// A success counts only if the service signed it with a request id: to the SDK an empty 200, as a captive portal
     /// gives it, is a success too, since everything in these answers is optional.
     fn genuine<O: RequestId>(output: O) -> Result<O, CallError> {
@@ -164,29 +200,11 @@ impl Aws {
 
 impl Cloud for Aws {
     async fn call(&self, lane: Lane, targets: &[Target], _: Option<&CallToken>) -> Result<Vec<EntryError>, CallError> {
-        debug_assert_eq!(lane, Lane::Disassociate, "a list is read page by page");
-        let entry = |target: &Target| {
-            DisassociateClientDeviceFromCoreDeviceEntry::builder().thing_name(target.name()).build().ok()
-        };
-        let Some(entries) = targets.iter().map(entry).collect::<Option<Vec<_>>>() else {
-            // The API takes a call without entries for a success.
-            return Err(CallError::new(CallFault::Misfit, "NoEntries", "an entry without a name"));
-        };
-        let call = self
-            .client
-            .batch_disassociate_client_device_from_core_device()
-            .core_device_thing_name(self.core.as_str())
-            .set_entries(Some(entries));
-        let output = Self::genuine(call.send().await.map_err(|error| self.error(&error))?)?;
-        let errors = output.error_entries.unwrap_or_default();
-        Ok(errors
-            .into_iter()
-            .map(|error| EntryError {
-                name: error.thing_name,
-                code: error.code.unwrap_or_default(),
-                message: error.message.unwrap_or_default(),
-            })
-            .collect())
+        match lane {
+            Lane::Disassociate => self.disassociate(targets).await,
+            Lane::Associate => self.associate(targets).await,
+            Lane::List => Err(CallError::new(CallFault::Misfit, "NoEntries", "a list is read page by page")),
+        }
     }
 
     async fn list(&self, next: Option<String>) -> Result<ListPage, CallError> {
@@ -203,6 +221,16 @@ impl Cloud for Aws {
             next: output.next_token.filter(|token| !token.is_empty()),
         })
     }
+}
+
+/// The entries of a call, of which none may be missing: the API takes a call without entries for a success.
+fn named<E>(entries: impl Iterator<Item = Option<E>>) -> Result<Vec<E>, CallError> {
+    let all = entries.collect::<Option<Vec<E>>>();
+    all.ok_or_else(|| CallError::new(CallFault::Misfit, "NoEntries", "an entry without a name"))
+}
+
+fn entry_error(name: Option<String>, code: Option<String>, message: Option<String>) -> EntryError {
+    EntryError { name, code: code.unwrap_or_default(), message: message.unwrap_or_default() }
 }
 
 fn device(listed: AssociatedClientDevice) -> Option<(ThingName, Option<Timestamp>)> {
@@ -256,6 +284,7 @@ macro_rules! refusal {
 }
 
 refusal!(aws_sdk_greengrassv2::operation::batch_disassociate_client_device_from_core_device::BatchDisassociateClientDeviceFromCoreDeviceError);
+refusal!(aws_sdk_greengrassv2::operation::batch_associate_client_device_with_core_device::BatchAssociateClientDeviceWithCoreDeviceError);
 refusal!(aws_sdk_greengrassv2::operation::list_client_devices_associated_with_core_device::ListClientDevicesAssociatedWithCoreDeviceError);
 
 fn all_values<'h>(headers: &'h Headers, name: &str) -> impl Iterator<Item = &'h str> {

@@ -30,6 +30,7 @@ macro_rules! operations {
 
 operations! {
     DisassociateClientDevices = "disassociate-client-devices",
+    AssociateClientDevices = "associate-client-devices",
     Sync = "sync",
     Cancel = "cancel",
     GetRequest = "get-request",
@@ -50,6 +51,7 @@ impl Operation {
     pub fn lane(self) -> Option<Lane> {
         match self {
             Self::DisassociateClientDevices => Some(Lane::Disassociate),
+            Self::AssociateClientDevices => Some(Lane::Associate),
             Self::Sync => Some(Lane::List),
             Self::Cancel | Self::GetRequest | Self::ListRequests | Self::GetDevice | Self::ListDevices => None,
         }

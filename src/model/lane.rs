@@ -11,6 +11,9 @@ pub enum Lane {
     /// Greengrass V2 `BatchDisassociateClientDeviceFromCoreDevice`.
     #[serde(rename = "D")]
     Disassociate,
+    /// Greengrass V2 `BatchAssociateClientDeviceWithCoreDevice`.
+    #[serde(rename = "A")]
+    Associate,
     /// Greengrass V2 `ListClientDevicesAssociatedWithCoreDevice`, read to its end.
     #[serde(rename = "L")]
     List,
@@ -64,7 +67,7 @@ pub struct Traits {
 
 impl Lane {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Disassociate, Self::List];
+    pub const ALL: [Self; 3] = [Self::Disassociate, Self::Associate, Self::List];
 
     /// Its place in [`Self::ALL`].
     #[must_use]
@@ -93,7 +96,18 @@ impl Lane {
                 devices: Some(OnDevices {
                     under_way: DeviceState::Disassociating,
                     goal: Registered::Disassociated,
-                    opposite: None,
+                    opposite: Some(Self::Associate),
+                }),
+                ..greengrass
+            },
+            Self::Associate => Traits {
+                letter: b'A',
+                action: "greengrass:BatchAssociateClientDeviceWithCoreDevice",
+                suffix: "_ASSOCIATE",
+                devices: Some(OnDevices {
+                    under_way: DeviceState::Associating,
+                    goal: Registered::Associated,
+                    opposite: Some(Self::Disassociate),
                 }),
                 ..greengrass
             },

@@ -60,7 +60,9 @@ pub fn parse_command(
         return (token, Err(Rejection::invalid(Reason::UnknownOperation, message)));
     };
     let command = match operation {
-        Operation::DisassociateClientDevices => change(core, operation, &mut fields),
+        Operation::DisassociateClientDevices | Operation::AssociateClientDevices => {
+            change(core, operation, &mut fields)
+        }
         Operation::Sync => Some(Command::Change(Change {
             operation,
             targets: vec![Target::Registry],
@@ -184,7 +186,8 @@ fn query(operation: Operation, fields: &mut Fields<'_>) -> Option<Query> {
             state: fields.parsed("state", |text| one_of(text, DeviceState::ALL, DeviceState::as_str)),
             page: page(fields),
         },
-        Operation::DisassociateClientDevices | Operation::Sync | Operation::Cancel => return None,
+        // Not a query.
+        _ => return None,
     })
 }
 

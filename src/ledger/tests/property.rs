@@ -8,9 +8,9 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Accept(u8, Vec<u8>, bool),
-    Take(u8),
-    Settle(u8),
+    Accept(u8, Vec<u8>, bool, bool),
+    Take(bool, u8),
+    Settle(bool, u8),
     Cancel(u8),
     Wait(u16),
     List(Vec<u8>),
@@ -20,9 +20,9 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let names = || proptest::collection::vec(0..12_u8, 1..6);
     prop_oneof![
-        4 => (0..6_u8, names(), any::<bool>()).prop_map(|(t, n, e)| Step::Accept(t, n, e)),
-        3 => (1..8_u8).prop_map(Step::Take),
-        3 => (0..6_u8).prop_map(Step::Settle),
+        4 => (0..6_u8, names(), any::<bool>(), any::<bool>()).prop_map(|(t, n, e, a)| Step::Accept(t, n, e, a)),
+        3 => (any::<bool>(), 1..8_u8).prop_map(|(lane, limit)| Step::Take(lane, limit)),
+        3 => (any::<bool>(), 0..7_u8).prop_map(|(lane, kind)| Step::Settle(lane, kind)),
         1 => (0..6_u8).prop_map(Step::Cancel),
         1 => any::<u16>().prop_map(Step::Wait),
         2 => names().prop_map(Step::List),
@@ -38,21 +38,28 @@ proptest! {
     #[test]
     fn any_order_of_events_keeps_the_ledger_whole(steps in proptest::collection::vec(step(), 1..60)) {
         let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","publishDevices":true}"#);
-        let mut in_flight: Vec<String> = Vec::new();
+        let mut in_flight: [Vec<String>; 2] = Default::default();
+        let lanes = [Lane::Disassociate, Lane::Associate];
         for step in steps {
             bench.wait(1);
             match step {
-                Step::Accept(token, names, expires) => {
+                Step::Accept(token, names, expires, associates) => {
                     let names: BTreeSet<String> = names.iter().map(|n| format!("d{n}")).collect();
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     let expires_in = expires.then_some(std::time::Duration::from_secs(20));
-                    let change = Change { expires_in, ..change(&names) };
+                    let change = if associates { associate(&names) } else { change(&names) };
+                    let change = Change { expires_in, ..change };
                     let _ = bench.run(|tx| accept(tx, &order("x", Some(&format!("t{token}")), change.clone())));
                 }
-                Step::Take(limit) if in_flight.is_empty() => in_flight = bench.take(limit.into()),
-                Step::Take(_) => {}
-                Step::Settle(kind) => {
-                    let names = std::mem::take(&mut in_flight);
+                Step::Take(lane, limit) if in_flight[usize::from(lane)].is_empty() => {
+                    let taken = bench.take_of(lanes[usize::from(lane)], limit.into());
+                    let others = &in_flight[usize::from(!lane)];
+                    prop_assert!(taken.iter().all(|name| !others.contains(name)), "in two calls at a time");
+                    in_flight[usize::from(lane)] = taken;
+                }
+                Step::Take(..) => {}
+                Step::Settle(lane, kind) => {
+                    let names = std::mem::take(&mut in_flight[usize::from(lane)]);
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     let verdict = match kind {
                         0 => Verdict::Done,
@@ -60,6 +67,7 @@ proptest! {
                         2 => Verdict::Again(fault("Later")),
                         3 => Verdict::Unsent(fault("Busy")),
                         4 => Verdict::Unknown(fault("Lost")),
+                        5 => Verdict::Aside(fault("Denied")),
                         _ => Verdict::Verify(fault("Perhaps")),
                     };
                     bench.settle(&names, &verdict);
@@ -88,13 +96,20 @@ proptest! {
                 }
             }
         }
-        loop {
-            let names = bench.take(100);
-            if names.is_empty() {
-                break;
+        let mut idle = 0;
+        while idle < 2 {
+            for lane in lanes {
+                let names = bench.take_of(lane, 100);
+                idle = if names.is_empty() { idle + 1 } else { 0 };
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                bench.settle(&names, &Verdict::Done);
             }
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            bench.settle(&names, &Verdict::Done);
+            // Those who wait behind what a list settles come after it.
+            if idle >= 2 && bench.run(|tx| Ok(tx.summary().verifying())) > 0 {
+                bench.wait(1000);
+                bench.list(&[]);
+                idle = 0;
+            }
         }
         bench.list(&[]);
         let left = bench.store.rows.keys().filter(|key| matches!(key[0], b'e' | b'p' | b'k' | b'w')).count();

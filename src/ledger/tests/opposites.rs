@@ -1,0 +1,200 @@
+//! Opposite requests for one device: whatever happens between them, the cloud ends as the later one asked.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// What may happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Ask,
+    Take(Lane),
+    Answer(Answer),
+    /// The agent is killed during a call, which had its effect or not.
+    Kill(bool),
+    List,
+    Cancel(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Answer {
+    Done,
+    Throttled,
+    Lost(bool),
+    EntryAgain,
+    EntryRefused,
+}
+
+/// One device, its cloud, and who asked for what.
+#[derive(Clone)]
+struct World {
+    bench: Bench,
+    /// When the cloud has it associated since.
+    cloud: Option<i64>,
+    in_flight: Option<Lane>,
+    script: &'static [Operation],
+    asked: usize,
+    canceled: BTreeSet<usize>,
+    refused: BTreeSet<Lane>,
+    history: Vec<Event>,
+}
+
+const DIS: Operation = Operation::DisassociateClientDevices;
+const ASS: Operation = Operation::AssociateClientDevices;
+
+impl World {
+    fn new(script: &'static [Operation], associated: bool) -> Self {
+        let mut bench = Bench::new();
+        let cloud = associated.then_some(5);
+        bench.list(&cloud.map(|at| ("a", at)).into_iter().collect::<Vec<_>>());
+        let (canceled, refused) = (BTreeSet::new(), BTreeSet::new());
+        Self { bench, cloud, in_flight: None, script, asked: 0, canceled, refused, history: Vec::new() }
+    }
+
+    fn possible(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        if self.asked < self.script.len() {
+            events.push(Event::Ask);
+        }
+        match self.in_flight {
+            Some(_) => {
+                let answers = [Answer::Done, Answer::Throttled, Answer::Lost(true), Answer::Lost(false)];
+                events.extend(answers.into_iter().chain([Answer::EntryAgain, Answer::EntryRefused]).map(Event::Answer));
+                events.extend([Event::Kill(true), Event::Kill(false)]);
+            }
+            None => events.extend([Event::Take(Lane::Disassociate), Event::Take(Lane::Associate)]),
+        }
+        events.push(Event::List);
+        events.extend((0..self.asked).filter(|n| !self.canceled.contains(n)).map(Event::Cancel));
+        events
+    }
+
+    fn token(n: usize) -> String {
+        format!("t{n}")
+    }
+
+    fn effect(&mut self, lane: Lane) {
+        self.cloud = match lane {
+            Lane::Associate => self.cloud.or(Some(self.bench.now.wall.0)),
+            _ => None,
+        };
+    }
+
+    fn go(&mut self, event: Event) {
+        self.history.push(event);
+        self.bench.wait(1000);
+        match event {
+            Event::Ask => {
+                let operation = self.script[self.asked];
+                let change = if operation == ASS { associate(&["a"]) } else { change(&["a"]) };
+                self.bench.accept(&order("x", Some(&Self::token(self.asked)), change));
+                self.asked += 1;
+            }
+            Event::Take(lane) => {
+                if !self.bench.take_of(lane, 1).is_empty() {
+                    self.in_flight = Some(lane);
+                }
+            }
+            Event::Kill(effect) => {
+                let lane = self.in_flight.take().unwrap();
+                if effect {
+                    self.effect(lane);
+                }
+            }
+            Event::Answer(answer) => {
+                let lane = self.in_flight.take().unwrap();
+                if matches!(answer, Answer::Done | Answer::Lost(true)) {
+                    self.effect(lane);
+                }
+                let verdict = match answer {
+                    Answer::Done => Verdict::Done,
+                    Answer::Throttled => Verdict::Unsent(fault("ThrottlingException")),
+                    Answer::Lost(_) => Verdict::Unknown(fault("NoAnswer")),
+                    Answer::EntryAgain => Verdict::Again(fault("InternalFailure")),
+                    Answer::EntryRefused => {
+                        self.refused.insert(lane);
+                        Verdict::Verify(fault("SomeException"))
+                    }
+                };
+                self.bench.settle(&["a"], &verdict);
+            }
+            Event::List => {
+                let listed: Vec<_> = self.cloud.map(|at| ("a", at)).into_iter().collect();
+                self.bench.list(&listed);
+            }
+            Event::Cancel(n) => {
+                self.canceled.insert(n);
+                let seq = self.bench.request("x", &Self::token(n)).seq;
+                let mut so_far = Canceled::default();
+                while !self.bench.run(|tx| cancel(tx, seq, &mut so_far)) {}
+            }
+        }
+        // Invariant 4: nobody takes it for a second call.
+        if let Some(lane) = self.in_flight {
+            let other = if lane == Lane::Associate { Lane::Disassociate } else { Lane::Associate };
+            assert_eq!(self.bench.clone().take_of(other, 1), Vec::<String>::new(), "{:?}", self.history);
+        }
+    }
+
+    /// The cloud answers well from here on: all that was asked ends, and the cloud is as it was asked for last.
+    fn ends_well(mut self) {
+        self.bench.trusting = true;
+        for _ in 0..12 {
+            let summary = self.bench.run(|tx| Ok(tx.summary()));
+            if self.in_flight.is_none() && summary.open_requests == 0 && summary.verifying() == 0 {
+                break;
+            }
+            for lane in [Lane::Disassociate, Lane::Associate] {
+                if self.in_flight.is_none() {
+                    self.go(Event::Take(lane));
+                }
+                if self.in_flight.is_some() {
+                    self.go(Event::Answer(Answer::Done));
+                }
+            }
+            self.go(Event::List);
+        }
+        self.go(Event::List);
+        let statuses: Vec<_> = (0..self.asked).map(|n| self.bench.status("x", &Self::token(n))).collect();
+        let told = || format!("{statuses:?} and {:?} after {:?}", self.cloud, self.history);
+        assert!(statuses.iter().all(|status| *status != RequestStatus::InProgress), "{}", told());
+        let Some(last) = statuses.iter().rposition(|status| *status == RequestStatus::Succeeded) else { return };
+        // Later ones only were withdrawn, or refused by the cloud.
+        let later_tried = (last + 1..self.asked).any(|n| !self.canceled.contains(&n));
+        assert!(!later_tried || !self.refused.is_empty(), "{}", told());
+        if !later_tried {
+            assert_eq!(self.cloud.is_some(), self.script[last] == ASS, "{}", told());
+        }
+        let registered = if self.cloud.is_some() { DeviceState::Associated } else { DeviceState::Disassociated };
+        assert_eq!(self.bench.state("a"), Some(registered), "{}", told());
+    }
+}
+
+/// All interleavings of so many events, from each of which everything then goes well.
+fn explore(world: World, depth: usize, seen: &mut BTreeSet<String>) {
+    world.clone().ends_well();
+    if depth == 0 {
+        return;
+    }
+    for event in world.possible() {
+        let mut next = world.clone();
+        next.go(event);
+        // The same records by another way lead to the same.
+        let World { bench, cloud, in_flight, asked, canceled, refused, .. } = &next;
+        let rows: Vec<_> = bench.store.rows.iter().filter(|(key, _)| key[0] != b'm').collect();
+        if seen.insert(format!("{depth} {rows:?} {cloud:?} {in_flight:?} {asked} {canceled:?} {refused:?}")) {
+            explore(next, depth - 1, seen);
+        }
+    }
+}
+
+/// `associate` after `disassociate` and the other way round, both pending, one in flight, or the first done, answered in
+/// any way, with lists, kills and cancels between.
+#[test]
+fn the_cloud_ends_as_the_later_request_asked() {
+    for script in [&[DIS, ASS][..], &[ASS, DIS], &[DIS, ASS, DIS], &[ASS, DIS, ASS]] {
+        for associated in [true, false] {
+            explore(World::new(script, associated), 5, &mut BTreeSet::new());
+        }
+    }
+}
