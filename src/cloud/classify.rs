@@ -7,21 +7,10 @@ use std::time::Duration;
 
 use crate::model::{CallFault, Timestamp};
 
-/// The parts of an error answer that decide.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ErrorAnswer<'a> {
-    pub(super) status: u16,
-    /// The service's code, `None` where the body was none of the API's.
-    pub(super) code: Option<&'a str>,
-    /// Whether the resource that is not found is this core device.
-    pub(super) about_core: bool,
-    /// `ValidationException`: it does not know the operation, or cannot read the call.
-    pub(super) misfit: bool,
-}
-
-pub(super) fn classify(answer: &ErrorAnswer<'_>) -> CallFault {
-    let Some(code) = answer.code else {
-        return match answer.status {
+/// What an error answer with that status means; `code` is the service's, `None` where the body was none of the API's.
+pub(super) fn classify(status: u16, code: Option<&str>) -> CallFault {
+    let Some(code) = code else {
+        return match status {
             429 => CallFault::Throttled,
             500..=599 => CallFault::Server,
             _ => CallFault::Foreign,
@@ -54,16 +43,14 @@ pub(super) fn classify(answer: &ErrorAnswer<'_>) -> CallFault {
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException" => CallFault::Credentials,
         "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "OptInRequired" => CallFault::Denied,
-        "ResourceNotFoundException" if answer.about_core => CallFault::NoCore,
         "ResourceNotFoundException" => CallFault::Invalid(Vec::new()),
         "UnknownOperationException"
         | "MalformedHttpRequestException"
         | "IncompleteSignature"
         | "IncompleteSignatureException"
         | "SerializationException" => CallFault::Misfit,
-        "ValidationException" | "ValidationError" | "InvalidRequestException" if answer.misfit => CallFault::Misfit,
         "ValidationException" | "ValidationError" | "InvalidRequestException" => CallFault::Invalid(Vec::new()),
-        _ => match answer.status {
+        _ => match status {
             429 => CallFault::Throttled,
             500..=599 | 408 => CallFault::Server,
             401 | 403 => CallFault::Denied,
@@ -104,7 +91,7 @@ mod tests {
     use super::*;
 
     fn fault(status: u16, code: Option<&str>) -> CallFault {
-        classify(&ErrorAnswer { status, code, ..ErrorAnswer::default() })
+        classify(status, code)
     }
 
     #[test]
@@ -116,9 +103,7 @@ mod tests {
         assert_eq!(fault(403, Some("AccessDeniedException")), CallFault::Denied);
         assert_eq!(fault(400, Some("ValidationException")), CallFault::Invalid(vec![]));
         assert_eq!(fault(500, Some("InternalServerException")), CallFault::Server);
-        let core =
-            ErrorAnswer { status: 404, code: Some("ResourceNotFoundException"), about_core: true, misfit: false };
-        assert_eq!(classify(&core), CallFault::NoCore);
+        assert_eq!(fault(404, Some("ResourceNotFoundException")), CallFault::Invalid(vec![]));
     }
 
     #[test]

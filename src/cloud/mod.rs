@@ -4,6 +4,8 @@ mod aws;
 mod bounded;
 mod classify;
 mod credentials;
+mod greengrass;
+mod sdk;
 
 use std::future::Future;
 
