@@ -33,9 +33,6 @@ impl Run {
         for key in unknown {
             tracing::warn!(key, "unknown configuration key; it has no effect in this version");
         }
-        if config.site_wise {
-            tracing::warn!("siteWise.enabled has no effect: this version has no SiteWise operations");
-        }
         let ended = run(config, limit.clone());
         limit.tell();
         match ended {

@@ -4,6 +4,7 @@ use super::{
     Cloud, ListPage,
     greengrass::Greengrass,
     sdk::{Sdk, SkewSink},
+    sitewise::SiteWise,
 };
 use crate::{
     clock::Clock,
@@ -14,6 +15,7 @@ use crate::{
 /// The APIs, as one core device calls them.
 pub struct Aws {
     greengrass: Greengrass,
+    site_wise: SiteWise,
 }
 
 impl Aws {
@@ -24,15 +26,23 @@ impl Aws {
     pub fn new(config: &Config, clock: Clock, skew: SkewSink) -> Result<Self, String> {
         let sdk = Sdk::new(config, clock, skew)?;
         let greengrass = Greengrass::new(&sdk, config.cloud.greengrass.as_deref(), config.core.clone());
-        Ok(Self { greengrass })
+        let site_wise = SiteWise::new(&sdk, &config.cloud);
+        Ok(Self { greengrass, site_wise })
     }
 }
 
 impl Cloud for Aws {
-    async fn call(&self, lane: Lane, targets: &[Target], _: Option<&CallToken>) -> Result<Vec<EntryError>, CallError> {
+    async fn call(
+        &self,
+        lane: Lane,
+        targets: &[Target],
+        token: Option<&CallToken>,
+    ) -> Result<Vec<EntryError>, CallError> {
+        let no_token = || CallError::new(CallFault::Misfit, "NoToken", "a call without the token that it needs");
         match lane {
             Lane::Disassociate => self.greengrass.disassociate(targets).await,
             Lane::Associate => self.greengrass.associate(targets).await,
+            Lane::Assets => self.site_wise.disassociate_asset(targets, token.ok_or_else(no_token)?).await,
             Lane::List => Err(CallError::new(CallFault::Misfit, "NoEntries", "a list is read page by page")),
         }
     }

@@ -6,6 +6,7 @@ mod classify;
 mod credentials;
 mod greengrass;
 mod sdk;
+mod sitewise;
 
 use std::future::Future;
 

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientId, ClientToken, DeviceState, Lane, RequestStatus, ThingName, Timestamp};
+use super::{AssetId, ClientId, ClientToken, DeviceState, Lane, RequestStatus, ThingName, Timestamp};
 
 macro_rules! operations {
     ($($variant:ident = $text:literal),+ $(,)?) => {
@@ -31,6 +31,7 @@ macro_rules! operations {
 operations! {
     DisassociateClientDevices = "disassociate-client-devices",
     AssociateClientDevices = "associate-client-devices",
+    DisassociateAssets = "disassociate-assets",
     Sync = "sync",
     Cancel = "cancel",
     GetRequest = "get-request",
@@ -52,6 +53,7 @@ impl Operation {
         match self {
             Self::DisassociateClientDevices => Some(Lane::Disassociate),
             Self::AssociateClientDevices => Some(Lane::Associate),
+            Self::DisassociateAssets => Some(Lane::Assets),
             Self::Sync => Some(Lane::List),
             Self::Cancel | Self::GetRequest | Self::ListRequests | Self::GetDevice | Self::ListDevices => None,
         }
@@ -70,6 +72,16 @@ pub enum Target {
     /// A client device.
     #[serde(rename = "d")]
     Device(ThingName),
+    /// An asset as a child of another.
+    #[serde(rename = "c")]
+    Child {
+        /// The parent.
+        asset: AssetId,
+        /// Of the parent's hierarchies, the one that the child is in.
+        hierarchy: AssetId,
+        /// The child.
+        child: AssetId,
+    },
     /// The registry as a whole, which a `sync` reads anew.
     #[serde(rename = "l")]
     Registry,
@@ -81,6 +93,7 @@ impl Target {
     pub fn name(&self) -> &str {
         match self {
             Self::Device(thing) => thing.as_str(),
+            Self::Child { child, .. } => child.as_str(),
             Self::Registry => "",
         }
     }
@@ -90,6 +103,7 @@ impl Target {
     pub fn member(&self) -> Option<&'static str> {
         match self {
             Self::Device(_) => Some("thingName"),
+            Self::Child { .. } => Some("childAssetId"),
             Self::Registry => None,
         }
     }
@@ -99,6 +113,7 @@ impl Target {
     pub fn scope(&self) -> Option<&str> {
         match self {
             Self::Device(_) | Self::Registry => None,
+            Self::Child { asset, .. } => Some(asset.as_str()),
         }
     }
 
@@ -107,6 +122,7 @@ impl Target {
     pub fn guarded_names(&self) -> Vec<&str> {
         match self {
             Self::Device(thing) => vec![thing.as_str()],
+            Self::Child { asset, child, .. } => vec![asset.as_str(), child.as_str()],
             Self::Registry => Vec::new(),
         }
     }
@@ -116,6 +132,7 @@ impl Target {
     pub fn key(&self) -> String {
         match self {
             Self::Device(thing) => format!("d{thing}"),
+            Self::Child { asset, hierarchy, child } => format!("c{asset} {hierarchy} {child}"),
             Self::Registry => "l".to_owned(),
         }
     }
@@ -126,6 +143,11 @@ impl Target {
         let (kind, rest) = key.split_at_checked(1)?;
         match kind {
             "d" => ThingName::new(rest).ok().map(Self::Device),
+            "c" => {
+                let ids = rest.split(' ').map(AssetId::new).collect::<Result<Vec<_>, _>>().ok()?;
+                let [asset, hierarchy, child] = <[AssetId; 3]>::try_from(ids).ok()?;
+                Some(Self::Child { asset, hierarchy, child })
+            }
             "l" if rest.is_empty() => Some(Self::Registry),
             _ => None,
         }
@@ -236,6 +258,22 @@ mod tests {
             assert_eq!(Operation::parse(operation.as_str()), Some(*operation));
         }
         assert_eq!(Operation::parse("Sync"), None);
+    }
+
+    #[test]
+    fn a_target_is_found_by_its_key() {
+        let asset = |text: &str| AssetId::new(text).unwrap();
+        let (parent, hierarchy) = (asset("externalId:press.line:1"), asset("a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f"));
+        for target in [
+            Target::Device(ThingName::new("press-7").unwrap()),
+            Target::Child { asset: parent, hierarchy, child: asset("externalId:ab") },
+            Target::Registry,
+        ] {
+            assert_eq!(Target::from_key(&target.key()), Some(target));
+        }
+        for key in ["", "d", "da b", "c", "cexternalId:ab externalId:ab", "lx", "z"] {
+            assert_eq!(Target::from_key(key), None, "{key:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub enum Lane {
     /// Greengrass V2 `BatchAssociateClientDeviceWithCoreDevice`.
     #[serde(rename = "A")]
     Associate,
+    /// SiteWise `DisassociateAssets`.
+    #[serde(rename = "C")]
+    Assets,
     /// Greengrass V2 `ListClientDevicesAssociatedWithCoreDevice`, read to its end.
     #[serde(rename = "L")]
     List,
@@ -67,7 +70,7 @@ pub struct Traits {
 
 impl Lane {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Disassociate, Self::Associate, Self::List];
+    pub const ALL: [Self; 4] = [Self::Disassociate, Self::Associate, Self::Assets, Self::List];
 
     /// Its place in [`Self::ALL`].
     #[must_use]
@@ -89,6 +92,7 @@ impl Lane {
             token: false,
             paced: false,
         };
+        let site_wise = Traits { service: Service::SiteWise, scoped: true, token: true, paced: true, ..greengrass };
         match self {
             Self::Disassociate => Traits {
                 letter: b'D',
@@ -110,6 +114,13 @@ impl Lane {
                     opposite: Some(Self::Disassociate),
                 }),
                 ..greengrass
+            },
+            Self::Assets => Traits {
+                letter: b'C',
+                action: "iotsitewise:DisassociateAssets",
+                suffix: "_ASSETS",
+                max_entries: 1,
+                ..site_wise
             },
             Self::List => Traits {
                 letter: b'L',

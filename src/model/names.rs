@@ -16,6 +16,11 @@ pub enum InvalidName {
     /// Not a token for the cloud.
     #[error("must be 36 to 64 characters, none of them white space")]
     CallToken,
+    /// Not an asset's id.
+    #[error(
+        "must be a UUID in lower case, not of zeros alone, or externalId: and 2 to 128 characters of a-z A-Z 0-9 _ - . :"
+    )]
+    Asset,
 }
 
 macro_rules! name {
@@ -78,6 +83,26 @@ fn is_call_token(text: &str) -> bool {
     (36..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
+/// SiteWise's `ID`.
+fn is_uuid(text: &str) -> bool {
+    let hyphens = [8, 13, 18, 23];
+    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    text.len() == 36
+        && text.bytes().enumerate().all(|(n, b)| if hyphens.contains(&n) { b == b'-' } else { is_digit(b) })
+        && text.bytes().any(|b| b != b'0' && b != b'-')
+}
+
+/// SiteWise's `CustomID`, matched to its end: `externalId:[a-zA-Z0-9_][a-zA-Z_\-0-9.:]*[a-zA-Z0-9_]+`, or an `ID`.
+fn is_asset(text: &str) -> bool {
+    let Some(id) = text.strip_prefix("externalId:") else { return is_uuid(text) };
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let is_end = |b: Option<u8>| b.is_some_and(is_word);
+    (2..=128).contains(&id.len())
+        && id.bytes().all(|b| is_word(b) || matches!(b, b'-' | b'.' | b':'))
+        && is_end(id.bytes().next())
+        && is_end(id.bytes().next_back())
+}
+
 name!(
     /// An AWS IoT thing: a client device or a core device. Case-sensitive.
     ThingName,
@@ -95,6 +120,12 @@ name!(
     ClientToken,
     is_token,
     InvalidName::Token
+);
+name!(
+    /// An asset of AWS IoT SiteWise, or a hierarchy of one, by its id or by its external id.
+    AssetId,
+    is_asset,
+    InvalidName::Asset
 );
 name!(
     /// The `clientToken` of a call to the cloud, by which a service knows a repetition. The agent's own: it has nothing to
@@ -170,6 +201,31 @@ mod tests {
         assert_eq!(token.as_str(), "00000000-0000-0000-0123-456789abcdef");
         assert_eq!(CallToken::new(token.as_str()), Ok(token));
         assert!(CallToken::new("short").is_err());
+    }
+
+    #[test]
+    fn an_asset_is_named_as_in_sitewise() {
+        let uuid = "a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f";
+        for good in [uuid, "externalId:ab", "externalId:Press_7.left:x-9", &format!("externalId:{}", "x".repeat(128))] {
+            assert!(AssetId::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            &uuid.to_uppercase(),
+            &uuid[1..],
+            &uuid.replace('-', "0"),
+            "00000000-0000-0000-0000-000000000000",
+            "externalId:",
+            "externalId:a",
+            "externalId:-ab",
+            "externalId:ab.",
+            "externalId:a b",
+            "externalid:ab",
+            &format!("{uuid}x"),
+            &format!("externalId:{}", "x".repeat(129)),
+        ] {
+            assert_eq!(AssetId::new(bad), Err(InvalidName::Asset), "{bad}");
+        }
     }
 
     #[test]

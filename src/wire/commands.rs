@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::{
     fields::{Fields, Style},
     model::{
-        Cancel, Change, ClientId, ClientToken, Command, DeviceState, FieldFault, Operation, Page, Query, Reason,
-        Rejection, RequestStatus, Target, ThingName, Timestamp,
+        AssetId, Cancel, Change, ClientId, ClientToken, Command, DeviceState, FieldFault, Operation, Page, Query,
+        Reason, Rejection, RequestStatus, Target, ThingName, Timestamp,
     },
 };
 
@@ -61,7 +61,13 @@ pub fn parse_command(
     };
     let command = match operation {
         Operation::DisassociateClientDevices | Operation::AssociateClientDevices => {
-            change(core, operation, &mut fields)
+            check_core(core, &mut fields);
+            let targets = entries(&mut fields);
+            Some(change(operation, targets, &mut fields))
+        }
+        Operation::DisassociateAssets => {
+            let target = child(&mut fields);
+            Some(change(operation, target.into_iter().collect(), &mut fields))
         }
         Operation::Sync => Some(Command::Change(Change {
             operation,
@@ -101,16 +107,19 @@ fn rejection(mut faults: Vec<FieldFault>) -> Rejection {
     rejection
 }
 
-fn change(core: &ThingName, operation: Operation, fields: &mut Fields<'_>) -> Option<Command> {
+fn check_core(core: &ThingName, fields: &mut Fields<'_>) {
     if let Some(named) = fields.text("coreDeviceThingName")
         && named != core.as_str()
     {
         fields.fault("coreDeviceThingName", format!("must be this core device, {core}, or left away"));
     }
-    let targets = entries(fields);
-    let change = Change {
+}
+
+/// What all changes have in common beside their targets.
+fn change(operation: Operation, targets: Vec<Target>, fields: &mut Fields<'_>) -> Command {
+    Command::Change(Change {
         operation,
-        targets: targets.unwrap_or_default(),
+        targets,
         force: fields.flag("force").unwrap_or(false),
         dry_run: fields.flag("dryRun").unwrap_or(false),
         issued_at: issued_at(fields),
@@ -122,15 +131,14 @@ fn change(core: &ThingName, operation: Operation, fields: &mut Fields<'_>) -> Op
                 Err(format!("must have at most {MAX_REASON} characters"))
             }
         }),
-    };
-    Some(Command::Change(change))
+    })
 }
 
 /// `entries: [{thingName}]`, each name once.
-fn entries(fields: &mut Fields<'_>) -> Option<Vec<Target>> {
+fn entries(fields: &mut Fields<'_>) -> Vec<Target> {
     let Some(items) = fields.list("entries") else {
         fields.fault("entries", "must be a list of at least one {\"thingName\"}");
-        return None;
+        return Vec::new();
     };
     if items.is_empty() {
         fields.fault("entries", "must have at least one member");
@@ -147,7 +155,14 @@ fn entries(fields: &mut Fields<'_>) -> Option<Vec<Target>> {
             targets.push(Target::Device(name));
         }
     }
-    Some(targets)
+    targets
+}
+
+/// `assetId`, `hierarchyId`, `childAssetId`.
+fn child(fields: &mut Fields<'_>) -> Option<Target> {
+    let mut id = |name| fields.required(name, AssetId::new);
+    let (asset, hierarchy, child) = (id("assetId"), id("hierarchyId"), id("childAssetId"));
+    Some(Target::Child { asset: asset?, hierarchy: hierarchy?, child: child? })
 }
 
 fn issued_at(fields: &mut Fields<'_>) -> Option<Timestamp> {
