@@ -43,6 +43,9 @@ impl Cloud for Aws {
             Lane::Disassociate => self.greengrass.disassociate(targets).await,
             Lane::Associate => self.greengrass.associate(targets).await,
             Lane::Assets => self.site_wise.disassociate_asset(targets, token.ok_or_else(no_token)?).await,
+            Lane::ProjectAssets => {
+                self.site_wise.disassociate_project_assets(targets, token.ok_or_else(no_token)?).await
+            }
             Lane::List => Err(CallError::new(CallFault::Misfit, "NoEntries", "a list is read page by page")),
         }
     }

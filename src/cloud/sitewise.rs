@@ -4,6 +4,7 @@ use aws_sdk_iotsitewise::{
     Client,
     config::{self, ConfigBag, Intercept, RuntimeComponents},
     error::ProvideErrorMetadata,
+    types::AssetErrorDetails,
 };
 use aws_smithy_runtime_api::{
     box_error::BoxError,
@@ -21,6 +22,8 @@ use crate::{
 
 pub(super) struct SiteWise {
     client: Client,
+    /// Monitor's operations have an endpoint of their own, which a VPC endpoint of the others does not serve.
+    monitor: Client,
     judge: Judge,
 }
 
@@ -33,7 +36,11 @@ impl SiteWise {
             }
             Client::from_conf(builder.build())
         };
-        Self { client: client(endpoints.site_wise.as_deref()), judge: sdk.judge() }
+        Self {
+            client: client(endpoints.site_wise.as_deref()),
+            monitor: client(endpoints.site_wise_monitor.as_deref()),
+            judge: sdk.judge(),
+        }
     }
 
     /// `DisassociateAssets`, for one child. Its answer has no body.
@@ -53,6 +60,30 @@ impl SiteWise {
         let answer =
             call.send().await.map_err(|error| self.judge.error(&error, |e, fault| refine(e, fault, targets)))?;
         genuine(answer).map(|_| Vec::new())
+    }
+
+    /// `BatchDisassociateProjectAssets`, for up to 100 assets of one project.
+    pub(super) async fn disassociate_project_assets(
+        &self,
+        targets: &[Target],
+        token: &CallToken,
+    ) -> Result<Vec<EntryError>, CallError> {
+        let project = targets.first().and_then(Target::scope).ok_or_else(misfit)?;
+        let assets = targets.iter().map(|target| target.name().to_owned()).collect();
+        let call = self
+            .monitor
+            .batch_disassociate_project_assets()
+            .project_id(project)
+            .set_asset_ids(Some(assets))
+            .client_token(token.as_str());
+        let answer =
+            call.send().await.map_err(|error| self.judge.error(&error, |e, fault| refine(e, fault, targets)))?;
+        let error = |error: AssetErrorDetails| EntryError {
+            name: Some(error.asset_id),
+            code: error.code.as_str().to_owned(),
+            message: error.message,
+        };
+        Ok(genuine(answer)?.errors.unwrap_or_default().into_iter().map(error).collect())
     }
 }
 

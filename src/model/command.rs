@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AssetId, ClientId, ClientToken, DeviceState, Lane, RequestStatus, ThingName, Timestamp};
+use super::{AssetId, ClientId, ClientToken, DeviceState, Lane, MonitorId, RequestStatus, ThingName, Timestamp};
 
 macro_rules! operations {
     ($($variant:ident = $text:literal),+ $(,)?) => {
@@ -32,6 +32,7 @@ operations! {
     DisassociateClientDevices = "disassociate-client-devices",
     AssociateClientDevices = "associate-client-devices",
     DisassociateAssets = "disassociate-assets",
+    DisassociateProjectAssets = "disassociate-project-assets",
     Sync = "sync",
     Cancel = "cancel",
     GetRequest = "get-request",
@@ -54,6 +55,7 @@ impl Operation {
             Self::DisassociateClientDevices => Some(Lane::Disassociate),
             Self::AssociateClientDevices => Some(Lane::Associate),
             Self::DisassociateAssets => Some(Lane::Assets),
+            Self::DisassociateProjectAssets => Some(Lane::ProjectAssets),
             Self::Sync => Some(Lane::List),
             Self::Cancel | Self::GetRequest | Self::ListRequests | Self::GetDevice | Self::ListDevices => None,
         }
@@ -82,6 +84,14 @@ pub enum Target {
         /// The child.
         child: AssetId,
     },
+    /// An asset in a project of SiteWise Monitor.
+    #[serde(rename = "p")]
+    ProjectAsset {
+        /// The project.
+        project: MonitorId,
+        /// The asset.
+        asset: MonitorId,
+    },
     /// The registry as a whole, which a `sync` reads anew.
     #[serde(rename = "l")]
     Registry,
@@ -94,6 +104,7 @@ impl Target {
         match self {
             Self::Device(thing) => thing.as_str(),
             Self::Child { child, .. } => child.as_str(),
+            Self::ProjectAsset { asset, .. } => asset.as_str(),
             Self::Registry => "",
         }
     }
@@ -104,6 +115,7 @@ impl Target {
         match self {
             Self::Device(_) => Some("thingName"),
             Self::Child { .. } => Some("childAssetId"),
+            Self::ProjectAsset { .. } => Some("assetId"),
             Self::Registry => None,
         }
     }
@@ -114,6 +126,7 @@ impl Target {
         match self {
             Self::Device(_) | Self::Registry => None,
             Self::Child { asset, .. } => Some(asset.as_str()),
+            Self::ProjectAsset { project, .. } => Some(project.as_str()),
         }
     }
 
@@ -123,6 +136,7 @@ impl Target {
         match self {
             Self::Device(thing) => vec![thing.as_str()],
             Self::Child { asset, child, .. } => vec![asset.as_str(), child.as_str()],
+            Self::ProjectAsset { asset, .. } => vec![asset.as_str()],
             Self::Registry => Vec::new(),
         }
     }
@@ -133,6 +147,7 @@ impl Target {
         match self {
             Self::Device(thing) => format!("d{thing}"),
             Self::Child { asset, hierarchy, child } => format!("c{asset} {hierarchy} {child}"),
+            Self::ProjectAsset { project, asset } => format!("p{project} {asset}"),
             Self::Registry => "l".to_owned(),
         }
     }
@@ -147,6 +162,11 @@ impl Target {
                 let ids = rest.split(' ').map(AssetId::new).collect::<Result<Vec<_>, _>>().ok()?;
                 let [asset, hierarchy, child] = <[AssetId; 3]>::try_from(ids).ok()?;
                 Some(Self::Child { asset, hierarchy, child })
+            }
+            "p" => {
+                let (project, asset) = rest.split_once(' ')?;
+                let (project, asset) = (MonitorId::new(project).ok()?, MonitorId::new(asset).ok()?);
+                Some(Self::ProjectAsset { project, asset })
             }
             "l" if rest.is_empty() => Some(Self::Registry),
             _ => None,
@@ -264,7 +284,9 @@ mod tests {
     fn a_target_is_found_by_its_key() {
         let asset = |text: &str| AssetId::new(text).unwrap();
         let (parent, hierarchy) = (asset("externalId:press.line:1"), asset("a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f"));
+        let id = |digit: &str| MonitorId::new(&"12345678-1234-1234-1234-12345678901x".replace('x', digit)).unwrap();
         for target in [
+            Target::ProjectAsset { project: id("a"), asset: id("b") },
             Target::Device(ThingName::new("press-7").unwrap()),
             Target::Child { asset: parent, hierarchy, child: asset("externalId:ab") },
             Target::Registry,

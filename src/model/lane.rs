@@ -17,6 +17,9 @@ pub enum Lane {
     /// SiteWise `DisassociateAssets`.
     #[serde(rename = "C")]
     Assets,
+    /// SiteWise Monitor's `BatchDisassociateProjectAssets`.
+    #[serde(rename = "P")]
+    ProjectAssets,
     /// Greengrass V2 `ListClientDevicesAssociatedWithCoreDevice`, read to its end.
     #[serde(rename = "L")]
     List,
@@ -70,7 +73,7 @@ pub struct Traits {
 
 impl Lane {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Disassociate, Self::Associate, Self::Assets, Self::List];
+    pub const ALL: [Self; 5] = [Self::Disassociate, Self::Associate, Self::Assets, Self::ProjectAssets, Self::List];
 
     /// Its place in [`Self::ALL`].
     #[must_use]
@@ -120,6 +123,12 @@ impl Lane {
                 action: "iotsitewise:DisassociateAssets",
                 suffix: "_ASSETS",
                 max_entries: 1,
+                ..site_wise
+            },
+            Self::ProjectAssets => Traits {
+                letter: b'P',
+                action: "iotsitewise:BatchDisassociateProjectAssets",
+                suffix: "_PROJECT_ASSETS",
                 ..site_wise
             },
             Self::List => Traits {

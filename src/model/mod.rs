@@ -14,7 +14,7 @@ pub use answer::{CallError, CallFault, CloudState, EntryError};
 pub use command::{Cancel, Change, Command, Operation, Page, Query, Target};
 pub use device::{Device, DeviceState, DeviceView, Registered, is_superseded};
 pub use lane::{Lane, OnDevices, Service, Traits};
-pub use names::{AssetId, CallToken, ClientId, ClientToken, InvalidName, Pattern, ThingName};
+pub use names::{AssetId, CallToken, ClientId, ClientToken, InvalidName, MonitorId, Pattern, ThingName};
 pub use rejection::{FieldFault, Reason, Rejection, RejectionCode};
 pub use request::{EntryFailure, Fault, Outcome, Request, RequestStatus, SyncCounts, Tally, Window};
 pub use time::{Mono, Now, Timestamp};

@@ -21,6 +21,9 @@ pub enum InvalidName {
         "must be a UUID in lower case, not of zeros alone, or externalId: and 2 to 128 characters of a-z A-Z 0-9 _ - . :"
     )]
     Asset,
+    /// Not an id in SiteWise Monitor.
+    #[error("must be a UUID in lower case, not of zeros alone")]
+    Monitor,
 }
 
 macro_rules! name {
@@ -128,6 +131,12 @@ name!(
     InvalidName::Asset
 );
 name!(
+    /// A project of SiteWise Monitor, or an asset in one, which has no external id there.
+    MonitorId,
+    is_uuid,
+    InvalidName::Monitor
+);
+name!(
     /// The `clientToken` of a call to the cloud, by which a service knows a repetition. The agent's own: it has nothing to
     /// do with the [`ClientToken`] of a command.
     CallToken,
@@ -208,6 +217,7 @@ mod tests {
         let uuid = "a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f";
         for good in [uuid, "externalId:ab", "externalId:Press_7.left:x-9", &format!("externalId:{}", "x".repeat(128))] {
             assert!(AssetId::new(good).is_ok(), "{good}");
+            assert_eq!(MonitorId::new(good).is_ok(), good == uuid, "{good}");
         }
         for bad in [
             "",
@@ -225,6 +235,7 @@ mod tests {
             &format!("externalId:{}", "x".repeat(129)),
         ] {
             assert_eq!(AssetId::new(bad), Err(InvalidName::Asset), "{bad}");
+            assert_eq!(MonitorId::new(bad), Err(InvalidName::Monitor), "{bad}");
         }
     }
 

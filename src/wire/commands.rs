@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::{
     fields::{Fields, Style},
     model::{
-        AssetId, Cancel, Change, ClientId, ClientToken, Command, DeviceState, FieldFault, Operation, Page, Query,
-        Reason, Rejection, RequestStatus, Target, ThingName, Timestamp,
+        AssetId, Cancel, Change, ClientId, ClientToken, Command, DeviceState, FieldFault, InvalidName, MonitorId,
+        Operation, Page, Query, Reason, Rejection, RequestStatus, Target, ThingName, Timestamp,
     },
 };
 
@@ -68,6 +68,10 @@ pub fn parse_command(
         Operation::DisassociateAssets => {
             let target = child(&mut fields);
             Some(change(operation, target.into_iter().collect(), &mut fields))
+        }
+        Operation::DisassociateProjectAssets => {
+            let targets = project_assets(&mut fields);
+            Some(change(operation, targets, &mut fields))
         }
         Operation::Sync => Some(Command::Change(Change {
             operation,
@@ -163,6 +167,30 @@ fn child(fields: &mut Fields<'_>) -> Option<Target> {
     let mut id = |name| fields.required(name, AssetId::new);
     let (asset, hierarchy, child) = (id("assetId"), id("hierarchyId"), id("childAssetId"));
     Some(Target::Child { asset: asset?, hierarchy: hierarchy?, child: child? })
+}
+
+/// `projectId` and `assetIds: []`, each asset once.
+fn project_assets(fields: &mut Fields<'_>) -> Vec<Target> {
+    let project = fields.required("projectId", MonitorId::new);
+    let items = fields.list("assetIds").unwrap_or_default();
+    if items.is_empty() {
+        fields.fault("assetIds", "must be a list of at least one asset's id");
+    }
+    let mut seen = HashSet::with_capacity(items.len());
+    let mut targets = Vec::with_capacity(items.len());
+    for (n, item) in items.into_iter().enumerate() {
+        match item.as_str().ok_or(InvalidName::Monitor).and_then(MonitorId::new) {
+            Ok(asset) => {
+                if let Some(project) = &project
+                    && seen.insert(asset.clone())
+                {
+                    targets.push(Target::ProjectAsset { project: project.clone(), asset });
+                }
+            }
+            Err(error) => fields.fault(&format!("assetIds[{n}]"), error.to_string()),
+        }
+    }
+    targets
 }
 
 fn issued_at(fields: &mut Fields<'_>) -> Option<Timestamp> {
@@ -296,6 +324,31 @@ mod tests {
             let message = crate::wire::messages::rejected(None, "sync", &rejection);
             assert!(message.len() <= 16_384, "{} bytes", message.len());
         }
+    }
+
+    #[test]
+    fn assets_are_named_as_in_sitewise() {
+        let (a, b) = ("a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f", "b1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f");
+        let text =
+            format!(r#"{{"assetId":"{a}","hierarchyId":"externalId:line","childAssetId":"{b}","reason":"sold"}}"#);
+        let Command::Change(change) = parse("disassociate-assets", &text).unwrap() else { panic!() };
+        assert_eq!(change.targets.iter().map(Target::key).collect::<Vec<_>>(), [format!("c{a} externalId:line {b}")]);
+        let text = format!(r#"{{"projectId":"{a}","assetIds":["{b}","{a}","{b}"],"expiresInSeconds":9}}"#);
+        let Command::Change(change) = parse("disassociate-project-assets", &text).unwrap() else { panic!() };
+        assert_eq!(change.targets.iter().map(Target::name).collect::<Vec<_>>(), [b, a]);
+        let zero = "00000000-0000-0000-0000-000000000000";
+        assert_eq!(
+            faults("disassociate-assets", &format!(r#"{{"assetId":"{zero}","childAssetId":7,"entries":[]}}"#)),
+            ["assetId", "hierarchyId", "childAssetId", "entries"]
+        );
+        assert_eq!(
+            faults(
+                "disassociate-project-assets",
+                &format!(r#"{{"projectId":"externalId:ab","assetIds":["{a}",7,"{zero}"]}}"#)
+            ),
+            ["projectId", "assetIds[1]", "assetIds[2]"]
+        );
+        assert_eq!(faults("disassociate-project-assets", r#"{"assetIds":[]}"#), ["projectId", "assetIds"]);
     }
 
     #[test]
