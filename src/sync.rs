@@ -241,7 +241,7 @@ impl<C: Cloud> Sync<C> {
         for lane in Lane::ALL.into_iter().filter(|lane| lane.is_settled_by_list()) {
             let mut after = Vec::new();
             let verified = self.ledger.run(move |tx| {
-                let all = ledger::verify(tx, lane, mark.mark, trusted, &mut after)?;
+                let all = ledger::verify(tx, lane, mark, trusted, &mut after)?;
                 Ok(all.then_some(()))
             });
             verified.await.map_err(Broken::Store)?;

@@ -254,7 +254,7 @@ async fn what_expires_in_flight_is_found_out() {
     world.cloud.clear_faults();
     client
         .status("the registry knows", |s| {
-            s["devices"] == json!({"ASSOCIATED": 8, "DISASSOCIATING": 0, "DISASSOCIATED": 2})
+            s["devices"] == json!({"ASSOCIATED": 8, "ASSOCIATING": 0, "DISASSOCIATING": 0, "DISASSOCIATED": 2})
         })
         .await;
 }

@@ -198,7 +198,7 @@ impl Bench {
         let is_listed = |thing: &ThingName| listed(thing.as_str());
         self.until("remove_unlisted", |tx| ledger::remove_unlisted(tx, mark, is_listed, &mut after, &mut counts))?;
         after.clear();
-        self.until("verify", |tx| ledger::verify(tx, Lane::Disassociate, mark.mark, true, &mut after))?;
+        self.until("verify", |tx| ledger::verify(tx, Lane::Disassociate, mark, true, &mut after))?;
         self.until("end_list", |tx| ledger::end_list(tx, mark, counts))
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{
+    registry::ListMark,
     schema::{self, Call, Place, Queue, Work},
     store::{Direction, Row, StoreError},
     turns,
@@ -389,15 +390,15 @@ fn finish(tx: &mut Tx<'_>, target: &Target, work: &Work, outcome: &Outcome) -> R
     turns::next(tx, target, work)
 }
 
-/// Settles what waits for a list, after a complete one that began at `mark`: what is not listed is done. Returns
-/// `false` if there is more to do in another transaction.
+/// Settles what waits for a list, after a complete one: it tells whether what was sent is done. Returns `false` if there is
+/// more to do in another transaction.
 ///
 /// # Errors
 /// The store failed.
 pub fn verify(
     tx: &mut Tx<'_>,
     lane: Lane,
-    mark: u64,
+    list: ListMark,
     clock_trusted: bool,
     after: &mut Vec<u8>,
 ) -> Result<bool, StoreError> {
@@ -417,54 +418,54 @@ pub fn verify(
         let target = schema::read_target(&target)?;
         *after = key;
         let Some(work) = tx.work_of(&target)? else { continue };
-        if work.mark > mark {
-            continue;
-        }
-        let device = device_of(tx, &target)?;
-        let now = device.as_ref().map_or(Registered::Disassociated, |device| device.registered);
-        if lane.traits().devices.is_some_and(|devices| devices.goal == now) {
-            while !settle_one(tx, &target, &Verdict::Done)? {}
-        } else {
-            still_not(tx, &target, work, device.as_ref(), clock_trusted)?;
+        if work.mark <= list.mark {
+            settle_by_list(tx, &target, work, list, clock_trusted)?;
         }
     }
     Ok(false)
 }
 
-/// What was sent did not happen: it failed for those who asked before the answer. Who asked later has not been sent.
-fn still_not(
+/// Done for those who asked before the list began. If it is not done, it failed for those who asked before the answer that
+/// left it open. Whoever asked later is sent.
+fn settle_by_list(
     tx: &mut Tx<'_>,
     target: &Target,
     mut work: Work,
-    device: Option<&Device>,
+    list: ListMark,
     clock_trusted: bool,
 ) -> Result<(), StoreError> {
-    let fault = match &work.error {
-        Some(fault) => fault.clone(),
-        None => crate::model::Fault::new("TimedOut", "outcome unknown; the cloud's list does not show it done"),
+    let device = device_of(tx, target)?;
+    let shown = device.as_ref().map_or(Registered::Disassociated, |device| device.registered);
+    let (result, asked_before) = if work.lane.traits().devices.is_some_and(|devices| devices.goal == shown) {
+        (Outcome::Succeeded, list.seq)
+    } else {
+        let unknown =
+            || crate::model::Fault::new("TimedOut", "outcome unknown; the cloud's list does not show it done");
+        let fault = work.error.get_or_insert_with(unknown);
+        (Outcome::Failed(fault.clone()), work.joined_before)
     };
     let mut later = Vec::new();
     for row in turns::waiters(tx, target, &work, usize::MAX)? {
         let place = turns::place(target, &row)?;
-        if place.0 >= work.joined_before {
+        if place.0 >= asked_before {
             later.push(row);
             continue;
         }
         let request = tx.known_request(place.0)?;
-        let overtaken = is_overtaken(work.lane, device, &row, &request, clock_trusted);
-        let outcome = if overtaken { Outcome::Superseded } else { Outcome::Failed(fault.clone()) };
+        let overtaken =
+            result != Outcome::Succeeded && is_overtaken(work.lane, device.as_ref(), &row, &request, clock_trusted);
+        let outcome = if overtaken { Outcome::Superseded } else { result.clone() };
         tx.end_entry(target, place, &outcome)?;
     }
     match later.first() {
         Some(first) if work.behind.is_none() => {
             let (seq, no) = turns::place(target, first)?;
-            work = Work { queue: Queue::Fresh, seq, no, sent: false, doubt: false, charged: 0, ..work };
+            let work = Work { queue: Queue::Fresh, seq, no, sent: false, doubt: false, charged: 0, ..work };
             tx.set_work(target, Some(&work))
         }
         _ => {
             turns::oppose(tx, target, later)?;
-            work.error = Some(fault.clone());
-            finish(tx, target, &work, &Outcome::Failed(fault))
+            finish(tx, target, &work, &result)
         }
     }
 }

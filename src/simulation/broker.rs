@@ -339,9 +339,10 @@ impl Wire {
         }
         let failed: BTreeSet<&str> =
             body["errorEntries"].as_array().into_iter().flatten().filter_map(|one| one["thingName"].as_str()).collect();
+        let told = if state.seen.associations.contains(key) { &state.cloud.here } else { &state.cloud.gone };
         for name in asked.iter().filter(|name| !failed.contains(name.as_str())) {
             // An answer may be on its way into the ledger while a request joins its call.
-            if state.cloud.gone.get(name).is_none_or(|gone| *gone + 1000 < accepted) {
+            if told.get(name).is_none_or(|told| *told + 1000 < accepted) {
                 return Some((3, format!("{name} is told done for {key:?}, and the cloud did not say so")));
             }
         }

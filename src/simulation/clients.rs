@@ -91,7 +91,9 @@ fn draw(world: &World, n: usize) -> Command {
         let wall = BEGIN + now - rng.i64(0..100_000);
         payload["issuedAt"] = json!(crate::model::Timestamp(wall).to_string());
     }
-    Command { client, token, operation: "disassociate-client-devices", payload, things }
+    let associates = plan.associates && rng.u8(..) < 80;
+    let operation = if associates { "associate-client-devices" } else { "disassociate-client-devices" };
+    Command { client, token, operation, payload, things }
 }
 
 /// Sends all commands of the plan over the rough time, and returns when each has its answers.
@@ -112,7 +114,13 @@ pub(super) async fn run(world: World) {
 async fn ask(world: &World, command: Command) {
     let Command { client, token, operation, payload, things } = command;
     let key = (client.clone(), token.clone());
-    world.state().seen.asked.insert(key.clone(), things);
+    {
+        let seen = &mut world.state().seen;
+        seen.asked.insert(key.clone(), things);
+        if operation.starts_with("associate") {
+            seen.associations.insert(key.clone());
+        }
+    }
     let cancels = !world.plan.calm && world.chance(0.1);
     // The others rely on being told: who asks again is told again, and would not miss what was forgotten.
     let asks_again = world.chance(0.5);

@@ -40,6 +40,10 @@ pub(super) struct CloudState {
     pub(super) weather: Weather,
     /// When the agent was last told that a device is gone: by an answer to a call, or by a complete list.
     pub(super) gone: BTreeMap<String, Millis>,
+    /// When the agent was last told that a device is there: by an answer to a call, or by a list.
+    pub(super) here: BTreeMap<String, Millis>,
+    /// The same, by answers alone.
+    pub(super) joined: BTreeMap<String, Millis>,
     /// Until when each association of a device has ended, as the agent was told: a list that still has one lags behind.
     ended: BTreeMap<String, Millis>,
     /// When the list that is being read began.
@@ -65,6 +69,8 @@ impl CloudState {
             begin,
             weather: if plan.calm { Weather::Unreachable } else { Weather::Fine },
             gone: BTreeMap::new(),
+            here: BTreeMap::new(),
+            joined: BTreeMap::new(),
             ended: BTreeMap::new(),
             list_begun: None,
             list_so_far: BTreeMap::new(),
@@ -206,18 +212,19 @@ impl SimCloud {
         }
     }
 
-    fn effect(world: &World, names: &[String]) {
+    fn effect(world: &World, lane: Lane, names: &[String]) {
         let now = world.now();
+        let association = (lane == Lane::Associate).then_some(BEGIN + now);
         let mut state = world.state();
         for name in names {
-            if state.cloud.associated.contains_key(name) {
-                state.cloud.set(now, name, None);
+            if state.cloud.associated.contains_key(name) != association.is_some() {
+                state.cloud.set(now, name, association);
             }
         }
     }
 
     /// What has to hold when a call leaves the agent.
-    fn check_call(&self, names: &[String]) {
+    fn check_call(&self, lane: Lane, names: &[String]) {
         let now = self.world.now();
         let mut wrong = None;
         {
@@ -230,7 +237,9 @@ impl SimCloud {
                 if !state.cloud.in_flight.insert(name.clone()) {
                     wrong = Some((4, format!("{name} is in two calls at a time")));
                 }
-                if let Some(text) = gated(state, now, name, self.conditions.clock_trusted()) {
+                if lane == Lane::Disassociate
+                    && let Some(text) = gated(state, now, name, self.conditions.clock_trusted())
+                {
                     wrong = Some((8, text));
                 }
             }
@@ -239,6 +248,12 @@ impl SimCloud {
             self.world.violate(invariant, text);
         }
     }
+}
+
+/// The agent was told something of a device; a list that began earlier tells nothing newer.
+fn tell(told: &mut BTreeMap<String, Millis>, name: &str, at: Millis) {
+    let last = told.entry(name.to_owned()).or_insert(at);
+    *last = at.max(*last);
 }
 
 /// Why a device's first call comes too early, or should not come at all (contract, "Superseded").
@@ -268,18 +283,21 @@ fn gated(state: &super::world::State, now: Millis, name: &str, trusted: bool) ->
         accepted(seq) < *begun
             && request.is_some_and(|request| is_superseded(*held, listed, request.asked_at(), trusted))
     };
-    if left_over && waiters.iter().all(overtaken) {
+    // Which of its associations are the agent's own, who may be in its way, is not known here.
+    let ours =
+        state.seen.associations.iter().any(|key| state.seen.asked.get(key).is_some_and(|asked| asked.contains(name)));
+    if left_over && !ours && waiters.iter().all(overtaken) {
         return Some(format!("{name} was associated again after it was asked for, and is sent"));
     }
     None
 }
 
 impl Cloud for SimCloud {
-    async fn call(&self, _: Lane, targets: &[Target], _: Option<&CallToken>) -> Result<Vec<EntryError>, CallError> {
+    async fn call(&self, lane: Lane, targets: &[Target], _: Option<&CallToken>) -> Result<Vec<EntryError>, CallError> {
         let names: Vec<String> = targets.iter().map(|target| target.name().to_owned()).collect();
-        self.world.note(|| format!("call {names:?}"));
+        self.world.note(|| format!("call {lane:?} {names:?}"));
         self.count();
-        self.check_call(&names);
+        self.check_call(lane, &names);
         let guard = InFlight(&self.world, self.run, names);
         let names = &guard.2;
         self.wait().await;
@@ -293,7 +311,7 @@ impl Cloud for SimCloud {
         let result = match fate {
             Fate::Fails(fault, effect) => {
                 if effect {
-                    Self::effect(&self.world, names);
+                    Self::effect(&self.world, lane, names);
                 }
                 self.wait().await;
                 Err(self.error(fault))
@@ -302,7 +320,7 @@ impl Cloud for SimCloud {
                 let (world, late, names) = (self.world.clone(), self.world.span(10, 30_000), names.clone());
                 tokio::spawn(async move {
                     tokio::time::sleep(late).await;
-                    Self::effect(&world, &names);
+                    Self::effect(&world, lane, &names);
                 });
                 Err(self.error(CallFault::Lost))
             }
@@ -316,7 +334,7 @@ impl Cloud for SimCloud {
                 let mut done = Vec::new();
                 for name in names {
                     let unknown = !self.world.state().cloud.associated.contains_key(name);
-                    let code = if self.world.plan.strict_cloud && unknown {
+                    let code = if self.world.plan.strict_cloud && unknown && lane == Lane::Disassociate {
                         "ResourceNotFoundException"
                     } else if !self.world.fine() && self.world.chance(self.world.plan.entry_error) {
                         if self.world.chance(0.5) { "ThrottlingException" } else { "SomeException" }
@@ -328,13 +346,21 @@ impl Cloud for SimCloud {
                     errors.push(EntryError { name: Some(name.clone()), code, message });
                 }
                 let ended = BEGIN + self.world.now();
-                Self::effect(&self.world, &done);
+                Self::effect(&self.world, lane, &done);
                 self.wait().await;
                 self.answered();
                 let now = self.world.now();
                 let mut state = self.world.state();
-                state.cloud.ended.extend(done.iter().map(|name| (name.clone(), ended)));
-                state.cloud.gone.extend(done.into_iter().map(|name| (name, now)));
+                let done = done.into_iter();
+                if lane == Lane::Associate {
+                    let done: Vec<(String, Millis)> = done.map(|name| (name, now)).collect();
+                    state.cloud.here.extend(done.clone());
+                    state.cloud.joined.extend(done);
+                } else {
+                    let done: Vec<String> = done.collect();
+                    state.cloud.ended.extend(done.iter().map(|name| (name.clone(), ended)));
+                    state.cloud.gone.extend(done.into_iter().map(|name| (name, now)));
+                }
                 Ok(errors)
             }
         };
@@ -381,9 +407,11 @@ impl SimCloud {
     fn deliver(&self, mut page: Vec<(String, Millis)>) -> ListPage {
         let more = page.len() > self.world.plan.page;
         page.truncate(self.world.plan.page);
-        let now = self.world.now();
         let mut guard = self.world.state();
         let cloud = &mut guard.cloud;
+        // It says nothing of what came after it began.
+        let now = cloud.list_begun.unwrap_or_default();
+        page.iter().for_each(|(name, _)| tell(&mut cloud.here, name, now));
         cloud.list_so_far.extend(page.iter().cloned());
         if !more {
             let listed = std::mem::take(&mut cloud.list_so_far);
@@ -391,7 +419,7 @@ impl SimCloud {
             for name in cloud.begin.keys().cloned().chain(strangers).collect::<Vec<_>>() {
                 let lags = |at: &Millis| cloud.ended.get(&name).is_some_and(|ended| at <= ended);
                 if listed.get(&name).is_none_or(lags) {
-                    cloud.gone.insert(name, now);
+                    tell(&mut cloud.gone, &name, now);
                 }
             }
             cloud.complete = cloud.list_begun.map(|begun| (begun, listed));

@@ -150,7 +150,8 @@ impl SimStore {
                     Registered::Associated => {
                         if was != Some(Registered::Associated) {
                             let ended = disk.ended_at.get(name).copied().unwrap_or(Millis::MIN);
-                            if cloud.list_begun.is_none_or(|begun| begun < ended) {
+                            let answered = cloud.joined.get(name).is_some_and(|joined| *joined >= ended);
+                            if !answered && cloud.list_begun.is_none_or(|begun| begun < ended) {
                                 wrong =
                                     Some((6, format!("{name} is associated again by a list older than its outcome")));
                             }

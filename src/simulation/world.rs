@@ -41,6 +41,8 @@ pub(super) struct Plan {
     /// Chance of an entry's own error.
     pub(super) entry_error: f64,
     pub(super) console: bool,
+    /// Clients ask for associations, too.
+    pub(super) associates: bool,
     pub(super) clock_jumps: bool,
     pub(super) disk_fills: bool,
     pub(super) cuts: bool,
@@ -88,6 +90,7 @@ impl Plan {
             lag: if often(rng) { rng.i64(0..40_000) } else { 0 },
             max_pending: if calm || rng.u8(..) < 200 { 100_000 } else { 40 },
             page: if calm { 100 } else { 3 + rng.usize(0..30) },
+            associates: often(rng),
         }
     }
 }
@@ -115,6 +118,8 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) asked: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Those of them that ask for an association.
+    pub(super) associations: BTreeSet<(String, String)>,
     pub(super) accepted: BTreeMap<(String, String), String>,
     pub(super) rejected: BTreeSet<(String, String)>,
     pub(super) completed: BTreeMap<(String, String), String>,

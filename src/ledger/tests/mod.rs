@@ -123,7 +123,7 @@ impl Bench {
         while !self.run(|tx| remove_unlisted(tx, list, listed, &mut after, &mut counts)) {}
         for lane in Lane::ALL {
             let mut after = Vec::new();
-            while !self.run(|tx| verify(tx, lane, list.mark, true, &mut after)) {}
+            while !self.run(|tx| verify(tx, lane, list, true, &mut after)) {}
         }
         while !self.run(|tx| end_list(tx, list, counts)) {}
         counts
