@@ -311,7 +311,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::ThingName;
+    use crate::model::{AssetId, ThingName};
 
     fn plan() -> LanePlan {
         LanePlan::new(Lane::Disassociate, Duration::from_secs(1), Duration::from_secs(300))
@@ -444,6 +444,62 @@ mod tests {
                 );
             }
             assert!(matches!(plan.next(Mono(0)), Next::Wait(_)), "{fault:?}");
+        }
+    }
+
+    fn child(parent: &str, child: usize) -> (Target, u32) {
+        let id = |text: &str| AssetId::new(text).unwrap();
+        let (asset, hierarchy) = (id(&format!("externalId:{parent}")), id("externalId:line"));
+        (Target::Child { asset, hierarchy, child: id(&format!("externalId:child-{child}")) }, 0)
+    }
+
+    fn shut(plan: &mut LanePlan, now: Mono) -> Vec<String> {
+        let Next::Queue { shut, .. } = plan.next(now) else { panic!("the lane waits") };
+        shut
+    }
+
+    /// SiteWise's permissions and conflicts are those of single resources.
+    #[test]
+    fn a_resource_that_refuses_is_set_aside_and_the_lane_goes_on() {
+        let mut plan = LanePlan::new(Lane::Assets, Duration::from_secs(1), Duration::from_secs(300));
+        for (fault, wait) in [(CallFault::Busy, 500), (CallFault::Denied, 450_000)] {
+            let verdicts = plan.answered(&[child("one", 1)], &Err(error(fault)), Mono(0), 0.5);
+            assert!(matches!(verdicts[0].1, Verdict::Aside(_)));
+            assert_eq!(shut(&mut plan, Mono(0)), ["externalId:one"]);
+            assert_eq!(plan.retries_at(), Some(Mono(wait)), "the lane itself does not wait");
+        }
+        plan.answered(&[child("two", 1)], &Ok(vec![]), Mono(0), 0.5);
+        assert!(plan.is_refused(), "another's success is not its own");
+        plan.answered(&[child("one", 1)], &Ok(vec![]), Mono(0), 0.5);
+        assert!(!plan.is_refused());
+    }
+
+    #[test]
+    fn where_all_resources_refuse_the_lane_rests() {
+        let mut plan = LanePlan::new(Lane::Assets, Duration::from_secs(1), Duration::from_secs(300));
+        for n in 0..DENIED_ALL {
+            assert!(matches!(plan.next(Mono(0)), Next::Queue { .. }), "after {n}");
+            plan.answered(&[child(&format!("parent-{n}"), 1)], &Err(error(CallFault::Denied)), Mono(0), 0.5);
+        }
+        assert!(matches!(plan.next(Mono(0)), Next::Wait(_)));
+        let later = Mono(450_000);
+        assert!(matches!(plan.next(later), Next::Queue { .. }));
+        for n in 0..40 {
+            plan.answered(&[child(&format!("parent-{n}"), 1)], &Err(error(CallFault::Denied)), later, 0.0);
+        }
+        assert_eq!(plan.shut.len(), MAX_SHUT);
+    }
+
+    /// No list of the agent's tells of assets.
+    #[test]
+    fn an_asset_that_fails_for_long_has_failed() {
+        let mut plan = LanePlan::new(Lane::ProjectAssets, Duration::from_secs(1), Duration::from_secs(300));
+        let (target, _) = child("one", 1);
+        let errors = [entry(Some(target.name()), "INTERNAL_FAILURE")];
+        for (charged, again) in [(ENTRY_BUDGET - 1, true), (ENTRY_BUDGET, false)] {
+            let verdicts = plan.answered(&[(target.clone(), charged)], &Ok(errors.to_vec()), Mono(0), 0.5);
+            assert_eq!(matches!(verdicts[0].1, Verdict::Again(_)), again);
+            assert_eq!(matches!(verdicts[0].1, Verdict::Failed(_)), !again);
         }
     }
 
