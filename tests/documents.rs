@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use offboard::{
-    model::{ClientId, ThingName},
+    model::{ClientId, Lane, ThingName},
     wire::{ResultKind, Topics},
 };
 use serde_json::{Value, json};
@@ -92,8 +92,18 @@ fn each_example_in_a_document_is_its_file() {
 #[test]
 fn the_role_has_what_the_agent_calls_and_no_more() {
     let statement = example("token-exchange-role-policy.json")["Statement"][0].clone();
-    let calls = ["BatchDisassociateClientDeviceFromCoreDevice", "ListClientDevicesAssociatedWithCoreDevice"];
-    assert_eq!(statement["Action"], json!(calls.map(|call| format!("greengrass:{call}"))));
+    let always = [Lane::Disassociate, Lane::List].map(|lane| lane.traits().action);
+    assert_eq!(statement["Action"], json!(always));
+    let if_used = &example("sitewise-role-policy.json")["Statement"];
+    for (n, lane) in [Lane::Assets, Lane::ProjectAssets].into_iter().enumerate() {
+        assert_eq!(if_used[n]["Action"], lane.traits().action);
+    }
+    for lane in Lane::ALL {
+        assert!(
+            text("greengrass.md").contains(lane.traits().action),
+            "{lane:?} needs a permission that is told nowhere"
+        );
+    }
     let resource = statement["Resource"].as_str().unwrap().replace("${credentials-iot:ThingName}", "MyCore");
     let of = |core: &str| format!("arn:aws:greengrass:eu-central-1:123456789012:coreDevices:{core}");
     assert!(allows(&resource, &of("MyCore")) && !allows(&resource, &of("AnotherCore")), "each core for itself");
@@ -222,9 +232,16 @@ fn who_commands_a_fleet_does_so_in_its_own_name() {
 }
 
 #[test]
-fn the_command_is_one_that_the_agent_takes() {
+fn the_commands_are_ones_that_the_agent_takes() {
     let core = ThingName::new("MyCore").unwrap();
-    let payload = text("examples/command.json");
-    let (token, parsed) = offboard::wire::parse_command(&core, "disassociate-client-devices", payload.as_bytes());
-    assert!(token.is_some() && parsed.is_ok(), "{:?}", parsed.err());
+    for (example, operation) in [
+        ("command", "disassociate-client-devices"),
+        ("command", "associate-client-devices"),
+        ("disassociate-assets", "disassociate-assets"),
+        ("disassociate-project-assets", "disassociate-project-assets"),
+    ] {
+        let payload = text(&format!("examples/{example}.json"));
+        let (token, parsed) = offboard::wire::parse_command(&core, operation, payload.as_bytes());
+        assert!(token.is_some() && parsed.is_ok(), "{operation}: {:?}", parsed.err());
+    }
 }
