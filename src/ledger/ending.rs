@@ -3,9 +3,9 @@
 use super::{
     schema::{self, Due, Place},
     store::{Direction, StoreError},
+    taking::is_expired,
     turns,
     tx::Tx,
-    work,
 };
 use crate::model::{Outcome, Request, Target, Timestamp};
 
@@ -72,7 +72,7 @@ pub fn expire(tx: &mut Tx<'_>, after: &mut Vec<u8>) -> Result<bool, StoreError> 
     }
     for (key, _) in rows {
         let seq = schema::read_due_request(&key)?;
-        let over = tx.request(seq)?.is_none_or(|request| work::is_expired(tx, &request));
+        let over = tx.request(seq)?.is_none_or(|request| is_expired(tx, &request));
         if over && !end_expired(tx, seq)? {
             return Ok(false);
         }

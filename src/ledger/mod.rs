@@ -1,6 +1,6 @@
 //! The ledger: what is known, what is asked for, what is owed. The only door to the store.
 //!
-//! The rules (`accept`, `work`, `registry`, `ending`, `outgoing`, `answers`) are functions on a transaction; they know
+//! The rules (`accept`, `taking`, `settling`, `turns`, `registry`, `ending`, `outgoing`, `answers`) are functions on a transaction; they know
 //! neither sled nor a thread. [`Ledger`] runs them on one thread that makes them durable, group by group.
 
 mod accept;
@@ -13,11 +13,12 @@ mod outgoing;
 mod records;
 mod registry;
 mod schema;
+mod settling;
 mod sled_store;
 mod store;
+mod taking;
 mod turns;
 mod tx;
-mod work;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,10 +36,11 @@ pub use ending::{Canceled, cancel, disown, expire, forget_requests};
 pub use outgoing::{Outdated, Owed, delivered, outdated, owed, published};
 pub use registry::{ListMark, apply_page, begin_list, end_list, forget_devices, remove_unlisted, sync_wanted};
 pub use schema::{Counters, Load};
+pub use settling::{settle, verify};
 pub use sled_store::SledStore;
 pub use store::{Direction, Op, Row, Store, StoreError};
+pub use taking::{Pick, Taken, take};
 pub use tx::{Group, Summary, Touched, Tx};
-pub use work::{Pick, Taken, settle, take, verify};
 
 use crate::config::{Config, Guard, Limits};
 

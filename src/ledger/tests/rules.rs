@@ -352,51 +352,6 @@ fn who_asks_while_a_list_is_read_is_not_told_by_it() {
     assert_eq!(bench.take(9), ["a"]);
 }
 
-/// What the cloud lists after we associated it is ours, and overtakes no later request to take it off (contract,
-/// "Superseded"). An association by somebody else does.
-#[test]
-fn our_own_association_overtakes_nobody() {
-    let mut bench = Bench::new();
-    bench.list(&[]);
-    bench.accept(&order("x", Some("t"), associate(&["a"])));
-    assert_eq!(bench.take_of(Lane::Associate, 9), ["a"]);
-    bench.accept(&order("x", Some("u"), change(&["a"])));
-    let asked = bench.now.wall.0;
-    bench.wait(5000);
-    bench.settle(&["a"], &Verdict::Done);
-    bench.list(&[("a", asked + 4000)]);
-    assert_eq!(bench.take(9), ["a"]);
-    bench.settle(&["a"], &Verdict::Done);
-    assert_eq!(bench.status("x", "u"), RequestStatus::Succeeded);
-
-    bench.wait(600_000);
-    bench.accept(&order("x", Some("v"), change(&["a"])));
-    let again = bench.now.wall.0 + 1000;
-    bench.wait(2000);
-    bench.list(&[("a", again)]);
-    assert_eq!(bench.take(9), Vec::<String>::new());
-    assert_eq!(bench.status("x", "v"), RequestStatus::Failed);
-}
-
-/// A list may lag behind what we did in either direction.
-#[test]
-fn a_list_that_lags_does_not_undo_an_association() {
-    let mut bench = Bench::new();
-    bench.list(&[("a", 1)]);
-    for (n, change) in [change(&["a"]), associate(&["a"])].into_iter().enumerate() {
-        let lane = change.operation.lane().unwrap();
-        bench.accept(&order("x", Some(&format!("t{n}")), change));
-        bench.take_of(lane, 9);
-        bench.settle(&["a"], &Verdict::Done);
-    }
-    bench.wait(1000);
-    bench.list(&[]);
-    assert_eq!(bench.state("a"), Some(DeviceState::Associated), "as it was between the two");
-    bench.wait(301_000);
-    bench.list(&[]);
-    assert_eq!(bench.state("a"), Some(DeviceState::Disassociated), "that is no lag any more");
-}
-
 #[test]
 fn the_outbox_goes_on_past_what_was_forgotten() {
     let mut bench = Bench::new();
