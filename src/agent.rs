@@ -112,9 +112,15 @@ impl<C: Cloud> Parts<C> {
             stop: stop.clone(),
         };
         calls.spawn(sync.run());
+        let mut off = Vec::new();
         for lane in Lane::ALL {
             let Traits { service, max_entries, paced, .. } = lane.traits();
-            if max_entries == 0 || !config.serves(service) {
+            if !config.serves(service) {
+                off.push(lane);
+                continue;
+            }
+            if max_entries == 0 {
+                // The list is the sync's.
                 continue;
             }
             let one_by_one = config::Rate { burst: 1, ..config.rate };
@@ -138,6 +144,7 @@ impl<C: Cloud> Parts<C> {
             clock: clock.clone(),
             limits: config.limits,
             retention: config.retention,
+            off,
             stop: stop.clone(),
         };
         calls.spawn(upkeep.run());

@@ -8,6 +8,7 @@ use crate::{
     config::{Limits, Retention},
     failpoint,
     ledger::{self, Ledger, Summary, Unavailable},
+    model::Lane,
     stop::Stop,
 };
 
@@ -28,6 +29,8 @@ pub(crate) struct Upkeep {
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) retention: Retention,
+    /// Lanes that this configuration does not serve.
+    pub(crate) off: Vec<Lane>,
     pub(crate) stop: Stop,
 }
 
@@ -38,6 +41,7 @@ impl Upkeep {
         while !self.stop.is_requested() {
             // The age of requests has to be noted even when no lane looks.
             let _ = self.conditions.window();
+            self.tell_off();
             match self.tick(after.clone(), ticks.is_multiple_of(RETENTION_EVERY)).await {
                 Ok(next) => after = next,
                 Err(error) => tracing::debug!(%error, "no upkeep"),
@@ -48,6 +52,20 @@ impl Upkeep {
                 () = tokio::time::sleep(PACE) => {}
                 () = self.stop.requested() => {}
             }
+        }
+    }
+
+    /// What was accepted by an earlier configuration waits for one that serves it again.
+    fn tell_off(&self) {
+        let summary = *self.ledger.summary().borrow();
+        let waiting: u64 = self.off.iter().map(|lane| summary.load(*lane).work).sum();
+        if waiting > 0 {
+            let text = format!(
+                "{waiting} entries on assets wait for siteWise.enabled; set it to true, or cancel their requests"
+            );
+            self.conditions.raise("SITEWISE_OFF", text);
+        } else {
+            self.conditions.clear("SITEWISE_OFF");
         }
     }
 

@@ -377,6 +377,26 @@ async fn without_sitewise_the_operations_are_off() {
     assert!(rejected["message"].as_str().unwrap().contains("siteWise.enabled"), "{rejected}");
 }
 
+/// What was accepted stays, whatever the next configuration says.
+#[tokio::test]
+async fn what_waits_for_sitewise_is_told_when_it_is_off() {
+    let (mut world, client) = running().await;
+    fault(&world, Operation::DisassociateAssets, Action::Hang, None);
+    send_child(&client, "t", PARENT, &asset(1));
+    client.result("t", "accepted").await;
+    until("the call hangs", || !calls(&world, Operation::DisassociateAssets).is_empty()).await;
+    world.kill_and_forget(&client).await;
+    world.cloud.clear_faults();
+    world.set("siteWise.enabled", json!(false));
+    world.start_agent();
+    client.status("it is told", |s| problem_codes(s).contains(&"SITEWISE_OFF")).await;
+    world.kill_and_forget(&client).await;
+    world.set("siteWise.enabled", json!(true));
+    world.start_agent();
+    assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
+    client.status("it is told no more", |s| s["health"] == "OK").await;
+}
+
 /// SiteWise has an endpoint of its own, and so has Monitor: what is out of reach of one is not out of reach of the other.
 #[tokio::test]
 async fn sitewise_out_of_reach_is_not_greengrass_out_of_reach() {

@@ -17,8 +17,8 @@ use offboard::{
     config,
     ledger::{self, Direction, Group, Op, Order, Pick, Row, Rules, Store, StoreError, Tx},
     model::{
-        CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Lane, Mono, Now, Operation, RequestStatus, SyncCounts,
-        Target, ThingName, Timestamp, Verdict, Window,
+        AssetId, CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Lane, MonitorId, Mono, Now, Operation,
+        RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
     },
     wire::messages,
 };
@@ -136,6 +136,8 @@ impl Bench {
     fn accept(&mut self, client: &str, token: Option<&str>, operation: Operation, names: &[String]) -> Outcome {
         let targets = match operation {
             Operation::Sync => vec![Target::Registry],
+            Operation::DisassociateAssets => names.iter().map(|name| child(name)).take(1).collect(),
+            Operation::DisassociateProjectAssets => (0..names.len()).map(project_asset).collect(),
             _ => names.iter().map(|name| device(name)).collect(),
         };
         let change = Change {
@@ -162,19 +164,30 @@ impl Bench {
 
     /// Takes a call's entries, and settles them with each kind of answer in turn, from kind `first` on.
     fn call(&mut self, limit: usize, window: Window, first: usize) -> Outcome {
-        let pick = Pick::Queue { limit, window, retries: Some((0, 0)), shut: Vec::new() };
-        let taken = self.run(|tx| ledger::take(tx, Lane::Disassociate, &pick, first.is_multiple_of(2, &CallToken::from_bits(0))))?;
+        for lane in Lane::ALL.into_iter().filter(|lane| lane.traits().max_entries > 0) {
+            self.call_of(lane, limit.min(lane.traits().max_entries), window, first)?;
+        }
+        Ok(())
+    }
+
+    fn call_of(&mut self, lane: Lane, limit: usize, window: Window, first: usize) -> Outcome {
+        let shut =
+            if first % 3 == 1 { vec![project_asset(0).scope().unwrap_or_default().to_owned()] } else { Vec::new() };
+        let pick = Pick::Queue { limit, window, retries: Some((first as u64 / 4, 0)), shut };
+        let fresh = CallToken::from_bits(first as u128);
+        let taken = self.run(|tx| ledger::take(tx, lane, &pick, first.is_multiple_of(2), &fresh))?;
         assert!(taken.entries.len() <= 2 * limit, "a call of {} entries", taken.entries.len());
         let targets: Vec<Target> = taken.entries.into_iter().map(|(target, _)| target).collect();
         let again = Pick::These(targets.iter().take(3).cloned().collect());
-        self.run(|tx| ledger::take(tx, Lane::Disassociate, &again, true, &CallToken::from_bits(0)).map(drop))?;
+        self.run(|tx| ledger::take(tx, lane, &again, true, &fresh).map(drop))?;
         let fault = || Fault::new("Code", "why");
-        let verdict = |n: usize| match n % 6 {
+        let verdict = |n: usize| match n % 7 {
             0 => Verdict::Done,
             1 => Verdict::Failed(fault()),
             2 => Verdict::Again(fault()),
             3 => Verdict::Unsent(fault()),
             4 => Verdict::Unknown(fault()),
+            5 => Verdict::Aside(fault()),
             _ => Verdict::Verify(fault()),
         };
         let mut verdicts: VecDeque<_> =
@@ -198,7 +211,10 @@ impl Bench {
         let is_listed = |thing: &ThingName| listed(thing.as_str());
         self.until("remove_unlisted", |tx| ledger::remove_unlisted(tx, mark, is_listed, &mut after, &mut counts))?;
         after.clear();
-        self.until("verify", |tx| ledger::verify(tx, Lane::Disassociate, mark, true, &mut after))?;
+        for lane in Lane::ALL {
+            after.clear();
+            self.until("verify", |tx| ledger::verify(tx, lane, mark, true, &mut after))?;
+        }
         self.until("end_list", |tx| ledger::end_list(tx, mark, counts))
     }
 
@@ -308,7 +324,17 @@ impl Bench {
             7 => self.until("disown", |tx| ledger::disown(tx, number)),
             8 => {
                 let names: Vec<_> = (0..u64::from(argument % 32)).map(|n| format!("d{n:02}")).collect();
-                self.accept("other", Some(&format!("x{argument}")), Operation::DisassociateClientDevices, &names)
+                let operations = [
+                    Operation::DisassociateClientDevices,
+                    Operation::AssociateClientDevices,
+                    Operation::DisassociateProjectAssets,
+                    Operation::DisassociateAssets,
+                ];
+                let operation = operations[usize::from(argument / 64)];
+                if names.is_empty() {
+                    return Ok(());
+                }
+                self.accept("other", Some(&format!("x{argument}")), operation, &names)
             }
             9 => self.accept("bench", Some(&format!("s{argument}")), Operation::Sync, &[]),
             10 => {
@@ -359,6 +385,19 @@ fn device(name: &str) -> Target {
     Target::Device(thing(name))
 }
 
+fn child(name: &str) -> Target {
+    let id = |text: &str| AssetId::new(&format!("externalId:{text}")).expect("an asset's id");
+    Target::Child { asset: id("parent"), hierarchy: id("line"), child: id(name) }
+}
+
+fn project_asset(n: usize) -> Target {
+    let id = |text: &str| MonitorId::new(text).expect("an id");
+    Target::ProjectAsset {
+        project: id("c1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f"),
+        asset: id(&format!("a1b2c3d4-5678-90ab-cdef-{n:012}")),
+    }
+}
+
 fn client(name: &str) -> ClientId {
     ClientId::new(name).expect("a client")
 }
@@ -388,7 +427,13 @@ fn lively() -> MemStore {
         bench.accept("bench", Some("s1"), Operation::Sync, &[])?;
         bench.accept("bench", Some("t2"), off, &["unknown".into()])?;
         let pick = Pick::Queue { limit: 3, window: Window::OPEN, retries: None, shut: Vec::new() };
-        bench.run(|tx| ledger::take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)).map(drop))
+        let fresh = CallToken::from_bits(1);
+        bench.run(|tx| ledger::take(tx, Lane::Disassociate, &pick, true, &fresh).map(drop))?;
+        // Behind what is in flight, and before what is not.
+        bench.accept("bench", Some("t3"), Operation::AssociateClientDevices, &range(6, 12))?;
+        bench.accept("bench", Some("p1"), Operation::DisassociateProjectAssets, &range(0, 5))?;
+        bench.accept("bench", Some("c1"), Operation::DisassociateAssets, &range(0, 1))?;
+        bench.run(|tx| ledger::take(tx, Lane::ProjectAssets, &pick, true, &fresh).map(drop))
     };
     build(&mut bench).expect("a sound store");
     bench.store

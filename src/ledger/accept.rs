@@ -13,8 +13,11 @@ use crate::model::{
     Target,
 };
 
-/// Bytes that an entry takes in the store, with all its rows; measured, and rounded up.
+/// Bytes that an entry takes in the store, beside its target's name; measured, and rounded up.
 const BYTES_AN_ENTRY: u64 = 512;
+
+/// Rows that have the name of an entry's target in them.
+const ROWS_WITH_NAME: u64 = 4;
 
 /// Messages in the outbox above which no command is taken: the broker has been refusing or away for very long.
 const MAX_OUTGOING: u64 = 200_000;
@@ -62,6 +65,8 @@ struct Survey {
     plan: Plan,
     /// Devices that the cloud lists, and that this takes off.
     associated: u64,
+    /// Bytes that the entries take in the store.
+    bytes: u64,
     /// A target that too many requests wait for.
     crowded: Option<Target>,
 }
@@ -71,6 +76,7 @@ fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
     let lane = change.operation.lane();
     let mut associated = 0;
     let mut crowded = None;
+    let mut bytes = 4 * BYTES_AN_ENTRY;
     let note = |(count, names): &mut (usize, Vec<String>), target: &Target| {
         *count += 1;
         if names.len() < PLAN_NAMES {
@@ -81,6 +87,7 @@ fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
         let work = tx.work_of(target)?;
         let fresh = work.as_ref().is_none_or(|work| Some(work.lane) != lane);
         plan.new += usize::from(fresh);
+        bytes += BYTES_AN_ENTRY + ROWS_WITH_NAME * target.key().len() as u64;
         if *target == Target::Registry {
             continue;
         }
@@ -101,7 +108,7 @@ fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
             _ => {}
         }
     }
-    Ok(Survey { plan, associated, crowded })
+    Ok(Survey { plan, associated, bytes, crowded })
 }
 
 /// What a change would do; does nothing.
@@ -158,7 +165,7 @@ fn earlier(tx: &Tx<'_>, order: &Order) -> Result<Option<u64>, StoreError> {
 }
 
 fn refusal(tx: &Tx<'_>, change: &Change, survey: &Survey) -> Option<Rejection> {
-    let Survey { plan, associated, crowded, .. } = survey;
+    let Survey { plan, associated, bytes, crowded } = survey;
     let denied = |message| Some(Rejection::new(RejectionCode::AccessDeniedException, message));
     let (guarded, names) = &plan.guarded;
     if *guarded > 0 {
@@ -200,7 +207,7 @@ fn refusal(tx: &Tx<'_>, change: &Change, survey: &Survey) -> Option<Rejection> {
         let message = format!("{open} entries are pending, limits.maxPendingEntries is {max}; send again later");
         return Some(Rejection::throttled(message, Duration::from_secs(60)));
     }
-    if tx.counters.live_bytes + (plan.entries as u64 + 4) * BYTES_AN_ENTRY > limits.max_database_bytes {
+    if tx.counters.live_bytes + bytes > limits.max_database_bytes {
         let max = limits.max_database_bytes;
         let message = format!("the store is at limits.maxDatabaseBytes, {max}; send again later, or raise it");
         return Some(Rejection::throttled(message, Duration::from_secs(300)));

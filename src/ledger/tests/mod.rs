@@ -15,8 +15,8 @@ use super::{
 use crate::{
     config,
     model::{
-        CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Lane, Now, Operation, RejectionCode, Request,
-        RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
+        AssetId, CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Lane, Now, Operation, RejectionCode,
+        Request, RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
     },
 };
 
@@ -163,6 +163,10 @@ impl Bench {
     fn state(&mut self, name: &str) -> Option<DeviceState> {
         let name = thing(name);
         self.run(|tx| super::device(tx, &name)).map(|view| view.state)
+    }
+
+    fn summary(&mut self) -> Summary {
+        self.run(|tx| Ok(tx.summary()))
     }
 
     fn owed(&mut self) -> Vec<(String, bool)> {

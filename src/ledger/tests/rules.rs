@@ -352,6 +352,33 @@ fn who_asks_while_a_list_is_read_is_not_told_by_it() {
     assert_eq!(bench.take(9), ["a"]);
 }
 
+/// `limits.maxDatabaseBytes` is kept by what commands are taken to need.
+#[test]
+fn an_entry_takes_no_more_than_it_is_counted_for() {
+    let long = |c: char| AssetId::new(&format!("externalId:{}", c.to_string().repeat(128))).unwrap();
+    let child = Target::Child { asset: long('a'), hierarchy: long('b'), child: long('c') };
+    let cases = [
+        (Operation::DisassociateClientDevices, device("d"), Lane::Disassociate),
+        (Operation::DisassociateClientDevices, device(&"d".repeat(128)), Lane::Disassociate),
+        (Operation::DisassociateAssets, child, Lane::Assets),
+    ];
+    for (operation, target, lane) in cases {
+        let name = target.key();
+        let room = (4 + 1) * 512 + 4 * name.len() as u64;
+        let change = Change { operation, targets: vec![target], ..change(&[]) };
+        let mut bench = Bench::new();
+        let limit = |bench: &mut Bench| bench.rules.limits.max_database_bytes = bench.summary().live_bytes + room - 1;
+        limit(&mut bench);
+        assert_eq!(bench.refuse(&order("x", Some("t"), change.clone())), RejectionCode::ThrottlingException);
+        bench.rules.limits.max_database_bytes += 1;
+        let before = bench.summary().live_bytes;
+        bench.accept(&order("x", Some("t"), change));
+        assert_eq!(bench.take_of(lane, 9).len(), 1);
+        let grown = bench.summary().live_bytes - before;
+        assert!(grown <= room, "{grown} bytes for {name}, counted as {room}");
+    }
+}
+
 #[test]
 fn the_outbox_goes_on_past_what_was_forgotten() {
     let mut bench = Bench::new();
