@@ -13,7 +13,9 @@ use std::{
 use offboard::{
     config,
     ledger::{self, Group, Order, Pick, Rules, SledStore, Store, StoreError, Tx},
-    model::{CallToken, Change, ClientId, ClientToken, Lane, Now, Operation, Target, ThingName, Verdict, Window},
+    model::{
+        Again, CallToken, Change, ClientId, ClientToken, Lane, Now, Operation, Target, ThingName, Verdict, Window,
+    },
 };
 
 const ROUNDS: usize = 5;
@@ -69,7 +71,7 @@ fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
     let accept = start.elapsed();
     let start = Instant::now();
     loop {
-        let pick = Pick::Queue { limit: 100, window: Window::OPEN, retries: Some((0, 0)), shut: Vec::new() };
+        let pick = Pick::Queue { limit: 100, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
         let taken = commit(&mut store, &rules, |tx| {
             ledger::take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0))
         });
@@ -78,7 +80,7 @@ fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
         }
         let mut verdicts: VecDeque<_> = taken.entries.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
         while !verdicts.is_empty() {
-            commit(&mut store, &rules, |tx| ledger::settle(tx, &mut verdicts));
+            commit(&mut store, &rules, |tx| ledger::settle(tx, Lane::Disassociate, &mut verdicts));
         }
     }
     (accept, start.elapsed())

@@ -62,6 +62,8 @@ struct State {
 struct Answered {
     state: CloudState,
     problem: Option<(Code, Problem)>,
+    /// A permission that a resource lacks, whatever the calls about others come to.
+    denied: Option<(Code, Problem)>,
 }
 
 impl State {
@@ -140,8 +142,7 @@ impl Conditions {
         self.answered_beside(lane, result, false);
     }
 
-    /// As [`Self::answered`]. Where `refused` says that resources of other calls still refuse, a success takes no problem
-    /// back.
+    /// As [`Self::answered`]. `refused` tells that resources, of this call or of earlier ones, lack a permission.
     pub fn answered_beside(&self, lane: Lane, result: Result<(), &CallError>, refused: bool) {
         let next_seq = self.ledger.borrow().next_seq;
         let at = self.clock.now();
@@ -154,20 +155,27 @@ impl Conditions {
             if listed && (before.is_out_of_reach() || seen.is_out_of_reach()) {
                 state.gate.out_of_reach(next_seq);
             }
-            if !seen.is_out_of_reach() {
-                // One answer shows that the way is free for all lanes of the service.
+            if listed && !seen.is_out_of_reach() {
+                // One answer shows that the way is free for all lanes of the service. SiteWise's have hosts of their own.
                 state.lanes.retain(|lane, told| lane.traits().service != service || !told.state.is_out_of_reach());
             }
-            let told = state.lanes.remove(&lane).and_then(|lane| lane.problem);
-            let new = result.err().and_then(|error| problem(lane, error));
-            let problem = match new {
-                Some((code, message)) => {
-                    let since = told.filter(|(told, _)| *told == code).map_or(at.wall, |(_, problem)| problem.since);
-                    Some((code, Problem { message, since }))
-                }
-                None => told.filter(|_| refused),
+            let told = state.lanes.remove(&lane);
+            let since = |told: Option<&(Code, Problem)>, code: &Code| {
+                told.filter(|(told, _)| told == code).map_or(at.wall, |(_, problem)| problem.since)
             };
-            state.lanes.insert(lane, Answered { state: seen, problem });
+            let (told, denied) = told.map_or((None, None), |lane| (lane.problem, lane.denied));
+            let mut told = Answered { state: seen, problem: told, denied: denied.filter(|_| refused) };
+            let new = result.err().and_then(|error| problem(lane, error));
+            let is_denied = result.is_err_and(|error| error.fault == CallFault::Denied) && lane.traits().scoped;
+            let place = if is_denied { &mut told.denied } else { &mut told.problem };
+            *place = new.map(|(code, message)| {
+                let since = since(place.as_ref(), &code);
+                (code, Problem { message, since })
+            });
+            if is_denied {
+                told.problem = None;
+            }
+            state.lanes.insert(lane, told);
             let after = state.service(service);
             if before.is_out_of_reach() && !after.is_out_of_reach() {
                 tracing::info!(?service, cloud = after.as_str(), "the cloud is back within reach");
@@ -190,7 +198,12 @@ impl Conditions {
 
     /// A lane has nothing more to do: what its last call came to is nobody's concern.
     pub fn idle(&self, lane: Lane) {
-        if self.state().lanes.get(&lane).is_some_and(|lane| lane.problem.is_some()) {
+        let is_told = |told: &Answered| {
+            // Out of reach, a list finds out when that is over, and what came meanwhile waits for it.
+            let awaits_list = lane.is_settled_by_list() && told.state.is_out_of_reach();
+            !awaits_list && (told.problem.is_some() || told.denied.is_some())
+        };
+        if self.state().lanes.get(&lane).is_some_and(is_told) {
             self.change(|state| {
                 state.lanes.remove(&lane);
             });
@@ -318,7 +331,7 @@ impl Conditions {
     pub fn snapshot(&self) -> Snapshot {
         let state = self.state();
         let mut problems = state.problems.clone();
-        problems.extend(state.lanes.values().filter_map(|lane| lane.problem.clone()));
+        problems.extend(state.lanes.values().flat_map(|lane| [lane.problem.clone(), lane.denied.clone()]).flatten());
         Snapshot { cloud: state.cloud(), problems, synced_at: state.synced_at }
     }
 }

@@ -114,17 +114,21 @@ impl<C: Cloud> Uplink<C> {
         let pick = match plan.next(self.clock.now().mono) {
             Next::Wait(until) => return Step::Wait(self.clock.instant(until)),
             Next::These(targets) => Pick::These(targets),
-            Next::Queue { retries, shut } => {
-                if to_send(self.load()) == 0 {
-                    if plan.forget_refusals() {
-                        self.conditions.idle(self.lane);
-                    }
+            Next::Queue { again, shut } => {
+                let load = self.load();
+                if to_send(load) == 0 {
+                    plan.forget_refusals();
+                    self.conditions.idle(self.lane);
+                    return Step::Nothing;
+                }
+                // Before the right to make a call is taken, which others may need.
+                if to_send(load) == load.retrying && (again.is_none() || plan.found_nothing()) {
                     return Step::Nothing;
                 }
                 if idle {
                     self.linger().await;
                 }
-                Pick::Queue { limit: self.limit(), window: self.window(), retries, shut }
+                Pick::Queue { limit: self.limit(), window: self.window(), again, shut }
             }
         };
         // Before the entries are taken, so that they can be withdrawn as long as possible, and find company.
@@ -140,8 +144,8 @@ impl<C: Cloud> Uplink<C> {
             () = self.stop.requested() => return Step::Nothing,
         }
         match self.take(pick).await {
-            Ok(Taken { entries, token, retried, gated, more }) => {
-                plan.retried(retried);
+            Ok(Taken { entries, token, again, gated, more }) => {
+                plan.looked(again, entries.is_empty() && !more);
                 if gated {
                     self.conditions.want_window();
                 }
@@ -211,8 +215,9 @@ impl<C: Cloud> Uplink<C> {
         self.log(entries.len(), &answer);
         let verdicts = plan.answered(entries, &answer, self.clock.now().mono, fastrand::f64());
         let mut left: VecDeque<_> = verdicts.into();
+        let lane = self.lane;
         let settled = self.ledger.run(move |tx| {
-            ledger::settle(tx, &mut left)?;
+            ledger::settle(tx, lane, &mut left)?;
             Ok(left.is_empty().then_some(()))
         });
         if let Err(error) = settled.await {

@@ -397,6 +397,37 @@ async fn what_waits_for_sitewise_is_told_when_it_is_off() {
     client.status("it is told no more", |s| s["health"] == "OK").await;
 }
 
+/// Twenty children of a parent without permission, and one of a parent that is busy for a moment: the latter waits for no
+/// more than its own time, and devices have the rate for themselves.
+#[tokio::test]
+async fn many_that_are_denied_cost_the_others_neither_time_nor_calls() {
+    let mut world = world().await;
+    world.set("retry.capMs", json!(600_000));
+    let client = start(&mut world).await;
+    world.cloud.inject_about(PARENT, Fault { operation: None, times: None, action: Action::Deny });
+    let busy = status(409, "ConflictingOperationException");
+    world.cloud.inject_about(OTHER_PARENT, Fault { operation: None, times: Some(3), action: busy });
+    for n in 0..20 {
+        send_child(&client, &format!("t{n}"), PARENT, &asset(n));
+    }
+    send_child(&client, "u", OTHER_PARENT, &asset(1));
+    assert_eq!(client.result("u", "completed").await["status"], "SUCCEEDED");
+    for (n, name) in names(0..3).into_iter().enumerate() {
+        client.disassociate(&format!("d{n}"), &[name]);
+        assert_eq!(client.result(&format!("d{n}"), "completed").await["status"], "SUCCEEDED");
+    }
+    let of_parent = calls(&world, Operation::DisassociateAssets).into_iter().filter(|call| call.about == PARENT);
+    assert_eq!(of_parent.count(), 1, "its next time is minutes away");
+    // Told as long as it lasts, whatever else is told; and no longer.
+    let status = client.status("it is told", |s| problem_codes(s).contains(&"ACCESS_DENIED_ASSETS")).await;
+    assert_eq!(problem_codes(&status), ["ACCESS_DENIED_ASSETS"], "{status}");
+    for n in 0..20 {
+        let canceled = client.ask("cancel", json!({"targetClientToken": format!("t{n}")})).await;
+        assert_eq!(canceled["canceledCount"], 1);
+    }
+    client.status("it is nobody's concern", |s| s["health"] == "OK" && s["cloud"] == "REACHABLE").await;
+}
+
 /// SiteWise has an endpoint of its own, and so has Monitor: what is out of reach of one is not out of reach of the other.
 #[tokio::test]
 async fn sitewise_out_of_reach_is_not_greengrass_out_of_reach() {
@@ -414,5 +445,7 @@ async fn sitewise_out_of_reach_is_not_greengrass_out_of_reach() {
         assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
     }
     let status = client.status("it is told", |s| s["pendingEntries"] == 1).await;
-    assert!(!problem_codes(&status).contains(&"CLOUD_UNREACHABLE"), "{status}");
+    assert_eq!(problem_codes(&status), ["CLOUD_UNREACHABLE_SITEWISE"], "{status}");
+    client.ask("cancel", json!({"targetClientToken": "t"})).await;
+    client.status("what nobody waits for is not told", |s| s["health"] == "OK").await;
 }

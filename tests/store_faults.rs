@@ -435,10 +435,10 @@ async fn a_database_deleted_under_a_running_agent_is_told() {
     }
 }
 
-/// `store.id` as a version with schema 2 writes it.
+/// `store.id` as a version with a later schema writes it.
 fn newer_label(ours: &str) -> String {
     use sha2::{Digest, Sha256};
-    let said = format!("{} schema 2", ours.split_once(" schema 1 ").unwrap().0);
+    let said = format!("{} schema 3", ours.split_once(" schema 2 ").unwrap().0);
     let check: String = Sha256::digest(&said).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("{said} {check}\n")
 }
@@ -449,7 +449,7 @@ async fn a_newer_store_is_left_untouched_and_commands_are_rejected() {
     let data = sample.copy();
     {
         let mut store = SledStore::open(&data).unwrap();
-        store.apply(&[(b"mschema".to_vec(), Some(b"\x012".to_vec()))]).unwrap();
+        store.apply(&[(b"mschema".to_vec(), Some(b"\x013".to_vec()))]).unwrap();
         store.sync().unwrap();
     }
     let id = fs::read_to_string(data.join("store.id")).unwrap();

@@ -17,8 +17,8 @@ use offboard::{
     config,
     ledger::{self, Direction, Group, Op, Order, Pick, Row, Rules, Store, StoreError, Tx},
     model::{
-        AssetId, CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Lane, MonitorId, Mono, Now, Operation,
-        RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
+        Again, AssetId, CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Lane, MonitorId, Mono, Now,
+        Operation, RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
     },
     wire::messages,
 };
@@ -173,7 +173,8 @@ impl Bench {
     fn call_of(&mut self, lane: Lane, limit: usize, window: Window, first: usize) -> Outcome {
         let shut =
             if first % 3 == 1 { vec![project_asset(0).scope().unwrap_or_default().to_owned()] } else { Vec::new() };
-        let pick = Pick::Queue { limit, window, retries: Some((first as u64 / 4, 0)), shut };
+        let again = Again { entry: (first as u64 / 4, 0), resource: (first as u64) << 56 };
+        let pick = Pick::Queue { limit, window, again: Some(again), shut };
         let fresh = CallToken::from_bits(first as u128);
         let taken = self.run(|tx| ledger::take(tx, lane, &pick, first.is_multiple_of(2), &fresh))?;
         assert!(taken.entries.len() <= 2 * limit, "a call of {} entries", taken.entries.len());
@@ -193,7 +194,7 @@ impl Bench {
         let mut verdicts: VecDeque<_> =
             targets.into_iter().enumerate().map(|(n, target)| (target, verdict(first + n))).collect();
         self.until("settle", |tx| {
-            ledger::settle(tx, &mut verdicts)?;
+            ledger::settle(tx, lane, &mut verdicts)?;
             Ok(verdicts.is_empty())
         })
     }
@@ -426,7 +427,7 @@ fn lively() -> MemStore {
         bench.accept("other", None, off, &range(20, 22))?;
         bench.accept("bench", Some("s1"), Operation::Sync, &[])?;
         bench.accept("bench", Some("t2"), off, &["unknown".into()])?;
-        let pick = Pick::Queue { limit: 3, window: Window::OPEN, retries: None, shut: Vec::new() };
+        let pick = Pick::Queue { limit: 3, window: Window::OPEN, again: None, shut: Vec::new() };
         let fresh = CallToken::from_bits(1);
         bench.run(|tx| ledger::take(tx, Lane::Disassociate, &pick, true, &fresh).map(drop))?;
         // Behind what is in flight, and before what is not.

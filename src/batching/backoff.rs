@@ -37,6 +37,12 @@ impl Backoff {
         self.cap.mul_f64(1.0 + chance.clamp(0.0, 1.0))
     }
 
+    /// One with the same limits, and no failures.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self::new(self.base, self.cap)
+    }
+
     /// It went well.
     pub fn succeed(&mut self) {
         self.failures = 0;

@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use crate::model::{CallError, CallFault, EntryError, Fault, Lane, Mono, Target, Verdict};
+use crate::model::{Again, CallError, CallFault, EntryError, Fault, Lane, Mono, Target, Verdict};
 
 /// Answers naming an entry's own passing error, after which the list has to tell.
 const ENTRY_BUDGET: u32 = 5;
@@ -42,9 +42,9 @@ pub enum Next {
     Wait(Mono),
     /// Entries from the queue.
     Queue {
-        /// Those too that wait for a repetition, from this place on.
-        retries: Option<(u64, u32)>,
-        /// Resources that refused a call lately; others go first.
+        /// Those too that were sent before, from where on; `None` before their time.
+        again: Option<Again>,
+        /// Resources that refuse; others go first.
         shut: Vec<String>,
     },
     /// These, a part of an earlier call.
@@ -61,16 +61,29 @@ pub struct LanePlan {
     not_before: Mono,
     /// Entries with a passing error of their own wait until then. How many there are is the ledger's to know.
     retries_at: Mono,
-    /// From which of them on the next look goes.
-    cursor: (u64, u32),
-    /// The time of the last look.
+    /// From where on the next look at those who were sent before goes.
+    cursor: Again,
+    /// The time of the last look, and whether it was in vain.
     looked_at: Mono,
-    /// Resources that refused, the latest last, and how many did without a success between.
-    shut: Vec<String>,
+    in_vain: bool,
+    /// Resources that refuse, those that were asked last at the end.
+    shut: Vec<Shut>,
+    /// How many resources in a row turned out to refuse.
     denied: u32,
     pieces: Vec<Vec<Target>>,
     /// Calls of this bisection, and how many went well.
     bisection: (u32, u32),
+}
+
+/// A resource that refuses.
+#[derive(Debug)]
+struct Shut {
+    scope: String,
+    /// It is not asked before.
+    until: Mono,
+    /// For want of a permission, and not because it is busy.
+    denied: bool,
+    backoff: Backoff,
 }
 
 impl LanePlan {
@@ -84,8 +97,9 @@ impl LanePlan {
             entries: Backoff::new(base, cap),
             not_before: Mono(0),
             retries_at: Mono(0),
-            cursor: (0, 0),
+            cursor: Again::default(),
             looked_at: Mono(0),
+            in_vain: false,
             shut: Vec::new(),
             denied: 0,
             pieces: Vec::new(),
@@ -103,35 +117,49 @@ impl LanePlan {
             return Next::These(piece);
         }
         self.bisection = (0, 0);
+        // What waits for its time then may be there now.
+        self.in_vain &= self.wake_after(self.looked_at) > Some(now);
         self.looked_at = now;
-        Next::Queue { retries: (self.retries_at <= now).then_some(self.cursor), shut: self.shut.clone() }
+        let shut = self.shut.iter().filter(|shut| shut.until > now).map(|shut| shut.scope.clone()).collect();
+        Next::Queue { again: (self.retries_at <= now).then_some(self.cursor), shut }
     }
 
-    /// Whether a resource refused a call, and has not taken one since.
+    /// The first time after `at` for which something waits.
+    fn wake_after(&self, at: Mono) -> Option<Mono> {
+        let times = self.shut.iter().map(|shut| shut.until).chain([self.retries_at]);
+        times.filter(|time| *time > at).min()
+    }
+
+    /// Whether a resource does not permit its calls, for all that is known.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        !self.shut.is_empty()
+        self.shut.iter().any(|shut| shut.denied)
     }
 
-    /// There is nothing to send: what refused is nobody's concern any more. Tells whether anything did.
-    pub fn forget_refusals(&mut self) -> bool {
+    /// There is nothing to send: what refused is nobody's concern any more.
+    pub fn forget_refusals(&mut self) {
         self.denied = 0;
-        !std::mem::take(&mut self.shut).is_empty()
+        self.shut.clear();
     }
 
-    /// What came of the look at the queue: the last entry that waited for a repetition and is sent now. The next look
-    /// goes on after it, so that one that fails each time holds up no other.
-    pub fn retried(&mut self, last: Option<(u64, u32)>) {
-        if let Some((seq, no)) = last {
-            self.cursor = (seq, no.saturating_add(1));
-        }
+    /// What came of the look at the queue: where the next one goes on, so that who fails each time holds up no other; and
+    /// whether it was `in_vain`.
+    pub fn looked(&mut self, again: Again, in_vain: bool) {
+        self.cursor = again;
+        self.in_vain = in_vain;
+    }
+
+    /// Whether the last look found nothing, and nothing's time has come since.
+    #[must_use]
+    pub fn found_nothing(&self) -> bool {
+        self.in_vain
     }
 
     /// When to look again although nobody wakes the lane, where entries wait for a repetition. Nothing if the last look
     /// was for them, too: what holds them up then is told by others.
     #[must_use]
     pub fn retries_at(&self) -> Option<Mono> {
-        (self.retries_at > self.looked_at).then_some(self.retries_at.max(self.not_before))
+        self.wake_after(self.looked_at).map(|at| at.max(self.not_before))
     }
 
     /// What an answer means for each of the entries that were `sent` (with their count of passing errors). Entries
@@ -143,12 +171,15 @@ impl LanePlan {
         now: Mono,
         chance: f64,
     ) -> Vec<(Target, Verdict)> {
+        if answer.as_ref().map_or_else(|error| matches!(error.fault, CallFault::Invalid(_)), |_| true) {
+            // Whatever it says, the resource takes calls.
+            let scope = sent.first().and_then(|(target, _)| target.scope());
+            self.shut.retain(|shut| Some(shut.scope.as_str()) != scope);
+        }
         match answer {
             Ok(errors) => {
                 self.backoff.succeed();
                 self.denied = 0;
-                let scope = sent.first().and_then(|(target, _)| target.scope());
-                self.shut.retain(|shut| Some(shut.as_str()) != scope);
                 self.bisection.1 += 1;
                 self.bisection.0 += 1;
                 self.entries_answered(sent, errors, now, chance)
@@ -174,8 +205,8 @@ impl LanePlan {
         let verdict = |(target, charged): &(Target, u32)| {
             let verdict = match (named(target), stray) {
                 (None, None) => Verdict::Done,
-                (None, Some(stray)) => perhaps(Fault::new(&stray.code, &stray.message)),
-                (Some(error), _) => {
+                (None, Some(stray)) if settled_by_list => Verdict::Verify(Fault::new(&stray.code, &stray.message)),
+                (Some(error), _) | (None, Some(error)) => {
                     let fault = Fault::new(&error.code, &error.message);
                     if is_passing(&error.code) && *charged < ENTRY_BUDGET {
                         again = true;
@@ -230,22 +261,22 @@ impl LanePlan {
 
     /// A resource does not take the call: its entries wait, and others go first. Where all of them refuse, so does the lane.
     fn set_aside(&mut self, sent: &[(Target, u32)], error: &CallError, now: Mono, chance: f64) {
-        if let Some(scope) = sent.first().and_then(|(target, _)| target.scope()) {
-            self.shut.retain(|shut| shut != scope);
-            self.shut.push(scope.to_owned());
-            let over = self.shut.len().saturating_sub(MAX_SHUT);
-            self.shut.drain(..over);
+        self.pieces.clear();
+        let Some(scope) = sent.first().and_then(|(target, _)| target.scope()) else { return };
+        let known = self.shut.iter().position(|shut| shut.scope == scope).map(|at| self.shut.remove(at));
+        let denied = error.fault == CallFault::Denied;
+        let is_news = known.as_ref().is_none_or(|shut| !shut.denied);
+        let mut backoff = known.map_or_else(|| self.entries.anew(), |shut| shut.backoff);
+        let wait = if denied { backoff.hold(chance) } else { backoff.fail(1, error.retry_after, chance) };
+        if denied && is_news {
+            self.denied += 1;
+            if self.denied >= DENIED_ALL {
+                self.not_before = now.after(wait);
+            }
         }
-        if error.fault == CallFault::Busy {
-            self.retries_at = now.after(self.entries.fail(1, error.retry_after, chance));
-            self.pieces.clear();
-            return;
-        }
-        let wait = self.entries.hold(chance);
-        self.retries_at = now.after(wait);
-        self.denied += 1;
-        let held = if self.denied >= DENIED_ALL { wait } else { Duration::ZERO };
-        self.pause(now, held);
+        self.shut.push(Shut { scope: scope.to_owned(), until: now.after(wait), denied, backoff });
+        let over = self.shut.len().saturating_sub(MAX_SHUT);
+        self.shut.drain(..over);
     }
 
     /// No call before the end of `wait`. Parts of an earlier call go back to where they came from: the ledger still
@@ -282,8 +313,11 @@ impl LanePlan {
         if let [(target, _)] = sent {
             return vec![failed(target)];
         }
-        // Where the call is about a resource of its own, that is to blame as well, and no reason to stop others.
-        if !self.scoped && self.bisection.0 >= HOPELESS && self.bisection.1 == 0 {
+        if self.bisection.0 >= HOPELESS && self.bisection.1 == 0 {
+            if self.scoped {
+                // It is the resource that is refused, in words that do not name it. Each piece was tried as a whole.
+                return sent.iter().map(|(target, _)| failed(target)).collect();
+            }
             let wait = self.backoff.hold(chance);
             self.pause(now, wait);
             return sent.iter().map(|(target, _)| (target.clone(), Verdict::Unsent(fault.clone()))).collect();

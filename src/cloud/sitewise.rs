@@ -93,13 +93,15 @@ fn misfit() -> CallError {
 }
 
 /// Which of the entries an error is about, by the ids that its message names: the API has no member for it. All of them
-/// where it names the resource that the call is about, none where it names nothing that we know.
+/// where the resource that the call is about does not exist, none where the message names nothing that we know.
 fn refine<E: ProvideErrorMetadata>(error: &E, fault: CallFault, targets: &[Target]) -> CallFault {
     let CallFault::Invalid(_) = fault else { return fault };
     let message = error.message().unwrap_or_default();
     let named = |target: &Target| message.contains(target.name());
     let mut indexes: Vec<usize> = (0..targets.len()).filter(|n| named(&targets[*n])).collect();
-    if indexes.is_empty() && targets.iter().filter_map(Target::scope).any(|scope| message.contains(scope)) {
+    let is_missing = error.code() == Some("ResourceNotFoundException");
+    if is_missing && indexes.is_empty() && targets.iter().filter_map(Target::scope).any(|scope| message.contains(scope))
+    {
         indexes = (0..targets.len()).collect();
     }
     CallFault::Invalid(indexes)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    records::is_leaving,
     schema::{self, Due, Outgoing},
     store::StoreError,
     turns,
@@ -104,7 +105,9 @@ fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
         let Target::Device(thing) = target else { continue };
         match tx.device(thing.as_str())? {
             None if work.is_none() => note(&mut plan.unknown, target),
-            Some(device) if fresh && device.registered == Registered::Associated => associated += 1,
+            Some(device) if !is_leaving(work.as_ref()) && device.registered == Registered::Associated => {
+                associated += 1
+            }
             _ => {}
         }
     }
@@ -182,8 +185,8 @@ fn refusal(tx: &Tx<'_>, change: &Change, survey: &Survey) -> Option<Rejection> {
                     .into(),
             );
         }
-        let known = tx.counters.associated + tx.counters.disassociating;
-        let going = tx.counters.disassociating + associated;
+        let known = tx.counters.known;
+        let going = tx.counters.leaving + associated;
         #[expect(clippy::cast_precision_loss, reason = "counts of devices are far below 2^52")]
         if known >= 10 && going as f64 > known as f64 * tx.rules.guard.max_fraction {
             let share = tx.rules.guard.max_fraction;

@@ -1,12 +1,12 @@
-//! Totals and indexes counted again from the records: what should never differ. For tests, and for whoever looks at a
-//! store by hand; nothing in the agent asks, since it reads everything.
+//! Totals and indexes counted again from the records: what should never differ. For tests, for whoever looks at a store by
+//! hand, and for one whose totals are of an older schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    records::visible,
+    records::{is_known, is_leaving, visible},
     schema::{self, Counters, Load, Queue, Work},
-    store::{Direction, StoreError},
+    store::{Direction, Store, StoreError},
     tx::Tx,
 };
 use crate::model::{Device, DeviceState, Lane, Request, RequestStatus, Target};
@@ -25,6 +25,50 @@ pub fn audit(tx: &Tx<'_>) -> Result<Vec<String>, StoreError> {
     audit.work(&tx.counters)?;
     audit.devices(&tx.counters)?;
     Ok(audit.wrong)
+}
+
+/// Counts what a store of schema 1 did not: the load of each lane, and the devices as guards see them. Reads the open work
+/// and the devices, page by page.
+pub(super) fn count_again(store: &dyn Store, counters: &mut Counters) -> Result<(), StoreError> {
+    (counters.known, counters.leaving) = (0, 0);
+    counters.loads.clear();
+    let works = |store: &dyn Store, target: &Target| -> Result<Option<Work>, StoreError> {
+        store.get(&schema::work(target))?.map(|record| schema::decode(&record, "work")).transpose()
+    };
+    each_row(store, b'k', |key, record| {
+        let work: Work = schema::decode(record, "work")?;
+        let load = counters.loads.entry(work.lane).or_default();
+        load.work += 1;
+        load.retrying += u64::from(matches!(work.queue, Queue::Retry | Queue::Aside));
+        load.verifying += u64::from(work.queue == Queue::Verify);
+        if let Target::Device(_) = schema::read_target(&key[1..])? {
+            counters.leaving += u64::from(is_leaving(Some(&work)));
+            counters.known += u64::from(is_leaving(Some(&work)));
+        }
+        Ok(())
+    })?;
+    each_row(store, b'd', |key, record| {
+        let device: Device = schema::decode(record, "a device")?;
+        let work = works(store, &Target::Device(schema::read_thing(&key[1..])?))?;
+        counters.known += u64::from(is_known(Some(&device), work.as_ref()) && !is_leaving(work.as_ref()));
+        Ok(())
+    })
+}
+
+fn each_row(
+    store: &dyn Store,
+    prefix: u8,
+    mut row: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let (mut from, to) = schema::all_of(prefix);
+    loop {
+        let rows = store.scan(&from, &to, Direction::Up, 500)?;
+        let Some((last, _)) = rows.last() else { return Ok(()) };
+        from = [last.as_slice(), &[0]].concat();
+        for (key, record) in &rows {
+            row(key, record)?;
+        }
+    }
 }
 
 struct Audit<'r> {
@@ -118,7 +162,7 @@ impl<'r> Audit<'r> {
             let work: Work = schema::decode(record, "work")?;
             let load = loads.entry(work.lane).or_default();
             load.work += 1;
-            load.retrying += u64::from(work.queue == Queue::Retry);
+            load.retrying += u64::from(matches!(work.queue, Queue::Retry | Queue::Aside));
             load.verifying += u64::from(work.queue == Queue::Verify);
             let at_place = self.rows.get(&work.key()).is_some_and(|target| *target == key[1..]);
             self.hold("work that is not in its queue", at_place);
@@ -173,6 +217,12 @@ impl<'r> Audit<'r> {
             let work: Work = schema::decode(record, "work")?;
             states.entry(&key[2..]).or_default().1 = Some(work);
         }
+        let count = |counts: fn(Option<&Device>, Option<&Work>) -> bool| {
+            states.values().filter(|(device, work)| counts(device.as_ref(), work.as_ref())).count()
+        };
+        let (known, leaving) = (count(is_known), count(|_, work| is_leaving(work)));
+        self.equal("known devices", counters.known, known);
+        self.equal("leaving devices", counters.leaving, leaving);
         let states: Vec<_> =
             states.values().filter_map(|(device, work)| visible(device.as_ref(), work.as_ref())).collect();
         for state in DeviceState::ALL {

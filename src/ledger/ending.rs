@@ -34,11 +34,15 @@ pub fn cancel(tx: &mut Tx<'_>, seq: u64, so_far: &mut Canceled) -> Result<bool, 
         let (_, no) = schema::read_entry(&key)?;
         so_far.next = no.saturating_add(1);
         let target = schema::read_target(&target)?;
-        if is_sent(tx, &target, (seq, no))? {
-            so_far.in_flight += 1;
-        } else {
-            so_far.canceled += 1;
-            withdraw(tx, &target, (seq, no), &Outcome::Canceled)?;
+        let work = tx.work_of(&target)?;
+        let is_off = work.is_some_and(|work| tx.rules.off.contains(&work.lane));
+        match is_sent(tx, &target, (seq, no))? {
+            true if !is_off => so_far.in_flight += 1,
+            sent => {
+                so_far.canceled += 1;
+                let outcome = if sent { Outcome::OutcomeUnknown } else { Outcome::Canceled };
+                withdraw(tx, &target, (seq, no), &outcome)?;
+            }
         }
     }
     Ok(done)

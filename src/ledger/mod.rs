@@ -42,7 +42,10 @@ pub use store::{Direction, Op, Row, Store, StoreError};
 pub use taking::{Pick, Taken, take};
 pub use tx::{Group, Summary, Touched, Tx};
 
-use crate::config::{Config, Guard, Limits};
+use crate::{
+    config::{Config, Guard, Limits},
+    model::Lane,
+};
 
 /// The part of the configuration that the rules follow.
 #[derive(Clone, Debug)]
@@ -53,11 +56,14 @@ pub struct Rules {
     pub guard: Guard,
     /// Keep the retained device messages up to date.
     pub publish_devices: bool,
+    /// Lanes that nobody serves.
+    pub off: Vec<Lane>,
 }
 
 impl From<&Config> for Rules {
     fn from(config: &Config) -> Self {
-        Self { limits: config.limits, guard: config.guard.clone(), publish_devices: config.publish_devices }
+        let off = Lane::ALL.into_iter().filter(|lane| !config.serves(lane.traits().service)).collect();
+        Self { limits: config.limits, guard: config.guard.clone(), publish_devices: config.publish_devices, off }
     }
 }
 
@@ -116,16 +122,20 @@ pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
     if let Some(version) = found.as_ref().and_then(|bytes| bytes.first()).filter(|version| **version > schema::RECORD) {
         return Err(StoreError::TooNew(u64::from(*version)));
     }
+    let mut upgrade_from = None;
     match found.map(|bytes| schema::decode::<u64>(&bytes, "the schema")).transpose()? {
         Some(found) if found > schema::SCHEMA => return Err(StoreError::TooNew(found)),
-        Some(_) => journal::recover(store)?,
+        Some(found) => {
+            journal::recover(store)?;
+            upgrade_from = (found < schema::SCHEMA).then_some(found);
+        }
         None => {
             let below = store.scan(&[0], &[schema::META], Direction::Up, 1)?;
             let above = store.scan(&[schema::META + 1], &[u8::MAX], Direction::Up, 1)?;
             if !below.is_empty() || !above.is_empty() {
                 return Err(StoreError::Damaged("there are records, but no schema version".into()));
             }
-            store.apply(&[(schema_key, Some(schema::encode(&schema::SCHEMA)))])?;
+            store.apply(&[(schema_key.clone(), Some(schema::encode(&schema::SCHEMA)))])?;
         }
     }
     let key = schema::meta("counters");
@@ -136,7 +146,13 @@ pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
     crate::failpoint::pass("open-counted");
     counters.run += 1;
     counters.first_seq = counters.next_seq;
-    store.apply(&[(key, Some(schema::encode(&counters)))])?;
+    let mut ops = Vec::new();
+    if upgrade_from.is_some() {
+        audit::count_again(store, &mut counters)?;
+        ops.push((schema_key, Some(schema::encode(&schema::SCHEMA))));
+    }
+    ops.push((key, Some(schema::encode(&counters))));
+    store.apply(&ops)?;
     store.sync()?;
     Ok(counters)
 }

@@ -5,7 +5,7 @@ use super::{
     store::StoreError,
     tx::Tx,
 };
-use crate::model::{Device, DeviceState, Outcome, Registered, Request, Target};
+use crate::model::{Device, DeviceState, Lane, Outcome, Registered, Request, Target};
 
 /// The state that people see, from the two records that make it up.
 pub(super) fn visible(device: Option<&Device>, work: Option<&Work>) -> Option<DeviceState> {
@@ -16,7 +16,36 @@ pub(super) fn visible(device: Option<&Device>, work: Option<&Work>) -> Option<De
     }))
 }
 
+/// Whether a disassociation of it is open, be it behind an association.
+pub(super) fn is_leaving(work: Option<&Work>) -> bool {
+    work.is_some_and(|work| {
+        let opposite = work.lane.traits().devices.and_then(|devices| devices.opposite);
+        work.lane.takes_off() || work.behind.is_some() && opposite.is_some_and(Lane::takes_off)
+    })
+}
+
+/// Whether guards count it among the devices there are.
+pub(super) fn is_known(device: Option<&Device>, work: Option<&Work>) -> bool {
+    is_leaving(work) || device.is_some_and(|device| device.registered == Registered::Associated)
+}
+
+/// A device as its two records have it.
+type Both<'r> = (Option<&'r Device>, Option<&'r Work>);
+
 impl Tx<'_> {
+    fn count_device(&mut self, before: Both<'_>, after: Both<'_>) {
+        for ((device, work), by) in [(before, -1), (after, 1)] {
+            let counters = &mut self.counters;
+            if is_known(device, work) {
+                counters.known = counters.known.saturating_add_signed(by);
+            }
+            if is_leaving(work) {
+                counters.leaving = counters.leaving.saturating_add_signed(by);
+            }
+        }
+        self.count_state(visible(before.0, before.1), visible(after.0, after.1));
+    }
+
     fn count_state(&mut self, before: Option<DeviceState>, after: Option<DeviceState>) {
         for (state, by) in [(before, -1), (after, 1)] {
             if let Some(state) = state {
@@ -31,7 +60,7 @@ impl Tx<'_> {
         load.work = load.work.saturating_add_signed(by);
         match work.queue {
             schema::Queue::Fresh => {}
-            schema::Queue::Retry => load.retrying = load.retrying.saturating_add_signed(by),
+            schema::Queue::Retry | schema::Queue::Aside => load.retrying = load.retrying.saturating_add_signed(by),
             schema::Queue::Verify => load.verifying = load.verifying.saturating_add_signed(by),
         }
     }
@@ -55,7 +84,7 @@ impl Tx<'_> {
             return Ok(());
         }
         let work = self.work_of(target)?;
-        self.count_state(visible(old.as_ref(), work.as_ref()), visible(new, work.as_ref()));
+        self.count_device((old.as_ref(), work.as_ref()), (new, work.as_ref()));
         if let Some(old) = &old {
             if new.is_none_or(|new| new.registered != old.registered) {
                 self.delete(schema::by_state(old.registered, thing))?;
@@ -108,9 +137,8 @@ impl Tx<'_> {
         }
         if let Target::Device(thing) = target {
             let device = self.device(thing.as_str())?;
-            let (before, after) = (visible(device.as_ref(), old.as_ref()), visible(device.as_ref(), new));
-            self.count_state(before, after);
-            if before != after {
+            self.count_device((device.as_ref(), old.as_ref()), (device.as_ref(), new));
+            if visible(device.as_ref(), old.as_ref()) != visible(device.as_ref(), new) {
                 self.outdate(thing.as_str())?;
             }
         }

@@ -10,7 +10,7 @@
 //! | `l` | client, seq → | a client's requests by age |
 //! | `p` | target, seq, entry → association held | who waits for a target |
 //! | `k` | target → [`Work`] | what is to be done, once a target |
-//! | `w` | lane, queue, seq, entry → target | in which order |
+//! | `w` | lane, queue, (resource,) seq, entry → target | in which order |
 //! | `d` | thing → [`Device`](crate::model::Device) | the registry |
 //! | `s` | registered, thing → | the registry by state |
 //! | `o` | n → [`Outgoing`] | messages that the broker has not acknowledged |
@@ -33,7 +33,7 @@ use crate::model::{
 };
 
 /// Version of the whole layout; a store with a higher one is left untouched.
-pub(super) const SCHEMA: u64 = 1;
+pub(super) const SCHEMA: u64 = 2;
 
 /// Version byte of every record so far.
 pub(super) const RECORD: u8 = 1;
@@ -50,7 +50,7 @@ const MAX_COUNT: u64 = 1 << 53;
 pub struct Load {
     /// Targets with work.
     pub work: u64,
-    /// Of these, the ones that wait for a repetition.
+    /// Of these, the ones that wait for a repetition, for reasons of their own or of their resource.
     pub retrying: u64,
     /// And those that wait for a complete list to tell how they ended.
     pub verifying: u64,
@@ -81,6 +81,10 @@ pub struct Counters {
     pub open_entries: u64,
     /// Messages that the broker has not acknowledged.
     pub outgoing: u64,
+    /// Devices that the cloud lists, or that are on their way out.
+    pub known: u64,
+    /// Devices on their way out: those too whose turn comes after an association.
+    pub leaving: u64,
     /// Devices that are shown as `ASSOCIATED`.
     pub associated: u64,
     /// Devices that are shown as `ASSOCIATING`.
@@ -103,9 +107,9 @@ impl Counters {
         let counters: Self = bytes.map(|bytes| decode(bytes, "totals")).transpose()?.unwrap_or_default();
         let Self { run, next_seq, first_seq, next_outgoing, mark, live_bytes, .. } = counters;
         let Self { open_requests, open_entries, outgoing, open_syncs, .. } = counters;
-        let Self { associated, associating, disassociating, disassociated, .. } = counters;
+        let Self { known, leaving, associated, associating, disassociating, disassociated, .. } = counters;
         let numbers = [run, next_seq, first_seq, next_outgoing, mark, live_bytes, open_requests, open_entries];
-        let more = [outgoing, open_syncs, associated, associating, disassociating, disassociated];
+        let more = [known, leaving, outgoing, open_syncs, associated, associating, disassociating, disassociated];
         let loads = counters.loads.values().flat_map(|load| [load.work, load.retrying, load.verifying]);
         match numbers.into_iter().chain(more).chain(loads).max() {
             Some(largest) if largest > MAX_COUNT => Err(StoreError::Damaged("totals beyond belief".into())),
@@ -133,6 +137,9 @@ pub(super) enum Queue {
     /// Answered with a passing error for this entry: sent again after a while.
     #[serde(rename = "R")]
     Retry,
+    /// The resource that its call is about refused: others go first. In the order of the resources.
+    #[serde(rename = "A")]
+    Aside,
     /// The next complete list tells how it ended.
     #[serde(rename = "V")]
     Verify,
@@ -188,6 +195,13 @@ pub(super) struct Work {
     /// The call that last carried it, until its outcome is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<Call>,
+    /// Which resource, as [`resource`] has it, where it is set aside.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resource: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Work {
@@ -207,12 +221,16 @@ impl Work {
             joined_before: 0,
             behind: None,
             call: None,
+            resource: 0,
         }
     }
 
     /// Its place in the queue.
     pub(super) fn key(&self) -> Vec<u8> {
-        queue(self.lane, self.queue, self.seq, self.no)
+        match self.queue {
+            Queue::Aside => aside(self.lane, self.resource, (self.seq, self.no)),
+            queue_ => queue(self.lane, queue_, self.seq, self.no),
+        }
     }
 
     /// Whether it is done for that entry, which waits for its target, and not for those before it.
@@ -287,6 +305,15 @@ pub(super) fn work(target: &Target) -> Vec<u8> {
 }
 pub(super) fn queue(lane: Lane, queue: Queue, seq: u64, no: u32) -> Vec<u8> {
     key(b'w', &[&[lane.traits().letter, queue_byte(queue)], &seq.to_be_bytes(), &no.to_be_bytes()])
+}
+/// The place of what is set aside for a resource.
+pub(super) fn aside(lane: Lane, resource: u64, (seq, no): Place) -> Vec<u8> {
+    let place = [resource.to_be_bytes(), seq.to_be_bytes()].concat();
+    key(b'w', &[&[lane.traits().letter, queue_byte(Queue::Aside)], &place, &no.to_be_bytes()])
+}
+/// A resource's number in [`aside`]. Two of one number would only be looked at one after the other.
+pub(super) fn resource(target: &Target) -> u64 {
+    digest(target.scope().unwrap_or_default().as_bytes(), b"").max(1)
 }
 pub(super) fn device(thing: &str) -> Vec<u8> {
     key(b'd', &[thing.as_bytes()])
@@ -367,6 +394,7 @@ fn queue_byte(queue: Queue) -> u8 {
     match queue {
         Queue::Fresh => b'F',
         Queue::Retry => b'R',
+        Queue::Aside => b'A',
         Queue::Verify => b'V',
     }
 }

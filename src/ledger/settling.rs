@@ -6,6 +6,7 @@ use super::{
     registry::ListMark,
     schema::{self, Queue, Work},
     store::{Direction, Row, StoreError},
+    taking::set_aside,
     turns,
     tx::Tx,
 };
@@ -58,13 +59,13 @@ fn to_verify(tx: &Tx<'_>, work: &mut Work) {
 ///
 /// # Errors
 /// The store failed.
-pub fn settle(tx: &mut Tx<'_>, verdicts: &mut VecDeque<(Target, Verdict)>) -> Result<(), StoreError> {
+pub fn settle(tx: &mut Tx<'_>, lane: Lane, verdicts: &mut VecDeque<(Target, Verdict)>) -> Result<(), StoreError> {
     tx.counters.mark += 1;
     while let Some((target, verdict)) = verdicts.front() {
         if tx.is_full() {
             return Ok(());
         }
-        if settle_one(tx, target, verdict)? {
+        if settle_one(tx, lane, target, verdict)? {
             verdicts.pop_front();
         }
     }
@@ -72,13 +73,18 @@ pub fn settle(tx: &mut Tx<'_>, verdicts: &mut VecDeque<(Target, Verdict)>) -> Re
 }
 
 /// Whether all of it is done.
-fn settle_one(tx: &mut Tx<'_>, target: &Target, verdict: &Verdict) -> Result<bool, StoreError> {
-    let Some(mut work) = tx.work_of(target)? else { return Ok(true) };
+fn settle_one(tx: &mut Tx<'_>, lane: Lane, target: &Target, verdict: &Verdict) -> Result<bool, StoreError> {
+    // The store may be another one by now, where the same target is asked for anew: that was not sent.
+    let Some(mut work) = tx.work_of(target)?.filter(|work| work.lane == lane && work.sent) else { return Ok(true) };
     let outcome = match verdict {
         Verdict::Done => Outcome::Succeeded,
         Verdict::Failed(fault) => {
+            let mut fault = fault.clone();
+            if work.doubt && !lane.is_settled_by_list() {
+                fault.message.push_str(" (an earlier call was not answered, and may have done it)");
+            }
             work.error = Some(fault.clone());
-            Outcome::Failed(fault.clone())
+            Outcome::Failed(fault)
         }
         Verdict::Again(fault) => {
             work.error = Some(fault.clone());
@@ -93,7 +99,7 @@ fn settle_one(tx: &mut Tx<'_>, target: &Target, verdict: &Verdict) -> Result<boo
             work.error = Some(fault.clone());
             work.sent = work.doubt;
             if let Verdict::Aside(_) = verdict {
-                work.queue = Queue::Retry;
+                set_aside(target, &mut work);
             }
             return put_back(tx, target, work);
         }

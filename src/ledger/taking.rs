@@ -7,7 +7,7 @@ use super::{
     turns,
     tx::Tx,
 };
-use crate::model::{CallToken, Lane, Outcome, Request, Target, Window};
+use crate::model::{Again, CallToken, Lane, Outcome, Request, Target, Window};
 
 /// Rows that one look at the queue may pass over because they ended instead of being sent.
 const MAX_PASSED: usize = 400;
@@ -21,9 +21,9 @@ pub enum Pick {
         limit: usize,
         /// What may be sent.
         window: Window,
-        /// Those too that wait for a repetition, from this entry on and then from the first on; else none of them.
-        retries: Option<Place>,
-        /// Resources that refused a call lately: entries about them are set aside.
+        /// Those too that wait for a repetition, or are set aside; else none of them.
+        again: Option<Again>,
+        /// Resources that refuse: entries about them are set aside, or stay there.
         shut: Vec<String>,
     },
     /// These, which were taken before.
@@ -37,8 +37,8 @@ pub struct Taken {
     pub entries: Vec<(Target, u32)>,
     /// What the service knows the call by, if it repeats it.
     pub token: Option<CallToken>,
-    /// The last of those who waited for a repetition, if there is one among the entries.
-    pub retried: Option<Place>,
+    /// Where the next look at those who were sent before goes on.
+    pub again: Again,
     /// There is work that waits for a complete list.
     pub gated: bool,
     /// There may be more to take although there is nothing here: what was looked at ended instead.
@@ -63,27 +63,38 @@ pub fn take(
         Pick::These(targets) => {
             taken.more = true;
             for target in targets {
-                if let Took::Entry(target, charged) = take_one(tx, target, Window::OPEN, clock_trusted)? {
+                if tx.work_of(target)?.is_none_or(|work| work.lane != lane) {
+                    continue;
+                }
+                if let Took::Entry(target, charged) = take_one(tx, target, Window::OPEN, clock_trusted, true)? {
                     taken.entries.push((target, charged));
                 }
             }
         }
-        Pick::Queue { limit, window, retries, shut } => {
+        Pick::Queue { limit, window, again, shut } => {
             let look = Look { lane, limit: *limit, window: *window, shut, clock_trusted };
             let mut kind = None;
             let allowed = [((0, 0), (window.cleared.min(window.fresh), 0)), ((window.fresh, 0), (u64::MAX, 0))];
+            let key = |queue, (seq, no): Place| schema::queue(lane, queue, seq, no);
             for (from, to) in allowed {
-                take_range(tx, Queue::Fresh, from, to, &look, &mut kind, &mut taken)?;
+                let range = (key(Queue::Fresh, from), key(Queue::Fresh, to));
+                take_range(tx, Queue::Fresh, range, &look, &mut kind, &mut taken)?;
             }
-            if let Some(cursor) = *retries {
-                // Round and round, so that one that is refused each time holds up nobody.
+            taken.again = again.unwrap_or_default();
+            if let Some(Again { entry: cursor, resource }) = *again {
                 for (from, to) in [(cursor, (u64::MAX, 0)), ((0, 0), cursor)] {
                     for (low, high) in allowed {
-                        take_range(tx, Queue::Retry, from.max(low), to.min(high), &look, &mut kind, &mut taken)?;
+                        let range = (key(Queue::Retry, from.max(low)), key(Queue::Retry, to.min(high)));
+                        take_range(tx, Queue::Retry, range, &look, &mut kind, &mut taken)?;
+                    }
+                }
+                for (from, to) in [(resource, u64::MAX), (0, resource)] {
+                    if taken.entries.is_empty() {
+                        take_aside(tx, from, to, &look, &mut kind, &mut taken)?;
                     }
                 }
             }
-            for queue in [Some(Queue::Fresh), retries.map(|_| Queue::Retry)].into_iter().flatten() {
+            for queue in [Some(Queue::Fresh), again.map(|_| Queue::Retry)].into_iter().flatten() {
                 let (from, to) =
                     (schema::queue(lane, queue, window.cleared, 0), schema::queue(lane, queue, window.fresh, 0));
                 taken.gated |= !tx.scan(&from, &to, Direction::Up, 1)?.is_empty();
@@ -127,14 +138,11 @@ type Kind = (Option<String>, Option<CallToken>);
 fn take_range(
     tx: &mut Tx<'_>,
     queue: Queue,
-    from: Place,
-    to: Place,
+    (mut from, to): (Vec<u8>, Vec<u8>),
     look: &Look<'_>,
     kind: &mut Option<Kind>,
     taken: &mut Taken,
 ) -> Result<(), StoreError> {
-    let key = |(seq, no): Place| schema::queue(look.lane, queue, seq, no);
-    let (mut from, to) = (key(from), key(to));
     let (mut passed, mut ended) = (0, false);
     while taken.entries.len() < look.limit && passed < MAX_PASSED {
         let rows = tx.scan(&from, &to, Direction::Up, look.limit - taken.entries.len())?;
@@ -146,9 +154,8 @@ fn take_range(
                 return Err(StoreError::Damaged(format!("there is no work at the place of {:?}", target.name())));
             };
             passed += 1;
-            let is_shut = target.scope().is_some_and(|scope| look.shut.iter().any(|shut| shut == scope));
-            if is_shut && queue == Queue::Fresh {
-                work.queue = Queue::Retry;
+            if queue == Queue::Fresh && look.is_shut(&target) {
+                set_aside(&target, &mut work);
                 tx.set_work(&target, Some(&work))?;
                 ended = true;
                 continue;
@@ -158,10 +165,12 @@ fn take_range(
             if kind.as_ref().is_some_and(|kind| *kind != this) {
                 continue;
             }
-            match take_one(tx, &target, look.window, look.clock_trusted)? {
+            match take_one(tx, &target, look.window, look.clock_trusted, false)? {
                 Took::Entry(target, charged) => {
                     taken.entries.push((target, charged));
-                    taken.retried = if queue == Queue::Retry { Some(place) } else { taken.retried };
+                    if queue == Queue::Retry {
+                        taken.again.entry = (place.0, place.1.saturating_add(1));
+                    }
                     *kind = Some(this);
                     passed -= 1;
                 }
@@ -174,6 +183,50 @@ fn take_range(
     Ok(())
 }
 
+/// Looks at what is set aside, resource by resource, and passes over those that refuse in one step each.
+fn take_aside(
+    tx: &mut Tx<'_>,
+    mut from: u64,
+    to: u64,
+    look: &Look<'_>,
+    kind: &mut Option<Kind>,
+    taken: &mut Taken,
+) -> Result<(), StoreError> {
+    let end = schema::aside(look.lane, to, (0, 0));
+    // Beyond those that refuse there is one with entries to take, or one whose entries have ended.
+    for _ in 0..=look.shut.len() + 1 {
+        let first = tx.scan(&schema::aside(look.lane, from, (0, 0)), &end, Direction::Up, 1)?;
+        let Some((_, target)) = first.first() else { return Ok(()) };
+        let target = schema::read_target(target)?;
+        let resource = schema::resource(&target);
+        from = resource.saturating_add(1);
+        if !look.is_shut(&target) {
+            let before = taken.entries.len();
+            let range = (schema::aside(look.lane, resource, (0, 0)), schema::aside(look.lane, from, (0, 0)));
+            take_range(tx, Queue::Aside, range, look, kind, taken)?;
+            if taken.entries.len() > before {
+                taken.again.resource = from;
+                return Ok(());
+            }
+        }
+    }
+    taken.more |= taken.entries.is_empty();
+    taken.again.resource = from;
+    Ok(())
+}
+
+/// The resource of its call refuses it.
+pub(super) fn set_aside(target: &Target, work: &mut Work) {
+    work.queue = Queue::Aside;
+    work.resource = schema::resource(target);
+}
+
+impl Look<'_> {
+    fn is_shut(&self, target: &Target) -> bool {
+        target.scope().is_some_and(|scope| self.shut.iter().any(|shut| shut == scope))
+    }
+}
+
 /// What came of a target that was to be taken.
 enum Took {
     Entry(Target, u32),
@@ -182,8 +235,14 @@ enum Took {
     Nothing,
 }
 
-/// Notes a target as sent, unless nobody waits for it any more.
-fn take_one(tx: &mut Tx<'_>, target: &Target, window: Window, clock_trusted: bool) -> Result<Took, StoreError> {
+/// Notes a target as sent, unless nobody waits for it any more; `again` for a part of the call before.
+fn take_one(
+    tx: &mut Tx<'_>,
+    target: &Target,
+    window: Window,
+    clock_trusted: bool,
+    again: bool,
+) -> Result<Took, StoreError> {
     let Some(mut work) = tx.work_of(target)? else { return Ok(Took::Nothing) };
     let device = device_of(tx, target)?;
     let mut first = None;
@@ -212,6 +271,8 @@ fn take_one(tx: &mut Tx<'_>, target: &Target, window: Window, clock_trusted: boo
         Some(first) if !window.allows(first) => return Ok(Took::Gated),
         Some(_) => {}
     }
+    // Left over by a kill, or put off while a refused call was taken apart: what became of it is not known.
+    work.doubt |= work.sent && !again;
     work.sent = true;
     work.attempts = work.attempts.saturating_add(1);
     let charged = work.charged;

@@ -64,10 +64,15 @@ pub(super) fn next(tx: &mut Tx<'_>, target: &Target, work: &Work) -> Result<(), 
 }
 
 /// After entries of a target were withdrawn or dropped. What was sent stays, though nobody may be left who waits for it: it may
-/// be in a call at this moment, whose answer, or else the next look at the queue, tells what becomes of it.
+/// be in a call at this moment, whose answer, or else the next look at the queue, tells what becomes of it. A lane that is off
+/// has neither.
 pub(super) fn leave(tx: &mut Tx<'_>, target: &Target) -> Result<(), StoreError> {
     match left(tx, target)? {
-        Some(work) if !work.sent => next(tx, target, &work),
+        Some(work) if !work.sent || tx.rules.off.contains(&work.lane) => {
+            // A lane with nothing to do any more has nothing to tell, either.
+            tx.touched.work = true;
+            next(tx, target, &work)
+        }
         _ => Ok(()),
     }
 }

@@ -208,7 +208,12 @@ impl Change {
     /// A text that two commands share if, and only if, they ask for the same: the order of entries is no content.
     #[must_use]
     pub fn content(&self) -> String {
-        let mut names: Vec<String> = self.targets.iter().map(Target::key).collect();
+        let text = |target: &Target| match target {
+            // As it always was: whoever sends again over an upgrade is known.
+            Target::Device(thing) => thing.to_string(),
+            other => other.key(),
+        };
+        let mut names: Vec<String> = self.targets.iter().map(text).collect();
         names.sort_unstable();
         let Self { operation, targets: _, force, dry_run: _, issued_at, expires_in, reason } = self;
         format!("{operation}\n{force}\n{issued_at:?}\n{expires_in:?}\n{reason:?}\n{}", names.join("\n"))

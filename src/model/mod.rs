@@ -16,6 +16,6 @@ pub use device::{Device, DeviceState, DeviceView, Registered, is_superseded};
 pub use lane::{Lane, OnDevices, Service, Traits};
 pub use names::{AssetId, CallToken, ClientId, ClientToken, InvalidName, MonitorId, Pattern, ThingName};
 pub use rejection::{FieldFault, Reason, Rejection, RejectionCode};
-pub use request::{EntryFailure, Fault, Outcome, Request, RequestStatus, SyncCounts, Tally, Window};
+pub use request::{Again, EntryFailure, Fault, Outcome, Request, RequestStatus, SyncCounts, Tally, Window};
 pub use time::{Mono, Now, Timestamp};
 pub use verdict::Verdict;

@@ -59,7 +59,7 @@ impl Outcome {
             Self::Canceled => ("Canceled", "canceled before it was sent"),
             Self::TimedOut => ("TimedOut", "expired before it was sent"),
             Self::OutcomeUnknown => {
-                ("TimedOut", "outcome unknown: sent, but not answered before it expired; look at the device")
+                ("TimedOut", "outcome unknown: sent, and not answered when it ended; look at what became of it")
             }
         };
         Some(Fault { code: code.into(), message: message.into() })
@@ -256,6 +256,16 @@ impl Window {
     pub fn allows(self, seq: u64) -> bool {
         seq < self.cleared || seq >= self.fresh
     }
+}
+
+/// From where on those are looked at who were sent before; then come those before it, so that who is refused each time
+/// holds up nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Again {
+    /// A request's number, and that of an entry in it.
+    pub entry: (u64, u32),
+    /// A resource's number, of what is set aside for one that refuses.
+    pub resource: u64,
 }
 
 #[cfg(test)]

@@ -94,13 +94,14 @@ fn entry_errors_are_told_apart() {
     assert!(matches!(verdicts[1].1, Verdict::Again(_)));
     assert!(matches!(verdicts[2].1, Verdict::Verify(_)), "the budget is spent");
     assert_eq!(verdicts[3].1, Verdict::Done);
-    let look = |retries| Next::Queue { retries, shut: Vec::new() };
+    let look = |again| Next::Queue { again, shut: Vec::new() };
     assert_eq!(plan.next(Mono(0)), look(None));
     assert_eq!(plan.retries_at(), Some(Mono(500)));
-    assert_eq!(plan.next(Mono(500)), look(Some((0, 0))));
+    assert_eq!(plan.next(Mono(500)), look(Some(Again::default())));
     assert_eq!(plan.retries_at(), None, "the look was for them");
-    plan.retried(Some((7, 1)));
-    assert_eq!(plan.next(Mono(501)), look(Some((7, 2))), "as long as there are any");
+    let on = Again { entry: (7, 2), resource: 0 };
+    plan.looked(on, false);
+    assert_eq!(plan.next(Mono(501)), look(Some(on)), "as long as there are any");
 }
 
 /// Part of invariant 3: an error that can't be attributed makes nobody's success.
@@ -156,32 +157,72 @@ fn shut(plan: &mut LanePlan, now: Mono) -> Vec<String> {
 #[test]
 fn a_resource_that_refuses_is_set_aside_and_the_lane_goes_on() {
     let mut plan = LanePlan::new(Lane::Assets, Duration::from_secs(1), Duration::from_secs(300));
-    for (fault, wait) in [(CallFault::Busy, 500), (CallFault::Denied, 450_000)] {
-        let verdicts = plan.answered(&[child("one", 1)], &Err(error(fault)), Mono(0), 0.5);
-        assert!(matches!(verdicts[0].1, Verdict::Aside(_)));
-        assert_eq!(shut(&mut plan, Mono(0)), ["externalId:one"]);
-        assert_eq!(plan.retries_at(), Some(Mono(wait)), "the lane itself does not wait");
-    }
-    plan.answered(&[child("two", 1)], &Ok(vec![]), Mono(0), 0.5);
+    let answer = |plan: &mut LanePlan, parent: &str, fault: Option<CallFault>, now: u64| {
+        let answer = fault.map_or(Ok(Vec::new()), |fault| Err(error(fault)));
+        plan.answered(&[child(parent, 1)], &answer, Mono(now), 0.5).remove(0).1
+    };
+    assert!(matches!(answer(&mut plan, "denied", Some(CallFault::Denied), 0), Verdict::Aside(_)));
+    assert!(matches!(answer(&mut plan, "busy", Some(CallFault::Busy), 0), Verdict::Aside(_)));
+    assert_eq!(shut(&mut plan, Mono(0)), ["externalId:denied", "externalId:busy"]);
+    assert_eq!(plan.retries_at(), Some(Mono(500)), "the lane itself does not wait, and each has its own time");
+    assert_eq!(shut(&mut plan, Mono(500)), ["externalId:denied"]);
+    assert_eq!(plan.retries_at(), Some(Mono(450_000)));
+    answer(&mut plan, "busy", Some(CallFault::Busy), 500);
+    shut(&mut plan, Mono(500));
+    assert_eq!(plan.retries_at(), Some(Mono(1500)), "twice as long");
+    answer(&mut plan, "another", None, 500);
     assert!(plan.is_refused(), "another's success is not its own");
-    plan.answered(&[child("one", 1)], &Ok(vec![]), Mono(0), 0.5);
-    assert!(!plan.is_refused());
+    // One that does not exist takes calls, too.
+    answer(&mut plan, "denied", Some(CallFault::Invalid(vec![0])), 500);
+    assert!(!plan.is_refused() && shut(&mut plan, Mono(500)) == ["externalId:busy"]);
 }
 
 #[test]
 fn where_all_resources_refuse_the_lane_rests() {
     let mut plan = LanePlan::new(Lane::Assets, Duration::from_secs(1), Duration::from_secs(300));
+    let denied = |plan: &mut LanePlan, parent: u32, now| {
+        plan.answered(&[child(&format!("parent-{parent}"), 1)], &Err(error(CallFault::Denied)), now, 0.5);
+    };
+    for _ in 0..3 * DENIED_ALL {
+        denied(&mut plan, 0, Mono(0));
+    }
     for n in 0..DENIED_ALL {
-        assert!(matches!(plan.next(Mono(0)), Next::Queue { .. }), "after {n}");
-        plan.answered(&[child(&format!("parent-{n}"), 1)], &Err(error(CallFault::Denied)), Mono(0), 0.5);
+        assert!(matches!(plan.next(Mono(0)), Next::Queue { .. }), "the same one again and again, and {n} more");
+        denied(&mut plan, n, Mono(0));
     }
     assert!(matches!(plan.next(Mono(0)), Next::Wait(_)));
     let later = Mono(450_000);
     assert!(matches!(plan.next(later), Next::Queue { .. }));
-    for n in 0..40 {
-        plan.answered(&[child(&format!("parent-{n}"), 1)], &Err(error(CallFault::Denied)), later, 0.0);
-    }
+    (0..40).for_each(|n| denied(&mut plan, n, later));
     assert_eq!(plan.shut.len(), MAX_SHUT);
+}
+
+/// What waits takes no call's place.
+#[test]
+fn a_look_in_vain_is_not_repeated_before_something_has_its_time() {
+    let mut plan = LanePlan::new(Lane::Assets, Duration::from_secs(1), Duration::from_secs(300));
+    plan.answered(&[child("one", 1)], &Err(error(CallFault::Denied)), Mono(0), 0.5);
+    shut(&mut plan, Mono(0));
+    plan.looked(Again::default(), true);
+    shut(&mut plan, Mono(1000));
+    assert!(plan.found_nothing());
+    assert_eq!(shut(&mut plan, Mono(450_000)), Vec::<String>::new());
+    assert!(!plan.found_nothing());
+}
+
+/// A resource that is refused in words that do not name it.
+#[test]
+fn a_resource_that_is_refused_is_not_taken_apart_for_hours() {
+    let mut plan = LanePlan::new(Lane::ProjectAssets, Duration::from_secs(1), Duration::from_secs(300));
+    let (mut calls, mut failed, mut piece) = (0, 0, targets(100));
+    loop {
+        calls += 1;
+        failed += plan.answered(&piece, &Err(error(CallFault::Invalid(vec![]))), Mono(0), 0.5).len();
+        let Next::These(next) = plan.next(Mono(0)) else { break };
+        piece = next.into_iter().map(|target| (target, 0)).collect();
+    }
+    assert_eq!(failed, 100);
+    assert!(calls <= HOPELESS + 8, "{calls} calls");
 }
 
 /// No list of the agent's tells of assets.

@@ -48,13 +48,14 @@ fn edit(rows: &mut Rows, key: &[u8], from: &str, to: &str) {
 }
 
 fn take_all(bench: &mut Bench) -> Result<(), StoreError> {
-    let pick = Pick::Queue { limit: 100, window: Window::OPEN, retries: Some((0, 0)), shut: Vec::new() };
+    let pick = Pick::Queue { limit: 100, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
     bench.until(|tx| take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)).map(|taken| !taken.more))
 }
 
 fn settle_all(bench: &mut Bench) -> Result<(), StoreError> {
+    take_all(bench)?;
     let mut verdicts: VecDeque<_> = (1..50).map(|n| (device(&format!("d{n:02}")), Verdict::Done)).collect();
-    bench.until(|tx| settle(tx, &mut verdicts).map(|()| verdicts.is_empty()))
+    bench.until(|tx| settle(tx, Lane::Disassociate, &mut verdicts).map(|()| verdicts.is_empty()))
 }
 
 fn expire_all(bench: &mut Bench) -> Result<(), StoreError> {

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     config,
     model::{
-        AssetId, CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Lane, Now, Operation, RejectionCode,
-        Request, RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
+        Again, AssetId, CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Lane, Now, Operation,
+        RejectionCode, Request, RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
     },
 };
 
@@ -134,15 +134,19 @@ impl Bench {
     }
 
     fn take_of(&mut self, lane: Lane, limit: usize) -> Vec<String> {
-        let pick = Pick::Queue { limit, window: Window::OPEN, retries: Some((0, 0)), shut: Vec::new() };
+        let pick = Pick::Queue { limit, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
         let taken = self.run(|tx| take(tx, lane, &pick, true, &CallToken::from_bits(0)));
         taken.entries.into_iter().map(|(target, _)| target.name().to_owned()).collect()
     }
 
     fn settle(&mut self, names: &[&str], verdict: &Verdict) {
+        self.settle_of(Lane::Disassociate, names, verdict);
+    }
+
+    fn settle_of(&mut self, lane: Lane, names: &[&str], verdict: &Verdict) {
         let mut verdicts: VecDeque<_> = names.iter().map(|name| (device(name), verdict.clone())).collect();
         while !verdicts.is_empty() {
-            self.run(|tx| settle(tx, &mut verdicts));
+            self.run(|tx| settle(tx, lane, &mut verdicts));
         }
     }
 

@@ -116,7 +116,7 @@ impl World {
                         Verdict::Verify(fault("SomeException"))
                     }
                 };
-                self.bench.settle(&["a"], &verdict);
+                self.bench.settle_of(lane, &["a"], &verdict);
             }
             Event::List => {
                 let listed: Vec<_> = self.cloud.map(|at| ("a", at)).into_iter().collect();
@@ -210,7 +210,7 @@ fn our_own_association_overtakes_nobody() {
     bench.accept(&order("x", Some("u"), change(&["a"])));
     let asked = bench.now.wall.0;
     bench.wait(5000);
-    bench.settle(&["a"], &Verdict::Done);
+    bench.settle_of(Lane::Associate, &["a"], &Verdict::Done);
     bench.list(&[("a", asked + 4000)]);
     assert_eq!(bench.take(9), ["a"]);
     bench.settle(&["a"], &Verdict::Done);
@@ -234,7 +234,7 @@ fn a_list_that_lags_does_not_undo_an_association() {
         let lane = change.operation.lane().unwrap();
         bench.accept(&order("x", Some(&format!("t{n}")), change));
         bench.take_of(lane, 9);
-        bench.settle(&["a"], &Verdict::Done);
+        bench.settle_of(lane, &["a"], &Verdict::Done);
     }
     bench.wait(1000);
     bench.list(&[]);

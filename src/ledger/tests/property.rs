@@ -70,7 +70,7 @@ proptest! {
                         5 => Verdict::Aside(fault("Denied")),
                         _ => Verdict::Verify(fault("Perhaps")),
                     };
-                    bench.settle(&names, &verdict);
+                    bench.settle_of(lanes[usize::from(lane)], &names, &verdict);
                 }
                 Step::Cancel(token) => {
                     let token = ClientToken::new(&format!("t{token}")).unwrap();
@@ -102,7 +102,7 @@ proptest! {
                 let names = bench.take_of(lane, 100);
                 idle = if names.is_empty() { idle + 1 } else { 0 };
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                bench.settle(&names, &Verdict::Done);
+                bench.settle_of(lane, &names, &Verdict::Done);
             }
             // Those who wait behind what a list settles come after it.
             if idle >= 2 && bench.summary().verifying() > 0 {

@@ -136,7 +136,7 @@ fn who_asked_later_does_not_go_out_at_the_place_of_who_is_gone() {
     let pick = Pick::Queue {
         limit: 9,
         window: Window { cleared: seq + 1, fresh: seq + 2 },
-        retries: Some((0, 0)),
+        again: Some(Again::default()),
         shut: Vec::new(),
     };
     let taken = bench.run(|tx| take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)));
@@ -280,7 +280,7 @@ fn only_what_may_be_sent_is_taken() {
         bench.accept(&order("x", Some(&format!("t{n}")), change(&[&format!("d{n}")])));
     }
     let window = Window { cleared: 1, fresh: 3 };
-    let pick = Pick::Queue { limit: 9, window, retries: None, shut: Vec::new() };
+    let pick = Pick::Queue { limit: 9, window, again: None, shut: Vec::new() };
     let taken = bench.run(|tx| take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)));
     let names: Vec<_> = taken.entries.iter().map(|(target, _)| target.name()).collect();
     assert_eq!(names, ["d0", "d3", "d4"]);
@@ -334,6 +334,133 @@ fn who_joins_after_the_answer_is_sent_and_not_failed_with_the_others() {
     assert_eq!(bench.take(9), ["a"]);
     bench.settle(&["a"], &Verdict::Done);
     assert_eq!(bench.status("y", "u"), RequestStatus::Succeeded);
+}
+
+/// What waits behind an association, or is hidden by one, is on its way out all the same.
+#[test]
+fn a_guard_is_not_gone_around_by_associating_first() {
+    let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","guard":{"maxFraction":0.1}}"#);
+    let names: Vec<String> = (0..20).map(|n| format!("d{n:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let listed: Vec<(&str, i64)> = names.iter().map(|name| (*name, 1)).collect();
+    for in_flight in [false, true] {
+        let mut bench = bench.clone();
+        bench.list(&listed);
+        bench.accept(&order("x", Some("t"), associate(&names)));
+        if in_flight {
+            assert_eq!(bench.take_of(Lane::Associate, 99).len(), 20);
+        }
+        assert_eq!(bench.refuse(&order("x", Some("u"), change(&names))), RejectionCode::AccessDeniedException);
+        bench.accept(&order("x", Some("v"), change(&names[..2])));
+        assert_eq!(bench.refuse(&order("x", Some("w"), change(&names[2..3]))), RejectionCode::AccessDeniedException);
+    }
+    bench.list(&listed);
+    assert_eq!(bench.refuse(&order("x", Some("u"), change(&names[..3]))), RejectionCode::AccessDeniedException);
+}
+
+/// An answer is for the call that it answers: the store may be another one by then, where the opposite is asked for.
+#[test]
+fn an_answer_ends_nothing_that_was_not_sent_by_its_lane() {
+    let mut bench = Bench::new();
+    bench.accept(&order("x", Some("t"), associate(&["a"])));
+    bench.settle_of(Lane::Disassociate, &["a"], &Verdict::Done);
+    bench.settle_of(Lane::Associate, &["a"], &Verdict::Done);
+    assert_eq!(bench.status("x", "t"), RequestStatus::InProgress);
+    let piece = Pick::These(vec![device("a")]);
+    let taken = bench.run(|tx| take(tx, Lane::Disassociate, &piece, true, &CallToken::from_bits(0)));
+    assert!(taken.entries.is_empty());
+}
+
+/// What was in a call when the agent was killed may be done.
+#[test]
+fn what_a_kill_left_in_flight_is_not_told_canceled() {
+    let mut bench = Bench::new();
+    let request = bench.accept(&order("x", Some("t"), change(&["a"])));
+    bench.take(9);
+    open(&mut bench.store).unwrap();
+    bench.take(9);
+    bench.settle(&["a"], &Verdict::Unsent(fault("ThrottlingException")));
+    let mut so_far = Canceled::default();
+    while !bench.run(|tx| cancel(tx, request.seq, &mut so_far)) {}
+    assert_eq!((so_far.canceled, so_far.in_flight), (0, 1));
+}
+
+/// Nobody finds out, then.
+#[test]
+fn what_a_lane_sent_that_is_off_can_be_cancelled() {
+    let mut bench = Bench::new();
+    let id = |text: &str| AssetId::new(&format!("externalId:{text}")).unwrap();
+    let target = Target::Child { asset: id("parent"), hierarchy: id("line"), child: id("child") };
+    let change = Change { operation: Operation::DisassociateAssets, targets: vec![target], ..change(&[]) };
+    let request = bench.accept(&order("x", Some("t"), change));
+    assert_eq!(bench.take_of(Lane::Assets, 9).len(), 1);
+    bench.rules.off = vec![Lane::Assets];
+    let mut so_far = Canceled::default();
+    while !bench.run(|tx| cancel(tx, request.seq, &mut so_far)) {}
+    assert_eq!(so_far.canceled, 1);
+    assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut, "outcome unknown");
+    assert_eq!(bench.summary().load(Lane::Assets).work, 0);
+}
+
+/// A refusal of one resource costs the others nothing, however many entries wait for it.
+#[test]
+fn what_is_set_aside_is_passed_over_resource_by_resource() {
+    let mut bench = Bench::new();
+    let id = |text: &str| AssetId::new(&format!("externalId:{text}")).unwrap();
+    let accept = |bench: &mut Bench, parent: &str, n: usize| {
+        let target = Target::Child { asset: id(parent), hierarchy: id("line"), child: id(&format!("child-{n}")) };
+        let change = Change { operation: Operation::DisassociateAssets, targets: vec![target.clone()], ..change(&[]) };
+        bench.accept(&order("x", Some(&format!("{parent}-{n}")), change));
+        target
+    };
+    let look = |bench: &mut Bench, shut: &[&str]| {
+        let shut = shut.iter().map(|scope| format!("externalId:{scope}")).collect();
+        let pick = Pick::Queue { limit: 1, window: Window::OPEN, again: Some(Again::default()), shut };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let taken = bench.run(|tx| take(tx, Lane::Assets, &pick, true, &CallToken::from_bits(0)));
+            if !taken.entries.is_empty() || !taken.more {
+                let parent = taken.entries.into_iter().next().map(|(target, _)| target);
+                return (parent, tries);
+            }
+        }
+    };
+    for n in 0..500 {
+        accept(&mut bench, "denied", n);
+    }
+    let busy = accept(&mut bench, "busy", 0);
+    let (first, _) = look(&mut bench, &[]);
+    let mut verdicts = VecDeque::from([(first.unwrap(), Verdict::Aside(fault("AccessDeniedException")))]);
+    bench.run(|tx| settle(tx, Lane::Assets, &mut verdicts));
+    assert_eq!(look(&mut bench, &["denied", "busy"]).0, None, "all of it is aside");
+    assert_eq!(bench.summary().load(Lane::Assets).retrying, 501);
+    assert_eq!(look(&mut bench, &["denied"]), (Some(busy), 1));
+    let other = accept(&mut bench, "another", 0);
+    assert_eq!(look(&mut bench, &["denied", "busy"]), (Some(other), 1));
+}
+
+/// A store of schema 1 has fewer totals; whoever ran that version loses nothing.
+#[test]
+fn a_store_of_the_first_schema_is_counted_again() {
+    let mut bench = Bench::new();
+    bench.list(&[("a", 1), ("b", 1), ("c", 1)]);
+    bench.accept(&order("x", Some("t"), change(&["a", "b", "x"])));
+    bench.take(1);
+    bench.settle(&["a"], &Verdict::Again(fault("Later")));
+    let counters = schema::meta("counters");
+    let text = String::from_utf8(bench.store.rows[&counters].clone()).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text[1..]).unwrap();
+    for member in ["loads", "known", "leaving", "associating"] {
+        value.as_object_mut().unwrap().remove(member).unwrap();
+    }
+    bench.store.rows.insert(counters, format!("\u{1}{value}").into_bytes());
+    bench.store.rows.insert(schema::meta("schema"), b"\x011".to_vec());
+    open(&mut bench.store).unwrap();
+    assert_eq!(bench.store.rows[&schema::meta("schema")], b"\x012");
+    let load = bench.summary().load(Lane::Disassociate);
+    assert_eq!((load.work, load.retrying), (3, 1));
+    assert_eq!(bench.take(9).len(), 3);
 }
 
 /// The list says how things were before it was asked.
