@@ -3,9 +3,17 @@
 //! Nothing in here ends the process because the world is down. On a stop the parts end in the order in which the data
 //! takes its way: no more commands, the call in flight, the results, the connection, the store.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
-use tokio::{sync::oneshot, task::JoinSet, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
 
 use crate::{
     clock::Clock,
@@ -15,12 +23,13 @@ use crate::{
     devices::Devices,
     inbox::Inbox,
     ledger::{Ledger, Rules},
-    model::{Lane, Traits},
+    model::{Lane, Timestamp, Traits},
     outbox::Outbox,
-    status::{self, Status},
+    status::{self, Report, Status},
     stop,
     sync::Sync,
-    transport::{Closer, Mqtt, MqttParts, Wired},
+    told::Told,
+    transport::{Closer, MAX_LINE, Mqtt, MqttParts, Socket, Wired},
     upkeep::Upkeep,
     uplink::{RateLimit, Uplink},
     wire::Topics,
@@ -31,6 +40,9 @@ use crate::{
 const CALLS: Duration = Duration::from_millis(1700);
 const RESULTS: Duration = Duration::from_millis(200);
 const STORE: Duration = Duration::from_millis(500);
+
+/// Commands over the socket that wait to be handled; who sends more waits.
+const LOCAL_COMMANDS: usize = 64;
 
 /// Why the agent cannot even start.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +66,8 @@ pub(crate) async fn run(config: Config, stop: impl Future<Output = ()>) -> Resul
     let sink = Arc::clone(&conditions);
     let cloud =
         Aws::new(&config, clock.clone(), Box::new(move |millis| sink.skew(millis))).map_err(StartError::Environment)?;
-    let parts = Parts { cloud: Arc::new(cloud), clock, conditions, config, ledger };
+    let started_at = clock.now().wall;
+    let parts = Parts { cloud: Arc::new(cloud), clock, conditions, config, ledger, started_at };
     parts.run(closed, stop).await;
     Ok(())
 }
@@ -66,6 +79,7 @@ pub(crate) struct Parts<C> {
     pub(crate) ledger: Ledger,
     pub(crate) conditions: Arc<Conditions>,
     pub(crate) cloud: Arc<C>,
+    pub(crate) started_at: Timestamp,
 }
 
 impl<C: Cloud> Parts<C> {
@@ -75,6 +89,7 @@ impl<C: Cloud> Parts<C> {
         let mut calls = JoinSet::new();
         let mut results = JoinSet::new();
         self.start_cloud(&mut calls, &calls_stop);
+        self.start_socket(&mut calls, &calls_stop);
         let closer = self.start_mqtt(&mut calls, &mut results, &calls_stop, &results_stop);
         stop.await;
         tracing::info!("stopping");
@@ -99,7 +114,7 @@ impl<C: Cloud> Parts<C> {
 
     /// Starts what talks to the cloud, and the upkeep.
     pub(crate) fn start_cloud(&self, calls: &mut JoinSet<()>, stop: &stop::Stop) {
-        let Self { config, clock, ledger, conditions, cloud } = self;
+        let Self { config, clock, ledger, conditions, cloud, started_at: _ } = self;
         let rate = RateLimit::new(config.rate, clock.clone());
         let sync = Sync {
             ledger: ledger.clone(),
@@ -148,6 +163,45 @@ impl<C: Cloud> Parts<C> {
             stop: stop.clone(),
         };
         calls.spawn(upkeep.run());
+        calls.spawn(self.report().watch_store(stop.clone()));
+    }
+
+    fn report(&self) -> Report {
+        let (ledger, conditions) = (self.ledger.clone(), Arc::clone(&self.conditions));
+        Report { ledger, conditions, started_at: self.started_at }
+    }
+
+    /// Starts what talks to people on this machine.
+    fn start_socket(&self, calls: &mut JoinSet<()>, stop: &stop::Stop) {
+        let (inbound, commands) = mpsc::channel(LOCAL_COMMANDS);
+        let (asked, requests) = mpsc::channel(LOCAL_COMMANDS);
+        calls.spawn(self.inbox(MAX_LINE, Arc::default(), stop).run(commands));
+        let told = Told { ledger: self.ledger.clone(), max_bytes: MAX_LINE, stop: stop.clone() };
+        calls.spawn(told.run(requests));
+        let report = self.report();
+        let socket = Socket {
+            data_dir: self.config.data_dir.clone(),
+            conditions: Arc::clone(&self.conditions),
+            inbound,
+            asked,
+            status: Arc::new(move || report.message()),
+            stop: stop.clone(),
+        };
+        calls.spawn(socket.run());
+    }
+
+    fn inbox(&self, max_payload: usize, waiting: Arc<AtomicUsize>, stop: &stop::Stop) -> Inbox {
+        let Self { config, ledger, conditions, .. } = self;
+        Inbox {
+            core: config.core.clone(),
+            max_payload,
+            max_entries: config.batch.max_entries,
+            site_wise: config.site_wise,
+            ledger: ledger.clone(),
+            conditions: Arc::clone(conditions),
+            waiting,
+            stop: stop.clone(),
+        }
     }
 
     fn start_mqtt(
@@ -159,7 +213,7 @@ impl<C: Cloud> Parts<C> {
     ) -> Option<Closer> {
         let Self { config, conditions, .. } = self;
         let Some(mqtt) = config.mqtt.clone() else {
-            tracing::warn!("mqtt.url is none, and this version has no other way in: only the sync runs");
+            tracing::info!("mqtt.url is none: commands come over the local socket alone");
             return None;
         };
         let topics = Topics::new(&config.topic_prefix, &config.core);
@@ -180,30 +234,14 @@ impl<C: Cloud> Parts<C> {
         calls_stop: &stop::Stop,
         results_stop: &stop::Stop,
     ) {
-        let Self { config, clock, ledger, conditions, .. } = self;
+        let Self { config, ledger, conditions, .. } = self;
         let Wired { line, inbound, deliveries, waiting } = wired;
         let max_payload = config.limits.max_payload_bytes;
-        let inbox = Inbox {
-            core: config.core.clone(),
-            max_payload,
-            max_entries: config.batch.max_entries,
-            site_wise: config.site_wise,
-            ledger: ledger.clone(),
-            conditions: Arc::clone(conditions),
-            waiting,
-            stop: calls_stop.clone(),
-        };
-        calls.spawn(inbox.run(inbound));
+        calls.spawn(self.inbox(max_payload, waiting, calls_stop).run(inbound));
         let outbox = Outbox::new(ledger.clone(), Arc::clone(&line), topics.clone(), max_payload);
         results.spawn(outbox.run(deliveries.owed, results_stop.clone()));
-        let status = Status {
-            ledger: ledger.clone(),
-            line: Arc::clone(&line),
-            topics: topics.clone(),
-            conditions: Arc::clone(conditions),
-            started_at: clock.now().wall,
-            stop: calls_stop.clone(),
-        };
+        let status =
+            Status { report: self.report(), line: Arc::clone(&line), topics: topics.clone(), stop: calls_stop.clone() };
         calls.spawn(status.run());
         if config.publish_devices {
             let devices = Devices {

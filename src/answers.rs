@@ -3,7 +3,8 @@
 use crate::{
     ledger::{self, Canceled, Plan, Rows, StoreError, Tx},
     model::{
-        ClientId, ClientToken, FieldFault, Operation, Page, Query, Rejection, RejectionCode, RequestStatus, Timestamp,
+        ClientId, ClientToken, FieldFault, Operation, Page, Query, Rejection, RejectionCode, Request, RequestStatus,
+        Timestamp,
     },
     wire::{
         messages::{self, Accepted, PlanMessage},
@@ -39,22 +40,25 @@ pub(crate) fn answer(
             };
             let rows = ledger::failures(tx, request.seq, after, limit)?;
             let (entries, next_token) = fit(rows, &scope, max_bytes, messages::ErrorEntry::from);
-            let mut shown = messages::request_summary(&request);
+            let mut shown = shown(client, &request);
             shown.error_entries = Some(entries);
             Accepted { request: Some(shown), next_token, ..blank }
         }
         Query::Requests { client: other, status, page } => {
-            if other.as_ref().is_some_and(|other| other != client) {
+            if !client.is_local() && other.as_ref().is_some_and(|other| other != client) {
                 let text = "over MQTT a client lists its own requests only; leave targetClient away";
                 return Ok(Err(Rejection::new(RejectionCode::AccessDeniedException, text)));
             }
-            let scope = format!("{operation}/{client}/{}", status.map_or("", RequestStatus::as_str));
+            // Who sits at the machine sees everybody's.
+            let whose = other.as_ref().or(Some(client).filter(|client| !client.is_local()));
+            let name = whose.map_or("", ClientId::as_str);
+            let scope = format!("{operation}/{name}/{}", status.map_or("", RequestStatus::as_str));
             let (after, limit) = match begin(page, &scope) {
                 Ok(begin) => begin,
                 Err(rejection) => return Ok(Err(rejection)),
             };
-            let rows = ledger::requests(tx, client, *status, after, limit)?;
-            let (requests, next_token) = fit(rows, &scope, max_bytes, |request| messages::request_summary(&request));
+            let rows = ledger::requests(tx, whose, *status, after, limit)?;
+            let (requests, next_token) = fit(rows, &scope, max_bytes, |request| shown(client, &request));
             Accepted { requests: Some(requests), next_token, ..blank }
         }
         Query::Device { thing } => match ledger::device(tx, thing)? {
@@ -76,6 +80,13 @@ pub(crate) fn answer(
         }
     };
     Ok(Ok(messages::to_json(&message)))
+}
+
+/// A request without its failures; who sits at the machine sees whose it is.
+fn shown(client: &ClientId, request: &Request) -> messages::RequestMessage {
+    let mut shown = messages::request_summary(request);
+    shown.requested_by = client.is_local().then(|| request.client.to_string());
+    shown
 }
 
 fn accepted(operation: Operation, token: Option<&ClientToken>) -> Accepted {

@@ -75,7 +75,10 @@ impl Inbox {
                         reply.answer(kind, payload).await;
                         None
                     }
-                    Answer::Accepted(seq) => Some(seq),
+                    Answer::Accepted(seq) => {
+                        reply.accepted(seq).await;
+                        Some(seq)
+                    }
                 };
                 waiting.fetch_sub(size, Ordering::Relaxed);
                 failpoint::pass("inbox-before-acknowledging");
@@ -212,12 +215,12 @@ impl Inbox {
         token: Option<ClientToken>,
         cancel: Cancel,
     ) -> Pending {
-        if cancel.client.as_ref().is_some_and(|target| *target != client) {
+        if !client.is_local() && cancel.client.as_ref().is_some_and(|target| *target != client) {
             let text = "over MQTT a client cancels its own requests only; leave targetClient away";
             let rejection = Rejection::new(RejectionCode::AccessDeniedException, text);
             return Box::pin(std::future::ready(rejected(token.as_ref(), operation.as_str(), &rejection)));
         }
-        let echo = token.clone();
+        let (echo, client) = (token.clone(), cancel.client.clone().unwrap_or(client));
         let mut seq = None;
         let mut so_far = ledger::Canceled::default();
         let rule = move |tx: &mut ledger::Tx<'_>| {

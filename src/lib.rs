@@ -25,6 +25,7 @@ mod outbox;
 mod status;
 mod stop;
 mod sync;
+mod told;
 mod transport;
 mod upkeep;
 mod uplink;

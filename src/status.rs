@@ -43,28 +43,33 @@ struct ProblemMessage {
     since: String,
 }
 
-pub(crate) struct Status {
+/// What the status is made from.
+#[derive(Clone)]
+pub(crate) struct Report {
     pub(crate) ledger: Ledger,
-    pub(crate) line: Arc<Line>,
-    pub(crate) topics: Topics,
     pub(crate) conditions: Arc<Conditions>,
     pub(crate) started_at: Timestamp,
+}
+
+/// Publishes it.
+pub(crate) struct Status {
+    pub(crate) report: Report,
+    pub(crate) line: Arc<Line>,
+    pub(crate) topics: Topics,
     pub(crate) stop: Stop,
 }
 
 impl Status {
     pub(crate) async fn run(self) {
-        let mut summary = self.ledger.summary();
-        let mut health = self.ledger.health();
-        let mut changes = self.conditions.changes();
+        let mut summary = self.report.ledger.summary();
+        let mut changes = self.report.conditions.changes();
         let mut link = self.line.link();
         let mut told: Option<(u64, Vec<u8>)> = None;
         while !self.stop.is_requested() {
             summary.mark_unchanged();
             changes.mark_unchanged();
-            self.store_problems(&health.borrow_and_update());
             let now = *link.borrow_and_update();
-            let message = self.message();
+            let message = self.report.message();
             if now.up && told.as_ref().is_none_or(|(epoch, last)| *epoch != now.epoch || *last != message) {
                 let epoch = now.epoch;
                 if self.line.publish(Some(epoch), &self.topics.status(), message.clone(), true, Tag::Status) {
@@ -82,10 +87,24 @@ impl Status {
             tokio::select! {
                 biased;
                 _ = summary.changed() => {}
-                _ = health.changed() => {}
                 _ = changes.changed() => {}
                 _ = link.changed() => {}
                 () = self.stop.requested() => {}
+            }
+        }
+    }
+}
+
+impl Report {
+    /// Notes what is wrong with the store, until the stop.
+    pub(crate) async fn watch_store(self, stop: Stop) {
+        let mut health = self.ledger.health();
+        while !stop.is_requested() {
+            self.store_problems(&health.borrow_and_update());
+            tokio::select! {
+                biased;
+                _ = health.changed() => {}
+                () = stop.requested() => {}
             }
         }
     }
@@ -112,7 +131,8 @@ impl Status {
         }
     }
 
-    fn message(&self) -> Vec<u8> {
+    /// The message, as of now.
+    pub(crate) fn message(&self) -> Vec<u8> {
         let conditions = self.conditions.snapshot();
         let summary = *self.ledger.summary().borrow();
         let shown = |problem: Problem| (problem.message, problem.since.to_string());

@@ -281,7 +281,7 @@ impl Bench {
             let mut found = Vec::new();
             for status in [None, Some(RequestStatus::InProgress), Some(RequestStatus::Succeeded)] {
                 self.pages(|tx, before| {
-                    let rows = ledger::requests(tx, &client, status, before, 20)?;
+                    let rows = ledger::requests(tx, Some(&client), status, before, 20)?;
                     for (_, request) in rows.rows {
                         assert!(!messages::to_json(&messages::request_summary(&request)).is_empty());
                         found.push(request);

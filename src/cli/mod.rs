@@ -1,19 +1,37 @@
-//! The command line: one file for each subcommand.
+//! The command line: one file for each kind of subcommand.
 
+mod agent;
+mod change;
 mod log;
+mod query;
 mod run;
+mod show;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, error::ErrorKind};
+use serde_json::Value;
 
+use self::agent::Common;
+
+/// What was asked did not come about.
+const EXIT_FAILED: u8 = 1;
+/// The agent did not take it.
+const EXIT_REJECTED: u8 = 2;
+/// There is no agent, or it does not answer.
+const EXIT_NO_ANSWER: u8 = 3;
 /// Usage and configuration errors (`EX_USAGE` of BSD's sysexits).
 const EXIT_USAGE: u8 = 64;
 
 /// Takes client devices off their AWS IoT Greengrass core device, offline if need be.
+///
+/// All commands but `run` ask the agent that runs on this machine, over the socket in its data directory.
 #[derive(Debug, Parser)]
-#[command(name = "offboard", version)]
+#[command(name = "offboard", version, after_help = "Exit status: 0 done, 1 failed, 2 rejected, 3 no answer, 64 usage.")]
 struct Arguments {
+    #[command(flatten)]
+    common: Common,
+
     #[command(subcommand)]
     command: Subcommands,
 }
@@ -22,12 +40,80 @@ struct Arguments {
 enum Subcommands {
     /// Run the agent, until SIGTERM or SIGINT.
     Run(run::Run),
+    /// Take client devices off this core device.
+    ///
+    /// Examples:
+    ///   offboard disassociate sensor-7 sensor-8 --reason "line 3 was sold"
+    ///   offboard disassociate --from-file retired.txt --dry-run
+    #[command(verbatim_doc_comment)]
+    Disassociate(change::Devices),
+    /// Associate client devices with this core device.
+    Associate(change::Devices),
+    /// Take an asset of AWS IoT SiteWise from its parent.
+    DisassociateAssets(change::Assets),
+    /// Take assets out of a project of SiteWise Monitor.
+    DisassociateProjectAssets(change::ProjectAssets),
+    /// Withdraw what of a request was not sent yet.
+    Cancel(query::Cancel),
+    /// Show requests, or one with what failed of it.
+    Requests(query::Requests),
+    /// Show the registry, or one device.
+    Devices(query::Devices),
+    /// Read the cloud's list now.
+    Sync(change::Sync),
+    /// Show how the agent is. Fails if something is wrong.
+    Status(query::Status),
+}
+
+/// Why a command did not end well.
+#[derive(Debug)]
+enum Trouble {
+    /// The command line makes no sense.
+    Usage(String),
+    /// It did not come about.
+    Failed(String),
+    /// The same, and it was told already.
+    Told,
+    /// A person did not want to wait.
+    Left,
+    /// The agent's `rejected`.
+    Rejected(Value),
+    /// Nobody answers.
+    NoAnswer(String),
+}
+
+impl Trouble {
+    /// Tells it, and gives the exit status.
+    fn tell(&self) -> u8 {
+        match self {
+            Self::Usage(text) => {
+                eprintln!("{text}");
+                EXIT_USAGE
+            }
+            Self::Failed(text) => {
+                eprintln!("{text}");
+                EXIT_FAILED
+            }
+            Self::Told | Self::Left => EXIT_FAILED,
+            Self::Rejected(rejection) => {
+                eprintln!("rejected: {} ({})", show::text(rejection, "message"), show::text(rejection, "code"));
+                for field in rejection["fields"].as_array().into_iter().flatten() {
+                    eprintln!("  {} {}", show::text(field, "name"), show::text(field, "message"));
+                }
+                EXIT_REJECTED
+            }
+            Self::NoAnswer(text) => {
+                eprintln!("{text}");
+                EXIT_NO_ANSWER
+            }
+        }
+    }
 }
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let Arguments { common, command } = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // Fails only if the terminal is gone.
@@ -38,7 +124,30 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    match arguments.command {
-        Subcommands::Run(run) => run.execute(),
+    if let Subcommands::Run(run) = command {
+        return run.execute();
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return ExitCode::from(Trouble::Failed(error.to_string()).tell()),
+    };
+    match runtime.block_on(ask(&common, command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => ExitCode::from(trouble.tell()),
+    }
+}
+
+async fn ask(common: &Common, command: Subcommands) -> Result<(), Trouble> {
+    match command {
+        Subcommands::Run(_) => Ok(()),
+        Subcommands::Disassociate(devices) => devices.run(common, "disassociate-client-devices").await,
+        Subcommands::Associate(devices) => devices.run(common, "associate-client-devices").await,
+        Subcommands::DisassociateAssets(assets) => assets.run(common).await,
+        Subcommands::DisassociateProjectAssets(assets) => assets.run(common).await,
+        Subcommands::Cancel(cancel) => cancel.run(common).await,
+        Subcommands::Requests(requests) => requests.run(common).await,
+        Subcommands::Devices(devices) => devices.run(common).await,
+        Subcommands::Sync(sync) => sync.run(common).await,
+        Subcommands::Status(status) => status.run(common).await,
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     records::is_leaving,
-    schema::{self, Due, Outgoing},
+    schema::{self, Due},
     store::StoreError,
     turns,
     tx::Tx,
@@ -139,9 +139,9 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
         if let Some(rejection) = outbox_full(tx) {
             return Ok(Err(rejection));
         }
-        tx.owe(Outgoing { seq, completed: false })?;
+        tx.owe(&request, false)?;
         if request.completed_at.is_some() {
-            tx.owe(Outgoing { seq, completed: true })?;
+            tx.owe(&request, true)?;
         }
         return Ok(Ok(request));
     }
@@ -264,7 +264,7 @@ fn open(tx: &mut Tx<'_>, order: &Order, content: String) -> Result<Request, Stor
     if let (None, Some((hash, _))) = (&order.token, &order.delivery) {
         tx.put(schema::redelivery(hash), seq.to_be_bytes().to_vec())?;
     }
-    tx.owe(Outgoing { seq, completed: false })?;
+    tx.owe(&request, false)?;
     Ok(request)
 }
 

@@ -34,6 +34,14 @@ pub fn find_request(tx: &Tx<'_>, client: &ClientId, token: &ClientToken) -> Resu
     }
 }
 
+/// The request of that number.
+///
+/// # Errors
+/// The store failed.
+pub fn request(tx: &Tx<'_>, seq: u64) -> Result<Option<Request>, StoreError> {
+    tx.request(seq)
+}
+
 /// A request's entries that did not succeed, after the cursor `after` (an entry's number).
 ///
 /// # Errors
@@ -72,20 +80,20 @@ fn cut<T>(mut rows: Vec<(String, T)>, limit: usize) -> Rows<T> {
     Rows { rows, next }
 }
 
-/// A client's requests, newest first, before the cursor (a request's number).
+/// A client's requests, or everybody's, newest first, before the cursor (a request's number).
 ///
 /// # Errors
 /// The store failed.
 pub fn requests(
     tx: &Tx<'_>,
-    client: &ClientId,
+    client: Option<&ClientId>,
     status: Option<RequestStatus>,
     before: Option<&str>,
     limit: usize,
 ) -> Result<Rows<Request>, StoreError> {
-    let from = schema::by_client(client, 0);
+    let key = |seq| client.map_or_else(|| schema::request(seq), |client| schema::by_client(client, seq));
     let before = before.and_then(|before| before.parse().ok()).unwrap_or(u64::MAX);
-    let mut to = schema::by_client(client, before);
+    let (from, mut to) = (key(0), key(before));
     let mut rows = Vec::new();
     let mut passed = 0;
     loop {

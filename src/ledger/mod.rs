@@ -29,7 +29,7 @@ mod tests;
 pub(crate) use store::Disk;
 
 pub use accept::{Order, Plan, accept, acknowledged, plan};
-pub use answers::{Rows, device, devices, failures, find_request, open_entries, requests};
+pub use answers::{Rows, device, devices, failures, find_request, open_entries, request, requests};
 pub use audit::audit;
 pub use commit::{Ledger, StoreHealth, Unavailable};
 pub use ending::{Canceled, cancel, disown, expire, forget_requests};

@@ -184,11 +184,15 @@ impl Tx<'_> {
             self.delete(schema::due(Due::Expiry, at, &request.seq.to_be_bytes()))?;
         }
         self.put(schema::due(Due::Request, self.now.wall, &request.seq.to_be_bytes()), Vec::new())?;
-        self.owe(Outgoing { seq: request.seq, completed: true })
+        self.owe(request, true)
     }
 
-    /// Puts a message into the outbox.
-    pub(super) fn owe(&mut self, message: Outgoing) -> Result<(), StoreError> {
+    /// Puts a message into the outbox: `completed`, else `accepted`. Who asked over the socket is told there, or looks.
+    pub(super) fn owe(&mut self, request: &Request, completed: bool) -> Result<(), StoreError> {
+        if request.client.is_local() {
+            return Ok(());
+        }
+        let message = Outgoing { seq: request.seq, completed };
         let n = self.counters.next_outgoing;
         self.counters.next_outgoing += 1;
         self.counters.outgoing += 1;

@@ -86,6 +86,14 @@ fn is_call_token(text: &str) -> bool {
     (36..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
+/// A thing, or after `@` a user of this machine, whom the kernel names: `@` cannot stand in a thing's name.
+fn is_client(text: &str) -> bool {
+    match text.strip_prefix('@') {
+        None => is_thing_name(text),
+        Some(user) => (1..=64).contains(&user.len()) && user.bytes().all(|b| b.is_ascii_graphic() && b != b'/'),
+    }
+}
+
 /// SiteWise's `ID`.
 fn is_uuid(text: &str) -> bool {
     let hyphens = [8, 13, 18, 23];
@@ -113,11 +121,21 @@ name!(
     InvalidName::Thing
 );
 name!(
-    /// Who asked: the sender's own thing name, from the topic that the broker's policy ties to it.
+    /// Who asked: the sender's own thing name, from the topic that the broker's policy ties to it; or `@` and the name of
+    /// the user who asked over the local socket.
     ClientId,
-    is_thing_name,
+    is_client,
     InvalidName::Thing
 );
+
+impl ClientId {
+    /// Whether it is a user of this machine, whose results stay off the broker.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.0.starts_with('@')
+    }
+}
+
 name!(
     /// A request's name within its client, chosen by the client; 1 to 64 characters as in AWS IoT.
     ClientToken,
@@ -193,6 +211,16 @@ mod tests {
         }
         for bad in ["", "a b", "ü", "a/b", "a+b", "@root", &"x".repeat(129)] {
             assert_eq!(ThingName::new(bad), Err(InvalidName::Thing), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_user_of_this_machine_is_no_thing() {
+        for (text, local) in [("bench", false), ("@root", true), ("@1000", true)] {
+            assert_eq!(ClientId::new(text).map(|client| client.is_local()), Ok(local), "{text}");
+        }
+        for bad in ["@", "@a/b", "@a b", "a@b", &format!("@{}", "x".repeat(65))] {
+            assert!(ClientId::new(bad).is_err(), "{bad}");
         }
     }
 

@@ -91,7 +91,8 @@ async fn live(world: &World) {
         conditions: Arc::clone(&conditions),
         topics: topics.clone(),
     };
-    let parts = Parts { config, clock, ledger, conditions, cloud: Arc::new(cloud) };
+    let started_at = clock.now().wall;
+    let parts = Parts { config, clock, ledger, conditions, cloud: Arc::new(cloud), started_at };
     let (stop_calls, calls_stop) = stop::channel();
     let (stop_results, results_stop) = stop::channel();
     parts.start_cloud(&mut calls, &calls_stop);

@@ -72,13 +72,13 @@ impl Intake {
             operation: address.operation,
             body,
             delivery: (hash.into(), publish.dup),
-            reply: Reply {
-                line: Arc::clone(&self.line),
+            reply: Reply::broker(
+                Arc::clone(&self.line),
                 epoch,
                 // Its id is all that the acknowledgement needs.
-                publish: Publish { payload: Default::default(), ..publish },
-                topics: Arc::clone(&self.topics),
-            },
+                Publish { payload: Default::default(), ..publish },
+                Arc::clone(&self.topics),
+            ),
         };
         let Err(mpsc::error::TrySendError::Full(inbound)) = self.inbound.try_send(inbound) else { return true };
         if let Body::Payload(payload) = &inbound.body {

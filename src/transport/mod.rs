@@ -4,12 +4,14 @@ mod intake;
 mod line;
 mod mqtt;
 mod retry;
+mod socket;
 mod tls;
 
 #[cfg(test)]
 pub(crate) use intake::Intake;
 pub(crate) use line::{Deliveries, Line, Link, Tag};
 pub(crate) use mqtt::{Closer, Mqtt, MqttParts};
+pub(crate) use socket::{Answers, Asked, FILE as SOCKET, MAX_LINE, Socket};
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
@@ -59,27 +61,63 @@ pub(crate) struct Inbound {
     pub(crate) reply: Reply,
 }
 
-/// Answers and acknowledges one command; only on the connection that delivered it.
-pub(crate) struct Reply {
-    line: Arc<Line>,
-    epoch: u64,
-    publish: rumqttc::Publish,
-    topics: Arc<Topics>,
+/// Answers and acknowledges one command, the way it came.
+pub(crate) struct Reply(Way);
+
+enum Way {
+    /// Only on the connection that delivered it.
+    Broker {
+        line: Arc<Line>,
+        epoch: u64,
+        publish: rumqttc::Publish,
+        topics: Arc<Topics>,
+    },
+    Socket {
+        answers: Answers,
+        asked: mpsc::Sender<Asked>,
+    },
 }
 
 impl Reply {
-    /// Publishes an answer that is not kept; waits for room if many are under way. If the connection is another by
-    /// now the broker delivers the command again, and this is not sent.
+    fn broker(line: Arc<Line>, epoch: u64, publish: rumqttc::Publish, topics: Arc<Topics>) -> Self {
+        Self(Way::Broker { line, epoch, publish, topics })
+    }
+
+    fn local(answers: Answers, asked: mpsc::Sender<Asked>) -> Self {
+        Self(Way::Socket { answers, asked })
+    }
+
+    /// Sends an answer that is not kept; waits for room if many are under way. If the connection is another by now the
+    /// broker delivers the command again, and this is not sent.
     pub(crate) async fn answer(&self, kind: ResultKind, payload: Vec<u8>) {
-        // Parsed again, and not kept: thousands of these may wait.
-        if let Some(Address { client, operation }) = self.topics.parse_command(&self.publish.topic) {
-            let topic = self.topics.result(&client, &operation, kind);
-            self.line.reply(self.epoch, client, &topic, payload).await;
+        match &self.0 {
+            Way::Broker { line, epoch, publish, topics } => {
+                // Parsed again, and not kept: thousands of these may wait.
+                if let Some(Address { client, operation }) = topics.parse_command(&publish.topic) {
+                    let topic = topics.result(&client, &operation, kind);
+                    line.reply(*epoch, client, &topic, payload).await;
+                }
+            }
+            Way::Socket { answers, .. } => {
+                answers.send(kind, &payload).await;
+            }
+        }
+    }
+
+    /// It became the request of that number: the outbox tells what comes of it on the broker, and who asked over the
+    /// socket is told there.
+    pub(crate) async fn accepted(&self, seq: u64) {
+        if let Way::Socket { answers, asked } = &self.0 {
+            // Fails at the stop.
+            let _ = asked.send(Asked { seq, answers: answers.clone() }).await;
         }
     }
 
     /// Acknowledges the command; `false` if its connection is gone, and it will come again.
     pub(crate) fn acknowledge(self) -> bool {
-        self.line.acknowledge(self.epoch, &self.publish)
+        match self.0 {
+            Way::Broker { line, epoch, publish, .. } => line.acknowledge(epoch, &publish),
+            Way::Socket { .. } => true,
+        }
     }
 }

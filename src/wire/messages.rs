@@ -153,6 +153,9 @@ impl From<EntryFailure> for ErrorEntry {
 #[serde(rename_all = "camelCase")]
 pub struct RequestMessage {
     client_token: String,
+    /// Who asked, where others are shown, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
     operation: &'static str,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,6 +194,7 @@ pub fn request_summary(request: &Request) -> RequestMessage {
     let of_entries = |count: u32| (request.operation != Operation::Sync).then_some(count);
     RequestMessage {
         client_token: request.token.to_string(),
+        requested_by: None,
         operation: request.operation.as_str(),
         status: tally.status().as_str(),
         entry_count: of_entries(tally.entries),

@@ -23,7 +23,9 @@ pub enum ResultKind {
 }
 
 impl ResultKind {
-    fn as_str(self) -> &'static str {
+    /// The level's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Rejected => "rejected",
@@ -61,7 +63,8 @@ impl Topics {
         if operation.is_empty() || operation.len() > 128 || operation.contains('/') {
             return None;
         }
-        Some(Address { client: ClientId::new(client).ok()?, operation: operation.to_owned() })
+        let client = ClientId::new(client).ok().filter(|client| !client.is_local())?;
+        Some(Address { client, operation: operation.to_owned() })
     }
 
     /// Where a command's results go.

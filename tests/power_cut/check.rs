@@ -167,7 +167,7 @@ fn look(tx: &Tx<'_>, promises: &[Promise], cut: usize) -> Result<(Found, Vec<Str
     let clients: BTreeSet<&ClientId> = promises.iter().map(|promise| &promise.client).collect();
     let mut all = 0;
     for client in clients {
-        all += ledger::requests(tx, client, None, None, 10_000)?.rows.len();
+        all += ledger::requests(tx, Some(client), None, None, 10_000)?.rows.len();
     }
     if all != there {
         wrong.push(format!("{all} requests, of which {there} were asked for"));

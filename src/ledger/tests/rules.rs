@@ -628,8 +628,8 @@ fn lists_go_on_where_they_ended() {
     }
     assert_eq!(seen, names[12..]);
     let client = ClientId::new("x").unwrap();
-    let page = bench.run(|tx| requests(tx, &client, None, None, 10));
-    let rest = bench.run(|tx| requests(tx, &client, None, page.next.as_deref(), 10));
+    let page = bench.run(|tx| requests(tx, Some(&client), None, None, 10));
+    let rest = bench.run(|tx| requests(tx, Some(&client), None, page.next.as_deref(), 10));
     let tokens: Vec<_> = page.rows.iter().chain(&rest.rows).map(|(_, r)| r.token.to_string()).collect();
     assert_eq!(tokens, (0..12).rev().map(|n| format!("t{n}")).collect::<Vec<_>>());
 }

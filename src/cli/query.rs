@@ -1,0 +1,197 @@
+//! `offboard cancel`, `requests`, `devices`, `status`: questions, and the withdrawal of a request.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    Trouble,
+    agent::{Agent, Common, Output},
+    show::{columns, request, show, text},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Cancel {
+    /// The request's token.
+    #[arg(value_name = "TOKEN")]
+    token: String,
+
+    /// Whose request, if not your own.
+    #[arg(long, value_name = "CLIENT")]
+    client: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Requests {
+    /// One request, with what failed of it; without it all of them, newest first.
+    #[arg(value_name = "TOKEN")]
+    token: Option<String>,
+
+    /// Whose; a request of that token is your own without this.
+    #[arg(long, value_name = "CLIENT")]
+    client: Option<String>,
+
+    /// Only those: IN_PROGRESS, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED, CANCELED, TIMED_OUT.
+    #[arg(long, value_name = "STATUS", conflicts_with = "token")]
+    status: Option<String>,
+
+    /// The newest so many, or as many failed entries.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+
+    /// All of them.
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Devices {
+    /// One device; without it all of them, by name.
+    #[arg(value_name = "THING")]
+    thing: Option<String>,
+
+    /// Only those: ASSOCIATED, ASSOCIATING, DISASSOCIATING, DISASSOCIATED.
+    #[arg(long, value_name = "STATE", conflicts_with = "thing")]
+    state: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Status {}
+
+/// The members that are given.
+fn members<const N: usize>(given: [(&str, Option<&String>); N]) -> Value {
+    given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))).collect()
+}
+
+/// All pages of a list, up to `limit` rows; `rows` is where an answer has them (RFC 6901).
+async fn pages(
+    agent: &mut Agent,
+    operation: &str,
+    mut payload: Value,
+    limit: usize,
+    rows: &str,
+) -> Result<(Value, Vec<Value>), Trouble> {
+    let mut all = Vec::new();
+    loop {
+        payload["maxResults"] = json!((limit - all.len()).min(100));
+        let mut answer = agent.query(operation, payload.clone()).await?;
+        if let Some(Value::Array(page)) = answer.pointer_mut(rows).map(Value::take) {
+            all.extend(page);
+        }
+        let next = answer["nextToken"].take();
+        if next.is_null() || all.len() >= limit {
+            return Ok((answer, all));
+        }
+        payload["nextToken"] = next;
+    }
+}
+
+impl Cancel {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+        let payload = members([("targetClientToken", Some(&self.token)), ("targetClient", self.client.as_ref())]);
+        let answer = common.connect().await?.query("cancel", payload).await?;
+        show(common.output, &answer, |answer| {
+            let (canceled, in_flight) = (text(answer, "canceledCount"), text(answer, "inFlightCount"));
+            format!("{canceled} entries withdrawn; {in_flight} were sent, and end as the cloud says\n")
+        })
+    }
+}
+
+impl Requests {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+        let limit = if self.all { usize::MAX } else { self.limit.max(1) };
+        let mut agent = common.connect().await?;
+        if self.token.is_some() {
+            let payload = members([("targetClientToken", self.token.as_ref()), ("targetClient", self.client.as_ref())]);
+            let (mut answer, failed) =
+                pages(&mut agent, "get-request", payload, limit, "/request/errorEntries").await?;
+            let mut one = answer["request"].take();
+            one["errorEntries"] = Value::Array(failed);
+            return show(common.output, &one, request);
+        }
+        let payload = members([("targetClient", self.client.as_ref()), ("status", self.status.as_ref())]);
+        let (_, requests) = pages(&mut agent, "list-requests", payload, limit, "/requests").await?;
+        show(common.output, &Value::Array(requests), |requests| {
+            let row = |one: &Value| {
+                let done = match one["entryCount"].as_u64() {
+                    Some(entries) => format!("{}/{entries}", text(one, "succeededCount")),
+                    None => String::new(),
+                };
+                let at = |member| text(one, member);
+                [at("clientToken"), at("requestedBy"), at("operation"), at("status"), done, at("acceptedAt")]
+            };
+            let rows: Vec<_> = requests.as_array().into_iter().flatten().map(row).collect();
+            columns(["token", "asked by", "operation", "status", "done", "accepted"], &rows)
+        })
+    }
+}
+
+impl Devices {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+        let mut agent = common.connect().await?;
+        if let Some(thing) = &self.thing {
+            let device = agent.query("get-device", json!({"thingName": thing})).await?["device"].take();
+            return show(common.output, &device, |device| {
+                let members = device.as_object().into_iter().flatten();
+                let value = |value: &Value| match value {
+                    Value::Object(error) => format!(
+                        "{} {}",
+                        text(value, "code"),
+                        error.get("message").map_or("", |m| m.as_str().unwrap_or(""))
+                    ),
+                    _ => String::new(),
+                };
+                let rows: Vec<[String; 2]> = members
+                    .map(|(name, member)| {
+                        let plain = text(device, name);
+                        [name.clone(), if member.is_object() { value(member) } else { plain }]
+                    })
+                    .collect();
+                columns(["member", "value"], &rows)
+            });
+        }
+        let payload = members([("state", self.state.as_ref())]);
+        let (_, devices) = pages(&mut agent, "list-devices", payload, usize::MAX, "/devices").await?;
+        show(common.output, &Value::Array(devices), |devices| {
+            let row = |one: &Value| {
+                let error = text(&one["lastError"], "code");
+                [
+                    text(one, "thingName"),
+                    text(one, "state"),
+                    text(one, "associationTimestamp"),
+                    text(one, "requestedBy"),
+                    error,
+                ]
+            };
+            let rows: Vec<_> = devices.as_array().into_iter().flatten().map(row).collect();
+            columns(["thing", "state", "associated", "asked by", "last error"], &rows)
+        })
+    }
+}
+
+impl Status {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+        let status = common.connect().await?.query("status", json!({})).await?;
+        show(common.output, &status, |status| {
+            let mut lines = format!(
+                "{} {}, version {}, since {}\ncloud {}, last list {}\n{} requests open, {} entries pending\n",
+                text(status, "state"),
+                text(status, "health"),
+                text(status, "version"),
+                text(status, "startedAt"),
+                text(status, "cloud"),
+                Some(text(status, "lastSyncAt")).filter(|at| !at.is_empty()).unwrap_or_else(|| "never".into()),
+                text(status, "openRequests"),
+                text(status, "pendingEntries"),
+            );
+            let devices = status["devices"].as_object().into_iter().flatten();
+            let devices: Vec<String> = devices.map(|(state, count)| format!("{count} {state}")).collect();
+            lines.push_str(&format!("devices: {}\n", devices.join(", ")));
+            for problem in status["problems"].as_array().into_iter().flatten() {
+                let part = |member| text(problem, member);
+                lines.push_str(&format!("{} since {}: {}\n", part("code"), part("since"), part("message")));
+            }
+            lines
+        })?;
+        if common.output == Output::Table && status["health"] != "OK" { Err(Trouble::Told) } else { Ok(()) }
+    }
+}

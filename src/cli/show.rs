@@ -1,0 +1,128 @@
+//! What the commands print: tables for people, a JSON document for programs.
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use super::{Trouble, agent::Output};
+
+/// Prints a message as it is for programs, and as `table` makes it for people.
+pub(super) fn show(output: Output, message: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Trouble> {
+    let text = match output {
+        Output::Json => format!("{message}\n"),
+        Output::Table => table(message),
+    };
+    print(&text)
+}
+
+/// To standard output, whose end may be gone: then nobody wants to know.
+pub(super) fn print(text: &str) -> Result<(), Trouble> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Trouble::Failed(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Rows in columns that are as wide as they have to be, below their titles.
+pub(super) fn columns<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = titles.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in std::iter::once(&titles.map(str::to_owned)).chain(rows) {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A member as text; nothing for what is not there.
+pub(super) fn text(message: &Value, member: &str) -> String {
+    match &message[member] {
+        Value::Null => String::new(),
+        Value::String(text) => clean(text),
+        other => other.to_string(),
+    }
+}
+
+/// Texts come from the cloud and from whoever sent a command: nothing of theirs moves the terminal's cursor.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A request in one paragraph, with what failed.
+pub(super) fn request(request: &Value) -> String {
+    let mut lines =
+        vec![format!("{} {} {}", text(request, "operation"), text(request, "clientToken"), text(request, "status"))];
+    for (member, what) in [
+        ("requestedBy", "asked by"),
+        ("acceptedAt", "accepted"),
+        ("completedAt", "ended"),
+        ("expiresAt", "expires"),
+        ("reason", "reason"),
+    ] {
+        if request[member].is_string() {
+            lines.push(format!("  {what} {}", text(request, member)));
+        }
+    }
+    if let (Some(entries), Some(succeeded), Some(failed)) =
+        (request["entryCount"].as_u64(), request["succeededCount"].as_u64(), request["failedCount"].as_u64())
+    {
+        lines.push(format!(
+            "  {entries} entries: {succeeded} succeeded, {failed} failed, {} open",
+            entries - succeeded - failed
+        ));
+    }
+    if let (Some(associated), Some(added), Some(removed)) =
+        (request["associatedCount"].as_u64(), request["addedCount"].as_u64(), request["removedCount"].as_u64())
+    {
+        lines.push(format!("  {associated} associated, {added} added, {removed} removed"));
+    }
+    format!("{}\n{}", lines.join("\n"), failures(request))
+}
+
+/// What failed, and why; nothing if nothing did.
+pub(super) fn failures(request: &Value) -> String {
+    let entries = request["errorEntries"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if entries.is_empty() {
+        return String::new();
+    }
+    let name = |entry: &Value| {
+        ["thingName", "childAssetId", "assetId"].iter().map(|member| text(entry, member)).find(|name| !name.is_empty())
+    };
+    let rows: Vec<[String; 3]> = entries
+        .iter()
+        .map(|entry| [name(entry).unwrap_or_default(), text(entry, "code"), text(entry, "message")])
+        .collect();
+    let more = match request["errorEntriesTruncated"].as_bool() {
+        Some(true) => "and more: offboard requests TOKEN --all shows them\n",
+        _ => "",
+    };
+    format!("{}{more}", columns(["failed", "code", "message"], &rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_have_to_be() {
+        let rows = [["a".to_owned(), "1".to_owned()], ["longer".to_owned(), "2".to_owned()]];
+        assert_eq!(columns(["name", "n"], &rows), "name    n\na       1\nlonger  2\n");
+    }
+
+    #[test]
+    fn a_text_from_outside_moves_no_cursor() {
+        let message = json!({"reason": "gone\u{1b}[2J", "attempts": 2});
+        assert_eq!(text(&message, "reason"), "gone\u{fffd}[2J");
+        assert_eq!((text(&message, "attempts").as_str(), text(&message, "nothing").as_str()), ("2", ""));
+    }
+}

@@ -1,0 +1,254 @@
+//! The commands on the core, by the built binary against a running agent, over its local socket: no broker is needed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
+
+mod common;
+
+use std::{
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Output, Stdio},
+};
+
+use common::*;
+
+/// A world whose agent has no broker, and is in sync.
+async fn running(devices: usize) -> World {
+    let mut world = World::new(devices).await;
+    world.set("mqtt.url", json!("none"));
+    world.start_agent();
+    until("the agent is in sync", || {
+        let status = offboard(&world, &["status", "--output", "json"]);
+        serde_json::from_slice::<Value>(&status.stdout).is_ok_and(|status| status["lastSyncAt"].is_string())
+    })
+    .await;
+    world
+}
+
+fn command(world: &World, words: &[&str]) -> Command {
+    let program = product();
+    let mut command = Command::new(&program[0]);
+    command.args(&program[1..]).args(words).env_clear().env("OFFBOARD_DATA_DIR", world.dir.path().join("data"));
+    command
+}
+
+fn offboard(world: &World, words: &[&str]) -> Output {
+    command(world, words).stdin(Stdio::null()).output().unwrap()
+}
+
+#[track_caller]
+fn told(output: &Output, status: i32) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "{out}{err}");
+    (out, err)
+}
+
+#[track_caller]
+fn json_of(output: &Output, status: i32) -> Value {
+    serde_json::from_str(&told(output, status).0).unwrap()
+}
+
+fn me() -> String {
+    let id = Command::new("id").arg("-un").output().unwrap();
+    format!("@{}", String::from_utf8(id.stdout).unwrap().trim())
+}
+
+#[tokio::test]
+async fn devices_are_taken_off_and_back_without_a_broker() {
+    let world = running(10).await;
+    let (out, err) =
+        told(&offboard(&world, &["disassociate", "d0001", "d0002", "--token", "t", "--reason", "sold"]), 0);
+    assert_eq!((out.as_str(), err.as_str()), ("SUCCEEDED: 2 of 2 entries\n", "accepted as t\n"));
+    assert_eq!(world.cloud.associated(CORE).len(), 8);
+    let request = json_of(&offboard(&world, &["requests", "t", "--output", "json"]), 0);
+    assert_eq!((&request["requestedBy"], &request["reason"]), (&json!(me()), &json!("sold")));
+    let device = json_of(&offboard(&world, &["devices", "d0001", "--output", "json"]), 0);
+    assert_eq!((&device["state"], &device["requestedBy"]), (&json!("DISASSOCIATED"), &json!(me())));
+    let completed = json_of(&offboard(&world, &["associate", "d0001", "--output", "json"]), 0);
+    assert_eq!(completed["succeededCount"], 1);
+    assert!(world.cloud.associated(CORE).contains_key("d0001"));
+    let (out, _) = told(&offboard(&world, &["sync"]), 0);
+    assert_eq!(out, "SUCCEEDED: 9 associated, 0 added, 0 removed\n");
+    let (out, _) = told(&offboard(&world, &["devices", "--state", "DISASSOCIATED"]), 0);
+    assert!(out.lines().nth(1).unwrap().starts_with("d0002  DISASSOCIATED") && out.lines().count() == 2, "{out}");
+    let (out, _) = told(&offboard(&world, &["requests"]), 0);
+    assert_eq!(out.lines().count(), 4, "{out}");
+    assert!(out.lines().next().unwrap().starts_with("token"), "{out}");
+    told(&offboard(&world, &["status"]), 0);
+}
+
+/// 1: it did not come about; what failed and why is told.
+#[tokio::test]
+async fn what_failed_is_told_in_a_table() {
+    let world = running(300).await;
+    let failing = Action::EntryErrors {
+        things: vec!["d0001".into(), "d0007".into()],
+        code: "AccessDeniedException".into(),
+        message: "not \u{1b}[2Jyours".into(),
+        omit_name: false,
+    };
+    world.fault(failing, None);
+    let file = world.dir.path().join("names.txt");
+    std::fs::write(&file, format!("# retired\n\n{}\n", names(0..250).join("\n"))).unwrap();
+    let (out, _) = told(&offboard(&world, &["disassociate", "--from-file", file.to_str().unwrap()]), 1);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "PARTIALLY_SUCCEEDED: 248 of 250 entries");
+    assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["failed", "code", "message"]);
+    assert_eq!(lines[2], "d0001   AccessDeniedException  not \u{fffd}[2Jyours");
+    assert_eq!(lines.len(), 4);
+    assert_eq!(world.cloud.count(Operation::Disassociate), 3);
+}
+
+#[tokio::test]
+async fn names_come_from_standard_input_and_a_dry_run_does_nothing() {
+    let world = running(10).await;
+    let mut child = command(&world, &["disassociate", "--from-file", "-", "--dry-run", "--output", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"d0001\nstranger\n").unwrap();
+    let plan = json_of(&child.wait_with_output().unwrap(), 0);
+    assert_eq!((&plan["entryCount"], &plan["unknown"]), (&json!(2), &json!(["stranger"])));
+    assert_eq!(world.cloud.count(Operation::Disassociate), 0);
+    let (out, _) = told(&offboard(&world, &["disassociate", "d0001", "stranger", "--dry-run"]), 0);
+    assert_eq!(out, "2 entries in 1 calls to the cloud\n1 not in the registry: stranger\n");
+}
+
+/// 2: the agent did not take it. Over the socket somebody sees and cancels what others asked for.
+#[tokio::test]
+async fn a_rejection_is_told_and_what_waits_is_cancelled() {
+    let mut world = running(10).await;
+    let (_, err) = told(&offboard(&world, &["disassociate", "a b"]), 2);
+    assert_eq!(
+        err,
+        "rejected: entries[0].thingName must be 1 to 128 characters of a-z A-Z 0-9 : _ - (ValidationException)\n  \
+         entries[0].thingName must be 1 to 128 characters of a-z A-Z 0-9 : _ -\n"
+    );
+    told(&offboard(&world, &["disassociate", CORE]), 2);
+    told(&offboard(&world, &["cancel", "nothing"]), 2);
+    told(&offboard(&world, &["devices", "nothing"]), 2);
+
+    world.stop_agent();
+    let port = world.broker.port;
+    world.set("mqtt.url", json!(format!("mqtt://127.0.0.1:{port}")));
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
+    world.fault(Action::Hang, None);
+    client.disassociate("t", &names(0..1));
+    until("the call hangs", || world.cloud.count(Operation::Disassociate) == 1).await;
+    client.disassociate("u", &names(1..2));
+    client.result("u", "accepted").await;
+    let (out, _) = told(&offboard(&world, &["requests", "--status", "IN_PROGRESS"]), 0);
+    assert!(out.contains("u      bench") && out.contains("t      bench"), "{out}");
+    let (out, _) = told(&offboard(&world, &["cancel", "u", "--client", "bench"]), 0);
+    assert_eq!(out, "1 entries withdrawn; 0 were sent, and end as the cloud says\n");
+    assert_eq!(client.result("u", "completed").await["status"], "CANCELED");
+    // What is asked here stays here.
+    let accepted =
+        json_of(&offboard(&world, &["disassociate", "d0005", "--no-wait", "--token", "v", "--output", "json"]), 0);
+    assert_eq!(accepted["clientToken"], "v");
+    world.cloud.clear_faults();
+    client.result("t", "completed").await;
+    until("it is done", || told(&offboard(&world, &["requests", "v"]), 0).0.contains("SUCCEEDED")).await;
+    client.ask_broker().await;
+    assert!(client.results("v", "accepted").is_empty() && client.results("v", "completed").is_empty());
+}
+
+/// 3: nobody answers. 64: usage.
+#[tokio::test]
+async fn without_an_agent_that_is_what_is_told() {
+    let mut world = World::new(0).await;
+    for word in ["status", "devices", "sync"] {
+        let (_, err) = told(&offboard(&world, &[word]), 3);
+        assert!(err.contains("agent.sock") && err.contains("is it running"), "{err}");
+    }
+    let nowhere = command(&world, &["status"]).env_remove("OFFBOARD_DATA_DIR").output().unwrap();
+    assert!(told(&nowhere, 3).1.contains("--data-dir"));
+    for words in [&["disassociate"][..], &["frobnicate"], &["requests", "t", "--status", "FAILED"], &[]] {
+        told(&offboard(&world, words), 64);
+    }
+    let (_, err) = told(&offboard(&world, &["disassociate", "--from-file", "/nonexistent"]), 64);
+    assert!(err.contains("/nonexistent"), "{err}");
+    // One that was killed leaves its socket.
+    world.set("mqtt.url", json!("none"));
+    world.start_agent();
+    until("it answers", || offboard(&world, &["status"]).status.code() != Some(3)).await;
+    world.kill();
+    assert!(told(&offboard(&world, &["status"]), 3).1.contains("no agent listens there"));
+    world.start_agent();
+    until("another takes its place", || offboard(&world, &["status"]).status.code() != Some(3)).await;
+    let mode = std::fs::metadata(world.dir.path().join("data/agent.sock")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    world.stop_agent();
+    assert!(!world.dir.path().join("data/agent.sock").exists());
+}
+
+/// A command that was accepted over the socket survives a kill as any other.
+#[tokio::test]
+async fn what_was_accepted_is_done_without_its_asker() {
+    let mut world = running(10).await;
+    world.fault(Action::Hang, None);
+    let mut child = command(&world, &["disassociate", "d0003", "--token", "t"]).stderr(Stdio::piped()).spawn().unwrap();
+    until("the call hangs", || world.cloud.count(Operation::Disassociate) == 1).await;
+    let signaled = Command::new("kill").arg("-INT").arg(child.id().to_string()).status().unwrap();
+    assert!(signaled.success());
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(1));
+    let mut err = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut err).unwrap();
+    assert!(err.contains("it goes on without you; offboard requests t tells"), "{err}");
+    world.kill();
+    world.cloud.clear_faults();
+    world.start_agent();
+    until("it is done", || {
+        let output = offboard(&world, &["requests", "t"]);
+        String::from_utf8_lossy(&output.stdout).contains("SUCCEEDED")
+    })
+    .await;
+    // The same token again is the same request, answered at once.
+    assert_eq!(told(&offboard(&world, &["disassociate", "d0003", "--token", "t"]), 0).0, "SUCCEEDED: 1 of 1 entries\n");
+    assert_eq!(world.taken_off("d0003"), 1);
+}
+
+/// Garbage, silence and a line without an end.
+#[tokio::test]
+async fn the_socket_is_not_confused() {
+    use std::os::unix::net::UnixStream;
+    let world = running(10).await;
+    let path = world.dir.path().join("data/agent.sock");
+    let ask = |bytes: &[u8]| {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        let _ = stream.write_all(bytes);
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        let _ = std::io::Read::read_to_string(&mut stream, &mut answer);
+        answer
+    };
+    for (line, expected) in [
+        (&b"garbage\n"[..], "CANNOT_PARSE"),
+        (b"{\"operation\":\"reboot\"}\n", "UNKNOWN_OPERATION"),
+        (b"{\"operation\":\"sync\",\"payload\":[]}\n", "ValidationException"),
+        (b"{\"operation\":\"status\"}\n{\"operation\":\"list-devices\"}\n", "\"devices\":[{"),
+    ] {
+        let answer = ask(line);
+        assert!(answer.contains(expected), "{answer}");
+    }
+    assert_eq!(ask(b"no end"), "");
+    assert_eq!(ask(&vec![b'x'; 9 << 20]), "");
+    let silent: Vec<_> = (0..40).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    drop(silent);
+    told(&offboard(&world, &["status"]), 0);
+    // As large as it may be: more names than a message on the broker holds.
+    let many: Vec<_> = (0..60_000).map(|n| format!("device-with-a-long-name-{n:06}")).collect();
+    let file = world.dir.path().join("many.txt");
+    std::fs::write(&file, many.join("\n")).unwrap();
+    let plan = json_of(
+        &offboard(&world, &["disassociate", "--from-file", file.to_str().unwrap(), "--dry-run", "--output", "json"]),
+        0,
+    );
+    assert_eq!((&plan["entryCount"], &plan["cloudCallCount"]), (&json!(60_000), &json!(600)));
+}
