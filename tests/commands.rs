@@ -54,7 +54,8 @@ fn me() -> String {
     format!("@{}", String::from_utf8(id.stdout).unwrap().trim())
 }
 
-#[tokio::test]
+// A command is waited for by blocking, and the cloud has to go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn devices_are_taken_off_and_back_without_a_broker() {
     let world = running(10).await;
     let (out, err) =
@@ -79,7 +80,7 @@ async fn devices_are_taken_off_and_back_without_a_broker() {
 }
 
 /// 1: it did not come about; what failed and why is told.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_failed_is_told_in_a_table() {
     let world = running(300).await;
     let failing = Action::EntryErrors {
@@ -100,7 +101,7 @@ async fn what_failed_is_told_in_a_table() {
     assert_eq!(world.cloud.count(Operation::Disassociate), 3);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_come_from_standard_input_and_a_dry_run_does_nothing() {
     let world = running(10).await;
     let mut child = command(&world, &["disassociate", "--from-file", "-", "--dry-run", "--output", "json"])
@@ -118,7 +119,7 @@ async fn names_come_from_standard_input_and_a_dry_run_does_nothing() {
 }
 
 /// 2: the agent did not take it. Over the socket somebody sees and cancels what others asked for.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejection_is_told_and_what_waits_is_cancelled() {
     let mut world = running(10).await;
     let (_, err) = told(&offboard(&world, &["disassociate", "a b"]), 2);
@@ -159,7 +160,7 @@ async fn a_rejection_is_told_and_what_waits_is_cancelled() {
 }
 
 /// 3: nobody answers. 64: usage.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_an_agent_that_is_what_is_told() {
     let mut world = World::new(0).await;
     for word in ["status", "devices", "sync"] {
@@ -188,7 +189,7 @@ async fn without_an_agent_that_is_what_is_told() {
 }
 
 /// A command that was accepted over the socket survives a kill as any other.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_accepted_is_done_without_its_asker() {
     let mut world = running(10).await;
     world.fault(Action::Hang, None);
@@ -215,7 +216,7 @@ async fn what_was_accepted_is_done_without_its_asker() {
 }
 
 /// Garbage, silence and a line without an end.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_socket_is_not_confused() {
     use std::os::unix::net::UnixStream;
     let world = running(10).await;

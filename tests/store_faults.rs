@@ -164,7 +164,8 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path));
-        } else {
+        } else if path.is_file() {
+            // Not the socket that a killed agent leaves.
             found.insert(path.clone(), fs::read(&path).unwrap());
         }
     }

@@ -27,15 +27,15 @@ const WORK: [&str; 2] = ["/greengrass/v2/work/com.offboard.Agent", "/var/lib/gre
 #[derive(Debug, Args)]
 pub(super) struct Common {
     /// The running agent's data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it.
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
     /// For people, or for programs: one JSON document, as it crosses the broker.
-    #[arg(long, value_enum, default_value_t = Output::Table, global = true)]
+    #[arg(long, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
 
     /// Seconds that the agent may take to answer (not: to carry out what was asked).
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, global = true)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     timeout: u64,
 }
 

@@ -191,9 +191,10 @@ fn plan_text(plan: &Value) -> String {
         ("guardedCount", "guarded", "protected by guard.protected"),
     ] {
         if plan[count].as_u64().is_some_and(|count| count > 0) {
-            let first: Vec<&str> =
-                plan[names].as_array().into_iter().flatten().filter_map(Value::as_str).take(5).collect();
-            lines.push_str(&format!("{} {what}: {}, ...\n", text(plan, count), first.join(", ")));
+            let all: Vec<&str> = plan[names].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let more = if plan[count].as_u64() > Some(5) { ", ..." } else { "" };
+            let first = all.into_iter().take(5).collect::<Vec<_>>().join(", ");
+            lines.push_str(&format!("{} {what}: {first}{more}\n", text(plan, count)));
         }
     }
     lines

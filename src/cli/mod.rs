@@ -9,7 +9,7 @@ mod show;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, error::ErrorKind};
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use serde_json::Value;
 
 use self::agent::Common;
@@ -29,11 +29,18 @@ const EXIT_USAGE: u8 = 64;
 #[derive(Debug, Parser)]
 #[command(name = "offboard", version, after_help = "Exit status: 0 done, 1 failed, 2 rejected, 3 no answer, 64 usage.")]
 struct Arguments {
-    #[command(flatten)]
-    common: Common,
-
     #[command(subcommand)]
     command: Subcommands,
+}
+
+/// A command that asks the agent.
+#[derive(Debug, Args)]
+struct Asking<A: Args> {
+    #[command(flatten)]
+    what: A,
+
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug, Subcommand)]
@@ -46,23 +53,23 @@ enum Subcommands {
     ///   offboard disassociate sensor-7 sensor-8 --reason "line 3 was sold"
     ///   offboard disassociate --from-file retired.txt --dry-run
     #[command(verbatim_doc_comment)]
-    Disassociate(change::Devices),
+    Disassociate(Asking<change::Devices>),
     /// Associate client devices with this core device.
-    Associate(change::Devices),
+    Associate(Asking<change::Devices>),
     /// Take an asset of AWS IoT SiteWise from its parent.
-    DisassociateAssets(change::Assets),
+    DisassociateAssets(Asking<change::Assets>),
     /// Take assets out of a project of SiteWise Monitor.
-    DisassociateProjectAssets(change::ProjectAssets),
+    DisassociateProjectAssets(Asking<change::ProjectAssets>),
     /// Withdraw what of a request was not sent yet.
-    Cancel(query::Cancel),
+    Cancel(Asking<query::Cancel>),
     /// Show requests, or one with what failed of it.
-    Requests(query::Requests),
+    Requests(Asking<query::Requests>),
     /// Show the registry, or one device.
-    Devices(query::Devices),
+    Devices(Asking<query::Devices>),
     /// Read the cloud's list now.
-    Sync(change::Sync),
+    Sync(Asking<change::Sync>),
     /// Show how the agent is. Fails if something is wrong.
-    Status(query::Status),
+    Status(Asking<query::Status>),
 }
 
 /// Why a command did not end well.
@@ -113,7 +120,7 @@ impl Trouble {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Arguments { common, command } = match Arguments::try_parse() {
+    let Arguments { command } = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // Fails only if the terminal is gone.
@@ -131,23 +138,23 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return ExitCode::from(Trouble::Failed(error.to_string()).tell()),
     };
-    match runtime.block_on(ask(&common, command)) {
+    match runtime.block_on(ask(command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => ExitCode::from(trouble.tell()),
     }
 }
 
-async fn ask(common: &Common, command: Subcommands) -> Result<(), Trouble> {
+async fn ask(command: Subcommands) -> Result<(), Trouble> {
     match command {
         Subcommands::Run(_) => Ok(()),
-        Subcommands::Disassociate(devices) => devices.run(common, "disassociate-client-devices").await,
-        Subcommands::Associate(devices) => devices.run(common, "associate-client-devices").await,
-        Subcommands::DisassociateAssets(assets) => assets.run(common).await,
-        Subcommands::DisassociateProjectAssets(assets) => assets.run(common).await,
-        Subcommands::Cancel(cancel) => cancel.run(common).await,
-        Subcommands::Requests(requests) => requests.run(common).await,
-        Subcommands::Devices(devices) => devices.run(common).await,
-        Subcommands::Sync(sync) => sync.run(common).await,
-        Subcommands::Status(status) => status.run(common).await,
+        Subcommands::Disassociate(Asking { what, common }) => what.run(&common, "disassociate-client-devices").await,
+        Subcommands::Associate(Asking { what, common }) => what.run(&common, "associate-client-devices").await,
+        Subcommands::DisassociateAssets(Asking { what, common }) => what.run(&common).await,
+        Subcommands::DisassociateProjectAssets(Asking { what, common }) => what.run(&common).await,
+        Subcommands::Cancel(Asking { what, common }) => what.run(&common).await,
+        Subcommands::Requests(Asking { what, common }) => what.run(&common).await,
+        Subcommands::Devices(Asking { what, common }) => what.run(&common).await,
+        Subcommands::Sync(Asking { what, common }) => what.run(&common).await,
+        Subcommands::Status(Asking { what, common }) => what.run(&common).await,
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Trouble,
-    agent::{Agent, Common, Output},
+    agent::{Agent, Common},
     show::{columns, request, show, text},
 };
 
@@ -192,6 +192,6 @@ impl Status {
             }
             lines
         })?;
-        if common.output == Output::Table && status["health"] != "OK" { Err(Trouble::Told) } else { Ok(()) }
+        if status["health"] == "OK" { Ok(()) } else { Err(Trouble::Told) }
     }
 }

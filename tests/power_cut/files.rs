@@ -101,6 +101,8 @@ struct Reader {
 /// Reads the calls on what is below `root`, which holds `base` at first.
 pub fn read(calls: &[Call], root: &str, base: Base) -> Files {
     let hex = trace::escape(root);
+    // No file: it is made anew at each start, and holds nothing.
+    let socket = trace::escape("/agent.sock");
     // A descriptor's number may be another file's before the `close` that freed it is seen to return.
     let place = |call: &Call| if call.name == "close" { call.begin } else { call.end };
     let mut sorted: Vec<&Call> = calls.iter().collect();
@@ -113,7 +115,7 @@ pub fn read(calls: &[Call], root: &str, base: Base) -> Files {
         if call.name == "execve" {
             // Another process: it has none of the descriptors.
             reader.open.clear();
-        } else if concerned(call).contains(&hex) {
+        } else if concerned(call).contains(&hex) && !concerned(call).contains(&socket) {
             reader.call(call);
         }
     }
