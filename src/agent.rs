@@ -175,7 +175,7 @@ impl<C: Cloud> Parts<C> {
     fn start_socket(&self, calls: &mut JoinSet<()>, stop: &stop::Stop) {
         let (inbound, commands) = mpsc::channel(LOCAL_COMMANDS);
         let (asked, requests) = mpsc::channel(LOCAL_COMMANDS);
-        calls.spawn(self.inbox(MAX_LINE, Arc::default(), stop).run(commands));
+        calls.spawn(self.inbox(MAX_LINE, None, stop).run(commands));
         let told = Told { ledger: self.ledger.clone(), max_bytes: MAX_LINE, stop: stop.clone() };
         calls.spawn(told.run(requests));
         let report = self.report();
@@ -190,7 +190,7 @@ impl<C: Cloud> Parts<C> {
         calls.spawn(socket.run());
     }
 
-    fn inbox(&self, max_payload: usize, waiting: Arc<AtomicUsize>, stop: &stop::Stop) -> Inbox {
+    fn inbox(&self, max_payload: usize, waiting: Option<Arc<AtomicUsize>>, stop: &stop::Stop) -> Inbox {
         let Self { config, ledger, conditions, .. } = self;
         Inbox {
             core: config.core.clone(),
@@ -237,7 +237,7 @@ impl<C: Cloud> Parts<C> {
         let Self { config, ledger, conditions, .. } = self;
         let Wired { line, inbound, deliveries, waiting } = wired;
         let max_payload = config.limits.max_payload_bytes;
-        calls.spawn(self.inbox(max_payload, waiting, calls_stop).run(inbound));
+        calls.spawn(self.inbox(max_payload, Some(waiting), calls_stop).run(inbound));
         let outbox = Outbox::new(ledger.clone(), Arc::clone(&line), topics.clone(), max_payload);
         results.spawn(outbox.run(deliveries.owed, results_stop.clone()));
         let status =

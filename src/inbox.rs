@@ -55,8 +55,8 @@ pub(crate) struct Inbox {
     pub(crate) site_wise: bool,
     pub(crate) ledger: Ledger,
     pub(crate) conditions: Arc<Conditions>,
-    /// Bytes of the payloads that wait.
-    pub(crate) waiting: Arc<AtomicUsize>,
+    /// Bytes of the payloads that wait, where the transport counts them.
+    pub(crate) waiting: Option<Arc<AtomicUsize>>,
     pub(crate) stop: Stop,
 }
 
@@ -65,7 +65,7 @@ impl Inbox {
     pub(crate) async fn run(self, mut inbound: mpsc::Receiver<Inbound>) {
         let (under_way, mut answers) = mpsc::channel::<UnderWay>(MAX_PENDING);
         let ledger = self.ledger.clone();
-        let waiting = Arc::clone(&self.waiting);
+        let waiting = self.waiting.clone();
         // Beside the taking, and not a task of its own: ends with it, however that ends.
         let answering = async move {
             while let Some(UnderWay { reply, answer, delivery, size }) = answers.recv().await {
@@ -80,7 +80,9 @@ impl Inbox {
                         Some(seq)
                     }
                 };
-                waiting.fetch_sub(size, Ordering::Relaxed);
+                if let Some(waiting) = &waiting {
+                    waiting.fetch_sub(size, Ordering::Relaxed);
+                }
                 failpoint::pass("inbox-before-acknowledging");
                 // After the commit, and only on the connection that delivered it.
                 if reply.acknowledge()

@@ -215,6 +215,41 @@ async fn what_was_accepted_is_done_without_its_asker() {
     assert_eq!(world.taken_off("d0003"), 1);
 }
 
+/// Who has gone leaves no place occupied, though what was asked waits for days.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_goes_makes_room_for_others() {
+    let world = running(30).await;
+    world.fault(Action::Hang, None);
+    for name in names(0..20) {
+        let mut child = command(&world, &["disassociate", &name, "--token", &name]).spawn().unwrap();
+        until("it is accepted", || offboard(&world, &["requests", &name, "--timeout", "30"]).status.success()).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    told(&offboard(&world, &["status", "--timeout", "30"]), 0);
+}
+
+/// A second one on the same data does not take the first one's socket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_agent_leaves_the_socket_to_the_first() {
+    let world = running(3).await;
+    let mut second = command(&world, &["run"])
+        .env("OFFBOARD_CONFIG", world.config.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // It has tried to open both by the time that it tells of the store.
+    let log = std::io::BufReader::new(second.stdout.take().unwrap());
+    let mut lines = std::io::BufRead::lines(log).map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("another agent") || line.contains("another process")));
+    let (out, _) = told(&offboard(&world, &["sync"]), 0);
+    assert!(out.starts_with("SUCCEEDED"), "{out}");
+    second.kill().unwrap();
+    second.wait().unwrap();
+    told(&offboard(&world, &["sync"]), 0);
+}
+
 /// Garbage, silence and a line without an end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_socket_is_not_confused() {

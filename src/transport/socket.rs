@@ -46,6 +46,9 @@ const MAX_ANSWERS: usize = 64;
 /// Who does not read for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Who has closed its side is told for so long what comes of it: it may be gone, and its place be another's.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// Between two attempts to open the socket, whose directory the store may be making.
 const RETRY: Duration = Duration::from_millis(250);
 /// Attempts until it is told.
@@ -96,12 +99,12 @@ impl Socket {
         let path = self.data_dir.join(FILE);
         let mut attempts = 0_u32;
         let listener = loop {
-            match open(&path) {
+            match open(&path).await {
                 Ok(listener) => break listener,
                 Err(error) if attempts >= QUIET => {
                     let text = format!(
-                        "the local socket {} cannot be opened: {error}; commands on this machine \
-                                        find no agent",
+                        "the local socket {} cannot be opened: {error}; commands on this machine find no agent; check \
+                         dataDir, whose path may have some 90 characters, and that no other agent uses it",
                         path.display()
                     );
                     self.conditions.raise("SOCKET_UNAVAILABLE", text);
@@ -158,10 +161,15 @@ impl Socket {
                     break;
                 }
             }
-            // Who has sent all it wants may still wait for what comes of it.
             drop(answers);
+            tokio::time::sleep(FAREWELL).await;
         };
-        tokio::join!(reading, write_lines(write, lines));
+        let writing = write_lines(write, lines);
+        tokio::select! {
+            () = reading => {}
+            // Everything is told, or nobody reads it.
+            () = writing => {}
+        }
     }
 
     /// Hands a line to the inbox; `false` when the agent is stopping.
@@ -190,8 +198,11 @@ impl Socket {
     }
 }
 
-/// Opens the socket in the place of whatever an earlier agent left: the store's lock tells that there is only one.
-fn open(path: &Path) -> io::Result<UnixListener> {
+/// Opens the socket in the place of whatever an earlier agent left; one that still answers keeps it.
+async fn open(path: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers there"));
+    }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
