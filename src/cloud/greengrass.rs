@@ -13,7 +13,7 @@ use aws_sdk_greengrassv2::{
 use super::{
     ListPage,
     classify::entry_index,
-    sdk::{Judge, Sdk, genuine},
+    sdk::{Judge, Sdk},
 };
 use crate::model::{CallError, CallFault, EntryError, Target, ThingName, Timestamp};
 
@@ -38,11 +38,7 @@ impl Greengrass {
             .batch_disassociate_client_device_from_core_device()
             .core_device_thing_name(self.core.as_str())
             .set_entries(Some(named(targets.iter().map(entry))?));
-        let output = genuine(
-            call.send()
-                .await
-                .map_err(|error| self.judge.error(&error, |error, fault| error.refine(fault, &self.core)))?,
-        )?;
+        let output = self.judge.answer(call.send().await, |error, fault| error.refine(fault, &self.core))?;
         let error = |error: DisassociateClientDeviceFromCoreDeviceErrorEntry| {
             entry_error(error.thing_name, error.code, error.message)
         };
@@ -58,11 +54,7 @@ impl Greengrass {
             .batch_associate_client_device_with_core_device()
             .core_device_thing_name(self.core.as_str())
             .set_entries(Some(named(targets.iter().map(entry))?));
-        let output = genuine(
-            call.send()
-                .await
-                .map_err(|error| self.judge.error(&error, |error, fault| error.refine(fault, &self.core)))?,
-        )?;
+        let output = self.judge.answer(call.send().await, |error, fault| error.refine(fault, &self.core))?;
         let error = |error: AssociateClientDeviceWithCoreDeviceErrorEntry| {
             entry_error(error.thing_name, error.code, error.message)
         };
@@ -76,11 +68,7 @@ impl Greengrass {
             .core_device_thing_name(self.core.as_str())
             .max_results(100)
             .set_next_token(next);
-        let output = genuine(
-            call.send()
-                .await
-                .map_err(|error| self.judge.error(&error, |error, fault| error.refine(fault, &self.core)))?,
-        )?;
+        let output = self.judge.answer(call.send().await, |error, fault| error.refine(fault, &self.core))?;
         let listed = output.associated_client_devices.unwrap_or_default();
         Ok(ListPage {
             devices: listed.into_iter().filter_map(device).collect(),

@@ -118,12 +118,19 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// What a failed call means; `refine` adds what the service's own words tell.
-    pub(super) fn error<E>(
+    /// What came of a call; `refine` adds what the service's own words tell of a failure.
+    pub(super) fn answer<O: RequestId, E>(
         &self,
-        error: &SdkError<E, HttpResponse>,
+        result: Result<O, SdkError<E, HttpResponse>>,
         refine: impl FnOnce(&E, CallFault) -> CallFault,
-    ) -> CallError
+    ) -> Result<O, CallError>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        genuine(result.map_err(|error| self.error(&error, refine))?)
+    }
+
+    fn error<E>(&self, error: &SdkError<E, HttpResponse>, refine: impl FnOnce(&E, CallFault) -> CallFault) -> CallError
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
@@ -178,7 +185,7 @@ impl Judge {
 
 /// A success counts only if the service signed it with a request id: to the SDK an empty 200, as a captive portal
 /// gives it, is a success too, since everything in these answers is optional.
-pub(super) fn genuine<O: RequestId>(output: O) -> Result<O, CallError> {
+fn genuine<O: RequestId>(output: O) -> Result<O, CallError> {
     match output.request_id() {
         Some(_) => Ok(output),
         None => Err(CallError::new(CallFault::Foreign, "NotTheApi", "a success without a request id")),

@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::{
     },
 };
 
-use super::sdk::{Judge, Sdk, genuine};
+use super::sdk::{Judge, Sdk};
 use crate::{
     config::Endpoints,
     model::{CallError, CallFault, CallToken, EntryError, Target},
@@ -57,9 +57,7 @@ impl SiteWise {
             .hierarchy_id(hierarchy.as_str())
             .child_asset_id(child.as_str())
             .client_token(token.as_str());
-        let answer =
-            call.send().await.map_err(|error| self.judge.error(&error, |e, fault| refine(e, fault, targets)))?;
-        genuine(answer).map(|_| Vec::new())
+        self.judge.answer(call.send().await, |error, fault| refine(error, fault, targets)).map(|_| Vec::new())
     }
 
     /// `BatchDisassociateProjectAssets`, for up to 100 assets of one project.
@@ -76,14 +74,13 @@ impl SiteWise {
             .project_id(project)
             .set_asset_ids(Some(assets))
             .client_token(token.as_str());
-        let answer =
-            call.send().await.map_err(|error| self.judge.error(&error, |e, fault| refine(e, fault, targets)))?;
+        let answer = self.judge.answer(call.send().await, |error, fault| refine(error, fault, targets))?;
         let error = |error: AssetErrorDetails| EntryError {
             name: Some(error.asset_id),
             code: error.code.as_str().to_owned(),
             message: error.message,
         };
-        Ok(genuine(answer)?.errors.unwrap_or_default().into_iter().map(error).collect())
+        Ok(answer.errors.unwrap_or_default().into_iter().map(error).collect())
     }
 }
 

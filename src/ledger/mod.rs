@@ -1,7 +1,8 @@
 //! The ledger: what is known, what is asked for, what is owed. The only door to the store.
 //!
-//! The rules (`accept`, `taking`, `settling`, `turns`, `registry`, `ending`, `outgoing`, `answers`) are functions on a transaction; they know
-//! neither sled nor a thread. [`Ledger`] runs them on one thread that makes them durable, group by group.
+//! The rules (`accept`, `taking`, `settling`, `turns`, `registry`, `ending`, `outgoing`, `answers`) are functions on a
+//! transaction; they know neither sled nor a thread. [`Ledger`] runs them on one thread that makes them durable, group by
+//! group.
 
 mod accept;
 mod answers;
@@ -122,12 +123,12 @@ pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
     if let Some(version) = found.as_ref().and_then(|bytes| bytes.first()).filter(|version| **version > schema::RECORD) {
         return Err(StoreError::TooNew(u64::from(*version)));
     }
-    let mut upgrade_from = None;
+    let mut is_older = false;
     match found.map(|bytes| schema::decode::<u64>(&bytes, "the schema")).transpose()? {
         Some(found) if found > schema::SCHEMA => return Err(StoreError::TooNew(found)),
         Some(found) => {
             journal::recover(store)?;
-            upgrade_from = (found < schema::SCHEMA).then_some(found);
+            is_older = found < schema::SCHEMA;
         }
         None => {
             let below = store.scan(&[0], &[schema::META], Direction::Up, 1)?;
@@ -147,7 +148,7 @@ pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
     counters.run += 1;
     counters.first_seq = counters.next_seq;
     let mut ops = Vec::new();
-    if upgrade_from.is_some() {
+    if is_older {
         audit::count_again(store, &mut counters)?;
         ops.push((schema_key, Some(schema::encode(&schema::SCHEMA))));
     }
