@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     records::{is_known, is_leaving, visible},
-    schema::{self, Counters, Load, Queue, Work},
+    schema::{self, Counters, Load, Work},
     store::{Direction, Store, StoreError},
     tx::Tx,
 };
@@ -37,10 +37,7 @@ pub(super) fn count_again(store: &dyn Store, counters: &mut Counters) -> Result<
     };
     each_row(store, b'k', |key, record| {
         let work: Work = schema::decode(record, "work")?;
-        let load = counters.loads.entry(work.lane).or_default();
-        load.work += 1;
-        load.retrying += u64::from(matches!(work.queue, Queue::Retry | Queue::Aside));
-        load.verifying += u64::from(work.queue == Queue::Verify);
+        counters.loads.entry(work.lane).or_default().count(work.queue, 1);
         if let Target::Device(_) = schema::read_target(&key[1..])? {
             counters.leaving += u64::from(is_leaving(Some(&work)));
             counters.known += u64::from(is_leaving(Some(&work)));
@@ -160,10 +157,7 @@ impl<'r> Audit<'r> {
         let mut loads: BTreeMap<Lane, Load> = BTreeMap::new();
         for (key, record) in self.of(b'k') {
             let work: Work = schema::decode(record, "work")?;
-            let load = loads.entry(work.lane).or_default();
-            load.work += 1;
-            load.retrying += u64::from(matches!(work.queue, Queue::Retry | Queue::Aside));
-            load.verifying += u64::from(work.queue == Queue::Verify);
+            loads.entry(work.lane).or_default().count(work.queue, 1);
             let at_place = self.rows.get(&work.key()).is_some_and(|target| *target == key[1..]);
             self.hold("work that is not in its queue", at_place);
             self.turns(&key[1..], &work)?;

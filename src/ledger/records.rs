@@ -56,13 +56,7 @@ impl Tx<'_> {
     }
 
     fn count_work(&mut self, work: &Work, by: i64) {
-        let load = self.counters.loads.entry(work.lane).or_default();
-        load.work = load.work.saturating_add_signed(by);
-        match work.queue {
-            schema::Queue::Fresh => {}
-            schema::Queue::Retry | schema::Queue::Aside => load.retrying = load.retrying.saturating_add_signed(by),
-            schema::Queue::Verify => load.verifying = load.verifying.saturating_add_signed(by),
-        }
+        self.counters.loads.entry(work.lane).or_default().count(work.queue, by);
     }
 
     /// Notes that a device's retained message is out of date.

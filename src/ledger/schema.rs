@@ -56,6 +56,19 @@ pub struct Load {
     pub verifying: u64,
 }
 
+impl Load {
+    /// Counts one more target with work in that queue, or one less.
+    pub(super) fn count(&mut self, queue: Queue, by: i64) {
+        let add = |count: &mut u64| *count = count.saturating_add_signed(by);
+        add(&mut self.work);
+        match queue {
+            Queue::Fresh => {}
+            Queue::Retry | Queue::Aside => add(&mut self.retrying),
+            Queue::Verify => add(&mut self.verifying),
+        }
+    }
+}
+
 /// Totals, so that limits and `status` need no scan. Written with every commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
