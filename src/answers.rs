@@ -61,8 +61,12 @@ pub(crate) fn answer(
             let (requests, next_token) = fit(rows, &scope, max_bytes, |request| shown(client, &request));
             Accepted { requests: Some(requests), next_token, ..blank }
         }
-        Query::Device { thing } => match ledger::device(tx, thing)? {
-            Some(view) => Accepted { device: Some(messages::device(view, synced_at)), ..blank },
+        Query::Device { thing, history } => match ledger::device(tx, thing)? {
+            Some(view) => {
+                let story = if *history { Some(ledger::story(tx, thing)?) } else { None };
+                let history = story.map(|story| story.into_iter().map(Into::into).collect());
+                Accepted { device: Some(messages::device(view, synced_at)), history, ..blank }
+            }
             None => {
                 let text = format!("the registry has no device {thing}; a sync would show what the cloud lists");
                 return Ok(Err(Rejection::new(RejectionCode::ResourceNotFoundException, text)));

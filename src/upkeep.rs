@@ -84,6 +84,7 @@ impl Upkeep {
             self.ledger.run(move |tx| Ok(ledger::forget_requests(tx, before)?.then_some(()))).await?;
             let before = now.before(self.retention.tombstones);
             self.ledger.run(move |tx| Ok(ledger::forget_devices(tx, before)?.then_some(()))).await?;
+            self.ledger.run(move |tx| Ok(ledger::forget_stories(tx, before)?.then_some(()))).await?;
             failpoint::pass("upkeep-forgot");
         }
         let max = self.limits.max_database_bytes;
@@ -99,7 +100,8 @@ impl Upkeep {
             let tight = is_large || live_bytes > goal + goal / 2;
             let now = if tight { now } else { now.before(SPARED) };
             let early = move |tx: &mut ledger::Tx<'_>| {
-                let done = tx.counters.live_bytes <= goal || ledger::forget_requests(tx, now)?;
+                let done = tx.counters.live_bytes <= goal
+                    || (ledger::forget_requests(tx, now)? && ledger::forget_stories(tx, now)?);
                 Ok(done.then_some(()))
             };
             self.ledger.run(early).await?;

@@ -73,6 +73,16 @@ async fn devices_are_taken_off_and_back_without_a_broker() {
     assert_eq!(out, "SUCCEEDED: 9 associated, 0 added, 0 removed\n");
     let (out, _) = told(&offboard(&world, &["devices", "--state", "DISASSOCIATED"]), 0);
     assert!(out.lines().nth(1).unwrap().starts_with("d0002  DISASSOCIATED") && out.lines().count() == 2, "{out}");
+    let device = json_of(&offboard(&world, &["devices", "d0001", "--history", "--output", "json"]), 0);
+    let events = device["history"].as_array().unwrap();
+    let story: Vec<_> = events.iter().map(|event| (&event["event"], &event["client"], &event["message"])).collect();
+    let [asked, done] = [json!("REQUESTED"), json!("SUCCEEDED")];
+    let [off, back] = [json!("disassociate-client-devices"), json!("associate-client-devices")];
+    let (me, nothing) = (json!(me()), Value::Null);
+    let expected = [(&asked, &me, &off), (&done, &me, &nothing), (&asked, &me, &back), (&done, &me, &nothing)];
+    assert_eq!(story, expected);
+    let (out, _) = told(&offboard(&world, &["devices", "d0001", "--history"]), 0);
+    assert!(out.lines().any(|line| line.ends_with("disassociate-client-devices")), "{out}");
     let (out, _) = told(&offboard(&world, &["requests"]), 0);
     assert_eq!(out.lines().count(), 4, "{out}");
     assert!(out.lines().next().unwrap().starts_with("token"), "{out}");

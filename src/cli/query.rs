@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Trouble,
     agent::{Agent, Common},
-    show::{columns, request, show, text},
+    show::{columns, device as device_text, request, show, text},
 };
 
 #[derive(Debug, Args)]
@@ -52,6 +52,10 @@ pub(super) struct Devices {
     /// Only those: ASSOCIATED, ASSOCIATING, DISASSOCIATING, DISASSOCIATED.
     #[arg(long, value_name = "STATE", conflicts_with = "thing")]
     state: Option<String>,
+
+    /// With what happened to it: who asked, what the cloud answered, what its lists showed.
+    #[arg(long, requires = "thing")]
+    history: bool,
 }
 
 #[derive(Debug, Args)]
@@ -129,25 +133,13 @@ impl Devices {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
         let mut agent = common.connect().await?;
         if let Some(thing) = &self.thing {
-            let device = agent.query("get-device", json!({"thingName": thing})).await?["device"].take();
-            return show(common.output, &device, |device| {
-                let members = device.as_object().into_iter().flatten();
-                let value = |value: &Value| match value {
-                    Value::Object(error) => format!(
-                        "{} {}",
-                        text(value, "code"),
-                        error.get("message").map_or("", |m| m.as_str().unwrap_or(""))
-                    ),
-                    _ => String::new(),
-                };
-                let rows: Vec<[String; 2]> = members
-                    .map(|(name, member)| {
-                        let plain = text(device, name);
-                        [name.clone(), if member.is_object() { value(member) } else { plain }]
-                    })
-                    .collect();
-                columns(["member", "value"], &rows)
-            });
+            let question = json!({"thingName": thing, "history": self.history});
+            let mut answer = agent.query("get-device", question).await?;
+            let mut device = answer["device"].take();
+            if self.history {
+                device["history"] = answer["history"].take();
+            }
+            return show(common.output, &device, device_text);
         }
         let payload = members([("state", self.state.as_ref())]);
         let (_, devices) = pages(&mut agent, "list-devices", payload, usize::MAX, "/devices").await?;

@@ -87,6 +87,29 @@ pub(super) fn request(request: &Value) -> String {
     format!("{}\n{}", lines.join("\n"), failures(request))
 }
 
+/// A device member by member, with its story if it has come along.
+pub(super) fn device(device: &Value) -> String {
+    let rows: Vec<[String; 2]> = device
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_array())
+        .map(|(name, value)| match value {
+            Value::Object(_) => [name.clone(), format!("{}: {}", text(value, "code"), text(value, "message"))],
+            _ => [name.clone(), text(device, name)],
+        })
+        .collect();
+    let members = columns(["member", "value"], &rows);
+    let Some(events) = device["history"].as_array() else { return members };
+    let row = |event: &Value| {
+        let why = [text(event, "code"), text(event, "message")].into_iter().filter(|text| !text.is_empty());
+        let why = why.collect::<Vec<_>>().join(": ");
+        [text(event, "at"), text(event, "event"), text(event, "client"), text(event, "clientToken"), why]
+    };
+    let rows: Vec<_> = events.iter().map(row).collect();
+    format!("{members}\n{}", columns(["at", "event", "asked by", "token", "what"], &rows))
+}
+
 /// What failed, and why; nothing if nothing did.
 pub(super) fn failures(request: &Value) -> String {
     let entries = request["errorEntries"].as_array().map(Vec::as_slice).unwrap_or_default();

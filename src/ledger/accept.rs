@@ -14,7 +14,8 @@ use crate::model::{
     Target,
 };
 
-/// Bytes that an entry takes in the store, beside its target's name; measured, and rounded up.
+/// Bytes that an entry takes in the store, beside its target's name; measured, and rounded up. What stays of it in a story
+/// takes less.
 const BYTES_AN_ENTRY: u64 = 512;
 
 /// Rows that have the name of an entry's target in them.

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     records::{is_known, is_leaving, visible},
-    schema::{self, Counters, Load, Work},
+    schema::{self, Counters, Due, Load, Work},
     store::{Direction, Store, StoreError},
+    story::Story,
     tx::Tx,
 };
 use crate::model::{Device, DeviceState, Lane, Request, RequestStatus, Target};
@@ -24,6 +25,7 @@ pub fn audit(tx: &Tx<'_>) -> Result<Vec<String>, StoreError> {
     audit.indexes(&requests);
     audit.work(&tx.counters)?;
     audit.devices(&tx.counters)?;
+    audit.stories()?;
     Ok(audit.wrong)
 }
 
@@ -224,6 +226,19 @@ impl<'r> Audit<'r> {
             let found = states.iter().filter(|one| *one == state).count();
             self.equal(state.as_str(), told, found);
         }
+        Ok(())
+    }
+
+    /// Each story goes at some time, and nothing waits for the end of one that is not there.
+    fn stories(&mut self) -> Result<(), StoreError> {
+        for (key, record) in self.of(b'h') {
+            let story: Story = schema::decode(record, "a story")?;
+            let due = self.rows.contains_key(&schema::due(Due::Story, story.since, &key[1..]));
+            self.hold("a story that never goes", due && !story.events.is_empty());
+        }
+        let (from, to) = schema::range(&[b'x', Due::Story as u8]);
+        let (stories, dues) = (self.of(b'h').count(), self.rows.range(from..to).count());
+        self.equal("stories", dues as u64, stories);
         Ok(())
     }
 }

@@ -7,10 +7,10 @@ use super::{
     turns,
     tx::Tx,
 };
-use crate::model::{Outcome, Request, Target, Timestamp};
+use crate::model::{EntryFailure, Outcome, Request, Target, Timestamp};
 
-/// Entries that one step looks at.
-const STEP: usize = 40;
+/// Entries that one step looks at: each makes up to eight writes, and a batch has 256.
+const STEP: usize = 28;
 
 /// What a cancel came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,7 +158,9 @@ pub fn disown(tx: &mut Tx<'_>, from: u64) -> Result<bool, StoreError> {
     }
     // Entries of it that ended already, by a cancel in the same group.
     let (first, last) = schema::failures(seq, 0);
-    for (failure, _) in tx.scan(&first, &last, Direction::Up, usize::MAX)? {
+    for (failure, record) in tx.scan(&first, &last, Direction::Up, usize::MAX)? {
+        let EntryFailure { target, .. } = schema::decode(&record, "a failed entry")?;
+        tx.disremember(&target, seq)?;
         tx.delete(failure)?;
     }
     match request.completed_at {

@@ -1,6 +1,6 @@
 //! The ledger: what is known, what is asked for, what is owed. The only door to the store.
 //!
-//! The rules (`accept`, `taking`, `settling`, `turns`, `registry`, `ending`, `outgoing`, `answers`) are functions on a
+//! The rules (`accept`, `taking`, `settling`, `turns`, `registry`, `ending`, `story`, `outgoing`, `answers`) are functions on a
 //! transaction; they know neither sled nor a thread. [`Ledger`] runs them on one thread that makes them durable, group by
 //! group.
 
@@ -17,6 +17,7 @@ mod schema;
 mod settling;
 mod sled_store;
 mod store;
+mod story;
 mod taking;
 mod turns;
 mod tx;
@@ -40,6 +41,7 @@ pub use schema::{Counters, Load};
 pub use settling::{settle, verify};
 pub use sled_store::SledStore;
 pub use store::{Direction, Op, Row, Store, StoreError};
+pub use story::{forget_stories, story};
 pub use taking::{Pick, Taken, take};
 pub use tx::{Group, Summary, Touched, Tx};
 

@@ -3,9 +3,10 @@
 use super::{
     schema::{self, Due, Outgoing, Place, Work},
     store::StoreError,
+    story,
     tx::Tx,
 };
-use crate::model::{Device, DeviceState, Lane, Outcome, Registered, Request, Target};
+use crate::model::{Device, DeviceState, Happened, Lane, Outcome, Registered, Request, Target};
 
 /// The state that people see, from the two records that make it up.
 pub(super) fn visible(device: Option<&Device>, work: Option<&Work>) -> Option<DeviceState> {
@@ -142,11 +143,13 @@ impl Tx<'_> {
     /// Ends one entry of a request, and the request with its last one.
     pub(super) fn end_entry(&mut self, target: &Target, (seq, no): Place, outcome: &Outcome) -> Result<(), StoreError> {
         self.drop_entry(target, (seq, no))?;
-        if let Some(fault) = outcome.fault() {
+        let mut request = self.known_request(seq)?;
+        let fault = outcome.fault();
+        self.remember(target, Happened::ended(story::asked(&request), fault.as_ref()))?;
+        if let Some(fault) = fault {
             let failure = crate::model::EntryFailure { target: target.clone(), fault };
             self.write(schema::failure(seq, no), &failure)?;
         }
-        let mut request = self.known_request(seq)?;
         if request.tally.open == 0 {
             return Err(StoreError::Damaged(format!("request {seq} has an entry too many")));
         }

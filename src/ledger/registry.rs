@@ -8,7 +8,7 @@ use super::{
     store::{Direction, StoreError},
     tx::Tx,
 };
-use crate::model::{Device, Outcome, Registered, SyncCounts, Target, ThingName, Timestamp};
+use crate::model::{Device, Happened, Outcome, Registered, SyncCounts, Target, ThingName, Timestamp};
 
 /// How long the cloud's list may lag behind what the cloud did; Greengrass promises no time, minutes are generous.
 const LAG: Duration = Duration::from_secs(300);
@@ -79,7 +79,12 @@ pub fn apply_page(
             changed_at: tx.now.wall,
             ..old.unwrap_or_else(|| blank(tx.now.wall))
         };
-        tx.set_device(&Target::Device(thing.clone()), Some(&device))?;
+        let target = Target::Device(thing.clone());
+        if !known && tx.counters.synced {
+            // The first list names all there is: nothing happened.
+            tx.remember(&target, Happened::Listed)?;
+        }
+        tx.set_device(&target, Some(&device))?;
     }
     Ok(true)
 }
@@ -146,7 +151,9 @@ pub fn remove_unlisted(
         // Not by us, so a later list that names it again does not lag behind: no association is kept to compare.
         let changed_at = tx.now.wall;
         let device = Device { registered: Registered::Disassociated, association: None, ours: None, changed_at, ..old };
-        tx.set_device(&Target::Device(thing), Some(&device))?;
+        let target = Target::Device(thing);
+        tx.remember(&target, Happened::Unlisted)?;
+        tx.set_device(&target, Some(&device))?;
     }
     Ok(false)
 }

@@ -13,6 +13,7 @@
 //! | `w` | lane, queue, (resource,) seq, entry → target | in which order |
 //! | `d` | thing → [`Device`](crate::model::Device) | the registry |
 //! | `s` | registered, thing → | the registry by state |
+//! | `h` | thing → [`Story`](super::story::Story) | what happened to a device |
 //! | `o` | n → [`Outgoing`] | messages that the broker has not acknowledged |
 //! | `q` | thing → n | devices whose retained message is out of date |
 //! | `u` | hash → seq | commands without a token whose PUBACK was not sent |
@@ -270,6 +271,8 @@ pub(super) enum Due {
     Request = b'R' as isize,
     /// A disassociated device's end of retention.
     Tombstone = b'T' as isize,
+    /// The oldest event of a device's story.
+    Story = b'H' as isize,
 }
 
 fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -337,6 +340,9 @@ pub(super) fn by_state(registered: Registered, thing: &str) -> Vec<u8> {
         Registered::Disassociated => b'D',
     };
     key(b's', &[&[state], thing.as_bytes()])
+}
+pub(super) fn story(thing: &str) -> Vec<u8> {
+    key(b'h', &[thing.as_bytes()])
 }
 pub(super) fn outgoing(n: u64) -> Vec<u8> {
     key(b'o', &[&n.to_be_bytes()])

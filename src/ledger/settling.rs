@@ -10,7 +10,7 @@ use super::{
     turns,
     tx::Tx,
 };
-use crate::model::{Device, Lane, Outcome, Registered, Request, Target, Verdict, is_superseded};
+use crate::model::{Device, Happened, Lane, Outcome, Registered, Request, Target, Verdict, is_superseded};
 
 /// Waiters that one step ends: a target that many requests name is settled in several.
 const WAITERS_A_STEP: usize = 40;
@@ -87,6 +87,7 @@ fn settle_one(tx: &mut Tx<'_>, lane: Lane, target: &Target, verdict: &Verdict) -
             Outcome::Failed(fault)
         }
         Verdict::Again(fault) => {
+            tx.remember(target, Happened::answered(fault))?;
             work.error = Some(fault.clone());
             work.charged = work.charged.saturating_add(1);
             work.queue = Queue::Retry;
@@ -109,6 +110,7 @@ fn settle_one(tx: &mut Tx<'_>, lane: Lane, target: &Target, verdict: &Verdict) -
             return put_back(tx, target, work);
         }
         Verdict::Verify(fault) => {
+            tx.remember(target, Happened::answered(fault))?;
             work.error = Some(fault.clone());
             to_verify(tx, &mut work);
             return put_back(tx, target, work);

@@ -263,6 +263,8 @@ pub enum Query {
     Device {
         /// Its name.
         thing: ThingName,
+        /// With what happened to it.
+        history: bool,
     },
     /// The devices by name.
     Devices {

@@ -7,6 +7,7 @@ mod lane;
 mod names;
 mod rejection;
 mod request;
+mod story;
 mod time;
 mod verdict;
 
@@ -17,5 +18,6 @@ pub use lane::{Lane, OnDevices, Service, Traits};
 pub use names::{AssetId, CallToken, ClientId, ClientToken, InvalidName, MonitorId, Pattern, ThingName};
 pub use rejection::{FieldFault, Reason, Rejection, RejectionCode};
 pub use request::{Again, EntryFailure, Fault, Outcome, Request, RequestStatus, SyncCounts, Tally, Window};
+pub use story::{Asked, Event, Happened};
 pub use time::{Mono, Now, Timestamp};
 pub use verdict::Verdict;

@@ -220,10 +220,8 @@ fn query(operation: Operation, fields: &mut Fields<'_>) -> Option<Query> {
             page: page(fields),
         },
         Operation::GetDevice => {
-            if fields.flag("history") == Some(true) {
-                fields.fault("history", "is not available in this version; leave it away");
-            }
-            Query::Device { thing: fields.required("thingName", ThingName::new)? }
+            let history = fields.flag("history").unwrap_or(false);
+            Query::Device { thing: fields.required("thingName", ThingName::new)?, history }
         }
         Operation::ListDevices => Query::Devices {
             state: fields.parsed("state", |text| one_of(text, DeviceState::ALL, DeviceState::as_str)),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{
-    DeviceView, EntryFailure, Fault, Operation, Reason, Rejection, RejectionCode, Request, RequestStatus, Timestamp,
+    DeviceView, EntryFailure, Event, Fault, Happened, Operation, Reason, Rejection, RejectionCode, Request,
+    RequestStatus, Timestamp,
 };
 
 /// Error entries in one message, as in the API.
@@ -35,6 +36,9 @@ pub struct Accepted {
     /// Of `get-device`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceMessage>,
+    /// Of `get-device` with `history`: the oldest event first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<Vec<EventMessage>>,
     /// Of `list-devices`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub devices: Option<Vec<DeviceMessage>>,
@@ -127,6 +131,44 @@ pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
         last_error: view.device.error.map(Into::into),
         changed_at: view.device.changed_at.to_string(),
         synced_at: synced_at.map(|at| at.to_string()),
+    }
+}
+
+/// Something that happened to a device.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventMessage {
+    at: String,
+    event: &'static str,
+    /// Who asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_token: Option<String>,
+    /// The answer's, if it was not well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    /// The answer's; of a request, what it asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+impl From<Event> for EventMessage {
+    fn from(Event { at, happened }: Event) -> Self {
+        let event = happened.as_str();
+        let (asked, fault, words) = match happened {
+            Happened::Requested(asked) => {
+                let words = asked.operation.as_str();
+                (Some(asked), None, Some(words))
+            }
+            Happened::Ended { asked, fault } => (Some(asked), fault, None),
+            Happened::Answered(fault) => (None, Some(fault), None),
+            Happened::Listed => (None, None, Some("the cloud's list began to name it")),
+            Happened::Unlisted => (None, None, Some("the cloud's list no longer names it")),
+        };
+        let (client, client_token) = asked.map(|asked| (asked.client.into(), asked.token.into())).unzip();
+        let (code, message) = fault.map(|fault| (fault.code, fault.message)).unzip();
+        Self { at: at.to_string(), event, client, client_token, code, message: message.or(words.map(Into::into)) }
     }
 }
 

@@ -5,6 +5,7 @@ mod damaged;
 mod opposites;
 mod property;
 mod rules;
+mod story;
 
 use std::collections::VecDeque;
 

@@ -1,0 +1,76 @@
+//! A device's story: what is told of it, and that it stays small and goes in time.
+
+use super::*;
+use crate::model::Event;
+
+fn told(bench: &mut Bench, name: &str) -> Vec<(i64, &'static str)> {
+    story_of(bench, name).iter().map(|event| (event.at.0, event.happened.as_str())).collect()
+}
+
+fn story_of(bench: &mut Bench, name: &str) -> Vec<Event> {
+    let name = thing(name);
+    bench.run(|tx| story(tx, &name))
+}
+
+#[test]
+fn a_device_tells_who_asked_what_was_answered_and_what_lists_showed() {
+    let mut bench = Bench::new();
+    bench.list(&[("a", 5)]);
+    assert_eq!(told(&mut bench, "a"), [], "the first list names all there is");
+    bench.wait(1);
+    bench.accept(&order("tool", Some("t1"), change(&["a"])));
+    assert_eq!(told(&mut bench, "a"), [(1_000_001, "REQUESTED")], "while it is open, too");
+    bench.wait(1);
+    bench.take(100);
+    bench.settle(&["a"], &Verdict::Again(fault("Busy")));
+    bench.wait(1);
+    bench.take(100);
+    bench.settle(&["a"], &Verdict::Done);
+    bench.wait(1);
+    bench.list(&[("a", 1_000_004)]);
+    bench.wait(1);
+    bench.list(&[]);
+    let expected = [
+        (1_000_001, "REQUESTED"),
+        (1_000_002, "ANSWERED"),
+        (1_000_003, "SUCCEEDED"),
+        (1_000_004, "LISTED"),
+        (1_000_005, "UNLISTED"),
+    ];
+    assert_eq!(told(&mut bench, "a"), expected);
+}
+
+#[test]
+fn a_story_stays_small_and_keeps_the_latest() {
+    let mut bench = Bench::new();
+    let long = "\u{1}".repeat(2000);
+    for n in 0..60 {
+        let token = format!("t{n:02}{}", "\u{10ffff}".repeat(60));
+        bench.accept(&order(&"c".repeat(128), Some(&token), change(&["a"])));
+        bench.take(100);
+        bench.settle(&["a"], &Verdict::Failed(Fault::new(&"\u{1}".repeat(128), &long)));
+        let largest = bench.store.rows.iter().filter(|(key, _)| key[0] == b'h').map(|(_, value)| value.len()).max();
+        assert!(largest <= Some(3 << 10), "{largest:?} bytes");
+    }
+    let events = story_of(&mut bench, "a");
+    assert!(events.len() >= 2, "at least the last request and its end");
+    assert!(matches!(&events.last().unwrap().happened, crate::model::Happened::Ended { asked, .. }
+        if asked.token.as_str().starts_with("t59")));
+}
+
+#[test]
+fn a_story_is_forgotten_event_by_event() {
+    let mut bench = Bench::new();
+    for token in ["t1", "t2"] {
+        bench.accept(&order("tool", Some(token), change(&["a"])));
+        bench.take(100);
+        bench.settle(&["a"], &Verdict::Done);
+        bench.wait(1000);
+    }
+    let forget = |bench: &mut Bench, before| while !bench.run(|tx| forget_stories(tx, Timestamp(before))) {};
+    forget(&mut bench, 1_000_500);
+    assert_eq!(told(&mut bench, "a"), [(1_001_000, "REQUESTED"), (1_001_000, "SUCCEEDED")]);
+    forget(&mut bench, 1_001_001);
+    assert_eq!(told(&mut bench, "a"), []);
+    assert!(!bench.store.rows.keys().any(|key| key[0] == b'h'), "and leaves nothing");
+}
