@@ -23,6 +23,7 @@ use crate::{
     devices::Devices,
     inbox::Inbox,
     ledger::{Ledger, Rules},
+    metrics::Metrics,
     model::{Lane, Timestamp, Traits},
     outbox::Outbox,
     status::{self, Report, Status},
@@ -184,7 +185,11 @@ impl<C: Cloud> Parts<C> {
             conditions: Arc::clone(&self.conditions),
             inbound,
             asked,
-            status: Arc::new(move || report.message()),
+            look: Arc::new(move |name| match name {
+                "status" => Some(report.message()),
+                "metrics" => Some(report.metrics()),
+                _ => None,
+            }),
             stop: stop.clone(),
         };
         calls.spawn(socket.run());
@@ -243,6 +248,10 @@ impl<C: Cloud> Parts<C> {
         let status =
             Status { report: self.report(), line: Arc::clone(&line), topics: topics.clone(), stop: calls_stop.clone() };
         calls.spawn(status.run());
+        if let Some(interval) = config.metrics_interval {
+            let (report, line, topics) = (self.report(), Arc::clone(&line), topics.clone());
+            calls.spawn(Metrics { report, interval, line, topics, stop: calls_stop.clone() }.run());
+        }
         if config.publish_devices {
             let devices = Devices {
                 ledger: ledger.clone(),

@@ -13,7 +13,7 @@ use crate::{
     batching::{Boundary, Gate},
     clock::Clock,
     ledger::Summary,
-    model::{CallError, CallFault, CloudState, Lane, Service, Timestamp, Traits, Window},
+    model::{CallError, CallFault, CloudState, Lane, RejectionCode, Service, Timestamp, Traits, Window},
 };
 
 /// A skew above this makes the clock one not to trust (contract, "Superseded"), in milliseconds.
@@ -56,6 +56,20 @@ struct State {
     lists_served: u64,
     /// What the list that is being read will clear, and up to which of those asked for it serves.
     listing: Option<(Boundary, u64)>,
+    counts: Counts,
+}
+
+/// What was seen since the start, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls by lane and kind of answer.
+    pub calls: BTreeMap<(Lane, &'static str), u64>,
+    /// Commands that were not taken, by the code that told it.
+    pub rejections: BTreeMap<RejectionCode, u64>,
+    /// Connections to the broker that were made.
+    pub connections: u64,
+    /// Whether there is one now.
+    pub connected: bool,
 }
 
 /// What a lane's last call came to.
@@ -137,6 +151,30 @@ impl Conditions {
         self.changed.subscribe()
     }
 
+    /// A command was not taken.
+    pub fn rejected(&self, code: RejectionCode) {
+        *self.state().counts.rejections.entry(code).or_default() += 1;
+    }
+
+    /// The connection to the broker is there, or gone.
+    pub fn connected(&self, is_up: bool) {
+        let counts = &mut self.state().counts;
+        counts.connections += u64::from(is_up);
+        counts.connected = is_up;
+    }
+
+    /// The wall clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().wall
+    }
+
+    /// What was counted, for metrics.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.state().counts.clone()
+    }
+
     /// A call was answered, or not; with what a person should do about it.
     pub fn answered(&self, lane: Lane, result: Result<(), &CallError>) {
         self.answered_beside(lane, result, false);
@@ -151,6 +189,8 @@ impl Conditions {
         // Only of devices there is a list to wait for.
         let listed = service == Service::Greengrass;
         self.change(|state| {
+            let kind = result.map_or_else(|error| error.fault.as_str(), |()| "ok");
+            *state.counts.calls.entry((lane, kind)).or_default() += 1;
             let before = state.service(service);
             if listed && (before.is_out_of_reach() || seen.is_out_of_reach()) {
                 state.gate.out_of_reach(next_seq);

@@ -42,6 +42,8 @@ pub struct Config {
     pub site_wise: bool,
     /// Where the cloud is, if not where AWS says.
     pub cloud: Endpoints,
+    /// Time between two messages with metrics; none where unset.
+    pub metrics_interval: Option<Duration>,
     /// How log lines look.
     pub log_format: LogFormat,
 }
@@ -310,6 +312,13 @@ fn read(
     };
     unknown.extend(section.unknown());
 
+    let mut section = root.section("metrics");
+    let metrics_interval = match section.whole("intervalSeconds", 0, YEAR).unwrap_or(0) {
+        0 => None,
+        seconds => Some(Duration::from_secs(seconds)),
+    };
+    unknown.extend(section.unknown());
+
     let mut section = root.section("log");
     let log_format = section
         .parsed("format", |text| match text {
@@ -337,6 +346,7 @@ fn read(
         publish_devices,
         site_wise,
         cloud,
+        metrics_interval,
         log_format,
     })
 }

@@ -30,8 +30,10 @@ const MAX_PENDING: usize = 512;
 
 /// What came of a command.
 enum Answer {
-    /// To be published, and not kept.
-    Message(ResultKind, Vec<u8>),
+    /// An answer to a question: to be published, and not kept.
+    Message(Vec<u8>),
+    /// Not taken; likewise.
+    Rejected(RejectionCode, Vec<u8>),
     /// It became the request of that number; the outbox has its `accepted`.
     Accepted(u64),
 }
@@ -66,13 +68,20 @@ impl Inbox {
         let (under_way, mut answers) = mpsc::channel::<UnderWay>(MAX_PENDING);
         let ledger = self.ledger.clone();
         let waiting = self.waiting.clone();
+        let conditions = Arc::clone(&self.conditions);
         // Beside the taking, and not a task of its own: ends with it, however that ends.
         let answering = async move {
             while let Some(UnderWay { reply, answer, delivery, size }) = answers.recv().await {
                 let seq = match answer.await {
-                    Answer::Message(kind, payload) => {
+                    Answer::Message(payload) => {
                         failpoint::pass("inbox-before-answer");
-                        reply.answer(kind, payload).await;
+                        reply.answer(ResultKind::Accepted, payload).await;
+                        None
+                    }
+                    Answer::Rejected(code, payload) => {
+                        conditions.rejected(code);
+                        failpoint::pass("inbox-before-answer");
+                        reply.answer(ResultKind::Rejected, payload).await;
                         None
                     }
                     Answer::Accepted(seq) => {
@@ -173,7 +182,7 @@ impl Inbox {
         let submitted = self.ledger.submit(rule, lazy).await;
         Box::pin(async move {
             match received(submitted).await {
-                Ok(Ok(message)) => Answer::Message(ResultKind::Accepted, message),
+                Ok(Ok(message)) => Answer::Message(message),
                 Ok(Err(rejection)) => rejected(token.as_ref(), operation.as_str(), &rejection),
                 Err(error) => rejected(token.as_ref(), operation.as_str(), &unavailable(&error)),
             }
@@ -248,7 +257,8 @@ async fn received<R>(
 
 fn rejected(token: Option<&ClientToken>, operation: &str, rejection: &Rejection) -> Answer {
     tracing::debug!(operation, code = ?rejection.code, message = rejection.message, "command rejected");
-    Answer::Message(ResultKind::Rejected, messages::rejected(token.map(ClientToken::as_str), operation, rejection))
+    let message = messages::rejected(token.map(ClientToken::as_str), operation, rejection);
+    Answer::Rejected(rejection.code, message)
 }
 
 fn too_large(size: usize, max: usize) -> Rejection {

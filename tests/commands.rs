@@ -87,6 +87,17 @@ async fn devices_are_taken_off_and_back_without_a_broker() {
     assert_eq!(out.lines().count(), 4, "{out}");
     assert!(out.lines().next().unwrap().starts_with("token"), "{out}");
     told(&offboard(&world, &["status"]), 0);
+    let (out, _) = told(&offboard(&world, &["status", "--metrics"]), 0);
+    for line in [
+        "# TYPE offboard_requests_total counter",
+        "offboard_requests_total{status=\"SUCCEEDED\"} 3",
+        "offboard_entries_total{outcome=\"succeeded\"} 3",
+        "offboard_cloud_calls_total{action=\"greengrass:BatchDisassociateClientDeviceFromCoreDevice\",answer=\"ok\"} 1",
+        "offboard_devices{state=\"DISASSOCIATED\"} 1",
+        "# TYPE offboard_commit_seconds histogram",
+    ] {
+        assert!(out.lines().any(|one| one == line), "{line} is not in\n{out}");
+    }
 }
 
 /// 1: it did not come about; what failed and why is told.

@@ -262,3 +262,26 @@ async fn devices_have_retained_messages_if_wanted() {
     late.wait("the retained messages", |m| (m.topic == last).then_some(())).await;
     assert!(late.seen().iter().all(|m| m.topic != topic));
 }
+
+#[tokio::test]
+async fn metrics_are_published_at_their_interval() {
+    let mut world = World::new(10).await;
+    world.set("metrics.intervalSeconds", json!(1));
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
+    client.disassociate("t", &names(0..3));
+    client.result("t", "completed").await;
+    let value = |body: &Value, name: &str, label: &str| {
+        let metrics = body["metrics"].as_array().into_iter().flatten();
+        let mut named = metrics.filter(|one| one["name"] == name && one["labels"].to_string().contains(label));
+        named.next().map(|one| one["value"].clone())
+    };
+    let told = |message: &Message| {
+        let ended = value(&message.body, "offboard_requests_total", "\"SUCCEEDED\"");
+        (message.topic.ends_with("/metrics") && ended == Some(json!(1.0))).then(|| message.body.clone())
+    };
+    let metrics = client.wait("metrics tell of the request", told).await;
+    assert_eq!(value(&metrics, "offboard_connected", ""), Some(json!(1.0)));
+    assert_eq!(value(&metrics, "offboard_entries_total", "succeeded"), Some(json!(3.0)));
+}

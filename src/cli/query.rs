@@ -1,6 +1,7 @@
 //! `offboard cancel`, `requests`, `devices`, `status`: questions, and the withdrawal of a request.
 
 use clap::Args;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -8,6 +9,7 @@ use super::{
     agent::{Agent, Common},
     show::{columns, device as device_text, request, show, text},
 };
+use crate::metrics::{MetricsMessage, exposition};
 
 #[derive(Debug, Args)]
 pub(super) struct Cancel {
@@ -59,7 +61,11 @@ pub(super) struct Devices {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Status {}
+pub(super) struct Status {
+    /// Counters and gauges instead, in the text format of Prometheus; as JSON with --output json.
+    #[arg(long)]
+    metrics: bool,
+}
 
 /// The members that are given.
 fn members<const N: usize>(given: [(&str, Option<&String>); N]) -> Value {
@@ -162,7 +168,14 @@ impl Devices {
 
 impl Status {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
-        let status = common.connect().await?.query("status", json!({})).await?;
+        let mut agent = common.connect().await?;
+        if self.metrics {
+            let metrics = agent.query("metrics", json!({})).await?;
+            let message = MetricsMessage::deserialize(&metrics)
+                .map_err(|error| Trouble::Failed(format!("the agent's metrics cannot be read: {error}")))?;
+            return show(common.output, &metrics, |_| exposition(&message));
+        }
+        let status = agent.query("status", json!({})).await?;
         show(common.output, &status, |status| {
             let mut lines = format!(
                 "{} {}, version {}, since {}\ncloud {}, last list {}\n{} requests open, {} entries pending\n",

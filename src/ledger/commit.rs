@@ -8,7 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     Counters, Rules,
     sled_store::{DataDir, panic_text},
+    stats::{Counting, Stats},
     store::{Disk, Store, StoreError},
     tx::{Group, Summary, Tx},
 };
@@ -101,6 +102,7 @@ pub struct Ledger {
     work: watch::Receiver<()>,
     outgoing: watch::Receiver<()>,
     devices: watch::Receiver<()>,
+    counting: Counting,
 }
 
 impl Ledger {
@@ -151,7 +153,9 @@ impl Ledger {
         let (work_in, work) = watch::channel(());
         let (outgoing_in, outgoing) = watch::channel(());
         let (devices_in, devices) = watch::channel(());
+        let counting = Counting::default();
         let committer = Committer {
+            counting: counting.clone(),
             disk,
             rules,
             clock,
@@ -168,7 +172,7 @@ impl Ledger {
             outgoing: outgoing_in,
             devices: devices_in,
         };
-        (Self { jobs, summary, health, work, outgoing, devices }, committer, queue)
+        (Self { jobs, summary, health, work, outgoing, devices, counting }, committer, queue)
     }
 
     /// Runs a rule and answers when what it wrote is durable. The rule is called again, in another transaction, until
@@ -216,6 +220,12 @@ impl Ledger {
         self.summary.clone()
     }
 
+    /// What was done since the start.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.counting.read()
+    }
+
     /// How the store is.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<StoreHealth> {
@@ -246,6 +256,7 @@ fn closed() -> Unavailable {
 }
 
 struct Committer<D: Disk> {
+    counting: Counting,
     disk: D,
     rules: Rules,
     clock: Clock,
@@ -334,6 +345,10 @@ impl<D: Disk> Committer<D> {
     }
 
     fn finish(&self, jobs: Vec<Box<dyn Job>>, group: &Done) {
+        self.counting.ended(&group.ended);
+        if let Some(time) = group.time {
+            self.counting.committed(time);
+        }
         // Before the answers: whoever is answered finds the totals up to date.
         self.summary.send_if_modified(|summary| {
             let mut now = Summary::of(&group.counters);
@@ -469,6 +484,9 @@ fn disown(store: &mut impl Store, from: u64, rules: &Rules, clock: &Clock) -> Re
 struct Done {
     counters: Counters,
     touched: super::Touched,
+    ended: super::Ended,
+    /// What writing and syncing took, if it was made durable.
+    time: Option<Duration>,
 }
 
 fn run_group(
@@ -479,7 +497,12 @@ fn run_group(
 ) -> Result<Done, StoreError> {
     guarded(|| {
         let mut group = Group::default();
-        let mut done = Done { counters: Counters::default(), touched: super::Touched::default() };
+        let mut done = Done {
+            counters: Counters::default(),
+            touched: super::Touched::default(),
+            ended: super::Ended::default(),
+            time: None,
+        };
         let mut durable = false;
         let mut wrote = false;
         for job in jobs.iter_mut() {
@@ -498,6 +521,7 @@ fn run_group(
                 }
             }
         }
+        let begun = Instant::now();
         if wrote {
             failpoint::pass("commit-before-apply");
             group.apply(store)?;
@@ -506,8 +530,10 @@ fn run_group(
             failpoint::pass("commit-before-sync");
             store.sync()?;
             failpoint::pass("commit-synced");
+            done.time = Some(begun.elapsed());
         }
         done.touched = group.touched;
+        done.ended = group.ended;
         Ok(done)
     })
 }

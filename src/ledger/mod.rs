@@ -16,6 +16,7 @@ mod registry;
 mod schema;
 mod settling;
 mod sled_store;
+mod stats;
 mod store;
 mod story;
 mod taking;
@@ -40,10 +41,11 @@ pub use registry::{ListMark, apply_page, begin_list, end_list, forget_devices, r
 pub use schema::{Counters, Load};
 pub use settling::{settle, verify};
 pub use sled_store::SledStore;
+pub use stats::{COMMIT_BOUNDS, Stats};
 pub use store::{Direction, Op, Row, Store, StoreError};
 pub use story::{forget_stories, story};
 pub use taking::{Pick, Taken, take};
-pub use tx::{Group, Summary, Touched, Tx};
+pub use tx::{Ended, Group, Summary, Touched, Tx};
 
 use crate::{
     config::{Config, Guard, Limits},

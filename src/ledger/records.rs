@@ -6,7 +6,7 @@ use super::{
     story,
     tx::Tx,
 };
-use crate::model::{Device, DeviceState, Happened, Lane, Outcome, Registered, Request, Target};
+use crate::model::{Device, DeviceState, Happened, Lane, Outcome, Registered, Request, RequestStatus, Target};
 
 /// The state that people see, from the two records that make it up.
 pub(super) fn visible(device: Option<&Device>, work: Option<&Work>) -> Option<DeviceState> {
@@ -154,6 +154,11 @@ impl Tx<'_> {
             return Err(StoreError::Damaged(format!("request {seq} has an entry too many")));
         }
         request.tally.end(outcome);
+        match outcome {
+            _ if *target == Target::Registry => {}
+            Outcome::Succeeded => self.ended.succeeded += 1,
+            _ => self.ended.failed += 1,
+        }
         if request.tally.open == 0 {
             self.complete(&mut request)?;
         }
@@ -176,6 +181,10 @@ impl Tx<'_> {
     /// Invariant 2: the one place where a request gets its final status, and with it its `completed`.
     fn complete(&mut self, request: &mut Request) -> Result<(), StoreError> {
         request.completed_at = Some(self.now.wall);
+        let status = request.tally.status();
+        if let Some(at) = RequestStatus::ALL.iter().position(|one| *one == status) {
+            self.ended.requests[at] += 1;
+        }
         self.counters.open_requests = self.counters.open_requests.saturating_sub(1);
         if let Some(at) = request.expires_at {
             self.delete(schema::due(Due::Expiry, at, &request.seq.to_be_bytes()))?;

@@ -274,6 +274,7 @@ fn take_one(
     // Left over by a kill, or put off while a refused call was taken apart: what became of it is not known.
     work.doubt |= work.sent && !again;
     work.sent = true;
+    tx.ended.retried += u64::from(work.attempts > 0);
     work.attempts = work.attempts.saturating_add(1);
     let charged = work.charged;
     tx.set_work(target, Some(&work))?;

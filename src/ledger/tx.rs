@@ -12,7 +12,7 @@ use super::{
     schema::{self, Counters, Load},
     store::{Direction, Op, Row, Store, StoreError},
 };
-use crate::model::{Device, DeviceState, Lane, Now, Request, Target};
+use crate::model::{Device, DeviceState, Lane, Now, Request, RequestStatus, Target};
 
 /// What a commit may have given others to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,30 @@ pub struct Touched {
     pub devices: bool,
 }
 
+/// What ended and was sent again in a transaction, for whoever counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Requests, by their status in the order of [`RequestStatus::ALL`].
+    pub requests: [u64; RequestStatus::ALL.len()],
+    /// Entries that ended well.
+    pub succeeded: u64,
+    /// Entries that did not.
+    pub failed: u64,
+    /// Entries taken for a call, not for the first time.
+    pub retried: u64,
+}
+
+impl Ended {
+    pub(super) fn add(&mut self, more: &Self) {
+        for (count, more) in self.requests.iter_mut().zip(more.requests) {
+            *count += more;
+        }
+        self.succeeded += more.succeeded;
+        self.failed += more.failed;
+        self.retried += more.retried;
+    }
+}
+
 /// Transactions that become durable together.
 #[derive(Debug, Default)]
 pub struct Group {
@@ -33,6 +57,8 @@ pub struct Group {
     batches: Vec<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
     /// What was touched, over all of them.
     pub touched: Touched,
+    /// What ended, over all of them.
+    pub ended: Ended,
 }
 
 impl Group {
@@ -70,6 +96,7 @@ pub struct Tx<'a> {
     /// Limits and guards.
     pub rules: &'a Rules,
     pub(super) touched: Touched,
+    pub(super) ended: Ended,
 }
 
 impl<'a> Tx<'a> {
@@ -93,6 +120,7 @@ impl<'a> Tx<'a> {
             now,
             rules,
             touched: Touched::default(),
+            ended: Ended::default(),
         })
     }
 
@@ -101,6 +129,7 @@ impl<'a> Tx<'a> {
         if self.counters != self.before {
             self.put_raw(schema::meta("counters"), Some(schema::encode(&self.counters)));
         }
+        self.group.ended.add(&self.ended);
         let Touched { work, outgoing, devices } = self.touched;
         self.group.touched.work |= work;
         self.group.touched.outgoing |= outgoing;

@@ -104,6 +104,25 @@ impl CloudState {
 }
 
 impl CallFault {
+    /// A name for programs.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Lost => "lost",
+            Self::Foreign => "foreign",
+            Self::Throttled => "throttled",
+            Self::Server => "server",
+            Self::Busy => "busy",
+            Self::Clock => "clock",
+            Self::Credentials => "credentials",
+            Self::Denied => "denied",
+            Self::NoCore => "no_core",
+            Self::Misfit => "misfit",
+            Self::Invalid(_) => "invalid",
+        }
+    }
+
     /// What this says of the cloud.
     #[must_use]
     pub fn state(&self) -> CloudState {

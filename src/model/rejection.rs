@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The code of a rejection; its name is the text on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RejectionCode {
     /// Not understood.
     ValidationException,
@@ -17,6 +17,21 @@ pub enum RejectionCode {
     ThrottlingException,
     /// The store can't take it.
     InternalServerException,
+}
+
+impl RejectionCode {
+    /// The name in messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ValidationException => "ValidationException",
+            Self::ConflictException => "ConflictException",
+            Self::AccessDeniedException => "AccessDeniedException",
+            Self::ResourceNotFoundException => "ResourceNotFoundException",
+            Self::ThrottlingException => "ThrottlingException",
+            Self::InternalServerException => "InternalServerException",
+        }
+    }
 }
 
 /// The closer reason of a `ValidationException`, as in Greengrass V2's.

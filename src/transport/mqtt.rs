@@ -139,6 +139,7 @@ impl Poller {
                         continue;
                     }
                     self.parts.conditions.clear("BROKER_UNREACHABLE");
+                    self.parts.conditions.connected(true);
                     self.line.up(connack.session_present, &self.parts.topics.commands());
                     epoch = self.line.link().borrow().epoch;
                     self.connected(epoch, connack.session_present);
@@ -185,6 +186,7 @@ impl Poller {
     }
 
     fn disconnected(&mut self) {
+        self.parts.conditions.connected(false);
         let Self { line, event_loop, .. } = self;
         line.down(|| {
             event_loop.clean();

@@ -76,13 +76,16 @@ impl Answers {
     }
 }
 
+/// A message by its name, as of now.
+pub(crate) type Look = Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
+
 pub(crate) struct Socket {
     pub(crate) data_dir: PathBuf,
     pub(crate) conditions: Arc<Conditions>,
     pub(crate) inbound: mpsc::Sender<Inbound>,
     pub(crate) asked: mpsc::Sender<Asked>,
-    /// The status, as it is published.
-    pub(crate) status: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
+    /// What is published by itself, on demand: `status`, `metrics`.
+    pub(crate) look: Look,
     pub(crate) stop: Stop,
 }
 
@@ -182,8 +185,8 @@ impl Socket {
                 return answers.send(ResultKind::Rejected, &messages::rejected(None, "", &rejection)).await;
             }
         };
-        if request.operation == "status" {
-            return answers.send(ResultKind::Accepted, &(self.status)()).await;
+        if let Some(message) = (self.look)(&request.operation) {
+            return answers.send(ResultKind::Accepted, &message).await;
         }
         let payload = request.payload.map_or("{}", RawValue::get).as_bytes();
         let hash = Sha256::new().chain_update(client.as_str()).chain_update([0]).chain_update(line).finalize();

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{
-    DeviceView, EntryFailure, Event, Fault, Happened, Operation, Reason, Rejection, RejectionCode, Request,
-    RequestStatus, Timestamp,
+    DeviceView, EntryFailure, Event, Fault, Happened, Operation, Reason, Rejection, Request, RequestStatus, Timestamp,
 };
 
 /// Error entries in one message, as in the API.
@@ -323,14 +322,7 @@ pub fn rejected(token: Option<&str>, operation: &str, rejection: &Rejection) -> 
     to_json(&Rejected {
         client_token: token,
         operation,
-        code: match rejection.code {
-            RejectionCode::ValidationException => "ValidationException",
-            RejectionCode::ConflictException => "ConflictException",
-            RejectionCode::AccessDeniedException => "AccessDeniedException",
-            RejectionCode::ResourceNotFoundException => "ResourceNotFoundException",
-            RejectionCode::ThrottlingException => "ThrottlingException",
-            RejectionCode::InternalServerException => "InternalServerException",
-        },
+        code: rejection.code.as_str(),
         message: &rejection.message,
         reason: rejection.reason.map(|reason| match reason {
             Reason::CannotParse => "CANNOT_PARSE",

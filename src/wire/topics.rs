@@ -79,6 +79,12 @@ impl Topics {
         format!("{}/status", self.root)
     }
 
+    /// The metrics.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        format!("{}/metrics", self.root)
+    }
+
     /// A device's retained message.
     #[must_use]
     pub fn device(&self, thing: &ThingName) -> String {

@@ -351,6 +351,7 @@ impl Client {
                         client.try_subscribe(format!("offboard/{CORE}/results/{name_}/#"), QoS::AtLeastOnce).unwrap();
                         client.try_subscribe(format!("offboard/{CORE}/status"), QoS::AtLeastOnce).unwrap();
                         client.try_subscribe(format!("offboard/{CORE}/devices/+"), QoS::AtLeastOnce).unwrap();
+                        client.try_subscribe(format!("offboard/{CORE}/metrics"), QoS::AtLeastOnce).unwrap();
                     }
                     Ok(Event::Incoming(Incoming::SubAck(_))) => sender.send_replace(()),
                     Ok(Event::Incoming(Incoming::Publish(publish))) => {
