@@ -397,7 +397,8 @@ fn read_mqtt(section: &mut Fields<'_>, core: Option<&ThingName>) -> Option<Optio
     Some(Some(Mqtt { host, port, tls, client_id: client_id?, ca_file, identity, login, keep_alive }))
 }
 
-fn broker_url(url: &str) -> Result<(bool, String, u16), &'static str> {
+/// TLS or not, host and port of a broker's address.
+pub(crate) fn broker_url(url: &str) -> Result<(bool, String, u16), &'static str> {
     const WANTED: &str = "must be mqtt://HOST[:PORT], mqtts://HOST[:PORT] or none";
     let (tls, rest) = match url.split_once("://") {
         Some(("mqtt", rest)) => (false, rest),

@@ -3,22 +3,17 @@
 use std::{
     io::{IsTerminal, Read, Write},
     path::PathBuf,
-    time::Duration,
 };
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use tokio::time::interval;
 
 use super::{
     Trouble,
-    agent::{Agent, Answer, Common, Output},
-    show::{failures, print, show, text},
+    agent::{Agent, Common},
+    request::{self, split},
+    show::{show, text},
 };
-
-/// How often a wait looks how far it is.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// What the commands that become requests have in common.
 #[derive(Debug, Args)]
@@ -109,7 +104,7 @@ impl Devices {
     pub(super) async fn run(self, common: &Common, operation: &str) -> Result<(), Trouble> {
         let names = names(self.things, self.from_file)?;
         let entries: Vec<Value> = names.into_iter().map(|name| json!({"thingName": name})).collect();
-        change(common, operation, json!({"entries": entries}), &self.options).await
+        change(common, operation, json!({"entries": entries}), Some("entries"), &self.options).await
     }
 }
 
@@ -117,21 +112,21 @@ impl Assets {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
         let Self { asset, hierarchy, child, options } = self;
         let payload = json!({"assetId": asset, "hierarchyId": hierarchy, "childAssetId": child});
-        change(common, "disassociate-assets", payload, &options).await
+        change(common, "disassociate-assets", payload, None, &options).await
     }
 }
 
 impl ProjectAssets {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
         let payload = json!({"projectId": self.project, "assetIds": names(self.assets, self.from_file)?});
-        change(common, "disassociate-project-assets", payload, &self.options).await
+        change(common, "disassociate-project-assets", payload, Some("assetIds"), &self.options).await
     }
 }
 
 impl Sync {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
         let mut agent = common.connect().await?;
-        request(common, &mut agent, "sync", json!({}), self.no_wait).await
+        request::carry_out(common.output, &mut agent, "sync", vec![json!({})], self.no_wait).await
     }
 }
 
@@ -153,25 +148,17 @@ fn names(mut names: Vec<String>, file: Option<PathBuf>) -> Result<Vec<String>, T
     Ok(names)
 }
 
-async fn change(common: &Common, operation: &str, mut payload: Value, options: &Options) -> Result<(), Trouble> {
+/// Asks for a change; `list` is the member that may have to be split over several requests.
+async fn change(
+    common: &Common,
+    operation: &str,
+    mut payload: Value,
+    list: Option<&str>,
+    options: &Options,
+) -> Result<(), Trouble> {
     let Options { dry_run, force, reason, expires_in, token, no_wait } = options;
-    let mut agent = common.connect().await?;
-    let people = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if *dry_run || (people && !force) {
-        payload["dryRun"] = json!(true);
-        let plan = agent.query(operation, payload.clone()).await?["plan"].take();
-        if *dry_run {
-            return show(common.output, &plan, plan_text);
-        }
-        confirm(&mut agent, operation, &plan).await?;
-        if let Some(members) = payload.as_object_mut() {
-            members.remove("dryRun");
-        }
-    }
-    if *force {
-        payload["force"] = json!(true);
-    }
     for (member, value) in [
+        ("force", force.then(|| json!(true))),
         ("reason", reason.as_ref().map(|text| json!(text))),
         ("expiresInSeconds", expires_in.map(|seconds| json!(seconds))),
         ("clientToken", token.as_ref().map(|text| json!(text))),
@@ -180,7 +167,43 @@ async fn change(common: &Common, operation: &str, mut payload: Value, options: &
             payload[member] = value;
         }
     }
-    request(common, &mut agent, operation, payload, *no_wait).await
+    let mut agent = common.connect().await?;
+    let parts = split(payload, list, agent.max_payload());
+    let people = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if *dry_run || (people && !force) {
+        let plan = plan(&mut agent, operation, &parts).await?;
+        if *dry_run {
+            return show(common.output, &plan, plan_text);
+        }
+        confirm(&mut agent, operation, &plan).await?;
+    }
+    request::carry_out(common.output, &mut agent, operation, parts, *no_wait).await
+}
+
+/// What the agent would do, over all parts.
+async fn plan(agent: &mut Agent, operation: &str, parts: &[Value]) -> Result<Value, Trouble> {
+    let mut sum = Value::Null;
+    for part in parts {
+        let mut question = part.clone();
+        question["dryRun"] = json!(true);
+        let plan = agent.query(operation, question).await?["plan"].take();
+        sum = match sum {
+            Value::Null => plan,
+            sum => add(sum, &plan),
+        };
+    }
+    Ok(sum)
+}
+
+/// Counts are added, and lists put one after the other.
+fn add(mut sum: Value, more: &Value) -> Value {
+    for (name, value) in more.as_object().into_iter().flatten() {
+        match (&mut sum[name], value) {
+            (Value::Array(names), Value::Array(more)) => names.extend(more.iter().cloned()),
+            (count, more) => *count = json!(count.as_u64().unwrap_or_default() + more.as_u64().unwrap_or_default()),
+        }
+    }
+    sum
 }
 
 fn plan_text(plan: &Value) -> String {
@@ -219,94 +242,4 @@ async fn confirm(agent: &mut Agent, operation: &str, plan: &Value) -> Result<(),
         return Ok(());
     }
     Err(Trouble::Failed("nothing was done".into()))
-}
-
-/// Sends a change, and waits for what comes of it.
-async fn request(
-    common: &Common,
-    agent: &mut Agent,
-    operation: &str,
-    payload: Value,
-    no_wait: bool,
-) -> Result<(), Trouble> {
-    let accepted = match agent.ask(operation, payload).await? {
-        Answer::Accepted(body) => body,
-        Answer::Rejected(body) => return Err(Trouble::Rejected(body)),
-        // A request of that token that ended before, whose `accepted` comes first.
-        Answer::Completed(body) => return ended(common.output, &body),
-    };
-    let token = text(&accepted, "clientToken");
-    if no_wait {
-        let line = |_: &Value| format!("accepted as {token}; offboard requests {token} tells what comes of it\n");
-        return show(common.output, &accepted, line);
-    }
-    if common.output == Output::Table {
-        eprintln!("accepted as {token}");
-    }
-    let completed = tokio::select! {
-        completed = wait(agent, &token, &accepted) => completed?,
-        _ = tokio::signal::ctrl_c() => {
-            eprintln!("\nit goes on without you; offboard requests {token} tells what comes of it");
-            return Err(Trouble::Left);
-        }
-    };
-    ended(common.output, &completed)
-}
-
-/// Waits for the end of a request; on a terminal with a bar that shows how far it is.
-async fn wait(agent: &mut Agent, token: &str, accepted: &Value) -> Result<Value, Trouble> {
-    let entries = accepted["entryCount"].as_u64().filter(|_| std::io::stderr().is_terminal());
-    let bar = entries.map(|entries| {
-        let bar = ProgressBar::new(entries);
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}") {
-            bar.set_style(style);
-        }
-        bar
-    });
-    let mut look = interval(LOOK);
-    loop {
-        let answer = tokio::select! {
-            answer = agent.next() => answer?,
-            _ = look.tick(), if bar.is_some() => agent.ask("get-request", json!({"targetClientToken": token, "maxResults": 1})).await?,
-        };
-        match answer {
-            Answer::Completed(body) if body["clientToken"] == token => {
-                if let Some(bar) = bar {
-                    bar.finish_and_clear();
-                }
-                return Ok(body);
-            }
-            Answer::Accepted(body) if body["request"].is_object() => {
-                let count = |member: &str| body["request"][member].as_u64().unwrap_or_default();
-                if let Some(bar) = &bar {
-                    bar.set_position(count("succeededCount") + count("failedCount"));
-                    let failed = count("failedCount");
-                    bar.set_message(if failed > 0 { format!("{failed} failed") } else { String::new() });
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn ended(output: Output, completed: &Value) -> Result<(), Trouble> {
-    let summary = |completed: &Value| {
-        let counts = if completed["entryCount"].is_u64() {
-            format!("{} of {} entries", text(completed, "succeededCount"), text(completed, "entryCount"))
-        } else {
-            let count = |member| text(completed, member);
-            format!(
-                "{} associated, {} added, {} removed",
-                count("associatedCount"),
-                count("addedCount"),
-                count("removedCount")
-            )
-        };
-        format!("{}: {counts}\n{}", text(completed, "status"), failures(completed))
-    };
-    match output {
-        Output::Json => print(&format!("{completed}\n"))?,
-        Output::Table => print(&summary(completed))?,
-    }
-    if completed["status"] == "SUCCEEDED" { Ok(()) } else { Err(Trouble::Told) }
 }

@@ -1,11 +1,14 @@
 //! The command line: one file for each kind of subcommand.
 
 mod agent;
+mod broker;
 mod change;
 mod log;
 mod query;
+mod request;
 mod run;
 mod show;
+mod socket;
 
 use std::process::ExitCode;
 
@@ -25,7 +28,8 @@ const EXIT_USAGE: u8 = 64;
 
 /// Takes client devices off their AWS IoT Greengrass core device, offline if need be.
 ///
-/// All commands but `run` ask the agent that runs on this machine, over the socket in its data directory.
+/// All commands but `run` ask the running agent: on its own machine over the socket in its data directory, and from elsewhere,
+/// with --mqtt-url, over the broker.
 #[derive(Debug, Parser)]
 #[command(name = "offboard", version, after_help = "Exit status: 0 done, 1 failed, 2 rejected, 3 no answer, 64 usage.")]
 struct Arguments {

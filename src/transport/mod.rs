@@ -12,6 +12,7 @@ pub(crate) use intake::Intake;
 pub(crate) use line::{Deliveries, Line, Link, Tag};
 pub(crate) use mqtt::{Closer, Mqtt, MqttParts};
 pub(crate) use socket::{Answers, Asked, FILE as SOCKET, MAX_LINE, Socket};
+pub(crate) use tls::client_config;
 
 use std::sync::{Arc, atomic::AtomicUsize};
 

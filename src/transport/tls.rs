@@ -14,7 +14,7 @@ use crate::config::Mqtt;
 ///
 /// # Errors
 /// Which file, and what is wrong with it.
-pub(super) fn client_config(mqtt: &Mqtt) -> Result<Arc<ClientConfig>, String> {
+pub(crate) fn client_config(mqtt: &Mqtt) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     match &mqtt.ca_file {
         Some(path) => {

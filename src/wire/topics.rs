@@ -67,6 +67,18 @@ impl Topics {
         Some(Address { client, operation: operation.to_owned() })
     }
 
+    /// Where a client's command goes.
+    #[must_use]
+    pub fn command(&self, client: &ClientId, operation: &str) -> String {
+        format!("{}/commands/{client}/{operation}", self.root)
+    }
+
+    /// The filter that takes all results of a client's commands.
+    #[must_use]
+    pub fn results_of(&self, client: &ClientId) -> String {
+        format!("{}/results/{client}/#", self.root)
+    }
+
     /// Where a command's results go.
     #[must_use]
     pub fn result(&self, client: &ClientId, operation: &str, kind: ResultKind) -> String {

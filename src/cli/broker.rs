@@ -1,0 +1,245 @@
+//! The agent over the broker, from a command's side: as any other client of it.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::Args;
+use rumqttc::{
+    AsyncClient, Event, EventLoop, Incoming, MqttOptions, QoS, SubscribeReasonCode, TlsConfiguration, Transport,
+};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{Trouble, agent::Answer};
+use crate::{
+    config,
+    model::{ClientId, ThingName},
+    transport,
+    wire::Topics,
+};
+
+/// Below the agent's default `limits.maxPayloadBytes`, which is below what Greengrass's broker takes.
+pub(super) const MAX_PAYLOAD: usize = 128_000;
+
+/// The client library's limit on a packet in either direction, as the agent's own.
+const MAX_PACKET: usize = 1 << 20;
+
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// How to go over the broker instead of the local socket.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Over the broker, from any machine")]
+pub(super) struct Broker {
+    /// Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT].
+    #[arg(long, value_name = "URL", requires_all = ["client_id", "core"])]
+    mqtt_url: Option<String>,
+
+    /// The core device whose agent is asked.
+    #[arg(long = "core-device-thing-name", id = "core", value_name = "THING", requires = "mqtt_url")]
+    core: Option<String>,
+
+    /// Your own thing name, as the broker knows you; it is who asked.
+    #[arg(long, value_name = "THING", requires = "mqtt_url")]
+    client_id: Option<String>,
+
+    /// The broker's authority, PEM; without it the system's own.
+    #[arg(long, value_name = "FILE", requires = "mqtt_url")]
+    ca_file: Option<PathBuf>,
+
+    /// Your certificate, PEM.
+    #[arg(long, value_name = "FILE", requires_all = ["mqtt_url", "key_file"])]
+    cert_file: Option<PathBuf>,
+
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE", requires_all = ["mqtt_url", "cert_file"])]
+    key_file: Option<PathBuf>,
+
+    /// A user name; its password is in $OFFBOARD_MQTT_PASSWORD, where no list of processes shows it.
+    #[arg(long, value_name = "NAME", requires = "mqtt_url")]
+    username: Option<String>,
+
+    /// The agent's topicPrefix.
+    #[arg(long, value_name = "PREFIX", default_value = "offboard", requires = "mqtt_url")]
+    topic_prefix: String,
+}
+
+/// Whom to reach where, as whom.
+pub(super) struct Address {
+    mqtt: config::Mqtt,
+    topics: Topics,
+    client: ClientId,
+}
+
+/// A connection.
+pub(super) struct BrokerLine {
+    mqtt: AsyncClient,
+    event_loop: EventLoop,
+    topics: Topics,
+    client: ClientId,
+    /// Of what was asked here; the results of others' questions by this name are not ours to show.
+    tokens: HashSet<String>,
+    /// Answers to earlier questions that came while a later one was waited for.
+    early: VecDeque<Answer>,
+}
+
+impl Broker {
+    /// Where to, if the broker is meant.
+    pub(super) fn address(&self) -> Result<Option<Address>, Trouble> {
+        let (Some(url), Some(client), Some(core)) = (&self.mqtt_url, &self.client_id, &self.core) else {
+            return Ok(None);
+        };
+        let usage = |name: &str, error: String| Trouble::Usage(format!("{name} {error}"));
+        let (tls, host, port) =
+            config::broker_url(url).map_err(|error| usage("--mqtt-url", error.replace(" or none", "")))?;
+        let client = ClientId::new(client)
+            .ok()
+            .filter(|client| !client.is_local())
+            .ok_or_else(|| usage("--client-id", "must be a thing name".into()))?;
+        let core = ThingName::new(core).map_err(|error| usage("--core-device-thing-name", error.to_string()))?;
+        let password = std::env::var("OFFBOARD_MQTT_PASSWORD").unwrap_or_default();
+        let mqtt = config::Mqtt {
+            host,
+            port,
+            tls,
+            client_id: client.to_string(),
+            ca_file: self.ca_file.clone(),
+            identity: self.cert_file.clone().zip(self.key_file.clone()),
+            login: self.username.clone().map(|name| (name, password)),
+            keep_alive: KEEP_ALIVE,
+        };
+        Ok(Some(Address { mqtt, topics: Topics::new(&self.topic_prefix, &core), client }))
+    }
+
+    /// Connects, and subscribes to what the agent answers.
+    pub(super) async fn connect(&self, address: Address, patience: Duration) -> Result<BrokerLine, Trouble> {
+        let Address { mqtt, topics, client } = address;
+        let mut options = MqttOptions::new(&mqtt.client_id, &mqtt.host, mqtt.port);
+        options.set_keep_alive(mqtt.keep_alive).set_clean_session(true).set_max_packet_size(MAX_PACKET, MAX_PACKET);
+        if let Some((username, password)) = &mqtt.login {
+            options.set_credentials(username, password);
+        }
+        if mqtt.tls {
+            let config = transport::client_config(&mqtt).map_err(|error| Trouble::Usage(in_flags(error)))?;
+            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(config)));
+        }
+        let (client_handle, event_loop) = AsyncClient::new(options, 16);
+        let mut line = BrokerLine {
+            mqtt: client_handle,
+            event_loop,
+            topics,
+            client,
+            tokens: HashSet::new(),
+            early: VecDeque::new(),
+        };
+        let results = line.topics.results_of(&line.client);
+        match timeout(patience, line.subscribe(&results)).await {
+            Ok(Ok(true)) => Ok(line),
+            Ok(Ok(false)) => Err(Trouble::NoAnswer(format!(
+                "the broker denies the subscription to {results}; allow it to {}",
+                mqtt.client_id
+            ))),
+            Ok(Err(trouble)) => Err(trouble),
+            Err(_) => {
+                Err(Trouble::NoAnswer(format!("{mqtt:?}: the broker did not answer within {} s", patience.as_secs())))
+            }
+        }
+    }
+}
+
+/// The same words as the agent's, about options instead of keys.
+fn in_flags(text: String) -> String {
+    [("mqtt.caFile", "--ca-file"), ("mqtt.certFile", "--cert-file"), ("mqtt.keyFile", "--key-file")]
+        .into_iter()
+        .fold(text, |text, (key, flag)| text.replace(key, flag))
+}
+
+impl BrokerLine {
+    /// Subscribes at QoS 1; `false` if that is denied.
+    async fn subscribe(&mut self, filter: &str) -> Result<bool, Trouble> {
+        self.mqtt.try_subscribe(filter, QoS::AtLeastOnce).map_err(|error| Trouble::Failed(error.to_string()))?;
+        loop {
+            if let Event::Incoming(Incoming::SubAck(ack)) = self.poll().await? {
+                return Ok(!ack.return_codes.contains(&SubscribeReasonCode::Failure));
+            }
+        }
+    }
+
+    async fn poll(&mut self) -> Result<Event, Trouble> {
+        self.event_loop.poll().await.map_err(|error| {
+            let options = &self.event_loop.mqtt_options;
+            let (host, port) = options.broker_address();
+            let text = "check --mqtt-url, the authority and certificate if there is one, and that the broker lets you connect as";
+            Trouble::NoAnswer(format!("the broker at {host}:{port}: {error}; {text} {}", self.client))
+        })
+    }
+
+    /// Publishes a command with a token, and waits for its first answer. `status` is what the broker retains.
+    pub(super) async fn ask(&mut self, operation: &str, mut payload: Value) -> Result<Answer, Trouble> {
+        if operation == "status" {
+            return self.status().await;
+        }
+        let token = match payload["clientToken"].as_str() {
+            Some(token) => token.to_owned(),
+            None => fresh_token(),
+        };
+        payload["clientToken"] = json!(token);
+        self.tokens.insert(token.clone());
+        let topic = self.topics.command(&self.client, operation);
+        self.mqtt
+            .try_publish(topic, QoS::AtLeastOnce, false, payload.to_string())
+            .map_err(|error| Trouble::Failed(error.to_string()))?;
+        loop {
+            let answer = self.receive().await?;
+            if answer.body()["clientToken"] == *token {
+                return Ok(answer);
+            }
+            self.early.push_back(answer);
+        }
+    }
+
+    /// The next answer to what was asked here.
+    pub(super) async fn next(&mut self) -> Result<Answer, Trouble> {
+        match self.early.pop_front() {
+            Some(answer) => Ok(answer),
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Answer, Trouble> {
+        loop {
+            let Event::Incoming(Incoming::Publish(publish)) = self.poll().await? else { continue };
+            let kind = publish.topic.rsplit('/').next().unwrap_or_default();
+            let Ok(body) = serde_json::from_slice::<Value>(&publish.payload) else { continue };
+            let is_ours = body["clientToken"].as_str().is_some_and(|token| self.tokens.contains(token));
+            if let Some(answer) = Answer::new(kind, body).filter(|_| is_ours) {
+                return Ok(answer);
+            }
+        }
+    }
+
+    async fn status(&mut self) -> Result<Answer, Trouble> {
+        let topic = self.topics.status();
+        if !self.subscribe(&topic).await? {
+            return Err(Trouble::NoAnswer(format!(
+                "the broker denies the subscription to {topic}; allow it to {}",
+                self.client
+            )));
+        }
+        loop {
+            if let Event::Incoming(Incoming::Publish(publish)) = self.poll().await?
+                && publish.topic == topic
+                && let Ok(status) = serde_json::from_slice(&publish.payload)
+            {
+                return Ok(Answer::Accepted(status));
+            }
+        }
+    }
+}
+
+/// A name for a question or a request that was given none.
+pub(super) fn fresh_token() -> String {
+    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
+}

@@ -1,0 +1,251 @@
+//! A request from a command's side: sent, in several parts where it is too long for one payload, waited for, and told as one.
+
+use std::{io::IsTerminal, time::Duration};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use tokio::time::interval;
+
+use super::{
+    Trouble,
+    agent::{Agent, Answer, Output},
+    broker::fresh_token,
+    show::{failures, print, show, text},
+};
+
+/// How often a wait looks how far it is.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Bytes of a payload beside its list: the largest `reason`, and the rest.
+const BESIDE_LIST: usize = 4096;
+
+/// A part that was accepted.
+struct Part {
+    token: String,
+    entries: Option<u64>,
+    ended: u64,
+    failed: u64,
+    completed: Option<Value>,
+}
+
+/// Cuts a payload whose list makes it longer than `max` bytes; the parts are named `<token>.1` and so on.
+pub(super) fn split(mut payload: Value, list: Option<&str>, max: usize) -> Vec<Value> {
+    let Some(list) = list.filter(|_| payload.to_string().len() > max) else { return vec![payload] };
+    let Value::Array(items) = payload[list].take() else { return vec![payload] };
+    let mut lists: Vec<Vec<Value>> = vec![Vec::new()];
+    let mut size = 0;
+    for item in items {
+        let bytes = item.to_string().len() + 1;
+        if size + bytes > max.saturating_sub(BESIDE_LIST) {
+            lists.push(Vec::new());
+            size = 0;
+        }
+        size += bytes;
+        if let Some(last) = lists.last_mut() {
+            last.push(item);
+        }
+    }
+    lists.retain(|list| !list.is_empty());
+    let token = payload["clientToken"].as_str().map_or_else(fresh_token, str::to_owned);
+    let part = |(n, items): (usize, Vec<Value>)| {
+        let mut part = payload.clone();
+        part[list] = Value::Array(items);
+        part["clientToken"] = json!(format!("{token}.{}", n + 1));
+        part
+    };
+    lists.into_iter().enumerate().map(part).collect()
+}
+
+/// Sends a change, and waits for what comes of it.
+pub(super) async fn carry_out(
+    output: Output,
+    agent: &mut Agent,
+    operation: &str,
+    payloads: Vec<Value>,
+    no_wait: bool,
+) -> Result<(), Trouble> {
+    let mut parts = Vec::with_capacity(payloads.len());
+    for (n, payload) in payloads.into_iter().enumerate() {
+        match agent.ask(operation, payload).await? {
+            Answer::Rejected(rejection) => {
+                if n > 0 {
+                    eprintln!("{} of the parts were accepted before, and are carried out: {}", n, names(&parts));
+                }
+                return Err(Trouble::Rejected(rejection));
+            }
+            Answer::Accepted(body) => parts.push((Part::new(&body, None), body)),
+            // Of a request that ended before: its `accepted` is on its way, or was overtaken.
+            Answer::Completed(body) => parts.push((Part::new(&body, Some(body.clone())), body)),
+        }
+    }
+    let names = names(&parts);
+    let first = parts.first().map_or("TOKEN", |(part, _)| part.token.as_str());
+    let hint = format!("offboard requests {first} tells what comes of it");
+    if no_wait {
+        let accepted = merge(parts.into_iter().map(|(_, body)| body).collect());
+        let line = |_: &Value| format!("accepted as {names}; {hint}\n");
+        return show(output, &accepted, line);
+    }
+    if output == Output::Table {
+        eprintln!("accepted as {names}");
+    }
+    let mut parts: Vec<Part> = parts.into_iter().map(|(part, _)| part).collect();
+    tokio::select! {
+        waited = wait(agent, &mut parts) => waited?,
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("\nit goes on without you; {hint}");
+            return Err(Trouble::Left);
+        }
+    }
+    let completed = merge(parts.into_iter().filter_map(|part| part.completed).collect());
+    match output {
+        Output::Json => print(&format!("{completed}\n"))?,
+        Output::Table => print(&summary(&completed))?,
+    }
+    if completed["status"] == "SUCCEEDED" { Ok(()) } else { Err(Trouble::Told) }
+}
+
+fn names(parts: &[(Part, Value)]) -> String {
+    parts.iter().map(|(part, _)| part.token.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+impl Part {
+    fn new(body: &Value, completed: Option<Value>) -> Self {
+        let entries = body["entryCount"].as_u64();
+        Self { token: text(body, "clientToken"), entries, ended: 0, failed: 0, completed }
+    }
+}
+
+/// Waits for the end of all parts; on a terminal with a bar that shows how far it is.
+async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
+    let entries: Option<u64> = parts.iter().map(|part| part.entries).sum();
+    let bar = entries.filter(|_| std::io::stderr().is_terminal()).map(|entries| {
+        let bar = ProgressBar::new(entries);
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}") {
+            bar.set_style(style);
+        }
+        bar
+    });
+    let mut look = interval(LOOK);
+    while let Some(open) = parts.iter().find(|part| part.completed.is_none()) {
+        let question = json!({"targetClientToken": open.token, "maxResults": 1});
+        let answer = tokio::select! {
+            answer = agent.next() => answer?,
+            _ = look.tick(), if bar.is_some() => agent.ask("get-request", question).await?,
+        };
+        note(parts, answer);
+        if let Some(bar) = &bar {
+            bar.set_position(parts.iter().map(|part| part.ended).sum());
+            let failed: u64 = parts.iter().map(|part| part.failed).sum();
+            bar.set_message(if failed > 0 { format!("{failed} failed") } else { String::new() });
+        }
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    Ok(())
+}
+
+/// What an answer tells of the parts: how far one is, or that it has ended.
+fn note(parts: &mut [Part], answer: Answer) {
+    let (body, is_end) = match answer {
+        Answer::Completed(body) => (body, true),
+        Answer::Accepted(mut body) if body["request"].is_object() => (body["request"].take(), false),
+        _ => return,
+    };
+    if let Some(part) = parts.iter_mut().find(|part| body["clientToken"] == part.token.as_str()) {
+        let count = |member: &str| body[member].as_u64().unwrap_or_default();
+        part.failed = count("failedCount");
+        part.ended = count("succeededCount") + part.failed;
+        if is_end {
+            part.completed = Some(body);
+        }
+    }
+}
+
+/// Several messages about the parts of one request as one about the whole.
+fn merge(mut messages: Vec<Value>) -> Value {
+    if messages.len() == 1 {
+        return messages.swap_remove(0);
+    }
+    let all = |status: &str| messages.iter().all(|one| one["status"] == status);
+    let sum = |member: &str| messages.iter().filter_map(|one| one[member].as_u64()).sum::<u64>();
+    let status = if all("SUCCEEDED") {
+        "SUCCEEDED"
+    } else if sum("succeededCount") > 0 {
+        "PARTIALLY_SUCCEEDED"
+    } else if all("CANCELED") {
+        "CANCELED"
+    } else if all("TIMED_OUT") {
+        "TIMED_OUT"
+    } else {
+        "FAILED"
+    };
+    let first = messages.first().cloned().unwrap_or_default();
+    let mut whole = json!({});
+    for (member, value) in first.as_object().into_iter().flatten() {
+        whole[member] = match value {
+            Value::Number(_) => json!(sum(member)),
+            Value::Array(_) => messages.iter().filter_map(|one| one[member].as_array()).flatten().cloned().collect(),
+            _ if member == "status" => json!(status),
+            _ if member == "completedAt" => {
+                messages.iter().filter_map(|one| one[member].as_str()).max().map_or(Value::Null, |at| json!(at))
+            }
+            Value::String(token) if member == "clientToken" => {
+                json!(token.rsplit_once('.').map_or(token.as_str(), |(token, _)| token))
+            }
+            _ => value.clone(),
+        };
+    }
+    if messages.iter().any(|one| one["errorEntriesTruncated"] == true) {
+        whole["errorEntriesTruncated"] = json!(true);
+    }
+    whole
+}
+
+fn summary(completed: &Value) -> String {
+    let counts = if completed["entryCount"].is_u64() {
+        format!("{} of {} entries", text(completed, "succeededCount"), text(completed, "entryCount"))
+    } else {
+        let count = |member| text(completed, member);
+        format!(
+            "{} associated, {} added, {} removed",
+            count("associatedCount"),
+            count("addedCount"),
+            count("removedCount")
+        )
+    };
+    format!("{}: {counts}\n{}", text(completed, "status"), failures(completed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_into_parts_that_fit_and_lose_nothing() {
+        let names: Vec<Value> = (0..1000).map(|n| json!({"thingName": format!("device-{n}")})).collect();
+        let payload = json!({"clientToken": "t", "force": true, "entries": names});
+        let parts = split(payload.clone(), Some("entries"), 10_000);
+        assert!(parts.len() > 3 && parts.iter().all(|part| part.to_string().len() <= 10_000 && part["force"] == true));
+        let tokens: Vec<_> = parts.iter().take(2).map(|part| part["clientToken"].clone()).collect();
+        assert_eq!(tokens, ["t.1", "t.2"]);
+        let together: Vec<Value> = parts.iter().flat_map(|part| part["entries"].as_array().unwrap().clone()).collect();
+        assert_eq!(json!(together), payload["entries"]);
+        assert_eq!(split(payload.clone(), Some("entries"), 1 << 20), [payload]);
+    }
+
+    #[test]
+    fn parts_are_told_as_one() {
+        let part = |n: u32, status: &str, succeeded: u32, at: &str| {
+            json!({"clientToken": format!("t.{n}"), "operation": "o", "status": status, "entryCount": 2, "succeededCount": succeeded,
+                "failedCount": 2 - succeeded, "errorEntries": [{"thingName": n}], "acceptedAt": "1", "completedAt": at})
+        };
+        let whole = merge(vec![part(1, "SUCCEEDED", 2, "5"), part(2, "FAILED", 0, "3")]);
+        let expected = json!({"clientToken": "t", "operation": "o", "status": "PARTIALLY_SUCCEEDED", "entryCount": 4,
+            "succeededCount": 2, "failedCount": 2, "errorEntries": [{"thingName": 1}, {"thingName": 2}], "acceptedAt": "1",
+            "completedAt": "5"});
+        assert_eq!(whole, expected);
+        assert_eq!(merge(vec![part(1, "TIMED_OUT", 0, "5"), part(2, "TIMED_OUT", 0, "5")])["status"], "TIMED_OUT");
+    }
+}
