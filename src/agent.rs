@@ -179,7 +179,7 @@ impl<C: Cloud> Parts<C> {
         calls.spawn(self.inbox(MAX_LINE, None, stop).run(commands));
         let told = Told { ledger: self.ledger.clone(), max_bytes: MAX_LINE, stop: stop.clone() };
         calls.spawn(told.run(requests));
-        let report = self.report();
+        let (report, shown) = (self.report(), self.config.shown.to_string().into_bytes());
         let socket = Socket {
             data_dir: self.config.data_dir.clone(),
             conditions: Arc::clone(&self.conditions),
@@ -188,6 +188,7 @@ impl<C: Cloud> Parts<C> {
             look: Arc::new(move |name| match name {
                 "status" => Some(report.message()),
                 "metrics" => Some(report.metrics()),
+                "configuration" => Some(shown.clone()),
                 _ => None,
             }),
             stop: stop.clone(),

@@ -70,6 +70,10 @@ pub struct Counts {
     pub connections: u64,
     /// Whether there is one now.
     pub connected: bool,
+    /// Whether the broker granted the subscription to commands on it.
+    pub subscribed: bool,
+    /// How far the cloud's clock is ahead of ours, in milliseconds.
+    pub skew: Option<i64>,
 }
 
 /// What a lane's last call came to.
@@ -161,6 +165,12 @@ impl Conditions {
         let counts = &mut self.state().counts;
         counts.connections += u64::from(is_up);
         counts.connected = is_up;
+        counts.subscribed = false;
+    }
+
+    /// The broker granted the subscription.
+    pub fn subscribed(&self) {
+        self.state().counts.subscribed = true;
     }
 
     /// The wall clock.
@@ -172,7 +182,8 @@ impl Conditions {
     /// What was counted, for metrics.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.state().counts.clone()
+        let state = self.state();
+        Counts { skew: state.skew, ..state.counts.clone() }
     }
 
     /// A call was answered, or not; with what a person should do about it.

@@ -46,6 +46,8 @@ pub struct Config {
     pub metrics_interval: Option<Duration>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// The configuration as it was given, with what the environment added, and without secrets.
+    pub shown: Value,
 }
 
 impl Config {
@@ -198,11 +200,30 @@ pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<(Config
     let env = |name: &str| env(name).filter(|value| !value.is_empty());
     let mut faults = Vec::new();
     let mut unknown = Vec::new();
+    let given = value.clone();
     let config = read(value, &env, &mut faults, &mut unknown);
     match config {
-        Some(config) if faults.is_empty() => Ok((config, unknown)),
+        Some(config) if faults.is_empty() => Ok((Config { shown: shown(given, &config, &unknown), ..config }, unknown)),
         _ => Err(ConfigError(faults)),
     }
+}
+
+/// Without the password, and without what stands under unknown keys: a misspelt one may hold a secret, too.
+fn shown(given: Value, config: &Config, unknown: &[String]) -> Value {
+    let mut shown = if given.is_object() { given } else { Value::Object(serde_json::Map::new()) };
+    let secret = std::iter::once("mqtt.password").chain(unknown.iter().map(String::as_str));
+    for path in secret {
+        let pointer = format!("/{}", path.replace('~', "~0").replace('/', "~1").replace('.', "/"));
+        match shown.pointer_mut(&pointer) {
+            Some(value) => *value = Value::String("(not shown)".into()),
+            // A key with a dot in it, at the top.
+            None => drop(shown.as_object_mut().and_then(|members| members.remove(path))),
+        }
+    }
+    shown["coreThingName"] = config.core.as_str().into();
+    shown["region"] = config.region.as_str().into();
+    shown["dataDir"] = config.data_dir.to_string_lossy().into();
+    shown
 }
 
 fn whole(message: &str) -> ConfigError {
@@ -348,6 +369,7 @@ fn read(
         cloud,
         metrics_interval,
         log_format,
+        shown: Value::Null,
     })
 }
 
@@ -451,6 +473,17 @@ mod tests {
             "OFFBOARD_DATA_DIR" => Some(String::new()),
             _ => None,
         }
+    }
+
+    #[test]
+    fn what_is_shown_has_no_secret() {
+        let text = r#"{"mqtt":{"username":"u","password":"hunter2","pasword":"hunter3"},"token":"hunter4","a.b":"hunter5",
+            "x":{"y":"hunter6"},"batch":{"lingerMs":5}}"#;
+        let env = |name: &str| (name != "OFFBOARD_DATA_DIR").then(|| "fromEnvironment".to_owned());
+        let shown = parse(text, env).unwrap().0.shown;
+        assert!(!shown.to_string().contains("hunter"), "{shown}");
+        assert_eq!((&shown["region"], &shown["batch"]["lingerMs"]), (&"fromEnvironment".into(), &5.into()));
+        assert_eq!(shown["mqtt"]["username"], "u");
     }
 
     #[test]

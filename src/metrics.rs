@@ -21,6 +21,12 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ("offboard_last_sync_time_seconds", "gauge", "when the registry was last read from the cloud; missing before that"),
     ("offboard_problems", "gauge", "problems that status tells of"),
     ("offboard_connected", "gauge", "1 while there is a connection to the broker"),
+    ("offboard_subscribed", "gauge", "1 while the broker grants the subscription to commands"),
+    (
+        "offboard_clock_skew_seconds",
+        "gauge",
+        "how far the cloud's clock was ahead of this device's at its last answer; missing before that",
+    ),
     ("offboard_connections_total", "counter", "connections to the broker that were made"),
     ("offboard_requests_total", "counter", "requests that ended, by status"),
     ("offboard_entries_total", "counter", "entries that ended, by outcome: succeeded or failed"),
@@ -114,6 +120,10 @@ impl Samples {
 
     fn seen(&mut self, counts: &Counts) {
         self.add("offboard_connected", &[], f64::from(u8::from(counts.connected)));
+        self.add("offboard_subscribed", &[], f64::from(u8::from(counts.subscribed)));
+        if let Some(millis) = counts.skew {
+            self.add("offboard_clock_skew_seconds", &[], seconds(Timestamp(millis)));
+        }
         self.add("offboard_connections_total", &[], count(counts.connections));
         for (code, rejections) in &counts.rejections {
             self.add("offboard_rejections_total", &[("code", code.as_str())], count(*rejections));

@@ -75,12 +75,22 @@ impl Answer {
 
 impl Common {
     pub(super) async fn connect(&self) -> Result<Agent, Trouble> {
-        let patience = Duration::from_secs(self.timeout);
+        let patience = self.patience();
         let line = match self.broker.address()? {
             Some(address) => Line::Broker(Box::new(self.broker.connect(address, patience).await?)),
             None => Line::Socket(self.socket.connect().await?),
         };
         Ok(Agent { line, patience })
+    }
+
+    /// Over the local socket, whatever was said: for what is about this machine.
+    pub(super) async fn connect_here(&self) -> Result<Agent, Trouble> {
+        Ok(Agent { line: Line::Socket(self.socket.connect().await?), patience: self.patience() })
+    }
+
+    /// How long the agent may take to answer.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_secs(self.timeout)
     }
 
     /// Where the agent on this machine keeps its data.
@@ -119,6 +129,11 @@ impl Agent {
             Line::Socket(line) => line.next().await,
             Line::Broker(line) => line.next().await,
         }
+    }
+
+    /// The next answer, if it comes in time.
+    pub(super) async fn next_in_time(&mut self) -> Option<Answer> {
+        timeout(self.patience, self.next()).await.ok()?.ok()
     }
 
     /// Bytes that one payload may have.

@@ -2,8 +2,12 @@
 
 mod agent;
 mod broker;
+mod bundle;
 mod change;
+mod check;
 mod log;
+#[cfg(test)]
+mod manuals;
 mod query;
 mod request;
 mod run;
@@ -74,6 +78,12 @@ enum Subcommands {
     Sync(Asking<change::Sync>),
     /// Show how the agent is. Fails if something is wrong.
     Status(Asking<query::Status>),
+    /// Check what the agent needs, one line each: configuration, data directory, store, broker, credentials, cloud, clock.
+    ///
+    /// Fails if there is an error; a warning is none.
+    Check(Asking<check::Check>),
+    /// Write an archive for whoever is to help: configuration without secrets, status, metrics, the latest requests, versions.
+    SupportBundle(Asking<bundle::SupportBundle>),
 }
 
 /// Why a command did not end well.
@@ -160,5 +170,7 @@ async fn ask(command: Subcommands) -> Result<(), Trouble> {
         Subcommands::Devices(Asking { what, common }) => what.run(&common).await,
         Subcommands::Sync(Asking { what, common }) => what.run(&common).await,
         Subcommands::Status(Asking { what, common }) => what.run(&common).await,
+        Subcommands::Check(Asking { what, common }) => what.run(&common).await,
+        Subcommands::SupportBundle(Asking { what, common }) => what.run(&common).await,
     }
 }

@@ -73,7 +73,7 @@ fn members<const N: usize>(given: [(&str, Option<&String>); N]) -> Value {
 }
 
 /// All pages of a list, up to `limit` rows; `rows` is where an answer has them (RFC 6901).
-async fn pages(
+pub(super) async fn pages(
     agent: &mut Agent,
     operation: &str,
     mut payload: Value,

@@ -34,7 +34,7 @@ use crate::model::{
 };
 
 /// Version of the whole layout; a store with a higher one is left untouched.
-pub(super) const SCHEMA: u64 = 2;
+pub const SCHEMA: u64 = 2;
 
 /// Version byte of every record so far.
 pub(super) const RECORD: u8 = 1;

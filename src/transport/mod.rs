@@ -10,7 +10,7 @@ mod tls;
 #[cfg(test)]
 pub(crate) use intake::Intake;
 pub(crate) use line::{Deliveries, Line, Link, Tag};
-pub(crate) use mqtt::{Closer, Mqtt, MqttParts};
+pub(crate) use mqtt::{Closer, Mqtt, MqttParts, explain};
 pub(crate) use socket::{Answers, Asked, FILE as SOCKET, MAX_LINE, Socket};
 pub(crate) use tls::client_config;
 

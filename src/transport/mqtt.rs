@@ -163,7 +163,7 @@ impl Poller {
                 Err(error) => {
                     self.disconnected();
                     self.shed(&error);
-                    let mut message = self.explain(&error);
+                    let mut message = explain(&self.parts.mqtt, &error);
                     if let Some(at) = connected_at.take() {
                         self.retry.ended(at.elapsed());
                         if self.retry.is_unstable() {
@@ -269,37 +269,10 @@ impl Poller {
         Ok(())
     }
 
-    fn explain(&self, error: &ConnectionError) -> String {
-        let told = retry::cut(error.to_string());
-        match error {
-            ConnectionError::ConnectionRefused(
-                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
-            ) => {
-                let check = if self.parts.mqtt.identity.is_some() {
-                    "that mqtt.clientId is the thing name of our certificate, that the certificate is active, and that a device \
-                     group lets it connect"
-                } else {
-                    "mqtt.username and mqtt.password, and that the broker lets mqtt.clientId connect"
-                };
-                format!("the broker refuses us ({told}); check {check}")
-            }
-            ConnectionError::Tls(_) => {
-                format!("{told}; check mqtt.caFile and that the certificate names {}", self.parts.mqtt.host)
-            }
-            // What the other end says of our certificate comes after the handshake in TLS 1.3.
-            ConnectionError::MqttState(_) if told.contains("fatal alert") => {
-                format!("{told}; the broker does not take our certificate: check mqtt.certFile and who issued it")
-            }
-            ConnectionError::Io(_) => {
-                format!("{told}; check that the broker runs, and that it accepts our certificate")
-            }
-            _ => told,
-        }
-    }
-
     fn subscribed(&mut self, epoch: u64, codes: &[SubscribeReasonCode]) {
         let filter = self.parts.topics.commands();
         if !codes.contains(&SubscribeReasonCode::Failure) {
+            self.parts.conditions.subscribed();
             self.parts.conditions.clear("SUBSCRIPTION_DENIED");
             if std::mem::take(&mut self.denied) > 0 {
                 tracing::info!(filter, "the broker grants the subscription");
@@ -334,5 +307,34 @@ impl Poller {
         if self.flooded.is_power_of_two() {
             tracing::warn!("more commands than can be taken; those sent with QoS 0 are dropped, use QoS 1");
         }
+    }
+}
+
+/// What a failed connection means, and what to do.
+pub(crate) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
+    let told = retry::cut(error.to_string());
+    match error {
+        ConnectionError::ConnectionRefused(
+            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
+        ) => {
+            let check = if mqtt.identity.is_some() {
+                "that mqtt.clientId is the thing name of our certificate, that the certificate is active, and that a device \
+                 group lets it connect"
+            } else {
+                "mqtt.username and mqtt.password, and that the broker lets mqtt.clientId connect"
+            };
+            format!("the broker refuses us ({told}); check {check}")
+        }
+        ConnectionError::Tls(_) => {
+            format!("{told}; check mqtt.caFile and that the certificate names {}", mqtt.host)
+        }
+        // What the other end says of our certificate comes after the handshake in TLS 1.3.
+        ConnectionError::MqttState(_) if told.contains("fatal alert") => {
+            format!("{told}; the broker does not take our certificate: check mqtt.certFile and who issued it")
+        }
+        ConnectionError::Io(_) => {
+            format!("{told}; check that the broker runs, and that it accepts our certificate")
+        }
+        _ => told,
     }
 }

@@ -84,7 +84,7 @@ pub(crate) struct Socket {
     pub(crate) conditions: Arc<Conditions>,
     pub(crate) inbound: mpsc::Sender<Inbound>,
     pub(crate) asked: mpsc::Sender<Asked>,
-    /// What is published by itself, on demand: `status`, `metrics`.
+    /// What is published by itself, on demand: `status`, `metrics`, `configuration`.
     pub(crate) look: Look,
     pub(crate) stop: Stop,
 }

@@ -134,6 +134,18 @@ impl Label {
     }
 }
 
+/// The schema of the store in a data directory, without opening it; `None` if there is none yet.
+///
+/// # Errors
+/// What says it cannot be read, or is damaged.
+pub fn schema_of(data_dir: &Path) -> Result<Option<u64>, StoreError> {
+    match Label::read(data_dir)? {
+        None | Some(Label::New) => Ok(None),
+        Some(Label::Written { schema, .. }) => Ok(Some(schema)),
+        Some(Label::Damaged) => Err(StoreError::Damaged("store.id cannot be read".into())),
+    }
+}
+
 /// Writes `store.id` durably, and at once: half of it would be taken for that of a damaged store.
 fn put(data_dir: &Path, text: &str) -> Result<(), StoreError> {
     let [path, fresh] = ["store.id", "store.id.new"].map(|name| data_dir.join(name));
@@ -182,7 +194,10 @@ pub(super) fn sync_names(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Bytes that are free where `dir` is.
-pub(super) fn free(dir: &Path) -> Result<u64, StoreError> {
+///
+/// # Errors
+/// It is not there.
+pub fn free(dir: &Path) -> Result<u64, StoreError> {
     let space = rustix::fs::statvfs(dir).map_err(|error| io_error("statvfs", &error.into()))?;
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }

@@ -26,7 +26,8 @@ use std::{
 };
 
 pub(super) use data_dir::DataDir;
-use data_dir::{Label, create, free, io_error, lock, sync_names};
+use data_dir::{Label, create, io_error, lock, sync_names};
+pub use data_dir::{free, schema_of};
 
 use super::{
     journal::MAX_OPS,

@@ -1,0 +1,112 @@
+//! `offboard support-bundle`: one archive with what somebody needs who is to help, and without secrets.
+
+use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Trouble,
+    agent::{Agent, Common},
+    check::Check,
+    query::pages,
+    show::print,
+};
+use crate::{
+    clock::Clock,
+    metrics::{MetricsMessage, exposition},
+    model::DeviceState,
+};
+
+/// Requests, and devices of each state, that go into it: the latest, or the first by name.
+const ROWS: usize = 100;
+
+#[derive(Debug, Args)]
+pub(super) struct SupportBundle {
+    /// Where to write it; it must not be there yet.
+    #[arg(long, value_name = "FILE", default_value = "offboard-support.tar")]
+    file: PathBuf,
+
+    #[command(flatten)]
+    check: Check,
+}
+
+impl SupportBundle {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+        let mut parts = vec![("version.txt", format!("offboard {}\n{}\n", crate::VERSION, system()).into_bytes())];
+        let check = match self.check.report(common).await {
+            Ok(check) => check,
+            Err(trouble) => json!({"error": format!("{trouble:?}")}),
+        };
+        parts.push(("check.json", pretty(&check)));
+        match common.connect_here().await {
+            Ok(mut agent) => parts.extend(ask(&mut agent).await?),
+            Err(trouble) => parts.push(("no-agent.txt", format!("{trouble:?}\n").into_bytes())),
+        }
+        let told = |error: std::io::Error| Trouble::Failed(format!("{}: {error}", self.file.display()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file).map_err(told)?;
+        archive(file, &parts).map_err(told)?;
+        let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+        print(&format!(
+            "{}: {}; read it before you hand it on: it names devices and who asked\n",
+            self.file.display(),
+            names.join(", ")
+        ))
+    }
+}
+
+fn pretty(value: &Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
+}
+
+fn system() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{} {}", std::env::consts::ARCH, release.trim())
+}
+
+/// What the agent tells of itself, of the latest requests, and of devices that something happened to.
+async fn ask(agent: &mut Agent) -> Result<Vec<(&'static str, Vec<u8>)>, Trouble> {
+    let configuration = agent.query("configuration", json!({})).await?;
+    let status = agent.query("status", json!({})).await?;
+    let metrics = agent.query("metrics", json!({})).await?;
+    let (_, mut requests) = pages(agent, "list-requests", json!({}), ROWS, "/requests").await?;
+    for request in &mut requests {
+        let question = json!({"targetClientToken": request["clientToken"], "targetClient": request["requestedBy"]});
+        // Forgotten since it was listed, say.
+        let Ok(mut answer) = agent.query("get-request", question).await else { continue };
+        request["errorEntries"] = answer["request"]["errorEntries"].take();
+    }
+    let mut devices = Vec::new();
+    for state in DeviceState::ALL.iter().filter(|state| **state != DeviceState::Associated) {
+        let (_, some) = pages(agent, "list-devices", json!({"state": state.as_str()}), ROWS, "/devices").await?;
+        for mut device in some {
+            let question = json!({"thingName": device["thingName"], "history": true});
+            if let Ok(mut answer) = agent.query("get-device", question).await {
+                device["history"] = answer["history"].take();
+            }
+            devices.push(device);
+        }
+    }
+    let text = MetricsMessage::deserialize(&metrics).map(|message| exposition(&message)).unwrap_or_default();
+    Ok(vec![
+        ("configuration.json", pretty(&configuration)),
+        ("status.json", pretty(&status)),
+        ("metrics.prom", text.into_bytes()),
+        ("requests.json", pretty(&Value::Array(requests))),
+        ("devices.json", pretty(&Value::Array(devices))),
+    ])
+}
+
+fn archive(file: impl Write, parts: &[(&str, Vec<u8>)]) -> std::io::Result<()> {
+    let now = u64::try_from(Clock::start().now().wall.0 / 1000).unwrap_or_default();
+    let mut archive = tar::Builder::new(file);
+    for (name, bytes) in parts {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o600);
+        header.set_mtime(now);
+        archive.append_data(&mut header, format!("offboard-support/{name}"), bytes.as_slice())?;
+    }
+    archive.finish()
+}

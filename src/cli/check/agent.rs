@@ -1,0 +1,83 @@
+//! What the running agent knows: it is connected, lists, and measures all the time.
+
+use serde_json::{Value, json};
+
+use super::{Finding, Problems, cloud_findings, error, first, ok, warning};
+use crate::{
+    cli::{
+        Trouble,
+        agent::{Agent, Answer},
+        show::text,
+    },
+    config::Config,
+    wire::Topics,
+};
+
+const BROKER: &[&str] = &["BROKER_UNREACHABLE", "CONNECTION_UNSTABLE", "SUBSCRIPTION_DENIED"];
+const STORE: &[&str] = &["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"];
+const REPLACED: &[&str] = &["STORE_REPLACED"];
+
+/// Problems that have no line of their own.
+const OTHERS: &[&str] = &["SITEWISE_OFF", "MESSAGE_TOO_LARGE", "SOCKET_UNAVAILABLE", "LIST_"];
+
+/// Has the agent make a list call, so that what it tells of the cloud is of now. What that fails by stands among the problems.
+pub(super) async fn list(mut agent: Agent) -> Option<String> {
+    let Ok(Answer::Accepted(accepted)) = agent.ask("sync", json!({})).await else { return None };
+    match agent.next_in_time().await {
+        Some(Answer::Completed(body)) if body["status"] == "SUCCEEDED" => {
+            Some(format!("the list call is allowed; {} devices are associated", text(&body, "associatedCount")))
+        }
+        _ => {
+            // Nobody waits for it any more.
+            let _ = agent.ask("cancel", json!({"targetClientToken": accepted["clientToken"]})).await;
+            None
+        }
+    }
+}
+
+pub(super) async fn findings(
+    agent: &mut Agent,
+    config: &Config,
+    listed: Option<String>,
+) -> Result<Vec<Finding>, Trouble> {
+    let status = agent.query("status", json!({})).await?;
+    let metrics = agent.query("metrics", json!({})).await?;
+    let problems: Problems = status["problems"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|problem| (text(problem, "code"), text(problem, "message")))
+        .collect();
+    let mut findings = vec![broker(config, &problems, &metrics)];
+    findings.extend(cloud_findings(&problems, listed, gauge(&metrics, "offboard_clock_skew_seconds")));
+    if let Some(message) = first(&problems, STORE) {
+        findings.push(error("store", message));
+    } else if let Some(message) = first(&problems, REPLACED) {
+        findings.push(warning("store", message));
+    }
+    let (version, since) = (text(&status, "version"), text(&status, "startedAt"));
+    findings.push(match first(&problems, OTHERS) {
+        Some(message) => warning("agent", message),
+        None => ok("agent", format!("version {version} runs since {since}")),
+    });
+    Ok(findings)
+}
+
+fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
+    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the local socket alone") };
+    if let Some(message) = first(problems, BROKER) {
+        return error("broker", format!("{mqtt:?}: {message}"));
+    }
+    let filter = Topics::new(&config.topic_prefix, &config.core).commands();
+    match (gauge(metrics, "offboard_connected"), gauge(metrics, "offboard_subscribed")) {
+        (Some(1.0), Some(1.0)) => {
+            ok("broker", format!("the agent is connected by {mqtt:?} and subscribed to {filter}"))
+        }
+        (Some(1.0), _) => error("broker", format!("{mqtt:?}: the subscription to {filter} was not answered yet")),
+        _ => error("broker", format!("{mqtt:?}: the agent is not connected yet; look again in a few seconds")),
+    }
+}
+
+fn gauge(metrics: &Value, name: &str) -> Option<f64> {
+    metrics["metrics"].as_array()?.iter().find(|one| one["name"] == name)?["value"].as_f64()
+}

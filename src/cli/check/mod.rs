@@ -1,0 +1,200 @@
+//! `offboard check`: what has to be there for the agent to work, one line each. A running agent is asked, since it tries all of
+//! it anyway; where there is none, this command tries it in its place.
+
+mod agent;
+mod broker;
+mod certificates;
+mod cloud;
+mod local;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    Trouble,
+    agent::{Agent, Common},
+    show::{columns, show, text},
+};
+use crate::config::{self, Config};
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The agent's configuration, a JSON file; without it the variable OFFBOARD_CONFIG, then what the running agent has.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// How one thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Ok,
+    Warning,
+    Error,
+}
+
+impl State {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What was found out about one thing, and what to do.
+struct Finding {
+    what: &'static str,
+    state: State,
+    message: String,
+}
+
+fn ok(what: &'static str, message: impl Into<String>) -> Finding {
+    Finding { what, state: State::Ok, message: message.into() }
+}
+
+fn warning(what: &'static str, message: impl Into<String>) -> Finding {
+    Finding { what, state: State::Warning, message: message.into() }
+}
+
+fn error(what: &'static str, message: impl Into<String>) -> Finding {
+    Finding { what, state: State::Error, message: message.into() }
+}
+
+/// Problems by their codes, as `status` tells them.
+type Problems = BTreeMap<String, String>;
+
+/// The first problem of a kind, be it an error or not.
+fn first(problems: &Problems, kinds: &[&str]) -> Option<String> {
+    let of_kind = |code: &str| kinds.iter().any(|kind| code.starts_with(kind));
+    problems.iter().find(|(code, _)| of_kind(code)).map(|(_, message)| message.clone())
+}
+
+const CREDENTIALS: &[&str] = &["NO_CREDENTIALS"];
+const CLOCK: &[&str] = &["CLOCK_"];
+const QUOTA: &[&str] = &["THROTTLED"];
+const CLOUD: &[&str] = &["ACCESS_DENIED", "REFUSED", "CLOUD_"];
+
+/// The lines on the cloud, from what is known of its problems; `answered` tells what a list call that went well came to.
+fn cloud_findings(problems: &Problems, answered: Option<String>, skew: Option<f64>) -> Vec<Finding> {
+    let credentials = first(problems, CREDENTIALS);
+    let clock = first(problems, CLOCK);
+    let cloud = first(problems, CLOUD);
+    let unknown = |what| warning(what, "not known: no call was answered; see cloud");
+    vec![
+        match &credentials {
+            Some(message) => error("credentials", message),
+            None if answered.is_some()
+                || cloud.as_ref().is_some_and(|_| first(problems, &["ACCESS_DENIED", "REFUSED"]).is_some()) =>
+            {
+                ok("credentials", "the token exchange service gives them, and the cloud takes them")
+            }
+            None => unknown("credentials"),
+        },
+        match (cloud, answered) {
+            (Some(message), _) => error("cloud", message),
+            (None, Some(text)) => ok("cloud", text),
+            (None, None) if credentials.is_some() => warning("cloud", "not known: there are no credentials"),
+            (None, None) => warning("cloud", "not known: the list call was not answered in time; see --timeout"),
+        },
+        match (clock, skew) {
+            (Some(message), _) => error("clock", message),
+            (None, Some(seconds)) => ok("clock", format!("{:.0} s from the cloud's", seconds.abs())),
+            (None, None) => unknown("clock"),
+        },
+        match first(problems, QUOTA) {
+            Some(message) => warning("quota", message),
+            None => ok("quota", "no call was throttled lately"),
+        },
+    ]
+}
+
+impl Check {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+        let report = self.report(common).await?;
+        show(common.output, &report, |report| {
+            let checks = report["checks"].as_array().into_iter().flatten();
+            let rows: Vec<[String; 3]> =
+                checks.map(|one| [text(one, "check"), text(one, "result"), text(one, "message")]).collect();
+            columns(["check", "result", "what"], &rows)
+        })?;
+        let is_error = |one: &Value| one["result"] == State::Error.as_str();
+        if report["checks"].as_array().into_iter().flatten().any(is_error) { Err(Trouble::Told) } else { Ok(()) }
+    }
+
+    /// What was found, as JSON: `{"checks": [{"check", "result", "message"}]}`.
+    pub(super) async fn report(&self, common: &Common) -> Result<Value, Trouble> {
+        // Not over the broker, whatever was said: what is checked is this machine.
+        let agent = common.connect_here().await.ok();
+        let findings = self.findings(common, agent).await?;
+        let shown =
+            |one: &Finding| json!({"check": one.what, "result": one.state.as_str(), "message": one.message.as_str()});
+        Ok(json!({"checks": findings.iter().map(shown).collect::<Vec<_>>()}))
+    }
+
+    async fn findings(&self, common: &Common, mut agent: Option<Agent>) -> Result<Vec<Finding>, Trouble> {
+        let (text, from) = self.text(agent.as_mut()).await?;
+        let env = |name: &str| std::env::var(name).ok();
+        Ok(match config::parse(&text, env) {
+            Ok((config, unknown)) => {
+                let mut findings = vec![configuration(&config, &from, &unknown)];
+                let dir = common.data_dir().unwrap_or_else(|_| config.data_dir.clone());
+                findings.extend(local::findings(&dir, agent.is_some()));
+                if let Some(mqtt) = &config.mqtt {
+                    findings.extend(certificates::findings(mqtt).await);
+                }
+                findings.extend(match &mut agent {
+                    Some(agent) => {
+                        let listed = agent::list(common.connect_here().await?).await;
+                        agent::findings(agent, &config, listed).await?
+                    }
+                    None => {
+                        let mut findings = vec![broker::finding(&config, common.patience()).await];
+                        findings.extend(cloud::findings(&config, common.patience()).await);
+                        findings.push(warning(
+                            "agent",
+                            "none answers in this data directory; what it would do was tried in its place",
+                        ));
+                        findings
+                    }
+                });
+                findings
+            }
+            Err(config::ConfigError(faults)) => {
+                faults.iter().map(|fault| error("configuration", format!("{} {}", fault.name, fault.message))).collect()
+            }
+        })
+    }
+
+    /// The configuration's text, and where it is from.
+    async fn text(&self, agent: Option<&mut Agent>) -> Result<(String, String), Trouble> {
+        if let Some(path) = &self.config {
+            let text = std::fs::read_to_string(path);
+            let told = |error| Trouble::Usage(format!("--config {}: {error}", path.display()));
+            return Ok((text.map_err(told)?, path.display().to_string()));
+        }
+        match (std::env::var("OFFBOARD_CONFIG"), agent) {
+            (Ok(text), _) => Ok((text, "OFFBOARD_CONFIG".into())),
+            (Err(_), Some(agent)) => {
+                let shown = agent.query("configuration", json!({})).await?;
+                Ok((shown.to_string(), "the running agent".into()))
+            }
+            (Err(_), None) => Err(Trouble::Usage(
+                "there is no configuration: name one by --config or OFFBOARD_CONFIG, or name the data directory of an agent \
+                 that runs"
+                    .into(),
+            )),
+        }
+    }
+}
+
+fn configuration(config: &Config, from: &str, unknown: &[String]) -> Finding {
+    let Config { core, region, .. } = config;
+    if unknown.is_empty() {
+        return ok("configuration", format!("from {from}: core device {core} in {region}"));
+    }
+    let keys = unknown.join(", ");
+    warning("configuration", format!("from {from}: {keys} is not known and has no effect; check the spelling"))
+}

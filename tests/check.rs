@@ -1,0 +1,227 @@
+//! `offboard check`: well and broken set-ups, with the agent running and in its place.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
+
+mod common;
+
+use std::{
+    fs,
+    process::{Command, Output, Stdio},
+};
+
+use common::{tls::*, *};
+
+/// `check` on the world's configuration, with the credentials that `known` says.
+fn check(world: &World, known: bool, words: &[&str]) -> Output {
+    let program = product();
+    let mut command = Command::new(&program[0]);
+    command.args(&program[1..]).arg("check").args(words).env_clear().stdin(Stdio::null());
+    command.env("OFFBOARD_CONFIG", world.config.to_string()).env("OFFBOARD_DATA_DIR", world.dir.path().join("data"));
+    if known {
+        command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", world.cloud.credentials_uri());
+        command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN", world.cloud.authorization_token());
+    }
+    command.output().unwrap()
+}
+
+/// Each check with its result, and what was said of `what`.
+#[track_caller]
+fn told(output: &Output, status: i32, what: &str) -> (Vec<(String, String)>, String) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(status), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let member = |one: &Value, name: &str| one[name].as_str().unwrap().to_owned();
+    let checks = value["checks"].as_array().unwrap();
+    let message = checks.iter().find(|one| one["check"] == what).map(|one| member(one, "message"));
+    (checks.iter().map(|one| (member(one, "check"), member(one, "result"))).collect(), message.unwrap_or_default())
+}
+
+fn wrong(checks: &[(String, String)]) -> Vec<(&str, &str)> {
+    checks.iter().filter(|(_, result)| result != "ok").map(|(what, result)| (what.as_str(), result.as_str())).collect()
+}
+
+const JSON: &[&str] = &["--output", "json"];
+
+/// A broker with mutual TLS, and a world that uses it.
+async fn with_tls() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = authority("the broker's authority");
+    fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
+    issue(dir.path(), "broker", "localhost", &authority);
+    issue(dir.path(), "agent", "MyCore-offboard", &authority);
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let port = free_port();
+    let mut broker = Broker::absent(dir.path());
+    broker.more = format!(
+        "listener {port}\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n",
+        file("ca.pem"),
+        file("broker.pem"),
+        file("broker.key")
+    );
+    broker.restart().await;
+    let files = [("caFile", file("ca.pem")), ("certFile", file("agent.pem")), ("keyFile", file("agent.key"))];
+    let mut world = World::with(dir, broker, 10).await;
+    world.set("mqtt.url", json!(format!("mqtts://localhost:{port}")));
+    for (key, file) in files {
+        world.set(&format!("mqtt.{key}"), json!(file));
+    }
+    world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_well_set_up_is_told_with_the_agent_and_without() {
+    let mut world = with_tls().await;
+    let (checks, broker) = told(&check(&world, true, JSON), 0, "broker");
+    assert_eq!(wrong(&checks), [("data directory", "warning"), ("agent", "warning")], "it was never started");
+    assert!(
+        broker.contains("subscribed to offboard/MyCore/commands/+/+, published to offboard/MyCore/status"),
+        "{broker}"
+    );
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
+    let (checks, cloud) = told(&check(&world, false, JSON), 0, "cloud");
+    assert_eq!(wrong(&checks), []);
+    assert_eq!(cloud, "the list call is allowed; 10 devices are associated");
+    let (_, certificates) = told(&check(&world, false, JSON), 0, "certificates");
+    assert!(
+        certificates.contains("the broker's CN=localhost") && certificates.contains("mqtt.certFile CN=MyCore-offboard"),
+        "{certificates}"
+    );
+    let table = check(&world, false, &[]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    let names: Vec<_> = table.lines().map(|line| line.split("  ").next().unwrap().trim()).collect();
+    let expected = [
+        "check",
+        "configuration",
+        "data directory",
+        "store",
+        "certificates",
+        "broker",
+        "credentials",
+        "cloud",
+        "clock",
+        "quota",
+        "agent",
+    ];
+    assert_eq!(names, expected);
+}
+
+/// Wrong authority, no credentials, no permission, a clock that is off: by the agent's own word, and in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_is_told_with_what_to_do() {
+    for running in [false, true] {
+        let mut world = with_tls().await;
+        let other = world.dir.path().join("other.pem");
+        fs::write(&other, authority("another authority").pem()).unwrap();
+        let right = world.config["mqtt"]["caFile"].clone();
+        world.set("mqtt.caFile", json!(other));
+        let client = world.client("bench").await;
+        if running {
+            world.start_agent();
+            until("it says so", || world.log_lines("check mqtt.caFile") > 0).await;
+        }
+        let quick = ["--output", "json", "--timeout", "3"];
+        let (checks, broker) = told(&check(&world, true, &quick), 1, "broker");
+        assert!(wrong(&checks).contains(&("broker", "error")) && broker.contains("check mqtt.caFile"), "{broker}");
+        assert!(wrong(&checks).contains(&("certificates", "error")), "{checks:?}");
+        if running {
+            world.stop_agent();
+            world.set("mqtt.caFile", right);
+            world.start_agent();
+            client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
+        } else {
+            world.set("mqtt.caFile", right);
+        }
+
+        world.cloud.inject(Fault { operation: Some(Operation::List), times: None, action: Action::Deny });
+        let (checks, cloud) = told(&check(&world, true, &quick), 1, "cloud");
+        assert!(wrong(&checks).contains(&("cloud", "error")), "{checks:?}");
+        assert!(cloud.contains("lacks greengrass:ListClientDevicesAssociatedWithCoreDevice"), "{cloud}");
+        world.cloud.clear_faults();
+
+        world.cloud.set_clock_offset(-3600);
+        let (checks, clock) = told(&check(&world, true, JSON), 1, "clock");
+        assert!(
+            wrong(&checks).contains(&("clock", "error")) && clock.contains("ahead of the cloud's; set it"),
+            "{clock}"
+        );
+        world.cloud.set_clock_offset(0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_credentials_that_is_what_is_told() {
+    let mut world = World::new(10).await;
+    let (checks, credentials) = told(&check(&world, false, JSON), 1, "credentials");
+    assert!(wrong(&checks).contains(&("credentials", "error")), "{checks:?}");
+    assert!(credentials.contains("check the token exchange service"), "{credentials}");
+    world.set("mqtt.url", json!("mqtt://127.0.0.1:1"));
+    let (checks, broker) = told(&check(&world, true, JSON), 1, "broker");
+    assert!(wrong(&checks).contains(&("broker", "error")) && broker.contains("check that the broker runs"), "{broker}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_configuration_and_a_data_directory_for_all_are_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut world = World::new(10).await;
+    let data = world.dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    world.set("retyr", json!({}));
+    let (checks, directory) = told(&check(&world, true, JSON), 0, "data directory");
+    assert_eq!(wrong(&checks), [("configuration", "warning"), ("data directory", "warning"), ("agent", "warning")]);
+    assert!(directory.ends_with("its mode is 755, others may look into it; chmod 700 it"), "{directory}");
+    fs::write(data.join("store.id"), "7 schema 99 0").unwrap();
+    let (checks, _) = told(&check(&world, true, JSON), 1, "store");
+    assert!(wrong(&checks).contains(&("store", "error")), "{checks:?}");
+    world.set("rate.burst", json!(0));
+    let (checks, configuration) = told(&check(&world, true, JSON), 1, "configuration");
+    assert_eq!(
+        (wrong(&checks), configuration.as_str()),
+        (vec![("configuration", "error")], "rate.burst must be a whole number from 1 to 1000")
+    );
+    let program = product();
+    let nothing = Command::new(&program[0])
+        .args(&program[1..])
+        .args(["check", "--data-dir", "/nothing"])
+        .env_clear()
+        .output()
+        .unwrap();
+    assert_eq!(nothing.status.code(), Some(64));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_support_bundle_has_what_helps_and_no_secret() {
+    let mut world = World::new(10).await;
+    world.set("mqtt.username", json!("somebody"));
+    world.set("mqtt.password", json!("hunter2"));
+    world.set("token", json!("hunter3"));
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
+    client.disassociate("retire", &["d0001".into(), "stranger".into()]);
+    client.result("retire", "completed").await;
+    let file = world.dir.path().join("bundle.tar");
+    let data = world.dir.path().join("data");
+    let bundle = || {
+        let program = product();
+        let mut command = Command::new(&program[0]);
+        command.args(&program[1..]).arg("support-bundle").arg("--file").arg(&file).arg("--data-dir").arg(&data);
+        command.env_clear().output().unwrap()
+    };
+    let output = bundle();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |name: &str| {
+        let output =
+            Command::new("tar").arg("-xOf").arg(&file).arg(format!("offboard-support/{name}")).output().unwrap();
+        assert!(output.status.success(), "{name}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(read("requests.json").contains("retire") && read("devices.json").contains("REQUESTED"));
+    assert!(read("status.json").contains("ONLINE") && read("check.json").contains("the list call is allowed"));
+    assert!(read("metrics.prom").contains("offboard_entries_total") && read("version.txt").starts_with("offboard "));
+    let configuration = read("configuration.json");
+    assert!(configuration.contains("somebody") && !configuration.contains("hunter"), "{configuration}");
+    assert_eq!(bundle().status.code(), Some(1), "nothing is overwritten");
+}
