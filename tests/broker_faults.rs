@@ -89,25 +89,7 @@ async fn what_a_broker_forgot_at_its_restart_is_repeated_by_the_sender_and_done_
 /// Mosquitto's own plugin denies a subscription as Greengrass's broker does; its ACL files cannot.
 #[tokio::test]
 async fn a_denied_subscription_is_told_and_works_once_the_policy_lets_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let policy = json!({
-        "defaultACLAccess": {
-            "publishClientSend": true, "publishClientReceive": true, "subscribe": true, "unsubscribe": true,
-        },
-        "clients": [],
-        "groups": [{"groupname": "all", "roles": [{"rolename": "all"}]}],
-        "anonymousGroup": "all",
-        "roles": [{"rolename": "all", "acls": [
-            {"acltype": "publishClientSend", "topic": "$CONTROL/#", "priority": 1, "allow": true},
-            {"acltype": "subscribePattern", "topic": "offboard/+/commands/#", "priority": 1, "allow": false},
-        ]}],
-    });
-    let file = dir.path().join("policy.json");
-    std::fs::write(&file, policy.to_string()).unwrap();
-    let mut broker = Broker::absent(dir.path());
-    broker.more = format!("plugin {}\nplugin_opt_config_file {}\n", dynamic_security(), file.display());
-    broker.restart().await;
-    let mut world = World::with(dir, broker, 10).await;
+    let mut world = denied_subscription().await;
     let client = world.client("bench").await;
     world.start_agent();
     let status = client.status("it says so", |s| s["state"] == "ONLINE" && !problem_codes(s).is_empty()).await;
@@ -124,14 +106,6 @@ async fn a_denied_subscription_is_told_and_works_once_the_policy_lets_it() {
     client.disassociate("t", &names(0..1));
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
     assert_eq!(world.log_lines("denies the subscription"), 1);
-}
-
-fn dynamic_security() -> String {
-    let found = std::fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path());
-    let mut found =
-        found.chain(["/usr/lib".into(), "/usr/local/lib".into()]).map(|d| d.join("mosquitto_dynamic_security.so"));
-    let found = found.find(|path| path.exists()).expect("Mosquitto's plugin is missing: run tests/run");
-    found.display().to_string()
 }
 
 /// On the same connection, which a broker that reads its policies anew does not end.

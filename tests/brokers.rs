@@ -8,7 +8,7 @@ mod common;
 use std::{fs, path::Path, process::Command};
 
 use common::{
-    tls::{Authority, authority, issue, issue_for},
+    tls::{Authority, issue, issue_for, with_mutual_tls},
     *,
 };
 use rcgen::KeyPair;
@@ -22,34 +22,6 @@ fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// A world whose broker also listens with TLS, and wants certificates of this authority; the listener's port.
-async fn with_mutual_tls(more: &str, environment: Vec<(&'static str, String)>) -> (World, Authority, u16) {
-    let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name).display().to_string();
-    let authority = authority("site");
-    fs::write(at("ca.pem"), authority.pem()).unwrap();
-    issue(dir.path(), "broker", "localhost", &authority);
-    let port = free_port();
-    let mut broker = Broker::absent(dir.path());
-    broker.environment = environment;
-    broker.more = format!(
-        "{more}\nlistener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n\
-         use_identity_as_username true\n",
-        at("ca.pem"),
-        at("broker.pem"),
-        at("broker.key"),
-    );
-    broker.restart().await;
-    let mut world = World::with(dir, broker, 10).await;
-    issue(world.dir.path(), "agent", "MyCore-offboard", &authority);
-    world.set("mqtt.url", json!(format!("mqtts://localhost:{port}")));
-    for (key, name) in [("caFile", "ca.pem"), ("certFile", "agent.pem"), ("keyFile", "agent.key")] {
-        let path = world.dir.path().join(name);
-        world.set(&format!("mqtt.{key}"), json!(path));
-    }
-    (world, authority, port)
 }
 
 /// A client with a certificate in its own name.

@@ -605,3 +605,28 @@ impl Broker {
         log.lines().filter(|line| line.contains("New client connected") && line.contains(&wanted)).count()
     }
 }
+
+/// A world whose broker denies the subscription to commands, to anybody, as Greengrass's does where the policy lacks it.
+/// Mosquitto's own plugin can; its ACL files cannot.
+pub async fn denied_subscription() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = json!({
+        "defaultACLAccess": {
+            "publishClientSend": true, "publishClientReceive": true, "subscribe": true, "unsubscribe": true,
+        },
+        "clients": [],
+        "groups": [{"groupname": "all", "roles": [{"rolename": "all"}]}],
+        "anonymousGroup": "all",
+        "roles": [{"rolename": "all", "acls": [
+            {"acltype": "publishClientSend", "topic": "$CONTROL/#", "priority": 1, "allow": true},
+            {"acltype": "subscribePattern", "topic": "offboard/+/commands/#", "priority": 1, "allow": false},
+        ]}],
+    });
+    let file = dir.path().join("policy.json");
+    fs::write(&file, policy.to_string()).unwrap();
+    let mut broker = Broker::absent(dir.path());
+    let plugin = library("mosquitto_dynamic_security.so");
+    broker.more = format!("plugin {plugin}\nplugin_opt_config_file {}\n", file.display());
+    broker.restart().await;
+    World::with(dir, broker, 10).await
+}

@@ -28,3 +28,31 @@ pub fn issue_for(dir: &Path, name: &str, host: &str, authority: &Authority, key:
     fs::write(dir.join(format!("{name}.pem")), certificate.pem()).unwrap();
     fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
 }
+
+/// A world whose broker also listens with TLS, and wants certificates of this authority; the listener's port.
+pub async fn with_mutual_tls(more: &str, environment: Vec<(&'static str, String)>) -> (World, Authority, u16) {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let authority = authority("site");
+    fs::write(at("ca.pem"), authority.pem()).unwrap();
+    issue(dir.path(), "broker", "localhost", &authority);
+    let port = free_port();
+    let mut broker = Broker::absent(dir.path());
+    broker.environment = environment;
+    broker.more = format!(
+        "{more}\nlistener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n\
+         use_identity_as_username true\n",
+        at("ca.pem"),
+        at("broker.pem"),
+        at("broker.key"),
+    );
+    broker.restart().await;
+    let mut world = World::with(dir, broker, 10).await;
+    issue(world.dir.path(), "agent", "MyCore-offboard", &authority);
+    world.set("mqtt.url", json!(format!("mqtts://localhost:{port}")));
+    for (key, name) in [("caFile", "ca.pem"), ("certFile", "agent.pem"), ("keyFile", "agent.key")] {
+        let path = world.dir.path().join(name);
+        world.set(&format!("mqtt.{key}"), json!(path));
+    }
+    (world, authority, port)
+}

@@ -1,6 +1,6 @@
 //! The dates of the certificates: the broker's chain, and our own files.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{net::TcpStream, time::timeout};
@@ -8,47 +8,40 @@ use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Finding, State};
-use crate::{clock::Clock, config::Mqtt, transport};
+use crate::{clock::Clock, config::Mqtt, model::Timestamp, transport};
 
 /// From TCP to the end of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Days before its end from which a certificate is warned of.
-const SOON: i64 = 30;
+/// Time before its end from which a certificate is warned of.
+const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What was found out about one certificate; of two that are well the one that ends first comes first.
+type Found = (State, i64, String);
 
 pub(super) async fn findings(mqtt: &Mqtt) -> Option<Finding> {
     if !mqtt.tls {
         return None;
     }
-    let mut worst = Finding { what: "certificates", state: State::Ok, message: String::new() };
-    let mut note = |(state, text): (State, String)| {
-        let is_worse =
-            matches!((worst.state, state), (State::Ok, State::Warning | State::Error) | (State::Warning, State::Error));
-        if is_worse {
-            worst.message.clear();
-            worst.state = state;
-        }
-        if worst.state == state {
-            worst.message.push_str(if worst.message.is_empty() { "" } else { "; " });
-            worst.message.push_str(&text);
-        }
+    let now = Clock::start().now().wall;
+    let mut found: Vec<Found> = match chain(mqtt).await {
+        Ok(chain) => chain.iter().map(|one| dates("the broker's", one, now)).collect(),
+        Err(message) => vec![(State::Error, 0, message)],
     };
-    let now = Clock::start().now().wall.0 / 1000;
-    match chain(mqtt).await {
-        Ok(chain) => chain.iter().for_each(|one| note(dates("the broker's", one, now))),
-        Err(message) => note((State::Error, message)),
-    }
     for (key, path) in [
         ("mqtt.caFile", mqtt.ca_file.as_ref()),
         ("mqtt.certFile", mqtt.identity.as_ref().map(|(certificate, _)| certificate)),
     ] {
         let Some(path) = path else { continue };
         // What cannot be read was told above.
-        for one in CertificateDer::pem_file_iter(path).into_iter().flatten().flatten() {
-            note(dates(key, &one, now));
-        }
+        found.extend(
+            CertificateDer::pem_file_iter(path).into_iter().flatten().flatten().map(|one| dates(key, &one, now)),
+        );
     }
-    Some(worst)
+    let count = found.len();
+    let (state, _, message) = found.into_iter().min_by_key(|(state, end, _)| (Reverse(*state), *end))?;
+    let message = if state == State::Ok { format!("{count} looked at; the first to end: {message}") } else { message };
+    Some(Finding { what: "certificates", state, message })
 }
 
 /// What the broker shows in a handshake of its own, which disturbs nobody's session.
@@ -74,22 +67,49 @@ async fn chain(mqtt: &Mqtt) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// Until when a certificate is valid, and whether that is soon.
-fn dates(whose: &str, certificate: &CertificateDer<'_>, now: i64) -> (State, String) {
+fn dates(whose: &str, certificate: &CertificateDer<'_>, now: Timestamp) -> Found {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
-        return (State::Warning, format!("{whose} certificate cannot be read"));
+        return (State::Warning, 0, format!("{whose} certificate cannot be read"));
     };
-    let (begin, end) = (parsed.validity().not_before, parsed.validity().not_after);
+    let [begin, end] =
+        [parsed.validity().not_before, parsed.validity().not_after].map(|at| Timestamp(at.timestamp() * 1000));
     let subject: String = parsed.subject().to_string().chars().filter(|c| !c.is_control()).take(64).collect();
-    let named = format!("{whose} {subject}");
-    if now < begin.timestamp() {
-        return (State::Error, format!("{named} is not valid before {begin}; check this device's clock"));
+    let (state, when) = if now < begin {
+        (State::Error, format!("is not valid before {begin}; check this device's clock"))
+    } else if now > end {
+        (State::Error, format!("was valid until {end}; renew it, or check this device's clock"))
+    } else if end < now.after(SOON) {
+        (State::Warning, format!("is valid until {end}; renew it"))
+    } else {
+        (State::Ok, format!("is valid until {end}"))
+    };
+    (state, end.0, format!("{whose} {subject} {when}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_warned_of_and_one_that_ended_is_an_error() {
+        let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        params.not_before = date_time_ymd(2026, 1, 1);
+        params.not_after = date_time_ymd(2027, 1, 1);
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let state = |day: &str| {
+            let now = Timestamp::parse(&format!("{day}T00:00:00Z")).unwrap();
+            dates("ours", certificate.der(), now)
+        };
+        for (day, expected) in [
+            ("2025-12-31", State::Error),
+            ("2026-06-01", State::Ok),
+            ("2026-12-15", State::Warning),
+            ("2027-01-02", State::Error),
+        ] {
+            assert_eq!(state(day).0, expected, "{day}: {}", state(day).2);
+        }
+        assert!(state("2026-12-15").2.ends_with("is valid until 2027-01-01T00:00:00.000Z; renew it"));
     }
-    if now > end.timestamp() {
-        return (State::Error, format!("{named} was valid until {end}; renew it, or check this device's clock"));
-    }
-    let left = (end.timestamp() - now) / 86_400;
-    if left < SOON {
-        return (State::Warning, format!("{named} is valid for {left} more days; renew it"));
-    }
-    (State::Ok, format!("{named} is valid until {end}"))
 }

@@ -27,7 +27,7 @@ pub(super) struct Check {
 }
 
 /// How one thing is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
     Ok,
     Warning,
