@@ -184,7 +184,7 @@ proptest! {
     #[test]
     fn a_word_is_one_to_both(text in texts()) {
         thread_local! {
-            static RULES: Vec<(jsonschema::Validator, fn(&str) -> bool)> = rules();
+            static RULES: Vec<Rule> = rules();
         }
         RULES.with(|rules| {
             for (n, (rule, parse)) in rules.iter().enumerate() {
@@ -195,7 +195,10 @@ proptest! {
     }
 }
 
-fn rules() -> Vec<(jsonschema::Validator, fn(&str) -> bool)> {
+/// As JSON Schema has it, and as the model does.
+type Rule = (jsonschema::Validator, fn(&str) -> bool);
+
+fn rules() -> Vec<Rule> {
     fn rule<T>() -> jsonschema::Validator {
         jsonschema::draft202012::new(&words::of_type(std::any::type_name::<T>()).unwrap()).unwrap()
     }

@@ -23,17 +23,17 @@ const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
 /// The schema of a text that is parsed into the type of that name.
 pub(super) fn of_type(name: &str) -> Option<Value> {
     use std::any::type_name;
-    let rules: [(&str, fn() -> Value); 8] = [
-        (type_name::<ThingName>(), thing_name_),
-        (type_name::<ClientId>(), client_),
-        (type_name::<ClientToken>(), token_),
-        (type_name::<AssetId>(), asset_),
-        (type_name::<MonitorId>(), monitor_),
-        (type_name::<Timestamp>(), asked_time),
-        (type_name::<RequestStatus>(), || one_of(RequestStatus::ALL, RequestStatus::as_str)),
-        (type_name::<DeviceState>(), || one_of(DeviceState::ALL, DeviceState::as_str)),
+    let rules = [
+        (type_name::<ThingName>(), thing_name_()),
+        (type_name::<ClientId>(), client_()),
+        (type_name::<ClientToken>(), token_()),
+        (type_name::<AssetId>(), asset_()),
+        (type_name::<MonitorId>(), monitor_()),
+        (type_name::<Timestamp>(), asked_time()),
+        (type_name::<RequestStatus>(), one_of(RequestStatus::ALL, RequestStatus::as_str)),
+        (type_name::<DeviceState>(), one_of(DeviceState::ALL, DeviceState::as_str)),
     ];
-    rules.into_iter().find(|(known, _)| *known == name).map(|(_, rule)| rule())
+    rules.into_iter().find(|(known, _)| *known == name).map(|(_, rule)| rule)
 }
 
 fn one_of<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Value {

@@ -68,9 +68,7 @@ impl Contract {
         let Some((_, rest)) = topic.split_once("/commands/") else { return };
         let Some(operation) = schema_of(topic).filter(|operation| schemas().contains_key(*operation)) else { return };
         let (token, fault) = match serde_json::from_slice::<Value>(payload) {
-            Ok(body) => {
-                (body["clientToken"].as_str().unwrap_or_default().to_owned(), check(operation, &body).err())
-            }
+            Ok(body) => (body["clientToken"].as_str().unwrap_or_default().to_owned(), check(operation, &body).err()),
             Err(error) => (String::new(), Some(error.to_string())),
         };
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);

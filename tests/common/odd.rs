@@ -89,7 +89,8 @@ impl Odd {
         let listener = socket.listen(64).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (way, more) = (watch::channel(way).0, watch::channel(()).0);
-        let shared = Arc::new(Shared { state: Mutex::default(), way, more, denied, window, contract: Contract::default() });
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), way, more, denied, window, contract: Contract::default() });
         let serve = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             let mut last: Option<JoinHandle<()>> = None;
