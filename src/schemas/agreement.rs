@@ -176,7 +176,9 @@ proptest! {
             static VALIDATORS: std::collections::BTreeMap<String, jsonschema::Validator> = validators();
         }
         let payload = changed(commands::example(operation), &changes);
-        prop_assume!(!is_beyond(&payload));
+        if is_beyond(&payload) {
+            return Ok(());
+        }
         let valid = VALIDATORS.with(|all| all[operation.as_str()].is_valid(&payload));
         prop_assert_eq!(valid, commands::is_taken(operation, &payload), "{}: {}", operation, payload);
     }
