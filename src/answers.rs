@@ -12,9 +12,6 @@ use crate::{
     },
 };
 
-/// Rows of a page if the question names no number, and at most.
-const MAX_ROWS: usize = 100;
-
 /// Answers a question. The inner result is the message or why there is none.
 ///
 /// # Errors
@@ -100,7 +97,7 @@ fn accepted(operation: Operation, token: Option<&ClientToken>) -> Accepted {
 /// Where a page begins, and how many rows it has at most.
 fn begin<'p>(page: &'p Page, scope: &str) -> Result<(Option<&'p str>, usize), Rejection> {
     let after = page.next_token.as_deref().map(|token| page::cursor(scope, token)).transpose()?;
-    Ok((after, page.max_results.unwrap_or(MAX_ROWS).min(MAX_ROWS)))
+    Ok((after, page.max_results.unwrap_or(Page::MAX_ROWS).min(Page::MAX_ROWS)))
 }
 
 /// The rows that fit into the message, and the token that continues after them.

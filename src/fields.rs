@@ -3,6 +3,8 @@
 use serde_json::{Map, Value};
 
 use crate::model::FieldFault;
+#[cfg(test)]
+use crate::schemas::asked::{Ask, note};
 
 /// How strictly values are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ impl<'f> Fields<'f> {
 
     /// The member as it is; `None` also where it is unset.
     pub fn take(&mut self, key: &str) -> Option<Value> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Member);
         let value = self.members.remove(key)?;
         let unset = match &value {
             Value::Null => true,
@@ -82,6 +86,8 @@ impl<'f> Fields<'f> {
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Word(std::any::type_name::<T>()));
         let text = self.text(key)?;
         parse(&text).map_err(|error| self.fault(key, error.to_string())).ok()
     }
@@ -92,14 +98,30 @@ impl<'f> Fields<'f> {
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Required);
         if !self.members.contains_key(key) {
             self.fault(key, "is required");
         }
         self.parsed(key, parse)
     }
 
+    /// A text of at most `max` characters.
+    pub fn short(&mut self, key: &str, max: usize) -> Option<String> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Short(max));
+        let text = self.text(key)?;
+        if text.chars().count() <= max {
+            return Some(text);
+        }
+        self.fault(key, format!("must have at most {max} characters"));
+        None
+    }
+
     /// `true` or `false`.
     pub fn flag(&mut self, key: &str) -> Option<bool> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Flag);
         match self.take(key)? {
             Value::Bool(flag) => Some(flag),
             Value::String(text) if self.style == Style::Configuration && (text == "true" || text == "false") => {
@@ -129,6 +151,8 @@ impl<'f> Fields<'f> {
 
     /// A whole number from `min` to `max`, which must be exact as a double (at most 2^53).
     pub fn whole(&mut self, key: &str, min: u64, max: u64) -> Option<u64> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Whole(min, max));
         let value = self.take(key)?;
         let number = match &value {
             Value::Number(number) => number.as_u64().or_else(|| number.as_f64().and_then(exact)),
@@ -153,6 +177,38 @@ impl<'f> Fields<'f> {
         }
     }
 
+    /// A list of at least one of `what`; empty, with a fault, where it is anything else.
+    pub fn filled(&mut self, key: &str, what: &str) -> Vec<Value> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Filled);
+        match self.take(key) {
+            Some(Value::Array(items)) if !items.is_empty() => items,
+            _ => {
+                self.fault(key, format!("must be a list of at least one {what}"));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The text at `index` of the list at `key`, as [`Self::parsed`] takes one.
+    pub fn element<T, E: std::fmt::Display>(
+        &mut self,
+        key: &str,
+        index: usize,
+        value: &Value,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let key = format!("{key}[{index}]");
+        #[cfg(test)]
+        note(&self.name(&key), Ask::Word(std::any::type_name::<T>()));
+        match value.as_str().map(parse) {
+            Some(Ok(parsed)) => return Some(parsed),
+            Some(Err(error)) => self.fault(&key, error.to_string()),
+            None => self.fault(&key, "must be a string"),
+        }
+        None
+    }
+
     /// The object at `index` of the list at `key`.
     pub fn item(&mut self, key: &str, index: usize, value: Value) -> Fields<'_> {
         let path = format!("{}[{index}]", self.name(key));
@@ -167,6 +223,8 @@ impl<'f> Fields<'f> {
 
     /// Ends a strict object: what nobody asked for is a fault.
     pub fn close(mut self) {
+        #[cfg(test)]
+        note(&self.path, Ask::Closed);
         let members = std::mem::take(&mut self.members);
         for key in members.keys() {
             self.fault(key, "is not a member of this operation");

@@ -32,6 +32,8 @@ mod upkeep;
 mod uplink;
 
 #[cfg(test)]
+mod schemas;
+#[cfg(test)]
 mod simulation;
 
 /// This build's version, as `status` and `--version` tell it.

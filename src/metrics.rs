@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+use crate::schemas::words;
 use crate::{
     conditions::{Conditions, Counts},
     ledger::{COMMIT_BOUNDS, Ledger, Stats, Summary},
@@ -43,8 +45,10 @@ pub const METRICS: &[(&str, &str, &str)] = &[
 
 /// One value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sample {
     /// One of [`METRICS`], with `_bucket`, `_sum` or `_count` for those of a histogram.
+    #[cfg_attr(test, schemars(schema_with = "words::metric"))]
     pub name: String,
     /// What sets it apart from others of that name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -55,9 +59,11 @@ pub struct Sample {
 
 /// The message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MetricsMessage {
     /// As of when.
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     pub at: String,
     /// All of them.
     pub metrics: Vec<Sample>,

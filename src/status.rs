@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::Serialize;
 use tokio::time::Instant;
 
+#[cfg(test)]
+use crate::schemas::words;
 use crate::{
     conditions::{Code, Conditions, Problem},
     ledger::{Ledger, StoreError},
@@ -17,29 +19,57 @@ use crate::{
 /// The last will, and the goodbye of a clean stop.
 pub(crate) const OFFLINE: &str = r#"{"state":"OFFLINE"}"#;
 
+/// Without problems, and with some.
+pub(crate) const HEALTH: [&str; 2] = ["OK", "DEGRADED"];
+
 /// At most one a second (contract, section 4).
 const PACE: Duration = Duration::from_secs(1);
 
+/// How the agent is.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-struct StatusMessage {
+pub(crate) struct StatusMessage {
+    /// It runs, and is connected to the broker.
+    #[cfg_attr(test, schemars(schema_with = "words::online"))]
     state: &'static str,
+    /// The agent's version.
     version: &'static str,
+    /// Whether there are problems.
+    #[cfg_attr(test, schemars(schema_with = "words::health"))]
     health: &'static str,
+    /// What a person should know of, and mend.
     problems: Vec<ProblemMessage>,
+    /// What the cloud's last answers came to.
+    #[cfg_attr(test, schemars(schema_with = "words::cloud_state"))]
     cloud: &'static str,
+    /// How many devices of the registry are in which state.
+    #[cfg_attr(test, schemars(schema_with = "words::device_counts"))]
     devices: BTreeMap<&'static str, u64>,
+    /// Entries of requests that have not ended.
     pending_entries: u64,
+    /// Requests that have not ended.
     open_requests: u64,
+    /// When the cloud's list was last read to its end, if it was since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     last_sync_at: Option<String>,
+    /// When the agent started.
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     started_at: String,
 }
 
+/// Something that a person should know of.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ProblemMessage {
+    /// For programs.
+    #[cfg_attr(test, schemars(schema_with = "words::problem_code"))]
     code: Code,
+    /// What is wrong, and what to do.
     message: String,
+    /// Since when.
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     since: String,
 }
 
@@ -147,7 +177,7 @@ impl Report {
         messages::to_json(&StatusMessage {
             state: "ONLINE",
             version: crate::VERSION,
-            health: if problems.is_empty() { "OK" } else { "DEGRADED" },
+            health: if problems.is_empty() { HEALTH[0] } else { HEALTH[1] },
             problems,
             cloud: conditions.cloud.as_str(),
             devices: DeviceState::ALL.iter().map(|state| (state.as_str(), summary.devices(*state))).collect(),

@@ -46,7 +46,17 @@ fn told(output: &Output, status: i32) -> (String, String) {
 
 #[track_caller]
 fn json_of(output: &Output, status: i32) -> Value {
-    serde_json::from_str(&told(output, status).0).unwrap()
+    let body: Value = serde_json::from_str(&told(output, status).0).unwrap();
+    // Of the messages that are told as they cross the broker, by what is in them.
+    let name = [("startedAt", "status"), ("changedAt", "device"), ("completedAt", "completed"), ("code", "rejected")]
+        .into_iter()
+        .find(|(member, _)| {
+            body[member].is_string() && body["requestedBy"].as_str().is_none_or(|_| *member == "changedAt")
+        });
+    if let Some((_, name)) = name {
+        contract::check(name, &body).unwrap();
+    }
+    body
 }
 
 fn me() -> String {

@@ -67,12 +67,16 @@ struct Flooder {
     told: Arc<Mutex<Told>>,
     /// PUBACKs.
     taken: Arc<Mutex<usize>>,
+    contract: Arc<Contract>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for Flooder {
     fn drop(&mut self) {
         self.task.abort();
+        if !std::thread::panicking() {
+            self.contract.verify();
+        }
     }
 }
 
@@ -82,11 +86,13 @@ impl Flooder {
         options.set_max_packet_size(2 << 20, 2 << 20).set_inflight(100);
         let (mqtt, mut event_loop) = AsyncClient::new(options, 100);
         let (told, taken): (Arc<Mutex<Told>>, Arc<Mutex<usize>>) = Default::default();
-        let (keep, count) = (Arc::clone(&told), Arc::clone(&taken));
+        let contract: Arc<Contract> = Arc::default();
+        let (keep, count, hold) = (Arc::clone(&told), Arc::clone(&taken), Arc::clone(&contract));
         let task = tokio::spawn(async move {
             loop {
                 match event_loop.poll().await.unwrap() {
                     Event::Incoming(Incoming::Publish(publish)) => {
+                        hold.received(&publish.topic, &publish.payload);
                         keep.lock().unwrap().note(&publish.topic, &publish.payload);
                     }
                     Event::Incoming(Incoming::PubAck(_)) => *count.lock().unwrap() += 1,
@@ -97,7 +103,7 @@ impl Flooder {
         if reads {
             mqtt.subscribe(format!("offboard/{CORE}/results/{name}/#"), QoS::AtLeastOnce).await.unwrap();
         }
-        Self { name, mqtt, told, taken, task }
+        Self { name, mqtt, told, taken, contract, task }
     }
 
     /// Returns when the broker has all of it.
@@ -105,6 +111,7 @@ impl Flooder {
         let topic = format!("offboard/{CORE}/commands/{}/{operation}", self.name);
         let (before, mut sent) = (*self.taken.lock().unwrap(), 0);
         for payload in payloads {
+            self.contract.sent(&topic, payload.as_bytes());
             self.mqtt.publish(&topic, qos, false, payload).await.unwrap();
             sent += usize::from(qos != QoS::AtMostOnce);
         }
@@ -309,6 +316,7 @@ async fn a_flood_of_log_lines_is_cut_and_told_of() {
         } else {
             let topic = format!("offboard/{CORE}/commands/flood/{OPERATION}");
             for payload in payloads {
+                flooder.contract.sent(&topic, payload.as_bytes());
                 flooder.mqtt.publish(&topic, QoS::AtLeastOnce, false, payload).await.unwrap();
             }
         }

@@ -31,7 +31,7 @@ const MAX_SYNCS: u64 = 1000;
 const MAX_WAITERS: usize = 256;
 
 /// Names of each kind in a plan.
-const PLAN_NAMES: usize = 100;
+pub(crate) const PLAN_NAMES: usize = 100;
 
 /// A command as it asks to be accepted.
 #[derive(Clone, Debug)]

@@ -31,6 +31,8 @@ mod tests;
 #[cfg(test)]
 pub(crate) use store::Disk;
 
+#[cfg(test)]
+pub(crate) use accept::PLAN_NAMES;
 pub use accept::{Order, Plan, accept, acknowledged, plan};
 pub use answers::{Rows, device, devices, failures, find_request, open_entries, request, requests};
 pub use audit::audit;

@@ -83,6 +83,10 @@ pub enum CloudState {
 }
 
 impl CloudState {
+    /// All of them, from well to worst.
+    pub const ALL: &[Self] =
+        &[Self::Unknown, Self::Reachable, Self::Throttled, Self::AccessDenied, Self::NoCredentials, Self::Unreachable];
+
     /// The name in messages.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -234,8 +234,13 @@ pub struct Cancel {
 pub struct Page {
     /// From an earlier answer.
     pub next_token: Option<String>,
-    /// 1 to 100 rows.
+    /// 1 to [`Page::MAX_ROWS`].
     pub max_results: Option<usize>,
+}
+
+impl Page {
+    /// Rows if the question names no number, and at most.
+    pub const MAX_ROWS: usize = 100;
 }
 
 /// A question about what the ledger holds.

@@ -4,6 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Longest name of a thing, in characters.
+pub(crate) const MAX_THING: usize = 128;
+/// Longest token of a client, in characters.
+pub(crate) const MAX_TOKEN: usize = 64;
+/// Longest name of a user of this machine, in characters.
+pub(crate) const MAX_USER: usize = 64;
+/// Longest external id of an asset, in characters without the word before it.
+pub(crate) const MAX_EXTERNAL: usize = 128;
+
 /// Why a text is not the name that it was taken for; the text completes "`…` ".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
@@ -73,12 +82,12 @@ macro_rules! name {
 
 /// The rule of the AWS IoT registry (`CreateThing`), stricter than Greengrass's own model, which has no pattern.
 fn is_thing_name(text: &str) -> bool {
-    (1..=128).contains(&text.len())
+    (1..=MAX_THING).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-'))
 }
 
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.chars().count() <= 64 && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+    !text.is_empty() && text.chars().count() <= MAX_TOKEN && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 /// SiteWise's `clientToken`: `\S{36,64}`.
@@ -90,7 +99,7 @@ fn is_call_token(text: &str) -> bool {
 fn is_client(text: &str) -> bool {
     match text.strip_prefix('@') {
         None => is_thing_name(text),
-        Some(user) => (1..=64).contains(&user.len()) && user.bytes().all(|b| b.is_ascii_graphic() && b != b'/'),
+        Some(user) => (1..=MAX_USER).contains(&user.len()) && user.bytes().all(|b| b.is_ascii_graphic() && b != b'/'),
     }
 }
 
@@ -108,7 +117,7 @@ fn is_asset(text: &str) -> bool {
     let Some(id) = text.strip_prefix("externalId:") else { return is_uuid(text) };
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let is_end = |b: Option<u8>| b.is_some_and(is_word);
-    (2..=128).contains(&id.len())
+    (2..=MAX_EXTERNAL).contains(&id.len())
         && id.bytes().all(|b| is_word(b) || matches!(b, b'-' | b'.' | b':'))
         && is_end(id.bytes().next())
         && is_end(id.bytes().next_back())

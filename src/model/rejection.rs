@@ -2,49 +2,55 @@
 
 use std::time::Duration;
 
-/// The code of a rejection; its name is the text on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RejectionCode {
-    /// Not understood.
-    ValidationException,
-    /// The token stands for another content.
-    ConflictException,
-    /// A guard forbids it.
-    AccessDeniedException,
-    /// The target of a query or cancel is unknown.
-    ResourceNotFoundException,
-    /// A limit is reached; trying again later may help.
-    ThrottlingException,
-    /// The store can't take it.
-    InternalServerException,
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name in messages.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
 }
 
-impl RejectionCode {
-    /// The name in messages.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ValidationException => "ValidationException",
-            Self::ConflictException => "ConflictException",
-            Self::AccessDeniedException => "AccessDeniedException",
-            Self::ResourceNotFoundException => "ResourceNotFoundException",
-            Self::ThrottlingException => "ThrottlingException",
-            Self::InternalServerException => "InternalServerException",
-        }
+words! {
+    /// The code of a rejection.
+    RejectionCode {
+        /// Not understood.
+        ValidationException = "ValidationException",
+        /// The token stands for another content.
+        ConflictException = "ConflictException",
+        /// A guard forbids it.
+        AccessDeniedException = "AccessDeniedException",
+        /// The target of a query or cancel is unknown.
+        ResourceNotFoundException = "ResourceNotFoundException",
+        /// A limit is reached; trying again later may help.
+        ThrottlingException = "ThrottlingException",
+        /// The store can't take it.
+        InternalServerException = "InternalServerException",
     }
 }
 
-/// The closer reason of a `ValidationException`, as in Greengrass V2's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Not JSON.
-    CannotParse,
-    /// Members are missing or wrong; `fields` says which.
-    FieldValidationFailed,
-    /// No such operation.
-    UnknownOperation,
-    /// Something else.
-    Other,
+words! {
+    /// The closer reason of a `ValidationException`, as in Greengrass V2's.
+    Reason {
+        /// Not JSON.
+        CannotParse = "CANNOT_PARSE",
+        /// Members are missing or wrong; `fields` says which.
+        FieldValidationFailed = "FIELD_VALIDATION_FAILED",
+        /// No such operation.
+        UnknownOperation = "UNKNOWN_OPERATION",
+        /// Something else.
+        Other = "OTHER",
+    }
 }
 
 /// One member that is wrong.

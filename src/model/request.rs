@@ -14,6 +14,9 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// Longest code, in characters.
+    pub const MAX_CODE: usize = 128;
+
     /// Longest text that is kept of a message from outside, in characters (contract: `limits.maxPayloadBytes`).
     pub const MAX_CHARS: usize = 1024;
 
@@ -22,7 +25,7 @@ impl Fault {
     pub fn new(code: &str, message: &str) -> Self {
         let cut = |text: &str, max: usize| text.chars().take(max).collect::<String>();
         Self {
-            code: if code.is_empty() { "Unknown".into() } else { cut(code, 128) },
+            code: if code.is_empty() { "Unknown".into() } else { cut(code, Self::MAX_CODE) },
             message: if message.is_empty() { "the cloud gave no reason".into() } else { cut(message, Self::MAX_CHARS) },
         }
     }

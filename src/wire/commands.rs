@@ -7,19 +7,22 @@ use serde_json::Value;
 use crate::{
     fields::{Fields, Style},
     model::{
-        AssetId, Cancel, Change, ClientId, ClientToken, Command, DeviceState, FieldFault, InvalidName, MonitorId,
-        Operation, Page, Query, Reason, Rejection, RequestStatus, Target, ThingName, Timestamp,
+        AssetId, Cancel, Change, ClientId, ClientToken, Command, DeviceState, FieldFault, MonitorId, Operation, Page,
+        Query, Reason, Rejection, RequestStatus, Target, ThingName, Timestamp,
     },
 };
 
 /// Longest `reason`, in characters: it is kept in the request's record, which has to stay small.
-const MAX_REASON: usize = 256;
+pub(super) const MAX_REASON: usize = 256;
+
+/// Longest `nextToken`, in characters: the longest name that a list goes on after, and its check sum, are shorter.
+const MAX_NEXT_TOKEN: usize = 512;
 
 /// Longest `expiresInSeconds`, a year.
 const MAX_EXPIRY: u64 = 365 * 24 * 3600;
 
 /// Faulty members that a rejection names; more would make it larger than what it answers.
-const MAX_FAULTS: usize = 20;
+pub(super) const MAX_FAULTS: usize = 20;
 
 /// The token alone, of a command that is not looked at any further.
 #[must_use]
@@ -82,9 +85,11 @@ pub fn parse_command(
             expires_in: None,
             reason: None,
         })),
-        Operation::Cancel => fields
-            .required("targetClientToken", ClientToken::new)
-            .map(|token| Command::Cancel(Cancel { client: fields.parsed("targetClient", ClientId::new), token })),
+        Operation::Cancel => {
+            let client = fields.parsed("targetClient", ClientId::new);
+            let token = fields.required("targetClientToken", ClientToken::new);
+            token.map(|token| Command::Cancel(Cancel { client, token }))
+        }
         Operation::GetRequest | Operation::ListRequests | Operation::GetDevice | Operation::ListDevices => {
             query(operation, &mut fields).map(Command::Query)
         }
@@ -112,11 +117,13 @@ fn rejection(mut faults: Vec<FieldFault>) -> Rejection {
 }
 
 fn check_core(core: &ThingName, fields: &mut Fields<'_>) {
-    if let Some(named) = fields.text("coreDeviceThingName")
-        && named != core.as_str()
-    {
-        fields.fault("coreDeviceThingName", format!("must be this core device, {core}, or left away"));
-    }
+    let _: Option<ThingName> = fields.parsed("coreDeviceThingName", |named| {
+        if named == core.as_str() {
+            Ok(core.clone())
+        } else {
+            Err(format!("must be this core device, {core}, or left away"))
+        }
+    });
 }
 
 /// What all changes have in common beside their targets.
@@ -128,25 +135,13 @@ fn change(operation: Operation, targets: Vec<Target>, fields: &mut Fields<'_>) -
         dry_run: fields.flag("dryRun").unwrap_or(false),
         issued_at: issued_at(fields),
         expires_in: fields.whole("expiresInSeconds", 1, MAX_EXPIRY).map(Duration::from_secs),
-        reason: fields.parsed("reason", |text| {
-            if text.chars().count() <= MAX_REASON {
-                Ok(text.to_owned())
-            } else {
-                Err(format!("must have at most {MAX_REASON} characters"))
-            }
-        }),
+        reason: fields.short("reason", MAX_REASON),
     })
 }
 
 /// `entries: [{thingName}]`, each name once.
 fn entries(fields: &mut Fields<'_>) -> Vec<Target> {
-    let Some(items) = fields.list("entries") else {
-        fields.fault("entries", "must be a list of at least one {\"thingName\"}");
-        return Vec::new();
-    };
-    if items.is_empty() {
-        fields.fault("entries", "must have at least one member");
-    }
+    let items = fields.filled("entries", "{\"thingName\"}");
     let mut seen = HashSet::with_capacity(items.len());
     let mut targets = Vec::with_capacity(items.len());
     for (n, item) in items.into_iter().enumerate() {
@@ -172,22 +167,15 @@ fn child(fields: &mut Fields<'_>) -> Option<Target> {
 /// `projectId` and `assetIds: []`, each asset once.
 fn project_assets(fields: &mut Fields<'_>) -> Vec<Target> {
     let project = fields.required("projectId", MonitorId::new);
-    let items = fields.list("assetIds").unwrap_or_default();
-    if items.is_empty() {
-        fields.fault("assetIds", "must be a list of at least one asset's id");
-    }
+    let items = fields.filled("assetIds", "asset's id");
     let mut seen = HashSet::with_capacity(items.len());
     let mut targets = Vec::with_capacity(items.len());
     for (n, item) in items.into_iter().enumerate() {
-        match item.as_str().ok_or(InvalidName::Monitor).and_then(MonitorId::new) {
-            Ok(asset) => {
-                if let Some(project) = &project
-                    && seen.insert(asset.clone())
-                {
-                    targets.push(Target::ProjectAsset { project: project.clone(), asset });
-                }
-            }
-            Err(error) => fields.fault(&format!("assetIds[{n}]"), error.to_string()),
+        if let Some(asset) = fields.element("assetIds", n, &item, MonitorId::new)
+            && let Some(project) = &project
+            && seen.insert(asset.clone())
+        {
+            targets.push(Target::ProjectAsset { project: project.clone(), asset });
         }
     }
     targets
@@ -200,10 +188,8 @@ fn issued_at(fields: &mut Fields<'_>) -> Option<Timestamp> {
 
 fn page(fields: &mut Fields<'_>) -> Page {
     Page {
-        next_token: fields.parsed("nextToken", |text| {
-            if text.len() <= 512 { Ok(text.to_owned()) } else { Err("is not a token of this list") }
-        }),
-        max_results: fields.whole("maxResults", 1, 100).and_then(|n| usize::try_from(n).ok()),
+        next_token: fields.short("nextToken", MAX_NEXT_TOKEN),
+        max_results: fields.whole("maxResults", 1, Page::MAX_ROWS as u64).and_then(|n| usize::try_from(n).ok()),
     }
 }
 

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+#[cfg(test)]
+use super::commands::{MAX_FAULTS, MAX_REASON};
 use crate::model::{
     DeviceView, EntryFailure, Event, Fault, Happened, Operation, Reason, Rejection, Request, RequestStatus, Timestamp,
 };
+#[cfg(test)]
+use crate::{ledger::PLAN_NAMES, model::Page, schemas::words};
 
 /// Error entries in one message, as in the API.
 pub const MAX_ERROR_ENTRIES: usize = 100;
@@ -16,18 +20,22 @@ const ROOM_BESIDE_LIST: usize = 2048;
 
 /// `accepted`, for all operations.
 #[derive(Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Accepted {
     /// The request's token, echoed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::token"))]
     pub client_token: Option<String>,
     /// The operation.
+    #[cfg_attr(test, schemars(schema_with = "words::operation"))]
     pub operation: &'static str,
     /// Entries of a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entry_count: Option<u32>,
     /// When it was on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     pub accepted_at: Option<String>,
     /// Of a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,12 +48,14 @@ pub struct Accepted {
     pub history: Option<Vec<EventMessage>>,
     /// Of `list-devices`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(length(max = Page::MAX_ROWS)))]
     pub devices: Option<Vec<DeviceMessage>>,
     /// Of `get-request`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestMessage>,
     /// Of `list-requests`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(length(max = Page::MAX_ROWS)))]
     pub requests: Option<Vec<RequestMessage>>,
     /// Continues a list.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,6 +70,7 @@ pub struct Accepted {
 
 /// What a command would do.
 #[derive(Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PlanMessage {
     /// Distinct entries.
@@ -69,17 +80,24 @@ pub struct PlanMessage {
     /// Devices that are not in the registry.
     pub unknown_count: usize,
     /// The first of them.
+    #[cfg_attr(test, schemars(length(max = PLAN_NAMES)))]
     pub unknown: Vec<String>,
     /// Devices that a guard keeps.
     pub guarded_count: usize,
     /// The first of them.
+    #[cfg_attr(test, schemars(length(max = PLAN_NAMES)))]
     pub guarded: Vec<String>,
 }
 
 /// A code with its text.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FaultMessage {
+    /// For programs: the cloud's own, or one of the agent's.
+    #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CODE)))]
     code: String,
+    /// For people.
+    #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CHARS)))]
     message: String,
 }
 
@@ -91,24 +109,43 @@ impl From<Fault> for FaultMessage {
 
 /// A device record.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceMessage {
+    /// The device's name.
+    #[cfg_attr(test, schemars(schema_with = "words::thing_name"))]
     thing_name: String,
+    /// What the cloud says of it, overlaid by what is under way.
+    #[cfg_attr(test, schemars(schema_with = "words::device_state"))]
     state: &'static str,
+    /// When the cloud associated it, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     association_timestamp: Option<String>,
+    /// Who last asked for a change.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::client"))]
     requested_by: Option<String>,
+    /// The token of that request.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::token"))]
     client_token: Option<String>,
+    /// When that was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     requested_at: Option<String>,
+    /// Cloud calls that carried it, in that request.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
+    /// Why the last one failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<FaultMessage>,
+    /// When this record last changed.
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     changed_at: String,
+    /// When the cloud's list was last read to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     synced_at: Option<String>,
 }
 
@@ -135,14 +172,22 @@ pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
 
 /// Something that happened to a device.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct EventMessage {
+    /// When it happened.
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     at: String,
+    /// What happened.
+    #[cfg_attr(test, schemars(schema_with = "words::event"))]
     event: &'static str,
     /// Who asked.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::client"))]
     client: Option<String>,
+    /// The request's token.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::token"))]
     client_token: Option<String>,
     /// The answer's, if it was not well.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,11 +218,17 @@ impl From<Event> for EventMessage {
 
 /// An entry that did not succeed, named as its operation names it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ErrorEntry {
     /// `thingName`, say, with the name; nothing for a sync.
     #[serde(flatten)]
+    #[cfg_attr(test, schemars(with = "crate::schemas::EntryName"))]
     name: Option<BTreeMap<&'static str, String>>,
+    /// For programs: the cloud's own, or `Superseded`, `Canceled` or `TimedOut`.
+    #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CODE)))]
     code: String,
+    /// For people.
+    #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CHARS)))]
     message: String,
 }
 
@@ -191,39 +242,65 @@ impl From<EntryFailure> for ErrorEntry {
 
 /// A request: `completed`, and what `get-request` and `list-requests` show.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RequestMessage {
+    /// The request's token.
+    #[cfg_attr(test, schemars(schema_with = "words::token"))]
     client_token: String,
     /// Who asked, where others are shown, too.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::client"))]
     pub requested_by: Option<String>,
+    /// What was asked.
+    #[cfg_attr(test, schemars(schema_with = "words::change"))]
     operation: &'static str,
+    /// Where it stands.
+    #[cfg_attr(test, schemars(schema_with = "words::request_status"))]
     status: &'static str,
+    /// Its distinct entries.
     #[serde(skip_serializing_if = "Option::is_none")]
     entry_count: Option<u32>,
+    /// Those that ended well.
     #[serde(skip_serializing_if = "Option::is_none")]
     succeeded_count: Option<u32>,
+    /// Those that ended otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_count: Option<u32>,
+    /// Of a sync: devices that the cloud lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     associated_count: Option<u32>,
+    /// Of a sync: those that were new to the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     added_count: Option<u32>,
+    /// Of a sync: devices that are no longer listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed_count: Option<u32>,
     /// The entries that did not succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(length(max = MAX_ERROR_ENTRIES)))]
     pub error_entries: Option<Vec<ErrorEntry>>,
+    /// Not all of them are here: `get-request` has the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_entries_truncated: Option<bool>,
+    /// The sender's own words.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(length(max = MAX_REASON)))]
     reason: Option<String>,
+    /// When the sender says that it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     issued_at: Option<String>,
+    /// When what was not sent ends.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     expires_at: Option<String>,
+    /// When it was on disk.
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     accepted_at: String,
+    /// When its last entry ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
     completed_at: Option<String>,
 }
 
@@ -294,25 +371,42 @@ pub fn fitting<T: Serialize>(rows: &[T], max_bytes: usize) -> usize {
     fit.count().max(usize::from(!rows.is_empty()))
 }
 
+/// `rejected`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-struct Rejected<'r> {
+pub(crate) struct Rejected<'r> {
+    /// The command's token, echoed if it had one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::token"))]
     client_token: Option<&'r str>,
+    /// The operation's name as it was sent, whether there is such a one or not.
     operation: &'r str,
+    /// The kind, as an error of the AWS API is called.
+    #[cfg_attr(test, schemars(schema_with = "words::rejection_code"))]
     code: &'static str,
+    /// For people: what is wrong, on which thing, and what to do.
     message: &'r str,
+    /// Of a `ValidationException`: what was not valid.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::rejection_reason"))]
     reason: Option<&'static str>,
+    /// The members that are wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, schemars(length(max = MAX_FAULTS)))]
     fields: Vec<Field<'r>>,
+    /// Of a `ThrottlingException`: when sending again may help.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(range(min = 1)))]
     retry_after_seconds: Option<u64>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Field<'r> {
+    /// The member's path, `entries[3].thingName`.
     name: &'r str,
+    /// What is wrong with it.
     message: &'r str,
 }
 
@@ -324,12 +418,7 @@ pub fn rejected(token: Option<&str>, operation: &str, rejection: &Rejection) -> 
         operation,
         code: rejection.code.as_str(),
         message: &rejection.message,
-        reason: rejection.reason.map(|reason| match reason {
-            Reason::CannotParse => "CANNOT_PARSE",
-            Reason::FieldValidationFailed => "FIELD_VALIDATION_FAILED",
-            Reason::UnknownOperation => "UNKNOWN_OPERATION",
-            Reason::Other => "OTHER",
-        }),
+        reason: rejection.reason.map(Reason::as_str),
         fields: rejection.fields.iter().map(|f| Field { name: &f.name, message: &f.message }).collect(),
         retry_after_seconds: rejection.retry_after.map(|after| after.as_secs().max(1)),
     })

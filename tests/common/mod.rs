@@ -10,6 +10,7 @@
     unreachable_pub
 )]
 
+pub mod contract;
 pub mod disk;
 pub mod load;
 pub mod odd;
@@ -24,6 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use contract::Contract;
 pub use disk::Disk;
 pub use offboard_sandbox::cloud::{Action, Cloud, Fault, NotAssociated, Operation, Options};
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, QoS};
@@ -322,6 +324,7 @@ pub struct Client {
     pub name: String,
     mqtt: AsyncClient,
     seen: Arc<Mutex<Vec<Message>>>,
+    contract: Arc<Contract>,
     changed: watch::Receiver<()>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -329,6 +332,9 @@ pub struct Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.task.abort();
+        if !std::thread::panicking() {
+            self.contract.verify();
+        }
     }
 }
 
@@ -342,8 +348,9 @@ impl Client {
         options.set_max_packet_size(2 << 20, 2 << 20).set_inflight(1000).set_clean_session(false);
         let (mqtt, mut event_loop) = AsyncClient::new(options, 20_000);
         let seen: Arc<Mutex<Vec<Message>>> = Arc::default();
+        let contract: Arc<Contract> = Arc::default();
         let (sender, mut changed) = watch::channel(());
-        let (keep, client, name_) = (Arc::clone(&seen), mqtt.clone(), name.to_owned());
+        let (keep, hold, client, name_) = (Arc::clone(&seen), Arc::clone(&contract), mqtt.clone(), name.to_owned());
         let task = tokio::spawn(async move {
             loop {
                 match event_loop.poll().await {
@@ -355,6 +362,7 @@ impl Client {
                     }
                     Ok(Event::Incoming(Incoming::SubAck(_))) => sender.send_replace(()),
                     Ok(Event::Incoming(Incoming::Publish(publish))) => {
+                        hold.received(&publish.topic, &publish.payload);
                         let body = serde_json::from_slice(&publish.payload).unwrap_or(Value::Null);
                         keep.lock().unwrap().push(Message { topic: publish.topic, body });
                         sender.send_replace(());
@@ -366,7 +374,7 @@ impl Client {
             }
         });
         tokio::time::timeout(PATIENCE, changed.changed()).await.expect("subscribed").unwrap();
-        Self { name: name.into(), mqtt, seen, changed, task }
+        Self { name: name.into(), mqtt, seen, contract, changed, task }
     }
 
     pub fn send(&self, operation: &str, body: &Value) {
@@ -374,11 +382,12 @@ impl Client {
     }
 
     pub fn send_bytes(&self, operation: &str, body: impl Into<Vec<u8>>) {
-        let topic = format!("offboard/{CORE}/commands/{}/{operation}", self.name);
-        self.mqtt.try_publish(topic, QoS::AtLeastOnce, false, body).unwrap();
+        self.publish(&format!("offboard/{CORE}/commands/{}/{operation}", self.name), false, body);
     }
 
     pub fn publish(&self, topic: &str, retain: bool, body: impl Into<Vec<u8>>) {
+        let body = body.into();
+        self.contract.sent(topic, &body);
         self.mqtt.try_publish(topic, QoS::AtLeastOnce, retain, body).unwrap();
     }
 
@@ -396,6 +405,7 @@ impl Client {
         let waiting = async {
             loop {
                 changed.mark_unchanged();
+                self.contract.verify();
                 if let Some(found) = self.seen.lock().unwrap().iter().find_map(&wanted) {
                     return found;
                 }
@@ -448,6 +458,7 @@ impl Client {
         let waiting = async {
             loop {
                 changed.mark_unchanged();
+                self.contract.verify();
                 let last = self.seen.lock().unwrap().iter().rev().find(|m| m.topic.ends_with("/status")).cloned();
                 if let Some(last) = last
                     && wanted(&last.body)

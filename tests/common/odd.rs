@@ -15,7 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Broker, CORE, Value, World, json};
+use super::{Broker, CORE, Contract, Value, World, json};
 
 /// How it behaves; may change at any time, and does not end a connection by changing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,7 @@ struct Shared {
     /// Publishes on topics that contain this are never acknowledged: so Greengrass's broker denies them.
     denied: &'static str,
     window: usize,
+    contract: Contract,
 }
 
 pub struct Odd {
@@ -72,6 +73,9 @@ pub struct Odd {
 impl Drop for Odd {
     fn drop(&mut self) {
         self.task.abort();
+        if !std::thread::panicking() {
+            self.shared.contract.verify();
+        }
     }
 }
 
@@ -85,7 +89,8 @@ impl Odd {
         let listener = socket.listen(64).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (way, more) = (watch::channel(way).0, watch::channel(()).0);
-        let shared = Arc::new(Shared { state: Mutex::default(), way, more, denied, window });
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), way, more, denied, window, contract: Contract::default() });
         let serve = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             let mut last: Option<JoinHandle<()>> = None;
@@ -124,7 +129,9 @@ impl Odd {
     /// Sends a command in the name of `client` when its turn comes.
     pub fn command(&self, client: &str, operation: &str, body: &Value) {
         let topic = format!("offboard/{CORE}/commands/{client}/{operation}");
-        self.shared.state.lock().unwrap().waiting.push_back((topic, body.to_string()));
+        let body = body.to_string();
+        self.shared.contract.sent(&topic, body.as_bytes());
+        self.shared.state.lock().unwrap().waiting.push_back((topic, body));
         self.shared.more.send_replace(());
     }
 
@@ -216,6 +223,7 @@ impl Shared {
                         None
                     }
                     Packet::Publish(publish) => {
+                        self.contract.received(&publish.topic, &publish.payload);
                         let body = serde_json::from_slice(&publish.payload).unwrap_or_default();
                         let is_denied = !self.denied.is_empty() && publish.topic.contains(self.denied);
                         self.state.lock().unwrap().seen.published.push((publish.topic, body));

@@ -143,7 +143,17 @@ impl Recording {
         let data = trace::path(first.arguments()[0]);
         let root = &data[..data.find(MEDIUM).unwrap() + MEDIUM.len()];
         let files = files::read(&calls, root, base);
-        let promises = check::promises(&mqtt::marks(&calls));
+        let marks = mqtt::marks(&calls);
+        let contract = Contract::default();
+        for mark in &marks {
+            match &mark.what {
+                mqtt::What::Command { topic, payload } => contract.sent(topic, payload),
+                mqtt::What::Published { topic, payload } => contract.received(topic, payload),
+                mqtt::What::Acknowledged(_) => {}
+            }
+        }
+        contract.verify();
+        let promises = check::promises(&marks);
         let points = Points::of(&files, &promises);
         Self { trace, files, promises: Arc::new(promises), points }
     }
