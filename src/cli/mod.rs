@@ -6,6 +6,8 @@ mod log;
 mod query;
 mod run;
 mod show;
+#[cfg(feature = "watch")]
+mod watch;
 
 use std::process::ExitCode;
 
@@ -70,6 +72,12 @@ enum Subcommands {
     Sync(Asking<change::Sync>),
     /// Show how the agent is. Fails if something is wrong.
     Status(Asking<query::Status>),
+    /// Watch the agent at work, on a terminal of 80x24 or more.
+    ///
+    /// Keys: Up, Down, j, k and the page keys select; Enter looks into a request or a device; Tab goes to the other
+    /// list; s shows devices of one state; p shows all problems; r asks now; ? tells of the keys; q, Esc or Ctrl-C ends it.
+    #[cfg(feature = "watch")]
+    Watch(Asking<watch::Watch>),
 }
 
 /// Why a command did not end well.
@@ -156,5 +164,7 @@ async fn ask(command: Subcommands) -> Result<(), Trouble> {
         Subcommands::Devices(Asking { what, common }) => what.run(&common).await,
         Subcommands::Sync(Asking { what, common }) => what.run(&common).await,
         Subcommands::Status(Asking { what, common }) => what.run(&common).await,
+        #[cfg(feature = "watch")]
+        Subcommands::Watch(Asking { what, common }) => what.run(&common).await,
     }
 }

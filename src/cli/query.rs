@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Trouble,
     agent::{Agent, Common},
-    show::{columns, request, show, text},
+    show::{self, columns, request, show, text},
 };
 
 #[derive(Debug, Args)]
@@ -130,24 +130,7 @@ impl Devices {
         let mut agent = common.connect().await?;
         if let Some(thing) = &self.thing {
             let device = agent.query("get-device", json!({"thingName": thing})).await?["device"].take();
-            return show(common.output, &device, |device| {
-                let members = device.as_object().into_iter().flatten();
-                let value = |value: &Value| match value {
-                    Value::Object(error) => format!(
-                        "{} {}",
-                        text(value, "code"),
-                        error.get("message").map_or("", |m| m.as_str().unwrap_or(""))
-                    ),
-                    _ => String::new(),
-                };
-                let rows: Vec<[String; 2]> = members
-                    .map(|(name, member)| {
-                        let plain = text(device, name);
-                        [name.clone(), if member.is_object() { value(member) } else { plain }]
-                    })
-                    .collect();
-                columns(["member", "value"], &rows)
-            });
+            return show(common.output, &device, show::device);
         }
         let payload = members([("state", self.state.as_ref())]);
         let (_, devices) = pages(&mut agent, "list-devices", payload, usize::MAX, "/devices").await?;

@@ -13,6 +13,7 @@
 pub mod disk;
 pub mod load;
 pub mod odd;
+pub mod terminal;
 pub mod tls;
 
 use std::{
