@@ -66,6 +66,8 @@ pub struct Counts {
     pub calls: BTreeMap<(Lane, &'static str), u64>,
     /// Commands that were not taken, by the code that told it.
     pub rejections: BTreeMap<RejectionCode, u64>,
+    /// Entries in calls that were not answered yet.
+    pub in_flight: BTreeMap<Lane, u64>,
     /// Connections to the broker that were made.
     pub connections: u64,
     /// Whether there is one now.
@@ -153,6 +155,11 @@ impl Conditions {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    /// A call with so many entries is under way; with none, it is over.
+    pub fn calling(&self, lane: Lane, entries: usize) {
+        self.state().counts.in_flight.insert(lane, entries as u64);
     }
 
     /// A command was not taken.

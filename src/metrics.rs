@@ -35,6 +35,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ("offboard_entry_retries_total", "counter", "entries that were put into a call again"),
     ("offboard_rejections_total", "counter", "commands and questions that were not taken, by code"),
     ("offboard_cloud_calls_total", "counter", "calls to the cloud, by action and kind of answer; ok is an answer"),
+    ("offboard_entries_in_flight", "gauge", "entries in calls that were not answered yet"),
     ("offboard_open_requests", "gauge", "requests that have not ended"),
     ("offboard_pending_entries", "gauge", "entries that have not ended"),
     ("offboard_devices", "gauge", "devices in the registry, by state"),
@@ -125,6 +126,7 @@ impl Samples {
     }
 
     fn seen(&mut self, counts: &Counts) {
+        self.add("offboard_entries_in_flight", &[], count(counts.in_flight.values().sum()));
         self.add("offboard_connected", &[], f64::from(u8::from(counts.connected)));
         self.add("offboard_subscribed", &[], f64::from(u8::from(counts.subscribed)));
         if let Some(millis) = counts.skew {

@@ -203,6 +203,7 @@ impl<C: Cloud> Uplink<C> {
 
     async fn send(&self, plan: &mut LanePlan, entries: &[(Target, u32)], token: Option<&CallToken>) -> Step {
         let targets: Vec<Target> = entries.iter().map(|(target, _)| target.clone()).collect();
+        self.conditions.calling(self.lane, targets.len());
         let answer = tokio::select! {
             biased;
             answer = self.cloud.call(self.lane, &targets, token) => answer,
@@ -211,6 +212,7 @@ impl<C: Cloud> Uplink<C> {
                 return Step::Nothing;
             }
         };
+        self.conditions.calling(self.lane, 0);
         failpoint::pass("uplink-answered");
         self.log(entries.len(), &answer);
         let verdicts = plan.answered(entries, &answer, self.clock.now().mono, fastrand::f64());

@@ -55,6 +55,9 @@ _offboard() {
             offboard,sync)
                 cmd="offboard__subcmd__sync"
                 ;;
+            offboard,watch)
+                cmd="offboard__subcmd__watch"
+                ;;
             offboard__subcmd__help,associate)
                 cmd="offboard__subcmd__help__subcmd__associate"
                 ;;
@@ -94,6 +97,9 @@ _offboard() {
             offboard__subcmd__help,sync)
                 cmd="offboard__subcmd__help__subcmd__sync"
                 ;;
+            offboard__subcmd__help,watch)
+                cmd="offboard__subcmd__help__subcmd__watch"
+                ;;
             *)
                 ;;
         esac
@@ -101,7 +107,7 @@ _offboard() {
 
     case "${cmd}" in
         offboard)
-            opts="-h -V --help --version run disassociate associate disassociate-assets disassociate-project-assets cancel requests devices sync status check support-bundle help"
+            opts="-h -V --help --version run disassociate associate disassociate-assets disassociate-project-assets cancel requests devices sync status check support-bundle watch help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -609,7 +615,7 @@ _offboard() {
             return 0
             ;;
         offboard__subcmd__help)
-            opts="run disassociate associate disassociate-assets disassociate-project-assets cancel requests devices sync status check support-bundle help"
+            opts="run disassociate associate disassociate-assets disassociate-project-assets cancel requests devices sync status check support-bundle watch help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -791,6 +797,20 @@ _offboard() {
             return 0
             ;;
         offboard__subcmd__help__subcmd__sync)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        offboard__subcmd__help__subcmd__watch)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1018,6 +1038,64 @@ _offboard() {
             ;;
         offboard__subcmd__sync)
             opts="-h --no-wait --data-dir --mqtt-url --core-device-thing-name --client-id --ca-file --cert-file --key-file --username --topic-prefix --output --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --data-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mqtt-url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --core-device-thing-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cert-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --topic-prefix)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        offboard__subcmd__watch)
+            opts="-h --data-dir --mqtt-url --core-device-thing-name --client-id --ca-file --cert-file --key-file --username --topic-prefix --output --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -271,6 +271,23 @@ _arguments "${_arguments_options[@]}" : \
 '--help[Print help]' \
 && ret=0
 ;;
+(watch)
+_arguments "${_arguments_options[@]}" : \
+'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
+'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
+'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'--cert-file=[Your certificate, PEM]:FILE:_files' \
+'--key-file=[Its key, PEM]:FILE:_files' \
+'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
+'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
+'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+&& ret=0
+;;
 (help)
 _arguments "${_arguments_options[@]}" : \
 ":: :_offboard__subcmd__help_commands" \
@@ -331,6 +348,10 @@ _arguments "${_arguments_options[@]}" : \
 _arguments "${_arguments_options[@]}" : \
 && ret=0
 ;;
+(watch)
+_arguments "${_arguments_options[@]}" : \
+&& ret=0
+;;
 (help)
 _arguments "${_arguments_options[@]}" : \
 && ret=0
@@ -359,6 +380,7 @@ _offboard_commands() {
 'status:Show how the agent is. Fails if something is wrong' \
 'check:Check what the agent needs, one line each\: configuration, data directory, store, broker, credentials, cloud, clock' \
 'support-bundle:Write an archive for whoever is to help\: configuration without secrets, status, metrics, the latest requests, versions' \
+'watch:Watch the agent at work, on a terminal of 80x24 or more' \
 'help:Print this message or the help of the given subcommand(s)' \
     )
     _describe -t commands 'offboard commands' commands "$@"
@@ -413,6 +435,7 @@ _offboard__subcmd__help_commands() {
 'status:Show how the agent is. Fails if something is wrong' \
 'check:Check what the agent needs, one line each\: configuration, data directory, store, broker, credentials, cloud, clock' \
 'support-bundle:Write an archive for whoever is to help\: configuration without secrets, status, metrics, the latest requests, versions' \
+'watch:Watch the agent at work, on a terminal of 80x24 or more' \
 'help:Print this message or the help of the given subcommand(s)' \
     )
     _describe -t commands 'offboard help commands' commands "$@"
@@ -482,6 +505,11 @@ _offboard__subcmd__help__subcmd__sync_commands() {
     local commands; commands=()
     _describe -t commands 'offboard help sync commands' commands "$@"
 }
+(( $+functions[_offboard__subcmd__help__subcmd__watch_commands] )) ||
+_offboard__subcmd__help__subcmd__watch_commands() {
+    local commands; commands=()
+    _describe -t commands 'offboard help watch commands' commands "$@"
+}
 (( $+functions[_offboard__subcmd__requests_commands] )) ||
 _offboard__subcmd__requests_commands() {
     local commands; commands=()
@@ -506,6 +534,11 @@ _offboard__subcmd__support-bundle_commands() {
 _offboard__subcmd__sync_commands() {
     local commands; commands=()
     _describe -t commands 'offboard sync commands' commands "$@"
+}
+(( $+functions[_offboard__subcmd__watch_commands] )) ||
+_offboard__subcmd__watch_commands() {
+    local commands; commands=()
+    _describe -t commands 'offboard watch commands' commands "$@"
 }
 
 if [ "$funcstack[1]" = "_offboard" ]; then

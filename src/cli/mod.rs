@@ -13,6 +13,8 @@ mod request;
 mod run;
 mod show;
 mod socket;
+#[cfg(feature = "watch")]
+mod watch;
 
 use std::process::ExitCode;
 
@@ -84,6 +86,12 @@ enum Subcommands {
     Check(Asking<check::Check>),
     /// Write an archive for whoever is to help: configuration without secrets, status, metrics, the latest requests, versions.
     SupportBundle(Asking<bundle::SupportBundle>),
+    /// Watch the agent at work, on a terminal of 80x24 or more.
+    ///
+    /// Keys: Up, Down, j, k and the page keys select; Enter looks into a request or a device; Tab goes to the other
+    /// list; s shows devices of one state; p shows all problems; r asks now; ? tells of the keys; q, Esc or Ctrl-C ends it.
+    #[cfg(feature = "watch")]
+    Watch(Asking<watch::Watch>),
 }
 
 /// Why a command did not end well.
@@ -172,5 +180,7 @@ async fn ask(command: Subcommands) -> Result<(), Trouble> {
         Subcommands::Status(Asking { what, common }) => what.run(&common).await,
         Subcommands::Check(Asking { what, common }) => what.run(&common).await,
         Subcommands::SupportBundle(Asking { what, common }) => what.run(&common).await,
+        #[cfg(feature = "watch")]
+        Subcommands::Watch(Asking { what, common }) => what.run(&common).await,
     }
 }

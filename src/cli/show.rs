@@ -52,7 +52,7 @@ pub(super) fn text(message: &Value, member: &str) -> String {
 }
 
 /// Texts come from the cloud and from whoever sent a command: nothing of theirs moves the terminal's cursor.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
@@ -76,7 +76,7 @@ pub(super) fn request(request: &Value) -> String {
     {
         lines.push(format!(
             "  {entries} entries: {succeeded} succeeded, {failed} failed, {} open",
-            entries - succeeded - failed
+            entries.saturating_sub(succeeded + failed)
         ));
     }
     if let (Some(associated), Some(added), Some(removed)) =
@@ -140,6 +140,12 @@ mod tests {
     fn columns_are_as_wide_as_they_have_to_be() {
         let rows = [["a".to_owned(), "1".to_owned()], ["longer".to_owned(), "2".to_owned()]];
         assert_eq!(columns(["name", "n"], &rows), "name    n\na       1\nlonger  2\n");
+    }
+
+    #[test]
+    fn the_last_error_of_a_device_moves_no_cursor_either() {
+        let record = json!({"thingName": "d1", "lastError": {"code": "Denied", "message": "no\u{1b}[2J"}});
+        assert_eq!(device(&record), "member     value\nlastError  Denied no\u{fffd}[2J\nthingName  d1\n");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod contract;
 pub mod disk;
 pub mod load;
 pub mod odd;
+pub mod terminal;
 pub mod tls;
 
 use std::{

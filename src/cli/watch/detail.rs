@@ -1,0 +1,87 @@
+//! What fills the screen in place of the lists: a request, a device, all problems, the keys.
+
+use ratatui_core::{layout::Rect, style::Style};
+use serde_json::Value;
+
+use super::{
+    model::{Detail, Model, Told},
+    paint::Paint,
+    view::problems,
+};
+use crate::cli::show;
+
+const HELP: &str = "\
+Tab                   the other list: requests, devices
+Up, Down, k, j        select, or scroll what is open
+PgUp, PgDn, space     the same in larger steps
+Enter                 look into the selected request or device
+s                     devices of one state, of the next, of all
+p                     all problems, and what to do
+r                     ask the agent now, and draw everything anew
+Esc                   back, or quit
+q, Ctrl-C             quit
+
+pending       entries that are not done yet, those in flight among them
+in flight     entries in a call to the cloud that has no answer yet
+calls         calls to the cloud, 5 s a column, newest at the right
+errors        those of them that did not succeed
+~             there is more than fits; Enter or p shows it
+-             not known, or not told by this agent
+
+At most 100 rows of a list are shown. offboard requests --all and
+offboard devices show all of them.
+";
+
+/// Draws it; returns how many lines are out of sight below the first.
+pub(super) fn draw(paint: &mut Paint<'_>, model: &Model, open: &Detail, area: Rect) -> usize {
+    let (title, text) = match open {
+        Detail::Request { client, token } => {
+            (format!("request {token} of {client}"), told(model.told.as_ref(), request))
+        }
+        Detail::Device { thing } => (format!("device {thing}"), told(model.told.as_ref(), device)),
+        Detail::Problems => {
+            let all = problems(model);
+            ("problems".to_owned(), if all.is_empty() { "none".to_owned() } else { all.join("\n\n") })
+        }
+        Detail::Help => ("keys and words".to_owned(), HELP.to_owned()),
+    };
+    paint.bar(area.y, &format!(" {}", show::clean(&title)), Style::new().reversed());
+    let lines: Vec<String> = text.lines().flat_map(|line| paint.wrap(line, usize::from(area.width))).collect();
+    let height = usize::from(area.height) - 2;
+    let overflow = lines.len().saturating_sub(height);
+    let top = model.top.min(overflow);
+    let shown = lines.iter().skip(top).take(height);
+    for (y, line) in (area.y + 1..).zip(shown) {
+        paint.line(y, line, Style::new());
+    }
+    let keys = "Esc back  Up/Down scroll  r refresh  q quit";
+    let place = if overflow > 0 {
+        format!("{keys}   lines {}-{} of {}", top + 1, (top + height).min(lines.len()), lines.len())
+    } else {
+        keys.to_owned()
+    };
+    paint.line(area.bottom() - 1, &place, Style::new());
+    overflow
+}
+
+fn told(told: Option<&Told>, show: impl Fn(&Value) -> String) -> String {
+    match told {
+        Some(Ok(answer)) => show(answer),
+        Some(Err(words)) => words.clone(),
+        None => "asking the agent".into(),
+    }
+}
+
+/// As `offboard requests TOKEN` shows it.
+fn request(answer: &Value) -> String {
+    let mut request = answer["request"].clone();
+    if answer["nextToken"].is_string() {
+        request["errorEntriesTruncated"] = true.into();
+    }
+    show::request(&request)
+}
+
+/// As `offboard devices THING` shows it.
+fn device(answer: &Value) -> String {
+    show::device(&answer["device"])
+}

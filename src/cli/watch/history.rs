@@ -1,0 +1,134 @@
+//! Calls and errors of the last minutes, from counters that only grow.
+
+use std::{collections::VecDeque, time::Duration};
+
+use serde_json::Value;
+
+/// What one column of the sparkline stands for: fine enough to see a burst, and 5 minutes fit beside their numbers on 80
+/// columns.
+const COLUMN: Duration = Duration::from_secs(5);
+
+/// Columns that are kept.
+const KEPT: usize = 60;
+
+/// Columns of a minute.
+const MINUTE: usize = 12;
+
+/// Calls to the cloud, and how many of them were no success.
+pub(super) type Counts = (u64, u64);
+
+/// What the agent has counted since its start; nothing if the message does not tell.
+pub(super) fn counters(metrics: &Value) -> Option<Counts> {
+    let all = metrics["metrics"].as_array()?;
+    let calls = all.iter().filter(|metric| metric["name"] == "offboard_cloud_calls_total");
+    Some(calls.fold((0, 0), |(calls, errors), metric| {
+        let value = whole(&metric["value"]).unwrap_or_default();
+        let failed = if metric["labels"]["answer"] == "ok" { 0 } else { value };
+        (calls.saturating_add(value), errors.saturating_add(failed))
+    }))
+}
+
+/// A metric that stands alone.
+pub(super) fn gauge(metrics: &Value, name: &str) -> Option<u64> {
+    metrics["metrics"]
+        .as_array()?
+        .iter()
+        .find(|metric| metric["name"] == name)
+        .and_then(|metric| whole(&metric["value"]))
+}
+
+/// Metrics are doubles; these count something.
+fn whole(value: &Value) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, and cut at the end of the range"
+    )]
+    value.as_f64().filter(|value| *value >= 0.0).map(|value| value as u64)
+}
+
+/// What was counted in each column; nothing where nobody could be asked.
+#[derive(Default)]
+pub(super) struct History {
+    last: Option<Counts>,
+    columns: VecDeque<Option<Counts>>,
+    /// The number of the newest column.
+    newest: u64,
+}
+
+impl History {
+    /// Notes what the agent has counted, so long after the watching began.
+    pub(super) fn record(&mut self, elapsed: Duration, counters: Option<Counts>) {
+        let column = elapsed.as_secs() / COLUMN.as_secs();
+        let passed = if self.columns.is_empty() { 1 } else { column.saturating_sub(self.newest) };
+        self.newest = column;
+        for _ in 0..passed.min(KEPT as u64) {
+            self.columns.push_back(None);
+        }
+        while self.columns.len() > KEPT {
+            self.columns.pop_front();
+        }
+        if let Some(now) = counters {
+            // A counter that is smaller began anew: the agent was started again.
+            let grown = |now: u64, last: u64| if now < last { now } else { now - last };
+            let last = self.last.unwrap_or(now);
+            let (calls, errors) = (grown(now.0, last.0), grown(now.1, last.1));
+            if let Some(column) = self.columns.back_mut() {
+                let sum = column.unwrap_or_default();
+                *column = Some((sum.0 + calls, sum.1 + errors));
+            }
+        }
+        // What happened while nobody was asked belongs to no column.
+        self.last = counters;
+    }
+
+    /// Whether anything is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.columns.iter().all(Option::is_none)
+    }
+
+    /// The newest columns, oldest first.
+    pub(super) fn columns(&self, most: usize) -> impl Iterator<Item = Option<Counts>> + '_ {
+        self.columns.iter().skip(self.columns.len().saturating_sub(most)).copied()
+    }
+
+    /// Of the last minute.
+    pub(super) fn last_minute(&self) -> Counts {
+        self.columns(MINUTE).flatten().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn counters_are_summed_over_their_labels() {
+        let calls = |result: &str, value: u64| json!({"name": "offboard_cloud_calls_total", "labels": {"action": "a", "answer": result}, "value": value});
+        let metrics = json!({"metrics": [calls("ok", 12), calls("throttled", 3), {"name": "offboard_entries_in_flight", "value": 100.0}]});
+        assert_eq!(counters(&metrics), Some((15, 3)));
+        assert_eq!((gauge(&metrics, "offboard_entries_in_flight"), gauge(&metrics, "nothing")), (Some(100), None));
+        assert_eq!(counters(&json!({})), None);
+        assert_eq!(counters(&json!({"metrics": []})), Some((0, 0)));
+    }
+
+    #[test]
+    fn what_is_counted_goes_to_its_column() {
+        let mut history = History::default();
+        let mut record = |seconds, counts| history.record(Duration::from_secs(seconds), counts);
+        record(0, Some((100, 10)));
+        record(1, Some((103, 10)));
+        record(6, Some((104, 11)));
+        // Nobody answers; what was counted meanwhile is no burst of the moment.
+        record(11, None);
+        record(16, Some((500, 50)));
+        // It was started again.
+        record(17, Some((2, 0)));
+        assert_eq!(history.columns(9).collect::<Vec<_>>(), [Some((3, 0)), Some((1, 1)), None, Some((2, 0))]);
+        assert_eq!(history.last_minute(), (6, 1));
+        history.record(Duration::from_secs(1_000_000), Some((2, 0)));
+        assert_eq!((history.columns.len(), history.last_minute()), (KEPT, (0, 0)));
+    }
+}

@@ -1,0 +1,249 @@
+//! `offboard watch`: the agent at work, on a full screen.
+
+mod detail;
+mod history;
+mod keys;
+mod model;
+mod paint;
+mod screen;
+mod view;
+
+use std::{future::Future, io, io::IsTerminal, pin::Pin, time::Duration};
+
+use clap::Args;
+use ratatui_core::terminal::Terminal;
+use serde_json::{Value, json};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+
+use self::{
+    keys::Keys,
+    model::{Detail, Effect, Model, News, Told, Wanted},
+    screen::Screen,
+};
+use super::{
+    Trouble,
+    agent::{Agent, Answer, Common, Output},
+    show::text,
+};
+
+/// How often the agent is asked. The status changes at most as often.
+const PACE: Duration = Duration::from_secs(1);
+
+/// How long the rest of a key's sequence may take: some bytes at 1200 baud.
+const KEY_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Failed entries of a request.
+const MAX_FAILURES: usize = 100;
+
+#[derive(Debug, Args)]
+pub(super) struct Watch {}
+
+/// The agent, as long as it answers.
+struct Link {
+    agent: Agent,
+    /// Whether it knows the question for metrics: an older one does not, and would note each of them.
+    has_metrics: bool,
+}
+
+/// A question with what came of it.
+struct Looked {
+    wanted: Wanted,
+    outcome: Result<(Link, News), String>,
+}
+
+/// A question that is being asked, and since when. Keys are taken meanwhile.
+type Looking<'a> = (Instant, Pin<Box<dyn Future<Output = Looked> + 'a>>);
+
+impl Watch {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+        let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+        if dumb || !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+            return Err(Trouble::Usage("watch needs a terminal; elsewhere use offboard status".into()));
+        }
+        if common.output == Output::Json {
+            return Err(Trouble::Usage("watch is for people; programs use offboard status --output json".into()));
+        }
+        let agent = common.connect().await?;
+        let gone = |error: io::Error| Trouble::Failed(format!("the terminal cannot be used: {error}"));
+        let screen = Screen::take(io::stdin(), io::stdout()).map_err(gone)?;
+        watch(common, Link { agent, has_metrics: true }, screen, is_ascii()).await.map_err(gone)
+    }
+}
+
+/// Whether the terminal is likely to know nothing but ASCII.
+fn is_ascii() -> bool {
+    let var = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(var).unwrap_or_default().to_lowercase();
+    // Linux's console has a font of few characters.
+    let is_old = var("TERM").is_none_or(|term| term.starts_with("vt") || ["linux", "ansi"].contains(&term.as_str()));
+    is_old || !(locale.contains("utf-8") || locale.contains("utf8"))
+}
+
+/// Runs until somebody quits.
+async fn watch(common: &Common, link: Link, screen: Screen, ascii: bool) -> io::Result<()> {
+    let mut input = screen.input()?;
+    let mut terminal = Terminal::new(screen)?;
+    let mut ends = Ends::new()?;
+    let mut resized = signal(SignalKind::window_change())?;
+    let (mut model, mut keys) = (Model::default(), Keys::default());
+    let start = Instant::now();
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The link goes with the question, and comes back with the answer.
+    let mut link = Some(link);
+    let mut looking: Option<Looking<'_>> = None;
+    let mut ask = false;
+    loop {
+        if ask && looking.is_none() {
+            let wanted = model.wanted(terminal.size()?.height);
+            looking = Some((Instant::now(), Box::pin(look(common, link.take(), wanted))));
+            ask = false;
+        }
+        model.silent = looking.as_ref().map_or(0, |(since, _)| since.elapsed().as_secs());
+        let mut overflow = 0;
+        terminal.draw(|frame| overflow = view::draw(frame.buffer_mut(), &model, ascii))?;
+        model.top = model.top.min(overflow);
+        let mut pressed = Vec::new();
+        tokio::select! {
+            looked = answer(&mut looking) => {
+                looking = None;
+                match looked.outcome {
+                    Ok((back, news)) => {
+                        link = Some(back);
+                        model.learn(&looked.wanted, news, start.elapsed());
+                    }
+                    Err(why) => model.lose(why, start.elapsed()),
+                }
+            }
+            _ = pace.tick() => ask = true,
+            bytes = input.recv() => match bytes {
+                Some(bytes) => pressed = keys.feed(&bytes),
+                None => return Ok(()),
+            },
+            () = sleep(KEY_PATIENCE), if keys.is_waiting() => pressed.extend(keys.give_up()),
+            _ = resized.recv() => {}
+            () = ends.any() => return Ok(()),
+        }
+        for key in pressed {
+            match model.press(key) {
+                Effect::Draw => {}
+                Effect::Ask => ask = true,
+                Effect::Anew => {
+                    terminal.clear()?;
+                    ask = true;
+                }
+                Effect::Quit => return Ok(()),
+            }
+        }
+    }
+}
+
+/// The answer to what is asked, if anything is.
+async fn answer(looking: &mut Option<Looking<'_>>) -> Looked {
+    match looking {
+        Some((_, looking)) => looking.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Asks for what is wanted, on a new connection if there is none.
+async fn look(common: &Common, link: Option<Link>, wanted: Wanted) -> Looked {
+    let asking = async {
+        let mut link = match link {
+            Some(link) => link,
+            None => Link { agent: common.connect().await?, has_metrics: true },
+        };
+        let news = link.ask(&wanted).await?;
+        Ok((link, news))
+    };
+    let outcome = asking.await.map_err(|trouble: Trouble| match trouble {
+        Trouble::NoAnswer(why) | Trouble::Failed(why) | Trouble::Usage(why) => why,
+        Trouble::Rejected(rejection) => rejected(&rejection),
+        Trouble::Told | Trouble::Left => String::new(),
+    });
+    Looked { wanted, outcome }
+}
+
+fn rejected(rejection: &Value) -> String {
+    format!("{} ({})", text(rejection, "message"), text(rejection, "code"))
+}
+
+impl Link {
+    async fn ask(&mut self, wanted: &Wanted) -> Result<News, Trouble> {
+        let status = self.agent.query("status", json!({})).await?;
+        let metrics = self.metrics().await?;
+        let mut news = News {
+            status,
+            counters: history::counters(&metrics),
+            in_flight: history::gauge(&metrics, "offboard_entries_in_flight"),
+            connected: history::gauge(&metrics, "offboard_connected").map(|connected| connected > 0),
+            requests: None,
+            devices: None,
+            detail: None,
+        };
+        match &wanted.detail {
+            None => {
+                news.requests = Some(self.tell("list-requests", json!({"maxResults": wanted.requests})).await?);
+                let mut payload = json!({"maxResults": wanted.devices});
+                if let Some(state) = wanted.state {
+                    payload["state"] = state.into();
+                }
+                news.devices = Some(self.tell("list-devices", payload).await?);
+            }
+            Some(Detail::Request { client, token }) => {
+                let payload = json!({"targetClientToken": token, "targetClient": client, "maxResults": MAX_FAILURES});
+                news.detail = Some(self.tell("get-request", payload).await?);
+            }
+            Some(Detail::Device { thing }) => {
+                news.detail = Some(self.tell("get-device", json!({"thingName": thing})).await?);
+            }
+            Some(Detail::Problems | Detail::Help) => {}
+        }
+        Ok(news)
+    }
+
+    /// A question that may be rejected, by a store that is broken for instance, while others are answered.
+    async fn tell(&mut self, operation: &str, payload: Value) -> Result<Told, Trouble> {
+        match self.agent.query(operation, payload).await {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(Trouble::Rejected(rejection)) => Ok(Err(rejected(&rejection))),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    async fn metrics(&mut self) -> Result<Value, Trouble> {
+        if !self.has_metrics {
+            return Ok(Value::Null);
+        }
+        match self.agent.ask("metrics", json!({})).await? {
+            Answer::Accepted(metrics) => Ok(metrics),
+            Answer::Rejected(rejection) => {
+                self.has_metrics = rejection["reason"] != "UNKNOWN_OPERATION";
+                Ok(Value::Null)
+            }
+            Answer::Completed(_) => Ok(Value::Null),
+        }
+    }
+}
+
+/// Signals that end it; Ctrl-C is a key.
+struct Ends([Signal; 3]);
+
+impl Ends {
+    fn new() -> io::Result<Self> {
+        let of = |kind| signal(kind);
+        Ok(Self([of(SignalKind::terminate())?, of(SignalKind::interrupt())?, of(SignalKind::hangup())?]))
+    }
+
+    async fn any(&mut self) {
+        let [one, two, three] = &mut self.0;
+        tokio::select! {
+            _ = one.recv() => {}
+            _ = two.recv() => {}
+            _ = three.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What is known, drawn. Pure, and made for 80x24 without colours or any character beyond ASCII.
+
+use ratatui_core::{
+    buffer::Buffer,
+    layout::Rect,
+    style::{Modifier, Style},
+};
+use serde_json::Value;
+
+use super::{
+    detail,
+    model::{List, Model, Rows},
+    paint::Paint,
+};
+use crate::cli::show::text;
+
+/// Below it nothing sensible fits.
+const SMALLEST: (u16, u16) = (60, 16);
+
+/// Lines for problems above the lists; all of them are a key away.
+const MAX_PROBLEM_LINES: usize = 4;
+
+/// Room for the bar and the numbers of a request: `PARTIALLY_SUCCEEDED 99998/100000`.
+const PROGRESS: u16 = 32;
+
+/// Room for the longest code that the agent or the cloud gives: `ResourceNotFoundException`.
+const CODE: u16 = 25;
+
+/// The longest state is `DISASSOCIATING`.
+const STATE: u16 = 14;
+
+/// Room for an operation as [`short`] has it.
+const OPERATION: u16 = 12;
+
+/// Draws; returns how many lines of a detail are out of sight below its first.
+pub(super) fn draw(buffer: &mut Buffer, model: &Model, ascii: bool) -> usize {
+    let area = buffer.area;
+    let mut paint = Paint { buffer, ascii };
+    if (area.width, area.height) < SMALLEST || area.height < SMALLEST.1 {
+        paint.line(0, "this terminal is too small: 80x24 is wanted; q quits", Style::new());
+        return 0;
+    }
+    header(&mut paint, model);
+    if let Some(open) = &model.detail {
+        return detail::draw(&mut paint, model, open, Rect { y: 3, height: area.height - 3, ..area });
+    }
+    paint.line(3, &devices_by_state(model, usize::from(area.width)), Style::new());
+    sparklines(&mut paint, model, 4);
+    let mut y = 6;
+    for line in problem_lines(&mut paint, model) {
+        paint.line(y, &line, Style::new().bold());
+        y += 1;
+    }
+    let lists = area.height - y - 1;
+    let upper = lists.div_ceil(2);
+    requests(&mut paint, model, Rect { y, height: upper, ..area });
+    devices(&mut paint, model, Rect { y: y + upper, height: lists - upper, ..area });
+    paint.line(
+        area.height - 1,
+        "q quit  Tab list  Up/Down select  Enter look into  s state  p problems  ? help",
+        Style::new(),
+    );
+    0
+}
+
+/// The agent and the cloud; and whether this is still true.
+fn header(paint: &mut Paint<'_>, model: &Model) {
+    let status = &model.status;
+    let (said, style) = match (&model.gone, model.silent) {
+        (Some(_), _) => ("NO AGENT; trying again; what is shown is old".to_owned(), Style::new().red().bold()),
+        (None, 2..) => (format!("NO ANSWER for {} s; what is shown is old", model.silent), Style::new().red().bold()),
+        _ if status.is_null() => ("asking the agent".to_owned(), Style::new()),
+        _ => {
+            let part = |member| text(status, member);
+            let said = format!("agent {}   health {}   cloud {}", part("state"), part("health"), part("cloud"));
+            (said, Style::new())
+        }
+    };
+    let version = text(status, "version");
+    paint.bar(
+        0,
+        &format!(" offboard {version}{}{said}", if version.is_empty() { "" } else { "   " }),
+        style.reversed(),
+    );
+    let count = |member| status[member].as_u64().map_or("-".to_owned(), |count| count.to_string());
+    let in_flight = model.in_flight.map_or("-".to_owned(), |count| count.to_string());
+    let (pending, open) = (count("pendingEntries"), count("openRequests"));
+    paint.line(1, &format!("pending {pending}   in flight {in_flight}   open requests {open}"), Style::new());
+    let synced = Some(text(status, "lastSyncAt")).filter(|at| !at.is_empty()).unwrap_or_else(|| "never".into());
+    paint.line(2, &format!("broker {}   cloud's list read {synced}", broker(model)), Style::new());
+}
+
+fn broker(model: &Model) -> &'static str {
+    let status = &model.status;
+    let problems = status["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let has = |code: &str| problems.iter().any(|problem| problem["code"] == code);
+    match () {
+        () if status.is_null() => "-",
+        () if has("BROKER_UNREACHABLE") => "UNREACHABLE",
+        () if has("SUBSCRIPTION_DENIED") => "DENIES",
+        () if has("CONNECTION_UNSTABLE") => "UNSTABLE",
+        () if model.connected == Some(false) => "not connected",
+        () => "connected",
+    }
+}
+
+fn devices_by_state(model: &Model, width: usize) -> String {
+    let counts = model.status["devices"].as_object().into_iter().flatten();
+    let counts: Vec<String> = counts.map(|(state, count)| format!("{state} {count}")).collect();
+    let wide = counts.join("   ");
+    if wide.len() <= width { wide } else { counts.join(" ") }
+}
+
+/// Two lines of columns, newest at the right, with the last minute in numbers.
+fn sparklines(paint: &mut Paint<'_>, model: &Model, y: u16) {
+    if model.history.is_empty() {
+        paint.line(y, "calls   not told", Style::new());
+        paint.line(y + 1, "errors  not told", Style::new());
+        return;
+    }
+    let width = usize::from(paint.buffer.area.width).saturating_sub("errors  ".len() + " 12345678 a minute".len());
+    let columns: Vec<_> = model.history.columns(width).collect();
+    // One scale, so that errors are seen as the part of the calls that they are.
+    let most = columns.iter().flatten().map(|(calls, errors)| *calls.max(errors)).max().unwrap_or_default();
+    let minute = model.history.last_minute();
+    let calls = columns.iter().map(|column| column.map(|(calls, _)| calls));
+    let errors = columns.iter().map(|column| column.map(|(_, errors)| errors));
+    let lines = [("calls ", paint.spark(calls, most), minute.0), ("errors", paint.spark(errors, most), minute.1)];
+    for (y, (name, spark, count)) in (y..).zip(lines) {
+        paint.line(y, &format!("{name}  {spark} {count} a minute"), Style::new());
+    }
+}
+
+/// What is wrong, in a few lines; the last one says if there is more.
+fn problem_lines(paint: &mut Paint<'_>, model: &Model) -> Vec<String> {
+    let width = usize::from(paint.buffer.area.width);
+    let problems = problems(model);
+    let mut lines: Vec<String> = problems.iter().flat_map(|problem| paint.wrap(problem, width)).collect();
+    if lines.len() > MAX_PROBLEM_LINES {
+        lines.truncate(MAX_PROBLEM_LINES);
+        let more = format!("~ (p: all of {})", problems.len());
+        if let Some(last) = lines.last_mut() {
+            *last = format!("{}{more}", paint.cut(last, width - more.len()).trim_end_matches('~'));
+        }
+    }
+    lines
+}
+
+/// All that is wrong, a text each.
+pub(super) fn problems(model: &Model) -> Vec<String> {
+    let mut all: Vec<String> =
+        [&model.gone, &model.refused].into_iter().flatten().map(|why| format!("! {why}")).collect();
+    for problem in model.status["problems"].as_array().into_iter().flatten() {
+        let part = |member| text(problem, member);
+        all.push(format!("! {} since {}: {}", part("code"), part("since"), part("message")));
+    }
+    all
+}
+
+/// The rows that fit, as columns; the selected one is among them.
+fn table<const N: usize>(
+    paint: &mut Paint<'_>,
+    area: Rect,
+    (list, has_keys): (&Rows, bool),
+    titles: [&str; N],
+    widths: [u16; N],
+    cells: impl Fn(&Value) -> [String; N],
+) {
+    let mut row = |y: u16, mark: &str, cells: &[String; N], style: Style| {
+        paint.bar(y, mark, style);
+        let mut x = 2;
+        for (cell, width) in cells.iter().zip(widths) {
+            paint.put(x, y, cell, usize::from(width), style);
+            x += width + 1;
+        }
+    };
+    let title = if has_keys { Style::new().reversed() } else { Style::new().underlined() };
+    row(area.y, if has_keys { "=>" } else { "" }, &titles.map(str::to_owned), title);
+    let height = usize::from(area.height) - 1;
+    let first = (list.selected + 1).saturating_sub(height);
+    for (y, (n, value)) in (area.y + 1..).zip(list.rows.iter().enumerate().skip(first).take(height)) {
+        let selected = has_keys && n == list.selected;
+        let style = Style::new().add_modifier(if selected { Modifier::BOLD } else { Modifier::empty() });
+        row(y, if selected { "> " } else { "" }, &cells(value), style);
+    }
+    if list.rows.is_empty() {
+        paint.line(area.y + 1, "  none", Style::new());
+    }
+}
+
+fn requests(paint: &mut Paint<'_>, model: &Model, area: Rect) {
+    let rest = area.width - 2 - (OPERATION + 1) - PROGRESS;
+    let token = rest * 3 / 5;
+    let widths = [token, rest - token - 2, OPERATION, PROGRESS];
+    let titles = ["REQUESTS", "asked by", "to", "done"];
+    let focus = model.focus == List::Requests;
+    table(paint, area, (&model.requests, focus), titles, widths, |request| {
+        let at = |member| text(request, member);
+        [at("clientToken"), at("requestedBy"), short(&at("operation")), progress(request)]
+    });
+}
+
+/// The operation in a word.
+fn short(operation: &str) -> String {
+    operation
+        .strip_suffix("-client-devices")
+        .or_else(|| operation.strip_prefix("disassociate-"))
+        .unwrap_or(operation)
+        .into()
+}
+
+/// How it ended, or a bar, with numbers.
+fn progress(request: &Value) -> String {
+    let count = |member: &str| request[member].as_u64().unwrap_or_default();
+    let (entries, failed) = (count("entryCount"), count("failedCount"));
+    let status = text(request, "status");
+    if entries == 0 {
+        return status;
+    }
+    if status != "IN_PROGRESS" {
+        return format!("{status} {}/{entries}", count("succeededCount"));
+    }
+    let done = (count("succeededCount") + failed).min(entries);
+    let mut numbers = format!(" {done}/{entries}");
+    if failed > 0 {
+        numbers.push_str(&format!(" {failed} failed"));
+    }
+    let width = usize::from(PROGRESS).saturating_sub(numbers.len() + 2).clamp(3, 10);
+    let full = usize::try_from(done.saturating_mul(width as u64) / entries).unwrap_or(width);
+    format!("[{}{}]{numbers}", "#".repeat(full), ".".repeat(width - full))
+}
+
+fn devices(paint: &mut Paint<'_>, model: &Model, area: Rect) {
+    let rest = area.width - 2 - (STATE + 1) - CODE;
+    let thing = rest * 3 / 5;
+    let widths = [thing, STATE, rest - thing - 2, CODE];
+    let titles = ["DEVICES", model.state().unwrap_or("any state"), "asked by", "last error"];
+    let focus = model.focus == List::Devices;
+    table(paint, area, (&model.devices, focus), titles, widths, |device| {
+        let at = |member| text(device, member);
+        [at("thingName"), at("state"), at("requestedBy"), text(&device["lastError"], "code")]
+    });
+}
+
+#[cfg(test)]
+mod tests;
