@@ -90,7 +90,7 @@ class Peer:
         """Commits what has arrived together, and the broker's word for results, at once; then answers."""
         while True:
             group = [self.inbox.get()]
-            while len(group) < 500 and not self.inbox.empty():
+            while len(group) < CONFIG["group"] and not self.inbox.empty():
                 group.append(self.inbox.get())
             commands, told = [message for message in group if message], []
             while self.unpublished and self.unpublished[0][0].is_published():

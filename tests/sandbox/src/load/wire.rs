@@ -110,6 +110,10 @@ impl Wire {
         self.incoming.drain(..self.read);
         self.read = 0;
         self.incoming.reserve(CHUNK);
+        // Or a broker without TCP_NODELAY holds the next message back, until an acknowledgement that this end delays; to be
+        // set anew each time.
+        #[cfg(target_os = "linux")]
+        self.stream.set_quickack(true)?;
         if self.stream.read_buf(&mut self.incoming).await? == 0 {
             return Err(closed());
         }
