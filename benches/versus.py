@@ -263,6 +263,17 @@ def load(options, kind, broker, **arguments):
     return result
 
 
+def since(before, after):
+    """By the threads' names: how often they gave the processor up, and the seconds that they computed."""
+    by_name = {}
+    for task, (name, switches, computed) in after.items():
+        _, switches_before, computed_before = before.get(task, (name, 0, 0.0))
+        kept = by_name.setdefault(name, [0, 0.0])
+        kept[0] += switches - switches_before
+        kept[1] += computed - computed_before
+    return by_name
+
+
 def percentile(values, share):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
@@ -369,9 +380,11 @@ def rate(options, table):
                     broker, cloud = Broker(stack, options.dir, more), Cloud(stack, options, many)
                     agent = kind(stack, options, broker, cloud)
                     agent.start_in_sync(many)
-                    cpu, calls = agent.cpu(), len(cloud.calls())
+                    cpu, calls, written = agent.cpu(), len(cloud.calls()), agent.written()
+                    threads = agent.threads()
                     result = load(options, "commands", broker, **arguments)
-                    result["cpu"] = agent.cpu() - cpu
+                    result["cpu"], result["written"] = agent.cpu() - cpu, agent.written() - written
+                    result["threads"] = since(threads, agent.threads())
                     made = cloud.calls()[calls:]
                     result["calls"] = len(made)
                     result["cloudSeconds"] = sum(call["ended"] - call["at"] for call in made)
@@ -549,16 +562,11 @@ def idle(options, table):
         took = time.monotonic() - began
         for kind, agent in idlers.items():
             threads_before, written = before[kind]
-            after = agent.threads()
-            by_name = {}
-            for task, (name, switches, computed) in after.items():
-                _, switches_before, computed_before = threads_before.get(task, (name, 0, 0.0))
-                kept = by_name.setdefault(name, [0.0, 0.0])
-                kept[0] += (switches - switches_before) * 60 / took
-                kept[1] += (computed - computed_before) * 60 / took
+            by_name = since(threads_before, agent.threads())
             found[agent.core] = {
-                "wakeups": sum(one[0] for one in by_name.values()), "cpu": sum(one[1] for one in by_name.values()),
-                "threads": by_name, "written": (agent.written() - written) * 3600 / took,
+                "wakeups": sum(one[0] for one in by_name.values()) * 60 / took,
+                "cpu": sum(one[1] for one in by_name.values()) * 60 / took,
+                "seconds": took, "threads": by_name, "written": (agent.written() - written) * 3600 / took,
             }
         for thread in threads:
             thread.join()
