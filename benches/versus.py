@@ -690,4 +690,5 @@ def options_with_dir(options):
     return options
 
 
-main()
+if __name__ == "__main__":
+    main()
