@@ -494,7 +494,7 @@ def fleet(options, table):
         table.add(f"  cloud calls", *calls, digits=0, goal=f"{devices // 100}", holds=calls[1] == devices // 100)
     each = [1e6 * offboard[devices]["row"]["seconds"] / devices for devices in sizes[1:]]
     table.add("  microseconds for each device, by their number", offboard=" ".join(f"{one:,.0f}" for one in each),
-              goal="linear: last <= 1.2 x the one before", holds=each[-1] <= 1.2 * each[-2])
+              goal="linear: last <= 1.2 x first", holds=each[-1] <= 1.2 * each[0])
 
 
 def peak(options, table):
