@@ -2,6 +2,7 @@
 
 mod cloud;
 mod demo;
+mod load;
 
 use std::io;
 
@@ -19,6 +20,8 @@ pub(crate) struct Cli {
 enum Command {
     Cloud(cloud::Arguments),
     Demo(demo::Arguments),
+    #[command(subcommand)]
+    Load(load::Arguments),
 }
 
 impl Cli {
@@ -26,6 +29,7 @@ impl Cli {
         match self.command {
             Command::Cloud(arguments) => cloud::run(arguments).await,
             Command::Demo(arguments) => demo::run(arguments).await,
+            Command::Load(arguments) => load::run(arguments).await,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! changed lately, and how often calls have changed it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -128,6 +129,14 @@ impl Associations {
             };
         }
         view
+    }
+
+    /// Those of [`Associations::listed`] that come after a name, at least the first `most`: a page of a list that is up to
+    /// date costs no more than itself.
+    pub(super) fn listed_after(&self, group: &Group, after: &str, most: usize) -> BTreeMap<String, f64> {
+        let Some(members) = self.groups.get(group).filter(|_| self.lag.is_none()) else { return self.listed(group) };
+        let rest = members.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        rest.take(most).map(|(name, timestamp)| (name.clone(), *timestamp)).collect()
     }
 
     /// Sets how far lists are behind; what happened until now counts as settled.

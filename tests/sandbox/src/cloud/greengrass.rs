@@ -86,7 +86,7 @@ fn list(state: &State, target: &Target, known: Option<&str>, fault: Option<&Acti
         .map_err(|wrong| ApiError::field(wrong.member, &wrong.message))?;
     check_known(&target.about, known)?;
 
-    let (page, next) = pager.page(state.associations.listed(&Group::Core(target.about.clone())), fault);
+    let (page, next) = pager.page(pager.members(&state.associations, &Group::Core(target.about.clone())), fault);
     let mut body = json!({"associatedClientDevices": page
         .iter()
         .map(|(thing, timestamp)| json!({"thingName": thing, "associationTimestamp": timestamp}))

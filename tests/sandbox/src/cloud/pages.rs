@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use super::associations::{Associations, Group};
 use super::faults::Action;
 use super::target::Target;
 
@@ -47,6 +48,11 @@ impl<'a> Pager<'a> {
                 .ok_or_else(|| Wrong { member: "nextToken", message: "not a token of this list".to_owned() })?,
         };
         Ok(Self { limit: cap.map_or(asked, |cap| asked.min(cap)), after, scope, token })
+    }
+
+    /// What the page is made of, and the one after it.
+    pub(super) fn members(&self, associations: &Associations, group: &Group) -> BTreeMap<String, f64> {
+        associations.listed_after(group, &self.after, self.limit + 1)
     }
 
     /// The page, and the token of the next one if there is one, or if a fault says so.

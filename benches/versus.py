@@ -1,0 +1,694 @@
+"""Offboard beside a peer in Python, and both beside the limits of this machine. Started by `benches/run`."""
+
+import argparse, glob, http.client, json, math, os, platform, shutil, signal, socket, sqlite3, statistics, subprocess, sys
+import tempfile, threading, time, urllib.request
+from contextlib import ExitStack
+from urllib.parse import urlparse
+
+import paho.mqtt.client as mqtt
+
+# The core that the stand-in's devices belong to.
+CORE = "sandbox-core"
+# Far longer than anything here takes.
+PATIENCE = 240
+# Mosquitto's limits: 20 messages in flight to a client, 1000 more that wait, no TCP_NODELAY.
+AS_IT_COMES = ""
+RAISED = "max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n"
+# The calls a second are no measure of an agent: the limit is out of the way of both.
+RATE, BURST, LINGER = 1000, 1000, 0.1
+SYNCS = "fsync,fdatasync,sync_file_range,msync,sync,syncfs"
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def wait_until(what, done, patience=PATIENCE, pace=0.02):
+    end = time.monotonic() + patience
+    while not (result := done()):
+        if time.monotonic() > end:
+            sys.exit(f"waited in vain until {what}")
+        time.sleep(pace)
+    return result
+
+
+def stop(process):
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Broker:
+    """A Mosquitto of our own, which keeps everything in memory, and an ear on it for what agents say of themselves."""
+
+    def __init__(self, stack, directory, more=AS_IT_COMES):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        path = os.path.join(directory, f"mosquitto-{self.port}.conf")
+        with open(path, "w") as file:
+            file.write(f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n{more}")
+        process = subprocess.Popen(["/usr/sbin/mosquitto", "-c", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        stack.callback(stop, process)
+        wait_until("mosquitto listens", self.listens)
+        self.seen, self.lock = [], threading.Lock()
+        self.ear = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "ear")
+        self.ear.on_message = self.hear
+        subscribed = threading.Event()
+        self.ear.on_subscribe = lambda *_: subscribed.set()
+        self.ear.connect("127.0.0.1", self.port)
+        self.ear.subscribe([("offboard/+/status", 1), ("offboard/+/results/ear/#", 1)])
+        self.ear.loop_start()
+        stack.callback(self.ear.loop_stop)
+        subscribed.wait(PATIENCE)
+
+    def listens(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def hear(self, client, userdata, message):
+        with self.lock:
+            self.seen.append((time.monotonic(), message.topic, json.loads(message.payload)))
+
+    def status(self, what, core, wanted, since=0.0):
+        """When a status like this was first heard after `since`."""
+        def find():
+            with self.lock:
+                heard = [(at, body) for at, topic, body in self.seen if topic == f"offboard/{core}/status" and at > since]
+            return next((at for at, body in heard if wanted(body)), None)
+        return wait_until(what, find, pace=0.005)
+
+    def last_status(self, core):
+        with self.lock:
+            return next((body for _, topic, body in reversed(self.seen) if topic == f"offboard/{core}/status"), {})
+
+
+class Cloud:
+    """The stand-in."""
+
+    def __init__(self, stack, options, devices=0):
+        command = [options.sandbox, "cloud", "--devices", str(devices)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        stack.callback(stop, self.process)
+        self.environment = {}
+        for line in self.process.stdout:
+            if line.startswith("# control"):
+                self.control = line.split()[2].removesuffix("/")
+            if line.startswith("export "):
+                name, _, value = line.removeprefix("export ").strip().partition("=")
+                self.environment[name] = value
+                if name == "AWS_DEFAULT_REGION":
+                    break
+        self.endpoint = self.environment["AWS_ENDPOINT_URL_GREENGRASSV2"]
+
+    def ask(self, method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(self.control + path, data, method=method)) as answer:
+            return json.load(answer)
+
+    def calls(self, about=CORE):
+        return [call for call in self.ask("GET", "/calls") if call["operation"] == "disassociate" and call["about"] == about]
+
+
+class Agent:
+    """One of the two that are compared, as a process."""
+
+    name = property(lambda self: type(self).__name__.lower())
+
+    def __init__(self, stack, options, broker, cloud, core=CORE, retention=7 * 86400.0, wrapper=()):
+        self.options, self.broker, self.cloud, self.core, self.retention = options, broker, cloud, core, retention
+        self.wrapper, self.process = list(wrapper), None
+        self.data = tempfile.mkdtemp(prefix=f"{self.name}-", dir=options.dir)
+        stack.callback(shutil.rmtree, self.data, ignore_errors=True)
+        stack.callback(self.stop)
+
+    def start(self):
+        """Seconds until it says that it is there."""
+        command, environment = self.command()
+        environment |= {name: self.cloud.environment[name] for name in self.cloud.environment if "CONTAINER" in name}
+        began = time.monotonic()
+        self.process = subprocess.Popen(self.wrapper + command, env=environment, stdout=subprocess.DEVNULL,
+                                        stderr=None if self.options.verbose else subprocess.DEVNULL)
+        return self.broker.status("it is online", self.core, lambda body: body["state"] == "ONLINE", began) - began
+
+    def until_in_sync(self, devices, since):
+        def synced(body):
+            return body.get("lastSyncAt") and body["devices"].get("ASSOCIATED", 0) == devices
+        return self.broker.status("it is in sync", self.core, synced, since)
+
+    def start_in_sync(self, devices):
+        began = time.monotonic()
+        self.start()
+        return self.until_in_sync(devices, began) - began
+
+    def pid(self):
+        if not self.wrapper:
+            return self.process.pid
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
+            return int(file.read())
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            os.kill(self.pid(), signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process = None
+
+    def read(self, file):
+        with open(f"/proc/{self.pid()}/{file}") as text:
+            return text.read()
+
+    def field(self, file, name):
+        return int(next(line for line in self.read(file).splitlines() if line.startswith(name + ":")).split()[1])
+
+    def memory(self):
+        """Resident and proportional, MiB."""
+        return {"rss": self.field("status", "VmRSS") / 1024, "pss": self.field("smaps_rollup", "Pss") / 1024}
+
+    def peak(self):
+        return self.field("status", "VmHWM") / 1024
+
+    def cpu(self):
+        after_name = self.read("stat").rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+    def written(self):
+        return self.field("io", "write_bytes")
+
+    def threads(self):
+        """Of each thread its name, how often it gave the processor up, and the seconds that it computed."""
+        found = {}
+        for task in glob.glob(f"/proc/{self.pid()}/task/*"):
+            try:
+                with open(f"{task}/status") as file:
+                    status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+                with open(f"{task}/schedstat") as file:
+                    computed = int(file.read().split()[0]) / 1e9
+                found[os.path.basename(task)] = (status["Name"], int(status["voluntary_ctxt_switches"]), computed)
+            except OSError:
+                pass  # It has ended meanwhile.
+        return found
+
+
+class Offboard(Agent):
+    def command(self):
+        config = {
+            "coreThingName": self.core, "region": "eu-central-1", "dataDir": self.data,
+            "mqtt": {"url": f"mqtt://127.0.0.1:{self.broker.port}"},
+            "cloud": {"greengrassEndpoint": self.cloud.endpoint}, "batch": {"lingerMs": int(LINGER * 1000)},
+            "rate": {"callsPerSecond": RATE, "burst": BURST},
+            "retention": {"requestsDays": self.retention / 86400, "tombstonesDays": self.retention / 86400},
+        }
+        return [self.options.product, "run"], {"OFFBOARD_CONFIG": json.dumps(config)}
+
+    def has_forgotten(self, client):
+        token = f"list-{time.monotonic()}"
+        # Asked as the sender itself: a list shows one's own requests.
+        topic = f"offboard/{self.core}/commands/{client}/list-requests"
+        heard, answers = threading.Event(), []
+        asker = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "asker-" + client)
+        asker.on_message = lambda c, u, m: (answers.append(json.loads(m.payload)), heard.set())
+        asker.on_subscribe = lambda c, *_: c.publish(topic, json.dumps({"clientToken": token, "maxResults": 1}), qos=1)
+        asker.connect("127.0.0.1", self.broker.port)
+        asker.subscribe(f"offboard/{self.core}/results/{client}/list-requests/accepted", 1)
+        asker.loop_start()
+        heard.wait(PATIENCE)
+        asker.disconnect()
+        asker.loop_stop()
+        return not answers[0]["requests"] and not self.broker.last_status(self.core)["devices"].get("DISASSOCIATED")
+
+
+class Peer(Agent):
+    # Messages that are committed together.
+    group = 500
+
+    def command(self):
+        config = {
+            "core": self.core, "port": self.broker.port, "endpoint": self.cloud.endpoint, "dataDir": self.data,
+            "linger": LINGER, "rate": RATE, "burst": BURST, "retention": self.retention, "group": self.group,
+        }
+        return [sys.executable, os.path.join(HERE, "peer", "peer.py")], {"PEER_CONFIG": json.dumps(config)}
+
+    def has_forgotten(self, client):
+        db = sqlite3.connect(f"file:{self.data}/peer.db?mode=ro", uri=True)
+        left = db.execute("SELECT count(*) FROM requests").fetchone()[0]
+        db.close()
+        return left == 0
+
+
+class Simpler(Peer):
+    """The peer as one would write it at first: a commit for each message."""
+    group = 1
+
+
+AGENTS = (Peer, Offboard)
+
+
+def load(options, kind, broker, **arguments):
+    """Runs the load and returns what it measured."""
+    command = [options.sandbox, "load", kind, "--port", str(broker.port)]
+    if kind == "commands":
+        command += ["--core", arguments.pop("core", CORE)]
+    for name, value in arguments.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    result = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    if kind == "commands":
+        lost = result["sent"] - result["completed"]
+        if lost or result["rejected"] or result["notSucceeded"]:
+            print(f"  ! of {result['sent']} commands {lost} have no end, {result['rejected']} were rejected, "
+                  f"{result['notSucceeded']} did not succeed", file=sys.stderr)
+    return result
+
+
+def since(before, after):
+    """By the threads' names: how often they gave the processor up, and the seconds that they computed."""
+    by_name = {}
+    for task, (name, switches, computed) in after.items():
+        _, switches_before, computed_before = before.get(task, (name, 0, 0.0))
+        kept = by_name.setdefault(name, [0, 0.0])
+        kept[0] += switches - switches_before
+        kept[1] += computed - computed_before
+    return by_name
+
+
+def percentile(values, share):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+
+
+def flush_times(options, seconds):
+    """Microseconds that each append of 4 KiB with its fdatasync takes."""
+    path, block, times = os.path.join(options.dir, "flushes"), os.urandom(4096), []
+    file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        began = time.perf_counter()
+        os.write(file, block)
+        os.fdatasync(file)
+        times.append((time.perf_counter() - began) * 1e6)
+    os.close(file)
+    os.unlink(path)
+    return times
+
+
+class Table:
+    def __init__(self):
+        self.rows, self.raw = [], {}
+
+    def add(self, what, peer=None, offboard=None, limit="", goal="", ratio=None, holds=None, unit="", digits=1):
+        def number(value):
+            return "" if value is None else value if isinstance(value, str) else f"{value:,.{digits}f}"
+        row = {"what": what, "peer": peer, "offboard": offboard, "unit": unit, "limit": limit, "goal": goal,
+               "ratio": ratio, "holds": holds}
+        self.rows.append(row)
+        unit_ = f", {unit}" if unit else ""
+        cells = [what + unit_, number(peer), number(offboard), limit, goal, "" if ratio is None else f"{ratio:.1f}x",
+                 "" if holds is None else "yes" if holds else "NO"]
+        row["cells"] = cells
+        print("  " + " | ".join(cell for cell in cells if cell), file=sys.stderr)
+
+    def show(self):
+        head = ["what", "peer", "offboard", "limit here", "goal", "better by", "holds?"]
+        lines = [head] + [row["cells"] for row in self.rows]
+        widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
+        def text(line):
+            cells = [line[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])]
+            return ("| " + " | ".join(cells) + " |").rstrip()
+        print(text(head))
+        print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+        for row in self.rows:
+            print(text(row["cells"]))
+
+
+# --- what is measured -----------------------------------------------------------------------------------------------------
+
+def limits(options, table):
+    """What this machine's disk, broker and stand-in can do by themselves."""
+    times = flush_times(options, 1 if options.quick else 3)
+    table.add("flushes a second: fdatasync of 4 KiB appended", limit=f"{1e6 * len(times) / sum(times):,.0f}")
+    table.add("one flush, p50 and p99", limit=f"{percentile(times, .5):,.0f} {percentile(times, .99):,.0f} us")
+    for label, more in (("as it comes", AS_IT_COMES), ("raised", RAISED)):
+        with ExitStack() as stack:
+            broker = Broker(stack, options.dir, more)
+            count = 20_000 if options.quick else 100_000
+            plain = load(options, "messages", broker, messages=count)
+            rate = plain["received"] / plain["seconds"]
+            table.add(f"Mosquitto's own QoS 1 messages a second, {label}", limit=f"{rate:,.0f}")
+            hops = load(options, "messages", broker, messages=300, window=1, pause_ms=2)["waits"]
+            table.add(f"one message through Mosquitto, p50 and p99, {label}",
+                      limit=f"{percentile(hops, .5):,.0f} {percentile(hops, .99):,.0f} us")
+    with ExitStack() as stack:
+        cloud = Cloud(stack, options)
+        address = urlparse(cloud.environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"])
+        connection = http.client.HTTPConnection(address.hostname, address.port)
+        headers = {"Authorization": cloud.environment["AWS_CONTAINER_AUTHORIZATION_TOKEN"]}
+        times = []
+        for _ in range(500):
+            began = time.perf_counter()
+            connection.request("GET", address.path, headers=headers)
+            connection.getresponse().read()
+            times.append((time.perf_counter() - began) * 1e6)
+        table.add("one HTTP round trip to the stand-in, p50", limit=f"{percentile(times, .5):,.0f} us")
+
+
+def storeless(options, broker, **arguments):
+    with ExitStack() as stack:
+        command = [options.sandbox, "load", "storeless", "--port", str(broker.port), "--core", CORE]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        stack.callback(stop, process)
+        process.stdout.readline()
+        return load(options, "commands", broker, **arguments)
+
+
+def rate(options, table):
+    """Single-device commands a second, 500 of them without an answer at a time."""
+    raw = table.raw.setdefault("rate", [])
+    for label, more in (("", AS_IT_COMES), (", limit raised", RAISED)):
+        for senders in (1, 50):
+            many = 2_000 if options.quick else 10_000
+            arguments = {"senders": senders, "window": 500, "commands": many, "seconds": 10}
+            found = {}
+            with ExitStack() as stack:
+                broker = Broker(stack, options.dir, more)
+                found["storeless"] = storeless(options, broker, **(arguments | {"commands": 3 * many}))
+            kinds = AGENTS if label or senders > 1 else (*AGENTS, Simpler)
+            for kind in kinds:
+                with ExitStack() as stack:
+                    broker, cloud = Broker(stack, options.dir, more), Cloud(stack, options, many)
+                    agent = kind(stack, options, broker, cloud)
+                    agent.start_in_sync(many)
+                    cpu, calls, written = agent.cpu(), len(cloud.calls()), agent.written()
+                    threads = agent.threads()
+                    result = load(options, "commands", broker, **arguments)
+                    result["cpu"], result["written"] = agent.cpu() - cpu, agent.written() - written
+                    result["threads"] = since(threads, agent.threads())
+                    made = cloud.calls()[calls:]
+                    result["calls"] = len(made)
+                    result["cloudSeconds"] = sum(call["ended"] - call["at"] for call in made)
+                    found[agent.name] = result
+            raw.append({"senders": senders, "broker": label, "found": found})
+            peer, offboard, least = found["peer"], found["offboard"], found["storeless"]
+            for end in ("Accepted", "Completed"):
+                rates = [one[end.lower()] / one[f"secondsTo{end}"] for one in (peer, offboard, least)]
+                ratio = rates[1] / rates[0]
+                enough = end == "Completed" or rates[1] >= rates[2] / 2
+                goal = ">= 10 x peer" + (", >= storeless / 2" if end == "Accepted" else "")
+                table.add(f"commands a second to {end.lower()}, {senders} sender{'s' * (senders > 1)}{label}", rates[0],
+                          rates[1], f"storeless {rates[2]:,.0f}", goal, ratio, ratio >= 10 and enough, digits=0)
+            if simpler := found.get("simpler"):
+                table.add("  the same from a peer that commits each message by itself",
+                          simpler["completed"] / simpler["secondsToCompleted"], digits=0)
+            each = [1000 * one["cpu"] / one["sent"] for one in (peer, offboard)]
+            ratio = each[0] / each[1]
+            table.add("  CPU seconds for each 1,000 of them", *each, goal="<= 1/10 of peer", ratio=ratio, holds=ratio >= 10,
+                      digits=3)
+            least = [math.ceil(one["sent"] / 100) for one in (peer, offboard)]
+            table.add("  cloud calls, and the fewest possible", *(f"{one['calls']} ({n})" for one, n in zip((peer, offboard), least)),
+                      goal="fewest +- 5%", holds=offboard["calls"] <= 1.05 * least[1])
+            table.add("  the load's own CPU, share of a core",
+                      *(one["computed"] / one["secondsToCompleted"] for one in (peer, offboard)), digits=2)
+
+
+def latency(options, table):
+    """One command at a time on an agent that has nothing else to do."""
+    count = 50 if options.quick else 200
+    for label, more in (("", AS_IT_COMES), (", limit raised", RAISED)):
+        found = {}
+        with ExitStack() as stack:
+            broker = Broker(stack, options.dir, more)
+            hops = load(options, "messages", broker, messages=300, window=1, pause_ms=5)["waits"]
+        flushes = flush_times(options, 1)
+        for kind in AGENTS:
+            with ExitStack() as stack:
+                broker, cloud = Broker(stack, options.dir, more), Cloud(stack, options, 1000)
+                agent = kind(stack, options, broker, cloud)
+                agent.start_in_sync(1000)
+                calls = len(cloud.calls())
+                waits = load(options, "commands", broker, commands=count, group=1, pause_ms=20)["waits"]
+                made = cloud.calls()[calls:]
+                own = [(call["ended"] - call["at"]) * 1e6 for call in made]
+                beyond = [wait[1] - time for wait, time in zip(waits, own)] if len(own) == len(waits) else []
+                found[agent.name] = {"accepted": [wait[0] for wait in waits], "beyond": beyond}
+        table.raw["latency" + label] = found | {"hops": hops, "flushes": flushes}
+        hop, flush = percentile(hops, .5), percentile(flushes, .5)
+        goal = 1.5 * (flush + 2 * hop)
+        for end, text in (("accepted", "to accepted"), ("beyond", f"to completed beyond the cloud's time, {LINGER * 1e3:.0f} ms of it linger")):
+            for share in (.5, .99):
+                pair = [percentile(found[name][end], share) / 1e3 for name in ("peer", "offboard")]
+                judged = end == "accepted" and share == .5
+                table.add(f"latency, idle, {text}, p{share * 100:.0f}{label}", *pair, unit="ms", digits=2, ratio=pair[0] / pair[1],
+                          limit=f"flush {flush / 1e3:.2f}, hop {hop / 1e3:.2f}" if judged else "",
+                          goal=f"<= {goal / 1e3:.2f}" if judged else "", holds=pair[1] * 1e3 <= goal if judged else None)
+
+
+def fleet(options, table):
+    """Memory, start-up and long lists by the number of devices."""
+    sizes = (0, 1_000, 10_000) if options.quick else (0, 1_000, 10_000, 100_000)
+    found = {kind: {} for kind in AGENTS}
+    for devices in sizes:
+        for kind in AGENTS:
+            with ExitStack() as stack:
+                broker, cloud = Broker(stack, options.dir), Cloud(stack, options, devices)
+                agent = kind(stack, options, broker, cloud)
+                one = found[kind][devices] = {"sync": agent.start_in_sync(devices)}
+                time.sleep(3)
+                one["memory"] = agent.memory()
+                one["starts"] = []
+                for _ in range(3):
+                    agent.stop()
+                    one["starts"].append(agent.start())
+                if devices:
+                    agent.until_in_sync(devices, time.monotonic() - one["starts"][-1])
+                    cpu, calls = agent.cpu(), len(cloud.calls())
+                    in_each = min(devices, 2500)
+                    row = load(options, "commands", broker, commands=devices // in_each, entries=in_each)
+                    one["row"] = {"seconds": row["secondsToCompleted"], "accepted": row["secondsToAccepted"],
+                                  "calls": len(cloud.calls()) - calls, "cpu": agent.cpu() - cpu, "peak": agent.peak()}
+    table.raw["fleet"] = {kind.__name__: found[kind] for kind in AGENTS}
+    peer, offboard = found[Peer], found[Offboard]
+    for devices in sizes:
+        if devices == 1_000:
+            continue
+        for kind, text in (("pss", "proportional"), ("rss", "resident")):
+            pair = [one[devices]["memory"][kind] for one in (peer, offboard)]
+            judged = devices == 10_000 and kind == "pss"
+            table.add(f"memory, idle, {devices:,} devices, {text}", *pair, unit="MiB", ratio=pair[0] / pair[1],
+                      goal="<= 16 MiB, <= 1/3 of peer" if judged else "",
+                      holds=pair[1] <= 16 and pair[1] <= pair[0] / 3 if judged else None)
+    for devices in (sizes[0], sizes[-1]):
+        pair = [statistics.median(one[devices]["starts"]) * 1e3 for one in (peer, offboard)]
+        judged = devices == 100_000
+        table.add(f"start-up to ONLINE, {devices:,} devices in the store", *pair, unit="ms", digits=0, ratio=pair[0] / pair[1],
+                  goal="<= 1/5 of peer" if judged else "", holds=pair[1] <= pair[0] / 5 if judged else None)
+    for devices in sizes[2:]:
+        pair = [one[devices]["sync"] for one in (peer, offboard)]
+        table.add(f"first start until {devices:,} devices are in sync", *pair, unit="s", ratio=pair[0] / pair[1])
+    for devices in sizes[1:]:
+        pair = [one[devices]["row"] for one in (peer, offboard)]
+        table.add(f"{devices:,} devices in a row of commands, to completed", *(one["seconds"] for one in pair), unit="s",
+                  ratio=pair[0]["seconds"] / pair[1]["seconds"], digits=2)
+        calls = [one["calls"] for one in pair]
+        table.add(f"  cloud calls", *calls, digits=0, goal=f"{devices // 100}", holds=calls[1] == devices // 100)
+    each = [1e6 * offboard[devices]["row"]["seconds"] / devices for devices in sizes[1:]]
+    table.add("  microseconds for each device, by their number", offboard=" ".join(f"{one:,.0f}" for one in each),
+              goal="linear: last <= 1.2 x first", holds=each[-1] <= 1.2 * each[0])
+
+
+def peak(options, table):
+    """The most memory, from the first start with many devices, commands among the pages of the list."""
+    devices = 10_000 if options.quick else 100_000
+    found = {}
+    for kind in AGENTS:
+        with ExitStack() as stack:
+            broker, cloud = Broker(stack, options.dir), Cloud(stack, options, devices)
+            agent = kind(stack, options, broker, cloud)
+            began = time.monotonic()
+            agent.start()
+            samples, over = [], threading.Event()
+            def sample():
+                while not over.wait(0.05):
+                    samples.append(agent.memory()["pss"])
+            sampler = threading.Thread(target=sample, daemon=True)
+            sampler.start()
+            load(options, "commands", broker, commands=4, entries=2500)
+            broker.status("it is in sync", CORE, lambda body: body.get("lastSyncAt"), began)
+            over.set()
+            sampler.join()
+            found[agent.name] = {"rss": agent.peak(), "pss": max(samples), "after": agent.memory()}
+    table.raw["peak"] = found
+    for kind, text in (("rss", "resident"), ("pss", "proportional, sampled")):
+        pair = [found[name][kind] for name in ("peer", "offboard")]
+        judged = kind == "rss" and devices == 100_000
+        table.add(f"memory, peak, sync of {devices:,} and 10,000 devices' commands, {text}", *pair, unit="MiB",
+                  ratio=pair[0] / pair[1], goal="<= 48 MiB" if judged else "", holds=pair[1] <= 48 if judged else None)
+
+
+def idle(options, table):
+    """Agents that have nothing to do, and meanwhile what commands write until they are forgotten."""
+    seconds = 20 if options.quick else 120
+    groups = {"groups": 20, "alone": 1}
+    found = {}
+    with ExitStack() as stack:
+        broker, cloud = Broker(stack, options.dir), Cloud(stack, options)
+        idlers, writers = {}, {}
+        for kind in AGENTS:
+            names = [f"{kind.__name__}-{what}" for what in ("idle", *groups)]
+            for core in names:
+                cloud.ask("POST", "/associate", {"core": core, "things": [f"device-{n:04}" for n in range(1, 1001)]})
+            idlers[kind] = kind(stack, options, broker, cloud, names[0])
+            # Forgotten soon after they are completed: the agents look once a minute.
+            writers[kind] = [kind(stack, options, broker, cloud, core, retention=10) for core in names[1:]]
+        for agent in [*idlers.values(), *(agent for pair in writers.values() for agent in pair)]:
+            agent.start_in_sync(1000)
+        time.sleep(15)
+        began = time.monotonic()
+        before = {kind: (agent.threads(), agent.written()) for kind, agent in idlers.items()}
+        counts = (200, 20) if options.quick else (1000, 200)
+        first = {agent: agent.written() for pair in writers.values() for agent in pair}
+        def write(agent, what, count):
+            load(options, "commands", broker, core=agent.core, commands=count, group=groups[what], prefix=agent.core)
+            found[agent.core] = {"toCompleted": (agent.written() - first[agent]) / count}
+            wait_until("what was completed is forgotten", lambda: agent.has_forgotten(f"{agent.core}-0"), pace=5)
+            time.sleep(3)
+            found[agent.core]["toPruned"] = (agent.written() - first[agent]) / count
+        threads = [threading.Thread(target=write, args=(agent, what, count))
+                   for pair in writers.values() for agent, what, count in zip(pair, groups, counts)]
+        for thread in threads:
+            thread.start()
+        time.sleep(max(0, began + seconds - time.monotonic()))
+        took = time.monotonic() - began
+        for kind, agent in idlers.items():
+            threads_before, written = before[kind]
+            by_name = since(threads_before, agent.threads())
+            found[agent.core] = {
+                "wakeups": sum(one[0] for one in by_name.values()) * 60 / took,
+                "cpu": sum(one[1] for one in by_name.values()) * 60 / took,
+                "seconds": took, "threads": by_name, "written": (agent.written() - written) * 3600 / took,
+            }
+        for thread in threads:
+            thread.join()
+    table.raw["idle"] = found
+    pair = [found[f"{kind.__name__}-idle"] for kind in AGENTS]
+    table.add(f"idle: wake-ups a minute, over {took:.0f} s", *(one["wakeups"] for one in pair), digits=0, goal="<= 12",
+              ratio=pair[0]["wakeups"] / max(1, pair[1]["wakeups"]), holds=pair[1]["wakeups"] <= 12)
+    table.add("idle: CPU ms a minute", *(one["cpu"] * 1e3 for one in pair), ratio=pair[0]["cpu"] / max(1e-9, pair[1]["cpu"]))
+    table.add(f"idle: bytes written an hour, extrapolated from {took:.0f} s", *(one["written"] for one in pair), digits=0, goal="0",
+              holds=pair[1]["written"] == 0)
+    for what, text, most in (("groups", "in groups of 20", 16), ("alone", "alone", 64)):
+        for end, until in (("toCompleted", "completed"), ("toPruned", "pruned")):
+            pair = [found[f"{kind.__name__}-{what}"][end] / 1024 for kind in AGENTS]
+            judged = end == "toPruned"
+            table.add(f"written for each command, {text}, until {until}", *pair, unit="KiB", ratio=pair[0] / pair[1],
+                      goal=f"<= {most} KiB" if judged else "", holds=pair[1] <= most if judged else None)
+
+
+def fsyncs(options, table):
+    """Counted by strace in a run of its own, since it slows down what it looks at."""
+    found = {}
+    many = 1_000 if options.quick else 4_000
+    for kind in AGENTS:
+        with ExitStack() as stack:
+            broker, cloud = Broker(stack, options.dir), Cloud(stack, options, many)
+            path = os.path.join(options.dir, "trace")
+            wrapper = ["/usr/bin/strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={SYNCS}", "-e", "signal=none", "-o", path, "--"]
+            agent = kind(stack, options, broker, cloud, wrapper=wrapper)
+            agent.start_in_sync(many)
+            time.sleep(1)
+            before = synced(path)
+            result = load(options, "commands", broker, commands=many, window=500, seconds=20)
+            time.sleep(1)
+            after = synced(path)
+            found[agent.name] = {name: (after.get(name, 0) - before.get(name, 0)) / result["sent"] for name in after}
+            agent.stop()
+    table.raw["fsyncs"] = found
+    flushed = [sum(count for name, count in found[name_].items() if name != "sync_file_range") for name_ in ("peer", "offboard")]
+    table.add("fsyncs and fdatasyncs for each command under load", *flushed, digits=3, ratio=flushed[0] / max(1e-9, flushed[1]),
+              goal="< 0.1", holds=flushed[1] < 0.1)
+    ranges = [found[name].get("sync_file_range", 0) for name in ("peer", "offboard")]
+    table.add("  sync_file_range, which flushes no disk's cache", *ranges, digits=3)
+
+
+def synced(path):
+    """Calls that have ended, by their names."""
+    counts = {}
+    with open(path) as trace:
+        for line in trace:
+            text = line.split(None, 1)[1].removeprefix("<... ")
+            if ") = " in text or ")  = " in text or "= 0" in text:
+                name = text.split("(")[0].split()[0]
+                counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def size(options, table):
+    """What was built here, and for aarch64 if `artifacts/build.sh` has built that."""
+    here = os.path.getsize(options.product) / 2**20
+    table.add(f"binary, stripped, {platform.machine()}", None, here, unit="MiB", digits=2)
+    arm = os.path.join(HERE, "..", "target", "artifacts", "offboard-aarch64")
+    if os.path.exists(arm):
+        mib = os.path.getsize(arm) / 2**20
+        table.add("binary, stripped, aarch64", None, mib, unit="MiB", digits=2, goal="<= 8 MiB", holds=mib <= 8)
+    else:
+        table.add("binary, stripped, aarch64", None, "artifacts/build.sh aarch64", goal="<= 8 MiB")
+    table.add("  by part", None, "artifacts/sizes")
+
+
+MEASURES = {one.__name__: one for one in (limits, rate, latency, fleet, peak, idle, fsyncs, size)}
+
+
+def machine(options):
+    with open("/proc/cpuinfo") as file:
+        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+    disk = subprocess.run(["df", "--output=source,fstype", options.dir], stdout=subprocess.PIPE, text=True).stdout.split("\n")[1].split()
+    return (f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} x {model}, Linux {platform.release()}, {disk[1]}, "
+            f"Python {platform.python_version()}, load average {os.getloadavg()[0]:.2f} before it")
+
+
+def main():
+    texts = "\n".join(f"  {name:8} {one.__doc__.splitlines()[0]}" for name, one in MEASURES.items())
+    parser = argparse.ArgumentParser(prog="benches/run", formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     description="Compares Offboard with a peer in Python and with this machine's limits.",
+                                     epilog=f"Measures, all of them if none is named:\n{texts}")
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", help="what to measure")
+    parser.add_argument("--quick", action="store_true", help="less of everything: for trying, not for figures")
+    parser.add_argument("--json", metavar="FILE", help="writes the rows, and what they were made of, to FILE")
+    parser.add_argument("--dir", help="where the stores are; a real disk [default: below the build's directory]")
+    parser.add_argument("--verbose", action="store_true", help="shows what the agents say on standard error")
+    parser.add_argument("--target", default="target", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    unknown = set(options.measures) - set(MEASURES)
+    if unknown:
+        parser.error(f"no such measure: {', '.join(unknown)}")
+    release = os.path.join(os.path.abspath(options.target), "release")
+    options.product, options.sandbox = os.path.join(release, "offboard"), os.path.join(release, "offboard-sandbox")
+    table, began = Table(), time.monotonic()
+    about = machine(options_with_dir(options))
+    try:
+        for name, measure in MEASURES.items():
+            if not options.measures or name in options.measures:
+                print(f"{name}: {measure.__doc__.splitlines()[0]}", file=sys.stderr)
+                measure(options, table)
+    finally:
+        shutil.rmtree(options.dir, ignore_errors=True)
+    print(about + (", quick: these are no figures" if options.quick else ""))
+    print("Agent, broker, stand-in and load share the processors. Both agents: same broker, same stand-in,"
+          f" {RATE} calls a second allowed, {LINGER * 1e3:.0f} ms linger.\n")
+    table.show()
+    judged = [row for row in table.rows if row["holds"] is not None]
+    missed = [row["what"].strip() for row in judged if not row["holds"]]
+    print(f"\n{len(judged) - len(missed)} of {len(judged)} goals hold; took {time.monotonic() - began:.0f} s")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"machine": about, "quick": options.quick, "rows": table.rows, "raw": table.raw}, file, indent=1)
+
+
+def options_with_dir(options):
+    options.dir = tempfile.mkdtemp(prefix="bench-", dir=options.dir or options.target)
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+//! `offboard-sandbox load`: what `benches/run` measures with.
+
+use std::io;
+
+use clap::Subcommand;
+
+use crate::load::{self, Commands, Messages, Storeless};
+
+/// Load a broker and who listens on it, for benches/run
+#[derive(Debug, Subcommand)]
+pub(super) enum Arguments {
+    Commands(Commands),
+    Messages(Messages),
+    Storeless(Storeless),
+}
+
+pub(super) async fn run(arguments: Arguments) -> io::Result<()> {
+    match arguments {
+        Arguments::Commands(arguments) => load::commands(arguments).await,
+        Arguments::Messages(arguments) => load::messages(arguments).await,
+        Arguments::Storeless(arguments) => load::storeless(arguments).await,
+    }
+}
