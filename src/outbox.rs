@@ -21,8 +21,8 @@ use crate::{
     wire::{ResultKind, Topics, messages},
 };
 
-/// Messages under way at a time: enough to fill the line, few enough to be small.
-const WINDOW: usize = 16;
+/// Messages under way at a time: two for each command, and half of the library's table of 100.
+const WINDOW: usize = 48;
 
 /// Without an acknowledgement for so long, a message is set aside.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,21 +71,22 @@ impl Outbox {
     pub(crate) async fn run(mut self, mut delivered: mpsc::Receiver<Tag>, stop: Stop) {
         let mut outgoing = self.ledger.outgoing();
         let mut link = self.line.link();
+        let mut done = Vec::new();
         while !stop.is_requested() {
             outgoing.mark_unchanged();
             self.connection(*link.borrow_and_update());
             if let Ok(tag) = delivered.try_recv() {
-                self.delivered(tag, &mut delivered).await;
+                done.extend(self.acknowledged(tag, &mut delivered));
             }
             self.set_aside();
-            if let Err(error) = self.fill().await {
+            if let Err(error) = self.fill(std::mem::take(&mut done)).await {
                 tracing::warn!(%error, "the outbox cannot be read");
             }
             tokio::select! {
                 biased;
                 _ = outgoing.changed() => {}
                 _ = link.changed() => {}
-                Some(tag) = delivered.recv() => self.delivered(tag, &mut delivered).await,
+                Some(tag) = delivered.recv() => done = self.acknowledged(tag, &mut delivered),
                 () = sleep_until(self.wakes_at()) => {}
                 () = stop.requested() => {}
             }
@@ -133,15 +134,15 @@ impl Outbox {
         }
     }
 
-    /// Publishes until the window is full or nothing is left.
-    async fn fill(&mut self) -> Result<(), ledger::Unavailable> {
-        while self.link.up && self.under_way.len() < WINDOW {
-            let (from, limit) = (self.cursor, WINDOW - self.under_way.len());
-            let owed = self
-                .ledger
-                .run_lazily(move |tx| ledger::owed(tx, from, limit, messages::MAX_ERROR_ENTRIES).map(Some))
-                .await?;
-            let (owed, last) = owed;
+    /// Forgets what is done, and publishes until the window is full or nothing is left.
+    async fn fill(&mut self, mut done: Vec<u64>) -> Result<(), ledger::Unavailable> {
+        loop {
+            let limit = if self.link.up { WINDOW.saturating_sub(self.under_way.len()) } else { 0 };
+            if limit == 0 && done.is_empty() {
+                return Ok(());
+            }
+            let from = self.cursor;
+            let (owed, last) = self.next(std::mem::take(&mut done), limit).await?;
             let Some(last) = last else { return Ok(()) };
             // Forgotten with its request: nobody is to be held up for it any more.
             self.aside.retain(|n, _| !(from..=last).contains(n) || owed.iter().any(|owed| owed.n == *n));
@@ -167,7 +168,6 @@ impl Outbox {
             }
             self.cursor = last + 1;
         }
-        Ok(())
     }
 
     /// Clients of which a message is set aside.
@@ -186,7 +186,8 @@ impl Outbox {
         self.line.publish(Some(self.link.epoch), &topic, payload, false, Tag::Owed(n))
     }
 
-    async fn delivered(&mut self, first: Tag, more: &mut mpsc::Receiver<Tag>) {
+    /// Notes what the broker has, this and whatever else is told by now.
+    fn acknowledged(&mut self, first: Tag, more: &mut mpsc::Receiver<Tag>) -> Vec<u64> {
         let mut done = Vec::new();
         let mut tag = Some(first);
         while let Some(Tag::Owed(n)) = tag {
@@ -199,16 +200,25 @@ impl Outbox {
             tag = more.try_recv().ok();
         }
         failpoint::pass("outbox-delivered");
-        // If this is lost in a crash the message goes out twice, which its receiver expects.
-        let forgotten = self.ledger.run_lazily(move |tx| {
+        done
+    }
+
+    /// Forgets what the broker has, and reads what is next, in one go: under load each question waits for a sync. If the
+    /// forgetting is lost in a crash the message goes out twice, which its receiver expects.
+    async fn next(&mut self, done: Vec<u64>, limit: usize) -> Result<(Vec<Owed>, Option<u64>), ledger::Unavailable> {
+        let from = self.cursor;
+        let rule = move |tx: &mut ledger::Tx<'_>| {
             for n in &done {
                 ledger::delivered(tx, *n)?;
             }
-            Ok(Some(()))
-        });
-        if forgotten.await.is_err() {
+            if limit == 0 {
+                return Ok(Some((Vec::new(), None)));
+            }
+            ledger::owed(tx, from, limit, messages::MAX_ERROR_ENTRIES).map(Some)
+        };
+        self.ledger.run_lazily(rule).await.inspect_err(|_| {
             // They are still owed, and go out again.
             self.cursor = 0;
-        }
+        })
     }
 }

@@ -1,6 +1,8 @@
-//! Once a second: what is past its time ends, and what was kept long enough is forgotten.
+//! What is past its time ends, looked for once a second while anything is open; and what was kept long enough is forgotten.
 
 use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
 
 use crate::{
     clock::Clock,
@@ -8,7 +10,7 @@ use crate::{
     config::{Limits, Retention},
     failpoint,
     ledger::{self, Ledger, Summary, Unavailable},
-    model::Lane,
+    model::{Lane, Mono},
     stop::Stop,
 };
 
@@ -20,8 +22,15 @@ const STEPS: u32 = 25;
 /// What ended since is forgotten early only when it gets tight.
 const SPARED: Duration = Duration::from_secs(3600);
 
-/// Seconds between two looks at the retention, which is counted in days.
-const RETENTION_EVERY: u32 = 60;
+/// Time between two looks at the retention, which is counted in days; and all that is looked at while nothing is open, since
+/// each look wakes a gateway that could sleep.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
+
+/// Something changed; once a second at most, or a large sync would have us look all the time.
+async fn changed(summary: &mut watch::Receiver<Summary>) {
+    let _ = summary.changed().await;
+    tokio::time::sleep(PACE).await;
+}
 
 pub(crate) struct Upkeep {
     pub(crate) ledger: Ledger,
@@ -36,20 +45,27 @@ pub(crate) struct Upkeep {
 
 impl Upkeep {
     pub(crate) async fn run(self) {
-        let mut ticks = 0_u32;
+        let mut forgot: Option<Mono> = None;
         let mut after = Vec::new();
+        let mut summary = self.ledger.summary();
         while !self.stop.is_requested() {
+            let is_idle = summary.borrow_and_update().open_requests == 0;
             // The age of requests has to be noted even when no lane looks.
             let _ = self.conditions.window();
             self.tell_off();
-            match self.tick(after.clone(), ticks.is_multiple_of(RETENTION_EVERY)).await {
+            let now = self.clock.now().mono;
+            let retention = forgot.is_none_or(|at| now.since(at) >= RETENTION_EVERY);
+            if retention {
+                forgot = Some(now);
+            }
+            match self.tick(after.clone(), retention).await {
                 Ok(next) => after = next,
                 Err(error) => tracing::debug!(%error, "no upkeep"),
             }
-            ticks = ticks.wrapping_add(1);
             tokio::select! {
                 biased;
-                () = tokio::time::sleep(PACE) => {}
+                () = tokio::time::sleep(if is_idle { RETENTION_EVERY } else { PACE }) => {}
+                () = changed(&mut summary), if is_idle => {}
                 () = self.stop.requested() => {}
             }
         }

@@ -44,8 +44,9 @@ fn block(kind: &str, with: &str) -> String {
 fn each_block_has_its_test() {
     let known = [
         ("", "bench tool ── command"),
-        // Run by `tests/run`, which is the next.
+        // These two are run in tests/sandbox/tests/demo.rs; all of it by `tests/run`, which is the next.
         ("sh", "cargo demo"),
+        ("sh", ". target/demo/env"),
         ("sh", "tests/run"),
         ("sh", "OFFBOARD_CONFIG="),
         ("sh", "mosquitto_pub"),

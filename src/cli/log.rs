@@ -13,10 +13,10 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber, subscriber::Interest};
 use tracing_subscriber::{
     Layer,
-    filter::{FilterExt, Targets},
+    filter::{FilterExt, LevelFilter, Targets},
     layer::{Context, Filter, SubscriberExt},
     util::SubscriberInitExt,
 };
@@ -109,6 +109,15 @@ impl Limit {
 impl<S: Subscriber> Filter<S> for Limit {
     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         true
+    }
+
+    // This one looks at events alone. Without these two, whatever sled traces would come as far as here to be dropped.
+    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::always()
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::TRACE)
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {

@@ -21,7 +21,8 @@ pub struct Owed {
 }
 
 /// The messages from place `from` on, in the order in which they became due, and the last place that was looked at,
-/// `None` where there was none: some of them may have been forgotten with their requests.
+/// `None` where there was none: some of them may have been forgotten with their requests. Each has its first `max_failures`
+/// failures, and after as many in all it is enough.
 ///
 /// # Errors
 /// The store failed.
@@ -33,6 +34,7 @@ pub fn owed(
 ) -> Result<(Vec<Owed>, Option<u64>), StoreError> {
     let mut owed = Vec::new();
     let mut last = None;
+    let mut so_far = 0;
     for (key, record) in tx.scan(&schema::outgoing(from), &schema::outgoing(u64::MAX), Direction::Up, limit)? {
         let n = schema::read_number(&key)?;
         last = Some(n);
@@ -49,7 +51,11 @@ pub fn owed(
             true => answers::failures(tx, message.seq, None, max_failures)?.rows.into_iter().map(|(_, f)| f).collect(),
             false => Vec::new(),
         };
+        so_far += failures.len();
         owed.push(Owed { n, request, completed: message.completed, failures });
+        if so_far >= max_failures {
+            break;
+        }
     }
     Ok((owed, last))
 }

@@ -22,7 +22,7 @@ const MEDIUM: &str = "/power-cut-medium";
 const LARGE: usize = 1000;
 
 /// sled's segments: a file is written in pieces of this size, and a free one is used again.
-const SEGMENT: usize = 512 * 1024;
+const SEGMENT: usize = 1024 * 1024;
 
 pub struct Recording {
     trace: String,

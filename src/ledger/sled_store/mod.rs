@@ -2,7 +2,7 @@
 //!
 //! * On Linux sled's flush is `sync_file_range`, which flushes neither the disk's cache nor the file's new size. So a
 //!   sync is sled's flush and then `fdatasync` on a second handle of sled's own file.
-//! * sled takes what it has flushed for durable, and writes so into the head of its next segment of 512 KiB. If power
+//! * sled takes what it has flushed for durable, and writes so into the head of its next segment of 1 MiB. If power
 //!   fails when that head is on the disk and what it speaks of is not, the next opening fails, or loses records that were
 //!   durable long ago. So much less than a segment is written between two syncs.
 //! * sled never syncs its `conf` file nor its directories: done once at each opening.
@@ -18,6 +18,7 @@ mod data_dir;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
+    num::NonZeroU64,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -30,7 +31,6 @@ use data_dir::{Label, create, io_error, lock, sync_names};
 pub use data_dir::{free, schema_of};
 
 use super::{
-    journal::MAX_OPS,
     schema,
     store::{Direction, Op, Row, Store, StoreError},
 };
@@ -41,9 +41,18 @@ const CACHE: u64 = 4 << 20;
 /// Free bytes below which the store is not opened: an opening writes a snapshot, and a full disk is what breaks it.
 const MIN_FREE: u64 = 8 << 20;
 
-/// Bytes of keys and values between two syncs, unless one batch has more. With that and [`MAX_OPS`] sled's log grew by at
-/// most 340 KB from one sync to the next (measured), which stays below a segment.
-const MAX_UNSYNCED: usize = 64 << 10;
+/// Bytes of sled's segments: twice what it takes by itself, so that twice as much may go between two syncs. Chosen for good,
+/// since sled opens no store that was made with another.
+const SEGMENT: usize = 1 << 20;
+
+/// Writes, and bytes of keys and values, between two syncs, unless one batch has more. With half of each sled's log grew by at
+/// most 340 KB from one sync to the next (measured), so that with these it stays below a segment.
+const MAX_UNSYNCED: (usize, usize) = (512, 128 << 10);
+
+/// How late a timed wait of sled's threads may end, in nanoseconds. sled's seven threads look
+/// once a second whether there is something to do, and are woken when there is: so these looks may wait for something else to
+/// wake the processor.
+const SLACK: Option<NonZeroU64> = NonZeroU64::new(120_000_000_000);
 
 /// Looks, 10 ms apart, at whether a database that was just dropped is let go of.
 const LETTING_GO: u32 = 200;
@@ -73,6 +82,12 @@ impl SledStore {
     /// The directory cannot be used, another process holds it, the disk is full, or the store is damaged: then it is
     /// for the caller to put it aside and open anew.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let store = Self::open_with_its_threads(data_dir);
+        wait_late(false);
+        store
+    }
+
+    fn open_with_its_threads(data_dir: &Path) -> Result<Self, StoreError> {
         let named = |what: &Path| {
             let what = what.display().to_string();
             move |error: io::Error| io_error(&what, &error)
@@ -104,6 +119,8 @@ impl SledStore {
             return Err(StoreError::Full);
         }
         wait_for_release(&dir.join("db"));
+        // sled starts its threads at its first write, which is in here.
+        wait_late(true);
         let db = match open_sled(&dir) {
             // Power failed while it was made: nothing was promised yet.
             Err(StoreError::Damaged(_)) if label == Some(Label::New) => {
@@ -192,8 +209,14 @@ impl SledStore {
 }
 
 fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
-    let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
+    let config = sled::Config::new().path(dir).segment_size(SEGMENT).cache_capacity(CACHE).flush_every_ms(None);
     guarded_at(&dir.display().to_string(), || config.open())
+}
+
+/// Lets this thread's timed waits, and those of threads that it starts, end late, or not.
+pub(super) fn wait_late(late: bool) {
+    // Where the kernel does not do it they end in time.
+    let _ = rustix::thread::set_current_timer_slack(if late { SLACK } else { None });
 }
 
 /// sled's threads may hold its file, and with it sled's own lock, for a moment after the last handle is gone; so may a
@@ -282,7 +305,7 @@ impl Store for SledStore {
     fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError> {
         let bytes: usize = ops.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
         let (writes, written) = self.unsynced;
-        if writes > 0 && (writes + ops.len() > MAX_OPS || written + bytes > MAX_UNSYNCED) {
+        if writes > 0 && (writes + ops.len() > MAX_UNSYNCED.0 || written + bytes > MAX_UNSYNCED.1) {
             self.sync()?;
         }
         self.unsynced = (self.unsynced.0 + ops.len(), self.unsynced.1 + bytes);

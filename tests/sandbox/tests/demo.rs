@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::process::Command;
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 #[test]
 fn the_demo_ends_with_agent_and_cloud_in_agreement() {
@@ -29,6 +33,30 @@ fn the_demo_ends_with_agent_and_cloud_in_agreement() {
         assert!(told.iter().any(|told| told == line), "{line:?} is not in:\n{}", told.join("\n"));
     }
     assert!(told.iter().any(|line| line.starts_with("The agent was asked to stop (SIGTERM), said OFFLINE")));
+}
+
+/// What README.md tells a newcomer to type, in a shell of its own, while the demo is kept running.
+#[test]
+fn a_newcomer_gets_from_the_demo_to_a_command_of_their_own() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let block = readme.split("```sh\n").find(|block| block.starts_with(". target/demo/env")).unwrap();
+    let steps = block.split("```").next().unwrap();
+    assert!(steps.lines().count() < 5, "{steps}");
+    let target = Path::new(env!("CARGO_BIN_EXE_offboard-sandbox")).ancestors().nth(2).unwrap();
+    let steps = steps.replace("target/demo", &target.join("demo").display().to_string());
+
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_offboard-sandbox"));
+    let mut demo = demo.args(["demo", "--keep"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(demo.stdout.take().unwrap()).lines();
+    assert!(told.by_ref().any(|line| line.unwrap().contains("Ctrl-C here ends it all")), "it is kept");
+    let typed = Command::new("sh").args(["-euc", &steps]).output().unwrap();
+    let seen = String::from_utf8_lossy(&typed.stdout);
+    let kill = Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap();
+    told.for_each(drop);
+    assert!(kill.success() && demo.wait().unwrap().success());
+    assert!(typed.status.success(), "{seen}{}", String::from_utf8_lossy(&typed.stderr));
+    assert!(seen.contains("SUCCEEDED: 1 of 1 entries") && seen.contains("REQUESTED"), "{seen}");
+    assert!(!target.join("demo").exists(), "it clears up behind itself");
 }
 
 #[test]

@@ -11,8 +11,8 @@ mod story;
 
 use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::time::Instant;
+use std::{path::Path, pin::pin};
 
 use offboard_sandbox::broker::Broker;
 use offboard_sandbox::cloud::{Cloud, Options};
@@ -65,7 +65,7 @@ pub(crate) async fn run(keep: bool) -> io::Result<()> {
     say("Building the agent first. A fresh clone takes some minutes for it.");
     let binary = build::agent().await?;
     let mut interrupted = pin!(interruption()?);
-    let directory = tempfile::Builder::new().prefix("offboard-demo-").tempdir()?;
+    let directory = directory(&binary, keep)?;
     let broker = Broker::start()?;
     let cloud = Cloud::start(Options { port: 0, core: Some(CORE.to_owned()) }).await?;
     let client = Client::connect(&broker, CLIENT, CORE).await?;
@@ -106,10 +106,31 @@ pub(crate) async fn run(keep: bool) -> io::Result<()> {
     ended.and(directory.close())
 }
 
+/// Where the agent keeps its data; where others are to find it, with a file for their shell.
+fn directory(binary: &Path, keep: bool) -> io::Result<TempDir> {
+    let Some(target) = binary.ancestors().nth(2).filter(|_| keep) else {
+        return tempfile::Builder::new().prefix("offboard-demo-").tempdir();
+    };
+    let directory = tempfile::Builder::new().prefix("demo").rand_bytes(0).tempdir_in(target).map_err(|error| {
+        let path = target.join("demo");
+        let text = format!("{}: {error}; if no other demo runs, an earlier one was killed: remove it", path.display());
+        io::Error::new(error.kind(), text)
+    })?;
+    let programs = binary.parent().unwrap_or(target);
+    let (data, programs) = (directory.path().join("data"), programs.display());
+    let lines = format!("export OFFBOARD_DATA_DIR='{}'\nexport PATH='{programs}':\"$PATH\"\n", data.display());
+    std::fs::write(directory.path().join("env"), lines)?;
+    Ok(directory)
+}
+
 fn invite(stage: &Stage) {
     let (port, root) = (stage.broker.port(), format!("offboard/{CORE}"));
     heading("Over to you");
-    say("Everything still runs. In another terminal, listen:");
+    say("Everything still runs. In another terminal, ask the agent:");
+    say(format_args!("  . {}", stage.directory.path().join("env").display()));
+    say("  offboard status");
+    say("  offboard disassociate sensor-0900 --reason 'my first'");
+    say("Or go over the broker. Listen:");
     say(format_args!("  mosquitto_sub -h 127.0.0.1 -p {port} -t '{root}/results/me/#' -v"));
     say("and in one more, send a command:");
     say(format_args!("  mosquitto_pub -h 127.0.0.1 -p {port} -q 1 -t {root}/commands/me/{DISASSOCIATE} \\"));
