@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use tracing::{Event, Level, Metadata, Subscriber, subscriber::Interest};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::{
     Layer,
     filter::{FilterExt, LevelFilter, Targets},
@@ -111,11 +111,8 @@ impl<S: Subscriber> Filter<S> for Limit {
         true
     }
 
-    // This one looks at events alone. Without these two, whatever sled traces would come as far as here to be dropped.
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::always()
-    }
-
+    // All levels, as far as this one is concerned. Without a word on it no other filter's word would count, and whatever sled
+    // traces would come as far as here to be dropped.
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Some(LevelFilter::TRACE)
     }

@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn the_last_error_of_a_device_moves_no_cursor_either() {
         let record = json!({"thingName": "d1", "lastError": {"code": "Denied", "message": "no\u{1b}[2J"}});
-        assert_eq!(device(&record), "member     value\nlastError  Denied no\u{fffd}[2J\nthingName  d1\n");
+        assert_eq!(device(&record), "member     value\nlastError  Denied: no\u{fffd}[2J\nthingName  d1\n");
     }
 
     #[test]
