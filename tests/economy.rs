@@ -11,17 +11,18 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use common::*;
 
-/// For each of the commands under load. The goal is 0.1.
-const MOST_SYNCS: f64 = 0.2;
+/// For each of the commands under load.
+const MOST_SYNCS: f64 = 0.1;
 
-/// For each of 20 commands that come together. The goal is 16 KiB, which holds for the first few hundred only.
-const MOST_WRITTEN: u64 = 48 * 1024;
+/// For each of 20 commands that come together. The goal is 16 KiB.
+const MOST_WRITTEN: u64 = 24 * 1024;
 
 /// For a command that is alone.
 const MOST_WRITTEN_ALONE: u64 = 64 * 1024;
 
-/// In a minute with nothing to do. The goal is 12.
-const MOST_WAKE_UPS: u64 = 900;
+/// In a minute with nothing to do. The goal is 12, and 8 were measured; but when sled's threads, which may wake late, do so is for
+/// the kernel to say, and for whatever else keeps it awake.
+const MOST_WAKE_UPS: u64 = 60;
 
 /// Commands of one device each.
 const COMMANDS: usize = 1000;
