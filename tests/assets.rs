@@ -449,3 +449,28 @@ async fn sitewise_out_of_reach_is_not_greengrass_out_of_reach() {
     client.ask("cancel", json!({"targetClientToken": "t"})).await;
     client.status("what nobody waits for is not told", |s| s["health"] == "OK").await;
 }
+
+/// The two commands, by the built binary over the local socket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn assets_are_taken_off_on_the_command_line() {
+    let (world, _client) = running().await;
+    let offboard = |words: &[&str]| {
+        let program = product();
+        let mut command = std::process::Command::new(&program[0]);
+        command.args(&program[1..]).args(words).env_clear().env("OFFBOARD_DATA_DIR", world.dir.path().join("data"));
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    };
+    let (first, second, third) = (asset(0), asset(1), asset(2));
+    let one = ["--asset", PARENT, "--hierarchy", HIERARCHY, "--child", &first];
+    assert_eq!(offboard(&[&["disassociate-assets"][..], &one].concat()), "SUCCEEDED: 1 of 1 entries\n");
+    let two = ["disassociate-project-assets", "--project", PROJECT, &second, &third];
+    assert_eq!(offboard(&two), "SUCCEEDED: 2 of 2 entries\n");
+    let counts =
+        [Operation::DisassociateAssets, Operation::DisassociateProjectAssets].map(|one| calls(&world, one).len());
+    assert_eq!(counts, [1, 1]);
+    let plan = offboard(&[&two[..], &["--dry-run"]].concat());
+    assert_eq!(plan, "2 entries in 1 calls to the cloud\n");
+}
