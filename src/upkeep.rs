@@ -47,9 +47,11 @@ impl Upkeep {
     pub(crate) async fn run(self) {
         let mut forgot: Option<Mono> = None;
         let mut after = Vec::new();
-        let mut summary = self.ledger.summary();
+        let (mut summary, mut health) = (self.ledger.summary(), self.ledger.health());
         while !self.stop.is_requested() {
-            let is_idle = summary.borrow_and_update().open_requests == 0;
+            // A store that failed is opened again when somebody asks for something.
+            let is_well = health.borrow_and_update().failing.is_none();
+            let is_idle = summary.borrow_and_update().open_requests == 0 && is_well;
             // The age of requests has to be noted even when no lane looks.
             let _ = self.conditions.window();
             self.tell_off();
@@ -66,6 +68,7 @@ impl Upkeep {
                 biased;
                 () = tokio::time::sleep(if is_idle { RETENTION_EVERY } else { PACE }) => {}
                 () = changed(&mut summary), if is_idle => {}
+                Ok(()) = health.changed(), if is_idle => {}
                 () = self.stop.requested() => {}
             }
         }
