@@ -211,13 +211,16 @@ pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<(Config
 /// Without the password, and without what stands under unknown keys: a misspelt one may hold a secret, too.
 fn shown(given: Value, config: &Config, unknown: &[String]) -> Value {
     let mut shown = if given.is_object() { given } else { Value::Object(serde_json::Map::new()) };
-    let secret = std::iter::once("mqtt.password").chain(unknown.iter().map(String::as_str));
-    for path in secret {
-        let pointer = format!("/{}", path.replace('~', "~0").replace('/', "~1").replace('.', "/"));
-        match shown.pointer_mut(&pointer) {
-            Some(value) => *value = Value::String("(not shown)".into()),
-            // A key with a dot in it, at the top.
-            None => drop(shown.as_object_mut().and_then(|members| members.remove(path))),
+    let hide = |object: Option<&mut Value>, key: &str| {
+        if let Some(value) = object.and_then(Value::as_object_mut).and_then(|members| members.get_mut(key)) {
+            *value = Value::String("(not shown)".into());
+        }
+    };
+    for path in std::iter::once("mqtt.password").chain(unknown.iter().map(String::as_str)) {
+        // A key may have dots in it, a section has none.
+        hide(Some(&mut shown), path);
+        if let Some((section, key)) = path.split_once('.') {
+            hide(shown.get_mut(section), key);
         }
     }
     shown["coreThingName"] = config.core.as_str().into();
@@ -451,7 +454,9 @@ fn prefix(text: &str) -> Result<String, &'static str> {
 
 fn endpoint(text: &str) -> Result<String, &'static str> {
     match text.split_once("://") {
-        Some(("http" | "https", host)) if !host.is_empty() && !host.contains(char::is_whitespace) => {
+        Some(("http" | "https", host))
+            if !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '@') =>
+        {
             Ok(text.to_owned())
         }
         _ => Err("must be a URL that begins with https:// or http://"),
@@ -478,7 +483,7 @@ mod tests {
     #[test]
     fn what_is_shown_has_no_secret() {
         let text = r#"{"mqtt":{"username":"u","password":"hunter2","pasword":"hunter3"},"token":"hunter4","a.b":"hunter5",
-            "x":{"y":"hunter6"},"batch":{"lingerMs":5}}"#;
+            "mqtt.password":"hunter7","rate":{"pass.word":"hunter8"},"x":{"y":"hunter6"},"batch":{"lingerMs":5}}"#;
         let env = |name: &str| (name != "OFFBOARD_DATA_DIR").then(|| "fromEnvironment".to_owned());
         let shown = parse(text, env).unwrap().0.shown;
         assert!(!shown.to_string().contains("hunter"), "{shown}");

@@ -88,7 +88,7 @@ impl Metrics {
                 () = self.stop.requested() => return,
             }
             // Without a connection these are lost: the counters of the next ones tell what happened.
-            self.line.publish(None, &self.topics.metrics(), self.report.metrics(), false, Tag::Status);
+            self.line.publish(None, &self.topics.metrics(), self.report.metrics(), false, Tag::Metrics);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 
 const PACE: Duration = Duration::from_secs(1);
 
-/// Steps of 40 requests with a deadline that are looked at in one go.
+/// Steps of 28 requests with a deadline that are looked at in one go.
 const STEPS: u32 = 25;
 
 /// What ended since is forgotten early only when it gets tight.

@@ -199,3 +199,49 @@ async fn a_support_bundle_has_what_helps_and_no_secret() {
     assert!(configuration.contains("somebody") && !configuration.contains("hunter"), "{configuration}");
     assert_eq!(bundle().status.code(), Some(1), "nothing is overwritten");
 }
+
+/// Two agents with one name on a broker throw each other off it: one that runs is never tried in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_runs_is_asked_and_never_replaced() {
+    let (mut world, client) = World::running(10).await;
+    // By the configuration alone, which is another than the running agent's.
+    world.set("batch.lingerMs", json!(7));
+    let asked = |config: &str| {
+        let program = product();
+        let mut command = Command::new(&program[0]);
+        command.args(&program[1..]).args(["check", "--output", "json"]).env_clear().env("OFFBOARD_CONFIG", config);
+        command.output().unwrap()
+    };
+    let (checks, agent) = told(&asked(&world.config.to_string()), 0, "agent");
+    assert!(agent.starts_with("version "), "{agent}");
+    assert_eq!(wrong(&checks), [("configuration", "warning")], "it has to be restarted");
+    // Its socket is gone, and it is there all the same.
+    fs::remove_file(world.dir.path().join("data/agent.sock")).unwrap();
+    let (checks, agent) = told(&asked(&world.config.to_string()), 1, "agent");
+    assert_eq!(wrong(&checks).last(), Some(&("agent", "error")), "{checks:?}");
+    assert!(agent.contains("one runs, and cannot be asked"), "{agent}");
+    assert!(!client.seen().iter().any(|message| message.body["state"] == "OFFLINE"), "nobody threw it off");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_support_bundle_is_written_when_the_store_is_broken_too() {
+    let mut world = World::new(10).await;
+    let data = world.dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let said = "00000000000000000000000000000000 schema 99";
+    use sha2::Digest;
+    let check: String = sha2::Sha256::digest(said).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    fs::write(data.join("store.id"), format!("{said} {check}\n")).unwrap();
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("it says so", |status| store_problems(status) == ["STORE_TOO_NEW"]).await;
+    let file = world.dir.path().join("bundle.tar");
+    let program = product();
+    let mut command = Command::new(&program[0]);
+    command.args(&program[1..]).arg("support-bundle").arg("--file").arg(&file).arg("--data-dir").arg(&data);
+    let output = command.env_clear().output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let listed = Command::new("tar").arg("-xOf").arg(&file).output().unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    assert!(text.contains("STORE_TOO_NEW") && text.contains("newer version"), "{text}");
+}

@@ -1,6 +1,10 @@
 //! The running agent, as the commands reach it: over its local socket, or as any other client of the broker.
 
-use std::time::Duration;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -93,9 +97,24 @@ impl Common {
         Duration::from_secs(self.timeout)
     }
 
-    /// Where the agent on this machine keeps its data.
-    pub(super) fn data_dir(&self) -> Result<std::path::PathBuf, Trouble> {
-        self.socket.directory()
+    /// The data directory that was named.
+    pub(super) fn data_dir(&self) -> Option<PathBuf> {
+        self.socket.given()
+    }
+
+    /// Connects to the agent of that data directory.
+    pub(super) async fn connect_in(&self, directory: &Path) -> io::Result<Agent> {
+        Ok(Agent { line: Line::Socket(LocalSocket::connect_in(directory).await?), patience: self.patience() })
+    }
+
+    /// Refuses to go over the broker with what is about this machine.
+    pub(super) fn only_here(&self, what: &str) -> Result<(), Trouble> {
+        match self.broker.address()? {
+            Some(_) => Err(Trouble::Usage(format!(
+                "{what} is about the core itself; leave --mqtt-url away, and call it there"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 

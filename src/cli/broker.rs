@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::{Trouble, agent::Answer};
 use crate::{
     config,
-    model::{ClientId, ThingName},
+    model::{ClientId, Operation, ThingName},
     transport,
     wire::Topics,
 };
@@ -187,6 +187,8 @@ impl BrokerLine {
         };
         payload["clientToken"] = json!(token);
         self.tokens.insert(token.clone());
+        let is_question =
+            payload["dryRun"] == true || Operation::parse(operation).is_none_or(|operation| operation.lane().is_none());
         let topic = self.topics.command(&self.client, operation);
         self.mqtt
             .try_publish(topic, QoS::AtLeastOnce, false, payload.to_string())
@@ -194,6 +196,9 @@ impl BrokerLine {
         loop {
             let answer = self.receive().await?;
             if answer.body()["clientToken"] == *token {
+                if is_question {
+                    self.tokens.remove(&token);
+                }
                 return Ok(answer);
             }
             self.early.push_back(answer);
@@ -220,20 +225,25 @@ impl BrokerLine {
         }
     }
 
+    /// What the broker retains, which may come before it acknowledges the subscription (MQTT 3.1.1, section 3.8.4).
     async fn status(&mut self) -> Result<Answer, Trouble> {
         let topic = self.topics.status();
-        if !self.subscribe(&topic).await? {
-            return Err(Trouble::NoAnswer(format!(
-                "the broker denies the subscription to {topic}; allow it to {}",
-                self.client
-            )));
-        }
+        self.mqtt
+            .try_subscribe(topic.as_str(), QoS::AtLeastOnce)
+            .map_err(|error| Trouble::Failed(error.to_string()))?;
         loop {
-            if let Event::Incoming(Incoming::Publish(publish)) = self.poll().await?
-                && publish.topic == topic
-                && let Ok(status) = serde_json::from_slice(&publish.payload)
-            {
-                return Ok(Answer::Accepted(status));
+            match self.poll().await? {
+                Event::Incoming(Incoming::SubAck(ack)) if ack.return_codes.contains(&SubscribeReasonCode::Failure) => {
+                    let client = &self.client;
+                    let text = format!("the broker denies the subscription to {topic}; allow it to {client}");
+                    return Err(Trouble::NoAnswer(text));
+                }
+                Event::Incoming(Incoming::Publish(publish)) if publish.topic == topic => {
+                    if let Ok(status) = serde_json::from_slice(&publish.payload) {
+                        return Ok(Answer::Accepted(status));
+                    }
+                }
+                _ => {}
             }
         }
     }

@@ -34,14 +34,12 @@ pub(super) struct SupportBundle {
 
 impl SupportBundle {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+        common.only_here("support-bundle")?;
         let mut parts = vec![("version.txt", format!("offboard {}\n{}\n", crate::VERSION, system()).into_bytes())];
-        let check = match self.check.report(common).await {
-            Ok(check) => check,
-            Err(trouble) => json!({"error": format!("{trouble:?}")}),
-        };
-        parts.push(("check.json", pretty(&check)));
+        let check = self.check.report(common).await;
+        parts.push(("check.json", pretty(check)));
         match common.connect_here().await {
-            Ok(mut agent) => parts.extend(ask(&mut agent).await?),
+            Ok(mut agent) => parts.extend(ask(&mut agent).await),
             Err(trouble) => parts.push(("no-agent.txt", format!("{trouble:?}\n").into_bytes())),
         }
         let told = |error: std::io::Error| Trouble::Failed(format!("{}: {error}", self.file.display()));
@@ -56,8 +54,10 @@ impl SupportBundle {
     }
 }
 
-fn pretty(value: &Value) -> Vec<u8> {
-    format!("{value:#}\n").into_bytes()
+/// A part, or why there is none: whoever needs this may have an agent that answers some questions only.
+fn pretty(part: Result<Value, Trouble>) -> Vec<u8> {
+    let part = part.unwrap_or_else(|trouble| json!({"error": format!("{trouble:?}")}));
+    format!("{part:#}\n").into_bytes()
 }
 
 fn system() -> String {
@@ -66,10 +66,20 @@ fn system() -> String {
 }
 
 /// What the agent tells of itself, of the latest requests, and of devices that something happened to.
-async fn ask(agent: &mut Agent) -> Result<Vec<(&'static str, Vec<u8>)>, Trouble> {
-    let configuration = agent.query("configuration", json!({})).await?;
-    let status = agent.query("status", json!({})).await?;
-    let metrics = agent.query("metrics", json!({})).await?;
+async fn ask(agent: &mut Agent) -> Vec<(&'static str, Vec<u8>)> {
+    let metrics = agent.query("metrics", json!({})).await;
+    let text =
+        metrics.ok().and_then(|metrics| MetricsMessage::deserialize(&metrics).ok()).map(|told| exposition(&told));
+    vec![
+        ("configuration.json", pretty(agent.query("configuration", json!({})).await)),
+        ("status.json", pretty(agent.query("status", json!({})).await)),
+        ("metrics.prom", text.unwrap_or_default().into_bytes()),
+        ("requests.json", pretty(requests(agent).await)),
+        ("devices.json", pretty(devices(agent).await)),
+    ]
+}
+
+async fn requests(agent: &mut Agent) -> Result<Value, Trouble> {
     let (_, mut requests) = pages(agent, "list-requests", json!({}), ROWS, "/requests").await?;
     for request in &mut requests {
         let question = json!({"targetClientToken": request["clientToken"], "targetClient": request["requestedBy"]});
@@ -77,6 +87,10 @@ async fn ask(agent: &mut Agent) -> Result<Vec<(&'static str, Vec<u8>)>, Trouble>
         let Ok(mut answer) = agent.query("get-request", question).await else { continue };
         request["errorEntries"] = answer["request"]["errorEntries"].take();
     }
+    Ok(Value::Array(requests))
+}
+
+async fn devices(agent: &mut Agent) -> Result<Value, Trouble> {
     let mut devices = Vec::new();
     for state in DeviceState::ALL.iter().filter(|state| **state != DeviceState::Associated) {
         let (_, some) = pages(agent, "list-devices", json!({"state": state.as_str()}), ROWS, "/devices").await?;
@@ -88,14 +102,7 @@ async fn ask(agent: &mut Agent) -> Result<Vec<(&'static str, Vec<u8>)>, Trouble>
             devices.push(device);
         }
     }
-    let text = MetricsMessage::deserialize(&metrics).map(|message| exposition(&message)).unwrap_or_default();
-    Ok(vec![
-        ("configuration.json", pretty(&configuration)),
-        ("status.json", pretty(&status)),
-        ("metrics.prom", text.into_bytes()),
-        ("requests.json", pretty(&Value::Array(requests))),
-        ("devices.json", pretty(&Value::Array(devices))),
-    ])
+    Ok(Value::Array(devices))
 }
 
 fn archive(file: impl Write, parts: &[(&str, Vec<u8>)]) -> std::io::Result<()> {

@@ -168,14 +168,17 @@ async fn change(
         }
     }
     let mut agent = common.connect().await?;
-    let parts = split(payload, list, agent.max_payload());
+    let parts = split(payload, list, agent.max_payload())?;
     let people = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if *dry_run || (people && !force) {
         let plan = plan(&mut agent, operation, &parts).await?;
         if *dry_run {
             return show(common.output, &plan, plan_text);
         }
-        confirm(&mut agent, operation, &plan).await?;
+        if confirm(&mut agent, operation, &plan).await? {
+            // Nobody kept the connection alive while a person thought.
+            agent = common.connect().await?;
+        }
     }
     request::carry_out(common.output, &mut agent, operation, parts, *no_wait).await
 }
@@ -223,23 +226,23 @@ fn plan_text(plan: &Value) -> String {
     lines
 }
 
-/// Asks a person who is about to take off more than half of what there is.
-async fn confirm(agent: &mut Agent, operation: &str, plan: &Value) -> Result<(), Trouble> {
+/// Asks a person who is about to take off more than half of what there is. Whether there was a question.
+async fn confirm(agent: &mut Agent, operation: &str, plan: &Value) -> Result<bool, Trouble> {
     if operation != "disassociate-client-devices" {
-        return Ok(());
+        return Ok(false);
     }
     let devices = agent.query("status", json!({})).await?["devices"].take();
     let known: u64 = ["ASSOCIATED", "DISASSOCIATING"].iter().filter_map(|state| devices[state].as_u64()).sum();
     let entries = plan["entryCount"].as_u64().unwrap_or_default();
     if entries * 2 <= known || entries < 2 {
-        return Ok(());
+        return Ok(false);
     }
     let mut answer = String::new();
     eprint!("{}these are more than half of the {known} devices; take them off? [y/N] ", plan_text(plan));
     let _ = std::io::stderr().flush();
     let read = std::io::stdin().read_line(&mut answer);
     if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
-        return Ok(());
+        return Ok(true);
     }
     Err(Trouble::Failed("nothing was done".into()))
 }

@@ -168,6 +168,9 @@ impl Devices {
 
 impl Status {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+        if self.metrics {
+            common.only_here("status --metrics")?;
+        }
         let mut agent = common.connect().await?;
         if self.metrics {
             let metrics = agent.query("metrics", json!({})).await?;

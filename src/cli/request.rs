@@ -12,6 +12,7 @@ use super::{
     broker::fresh_token,
     show::{failures, print, show, text},
 };
+use crate::model::MAX_TOKEN;
 
 /// How often a wait looks how far it is.
 const LOOK: Duration = Duration::from_millis(500);
@@ -29,9 +30,12 @@ struct Part {
 }
 
 /// Cuts a payload whose list makes it longer than `max` bytes; the parts are named `<token>.1` and so on.
-pub(super) fn split(mut payload: Value, list: Option<&str>, max: usize) -> Vec<Value> {
-    let Some(list) = list.filter(|_| payload.to_string().len() > max) else { return vec![payload] };
-    let Value::Array(items) = payload[list].take() else { return vec![payload] };
+///
+/// # Errors
+/// The token is too long for that.
+pub(super) fn split(mut payload: Value, list: Option<&str>, max: usize) -> Result<Vec<Value>, Trouble> {
+    let Some(list) = list.filter(|_| payload.to_string().len() > max) else { return Ok(vec![payload]) };
+    let Value::Array(items) = payload[list].take() else { return Ok(vec![payload]) };
     let mut lists: Vec<Vec<Value>> = vec![Vec::new()];
     let mut size = 0;
     for item in items {
@@ -47,13 +51,21 @@ pub(super) fn split(mut payload: Value, list: Option<&str>, max: usize) -> Vec<V
     }
     lists.retain(|list| !list.is_empty());
     let token = payload["clientToken"].as_str().map_or_else(fresh_token, str::to_owned);
+    let longest = format!("{token}.{}", lists.len());
+    if longest.chars().count() > MAX_TOKEN {
+        let text = format!(
+            "--token {token}: the list goes in {} parts, up to {longest}, and a token has at most {MAX_TOKEN} characters; choose a shorter one",
+            lists.len()
+        );
+        return Err(Trouble::Usage(text));
+    }
     let part = |(n, items): (usize, Vec<Value>)| {
         let mut part = payload.clone();
         part[list] = Value::Array(items);
         part["clientToken"] = json!(format!("{token}.{}", n + 1));
         part
     };
-    lists.into_iter().enumerate().map(part).collect()
+    Ok(lists.into_iter().enumerate().map(part).collect())
 }
 
 /// Sends a change, and waits for what comes of it.
@@ -226,13 +238,18 @@ mod tests {
     fn a_long_list_is_cut_into_parts_that_fit_and_lose_nothing() {
         let names: Vec<Value> = (0..1000).map(|n| json!({"thingName": format!("device-{n}")})).collect();
         let payload = json!({"clientToken": "t", "force": true, "entries": names});
-        let parts = split(payload.clone(), Some("entries"), 10_000);
+        let parts = split(payload.clone(), Some("entries"), 10_000).unwrap();
         assert!(parts.len() > 3 && parts.iter().all(|part| part.to_string().len() <= 10_000 && part["force"] == true));
         let tokens: Vec<_> = parts.iter().take(2).map(|part| part["clientToken"].clone()).collect();
         assert_eq!(tokens, ["t.1", "t.2"]);
         let together: Vec<Value> = parts.iter().flat_map(|part| part["entries"].as_array().unwrap().clone()).collect();
         assert_eq!(json!(together), payload["entries"]);
-        assert_eq!(split(payload.clone(), Some("entries"), 1 << 20), [payload]);
+        assert_eq!(split(payload.clone(), Some("entries"), 1 << 20).unwrap(), [payload.clone()]);
+        let long = json!({"clientToken": "t".repeat(63), "entries": payload["entries"]});
+        assert!(
+            matches!(split(long, Some("entries"), 10_000), Err(Trouble::Usage(_))),
+            "before any part of it is sent"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The agent's local socket, from a command's side: a line of JSON each way.
 
 use std::{
+    collections::VecDeque,
     io,
     path::{Path, PathBuf},
 };
@@ -35,18 +36,31 @@ pub(super) struct LocalSocket {
 pub(super) struct SocketLine {
     lines: Lines<BufReader<OwnedReadHalf>>,
     write: OwnedWriteHalf,
+    /// Answers to earlier questions that came while a later one was waited for.
+    early: VecDeque<Answer>,
 }
 
 impl LocalSocket {
     pub(super) async fn connect(&self) -> Result<SocketLine, Trouble> {
-        let path = self.directory()?.join(SOCKET);
-        let stream = UnixStream::connect(&path).await.map_err(|error| no_agent(&path, &error))?;
-        let (read, write) = stream.into_split();
-        Ok(SocketLine { lines: BufReader::new(read).lines(), write })
+        let directory = self.directory()?;
+        let told = |error| no_agent(&directory.join(SOCKET), &error);
+        Self::connect_in(&directory).await.map_err(told)
     }
 
-    pub(super) fn directory(&self) -> Result<PathBuf, Trouble> {
-        let given = self.data_dir.clone().or_else(|| std::env::var_os("OFFBOARD_DATA_DIR").map(PathBuf::from));
+    /// Connects to the agent of that data directory.
+    pub(super) async fn connect_in(directory: &Path) -> io::Result<SocketLine> {
+        let stream = UnixStream::connect(directory.join(SOCKET)).await?;
+        let (read, write) = stream.into_split();
+        Ok(SocketLine { lines: BufReader::new(read).lines(), write, early: VecDeque::new() })
+    }
+
+    /// The data directory that was named.
+    pub(super) fn given(&self) -> Option<PathBuf> {
+        self.data_dir.clone().or_else(|| std::env::var_os("OFFBOARD_DATA_DIR").map(PathBuf::from))
+    }
+
+    fn directory(&self) -> Result<PathBuf, Trouble> {
+        let given = self.given();
         let known = || WORK.map(PathBuf::from).into_iter().find(|dir| dir.exists());
         given.or_else(known).ok_or_else(|| {
             Trouble::NoAnswer(format!(
@@ -69,13 +83,27 @@ fn no_agent(path: &Path, error: &io::Error) -> Trouble {
 
 impl SocketLine {
     pub(super) async fn ask(&mut self, operation: &str, payload: Value) -> Result<Answer, Trouble> {
+        let token = payload["clientToken"].as_str().map(str::to_owned);
         let line = format!("{}\n", json!({"operation": operation, "payload": payload}));
         let gone = |error: io::Error| Trouble::NoAnswer(format!("the agent hung up: {error}"));
         self.write.write_all(line.as_bytes()).await.map_err(gone)?;
-        self.next().await
+        loop {
+            let answer = self.receive().await?;
+            match token.as_deref() {
+                Some(token) if answer.body()["clientToken"] != *token => self.early.push_back(answer),
+                _ => return Ok(answer),
+            }
+        }
     }
 
     pub(super) async fn next(&mut self) -> Result<Answer, Trouble> {
+        match self.early.pop_front() {
+            Some(answer) => Ok(answer),
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Answer, Trouble> {
         let line = match self.lines.next_line().await {
             Ok(Some(line)) => line,
             Ok(None) => return Err(Trouble::NoAnswer("the agent has stopped; what it accepted is kept".into())),

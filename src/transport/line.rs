@@ -55,6 +55,8 @@ pub(crate) enum Tag {
     Device(ThingName, u64),
     /// The retained status.
     Status,
+    /// Metrics: one message under way at a time, and the next ones left out meanwhile.
+    Metrics,
     /// The status of a clean stop.
     Offline,
     /// An answer that is not kept.
@@ -100,6 +102,10 @@ impl State {
                     && under_way < MAX_UNDER_WAY.0
             }
             Tag::Status => self.statuses < MAX_STATUSES && under_way < MAX_UNDER_WAY.1,
+            Tag::Metrics => {
+                let mut all = self.queued.iter().chain(self.sent.values().map(|(tag, _)| tag));
+                !all.any(|tag| *tag == Tag::Metrics) && under_way < MAX_UNDER_WAY.1
+            }
             Tag::Owed(_) | Tag::Device(..) | Tag::GivenUp(_) => under_way < MAX_UNDER_WAY.1,
         }
     }
@@ -308,7 +314,7 @@ impl Line {
                 self.offline.send_replace(true);
                 true
             }
-            Some(Tag::Reply(_) | Tag::Status | Tag::GivenUp(_)) | None => true,
+            Some(Tag::Reply(_) | Tag::Status | Tag::Metrics | Tag::GivenUp(_)) | None => true,
         };
         self.room.send_replace(());
         if !told {

@@ -9,7 +9,7 @@ use crate::{
         agent::{Agent, Answer},
         show::text,
     },
-    config::Config,
+    config::{self, Config},
     wire::Topics,
 };
 
@@ -48,7 +48,16 @@ pub(super) async fn findings(
         .flatten()
         .map(|problem| (text(problem, "code"), text(problem, "message")))
         .collect();
-    let mut findings = vec![broker(config, &problems, &metrics)];
+    // What it was started with counts, whatever the file says by now.
+    let shown = agent.query("configuration", json!({})).await?;
+    let own = config::parse(&shown.to_string(), |_| None).map_or_else(|_| config.clone(), |(own, _)| own);
+    let mut findings = vec![broker(&own, &problems, &metrics)];
+    if shown != config.shown {
+        findings.push(warning(
+            "configuration",
+            "the running agent was started with another one; restart it to take this one",
+        ));
+    }
     findings.extend(cloud_findings(&problems, listed, gauge(&metrics, "offboard_clock_skew_seconds")));
     if let Some(message) = first(&problems, STORE) {
         findings.push(error("store", message));

@@ -15,6 +15,12 @@ pub(super) fn findings(dir: &Path, is_running: bool) -> Vec<Finding> {
     vec![directory(dir, is_running), store(dir)]
 }
 
+/// Whether some agent holds the data directory.
+pub(super) fn is_held(dir: &Path) -> bool {
+    fs::File::open(dir.join("lock"))
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+}
+
 fn directory(dir: &Path, is_running: bool) -> Finding {
     let what = "data directory";
     let name = dir.display();

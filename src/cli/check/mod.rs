@@ -7,17 +7,20 @@ mod certificates;
 mod cloud;
 mod local;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
     Trouble,
-    agent::{Agent, Common},
+    agent::Common,
     show::{columns, show, text},
 };
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    model::FieldFault,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -87,7 +90,7 @@ fn cloud_findings(problems: &Problems, answered: Option<String>, skew: Option<f6
         match &credentials {
             Some(message) => error("credentials", message),
             None if answered.is_some()
-                || cloud.as_ref().is_some_and(|_| first(problems, &["ACCESS_DENIED", "REFUSED"]).is_some()) =>
+                || first(problems, &["ACCESS_DENIED", "REFUSED", "THROTTLED", "LIST_"]).is_some() =>
             {
                 ok("credentials", "the token exchange service gives them, and the cloud takes them")
             }
@@ -97,7 +100,9 @@ fn cloud_findings(problems: &Problems, answered: Option<String>, skew: Option<f6
             (Some(message), _) => error("cloud", message),
             (None, Some(text)) => ok("cloud", text),
             (None, None) if credentials.is_some() => warning("cloud", "not known: there are no credentials"),
-            (None, None) => warning("cloud", "not known: the list call was not answered in time; see --timeout"),
+            (None, None) if clock.is_some() => warning("cloud", "not known: the cloud refuses the clock's time"),
+            (None, None) if first(problems, QUOTA).is_some() => warning("cloud", "the list call was throttled"),
+            (None, None) => warning("cloud", "not known: the list call did not get through in time; see --timeout"),
         },
         match (clock, skew) {
             (Some(message), _) => error("clock", message),
@@ -126,68 +131,77 @@ impl Check {
 
     /// What was found, as JSON: `{"checks": [{"check", "result", "message"}]}`.
     pub(super) async fn report(&self, common: &Common) -> Result<Value, Trouble> {
-        // Not over the broker, whatever was said: what is checked is this machine.
-        let agent = common.connect_here().await.ok();
-        let findings = self.findings(common, agent).await?;
+        common.only_here("check")?;
+        let findings = self.findings(common).await?;
         let shown =
             |one: &Finding| json!({"check": one.what, "result": one.state.as_str(), "message": one.message.as_str()});
         Ok(json!({"checks": findings.iter().map(shown).collect::<Vec<_>>()}))
     }
 
-    async fn findings(&self, common: &Common, mut agent: Option<Agent>) -> Result<Vec<Finding>, Trouble> {
-        let (text, from) = self.text(agent.as_mut()).await?;
+    async fn findings(&self, common: &Common) -> Result<Vec<Finding>, Trouble> {
+        let (text, from) = self.text(common).await?;
         let env = |name: &str| std::env::var(name).ok();
-        Ok(match config::parse(&text, env) {
-            Ok((config, unknown)) => {
-                let mut findings = vec![configuration(&config, &from, &unknown)];
-                let dir = common.data_dir().unwrap_or_else(|_| config.data_dir.clone());
-                findings.extend(local::findings(&dir, agent.is_some()));
-                if let Some(mqtt) = &config.mqtt {
-                    findings.extend(certificates::findings(mqtt).await);
-                }
-                findings.extend(match &mut agent {
-                    Some(agent) => {
-                        let listed = agent::list(common.connect_here().await?).await;
-                        agent::findings(agent, &config, listed).await?
-                    }
-                    None => {
-                        let mut findings = vec![broker::finding(&config, common.patience()).await];
-                        findings.extend(cloud::findings(&config, common.patience()).await);
-                        findings.push(warning(
-                            "agent",
-                            "none answers in this data directory; what it would do was tried in its place",
-                        ));
-                        findings
-                    }
-                });
-                findings
-            }
+        let (config, unknown) = match config::parse(&text, env) {
+            Ok(parsed) => parsed,
             Err(config::ConfigError(faults)) => {
-                faults.iter().map(|fault| error("configuration", format!("{} {}", fault.name, fault.message))).collect()
+                let told = |fault: &FieldFault| error("configuration", format!("{} {}", fault.name, fault.message));
+                return Ok(faults.iter().map(told).collect());
             }
-        })
+        };
+        let dir = common.data_dir().unwrap_or_else(|| config.data_dir.clone());
+        let agent = common.connect_in(&dir).await;
+        let mut findings = vec![configuration(&config, &from, &unknown)];
+        findings.extend(local::findings(&dir, agent.is_ok()));
+        if let Some(mqtt) = &config.mqtt {
+            findings.extend(certificates::findings(mqtt).await);
+        }
+        match agent {
+            Ok(mut agent) => {
+                let listed = match common.connect_in(&dir).await {
+                    Ok(agent) => agent::list(agent).await,
+                    Err(_) => None,
+                };
+                findings.extend(agent::findings(&mut agent, &config, listed).await?);
+            }
+            // Not to be tried in the place of one that runs: the broker would take one for the other.
+            Err(cause) if !is_absent(&cause) || local::is_held(&dir) => {
+                let text =
+                    format!("{}: one runs, and cannot be asked ({cause}); ask as root or as its user", dir.display());
+                findings.push(error("agent", text));
+            }
+            Err(_) => {
+                findings.push(broker::finding(&config, common.patience()).await);
+                findings.extend(cloud::findings(&config, common.patience()).await);
+                let text = "none answers in this data directory; what it would do was tried in its place";
+                findings.push(warning("agent", text));
+            }
+        }
+        Ok(findings)
     }
 
     /// The configuration's text, and where it is from.
-    async fn text(&self, agent: Option<&mut Agent>) -> Result<(String, String), Trouble> {
+    async fn text(&self, common: &Common) -> Result<(String, String), Trouble> {
         if let Some(path) = &self.config {
             let text = std::fs::read_to_string(path);
             let told = |error| Trouble::Usage(format!("--config {}: {error}", path.display()));
             return Ok((text.map_err(told)?, path.display().to_string()));
         }
-        match (std::env::var("OFFBOARD_CONFIG"), agent) {
-            (Ok(text), _) => Ok((text, "OFFBOARD_CONFIG".into())),
-            (Err(_), Some(agent)) => {
-                let shown = agent.query("configuration", json!({})).await?;
-                Ok((shown.to_string(), "the running agent".into()))
-            }
-            (Err(_), None) => Err(Trouble::Usage(
-                "there is no configuration: name one by --config or OFFBOARD_CONFIG, or name the data directory of an agent \
-                 that runs"
-                    .into(),
-            )),
+        if let Ok(text) = std::env::var("OFFBOARD_CONFIG") {
+            return Ok((text, "OFFBOARD_CONFIG".into()));
         }
+        let Ok(mut agent) = common.connect_here().await else {
+            let text = "there is no configuration: name one by --config or OFFBOARD_CONFIG, or name the data directory of an \
+                        agent that runs, as root or as its user";
+            return Err(Trouble::Usage(text.into()));
+        };
+        let shown = agent.query("configuration", json!({})).await?;
+        Ok((shown.to_string(), "the running agent".into()))
     }
+}
+
+/// Whether nobody is there, as far as the socket tells.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 fn configuration(config: &Config, from: &str, unknown: &[String]) -> Finding {
