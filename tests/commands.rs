@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use common::*;
+use common::{terminal::Terminal, *};
 
 /// A world whose agent has no broker, and is in sync.
 async fn running(devices: usize) -> World {
@@ -392,4 +392,29 @@ async fn a_broker_that_cannot_be_used_is_explained() {
     ];
     let (_, err) = told(&offboard(&world, &[&["status"][..], &missing].concat()), 64);
     assert!(err.starts_with("--ca-file /nothing.pem: "), "{err}");
+}
+
+/// On a terminal somebody is asked before more than half of the devices go, and sees how far it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_is_asked_and_sees_a_bar() {
+    let world = running(20).await;
+    let all = names(0..15);
+    let words: Vec<&str> = ["disassociate", "--token", "t"].into_iter().chain(all.iter().map(String::as_str)).collect();
+    let ask = async || {
+        let terminal = Terminal::with(command(&world, &words).env("TERM", "vt100"));
+        let question = "these are more than half of the 20 devices; take them off? [y/N]";
+        terminal.shows("the question", |lines| lines.iter().any(|line| line.contains(question))).await;
+        terminal
+    };
+    let mut terminal = ask().await;
+    terminal.press("n\r");
+    assert_eq!(terminal.end().await.code(), Some(1));
+    assert_eq!(world.cloud.count(Operation::Disassociate), 0);
+    world.fault(Action::Delay(std::time::Duration::from_secs(2)), None);
+    let mut terminal = ask().await;
+    terminal.press("y\r");
+    terminal.shows("how far it is", |lines| lines.iter().any(|line| line.contains("0/15"))).await;
+    let end = terminal.shows("the end", |lines| lines.iter().any(|line| line == "SUCCEEDED: 15 of 15 entries")).await;
+    assert!(!end.iter().any(|line| line.contains("0/15")), "the bar is gone: {end:#?}");
+    assert!(terminal.end().await.success());
 }
