@@ -78,7 +78,8 @@ impl Outbox {
             if let Ok(tag) = delivered.try_recv() {
                 done.extend(self.acknowledged(tag, &mut delivered));
             }
-            self.set_aside();
+            let now = Instant::now();
+            self.set_aside(now);
             if let Err(error) = self.fill(std::mem::take(&mut done)).await {
                 tracing::warn!(%error, "the outbox cannot be read");
             }
@@ -87,7 +88,7 @@ impl Outbox {
                 _ = outgoing.changed() => {}
                 _ = link.changed() => {}
                 Some(tag) = delivered.recv() => done = self.acknowledged(tag, &mut delivered),
-                () = sleep_until(self.wakes_at()) => {}
+                () = sleep_until(self.wakes_at(now)) => {}
                 () = stop.requested() => {}
             }
         }
@@ -102,14 +103,13 @@ impl Outbox {
         }
     }
 
-    fn wakes_at(&self) -> Option<Instant> {
-        let now = Instant::now();
+    /// The next of the times that had not come when they were last looked at.
+    fn wakes_at(&self, now: Instant) -> Option<Instant> {
         let late = self.under_way.values().flat_map(|(since, _)| [*since + PATIENCE, *since + PATIENCE * 3]);
         late.chain(self.aside.values().map(|aside| aside.until)).chain(self.full_until).filter(|at| *at > now).min()
     }
 
-    fn set_aside(&mut self) {
-        let now = Instant::now();
+    fn set_aside(&mut self, now: Instant) {
         // What a broker leaves out while it acknowledges others, it denies; one that acknowledges nothing may just be slow.
         let acknowledged = self.line.acknowledged_at();
         let denied = |since: &Instant| {
