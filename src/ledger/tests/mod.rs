@@ -2,6 +2,7 @@
 //! the records.
 
 mod damaged;
+mod keeping;
 mod opposites;
 mod property;
 mod rules;

@@ -1,7 +1,5 @@
 //! What each rule promises.
 
-use std::collections::BTreeSet;
-
 use super::*;
 
 #[test]
@@ -440,29 +438,6 @@ fn what_is_set_aside_is_passed_over_resource_by_resource() {
     assert_eq!(look(&mut bench, &["denied", "busy"]), (Some(other), 1));
 }
 
-/// A store of schema 1 has fewer totals; whoever ran that version loses nothing.
-#[test]
-fn a_store_of_the_first_schema_is_counted_again() {
-    let mut bench = Bench::new();
-    bench.list(&[("a", 1), ("b", 1), ("c", 1)]);
-    bench.accept(&order("x", Some("t"), change(&["a", "b", "x"])));
-    bench.take(1);
-    bench.settle(&["a"], &Verdict::Again(fault("Later")));
-    let counters = schema::meta("counters");
-    let text = String::from_utf8(bench.store.rows[&counters].clone()).unwrap();
-    let mut value: serde_json::Value = serde_json::from_str(&text[1..]).unwrap();
-    for member in ["loads", "known", "leaving", "associating"] {
-        value.as_object_mut().unwrap().remove(member).unwrap();
-    }
-    bench.store.rows.insert(counters, format!("\u{1}{value}").into_bytes());
-    bench.store.rows.insert(schema::meta("schema"), b"\x011".to_vec());
-    open(&mut bench.store).unwrap();
-    assert_eq!(bench.store.rows[&schema::meta("schema")], b"\x012");
-    let load = bench.summary().load(Lane::Disassociate);
-    assert_eq!((load.work, load.retrying), (3, 1));
-    assert_eq!(bench.take(9).len(), 3);
-}
-
 /// The list says how things were before it was asked.
 #[test]
 fn who_asks_while_a_list_is_read_is_not_told_by_it() {
@@ -477,49 +452,6 @@ fn who_asks_while_a_list_is_read_is_not_told_by_it() {
     assert_eq!(bench.status("x", "t"), RequestStatus::Succeeded);
     assert_eq!(bench.status("y", "u"), RequestStatus::InProgress);
     assert_eq!(bench.take(9), ["a"]);
-}
-
-/// `limits.maxDatabaseBytes` is kept by what commands are taken to need.
-#[test]
-fn an_entry_takes_no_more_than_it_is_counted_for() {
-    let long = |c: char| AssetId::new(&format!("externalId:{}", c.to_string().repeat(128))).unwrap();
-    let child = Target::Child { asset: long('a'), hierarchy: long('b'), child: long('c') };
-    let cases = [
-        (Operation::DisassociateClientDevices, device("d"), Lane::Disassociate),
-        (Operation::DisassociateClientDevices, device(&"d".repeat(128)), Lane::Disassociate),
-        (Operation::DisassociateAssets, child, Lane::Assets),
-    ];
-    for (operation, target, lane) in cases {
-        let name = target.key();
-        let room = (4 + 1) * 512 + 4 * name.len() as u64;
-        let change = Change { operation, targets: vec![target], ..change(&[]) };
-        let mut bench = Bench::new();
-        let limit = |bench: &mut Bench| bench.rules.limits.max_database_bytes = bench.summary().live_bytes + room - 1;
-        limit(&mut bench);
-        assert_eq!(bench.refuse(&order("x", Some("t"), change.clone())), RejectionCode::ThrottlingException);
-        bench.rules.limits.max_database_bytes += 1;
-        let before = bench.summary().live_bytes;
-        bench.accept(&order("x", Some("t"), change));
-        assert_eq!(bench.take_of(lane, 9).len(), 1);
-        let grown = bench.summary().live_bytes - before;
-        assert!(grown <= room, "{grown} bytes for {name}, counted as {room}");
-    }
-}
-
-#[test]
-fn the_outbox_goes_on_past_what_was_forgotten() {
-    let mut bench = Bench::new();
-    for n in 0..20 {
-        bench.accept(&order("x", Some(&format!("t{n}")), change(&["a"])));
-    }
-    bench.take(9);
-    bench.settle(&["a"], &Verdict::Done);
-    bench.wait(1000);
-    bench.accept(&order("x", Some("later"), change(&["b"])));
-    let before = bench.now.wall;
-    while !bench.run(|tx| forget_requests(tx, before)) {}
-    let (first, last) = bench.run(|tx| owed(tx, 0, 16, 100));
-    assert_eq!((first.len(), last), (0, Some(15)), "there may be more behind");
 }
 
 #[test]
@@ -543,146 +475,4 @@ fn too_many_requests_for_the_same_thing_are_refused() {
     }
     assert_eq!(accepted, 256);
     group.apply(&mut store).unwrap();
-}
-
-/// What was rejected because the store failed is not taken, even if the store kept it.
-#[test]
-fn what_is_disowned_leaves_no_trace() {
-    let mut bench = Bench::new();
-    bench.list(&[("a", 1), ("b", 1)]);
-    bench.accept(&order("x", Some("t"), change(&["a"])));
-    let mut before = bench.store.rows.clone();
-    let from = bench.run(|tx| Ok(tx.counters.next_seq));
-    let expiring = Change { expires_in: Some(std::time::Duration::from_secs(9)), ..change(&["a", "b"]) };
-    bench.accept(&order("x", Some("u"), expiring));
-    let mut command = order("x", None, change(&["b"]));
-    command.delivery = Some(([7; 32], false));
-    bench.accept(&command);
-    // Ended before the store failed: what is kept of its end goes, too.
-    let names: Vec<String> = (0..100).map(|n| format!("c{n}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    bench.accept(&order("x", Some("v"), change(&names)));
-    let seq = bench.request("x", "v").seq;
-    let mut canceled = Canceled::default();
-    while !bench.run(|tx| cancel(tx, seq, &mut canceled)) {}
-    assert_eq!(bench.status("x", "v"), RequestStatus::Canceled);
-    while !bench.run(|tx| disown(tx, from)) {}
-    bench.owed();
-    let mut after = bench.store.rows.clone();
-    before.retain(|key, _| key[0] != b'm');
-    after.retain(|key, _| key[0] != b'm');
-    assert_eq!(before, after);
-}
-
-/// Or a crash in between would leave a request of some of its entries, which passes for the whole one.
-#[test]
-fn what_is_disowned_goes_in_one_piece() {
-    let mut bench = Bench::new();
-    let before = bench.store.rows.clone();
-    let names: Vec<String> = (0..1000).map(|n| format!("c{n}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    bench.accept(&order("x", Some("t"), change(&names)));
-    assert!(!bench.run(|tx| disown(tx, 0)));
-    bench.owed();
-    let left = bench.store.rows.keys().filter(|key| key[0] != b'm' && !before.contains_key(*key));
-    assert_eq!(left.count(), 0);
-}
-
-#[test]
-fn what_is_finished_is_forgotten_in_time() {
-    let mut bench = Bench::new();
-    bench.list(&[("a", 1)]);
-    let empty = bench.store.rows.len();
-    bench.accept(&order("x", Some("t"), change(&["a", "b"])));
-    bench.take(9);
-    bench.settle(&["a"], &Verdict::Done);
-    bench.settle(&["b"], &Verdict::Failed(fault("No")));
-    for n in [0, 1] {
-        bench.run(|tx| delivered(tx, n));
-    }
-    bench.wait(1000);
-    let before = bench.now.wall;
-    while !bench.run(|tx| forget_requests(tx, before)) {}
-    while !bench.run(|tx| forget_devices(tx, before)) {}
-    while !bench.run(|tx| forget_stories(tx, before)) {}
-    assert_eq!(bench.store.rows.len(), empty - 2, "the device's two rows are gone too");
-}
-
-#[test]
-fn lists_go_on_where_they_ended() {
-    let mut bench = Bench::new();
-    let names: Vec<String> = (0..25).map(|n| format!("d{n:02}")).collect();
-    let listed: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 5)).collect();
-    bench.list(&listed);
-    for (n, name) in names.iter().enumerate().take(12) {
-        bench.accept(&order("x", Some(&format!("t{n}")), change(&[name])));
-    }
-    let mut seen = Vec::new();
-    let mut next = None;
-    loop {
-        let page = bench.run(|tx| devices(tx, Some(DeviceState::Associated), next.as_deref(), 5));
-        seen.extend(page.rows.into_iter().map(|(name, _)| name));
-        next = page.next;
-        if next.is_none() {
-            break;
-        }
-    }
-    assert_eq!(seen, names[12..]);
-    let client = ClientId::new("x").unwrap();
-    let page = bench.run(|tx| requests(tx, Some(&client), None, None, 10));
-    let rest = bench.run(|tx| requests(tx, Some(&client), None, page.next.as_deref(), 10));
-    let tokens: Vec<_> = page.rows.iter().chain(&rest.rows).map(|(_, r)| r.token.to_string()).collect();
-    assert_eq!(tokens, (0..12).rev().map(|n| format!("t{n}")).collect::<Vec<_>>());
-}
-
-#[test]
-fn retained_device_messages_are_owed_once_a_change() {
-    let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","publishDevices":true}"#);
-    bench.list(&[("a", 1)]);
-    let first = bench.run(|tx| outdated(tx, None, 9)).remove(0);
-    bench.accept(&order("x", Some("t"), change(&["a"])));
-    bench.run(|tx| published(tx, &first.thing, first.change));
-    let second = bench.run(|tx| outdated(tx, None, 9)).remove(0);
-    assert_eq!(second.view.map(|view| view.state), Some(DeviceState::Disassociating), "the older one did not count");
-    bench.run(|tx| published(tx, &second.thing, second.change));
-    assert!(bench.run(|tx| outdated(tx, None, 9)).is_empty());
-}
-
-#[test]
-fn a_large_command_is_one_commit_of_many_small_batches() {
-    let mut bench = Bench::new();
-    let mut group = Group::default();
-    testing::accept_many(&bench.store, &mut group, 3000);
-    group.apply(&mut bench.store).unwrap();
-    assert_eq!(bench.store.rows.iter().filter(|(key, _)| key[0] == b'j').count(), 0, "the journal is struck off");
-    assert_eq!(bench.store.rows.iter().filter(|(key, _)| key[0] == b'e').count(), 3000);
-    assert!(bench.store.rows.values().all(|value| value.len() <= 4096));
-}
-
-#[test]
-fn an_audit_misses_no_row() {
-    let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","publishDevices":true}"#);
-    bench.list(&[("a", 5), ("b", 5), ("c", 5)]);
-    bench.accept(&order("bench", Some("t"), change(&["a", "b", "x"])));
-    bench.take(2);
-    bench.settle(&["a"], &Verdict::Failed(fault("No")));
-    bench.settle(&["b"], &Verdict::Done);
-    let whole = bench.store.rows.clone();
-    let wrong = |bench: &Bench| {
-        let mut group = Group::default();
-        let tx = Tx::begin(&bench.store, &mut group, bench.now, &bench.rules).unwrap();
-        audit(&tx).unwrap()
-    };
-    assert_eq!(wrong(&bench), Vec::<String>::new());
-    let mut prefixes = BTreeSet::new();
-    for key in whole.keys().filter(|key| !matches!(key[..], [b'm', ..])) {
-        bench.store.rows.remove(key);
-        let wrong = wrong(&bench);
-        // Deadlines and retained messages are found by their bytes alone.
-        let least = if matches!(key[0], b'x' | b'q') { 1 } else { 2 };
-        assert!(wrong.len() >= least, "{:?} is missed: {wrong:?}", String::from_utf8_lossy(key));
-        prefixes.insert(key[0]);
-        bench.store.rows.clone_from(&whole);
-    }
-    assert_eq!(prefixes, b"defhkloprstwxq".iter().copied().collect());
 }
