@@ -7,9 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use rumqttc::{
-    AsyncClient, Event, EventLoop, Incoming, MqttOptions, QoS, SubscribeReasonCode, TlsConfiguration, Transport,
-};
+use rumqttc::{ConnectionError, Event, Incoming, QoS, SubscribeReasonCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -17,15 +15,12 @@ use super::{Trouble, agent::Answer};
 use crate::{
     config,
     model::{ClientId, Operation, ThingName},
-    transport,
+    transport::{self, Brief},
     wire::Topics,
 };
 
 /// Below the agent's default `limits.maxPayloadBytes`, which is below what Greengrass's broker takes.
 pub(super) const MAX_PAYLOAD: usize = 128_000;
-
-/// The client library's limit on a packet in either direction, as the agent's own.
-const MAX_PACKET: usize = 1 << 20;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
@@ -75,8 +70,9 @@ pub(super) struct Address {
 
 /// A connection.
 pub(super) struct BrokerLine {
-    mqtt: AsyncClient,
-    event_loop: EventLoop,
+    mqtt: Brief,
+    /// How it was to be reached.
+    address: config::Mqtt,
     topics: Topics,
     client: ClientId,
     /// Of what was asked here; the results of others' questions by this name are not ours to show.
@@ -116,34 +112,28 @@ impl Broker {
     /// Connects, and subscribes to what the agent answers.
     pub(super) async fn connect(&self, address: Address, patience: Duration) -> Result<BrokerLine, Trouble> {
         let Address { mqtt, topics, client } = address;
-        let mut options = MqttOptions::new(&mqtt.client_id, &mqtt.host, mqtt.port);
-        options.set_keep_alive(mqtt.keep_alive).set_clean_session(true).set_max_packet_size(MAX_PACKET, MAX_PACKET);
-        if let Some((username, password)) = &mqtt.login {
-            options.set_credentials(username, password);
-        }
-        if mqtt.tls {
-            let config = transport::client_config(&mqtt).map_err(|error| Trouble::Usage(in_flags(error)))?;
-            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(config)));
-        }
-        let (client_handle, event_loop) = AsyncClient::new(options, 16);
+        let mut options = transport::options(&mqtt);
+        options.set_clean_session(true);
+        transport::secure(&mqtt, &mut options).map_err(|error| Trouble::Usage(in_flags(error)))?;
         let mut line = BrokerLine {
-            mqtt: client_handle,
-            event_loop,
+            mqtt: Brief::new(options),
+            address: mqtt,
             topics,
             client,
             tokens: HashSet::new(),
             early: VecDeque::new(),
         };
         let results = line.topics.results_of(&line.client);
-        match timeout(patience, line.subscribe(&results)).await {
+        match timeout(patience, line.mqtt.subscribe(&results)).await {
             Ok(Ok(true)) => Ok(line),
             Ok(Ok(false)) => Err(Trouble::NoAnswer(format!(
                 "the broker denies the subscription to {results}; allow it to {}",
-                mqtt.client_id
+                line.client
             ))),
-            Ok(Err(trouble)) => Err(trouble),
+            Ok(Err(error)) => Err(line.broken(&error)),
             Err(_) => {
-                Err(Trouble::NoAnswer(format!("{mqtt:?}: the broker did not answer within {} s", patience.as_secs())))
+                let (address, seconds) = (&line.address, patience.as_secs());
+                Err(Trouble::NoAnswer(format!("{address:?}: the broker did not answer within {seconds} s")))
             }
         }
     }
@@ -157,23 +147,15 @@ fn in_flags(text: String) -> String {
 }
 
 impl BrokerLine {
-    /// Subscribes at QoS 1; `false` if that is denied.
-    async fn subscribe(&mut self, filter: &str) -> Result<bool, Trouble> {
-        self.mqtt.try_subscribe(filter, QoS::AtLeastOnce).map_err(|error| Trouble::Failed(error.to_string()))?;
-        loop {
-            if let Event::Incoming(Incoming::SubAck(ack)) = self.poll().await? {
-                return Ok(!ack.return_codes.contains(&SubscribeReasonCode::Failure));
-            }
-        }
+    async fn poll(&mut self) -> Result<Event, Trouble> {
+        self.mqtt.poll().await.map_err(|error| self.broken(&error))
     }
 
-    async fn poll(&mut self) -> Result<Event, Trouble> {
-        self.event_loop.poll().await.map_err(|error| {
-            let options = &self.event_loop.mqtt_options;
-            let (host, port) = options.broker_address();
-            let text = "check --mqtt-url, the authority and certificate if there is one, and that the broker lets you connect as";
-            Trouble::NoAnswer(format!("the broker at {host}:{port}: {error}; {text} {}", self.client))
-        })
+    fn broken(&self, error: &ConnectionError) -> Trouble {
+        let config::Mqtt { host, port, .. } = &self.address;
+        let text =
+            "check --mqtt-url, the authority and certificate if there is one, and that the broker lets you connect as";
+        Trouble::NoAnswer(format!("the broker at {host}:{port}: {error}; {text} {}", self.client))
     }
 
     /// Publishes a command with a token, and waits for its first answer. `status` is what the broker retains.
@@ -191,6 +173,7 @@ impl BrokerLine {
             payload["dryRun"] == true || Operation::parse(operation).is_none_or(|operation| operation.lane().is_none());
         let topic = self.topics.command(&self.client, operation);
         self.mqtt
+            .client
             .try_publish(topic, QoS::AtLeastOnce, false, payload.to_string())
             .map_err(|error| Trouble::Failed(error.to_string()))?;
         loop {
@@ -229,6 +212,7 @@ impl BrokerLine {
     async fn status(&mut self) -> Result<Answer, Trouble> {
         let topic = self.topics.status();
         self.mqtt
+            .client
             .try_subscribe(topic.as_str(), QoS::AtLeastOnce)
             .map_err(|error| Trouble::Failed(error.to_string()))?;
         loop {

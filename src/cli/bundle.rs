@@ -40,7 +40,7 @@ impl SupportBundle {
         parts.push(("check.json", pretty(check)));
         match common.connect_here().await {
             Ok(mut agent) => parts.extend(ask(&mut agent).await),
-            Err(trouble) => parts.push(("no-agent.txt", format!("{trouble:?}\n").into_bytes())),
+            Err(trouble) => parts.push(("no-agent.txt", format!("{trouble}\n").into_bytes())),
         }
         let told = |error: std::io::Error| Trouble::Failed(format!("{}: {error}", self.file.display()));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file).map_err(told)?;
@@ -56,7 +56,7 @@ impl SupportBundle {
 
 /// A part, or why there is none: whoever needs this may have an agent that answers some questions only.
 fn pretty(part: Result<Value, Trouble>) -> Vec<u8> {
-    let part = part.unwrap_or_else(|trouble| json!({"error": format!("{trouble:?}")}));
+    let part = part.unwrap_or_else(|trouble| json!({"error": trouble.to_string()}));
     format!("{part:#}\n").into_bytes()
 }
 

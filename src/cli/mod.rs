@@ -16,7 +16,7 @@ mod socket;
 #[cfg(feature = "watch")]
 mod watch;
 
-use std::process::ExitCode;
+use std::{fmt, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use serde_json::Value;
@@ -114,26 +114,29 @@ enum Trouble {
 impl Trouble {
     /// Tells it, and gives the exit status.
     fn tell(&self) -> u8 {
+        if !matches!(self, Self::Told | Self::Left) {
+            eprintln!("{self}");
+        }
         match self {
-            Self::Usage(text) => {
-                eprintln!("{text}");
-                EXIT_USAGE
-            }
-            Self::Failed(text) => {
-                eprintln!("{text}");
-                EXIT_FAILED
-            }
-            Self::Told | Self::Left => EXIT_FAILED,
+            Self::Usage(_) => EXIT_USAGE,
+            Self::Failed(_) | Self::Told | Self::Left => EXIT_FAILED,
+            Self::Rejected(_) => EXIT_REJECTED,
+            Self::NoAnswer(_) => EXIT_NO_ANSWER,
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) | Self::Failed(text) | Self::NoAnswer(text) => f.write_str(text),
+            Self::Told | Self::Left => f.write_str("not waited for"),
             Self::Rejected(rejection) => {
-                eprintln!("rejected: {} ({})", show::text(rejection, "message"), show::text(rejection, "code"));
+                write!(f, "rejected: {} ({})", show::text(rejection, "message"), show::text(rejection, "code"))?;
                 for field in rejection["fields"].as_array().into_iter().flatten() {
-                    eprintln!("  {} {}", show::text(field, "name"), show::text(field, "message"));
+                    write!(f, "\n  {} {}", show::text(field, "name"), show::text(field, "message"))?;
                 }
-                EXIT_REJECTED
-            }
-            Self::NoAnswer(text) => {
-                eprintln!("{text}");
-                EXIT_NO_ANSWER
+                Ok(())
             }
         }
     }

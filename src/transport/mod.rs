@@ -1,5 +1,6 @@
 //! The ways in and out. Each gives who asked, the operation, the bytes, and a way to answer.
 
+mod client;
 mod intake;
 mod line;
 mod mqtt;
@@ -7,6 +8,7 @@ mod retry;
 mod socket;
 mod tls;
 
+pub(crate) use client::{Brief, options, secure};
 #[cfg(test)]
 pub(crate) use intake::Intake;
 pub(crate) use line::{Deliveries, Line, Link, Tag};

@@ -9,21 +9,17 @@ use std::{
 };
 
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, Incoming, LastWill, MqttOptions, Outgoing,
-    Publish, QoS, Request, StateError, SubscribeReasonCode, TlsConfiguration, Transport,
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, Incoming, LastWill, Outgoing, Publish, QoS,
+    Request, StateError, SubscribeReasonCode,
 };
 use tokio::task::JoinHandle;
 
 use super::{
-    Line, Wired,
+    Line, Wired, client,
     intake::Intake,
     retry::{self, Retry},
-    tls,
 };
 use crate::{conditions::Conditions, config, wire::Topics};
-
-/// The library's limit on an incoming packet, with topic and header. MQTT 3.1.1 cannot announce one to the broker.
-const MAX_PACKET: usize = 1 << 20;
 
 /// Publishes without an acknowledgement in the library's table; our own windows are far smaller.
 const INFLIGHT: u16 = 100;
@@ -89,18 +85,13 @@ impl Mqtt {
 }
 
 fn new_client(parts: &MqttParts) -> (AsyncClient, EventLoop) {
-    let mqtt = &parts.mqtt;
-    let mut options = MqttOptions::new(&mqtt.client_id, &mqtt.host, mqtt.port);
-    options
-        .set_clean_session(false)
-        .set_manual_acks(true)
-        .set_inflight(INFLIGHT)
-        .set_max_packet_size(MAX_PACKET, MAX_PACKET)
-        .set_keep_alive(mqtt.keep_alive)
-        .set_last_will(LastWill::new(parts.topics.status(), crate::status::OFFLINE, QoS::AtLeastOnce, true));
-    if let Some((username, password)) = &mqtt.login {
-        options.set_credentials(username, password);
-    }
+    let mut options = client::options(&parts.mqtt);
+    options.set_clean_session(false).set_manual_acks(true).set_inflight(INFLIGHT).set_last_will(LastWill::new(
+        parts.topics.status(),
+        crate::status::OFFLINE,
+        QoS::AtLeastOnce,
+        true,
+    ));
     let (client, mut event_loop) = AsyncClient::new(options, CHANNEL);
     let mut network = event_loop.network_options();
     network.set_tcp_nodelay(true);
@@ -262,11 +253,7 @@ impl Poller {
 
     /// Reads the PEM files for the next connection.
     fn prepare(&mut self) -> Result<(), String> {
-        if self.parts.mqtt.tls {
-            let config = tls::client_config(&self.parts.mqtt)?;
-            self.event_loop.mqtt_options.set_transport(Transport::Tls(TlsConfiguration::Rustls(config)));
-        }
-        Ok(())
+        client::secure(&self.parts.mqtt, &mut self.event_loop.mqtt_options)
     }
 
     fn subscribed(&mut self, epoch: u64, codes: &[SubscribeReasonCode]) {

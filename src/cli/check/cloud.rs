@@ -1,9 +1,6 @@
 //! The cloud, tried in the agent's place: one list call, with the credentials that this process finds.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::timeout};
 
@@ -20,13 +17,8 @@ use crate::{
 pub(super) async fn findings(config: &Config, patience: Duration) -> Vec<Finding> {
     let clock = Clock::start();
     let conditions = Conditions::new(clock.clone(), watch::channel(Summary::default()).1);
-    let skew: Arc<Mutex<Option<i64>>> = Arc::default();
-    let (sink, noted) = (Arc::clone(&conditions), Arc::clone(&skew));
-    let note = move |millis| {
-        *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(millis);
-        sink.skew(millis);
-    };
-    let cloud = match Aws::new(config, clock, Box::new(note)) {
+    let noted = Arc::clone(&conditions);
+    let cloud = match Aws::new(config, clock, Box::new(move |millis| noted.skew(millis))) {
         Ok(cloud) => cloud,
         Err(message) => return vec![error("cloud", message)],
     };
@@ -51,6 +43,6 @@ pub(super) async fn findings(config: &Config, patience: Duration) -> Vec<Finding
     let problems: Problems =
         conditions.snapshot().problems.into_iter().map(|(code, problem)| (code.into(), problem.message)).collect();
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of a difference, shown in seconds")]
-    let skew = skew.lock().unwrap_or_else(PoisonError::into_inner).map(|millis| millis as f64 / 1000.0);
+    let skew = conditions.counts().skew.map(|millis| millis as f64 / 1000.0);
     cloud_findings(&problems, listed, skew)
 }

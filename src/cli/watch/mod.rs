@@ -159,11 +159,7 @@ async fn look(common: &Common, link: Option<Link>, wanted: Wanted) -> Looked {
         let news = link.ask(&wanted).await?;
         Ok((link, news))
     };
-    let outcome = asking.await.map_err(|trouble: Trouble| match trouble {
-        Trouble::NoAnswer(why) | Trouble::Failed(why) | Trouble::Usage(why) => why,
-        Trouble::Rejected(rejection) => rejected(&rejection),
-        Trouble::Told | Trouble::Left => String::new(),
-    });
+    let outcome = asking.await.map_err(|trouble: Trouble| trouble.to_string());
     Looked { wanted, outcome }
 }
 

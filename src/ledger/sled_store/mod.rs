@@ -49,9 +49,8 @@ const SEGMENT: usize = 1 << 20;
 /// most 340 KB from one sync to the next (measured), so that with these it stays below a segment.
 const MAX_UNSYNCED: (usize, usize) = (512, 128 << 10);
 
-/// How late a timed wait of sled's threads may end, in nanoseconds. sled's seven threads look
-/// once a second whether there is something to do, and are woken when there is: so these looks may wait for something else to
-/// wake the processor.
+/// How late a timed wait of sled's threads may end, in nanoseconds. sled's seven threads look once a second whether there is
+/// something to do, and are woken when there is: so these looks may wait for something else to wake the processor.
 const SLACK: Option<NonZeroU64> = NonZeroU64::new(120_000_000_000);
 
 /// Looks, 10 ms apart, at whether a database that was just dropped is let go of.
@@ -214,7 +213,7 @@ fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
 }
 
 /// Lets this thread's timed waits, and those of threads that it starts, end late, or not.
-pub(super) fn wait_late(late: bool) {
+fn wait_late(late: bool) {
     // Where the kernel does not do it they end in time.
     let _ = rustix::thread::set_current_timer_slack(if late { SLACK } else { None });
 }
