@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use crate::{
     batching::{LanePlan, Next, TokenBucket},
     clock::Clock,
@@ -73,11 +75,11 @@ impl<C: Cloud> Uplink<C> {
         let mut plan = LanePlan::new(self.lane, self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
         let mut changes = self.conditions.changes();
-        let mut idle = true;
+        let mut since = Instant::now();
         while !self.stop.is_requested() {
             work.mark_unchanged();
             changes.mark_unchanged();
-            let again = match self.step(&mut plan, idle).await {
+            let again = match self.step(&mut plan, &mut since).await {
                 Step::Again => true,
                 Step::Wait(until) => {
                     tokio::select! {
@@ -89,7 +91,6 @@ impl<C: Cloud> Uplink<C> {
                 }
                 Step::Nothing => false,
             };
-            idle = !again;
             if again {
                 continue;
             }
@@ -103,10 +104,13 @@ impl<C: Cloud> Uplink<C> {
                 () = sleep_until(wake) => {}
                 () = self.stop.requested() => {}
             }
+            since = Instant::now();
         }
     }
 
-    async fn step(&self, plan: &mut LanePlan, idle: bool) -> Step {
+    /// Makes a call, if there is one to make. `since` is when the line became idle or when entries were last taken: what waits
+    /// now has waited for company since then at the longest.
+    async fn step(&self, plan: &mut LanePlan, since: &mut Instant) -> Step {
         if self.waits_for_list() {
             // The next list that gets through tells that the cloud is back, and what is still to be done.
             return Step::Nothing;
@@ -125,9 +129,7 @@ impl<C: Cloud> Uplink<C> {
                 if to_send(load) == load.retrying && (again.is_none() || plan.found_nothing()) {
                     return Step::Nothing;
                 }
-                if idle {
-                    self.linger().await;
-                }
+                self.linger(*since + self.batch.linger).await;
                 Pick::Queue { limit: self.limit(), window: self.window(), again, shut }
             }
         };
@@ -143,6 +145,7 @@ impl<C: Cloud> Uplink<C> {
             () = may_call => {}
             () = self.stop.requested() => return Step::Nothing,
         }
+        *since = Instant::now();
         match self.take(pick).await {
             Ok(Taken { entries, token, again, gated, more }) => {
                 plan.looked(again, entries.is_empty() && !more);
@@ -157,7 +160,7 @@ impl<C: Cloud> Uplink<C> {
             }
             Err(error) => {
                 tracing::warn!(%error, "no entries taken");
-                Step::Wait(tokio::time::Instant::now() + STORE_WAIT)
+                Step::Wait(Instant::now() + STORE_WAIT)
             }
         }
     }
@@ -182,14 +185,14 @@ impl<C: Cloud> Uplink<C> {
         if self.lane.takes_off() { self.conditions.window() } else { Window::OPEN }
     }
 
-    /// Waits for company of an entry that finds the line idle.
-    async fn linger(&self) {
+    /// Waits until there is a full call, or until that time.
+    async fn linger(&self, until: Instant) {
         let mut summary = self.ledger.summary();
         let enough = self.limit() as u64;
         let full = summary.wait_for(|summary| to_send(summary.load(self.lane)) >= enough);
         tokio::select! {
             biased;
-            () = tokio::time::sleep(self.batch.linger) => {}
+            () = tokio::time::sleep_until(until) => {}
             _ = full => {}
             () = self.stop.requested() => {}
         }
@@ -257,10 +260,10 @@ enum Step {
     Again,
     /// Nothing to do until somebody wakes us.
     Nothing,
-    Wait(tokio::time::Instant),
+    Wait(Instant),
 }
 
-pub(crate) async fn sleep_until(at: Option<tokio::time::Instant>) {
+pub(crate) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
