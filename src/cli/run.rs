@@ -56,8 +56,8 @@ impl Run {
 }
 
 fn run(config: Config, limit: log::Limit) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // What computes is the ledger's thread; between the others a second one would only cost the waking.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
