@@ -102,7 +102,8 @@ impl Upkeep {
             let before = now.before(self.retention.requests);
             self.ledger.run(move |tx| Ok(ledger::forget_requests(tx, before)?.then_some(()))).await?;
             let before = now.before(self.retention.tombstones);
-            self.ledger.run(move |tx| Ok(ledger::forget_devices(tx, before)?.then_some(()))).await?;
+            let mut after = Vec::new();
+            self.ledger.run(move |tx| Ok(ledger::forget_devices(tx, before, &mut after)?.then_some(()))).await?;
             self.ledger.run(move |tx| Ok(ledger::forget_stories(tx, before)?.then_some(()))).await?;
             failpoint::pass("upkeep-forgot");
         }
@@ -117,10 +118,15 @@ impl Upkeep {
             // The oldest first, until there is room again; those of the last hour, whose answers may be on their way,
             // only when it gets tight.
             let tight = is_large || live_bytes > goal + goal / 2;
-            let now = if tight { now } else { now.before(SPARED) };
+            let spared = now.before(SPARED);
+            let now = if tight { now } else { spared };
+            let mut after = Vec::new();
             let early = move |tx: &mut ledger::Tx<'_>| {
                 let done = tx.counters.live_bytes <= goal
-                    || (ledger::forget_requests(tx, now)? && ledger::forget_stories(tx, now)?);
+                    || (ledger::forget_requests(tx, now)?
+                        && ledger::forget_stories(tx, now)?
+                        // By those of the last minutes a list that lags behind is known.
+                        && ledger::forget_devices(tx, spared, &mut after)?);
                 Ok(done.then_some(()))
             };
             self.ledger.run(early).await?;

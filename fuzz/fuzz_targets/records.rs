@@ -224,7 +224,9 @@ impl Bench {
         self.until("expire", |tx| ledger::expire(tx, &mut after))?;
         let before = self.now.wall.before(keep);
         self.until("forget_requests", |tx| ledger::forget_requests(tx, before))?;
-        self.until("forget_devices", |tx| ledger::forget_devices(tx, before))
+        after.clear();
+        self.until("forget_devices", |tx| ledger::forget_devices(tx, before, &mut after))?;
+        self.until("forget_stories", |tx| ledger::forget_stories(tx, before))
     }
 
     /// Publishes what is owed, and acknowledges every second message.

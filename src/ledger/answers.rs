@@ -199,10 +199,12 @@ fn names_after(
 ) -> Result<Vec<ThingName>, StoreError> {
     let by_work = schema::work(&Target::Registry);
     let by_work = [&by_work[..1], b"d"].concat();
+    let [listed, removed] =
+        [Registered::Associated, Registered::Disassociated].map(|registered| schema::device(registered, ""));
     let prefixes: Vec<Vec<u8>> = match state {
-        None => vec![schema::device(""), by_work],
-        Some(DeviceState::Associated) => vec![schema::by_state(Registered::Associated, "")],
-        Some(DeviceState::Disassociated) => vec![schema::by_state(Registered::Disassociated, "")],
+        None => vec![listed, removed, by_work],
+        Some(DeviceState::Associated) => vec![listed],
+        Some(DeviceState::Disassociated) => vec![removed],
         Some(DeviceState::Associating | DeviceState::Disassociating) => vec![by_work],
     };
     let mut names = std::collections::BTreeSet::new();

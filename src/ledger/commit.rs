@@ -7,32 +7,23 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::mpsc;
 
 use super::{
     Counters, Rules,
-    sled_store::{DataDir, panic_text},
-    stats::{Counting, Stats},
+    handle::{Job, Tellers, Unavailable},
+    sled_store::panic_text,
     store::{Disk, Store, StoreError},
     tx::{Group, Summary, Tx},
 };
-use crate::{
-    clock::Clock,
-    failpoint,
-    model::{Mono, Timestamp},
-};
+use crate::{clock::Clock, failpoint, model::Mono};
 
-/// Questions and commands that wait for the thread; whoever comes later waits in line.
-const WAITING: usize = 1024;
-
-/// Jobs that are gathered into one group, and writes beyond which it is made durable: bounds its memory.
+/// Jobs that are gathered into one group.
 const GROUP_JOBS: usize = 256;
-const GROUP_WRITES: usize = 8192;
 
 /// Bytes of a store below which it is not rewritten.
 const SMALL: u64 = 64 << 20;
@@ -40,234 +31,23 @@ const SMALL: u64 = 64 << 20;
 /// Groups between two looks at whether the store should be rewritten.
 const LOOK_AT_SIZE: u32 = 256;
 
-/// Time between the ends of two syncs in which a crowd gathers: a disk that syncs in a fraction of it would else be asked for each
-/// command by itself, which costs more than the command. Who is alone does not wait.
-const GATHER: Duration = Duration::from_millis(5);
+/// Longest time from the end of a sync in which a crowd gathers for the next: a disk that syncs in a fraction of it would else be
+/// asked for each command by itself, which costs more than the command. Who is alone does not wait, nor does a crowd to which
+/// nobody comes within a step: a broker may send no more before it gets an answer.
+const GATHER: Duration = Duration::from_millis(10);
+const GATHER_STEP: Duration = Duration::from_millis(1);
 
 /// Waits between two openings of a store that fails.
 const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// The store could not do it; nothing of it is done or promised. The text says why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store is not available: {0}")]
-pub struct Unavailable(pub String);
+type Queue = mpsc::Receiver<Box<dyn Job>>;
 
-/// How the store is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoreHealth {
-    /// Why nothing can be stored now.
-    pub failing: Option<StoreError>,
-    /// The last store that was damaged: when, where it was put, and what was wrong with it.
-    pub replaced: Option<(Timestamp, PathBuf, String)>,
-}
-
-trait Job: Send {
-    /// Runs a step in a transaction of its own; `false` to be called again.
-    fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError>;
-    /// Whether the answer may come before what was written is durable.
-    fn is_lazy(&self) -> bool;
-    fn finish(self: Box<Self>, result: Result<(), Unavailable>);
-}
-
-struct Typed<R, F> {
-    rule: F,
-    value: Option<R>,
-    lazy: bool,
-    reply: oneshot::Sender<Result<R, Unavailable>>,
-}
-
-impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send> Job for Typed<R, F> {
-    fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
-        self.value = (self.rule)(tx)?;
-        Ok(self.value.is_some())
-    }
-
-    fn is_lazy(&self) -> bool {
-        self.lazy
-    }
-
-    fn finish(self: Box<Self>, result: Result<(), Unavailable>) {
-        let Self { value, reply, .. } = *self;
-        let result = match (result, value) {
-            (Ok(()), Some(value)) => Ok(value),
-            (Err(error), _) => Err(error),
-            (Ok(()), None) => Err(Unavailable("a rule did not end".into())),
-        };
-        // Whoever asked may be gone; what was written stays.
-        let _ = reply.send(result);
-    }
-}
-
-/// A handle to the ledger; clones are the same ledger.
-#[derive(Clone)]
-pub struct Ledger {
-    jobs: mpsc::Sender<Box<dyn Job>>,
-    summary: watch::Receiver<Summary>,
-    health: watch::Receiver<StoreHealth>,
-    work: watch::Receiver<()>,
-    outgoing: watch::Receiver<()>,
-    devices: watch::Receiver<()>,
-    counting: Counting,
-}
-
-impl Ledger {
-    /// Starts the thread on the store below `data_dir`. It ends, and the store is closed, when the last handle is
-    /// gone; the second value is then done.
-    ///
-    /// # Errors
-    /// The operating system gives no thread.
-    pub fn start(data_dir: &Path, rules: Rules, clock: Clock) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
-        let (ledger, mut thread, mut queue) = Self::assemble(DataDir(data_dir.to_path_buf()), rules, clock);
-        let (closed_in, closed) = oneshot::channel();
-        thread::Builder::new().name("ledger".into()).spawn(move || {
-            thread.ensure_open();
-            while let Some(first) = queue.blocking_recv() {
-                if !first.is_lazy() {
-                    thread.gather();
-                }
-                thread.turn(first, &mut queue);
-            }
-            thread.close();
-            let _ = closed_in.send(());
-        })?;
-        Ok((ledger, closed))
-    }
-
-    /// The same on a simulated disk, as a task that takes `pause()` for each group.
-    #[cfg(test)]
-    pub(crate) fn simulate(
-        disk: impl Disk,
-        rules: Rules,
-        clock: Clock,
-        mut pause: impl FnMut() -> Duration,
-    ) -> (Self, impl Future<Output = ()>) {
-        let (ledger, mut thread, mut queue) = Self::assemble(disk, rules, clock);
-        let run = async move {
-            thread.ensure_open();
-            while let Some(first) = queue.recv().await {
-                tokio::time::sleep(pause()).await;
-                thread.turn(first, &mut queue);
-            }
-            thread.close();
-        };
-        (ledger, run)
-    }
-
-    fn assemble<D: Disk>(disk: D, rules: Rules, clock: Clock) -> (Self, Committer<D>, mpsc::Receiver<Box<dyn Job>>) {
-        let (jobs, queue) = mpsc::channel(WAITING);
-        let (summary_in, summary) = watch::channel(Summary::default());
-        let replaced = disk.moved_aside().map(|(at, aside)| (Timestamp(at), aside, "in an earlier run".into()));
-        let (health_in, health) = watch::channel(StoreHealth { replaced, ..StoreHealth::default() });
-        let (work_in, work) = watch::channel(());
-        let (outgoing_in, outgoing) = watch::channel(());
-        let (devices_in, devices) = watch::channel(());
-        let counting = Counting::default();
-        let committer = Committer {
-            counting: counting.clone(),
-            crowd: None,
-            disk,
-            rules,
-            clock,
-            store: None,
-            reopen: (Mono(0), REOPEN.0),
-            durable: Counters::default(),
-            // The first one at the first group.
-            until_look: 1,
-            rewritten: None,
-            disown_from: None,
-            summary: summary_in,
-            health: health_in,
-            work: work_in,
-            outgoing: outgoing_in,
-            devices: devices_in,
-        };
-        (Self { jobs, summary, health, work, outgoing, devices, counting }, committer, queue)
-    }
-
-    /// Runs a rule and answers when what it wrote is durable. The rule is called again, in another transaction, until
-    /// it returns something; a crash may fall between two of its transactions.
-    ///
-    /// # Errors
-    /// The store failed; nothing is promised.
-    pub async fn run<R: Send + 'static>(
-        &self,
-        rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
-    ) -> Result<R, Unavailable> {
-        self.submit(rule, false).await?.await.unwrap_or_else(|_| Err(closed()))
-    }
-
-    /// As [`Self::run`], but the answer may come before the writes are durable: for deletions whose loss costs only a
-    /// repetition, and for questions.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn run_lazily<R: Send + 'static>(
-        &self,
-        rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
-    ) -> Result<R, Unavailable> {
-        self.submit(rule, true).await?.await.unwrap_or_else(|_| Err(closed()))
-    }
-
-    /// Puts a rule in line, and returns where its answer will come: rules run in the order of submission.
-    ///
-    /// # Errors
-    /// The ledger is closed.
-    pub async fn submit<R: Send + 'static>(
-        &self,
-        rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
-        lazy: bool,
-    ) -> Result<oneshot::Receiver<Result<R, Unavailable>>, Unavailable> {
-        let (reply, answer) = oneshot::channel();
-        let job = Typed { rule, value: None, lazy, reply };
-        self.jobs.send(Box::new(job)).await.map_err(|_| closed())?;
-        Ok(answer)
-    }
-
-    /// Totals, as of the last commit.
-    #[must_use]
-    pub fn summary(&self) -> watch::Receiver<Summary> {
-        self.summary.clone()
-    }
-
-    /// What was done since the start.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        self.counting.read()
-    }
-
-    /// How the store is.
-    #[must_use]
-    pub fn health(&self) -> watch::Receiver<StoreHealth> {
-        self.health.clone()
-    }
-
-    /// Wakes whoever sends work. Carries nothing: read the ledger.
-    #[must_use]
-    pub fn work(&self) -> watch::Receiver<()> {
-        self.work.clone()
-    }
-
-    /// Wakes whoever publishes results.
-    #[must_use]
-    pub fn outgoing(&self) -> watch::Receiver<()> {
-        self.outgoing.clone()
-    }
-
-    /// Wakes whoever publishes devices.
-    #[must_use]
-    pub fn devices(&self) -> watch::Receiver<()> {
-        self.devices.clone()
-    }
-}
-
-fn closed() -> Unavailable {
-    Unavailable("the agent is stopping".into())
-}
-
-struct Committer<D: Disk> {
+pub(super) struct Committer<D: Disk> {
     /// The end of the last sync, if several waited for it.
     crowd: Option<Instant>,
-    counting: Counting,
+    /// What lazy jobs wrote since, and nothing else: it goes with the next group, if there is a crowd, since each batch costs the
+    /// store some waking of its threads.
+    group: Group,
     disk: D,
     rules: Rules,
     clock: Clock,
@@ -282,46 +62,121 @@ struct Committer<D: Disk> {
     rewritten: Option<(u64, u64)>,
     /// Requests from this number on were told not to be taken when the store failed under them.
     disown_from: Option<u64>,
-    summary: watch::Sender<Summary>,
-    health: watch::Sender<StoreHealth>,
-    work: watch::Sender<()>,
-    outgoing: watch::Sender<()>,
-    devices: watch::Sender<()>,
+    tell: Tellers,
 }
 
 impl<D: Disk> Committer<D> {
-    /// Runs `first` and what waits behind it as one group.
-    fn turn(&mut self, first: Box<dyn Job>, queue: &mut mpsc::Receiver<Box<dyn Job>>) {
-        let mut jobs = vec![first];
-        while jobs.len() < GROUP_JOBS
-            && let Ok(job) = queue.try_recv()
-        {
-            jobs.push(job);
+    pub(super) fn new(disk: D, rules: Rules, clock: Clock, tell: Tellers) -> Self {
+        Self {
+            crowd: None,
+            group: Group::default(),
+            disk,
+            rules,
+            clock,
+            store: None,
+            reopen: (Mono(0), REOPEN.0),
+            durable: Counters::default(),
+            // The first one at the first group.
+            until_look: 1,
+            rewritten: None,
+            disown_from: None,
+            tell,
         }
+    }
+
+    /// Runs what comes until nobody is left who could ask.
+    pub(super) fn run(&mut self, queue: &mut Queue) {
         self.ensure_open();
-        let result = match self.store.as_mut() {
-            Some(store) => run_group(store, &mut jobs, &self.rules, &self.clock),
-            None => Err(self.failing()),
-        };
-        match result {
-            Ok(group) => {
-                self.finish(jobs, &group);
-                self.durable = group.counters;
+        while let Some(first) = self.next(queue) {
+            let crowd = self.crowd;
+            self.turn(first, queue, |queue| crowd.is_some_and(|since| has_company(queue, since)));
+        }
+        self.close();
+    }
+
+    /// The same in a simulation, where time does not pass while a thread computes.
+    #[cfg(test)]
+    pub(super) async fn simulate(&mut self, queue: &mut Queue, pause: &mut impl FnMut() -> Duration) {
+        self.ensure_open();
+        while let Some(first) = queue.recv().await {
+            tokio::time::sleep(pause()).await;
+            self.turn(first, queue, |_| false);
+            if queue.is_empty() {
+                self.apply();
+            }
+        }
+        self.close();
+    }
+
+    /// Runs `first` and what waits behind it as one group, and what joins them meanwhile if some of it has to be made durable.
+    fn turn(&mut self, first: Box<dyn Job>, queue: &mut Queue, mut company: impl FnMut(&Queue) -> bool) {
+        let mut jobs = vec![first];
+        let mut run = Ok(Ran::default());
+        let mut done = 0;
+        self.ensure_open();
+        while let Ok(ran) = &mut run {
+            while jobs.len() < GROUP_JOBS
+                && let Ok(job) = queue.try_recv()
+            {
+                jobs.push(job);
+            }
+            let result = match &mut self.store {
+                Some(store) => run_jobs(store, &mut self.group, &mut jobs[done..], &self.rules, &self.clock, ran),
+                None => Err(self.failing()),
+            };
+            done = jobs.len();
+            if let Err(error) = result {
+                run = Err(error);
+            } else if !ran.durable || done >= GROUP_JOBS || !company(queue) {
+                break;
+            }
+        }
+        match run.and_then(|ran| self.commit(ran)) {
+            Ok(done) => {
+                self.finish(jobs, &done);
+                self.durable = done.counters;
                 self.look_at_size();
             }
             Err(error) => self.fail(jobs, error),
         }
     }
 
-    /// Waits for company, where there was some just now.
-    fn gather(&self) {
-        let since = self.crowd.map(|at| at.elapsed());
-        if let Some(rest) = since.and_then(|since| GATHER.checked_sub(since)) {
-            thread::sleep(rest);
+    /// The next job. What lazy ones wrote does not wait longer for it than a crowd gathers.
+    fn next(&mut self, queue: &mut Queue) -> Option<Box<dyn Job>> {
+        while !self.group.is_empty() {
+            match queue.try_recv() {
+                Ok(job) => return Some(job),
+                Err(_) if self.crowd.is_some_and(|since| since.elapsed() < GATHER) => thread::sleep(GATHER_STEP),
+                Err(_) => self.apply(),
+            }
+        }
+        queue.blocking_recv()
+    }
+
+    /// Applies what lazy jobs wrote.
+    fn apply(&mut self) {
+        // There is a store wherever there is something to apply to it.
+        if let Some(store) = &mut self.store
+            && let Err(error) = guarded(|| apply(store, &mut self.group, false))
+        {
+            self.fail(Vec::new(), error);
         }
     }
 
+    /// Makes durable what somebody waits for. What is only lazy goes with the next group, if there is a crowd.
+    fn commit(&mut self, ran: Ran) -> Result<Done, StoreError> {
+        let Some(store) = &mut self.store else { return Err(self.failing()) };
+        let begun = Instant::now();
+        if ran.durable || self.crowd.is_none() {
+            guarded(|| apply(store, &mut self.group, ran.durable))?;
+        }
+        let touched = std::mem::take(&mut self.group.touched);
+        let ended = std::mem::take(&mut self.group.ended);
+        Ok(Done { counters: ran.counters, touched, ended, time: ran.durable.then(|| begun.elapsed()) })
+    }
+
     fn close(&mut self) {
+        self.apply();
         if let Some(store) = &mut self.store
             && let Ok(Err(error)) = catch_unwind(AssertUnwindSafe(|| store.sync()))
         {
@@ -333,10 +188,10 @@ impl<D: Disk> Committer<D> {
     /// Rewrites a store that takes far more room than what is in it, between two groups.
     fn look_at_size(&mut self) {
         self.until_look = self.until_look.checked_sub(1).unwrap_or(LOOK_AT_SIZE);
-        let live = self.summary.borrow().live_bytes;
+        let live = self.tell.summary.borrow().live_bytes;
         let Some(store) = self.store.as_mut().filter(|_| self.until_look == 0) else { return };
         let size = store.size();
-        self.summary.send_if_modified(|summary| {
+        self.tell.summary.send_if_modified(|summary| {
             let grown = summary.store_bytes != size;
             summary.store_bytes = size;
             grown
@@ -344,7 +199,7 @@ impl<D: Disk> Committer<D> {
         if !is_bloated(live, size, self.rewritten) {
             return;
         }
-        match guarded(|| store.rewrite()) {
+        match guarded(|| self.group.apply(store).and_then(|()| store.rewrite())) {
             Ok(true) => {
                 self.store = None;
                 self.ensure_open();
@@ -364,14 +219,14 @@ impl<D: Disk> Committer<D> {
     }
 
     fn finish(&mut self, jobs: Vec<Box<dyn Job>>, group: &Done) {
-        self.counting.ended(&group.ended);
+        self.tell.counting.ended(&group.ended);
         if let Some(time) = group.time {
-            self.counting.committed(time);
+            self.tell.counting.committed(time);
             let waited = jobs.iter().filter(|job| !job.is_lazy()).count();
             self.crowd = (waited > 1).then(Instant::now);
         }
         // Before the answers: whoever is answered finds the totals up to date.
-        self.summary.send_if_modified(|summary| {
+        self.tell.summary.send_if_modified(|summary| {
             let mut now = Summary::of(&group.counters);
             now.store_bytes = summary.store_bytes;
             let changed = *summary != now;
@@ -382,9 +237,9 @@ impl<D: Disk> Committer<D> {
             job.finish(Ok(()));
         }
         for (touched, wake) in [
-            (group.touched.work, &self.work),
-            (group.touched.outgoing, &self.outgoing),
-            (group.touched.devices, &self.devices),
+            (group.touched.work, &self.tell.work),
+            (group.touched.outgoing, &self.tell.outgoing),
+            (group.touched.devices, &self.tell.devices),
         ] {
             if touched {
                 wake.send_replace(());
@@ -393,10 +248,11 @@ impl<D: Disk> Committer<D> {
     }
 
     fn failing(&self) -> StoreError {
-        self.health.borrow().failing.clone().unwrap_or_else(|| StoreError::Io("not open".into()))
+        self.tell.health.borrow().failing.clone().unwrap_or_else(|| StoreError::Io("not open".into()))
     }
 
     fn fail(&mut self, jobs: Vec<Box<dyn Job>>, error: StoreError) {
+        self.group = Group::default();
         for job in jobs {
             job.finish(Err(Unavailable(error.to_string())));
         }
@@ -407,7 +263,7 @@ impl<D: Disk> Committer<D> {
             if let StoreError::Damaged(what) = &error {
                 self.replace(what);
             }
-            self.health.send_modify(|health| health.failing = Some(error));
+            self.tell.health.send_modify(|health| health.failing = Some(error));
             self.reopen.0 = self.clock.now().mono;
         }
     }
@@ -432,12 +288,13 @@ impl<D: Disk> Committer<D> {
         match opened {
             Ok((store, counters)) => {
                 self.store = Some(store);
+                self.group = Group::default();
                 self.disown_from = None;
                 self.reopen = (Mono(0), REOPEN.0);
-                self.health.send_modify(|health| health.failing = None);
-                self.summary.send_replace(Summary::of(&counters));
+                self.tell.health.send_modify(|health| health.failing = None);
+                self.tell.summary.send_replace(Summary::of(&counters));
                 self.durable = counters;
-                for wake in [&self.work, &self.outgoing, &self.devices] {
+                for wake in [&self.tell.work, &self.tell.outgoing, &self.tell.devices] {
                     wake.send_replace(());
                 }
             }
@@ -449,7 +306,7 @@ impl<D: Disk> Committer<D> {
                 {
                     self.reopen.0 = now;
                 }
-                self.health.send_modify(|health| health.failing = Some(error));
+                self.tell.health.send_modify(|health| health.failing = Some(error));
             }
         }
     }
@@ -465,7 +322,7 @@ impl<D: Disk> Committer<D> {
                     kept_as = %aside.display(),
                     "the store was damaged and is replaced by a new one; commands that it held are lost, send them again"
                 );
-                self.health.send_modify(|health| health.replaced = Some((at, aside, what.to_owned())));
+                self.tell.health.send_modify(|health| health.replaced = Some((at, aside, what.to_owned())));
                 true
             }
             Err(error) => {
@@ -501,7 +358,26 @@ fn disown(store: &mut impl Store, from: u64, rules: &Rules, clock: &Clock) -> Re
     }
 }
 
-/// What a group that is durable leaves to tell.
+/// Whether another job is there, or comes within a step, so that it may join the group.
+fn has_company(queue: &Queue, since: Instant) -> bool {
+    if since.elapsed() >= GATHER {
+        return false;
+    }
+    if queue.is_empty() {
+        thread::sleep(GATHER_STEP);
+    }
+    !queue.is_empty()
+}
+
+/// What the jobs of a group came to, before it is committed.
+#[derive(Default)]
+struct Ran {
+    /// Somebody waits for some of it to be durable.
+    durable: bool,
+    counters: Counters,
+}
+
+/// What a group leaves to tell.
 struct Done {
     counters: Counters,
     touched: super::Touched,
@@ -510,53 +386,44 @@ struct Done {
     time: Option<Duration>,
 }
 
-fn run_group(
+/// Runs the jobs on what is in the group already.
+fn run_jobs(
     store: &mut impl Store,
+    group: &mut Group,
     jobs: &mut [Box<dyn Job>],
     rules: &Rules,
     clock: &Clock,
-) -> Result<Done, StoreError> {
+    ran: &mut Ran,
+) -> Result<(), StoreError> {
     guarded(|| {
-        let mut group = Group::default();
-        let mut done = Done {
-            counters: Counters::default(),
-            touched: super::Touched::default(),
-            ended: super::Ended::default(),
-            time: None,
-        };
-        let mut durable = false;
-        let mut wrote = false;
-        for job in jobs.iter_mut() {
+        for job in jobs {
             loop {
-                let mut tx = Tx::begin(store, &mut group, clock.now(), rules)?;
+                let mut tx = Tx::begin(store, group, clock.now(), rules)?;
                 let ended = job.step(&mut tx)?;
-                done.counters = tx.counters.clone();
+                ran.counters.clone_from(&tx.counters);
                 let changed = tx.end();
-                wrote |= changed;
-                durable |= changed && !job.is_lazy();
-                if group.writes() > GROUP_WRITES {
-                    group.apply(store)?;
-                }
+                ran.durable |= changed && !job.is_lazy();
+                group.apply_full(store)?;
                 if ended {
                     break;
                 }
             }
         }
-        let begun = Instant::now();
-        if wrote {
-            failpoint::pass("commit-before-apply");
-            group.apply(store)?;
-        }
-        if durable {
-            failpoint::pass("commit-before-sync");
-            store.sync()?;
-            failpoint::pass("commit-synced");
-            done.time = Some(begun.elapsed());
-        }
-        done.touched = group.touched;
-        done.ended = group.ended;
-        Ok(done)
+        Ok(())
     })
+}
+
+fn apply(store: &mut impl Store, group: &mut Group, durable: bool) -> Result<(), StoreError> {
+    if !group.is_empty() {
+        failpoint::pass("commit-before-apply");
+        group.apply(store)?;
+    }
+    if durable {
+        failpoint::pass("commit-before-sync");
+        store.sync()?;
+        failpoint::pass("commit-synced");
+    }
+    Ok(())
 }
 
 /// A fault of our own in a rule must neither end the thread nor pass for damage, which would put the store away.

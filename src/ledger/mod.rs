@@ -9,6 +9,7 @@ mod answers;
 mod audit;
 mod commit;
 mod ending;
+mod handle;
 mod journal;
 mod outgoing;
 mod records;
@@ -36,8 +37,8 @@ pub(crate) use accept::PLAN_NAMES;
 pub use accept::{Order, Plan, accept, acknowledged, plan};
 pub use answers::{Rows, device, devices, failures, find_request, open_entries, request, requests};
 pub use audit::audit;
-pub use commit::{Ledger, StoreHealth, Unavailable};
 pub use ending::{Canceled, cancel, disown, expire, forget_requests};
+pub use handle::{Ledger, StoreHealth, Unavailable};
 pub use outgoing::{Outdated, Owed, delivered, outdated, owed, published};
 pub use registry::{ListMark, apply_page, begin_list, end_list, forget_devices, remove_unlisted, sync_wanted};
 pub use schema::SCHEMA;
@@ -130,20 +131,16 @@ pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
     if let Some(version) = found.as_ref().and_then(|bytes| bytes.first()).filter(|version| **version > schema::RECORD) {
         return Err(StoreError::TooNew(u64::from(*version)));
     }
-    let mut is_older = false;
     match found.map(|bytes| schema::decode::<u64>(&bytes, "the schema")).transpose()? {
         Some(found) if found > schema::SCHEMA => return Err(StoreError::TooNew(found)),
-        Some(found) => {
-            journal::recover(store)?;
-            is_older = found < schema::SCHEMA;
-        }
+        Some(_) => journal::recover(store)?,
         None => {
             let below = store.scan(&[0], &[schema::META], Direction::Up, 1)?;
             let above = store.scan(&[schema::META + 1], &[u8::MAX], Direction::Up, 1)?;
             if !below.is_empty() || !above.is_empty() {
                 return Err(StoreError::Damaged("there are records, but no schema version".into()));
             }
-            store.apply(&[(schema_key.clone(), Some(schema::encode(&schema::SCHEMA)))])?;
+            store.apply(&[(schema_key, Some(schema::encode(&schema::SCHEMA)))])?;
         }
     }
     let key = schema::meta("counters");
@@ -154,13 +151,7 @@ pub fn open(store: &mut dyn Store) -> Result<Counters, StoreError> {
     crate::failpoint::pass("open-counted");
     counters.run += 1;
     counters.first_seq = counters.next_seq;
-    let mut ops = Vec::new();
-    if is_older {
-        audit::count_again(store, &mut counters)?;
-        ops.push((schema_key, Some(schema::encode(&schema::SCHEMA))));
-    }
-    ops.push((key, Some(schema::encode(&counters))));
-    store.apply(&ops)?;
+    store.apply(&[(key, Some(schema::encode(&counters)))])?;
     store.sync()?;
     Ok(counters)
 }

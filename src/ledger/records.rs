@@ -30,6 +30,11 @@ pub(super) fn is_known(device: Option<&Device>, work: Option<&Work>) -> bool {
     is_leaving(work) || device.is_some_and(|device| device.registered == Registered::Associated)
 }
 
+/// Whether it is kept for a time that ends, and its story with it.
+pub(super) fn has_tombstone(device: Option<&Device>) -> bool {
+    device.is_some_and(|device| device.registered == Registered::Disassociated)
+}
+
 /// A device as its two records have it.
 type Both<'r> = (Option<&'r Device>, Option<&'r Work>);
 
@@ -71,7 +76,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Writes a device's record with its place by state and its retention, `None` to forget it.
+    /// Writes a device's record with its retention, `None` to forget it.
     pub(super) fn set_device(&mut self, target: &Target, new: Option<&Device>) -> Result<(), StoreError> {
         let thing = target.name();
         let old = self.device(thing)?;
@@ -80,27 +85,22 @@ impl Tx<'_> {
         }
         let work = self.work_of(target)?;
         self.count_device((old.as_ref(), work.as_ref()), (new, work.as_ref()));
+        if has_tombstone(old.as_ref()) != has_tombstone(new) {
+            self.hand_over_story(thing, has_tombstone(new))?;
+        }
         if let Some(old) = &old {
             if new.is_none_or(|new| new.registered != old.registered) {
-                self.delete(schema::by_state(old.registered, thing))?;
+                self.delete(schema::device(old.registered, thing))?;
             }
             if old.registered == Registered::Disassociated {
                 self.delete(schema::due(Due::Tombstone, old.changed_at, thing.as_bytes()))?;
             }
         }
-        match new {
-            Some(new) => {
-                if old.is_none_or(|old| old.registered != new.registered) {
-                    self.put(schema::by_state(new.registered, thing), Vec::new())?;
-                }
-                if new.registered == Registered::Disassociated {
-                    self.put(schema::due(Due::Tombstone, new.changed_at, thing.as_bytes()), Vec::new())?;
-                }
-                self.write(schema::device(thing), new)?;
+        if let Some(new) = new {
+            if new.registered == Registered::Disassociated {
+                self.put(schema::due(Due::Tombstone, new.changed_at, thing.as_bytes()), Vec::new())?;
             }
-            None => {
-                self.delete(schema::device(thing))?;
-            }
+            self.write(schema::device(new.registered, thing), new)?;
         }
         self.outdate(thing)
     }

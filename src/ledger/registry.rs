@@ -124,7 +124,7 @@ pub fn remove_unlisted(
     after: &mut Vec<u8>,
     counts: &mut SyncCounts,
 ) -> Result<bool, StoreError> {
-    let (mut from, to) = schema::range(&schema::by_state(Registered::Associated, ""));
+    let (mut from, to) = schema::range(&schema::device(Registered::Associated, ""));
     if *after >= from {
         from = [after.as_slice(), &[0]].concat();
     }
@@ -184,25 +184,29 @@ pub fn end_list(tx: &mut Tx<'_>, list: ListMark, counts: SyncCounts) -> Result<b
     Ok(done)
 }
 
-/// Deletes records of devices that were disassociated before `before`; `true` when none is left.
+/// Deletes records of devices that were disassociated before `before`, from the key `after` on; `true` when none is left. Those
+/// that are asked for again stay until that has ended.
 ///
 /// # Errors
 /// The store failed.
-pub fn forget_devices(tx: &mut Tx<'_>, before: Timestamp) -> Result<bool, StoreError> {
-    let (from, _) = schema::range(&[b'x', schema::Due::Tombstone as u8]);
+pub fn forget_devices(tx: &mut Tx<'_>, before: Timestamp, after: &mut Vec<u8>) -> Result<bool, StoreError> {
+    let (mut from, _) = schema::range(&[b'x', schema::Due::Tombstone as u8]);
+    if *after >= from {
+        from = [after.as_slice(), &[0]].concat();
+    }
     let rows = tx.scan(&from, &schema::due(schema::Due::Tombstone, before, b""), Direction::Up, 40)?;
     let done = rows.is_empty();
     for (key, _) in rows {
         let (_, name) = schema::read_due(&key)?;
         let target = Target::Device(schema::read_thing(name)?);
-        if visible(None, tx.work_of(&target)?.as_ref()).is_some() {
-            // Asked for again: its record is written anew when that has ended.
-            tx.delete(key)?;
-            continue;
+        if visible(None, tx.work_of(&target)?.as_ref()).is_none() {
+            tx.forget_events(target.name(), before)?;
+            tx.set_device(&target, None)?;
+            // Of a record that is not there.
+            tx.delete(key.clone())?;
+            crate::failpoint::pass("upkeep-forgetting");
         }
-        tx.set_device(&target, None)?;
-        tx.delete(key)?;
-        crate::failpoint::pass("upkeep-forgetting");
+        *after = key;
     }
     Ok(done)
 }

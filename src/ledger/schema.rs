@@ -11,8 +11,7 @@
 //! | `p` | target, seq, entry → association held | who waits for a target |
 //! | `k` | target → [`Work`] | what is to be done, once a target |
 //! | `w` | lane, queue, (resource,) seq, entry → target | in which order |
-//! | `d` | thing → [`Device`](crate::model::Device) | the registry |
-//! | `s` | registered, thing → | the registry by state |
+//! | `d` | registered, thing → [`Device`](crate::model::Device) | the registry, by state |
 //! | `h` | thing → [`Story`](super::story::Story) | what happened to a device |
 //! | `o` | n → [`Outgoing`] | messages that the broker has not acknowledged |
 //! | `q` | thing → n | devices whose retained message is out of date |
@@ -34,7 +33,7 @@ use crate::model::{
 };
 
 /// Version of the whole layout; a store with a higher one is left untouched.
-pub const SCHEMA: u64 = 2;
+pub const SCHEMA: u64 = 1;
 
 /// Version byte of every record so far.
 pub(super) const RECORD: u8 = 1;
@@ -269,9 +268,9 @@ pub(super) enum Due {
     Expiry = b'E' as isize,
     /// A finished request's end of retention.
     Request = b'R' as isize,
-    /// A disassociated device's end of retention.
+    /// A disassociated device's end of retention, and its story's.
     Tombstone = b'T' as isize,
-    /// The oldest event of a device's story.
+    /// The oldest event of another device's story.
     Story = b'H' as isize,
 }
 
@@ -331,15 +330,12 @@ pub(super) fn aside(lane: Lane, resource: u64, (seq, no): Place) -> Vec<u8> {
 pub(super) fn resource(target: &Target) -> u64 {
     digest(target.scope().unwrap_or_default().as_bytes(), b"").max(1)
 }
-pub(super) fn device(thing: &str) -> Vec<u8> {
-    key(b'd', &[thing.as_bytes()])
-}
-pub(super) fn by_state(registered: Registered, thing: &str) -> Vec<u8> {
+pub(super) fn device(registered: Registered, thing: &str) -> Vec<u8> {
     let state = match registered {
         Registered::Associated => b'A',
         Registered::Disassociated => b'D',
     };
-    key(b's', &[&[state], thing.as_bytes()])
+    key(b'd', &[&[state], thing.as_bytes()])
 }
 pub(super) fn story(thing: &str) -> Vec<u8> {
     key(b'h', &[thing.as_bytes()])

@@ -1,8 +1,10 @@
-//! What a device is remembered by: a record of its last events, of limited size, that goes with its oldest one.
+//! What a device is remembered by: a record of its last events, of limited size. It goes with the device, else with its oldest
+//! event.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    records::has_tombstone,
     schema::{self, Due},
     store::{Direction, StoreError},
     turns,
@@ -22,7 +24,7 @@ const STEP: usize = 40;
 /// The record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Story {
-    /// When it is looked at for events that are too old; its place among the deadlines.
+    /// Its place among the deadlines, where its device has none.
     pub since: Timestamp,
     /// The oldest first.
     pub events: Vec<Event>,
@@ -52,7 +54,9 @@ impl Tx<'_> {
         let mut story = match self.story_of(thing.as_str())? {
             Some(story) => story,
             None => {
-                self.put(schema::due(Due::Story, at, thing.as_str().as_bytes()), Vec::new())?;
+                if !has_tombstone(self.device(thing.as_str())?.as_ref()) {
+                    self.put(schema::due(Due::Story, at, thing.as_str().as_bytes()), Vec::new())?;
+                }
                 Story { since: at, events: Vec::new() }
             }
         };
@@ -61,6 +65,29 @@ impl Tx<'_> {
             story.events.remove(0);
         }
         self.write(schema::story(thing.as_str()), &story)
+    }
+
+    /// Leaves it to the device's tombstone when its story goes, or takes that back.
+    pub(super) fn hand_over_story(&mut self, thing: &str, to_tombstone: bool) -> Result<(), StoreError> {
+        let Some(story) = self.story_of(thing)? else { return Ok(()) };
+        let due = schema::due(Due::Story, story.since, thing.as_bytes());
+        match to_tombstone {
+            true => self.delete(due).map(drop),
+            false => self.put(due, Vec::new()),
+        }
+    }
+
+    /// Forgets what happened before `before`, and returns when what is left began.
+    pub(super) fn forget_events(&mut self, thing: &str, before: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let Some(mut story) = self.story_of(thing)? else { return Ok(None) };
+        story.events.retain(|event| event.at >= before);
+        let Some(oldest) = story.events.iter().map(|event| event.at).min() else {
+            self.delete(schema::story(thing))?;
+            return Ok(None);
+        };
+        story.since = oldest;
+        self.write(schema::story(thing), &story)?;
+        Ok(Some(oldest))
     }
 
     /// Takes out what a story tells of a request.
@@ -98,7 +125,8 @@ pub fn story(tx: &Tx<'_>, thing: &ThingName) -> Result<Vec<Event>, StoreError> {
     Ok(events)
 }
 
-/// Forgets what happened before `before`, as much as one transaction takes; `true` when none of it is left.
+/// Forgets what happened before `before` to devices without a tombstone, as much as one transaction takes; `true` when none of
+/// it is left.
 ///
 /// # Errors
 /// The store failed.
@@ -109,15 +137,8 @@ pub fn forget_stories(tx: &mut Tx<'_>, before: Timestamp) -> Result<bool, StoreE
     for (key, _) in rows {
         let (_, name) = schema::read_due(&key)?;
         let thing = schema::read_thing(name)?;
-        let mut story = tx.story_of(thing.as_str())?.unwrap_or_default();
-        story.events.retain(|event| event.at >= before);
-        match story.events.iter().map(|event| event.at).min() {
-            Some(oldest) => {
-                story.since = oldest;
-                tx.put(schema::due(Due::Story, oldest, thing.as_str().as_bytes()), Vec::new())?;
-                tx.write(schema::story(thing.as_str()), &story)?;
-            }
-            None => drop(tx.delete(schema::story(thing.as_str()))?),
+        if let Some(since) = tx.forget_events(thing.as_str(), before)? {
+            tx.put(schema::due(Due::Story, since, thing.as_str().as_bytes()), Vec::new())?;
         }
         tx.delete(key)?;
     }

@@ -7,7 +7,9 @@ use super::{
     schema::{self, Work},
     store::{Direction, Op, Row, Store, StoreError},
 };
-use crate::model::{ClientId, ClientToken, Device, DeviceState, Now, Request, Target, ThingName, Timestamp};
+use crate::model::{
+    ClientId, ClientToken, Device, DeviceState, Now, Registered, Request, Target, ThingName, Timestamp,
+};
 
 /// A map, which can record the batches that it is given.
 #[derive(Clone, Debug, Default)]
@@ -121,7 +123,14 @@ pub(crate) mod look {
 
     /// The name in a device's key.
     pub(crate) fn device_key(key: &[u8]) -> Option<&str> {
-        key.strip_prefix(b"d").map(|name| std::str::from_utf8(name).unwrap())
+        key.strip_prefix(b"dA").or(key.strip_prefix(b"dD")).map(|name| std::str::from_utf8(name).unwrap())
+    }
+
+    /// A device, whatever is registered of it.
+    pub(crate) fn device(rows: &Rows, name: &str) -> Option<Device> {
+        let keys =
+            [Registered::Associated, Registered::Disassociated].map(|registered| schema::device(registered, name));
+        keys.iter().find_map(|key| rows.get(key)).map(|bytes| read_device(bytes))
     }
 
     pub(crate) fn read_device(bytes: &[u8]) -> Device {

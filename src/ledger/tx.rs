@@ -3,7 +3,7 @@
 //! Transactions run one after the other on one thread. Each sees what the earlier ones of its group wrote, and the
 //! group is then made durable as one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, ops::Bound};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -12,7 +12,7 @@ use super::{
     schema::{self, Counters, Load},
     store::{Direction, Op, Row, Store, StoreError},
 };
-use crate::model::{Device, DeviceState, Lane, Now, Request, RequestStatus, Target};
+use crate::model::{Device, DeviceState, Lane, Now, Registered, Request, RequestStatus, Target};
 
 /// What a commit may have given others to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,12 +49,23 @@ impl Ended {
     }
 }
 
+/// What was written: keys with their new values, `None` where deleted.
+type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// What is applied atomically; small transactions share one.
+#[derive(Debug, Default)]
+struct Batch {
+    writes: Writes,
+    /// The totals at its end.
+    counters: Counters,
+}
+
 /// Transactions that become durable together.
 #[derive(Debug, Default)]
 pub struct Group {
-    overlay: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    /// Each is applied atomically; small transactions share one.
-    batches: Vec<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    batches: Vec<Batch>,
+    /// The totals, once they were read.
+    counters: Option<Counters>,
     /// What was touched, over all of them.
     pub touched: Touched,
     /// What ended, over all of them.
@@ -62,24 +73,42 @@ pub struct Group {
 }
 
 impl Group {
-    /// Writes that wait.
-    #[must_use]
-    pub fn writes(&self) -> usize {
-        self.batches.iter().map(BTreeMap::len).sum()
-    }
-
     /// Applies all of it to the store; durable after its next sync.
     ///
     /// # Errors
     /// The store failed; it is to be opened again.
     pub fn apply(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
         for batch in std::mem::take(&mut self.batches) {
-            let ops: Vec<Op> = batch.into_iter().collect();
-            journal::apply(store, &ops)?;
+            apply(store, batch)?;
         }
-        self.overlay.clear();
         Ok(())
     }
+
+    /// Applies what no later transaction can join any more, which bounds the memory of a group, and what each read of it
+    /// has to look through.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn apply_full(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
+        let full = self.batches.len().saturating_sub(1);
+        self.batches.drain(..full).try_for_each(|batch| apply(store, batch))
+    }
+
+    /// Whether there is nothing to apply.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    fn written(&self, key: &[u8]) -> Option<&Option<Vec<u8>>> {
+        self.batches.iter().rev().find_map(|batch| batch.writes.get(key))
+    }
+}
+
+fn apply(store: &mut dyn Store, batch: Batch) -> Result<(), StoreError> {
+    let counters = (schema::meta("counters"), Some(schema::encode(&batch.counters)));
+    let ops: Vec<Op> = batch.writes.into_iter().chain([counters]).collect();
+    journal::apply(store, &ops)
 }
 
 /// A transaction in a group. A rule that fails with an error takes its whole group with it; a rule that merely
@@ -87,7 +116,7 @@ impl Group {
 pub struct Tx<'a> {
     store: &'a dyn Store,
     group: &'a mut Group,
-    written: BTreeSet<Vec<u8>>,
+    writes: Writes,
     before: Counters,
     /// Totals; written with the rest.
     pub counters: Counters,
@@ -105,16 +134,14 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// The totals could not be read.
     pub fn begin(store: &'a dyn Store, group: &'a mut Group, now: Now, rules: &'a Rules) -> Result<Self, StoreError> {
-        let key = schema::meta("counters");
-        let bytes = match group.overlay.get(&key) {
-            Some(value) => value.clone(),
-            None => store.get(&key)?,
+        let counters = match &group.counters {
+            Some(counters) => counters.clone(),
+            None => Counters::read(store.get(&schema::meta("counters"))?.as_deref())?,
         };
-        let counters = Counters::read(bytes.as_deref())?;
         Ok(Self {
             store,
             group,
-            written: BTreeSet::new(),
+            writes: Writes::new(),
             before: counters.clone(),
             counters,
             now,
@@ -125,39 +152,38 @@ impl<'a> Tx<'a> {
     }
 
     /// Ends it: what it wrote joins the group. Tells whether there was anything.
-    pub fn end(mut self) -> bool {
-        if self.counters != self.before {
-            self.put_raw(schema::meta("counters"), Some(schema::encode(&self.counters)));
-        }
-        self.group.ended.add(&self.ended);
-        let Touched { work, outgoing, devices } = self.touched;
-        self.group.touched.work |= work;
-        self.group.touched.outgoing |= outgoing;
-        self.group.touched.devices |= devices;
-        if self.written.is_empty() {
+    pub fn end(self) -> bool {
+        let Self { group, writes, before, counters, touched, ended, .. } = self;
+        group.ended.add(&ended);
+        group.touched.work |= touched.work;
+        group.touched.outgoing |= touched.outgoing;
+        group.touched.devices |= touched.devices;
+        if writes.is_empty() && counters == before {
             return false;
         }
-        let ops = self.written.iter().map(|key| (key.clone(), self.group.overlay.get(key).cloned().flatten()));
-        let ops: Vec<Op> = ops.collect();
-        match self.group.batches.last_mut() {
-            // The totals stand in both.
-            Some(last) if last.len() + ops.len() <= journal::MAX_OPS => last.extend(ops),
-            _ => self.group.batches.push(ops.into_iter().collect()),
+        match group.batches.last_mut() {
+            // With the totals.
+            Some(last) if last.writes.len() + writes.len() < journal::MAX_OPS => {
+                last.writes.extend(writes);
+                last.counters.clone_from(&counters);
+            }
+            _ => group.batches.push(Batch { writes, counters: counters.clone() }),
         }
+        group.counters = Some(counters);
         true
     }
 
     /// Writes so far: a rule with much to do stops at [`Self::FULL`] and goes on in another transaction.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.written.len() >= Self::FULL
+        self.writes.len() >= Self::FULL
     }
 
     /// Below the store's batch by the most that one step of a rule writes.
     const FULL: usize = journal::MAX_OPS - 56;
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.group.overlay.get(key) {
+        match self.writes.get(key).or_else(|| self.group.written(key)) {
             Some(value) => Ok(value.clone()),
             None => self.store.get(key),
         }
@@ -167,11 +193,6 @@ impl<'a> Tx<'a> {
         self.get(key)?.map(|bytes| schema::decode(&bytes, what)).transpose()
     }
 
-    fn put_raw(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.group.overlay.insert(key.clone(), value);
-        self.written.insert(key);
-    }
-
     pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
         if let Some(old) = self.get(&key)? {
             self.uncount(&key, &old);
@@ -179,7 +200,7 @@ impl<'a> Tx<'a> {
         self.counters.live_bytes += (key.len() + value.len()) as u64;
         let digest = self.counters.digest;
         self.counters.digest = digest.map(|sum| sum.wrapping_add(schema::digest(&key, &value)));
-        self.put_raw(key, Some(value));
+        self.writes.insert(key, Some(value));
         Ok(())
     }
 
@@ -197,7 +218,7 @@ impl<'a> Tx<'a> {
     pub(super) fn delete(&mut self, key: Vec<u8>) -> Result<bool, StoreError> {
         let Some(old) = self.get(&key)? else { return Ok(false) };
         self.uncount(&key, &old);
-        self.put_raw(key, None);
+        self.writes.insert(key, None);
         Ok(true)
     }
 
@@ -212,7 +233,11 @@ impl<'a> Tx<'a> {
         if from >= to {
             return Ok(Vec::new());
         }
-        let changed: Vec<_> = self.group.overlay.range(from.to_vec()..to.to_vec()).collect();
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        let earlier = self.group.batches.iter().map(|batch| &batch.writes);
+        let changed = earlier.chain([&self.writes]).flat_map(|writes| writes.range::<[u8], _>(range));
+        // Of several the last.
+        let changed: BTreeMap<_, _> = changed.collect();
         if changed.is_empty() {
             return self.store.scan(from, to, direction, limit);
         }
@@ -253,7 +278,11 @@ impl<'a> Tx<'a> {
     }
 
     pub(super) fn device(&self, thing: &str) -> Result<Option<Device>, StoreError> {
-        self.read(&schema::device(thing), "a device")
+        let read = |registered| self.read(&schema::device(registered, thing), "a device");
+        match read(Registered::Associated)? {
+            None => read(Registered::Disassociated),
+            device => Ok(device),
+        }
     }
 
     pub(super) fn work_of(&self, target: &Target) -> Result<Option<schema::Work>, StoreError> {

@@ -144,7 +144,7 @@ impl SimStore {
                     disk.accepted_at.insert(seq, now);
                 }
                 let (Some(name), Some(value)) = (look::device_key(key), value) else { continue };
-                let (old, new) = (old.map(|old| look::read_device(old)), look::read_device(value));
+                let (old, new) = (look::device(&disk.live, name), look::read_device(value));
                 let was = old.as_ref().map(|old| old.registered);
                 match new.registered {
                     Registered::Associated => {

@@ -66,7 +66,9 @@ fn expire_all(bench: &mut Bench) -> Result<(), StoreError> {
 
 fn forget_all(bench: &mut Bench) -> Result<(), StoreError> {
     bench.until(|tx| forget_requests(tx, Timestamp(i64::MAX)))?;
-    bench.until(|tx| forget_devices(tx, Timestamp(i64::MAX)))
+    let mut after = Vec::new();
+    bench.until(|tx| forget_devices(tx, Timestamp(i64::MAX), &mut after))?;
+    bench.until(|tx| forget_stories(tx, Timestamp(i64::MAX)))
 }
 
 fn disown_all(bench: &mut Bench) -> Result<(), StoreError> {

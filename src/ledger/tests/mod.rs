@@ -157,6 +157,11 @@ impl Bench {
         while !self.run(|tx| expire(tx, &mut after)) {}
     }
 
+    fn forget_devices(&mut self, before: Timestamp) {
+        let mut after = Vec::new();
+        while !self.run(|tx| forget_devices(tx, before, &mut after)) {}
+    }
+
     fn request(&mut self, client: &str, token: &str) -> Request {
         let (client, token) = (ClientId::new(client).unwrap(), ClientToken::new(token).unwrap());
         self.run(|tx| find_request(tx, &client, &token)).unwrap()

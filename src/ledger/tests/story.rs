@@ -61,16 +61,41 @@ fn a_story_stays_small_and_keeps_the_latest() {
 #[test]
 fn a_story_is_forgotten_event_by_event() {
     let mut bench = Bench::new();
+    bench.list(&[("a", 5)]);
     for token in ["t1", "t2"] {
         bench.accept(&order("tool", Some(token), change(&["a"])));
         bench.take(100);
-        bench.settle(&["a"], &Verdict::Done);
+        bench.settle(&["a"], &Verdict::Failed(fault("No")));
         bench.wait(1000);
     }
-    let forget = |bench: &mut Bench, before| while !bench.run(|tx| forget_stories(tx, Timestamp(before))) {};
-    forget(&mut bench, 1_000_500);
-    assert_eq!(told(&mut bench, "a"), [(1_001_000, "REQUESTED"), (1_001_000, "SUCCEEDED")]);
-    forget(&mut bench, 1_001_001);
+    forget_stories_of(&mut bench, 1_000_500);
+    assert_eq!(told(&mut bench, "a"), [(1_001_000, "REQUESTED"), (1_001_000, "FAILED")]);
+    forget_stories_of(&mut bench, 1_001_001);
     assert_eq!(told(&mut bench, "a"), []);
+    assert!(!bench.store.rows.keys().any(|key| key[0] == b'h'), "and leaves nothing");
+}
+
+fn forget_stories_of(bench: &mut Bench, before: i64) {
+    while !bench.run(|tx| forget_stories(tx, Timestamp(before))) {}
+}
+
+/// With its tombstone, and what is younger by itself.
+#[test]
+fn a_story_goes_with_its_device() {
+    let mut bench = Bench::new();
+    for name in ["a", "b"] {
+        bench.accept(&order("tool", Some(name), change(&[name])));
+        bench.take(100);
+        bench.settle(&[name], &Verdict::Done);
+    }
+    bench.wait(1000);
+    let request = bench.accept(&order("tool", Some("t"), change(&["b"])));
+    let mut so_far = Canceled::default();
+    while !bench.run(|tx| cancel(tx, request.seq, &mut so_far)) {}
+    forget_stories_of(&mut bench, 1_000_500);
+    assert_eq!(told(&mut bench, "a").len(), 2, "as long as its tombstone");
+    bench.forget_devices(Timestamp(1_000_500));
+    assert_eq!((told(&mut bench, "a").len(), told(&mut bench, "b").len()), (0, 2));
+    forget_stories_of(&mut bench, 1_001_001);
     assert!(!bench.store.rows.keys().any(|key| key[0] == b'h'), "and leaves nothing");
 }
