@@ -439,7 +439,7 @@ async fn a_database_deleted_under_a_running_agent_is_told() {
 /// `store.id` as a version with a later schema writes it.
 fn newer_label(ours: &str) -> String {
     use sha2::{Digest, Sha256};
-    let said = format!("{} schema 3", ours.split_once(" schema 2 ").unwrap().0);
+    let said = format!("{} schema 2", ours.split_once(" schema 1 ").unwrap().0);
     let check: String = Sha256::digest(&said).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("{said} {check}\n")
 }
