@@ -45,6 +45,8 @@ pub(crate) struct Outbox {
     topics: Topics,
     max_bytes: usize,
     link: Link,
+    /// The opening of the store that it reads.
+    run: u64,
     /// The place to go on from.
     cursor: u64,
     under_way: BTreeMap<u64, (Instant, ClientId)>,
@@ -61,6 +63,7 @@ impl Outbox {
             topics,
             max_bytes,
             link: Link::default(),
+            run: 0,
             cursor: 0,
             under_way: BTreeMap::new(),
             full_until: None,
@@ -75,6 +78,7 @@ impl Outbox {
         while !stop.is_requested() {
             outgoing.mark_unchanged();
             self.connection(*link.borrow_and_update());
+            self.opening(self.ledger.summary().borrow().run);
             if let Ok(tag) = delivered.try_recv() {
                 done.extend(self.acknowledged(tag, &mut delivered));
             }
@@ -100,6 +104,14 @@ impl Outbox {
             self.link = link;
             self.cursor = 0;
             self.under_way.clear();
+        }
+    }
+
+    /// A store that failed may not have forgotten what it was told was delivered: from the first one on.
+    fn opening(&mut self, run: u64) {
+        if run != self.run {
+            self.run = run;
+            self.cursor = 0;
         }
     }
 

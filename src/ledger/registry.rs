@@ -39,7 +39,8 @@ pub fn sync_wanted(tx: &Tx<'_>) -> Result<bool, StoreError> {
 /// Takes over a page of the list, from `done` on, as much as one transaction takes; `true` when all of it is done.
 ///
 /// Invariant 6: a device whose outcome is younger than the list keeps it. So does one that was taken off lately and is
-/// still listed with the very association that ended: such a list lags behind.
+/// still listed with the very association that ended: such a list lags behind. Where that is only guessed, and somebody waits for
+/// the list to tell, it is taken by its word: nobody is told of a success that it does not show.
 ///
 /// # Errors
 /// The store failed.
@@ -62,7 +63,10 @@ pub fn apply_page(
         }
         if let Some(old) = &old {
             // What was associated by us and taken off before any list named it has no time to compare.
-            let ended = if old.association.is_some() { old.association == *association } else { old.ours.is_some() };
+            let ended = match old.association {
+                Some(_) => old.association == *association,
+                None => old.ours.is_some() && !is_awaited(tx, thing)?,
+            };
             let lags = old.registered == Registered::Disassociated && ended && is_lately(tx, old.changed_at);
             if old.mark > list.mark || lags {
                 continue;
@@ -87,6 +91,12 @@ pub fn apply_page(
         tx.set_device(&target, Some(&device))?;
     }
     Ok(true)
+}
+
+/// Whether a list is to tell what became of a call.
+fn is_awaited(tx: &Tx<'_>, thing: &ThingName) -> Result<bool, StoreError> {
+    let work = tx.work_of(&Target::Device(thing.clone()))?;
+    Ok(work.is_some_and(|work| work.queue == schema::Queue::Verify))
 }
 
 /// Whether a list may not show yet what was done then. A time to come is a clock that was set back: nobody knows.
@@ -143,7 +153,8 @@ pub fn remove_unlisted(
         }
         let Some(old) = tx.device(thing.as_str())? else { continue };
         // Associated by us, and not listed yet.
-        let lags = old.association.is_none() && old.ours.is_some_and(|at| is_lately(tx, at));
+        let lags =
+            old.association.is_none() && old.ours.is_some_and(|at| is_lately(tx, at)) && !is_awaited(tx, &thing)?;
         if old.mark > list.mark || lags {
             continue;
         }

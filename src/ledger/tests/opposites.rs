@@ -243,3 +243,29 @@ fn a_list_that_lags_does_not_undo_an_association() {
     bench.list(&[]);
     assert_eq!(bench.state("a"), Some(DeviceState::Disassociated), "that is no lag any more");
 }
+
+/// What we changed is kept for a while although a list shows it otherwise, but that is no word on a later request.
+#[test]
+fn a_list_that_may_lag_behind_tells_of_no_success() {
+    let mut bench = Bench::new();
+    bench.list(&[]);
+    let ask = |bench: &mut Bench, token, lane, verdict| {
+        let change = if lane == Lane::Associate { associate(&["a"]) } else { change(&["a"]) };
+        bench.accept(&order("x", Some(token), change));
+        bench.take_of(lane, 9);
+        bench.settle_of(lane, &["a"], &verdict);
+        bench.wait(50_000);
+    };
+    ask(&mut bench, "t1", Lane::Associate, Verdict::Done);
+    // Taken off by somebody else meanwhile.
+    ask(&mut bench, "t2", Lane::Associate, Verdict::Verify(fault("No")));
+    bench.list(&[]);
+    assert_eq!((bench.status("x", "t2"), bench.state("a")), (RequestStatus::Failed, Some(DeviceState::Disassociated)));
+    ask(&mut bench, "t3", Lane::Associate, Verdict::Done);
+    ask(&mut bench, "t4", Lane::Disassociate, Verdict::Done);
+    let now = bench.now.wall.0;
+    // And associated by somebody else.
+    ask(&mut bench, "t5", Lane::Disassociate, Verdict::Verify(fault("No")));
+    bench.list(&[("a", now)]);
+    assert_eq!((bench.status("x", "t5"), bench.state("a")), (RequestStatus::Failed, Some(DeviceState::Associated)));
+}
