@@ -539,7 +539,7 @@ def idle(options, table):
             for core in names:
                 cloud.ask("POST", "/associate", {"core": core, "things": [f"device-{n:04}" for n in range(1, 1001)]})
             idlers[kind] = kind(stack, options, broker, cloud, names[0])
-            # Forgotten soon after they are completed: the agents look once a minute.
+            # Forgotten soon after they are completed: the agent looks every two minutes.
             writers[kind] = [kind(stack, options, broker, cloud, core, retention=10) for core in names[1:]]
         for agent in [*idlers.values(), *(agent for pair in writers.values() for agent in pair)]:
             agent.start_in_sync(1000)

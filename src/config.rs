@@ -94,7 +94,7 @@ impl fmt::Debug for Mqtt {
 pub struct Batch {
     /// Entries a call, 1..100 (the API's limit).
     pub max_entries: usize,
-    /// Longest wait for company of an entry that finds the line idle.
+    /// Longest wait of an entry for company in its call.
     pub linger: Duration,
 }
 

@@ -24,7 +24,7 @@ const SPARED: Duration = Duration::from_secs(3600);
 
 /// Time between two looks at the retention, which is counted in days; and all that is looked at while nothing is open, since
 /// each look wakes a gateway that could sleep.
-const RETENTION_EVERY: Duration = Duration::from_secs(60);
+const RETENTION_EVERY: Duration = Duration::from_secs(120);
 
 /// Something changed; once a second at most, or a large sync would have us look all the time.
 async fn changed(summary: &mut watch::Receiver<Summary>) {
@@ -90,21 +90,28 @@ impl Upkeep {
 
     /// Goes on with the deadlines from `after` on, and returns where to go on the next time.
     async fn tick(&self, mut after: Vec<u8>, retention: bool) -> Result<Vec<u8>, Unavailable> {
-        let mut steps = 0;
-        let expired = self.ledger.run(move |tx| {
-            steps += 1;
-            let done = ledger::expire(tx, &mut after)? || steps == STEPS;
-            Ok(done.then(|| after.clone()))
-        });
-        let after = expired.await?;
         let now = self.clock.now().wall;
+        let [requests, tombstones] = [self.retention.requests, self.retention.tombstones].map(|kept| now.before(kept));
+        let mut steps = 0;
+        let mut stage = 0;
+        let mut tombstone = Vec::new();
+        // All in one go, since each answer wakes us; but each step in a transaction of its own.
+        let looked = self.ledger.run(move |tx| {
+            let done = match stage {
+                0 => {
+                    steps += 1;
+                    ledger::expire(tx, &mut after)? || steps == STEPS
+                }
+                1 => ledger::forget_requests(tx, requests)?,
+                2 => ledger::forget_devices(tx, tombstones, &mut tombstone)?,
+                _ => ledger::forget_stories(tx, tombstones)?,
+            };
+            stage += u32::from(done);
+            let last = if retention { 4 } else { 1 };
+            Ok((stage == last).then(|| after.clone()))
+        });
+        let after = looked.await?;
         if retention {
-            let before = now.before(self.retention.requests);
-            self.ledger.run(move |tx| Ok(ledger::forget_requests(tx, before)?.then_some(()))).await?;
-            let before = now.before(self.retention.tombstones);
-            let mut after = Vec::new();
-            self.ledger.run(move |tx| Ok(ledger::forget_devices(tx, before, &mut after)?.then_some(()))).await?;
-            self.ledger.run(move |tx| Ok(ledger::forget_stories(tx, before)?.then_some(()))).await?;
             failpoint::pass("upkeep-forgot");
         }
         let max = self.limits.max_database_bytes;

@@ -49,9 +49,10 @@ const SEGMENT: usize = 1 << 20;
 /// most 340 KB from one sync to the next (measured), so that with these it stays below a segment.
 const MAX_UNSYNCED: (usize, usize) = (512, 128 << 10);
 
-/// How late a timed wait of sled's threads may end, in nanoseconds. sled's seven threads look once a second whether there is
-/// something to do, and are woken when there is: so these looks may wait for something else to wake the processor.
-const SLACK: Option<NonZeroU64> = NonZeroU64::new(120_000_000_000);
+/// How late a timed wait of sled's threads may end, in nanoseconds: ten minutes, or the kernel's `unsigned long` where that is
+/// shorter. sled's seven threads look once a second whether there is something to do, and are woken when there is: so these
+/// looks may wait for something else to wake the processor.
+const SLACK: Option<NonZeroU64> = NonZeroU64::new(if usize::BITS < 64 { 4_294_967_295 } else { 600_000_000_000 });
 
 /// Looks, 10 ms apart, at whether a database that was just dropped is let go of.
 const LETTING_GO: u32 = 200;
