@@ -14,8 +14,9 @@ use common::*;
 /// For each of the commands under load.
 const MOST_SYNCS: f64 = 0.1;
 
-/// For each of 20 commands that come together. The goal is 16 KiB.
-const MOST_WRITTEN: u64 = 24 * 1024;
+/// For each of 20 commands that come together, in bytes; 19,200 were measured. The goal is 16 KiB, which holds until sled uses the
+/// segments of its file again.
+const MOST_WRITTEN: u64 = 22 * 1024;
 
 /// For a command that is alone.
 const MOST_WRITTEN_ALONE: u64 = 64 * 1024;
