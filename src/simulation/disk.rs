@@ -150,12 +150,14 @@ impl SimStore {
                     Registered::Associated => {
                         if was != Some(Registered::Associated) {
                             let ended = disk.ended_at.get(name).copied().unwrap_or(Millis::MIN);
-                            let answered = cloud.joined.get(name).is_some_and(|joined| *joined >= ended);
-                            if !answered && cloud.list_begun.is_none_or(|begun| begun < ended) {
+                            let answered = cloud.joined.get(name).copied().filter(|joined| *joined >= ended);
+                            if answered.is_none() && cloud.list_begun.is_none_or(|begun| begun < ended) {
                                 wrong =
                                     Some((6, format!("{name} is associated again by a list older than its outcome")));
                             }
-                            disk.associated_at.insert(name.to_owned(), now);
+                            // When it was told, and not when it is written: both may be in one group with the next outcome.
+                            let told = answered.or(cloud.list_begun).unwrap_or(now);
+                            disk.associated_at.insert(name.to_owned(), told);
                         }
                     }
                     Registered::Disassociated => {
