@@ -130,7 +130,8 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) | Self::Failed(text) | Self::NoAnswer(text) => f.write_str(text),
-            Self::Told | Self::Left => f.write_str("not waited for"),
+            Self::Told => f.write_str("it did not come about, as was told"),
+            Self::Left => f.write_str("not waited for"),
             Self::Rejected(rejection) => {
                 write!(f, "rejected: {} ({})", show::text(rejection, "message"), show::text(rejection, "code"))?;
                 for field in rejection["fields"].as_array().into_iter().flatten() {
