@@ -14,12 +14,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     answers,
+    clock::Clock,
     conditions::Conditions,
     failpoint,
     ledger::{self, Ledger, Order, Unavailable},
     model::{
         Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, Service, ThingName,
     },
+    rejection_log::RejectionLog,
     stop::Stop,
     transport::{Body, Inbound, Reply},
     wire::{self, ResultKind, messages},
@@ -32,8 +34,8 @@ const MAX_PENDING: usize = 512;
 enum Answer {
     /// An answer to a question: to be published, and not kept.
     Message(Vec<u8>),
-    /// Not taken; likewise.
-    Rejected(RejectionCode, Vec<u8>),
+    /// Not taken: why, for the log, and the answer, which is not kept.
+    Rejected(RejectionCode, String, Vec<u8>),
     /// It became the request of that number; the outbox has its `accepted`.
     Accepted(u64),
 }
@@ -42,6 +44,8 @@ type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A command that is under way, and whether a repetition of it is known by its delivery alone.
 struct UnderWay {
+    client: ClientId,
+    operation: String,
     reply: Reply,
     answer: Pending,
     delivery: Option<[u8; 32]>,
@@ -52,11 +56,15 @@ struct UnderWay {
 pub(crate) struct Inbox {
     pub(crate) core: ThingName,
     pub(crate) max_payload: usize,
+    /// Entries of a call.
     pub(crate) max_entries: usize,
+    /// Entries that may be pending.
+    pub(crate) max_pending: u64,
     /// Whether operations on assets are accepted.
     pub(crate) site_wise: bool,
     pub(crate) ledger: Ledger,
     pub(crate) conditions: Arc<Conditions>,
+    pub(crate) clock: Clock,
     /// Bytes of the payloads that wait, where the transport counts them.
     pub(crate) waiting: Option<Arc<AtomicUsize>>,
     pub(crate) stop: Stop,
@@ -69,17 +77,23 @@ impl Inbox {
         let ledger = self.ledger.clone();
         let waiting = self.waiting.clone();
         let conditions = Arc::clone(&self.conditions);
+        let clock = self.clock.clone();
         // Beside the taking, and not a task of its own: ends with it, however that ends.
         let answering = async move {
-            while let Some(UnderWay { reply, answer, delivery, size }) = answers.recv().await {
+            let mut log = RejectionLog::default();
+            while let Some(UnderWay { client, operation, reply, answer, delivery, size }) = answers.recv().await {
                 let seq = match answer.await {
                     Answer::Message(payload) => {
                         failpoint::pass("inbox-before-answer");
                         reply.answer(ResultKind::Accepted, payload).await;
                         None
                     }
-                    Answer::Rejected(code, payload) => {
+                    Answer::Rejected(code, message, payload) => {
                         conditions.rejected(code);
+                        if let Some(left_out) = log.is_due(&client, code, clock.now().mono) {
+                            let code = code.as_str();
+                            tracing::info!(%client, operation, code, message, left_out, "command rejected");
+                        }
                         failpoint::pass("inbox-before-answer");
                         reply.answer(ResultKind::Rejected, payload).await;
                         None
@@ -124,24 +138,28 @@ impl Inbox {
         let (token, command) = match &body {
             Body::Payload(payload) => {
                 size = payload.len();
-                wire::parse_command(&self.core, &operation, payload)
+                wire::parse_command(&self.core, &operation, payload, self.max_pending)
             }
-            Body::TooLarge(size) => (None, Err(too_large(*size, self.max_payload))),
+            Body::TooLarge(size, token) => (token.clone(), Err(too_large(*size, self.max_payload))),
             Body::Busy(token) => {
                 let text = "too many commands wait to be read; send again later";
                 (token.clone(), Err(Rejection::throttled(text, std::time::Duration::from_secs(1))))
             }
-            Body::Retained => {
+            Body::Retained(token) => {
                 let text = "a retained command is not carried out; publish it without the retain flag";
-                (None, Err(Rejection::invalid(Reason::Other, text)))
+                (token.clone(), Err(Rejection::invalid(Reason::Other, text)))
             }
+            Body::NoSender(why, token) => (token.clone(), Err(Rejection::invalid(Reason::Other, why.as_str()))),
         };
         drop(body);
         let command = command.and_then(|(operation, command)| self.served(operation).map(|()| (operation, command)));
         let mut keep_delivery = None;
+        let (sender, name) = (client.clone(), operation.clone());
         let answer: Pending = match command {
             Err(rejection) => Box::pin(std::future::ready(rejected(token.as_ref(), &operation, &rejection))),
-            Ok((operation, Command::Change(change))) if change.dry_run => self.plan(operation, token, change).await,
+            Ok((operation, Command::Change(change))) if change.dry_run => {
+                self.plan(operation, token, change, reply.max_payload(self.max_payload)).await
+            }
             Ok((_, Command::Change(change))) => {
                 keep_delivery = token.is_none().then_some(delivery.0);
                 self.accept(client, token, change, delivery).await
@@ -149,7 +167,7 @@ impl Inbox {
             Ok((operation, Command::Cancel(cancel))) => self.cancel(operation, client, token, cancel).await,
             Ok((operation, Command::Query(query))) => {
                 let synced_at = self.conditions.snapshot().synced_at;
-                let max_bytes = self.max_payload;
+                let max_bytes = reply.max_payload(self.max_payload);
                 let echo = token.clone();
                 let rule = move |tx: &mut ledger::Tx<'_>| {
                     answers::answer(tx, &client, operation, &query, echo.as_ref(), synced_at, max_bytes).map(Some)
@@ -157,7 +175,7 @@ impl Inbox {
                 self.ask(operation, token, rule, true).await
             }
         };
-        UnderWay { reply, answer, delivery: keep_delivery, size }
+        UnderWay { client: sender, operation: name, reply, answer, delivery: keep_delivery, size }
     }
 
     fn served(&self, operation: Operation) -> Result<(), Rejection> {
@@ -209,9 +227,15 @@ impl Inbox {
         })
     }
 
-    async fn plan(&self, operation: Operation, token: Option<ClientToken>, change: Change) -> Pending {
+    async fn plan(
+        &self,
+        operation: Operation,
+        token: Option<ClientToken>,
+        change: Change,
+        max_bytes: usize,
+    ) -> Pending {
         let limit = operation.lane().map_or(1, |lane| lane.traits().max_entries.max(1));
-        let (echo, max_entries, max_bytes) = (token.clone(), self.max_entries.min(limit), self.max_payload);
+        let (echo, max_entries) = (token.clone(), self.max_entries.min(limit));
         let rule = move |tx: &mut ledger::Tx<'_>| {
             let plan = ledger::plan(tx, &change)?;
             Ok(Some(Ok(answers::plan(operation, echo.as_ref(), plan, max_entries, max_bytes))))
@@ -256,9 +280,8 @@ async fn received<R>(
 }
 
 fn rejected(token: Option<&ClientToken>, operation: &str, rejection: &Rejection) -> Answer {
-    tracing::debug!(operation, code = ?rejection.code, message = rejection.message, "command rejected");
-    let message = messages::rejected(token.map(ClientToken::as_str), operation, rejection);
-    Answer::Rejected(rejection.code, message)
+    let payload = messages::rejected(token.map(ClientToken::as_str), operation, rejection);
+    Answer::Rejected(rejection.code, rejection.message.clone(), payload)
 }
 
 fn too_large(size: usize, max: usize) -> Rejection {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 #[cfg(test)]
-use super::commands::{MAX_FAULTS, MAX_REASON};
+use super::commands::MAX_REASON;
+#[cfg(test)]
+use crate::fields::MAX_FAULTS;
 use crate::model::{
     DeviceView, EntryFailure, Event, Fault, Happened, Operation, Reason, Rejection, Request, RequestStatus, Timestamp,
 };

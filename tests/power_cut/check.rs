@@ -43,7 +43,7 @@ pub fn promises(marks: &[Mark]) -> Vec<Promise> {
         match what {
             What::Command { topic, payload } => {
                 let levels: Vec<&str> = topic.split('/').collect();
-                let (token, command) = parse_command(&core, levels[4], payload);
+                let (token, command) = parse_command(&core, levels[4], payload, 100_000);
                 let client = ClientId::new(levels[3]).unwrap();
                 let change = match command {
                     Ok((_, Command::Change(change))) if !change.dry_run => change,
