@@ -349,6 +349,11 @@ fn is_end_by_broker(error: &ConnectionError) -> bool {
     }
 }
 
+fn is_tls_alert(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::AlertReceived(_)))
+}
+
 /// What a failed connection means, and what to do.
 pub(crate) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
     let told = retry::cut(error.to_string());
@@ -368,7 +373,7 @@ pub(crate) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
             format!("{told}; check mqtt.caFile and that the certificate names {}", mqtt.host)
         }
         // What the other end says of our certificate comes after the handshake in TLS 1.3.
-        ConnectionError::MqttState(_) if told.contains("fatal alert") => {
+        ConnectionError::Io(error) if is_tls_alert(error) => {
             format!("{told}; the broker does not take our certificate: check mqtt.certFile and who issued it")
         }
         ConnectionError::Io(_) => {
