@@ -216,7 +216,14 @@ impl Inbox {
     ) -> Pending {
         let operation = change.operation;
         let order =
-            Order { client, token: token.clone(), fresh_token: fresh_token(), change, delivery: Some(delivery) };
+            Order {
+                client,
+                token: token.clone(),
+                fresh_token: fresh_token(),
+                change,
+                delivery: Some(delivery),
+                clock_confirmed: self.conditions.clock_confirmed(),
+            };
         let submitted = self.ledger.submit(move |tx| ledger::accept(tx, &order).map(Some), false).await;
         Box::pin(async move {
             match received(submitted).await {

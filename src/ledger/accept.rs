@@ -47,6 +47,8 @@ pub struct Order {
     /// A hash of topic and payload, and whether the transport says that it delivered them before; where the sender
     /// gave no token, this is what a repetition is known by.
     pub delivery: Option<([u8; 32], bool)>,
+    /// Whether the cloud has confirmed the wall clock in this run.
+    pub clock_confirmed: bool,
 }
 
 /// What a dry run found.
@@ -99,8 +101,7 @@ fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
         {
             crowded = Some(target.clone());
         }
-        let is_protected = |name: &str| tx.rules.guard.protected.iter().any(|pattern| pattern.matches(name));
-        if lane.is_some_and(Lane::is_guarded) && target.guarded_names().into_iter().any(is_protected) {
+        if lane.is_some_and(|lane| tx.rules.protects(lane, target)) {
             note(&mut plan.guarded, target);
         }
         let Target::Device(thing) = target else { continue };
@@ -247,8 +248,9 @@ fn open(tx: &mut Tx<'_>, order: &Order, content: String) -> Result<Request, Stor
         completed_at: None,
         reason: order.change.reason.clone(),
         delivery: order.delivery.filter(|_| order.token.is_none()).map(|(hash, _)| hash),
-        run: tx.counters.run,
+        boot: tx.now.boot,
         accepted_mono: tx.now.mono.0,
+        clock_confirmed: order.clock_confirmed,
         sync: None,
     };
     tx.counters.open_requests += 1;

@@ -53,7 +53,7 @@ pub use tx::{Ended, Group, Summary, Touched, Tx};
 
 use crate::{
     config::{Config, Guard, Limits},
-    model::Lane,
+    model::{Lane, Target},
 };
 
 /// The part of the configuration that the rules follow.
@@ -67,6 +67,14 @@ pub struct Rules {
     pub publish_devices: bool,
     /// Lanes that nobody serves.
     pub off: Vec<Lane>,
+}
+
+impl Rules {
+    /// Whether a guard keeps `target` from being sent in `lane`, with or without `force`.
+    fn protects(&self, lane: Lane, target: &Target) -> bool {
+        let is_protected = |name: &str| self.guard.protected.iter().any(|pattern| pattern.matches(name));
+        lane.is_guarded() && target.guarded_names().into_iter().any(is_protected)
+    }
 }
 
 impl From<&Config> for Rules {

@@ -455,8 +455,9 @@ mod tests {
             delivery: None,
             completed_at: Some(Timestamp(1000)),
             reason: None,
-            run: 1,
+            boot: 1,
             accepted_mono: 0,
+            clock_confirmed: true,
             sync: None,
         }
     }

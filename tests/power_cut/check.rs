@@ -206,7 +206,7 @@ fn ask_again(tx: &mut Tx<'_>, promises: &[Promise], cut: usize) -> Result<Vec<St
             continue;
         }
         let (client, change) = (client.clone(), change.clone());
-        let order = Order { client, token: Some(token.clone()), fresh_token: token.clone(), change, delivery: None };
+        let order = Order { client, token: Some(token.clone()), fresh_token: token.clone(), change, delivery: None, clock_confirmed: true };
         match (ledger::accept(tx, &order)?, before) {
             (Err(rejection), _) => wrong.push(format!("{token} is rejected when sent again: {}", rejection.message)),
             (Ok(request), Some(before)) if request != before => wrong.push(format!("{token} is another request")),

@@ -62,6 +62,7 @@ fn order(client: &str, token: Option<&str>, change: Change) -> Order {
         fresh_token: ClientToken::new("made").unwrap(),
         change,
         delivery: None,
+        clock_confirmed: true,
     }
 }
 
