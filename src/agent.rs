@@ -203,6 +203,7 @@ impl<C: Cloud> Parts<C> {
             max_payload,
             max_entries: config.batch.max_entries,
             max_pending: config.limits.max_pending_entries,
+            max_database: config.limits.max_database_bytes,
             site_wise: config.site_wise,
             ledger: ledger.clone(),
             conditions: Arc::clone(conditions),

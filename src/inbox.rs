@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -29,6 +30,9 @@ use crate::{
 
 /// Commands that are in the ledger and not answered: as many as one group of the ledger takes, twice.
 const MAX_PENDING: usize = 512;
+
+/// How long a sender is to wait where the store's file is too large.
+const STORE_FULL_WAIT: Duration = Duration::from_secs(300);
 
 /// What came of a command.
 enum Answer {
@@ -60,6 +64,8 @@ pub(crate) struct Inbox {
     pub(crate) max_entries: usize,
     /// Entries that may be pending.
     pub(crate) max_pending: u64,
+    /// Bytes of the store's file above which nothing is accepted.
+    pub(crate) max_database: u64,
     /// Whether operations on assets are accepted.
     pub(crate) site_wise: bool,
     pub(crate) ledger: Ledger,
@@ -143,7 +149,7 @@ impl Inbox {
             Body::TooLarge(size, token) => (token.clone(), Err(too_large(*size, self.max_payload))),
             Body::Busy(token) => {
                 let text = "too many commands wait to be read; send again later";
-                (token.clone(), Err(Rejection::throttled(text, std::time::Duration::from_secs(1))))
+                (token.clone(), Err(Rejection::throttled(text, Duration::from_secs(1))))
             }
             Body::Retained(token) => {
                 let text = "a retained command is not carried out; publish it without the retain flag";
@@ -215,15 +221,24 @@ impl Inbox {
         delivery: ([u8; 32], bool),
     ) -> Pending {
         let operation = change.operation;
-        let order =
-            Order {
-                client,
-                token: token.clone(),
-                fresh_token: fresh_token(),
-                change,
-                delivery: Some(delivery),
-                clock_confirmed: self.conditions.clock_confirmed(),
-            };
+        // The ledger counts what is in the store; the store's file may be several times as large until it is rewritten.
+        let stored = self.ledger.summary().borrow().store_bytes;
+        if stored > self.max_database {
+            let text = format!(
+                "the store's file has {stored} bytes, limits.maxDatabaseBytes is {}; send again later, or raise it",
+                self.max_database
+            );
+            let rejection = Rejection::throttled(text, STORE_FULL_WAIT);
+            return Box::pin(std::future::ready(rejected(token.as_ref(), operation.as_str(), &rejection)));
+        }
+        let order = Order {
+            client,
+            token: token.clone(),
+            fresh_token: fresh_token(),
+            change,
+            delivery: Some(delivery),
+            clock_confirmed: self.conditions.clock_confirmed(),
+        };
         let submitted = self.ledger.submit(move |tx| ledger::accept(tx, &order).map(Some), false).await;
         Box::pin(async move {
             match received(submitted).await {

@@ -213,12 +213,12 @@ impl Outbox {
     }
 
     fn publish(&self, owed: Owed) -> Publishing {
-        let Owed { n, request, completed, failures } = owed;
+        let Owed { n, request, completed, failures, unknown } = owed;
         let max_bytes = self.line.max_payload(self.max_bytes);
         let (kind, payload) = if completed {
             (ResultKind::Completed, messages::completed(&request, failures, max_bytes))
         } else {
-            (ResultKind::Accepted, messages::accepted(&request))
+            (ResultKind::Accepted, messages::accepted(&request, unknown, max_bytes))
         };
         let topic = self.topics.result(&request.client, request.operation.as_str(), kind);
         if self.line.drops(&Tag::Owed(n), &topic, payload.len()) {

@@ -40,8 +40,8 @@ impl Told {
                 () = self.stop.requested() => return,
                 Some(new) = asked.recv() => {
                     let known = self.look(vec![new.seq]).await;
-                    if let Some((_, request, _)) = known.first()
-                        && new.answers.send(ResultKind::Accepted, &messages::accepted(request)).await
+                    if let Some((_, request, _, unknown)) = known.into_iter().next()
+                        && new.answers.send(ResultKind::Accepted, &messages::accepted(&request, unknown, self.max_bytes)).await
                         && waiting.len() < MAX_WAITING
                     {
                         waiting.push(new);
@@ -57,10 +57,11 @@ impl Told {
         let mut known = self.look(waiting.iter().map(|asked| asked.seq).collect()).await;
         let mut left = Vec::with_capacity(waiting.len());
         for asked in waiting {
-            let ended = known.iter().position(|(seq, request, _)| *seq == asked.seq && request.completed_at.is_some());
+            let ended =
+                known.iter().position(|(seq, request, _, _)| *seq == asked.seq && request.completed_at.is_some());
             match ended {
                 Some(at) => {
-                    let (_, request, failures) = known.swap_remove(at);
+                    let (_, request, failures, _) = known.swap_remove(at);
                     self.send(&asked.answers, &request, failures).await;
                 }
                 None => left.push(asked),
@@ -74,7 +75,7 @@ impl Told {
         answers.send(ResultKind::Completed, &message).await;
     }
 
-    async fn look(&self, seqs: Vec<u64>) -> Vec<(u64, Request, Vec<EntryFailure>)> {
+    async fn look(&self, seqs: Vec<u64>) -> Vec<(u64, Request, Vec<EntryFailure>, Vec<String>)> {
         let rule = move |tx: &mut ledger::Tx<'_>| {
             let mut known = Vec::new();
             for seq in &seqs {
@@ -82,7 +83,8 @@ impl Told {
                     let limit = if request.completed_at.is_some() { messages::MAX_ERROR_ENTRIES } else { 0 };
                     let failures =
                         ledger::failures(tx, *seq, None, limit)?.rows.into_iter().map(|(_, one)| one).collect();
-                    known.push((*seq, request, failures));
+                    let unknown = ledger::unknown_names(tx, &request)?;
+                    known.push((*seq, request, failures, unknown));
                 }
             }
             Ok(Some(known))

@@ -8,6 +8,7 @@ mod accept;
 mod answers;
 mod audit;
 mod commit;
+mod early;
 mod ending;
 mod handle;
 mod journal;
@@ -35,8 +36,9 @@ pub(crate) use store::Disk;
 #[cfg(test)]
 pub(crate) use accept::PLAN_NAMES;
 pub use accept::{Order, Plan, accept, acknowledged, plan};
-pub use answers::{Rows, device, devices, failures, find_request, open_entries, request, requests};
+pub use answers::{Rows, device, devices, failures, find_request, open_entries, request, requests, unknown_names};
 pub use audit::audit;
+pub use early::Early;
 pub use ending::{Canceled, cancel, disown, expire, forget_requests};
 pub use handle::{Ledger, StoreHealth, Unavailable};
 pub use outgoing::{Outdated, Owed, delivered, outdated, owed, published};

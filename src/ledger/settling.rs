@@ -245,8 +245,8 @@ fn settle_by_list(
             continue;
         }
         let request = tx.known_request(place.0)?;
-        let overtaken =
-            result != Outcome::Succeeded && is_overtaken(tx.now, work.lane, device.as_ref(), &row, &request, clock_trusted);
+        let overtaken = result != Outcome::Succeeded
+            && is_overtaken(tx.now, work.lane, device.as_ref(), &row, &request, clock_trusted);
         let outcome = if overtaken { Outcome::Superseded } else { result.clone() };
         tx.end_entry(target, place, &outcome)?;
     }

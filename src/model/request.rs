@@ -237,6 +237,9 @@ pub struct Request {
     /// What a sync found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncCounts>,
+    /// Entries that the registry did not know when the command arrived; of a request on devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<u32>,
 }
 
 impl Request {

@@ -8,7 +8,7 @@ mod property;
 mod rules;
 mod story;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     testing::{self, MemStore},
