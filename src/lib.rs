@@ -30,6 +30,7 @@ mod told;
 mod transport;
 mod upkeep;
 mod uplink;
+mod users;
 
 #[cfg(test)]
 mod schemas;
