@@ -18,7 +18,8 @@ use crate::{
     failpoint,
     ledger::{self, Ledger, Order, Unavailable},
     model::{
-        Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, Service, ThingName,
+        Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, Request, Service,
+        ThingName,
     },
     stop::Stop,
     transport::{Body, Inbound, Reply},
@@ -34,8 +35,8 @@ enum Answer {
     Message(Vec<u8>),
     /// Not taken; likewise.
     Rejected(RejectionCode, Vec<u8>),
-    /// It became the request of that number; the outbox has its `accepted`.
-    Accepted(u64),
+    /// It became that request; the outbox has its `accepted`.
+    Accepted(Box<Request>),
 }
 
 type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -71,7 +72,7 @@ impl Inbox {
         let conditions = Arc::clone(&self.conditions);
         // Beside the taking, and not a task of its own: ends with it, however that ends.
         let answering = async move {
-            while let Some(UnderWay { reply, answer, delivery, size }) = answers.recv().await {
+            while let Some(UnderWay { mut reply, answer, delivery, size }) = answers.recv().await {
                 let seq = match answer.await {
                     Answer::Message(payload) => {
                         failpoint::pass("inbox-before-answer");
@@ -84,9 +85,9 @@ impl Inbox {
                         reply.answer(ResultKind::Rejected, payload).await;
                         None
                     }
-                    Answer::Accepted(seq) => {
-                        reply.accepted(seq).await;
-                        Some(seq)
+                    Answer::Accepted(request) => {
+                        reply.accepted(&request).await;
+                        Some(request.seq)
                     }
                 };
                 if let Some(waiting) = &waiting {
@@ -202,7 +203,7 @@ impl Inbox {
         let submitted = self.ledger.submit(move |tx| ledger::accept(tx, &order).map(Some), false).await;
         Box::pin(async move {
             match received(submitted).await {
-                Ok(Ok(request)) => Answer::Accepted(request.seq),
+                Ok(Ok(request)) => Answer::Accepted(Box::new(request)),
                 Ok(Err(rejection)) => rejected(token.as_ref(), operation.as_str(), &rejection),
                 Err(error) => rejected(token.as_ref(), operation.as_str(), &unavailable(&error)),
             }
