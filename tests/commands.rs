@@ -154,11 +154,11 @@ async fn names_come_from_standard_input_and_a_dry_run_does_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejection_is_told_and_what_waits_is_cancelled() {
     let mut world = running(10).await;
-    let (_, err) = told(&offboard(&world, &["disassociate", "a b"]), 2);
+    let (_, err) = told(&offboard(&world, &["disassociate", "d0001", "--token", "a b"]), 2);
     assert_eq!(
         err,
-        "rejected: entries[0].thingName must be 1 to 128 characters of a-z A-Z 0-9 : _ - (ValidationException)\n  \
-         entries[0].thingName must be 1 to 128 characters of a-z A-Z 0-9 : _ -\n"
+        "rejected: clientToken must be 1 to 64 characters, none of them white space (ValidationException)\n  \
+         clientToken must be 1 to 64 characters, none of them white space\n"
     );
     told(&offboard(&world, &["disassociate", CORE]), 2);
     told(&offboard(&world, &["cancel", "nothing"]), 2);
@@ -306,7 +306,7 @@ async fn the_socket_is_not_confused() {
         assert!(answer.contains(expected), "{answer}");
     }
     assert_eq!(ask(b"no end"), "");
-    assert_eq!(ask(&vec![b'x'; 9 << 20]), "");
+    assert!(ask(&vec![b'x'; 9 << 20]).contains("longer than 8388608 bytes"));
     let silent: Vec<_> = (0..40).map(|_| UnixStream::connect(&path).unwrap()).collect();
     drop(silent);
     told(&offboard(&world, &["status"]), 0);

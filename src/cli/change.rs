@@ -293,7 +293,8 @@ fn some(plan: &Value, names: &str, count: &str, most: usize) -> String {
 /// to go on with them.
 fn tell_unknown(plan: &Value, asks: bool) -> Result<bool, Trouble> {
     let count = plan["unknownCount"].as_u64().unwrap_or_default();
-    if count == 0 {
+    // A command that a guard rejects disassociates nothing; why it does is what is to be read then.
+    if count == 0 || plan["guardedCount"].as_u64() > Some(0) {
         return Ok(false);
     }
     let (entries, names) = (text(plan, "entryCount"), some(plan, "unknown", "unknownCount", SHOWN));

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -31,7 +31,7 @@ use crate::{
     model::{ClientId, ClientToken, Operation, Reason, Rejection},
     stop::Stop,
     users,
-    wire::{self, ResultKind, messages},
+    wire::{ResultKind, messages},
 };
 
 /// The socket's name in the data directory.
@@ -332,7 +332,7 @@ fn reject(answers: &Answers, line: &[u8], rejection: &Rejection) {
         let rest = line.get(at + name.len()..)?.trim_ascii_start().strip_prefix(b":")?;
         Some(rest.trim_ascii_start())
     };
-    let token = after(b"\"payload\"").and_then(wire::token_of);
+    let token = after(b"\"payload\"").and_then(token_in);
     let operation = after(b"\"operation\"").and_then(|rest| {
         let text = rest.strip_prefix(b"\"")?;
         let end = text.iter().take(MAX_OPERATION).position(|byte| *byte == b'"')?;
@@ -354,6 +354,33 @@ async fn open(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// The token of a payload of which there is more, less, or something else than JSON behind it.
+fn token_in(payload: &[u8]) -> Option<ClientToken> {
+    struct Begun<'f>(&'f mut Option<String>);
+    impl<'de> serde::de::Visitor<'de> for Begun<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(name) = map.next_key::<String>()? {
+                if name == "clientToken" {
+                    *self.0 = Some(map.next_value()?);
+                    return Ok(());
+                }
+                map.next_value::<serde::de::IgnoredAny>()?;
+            }
+            Ok(())
+        }
+    }
+    let mut token = None;
+    // Fails at the latest at what follows the token, which was found by then.
+    let _ = serde_json::Deserializer::from_slice(payload).deserialize_map(Begun(&mut token));
+    ClientToken::new(&token?).ok()
 }
 
 /// What was read of a line.
