@@ -182,7 +182,7 @@ impl Socket {
                                 };
                                 connections.spawn(Arc::clone(&this).serve(stream, connection));
                             }
-                            None => refuse(&stream),
+                            None => refuse(stream),
                         }
                     }
                     // Too many open files, say.
@@ -211,6 +211,7 @@ impl Socket {
                 }
             }
             drop(answers);
+            connection.place.leaving();
             tokio::time::sleep(FAREWELL).await;
         };
         let writing = write_lines(write, lines, &connection.place);
@@ -317,12 +318,12 @@ impl Drop for Connection {
 }
 
 /// There is no place, and none is idle.
-fn refuse(stream: &UnixStream) {
+fn refuse(stream: UnixStream) {
     let text = "all places of the local socket are taken by clients that wait for results; try again later, or as root";
     let rejection = messages::rejected(None, "", &Rejection::throttled(text, Duration::from_secs(5)));
     let line = [b"{\"result\":\"rejected\",\"payload\":", rejection.as_slice(), b"}\n"].concat();
     // It fits into the socket's empty buffer; a client that is gone needs none.
-    let _ = stream.try_write(&line);
+    let _ = stream.into_std().and_then(|mut stream| io::Write::write(&mut stream, &line));
 }
 
 /// Rejects a line, with what can be read of its operation and its token.
@@ -452,4 +453,36 @@ fn user_name(uid: u32) -> ClientId {
         #[expect(clippy::expect_used, reason = "a number follows the rule of clients")]
         ClientId::new(&format!("@{uid}")).expect("digits are a name")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A client that sends a part of a line and then nothing, or a little now and then, has its time and no more.
+    #[tokio::test(start_paused = true)]
+    async fn who_trickles_a_line_is_not_waited_for_and_holds_up_no_large_one() {
+        let large = Arc::new(Semaphore::new(1));
+        for begin in [1, 2 * LARGE] {
+            let (client, agent) = tokio::io::duplex(4 * LARGE);
+            let (place, _closed) = Places::default().enter(1000).unwrap();
+            let trickling = tokio::spawn(async move {
+                let mut client = client;
+                client.write_all(&vec![b'x'; begin]).await.unwrap();
+                while client.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            });
+            let start = Instant::now();
+            let mut read = BufReader::new(agent);
+            let ended = read_line(&mut read, &mut Vec::new(), &place, &large).await;
+            assert!(ended.is_err(), "{begin}");
+            assert!(start.elapsed() <= 2 * PATIENCE, "{begin}: {:?}", start.elapsed());
+            assert_eq!(large.available_permits(), 1);
+            drop(read);
+            trickling.await.unwrap();
+        }
+    }
 }

@@ -42,6 +42,8 @@ pub(super) struct Place {
     watched: Arc<Semaphore>,
     /// Whether a part of a line has come.
     is_reading: AtomicBool,
+    /// Whether the client has closed its side, and is likely to be gone.
+    is_leaving: AtomicBool,
     /// Bytes of answers that wait to be read.
     queued: AtomicUsize,
     written: Notify,
@@ -83,6 +85,11 @@ impl Place {
         self.touch();
     }
 
+    /// The client will send nothing more.
+    pub(super) fn leaving(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+    }
+
     /// An answer of so many bytes was written.
     pub(super) fn wrote(&self, bytes: usize) {
         self.queued.fetch_sub(bytes, Ordering::Relaxed);
@@ -103,12 +110,13 @@ impl Place {
         *self.used_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nothing is asked, nor to be told.
+    /// Whether nothing is asked, nor to be told to somebody who is there.
     fn is_idle(&self) -> bool {
-        !self.is_reading.load(Ordering::Relaxed)
-            && self.unanswered.available_permits() == MAX_UNANSWERED
-            && self.watched.available_permits() == MAX_WATCHED
-            && self.queued.load(Ordering::Relaxed) == 0
+        self.is_leaving.load(Ordering::Relaxed)
+            || !self.is_reading.load(Ordering::Relaxed)
+                && self.unanswered.available_permits() == MAX_UNANSWERED
+                && self.watched.available_permits() == MAX_WATCHED
+                && self.queued.load(Ordering::Relaxed) == 0
     }
 }
 
@@ -143,6 +151,7 @@ impl Places {
             unanswered: Arc::new(Semaphore::new(MAX_UNANSWERED)),
             watched: Arc::new(Semaphore::new(MAX_WATCHED)),
             is_reading: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             written: Notify::new(),
             used_at: Mutex::new(Instant::now()),
