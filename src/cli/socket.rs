@@ -112,8 +112,9 @@ fn no_agent(path: &Path, error: &io::Error) -> Trouble {
 
 impl SocketLine {
     pub(super) async fn ask(&mut self, operation: &str, mut payload: Value) -> Result<Answer, Trouble> {
-        // What is no operation is answered by itself, without a token.
-        if payload["clientToken"].is_null() && Operation::parse(operation).is_some() {
+        // What is no operation is answered without a token.
+        let is_fresh = payload["clientToken"].is_null();
+        if is_fresh && Operation::parse(operation).is_some() {
             payload["clientToken"] = json!(fresh_token());
         }
         let token = payload["clientToken"].as_str().map(str::to_owned);
@@ -130,10 +131,14 @@ impl SocketLine {
         }
         loop {
             let answer = self.receive().await?;
-            match token.as_deref() {
-                Some(token) if !answer.is_to(token, None) => self.keep(answer)?,
-                _ => return Ok(answer),
+            // A result of another command has that command's token.
+            let is_ours = token
+                .as_deref()
+                .is_none_or(|token| answer.is_to(token, None) || is_fresh && answer.body()["clientToken"].is_null());
+            if is_ours {
+                return Ok(answer);
             }
+            self.keep(answer)?;
         }
     }
 
