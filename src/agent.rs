@@ -5,8 +5,9 @@
 
 use std::{
     io,
+    pin::Pin,
     sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -22,7 +23,7 @@ use crate::{
     config::{self, Config},
     devices::Devices,
     inbox::Inbox,
-    ledger::{Ledger, Rules},
+    ledger::{DataDir, Ledger, NotHeld, Rules},
     metrics::Metrics,
     model::{Lane, Timestamp, Traits},
     outbox::Outbox,
@@ -45,6 +46,10 @@ const STORE: Duration = Duration::from_millis(500);
 /// Commands over the socket that wait to be handled; who sends more waits.
 const LOCAL_COMMANDS: usize = 64;
 
+/// Between two attempts to get the data directory that another process holds, and between two log lines on that.
+const TAKE_OVER: Duration = Duration::from_millis(500);
+const TAKE_OVER_LOG: Duration = Duration::from_secs(60);
+
 /// Why the agent cannot even start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -61,8 +66,14 @@ pub(crate) enum StartError {
 /// # Errors
 /// What cannot get better by waiting, before anything was started.
 pub(crate) async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+    tokio::pin!(stop);
+    let data_dir = DataDir::from(config.data_dir.as_path());
+    // Before anything else: two agents of one name would take the broker's session from each other.
+    if !hold(&data_dir, stop.as_mut()).await {
+        return Ok(());
+    }
     let clock = Clock::start();
-    let (ledger, closed) = Ledger::start(&config.data_dir, Rules::from(&config), clock.clone())?;
+    let (ledger, closed) = Ledger::start(data_dir, Rules::from(&config), clock.clone())?;
     let conditions = Conditions::new(clock.clone(), ledger.summary());
     let sink = Arc::clone(&conditions);
     let cloud =
@@ -71,6 +82,33 @@ pub(crate) async fn run(config: Config, stop: impl Future<Output = ()>) -> Resul
     let parts = Parts { cloud: Arc::new(cloud), clock, conditions, config, ledger, started_at };
     parts.run(closed, stop).await;
     Ok(())
+}
+
+/// Waits until this process holds the data directory; `false` if it is to stop first.
+///
+/// A directory that cannot be used at all is not waited for: the ledger tries it again and again, and `status` says why.
+async fn hold(data_dir: &DataDir, mut stop: Pin<&mut impl Future<Output = ()>>) -> bool {
+    let mut logged: Option<Instant> = None;
+    loop {
+        let holder = match data_dir.hold() {
+            Ok(()) => {
+                if logged.is_some() {
+                    tracing::info!(%data_dir, "the other agent has gone; this process takes over");
+                }
+                return true;
+            }
+            Err(NotHeld::Unusable(_)) => return true,
+            Err(NotHeld::ByAnother(holder)) => holder,
+        };
+        if logged.is_none_or(|at| at.elapsed() >= TAKE_OVER_LOG) {
+            tracing::warn!("{holder}. This process waits, and takes over when the other one ends");
+            logged = Some(Instant::now());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TAKE_OVER) => {}
+            () = &mut stop => return false,
+        }
+    }
 }
 
 /// What the agent is made of, but for its connection.

@@ -20,7 +20,8 @@ use crate::{
     failpoint,
     ledger::{self, Ledger, Order, Unavailable},
     model::{
-        Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, Service, ThingName,
+        Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, Request, Service,
+        ThingName,
     },
     rejection_log::RejectionLog,
     stop::Stop,
@@ -40,8 +41,8 @@ enum Answer {
     Message(Vec<u8>),
     /// Not taken: why, for the log, and the answer, which is not kept.
     Rejected(RejectionCode, String, Vec<u8>),
-    /// It became the request of that number; the outbox has its `accepted`.
-    Accepted(u64),
+    /// It became that request; the outbox has its `accepted`. With the first names that the registry does not know.
+    Accepted(Box<(Request, Vec<String>)>),
 }
 
 type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -87,7 +88,7 @@ impl Inbox {
         // Beside the taking, and not a task of its own: ends with it, however that ends.
         let answering = async move {
             let mut log = RejectionLog::default();
-            while let Some(UnderWay { client, operation, reply, answer, delivery, size }) = answers.recv().await {
+            while let Some(UnderWay { client, operation, mut reply, answer, delivery, size }) = answers.recv().await {
                 let seq = match answer.await {
                     Answer::Message(payload) => {
                         failpoint::pass("inbox-before-answer");
@@ -104,9 +105,10 @@ impl Inbox {
                         reply.answer(ResultKind::Rejected, payload).await;
                         None
                     }
-                    Answer::Accepted(seq) => {
-                        reply.accepted(seq).await;
-                        Some(seq)
+                    Answer::Accepted(accepted) => {
+                        let (request, unknown) = *accepted;
+                        reply.accepted(&request, unknown).await;
+                        Some(request.seq)
                     }
                 };
                 if let Some(waiting) = &waiting {
@@ -239,10 +241,19 @@ impl Inbox {
             delivery: Some(delivery),
             clock_confirmed: self.conditions.clock_confirmed(),
         };
-        let submitted = self.ledger.submit(move |tx| ledger::accept(tx, &order).map(Some), false).await;
+        let rule = move |tx: &mut ledger::Tx<'_>| {
+            Ok(Some(match ledger::accept(tx, &order)? {
+                Ok(request) => {
+                    let unknown = ledger::unknown_names(tx, &request)?;
+                    Ok((request, unknown))
+                }
+                Err(rejection) => Err(rejection),
+            }))
+        };
+        let submitted = self.ledger.submit(rule, false).await;
         Box::pin(async move {
             match received(submitted).await {
-                Ok(Ok(request)) => Answer::Accepted(request.seq),
+                Ok(Ok(accepted)) => Answer::Accepted(Box::new(accepted)),
                 Ok(Err(rejection)) => rejected(token.as_ref(), operation.as_str(), &rejection),
                 Err(error) => rejected(token.as_ref(), operation.as_str(), &unavailable(&error)),
             }

@@ -31,6 +31,7 @@ mod told;
 mod transport;
 mod upkeep;
 mod uplink;
+mod users;
 
 #[cfg(test)]
 mod schemas;

@@ -189,9 +189,13 @@ fn seconds(at: Timestamp) -> f64 {
 pub fn exposition(message: &MetricsMessage) -> String {
     let mut text = String::new();
     for (name, kind, help) in METRICS {
+        // Names are no texts that could be escaped: what is none would become lines of its own.
         let of_this = |sample: &&Sample| {
             let rest = sample.name.strip_prefix(name);
-            rest.is_some_and(|rest| rest.is_empty() || *kind == "histogram" && rest.starts_with('_'))
+            let is_known = rest.is_some_and(|rest| {
+                rest.is_empty() || *kind == "histogram" && ["_bucket", "_sum", "_count"].contains(&rest)
+            });
+            is_known && sample.labels.keys().all(|label| is_label(label))
         };
         let mut samples = message.metrics.iter().filter(of_this).peekable();
         if samples.peek().is_none() {
@@ -207,6 +211,13 @@ pub fn exposition(message: &MetricsMessage) -> String {
         }
     }
     text
+}
+
+/// A label's name, by the rule of the format.
+fn is_label(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 fn escape(value: &str) -> String {
@@ -233,6 +244,25 @@ mod tests {
              # HELP offboard_commit_seconds time that a commit took to be on disk\n# TYPE offboard_commit_seconds histogram\n\
              offboard_commit_seconds_bucket{le=\"0.001\"} 2\noffboard_commit_seconds_bucket{le=\"+Inf\"} 3\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn no_name_makes_a_line_of_its_own() {
+        let sample = |name: &str, label: &str| Sample {
+            name: name.into(),
+            labels: BTreeMap::from([(label.to_owned(), "x".to_owned())]),
+            value: 1.0,
+        };
+        let forged = "version\"} 1\nforged{a";
+        let metrics = vec![
+            sample("offboard_info", forged),
+            sample("offboard_commit_seconds_x\nforged", "le"),
+            sample("offboard_info", ""),
+            sample("offboard_info", "version"),
+        ];
+        let text = exposition(&MetricsMessage { at: String::new(), metrics });
+        assert!(!text.contains("forged") && text.ends_with("offboard_info{version=\"x\"} 1\n"), "{text}");
+        assert_eq!(text.lines().count(), 3, "{text}");
     }
 
     #[test]

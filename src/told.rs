@@ -6,15 +6,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::{
-    ledger::{self, Ledger},
+    ledger::{self, Ledger, Unavailable},
     model::{EntryFailure, Request},
     stop::Stop,
     transport::{Answers, Asked},
     wire::{ResultKind, messages},
 };
-
-/// Requests that are waited for: those of the people at one machine, and beyond it whoever asks has to look.
-const MAX_WAITING: usize = 256;
 
 /// Between two looks at what has ended.
 const PACE: Duration = Duration::from_millis(100);
@@ -26,56 +23,55 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// Tells it until the stop. How many wait is bounded by the socket: some on each of its few connections.
     pub(crate) async fn run(self, mut asked: mpsc::Receiver<Asked>) {
         let mut waiting: Vec<Asked> = Vec::new();
         let mut summary = self.ledger.summary();
         while !self.stop.is_requested() {
-            summary.mark_unchanged();
-            waiting.retain(|asked| !asked.answers.is_closed());
-            if !waiting.is_empty() {
-                waiting = self.tell_completed(waiting).await;
-            }
             tokio::select! {
                 biased;
                 () = self.stop.requested() => return,
-                Some(new) = asked.recv() => {
-                    let known = self.look(vec![new.seq]).await;
-                    if let Some((_, request, _, unknown)) = known.into_iter().next()
-                        && new.answers.send(ResultKind::Accepted, &messages::accepted(&request, unknown, self.max_bytes)).await
-                        && waiting.len() < MAX_WAITING
-                    {
-                        waiting.push(new);
+                Some(first) = asked.recv() => {
+                    let mut new = vec![first];
+                    while let Ok(more) = asked.try_recv() {
+                        new.push(more);
                     }
+                    // One that ended before changes no total: who repeats a token is told at once.
+                    waiting.extend(self.tell_completed(new).await);
                 }
-                _ = summary.changed(), if !waiting.is_empty() => tokio::time::sleep(PACE).await,
+                _ = summary.changed(), if !waiting.is_empty() => {
+                    tokio::time::sleep(PACE).await;
+                    summary.mark_unchanged();
+                    waiting.retain(|asked| !asked.answers.is_closed());
+                    waiting = self.tell_completed(waiting).await;
+                }
             }
         }
     }
 
-    /// Returns those that still wait.
+    /// Returns those that still wait: all of them while the store cannot be read, whose opening changes the totals.
     async fn tell_completed(&self, waiting: Vec<Asked>) -> Vec<Asked> {
-        let mut known = self.look(waiting.iter().map(|asked| asked.seq).collect()).await;
+        let Ok(mut known) = self.look(waiting.iter().map(|asked| asked.seq).collect()).await else { return waiting };
         let mut left = Vec::with_capacity(waiting.len());
         for asked in waiting {
-            let ended =
-                known.iter().position(|(seq, request, _, _)| *seq == asked.seq && request.completed_at.is_some());
-            match ended {
-                Some(at) => {
-                    let (_, request, failures, _) = known.swap_remove(at);
-                    self.send(&asked.answers, &request, failures).await;
+            let found = known.iter().position(|(request, _)| request.seq == asked.seq && request.token == asked.token);
+            match found.map(|at| known.swap_remove(at)) {
+                Some((request, failures)) if request.completed_at.is_some() => {
+                    self.send(&asked.answers, &request, failures);
                 }
-                None => left.push(asked),
+                Some(_) => left.push(asked),
+                // It went with a damaged store, and nothing will come: the end of the connection says so.
+                None => asked.answers.close(),
             }
         }
         left
     }
 
-    async fn send(&self, answers: &Answers, request: &Request, failures: Vec<EntryFailure>) {
-        let message = messages::completed(request, failures, self.max_bytes);
-        answers.send(ResultKind::Completed, &message).await;
+    fn send(&self, answers: &Answers, request: &Request, failures: Vec<EntryFailure>) {
+        answers.send(ResultKind::Completed, &messages::completed(request, failures, self.max_bytes));
     }
 
-    async fn look(&self, seqs: Vec<u64>) -> Vec<(u64, Request, Vec<EntryFailure>, Vec<String>)> {
+    async fn look(&self, seqs: Vec<u64>) -> Result<Vec<(Request, Vec<EntryFailure>)>, Unavailable> {
         let rule = move |tx: &mut ledger::Tx<'_>| {
             let mut known = Vec::new();
             for seq in &seqs {
@@ -83,12 +79,11 @@ impl Told {
                     let limit = if request.completed_at.is_some() { messages::MAX_ERROR_ENTRIES } else { 0 };
                     let failures =
                         ledger::failures(tx, *seq, None, limit)?.rows.into_iter().map(|(_, one)| one).collect();
-                    let unknown = ledger::unknown_names(tx, &request)?;
-                    known.push((*seq, request, failures, unknown));
+                    known.push((request, failures));
                 }
             }
             Ok(Some(known))
         };
-        self.ledger.run_lazily(rule).await.unwrap_or_default()
+        self.ledger.run_lazily(rule).await
     }
 }

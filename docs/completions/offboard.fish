@@ -42,9 +42,9 @@ complete -c offboard -n "__fish_offboard_needs_command" -f -a "watch" -d 'Watch 
 complete -c offboard -n "__fish_offboard_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c offboard -n "__fish_offboard_using_subcommand run" -l config -d 'The configuration, a JSON file; without it the variable OFFBOARD_CONFIG holds the JSON itself' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand run" -s h -l help -d 'Print help'
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l from-file -d 'More of them, one a line, from a file or, with -, from standard input' -r -F
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l from-file -d 'More of them from a file or, with -, from standard input: one a line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l reason -d 'Kept with the request, for people' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l expires-in -d 'What is not sent by then ends as TimedOut' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l expires-in -d 'What is not sent by then ends as TimedOut: seconds, or 30s, 15m, 12h, 7d' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l token -d 'The request\'s name; the same one again is the same request. Without it the agent makes one' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
@@ -62,9 +62,9 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l dry-r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l force -d 'Go past guard.maxFraction, and ask nothing'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l no-wait -d 'Return once it is accepted: it is on disk then, and will be carried out'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c offboard -n "__fish_offboard_using_subcommand associate" -l from-file -d 'More of them, one a line, from a file or, with -, from standard input' -r -F
+complete -c offboard -n "__fish_offboard_using_subcommand associate" -l from-file -d 'More of them from a file or, with -, from standard input: one a line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l reason -d 'Kept with the request, for people' -r
-complete -c offboard -n "__fish_offboard_using_subcommand associate" -l expires-in -d 'What is not sent by then ends as TimedOut' -r
+complete -c offboard -n "__fish_offboard_using_subcommand associate" -l expires-in -d 'What is not sent by then ends as TimedOut: seconds, or 30s, 15m, 12h, 7d' -r
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l token -d 'The request\'s name; the same one again is the same request. Without it the agent makes one' -r
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
@@ -86,7 +86,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l hierarchy -d 'The parent\'s hierarchy that the child is in' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l child -d 'The child asset' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l reason -d 'Kept with the request, for people' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l expires-in -d 'What is not sent by then ends as TimedOut' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l expires-in -d 'What is not sent by then ends as TimedOut: seconds, or 30s, 15m, 12h, 7d' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l token -d 'The request\'s name; the same one again is the same request. Without it the agent makes one' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
@@ -105,9 +105,9 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l no-wait -d 'Return once it is accepted: it is on disk then, and will be carried out'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -s h -l help -d 'Print help'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l project -d 'The project of SiteWise Monitor' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l from-file -d 'More of them, one a line, from a file or, with -, from standard input' -r -F
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l from-file -d 'More of them from a file or, with -, from standard input: one a line, or separated by white space; or a CSV file with a column assetId' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l reason -d 'Kept with the request, for people' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l expires-in -d 'What is not sent by then ends as TimedOut' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l expires-in -d 'What is not sent by then ends as TimedOut: seconds, or 30s, 15m, 12h, 7d' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l token -d 'The request\'s name; the same one again is the same request. Without it the agent makes one' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r

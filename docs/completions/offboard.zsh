@@ -37,9 +37,9 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (disassociate)
 _arguments "${_arguments_options[@]}" : \
-'--from-file=[More of them, one a line, from a file or, with -, from standard input]:FILE:_files' \
+'--from-file=[More of them from a file or, with -, from standard input\: one a line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device]:FILE:_files' \
 '--reason=[Kept with the request, for people]:REASON:_default' \
-'--expires-in=[What is not sent by then ends as TimedOut]:SECONDS:_default' \
+'--expires-in=[What is not sent by then ends as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
 '--token=[The request'\''s name; the same one again is the same request. Without it the agent makes one]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
@@ -62,9 +62,9 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (associate)
 _arguments "${_arguments_options[@]}" : \
-'--from-file=[More of them, one a line, from a file or, with -, from standard input]:FILE:_files' \
+'--from-file=[More of them from a file or, with -, from standard input\: one a line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device]:FILE:_files' \
 '--reason=[Kept with the request, for people]:REASON:_default' \
-'--expires-in=[What is not sent by then ends as TimedOut]:SECONDS:_default' \
+'--expires-in=[What is not sent by then ends as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
 '--token=[The request'\''s name; the same one again is the same request. Without it the agent makes one]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
@@ -91,7 +91,7 @@ _arguments "${_arguments_options[@]}" : \
 '--hierarchy=[The parent'\''s hierarchy that the child is in]:HIERARCHY:_default' \
 '--child=[The child asset]:ASSET:_default' \
 '--reason=[Kept with the request, for people]:REASON:_default' \
-'--expires-in=[What is not sent by then ends as TimedOut]:SECONDS:_default' \
+'--expires-in=[What is not sent by then ends as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
 '--token=[The request'\''s name; the same one again is the same request. Without it the agent makes one]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
@@ -114,9 +114,9 @@ _arguments "${_arguments_options[@]}" : \
 (disassociate-project-assets)
 _arguments "${_arguments_options[@]}" : \
 '--project=[The project of SiteWise Monitor]:PROJECT:_default' \
-'--from-file=[More of them, one a line, from a file or, with -, from standard input]:FILE:_files' \
+'--from-file=[More of them from a file or, with -, from standard input\: one a line, or separated by white space; or a CSV file with a column assetId]:FILE:_files' \
 '--reason=[Kept with the request, for people]:REASON:_default' \
-'--expires-in=[What is not sent by then ends as TimedOut]:SECONDS:_default' \
+'--expires-in=[What is not sent by then ends as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
 '--token=[The request'\''s name; the same one again is the same request. Without it the agent makes one]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \

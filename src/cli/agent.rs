@@ -40,6 +40,9 @@ pub(super) enum Output {
     Json,
 }
 
+/// Answers to other questions that are kept while one is waited for.
+pub(super) const MAX_EARLY: usize = 4096;
+
 /// A connection to the agent.
 pub(super) struct Agent {
     line: Line,
@@ -63,6 +66,17 @@ impl Answer {
     pub(super) fn body(&self) -> &Value {
         match self {
             Self::Accepted(body) | Self::Rejected(body) | Self::Completed(body) => body,
+        }
+    }
+
+    /// Whether it answers the command with that token. A rejection without a token does, too: what cannot be read of a command
+    /// cannot be echoed; where the operation is known it has to be that one.
+    pub(super) fn is_to(&self, token: &str, operation: Option<&str>) -> bool {
+        match self {
+            Self::Rejected(body) if body["clientToken"].is_null() => {
+                operation.is_none_or(|operation| body["operation"] == operation)
+            }
+            _ => self.body()["clientToken"] == token,
         }
     }
 
@@ -121,16 +135,21 @@ impl Common {
 impl Agent {
     /// Asks, and waits for the first answer.
     pub(super) async fn ask(&mut self, operation: &str, payload: Value) -> Result<Answer, Trouble> {
+        match self.ask_in_time(operation, payload).await? {
+            Some(answer) => Ok(answer),
+            None => Err(Trouble::NoAnswer(format!("the agent did not answer within {} s", self.patience.as_secs()))),
+        }
+    }
+
+    /// The same; nothing if there is no answer in time, which may still come.
+    pub(super) async fn ask_in_time(&mut self, operation: &str, payload: Value) -> Result<Option<Answer>, Trouble> {
         let answer = async {
             match &mut self.line {
                 Line::Socket(line) => line.ask(operation, payload).await,
                 Line::Broker(line) => line.ask(operation, payload).await,
             }
         };
-        match timeout(self.patience, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Trouble::NoAnswer(format!("the agent did not answer within {} s", self.patience.as_secs()))),
-        }
+        timeout(self.patience, answer).await.ok().transpose()
     }
 
     /// A question, whose answer is `accepted` or nothing.
@@ -153,6 +172,16 @@ impl Agent {
     /// The next answer, if it comes in time.
     pub(super) async fn next_in_time(&mut self) -> Option<Answer> {
         timeout(self.patience, self.next()).await.ok()?.ok()
+    }
+
+    /// The user who gave the answers, and in which data directory, if that is neither root nor the one who asks.
+    pub(super) fn foreign(&self) -> Option<(u32, &Path)> {
+        match &self.line {
+            Line::Socket(line) if ![0, rustix::process::geteuid().as_raw()].contains(&line.peer) => {
+                Some((line.peer, &line.directory))
+            }
+            _ => None,
+        }
     }
 
     /// Bytes that one payload may have.

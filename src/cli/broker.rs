@@ -11,7 +11,10 @@ use rumqttc::{ConnectionError, Event, Incoming, QoS, SubscribeReasonCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Trouble, agent::Answer};
+use super::{
+    Trouble,
+    agent::{Answer, MAX_EARLY},
+};
 use crate::{
     config,
     model::{ClientId, Operation, ThingName},
@@ -172,17 +175,28 @@ impl BrokerLine {
         let is_question =
             payload["dryRun"] == true || Operation::parse(operation).is_none_or(|operation| operation.lane().is_none());
         let topic = self.topics.command(&self.client, operation);
+        let payload = payload.to_string();
+        if payload.len() > MAX_PAYLOAD {
+            let text = format!(
+                "the command has {} bytes, and over the broker {MAX_PAYLOAD} are sent; shorten it",
+                payload.len()
+            );
+            return Err(Trouble::Usage(text));
+        }
         self.mqtt
             .client
-            .try_publish(topic, QoS::AtLeastOnce, false, payload.to_string())
+            .try_publish(topic, QoS::AtLeastOnce, false, payload)
             .map_err(|error| Trouble::Failed(error.to_string()))?;
         loop {
-            let answer = self.receive().await?;
-            if answer.body()["clientToken"] == *token {
+            let answer = self.receive(Some(operation)).await?;
+            if answer.is_to(&token, Some(operation)) {
                 if is_question {
                     self.tokens.remove(&token);
                 }
                 return Ok(answer);
+            }
+            if self.early.len() >= MAX_EARLY {
+                return Err(Trouble::NoAnswer("the broker sends results without an end".into()));
             }
             self.early.push_back(answer);
         }
@@ -192,17 +206,22 @@ impl BrokerLine {
     pub(super) async fn next(&mut self) -> Result<Answer, Trouble> {
         match self.early.pop_front() {
             Some(answer) => Ok(answer),
-            None => self.receive().await,
+            None => self.receive(None).await,
         }
     }
 
-    async fn receive(&mut self) -> Result<Answer, Trouble> {
+    /// The next answer to what was asked here, or a rejection without a token of the operation that is being asked.
+    async fn receive(&mut self, asking: Option<&str>) -> Result<Answer, Trouble> {
         loop {
             let Event::Incoming(Incoming::Publish(publish)) = self.poll().await? else { continue };
             let kind = publish.topic.rsplit('/').next().unwrap_or_default();
             let Ok(body) = serde_json::from_slice::<Value>(&publish.payload) else { continue };
-            let is_ours = body["clientToken"].as_str().is_some_and(|token| self.tokens.contains(token));
-            if let Some(answer) = Answer::new(kind, body).filter(|_| is_ours) {
+            let Some(answer) = Answer::new(kind, body) else { continue };
+            let is_ours = match answer.body()["clientToken"].as_str() {
+                Some(token) => self.tokens.contains(token),
+                None => asking.is_some_and(|operation| answer.is_to("", Some(operation))),
+            };
+            if is_ours {
                 return Ok(answer);
             }
         }

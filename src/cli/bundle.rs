@@ -11,7 +11,7 @@ use super::{
     agent::{Agent, Common},
     check::Check,
     query::pages,
-    show::print,
+    show::{escaped, print},
 };
 use crate::{
     clock::Clock,
@@ -57,7 +57,7 @@ impl SupportBundle {
 /// A part, or why there is none: whoever needs this may have an agent that answers some questions only.
 fn pretty(part: Result<Value, Trouble>) -> Vec<u8> {
     let part = part.unwrap_or_else(|trouble| json!({"error": trouble.to_string()}));
-    format!("{part:#}\n").into_bytes()
+    format!("{}\n", escaped(&format!("{part:#}"))).into_bytes()
 }
 
 fn system() -> String {

@@ -1,8 +1,9 @@
 //! `offboard disassociate`, `associate`, `disassociate-assets`, `disassociate-project-assets`, `sync`: what becomes a request.
 
 use std::{
-    io::{IsTerminal, Read, Write},
-    path::PathBuf,
+    fs::File,
+    io::{self, IsTerminal, Read},
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -11,9 +12,19 @@ use serde_json::{Value, json};
 use super::{
     Trouble,
     agent::{Agent, Common},
+    list::{self, ASSETS, Kind, THINGS},
     request::{self, split},
-    show::{show, text},
+    show::{clean, complain, show, text},
 };
+
+/// Bytes of a list that are read: far more than the agent's default limit of pending entries has room for.
+const MAX_LIST: u64 = 64 << 20;
+
+/// Names that are shown of those that the registry does not know.
+const SHOWN: usize = 20;
+
+/// Longest `--expires-in`, a year, as the agent takes it.
+const MAX_EXPIRY: u64 = 365 * 24 * 3600;
 
 /// What the commands that become requests have in common.
 #[derive(Debug, Args)]
@@ -30,8 +41,8 @@ pub(super) struct Options {
     #[arg(long)]
     reason: Option<String>,
 
-    /// What is not sent by then ends as TimedOut.
-    #[arg(long, value_name = "SECONDS")]
+    /// What is not sent by then ends as TimedOut: seconds, or 30s, 15m, 12h, 7d.
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
     expires_in: Option<u64>,
 
     /// The request's name; the same one again is the same request. Without it the agent makes one.
@@ -49,7 +60,8 @@ pub(super) struct Devices {
     #[arg(value_name = "THING", required_unless_present = "from_file")]
     things: Vec<String>,
 
-    /// More of them, one a line, from a file or, with -, from standard input.
+    /// More of them from a file or, with -, from standard input: one a line, or separated by white space; or a CSV file with
+    /// a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device.
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
 
@@ -85,7 +97,8 @@ pub(super) struct ProjectAssets {
     #[arg(value_name = "ASSET", required_unless_present = "from_file")]
     assets: Vec<String>,
 
-    /// More of them, one a line, from a file or, with -, from standard input.
+    /// More of them from a file or, with -, from standard input: one a line, or separated by white space; or a CSV file with
+    /// a column assetId.
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
 
@@ -102,7 +115,7 @@ pub(super) struct Sync {
 
 impl Devices {
     pub(super) async fn run(self, common: &Common, operation: &str) -> Result<(), Trouble> {
-        let names = names(self.things, self.from_file)?;
+        let names = names(self.things, self.from_file.as_deref(), &THINGS)?;
         let entries: Vec<Value> = names.into_iter().map(|name| json!({"thingName": name})).collect();
         change(common, operation, json!({"entries": entries}), Some("entries"), &self.options).await
     }
@@ -118,7 +131,8 @@ impl Assets {
 
 impl ProjectAssets {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
-        let payload = json!({"projectId": self.project, "assetIds": names(self.assets, self.from_file)?});
+        let payload =
+            json!({"projectId": self.project, "assetIds": names(self.assets, self.from_file.as_deref(), &ASSETS)?});
         change(common, "disassociate-project-assets", payload, Some("assetIds"), &self.options).await
     }
 }
@@ -130,22 +144,59 @@ impl Sync {
     }
 }
 
-/// Names from the command line and from a file, where empty lines and those that begin with `#` count for nothing.
-fn names(mut names: Vec<String>, file: Option<PathBuf>) -> Result<Vec<String>, Trouble> {
-    let Some(path) = file else { return Ok(names) };
-    let read = if path.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(&path)
-    };
-    let text = read.map_err(|error| Trouble::Usage(format!("--from-file {}: {error}", path.display())))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    names.extend(lines.map(str::to_owned));
-    if names.is_empty() {
-        return Err(Trouble::Usage(format!("--from-file {}: there are no names in it", path.display())));
+/// Names from the command line and from a list, all of them checked, each once.
+fn names(arguments: Vec<String>, file: Option<&Path>, kind: &Kind) -> Result<Vec<String>, Trouble> {
+    let mut names = Vec::with_capacity(arguments.len());
+    for name in arguments {
+        kind.check(&name).map_err(Trouble::Usage)?;
+        names.push(name);
     }
+    if let Some(path) = file {
+        let place = if path.as_os_str() == "-" { "standard input".into() } else { format!("{}", path.display()) };
+        let bytes = read(path).map_err(|error| Trouble::Usage(format!("--from-file {place}: {error}")))?;
+        let found =
+            list::names(&bytes, kind).map_err(|faults| Trouble::Usage(faults.told(&format!("--from-file {place}"))))?;
+        names.extend(found);
+    }
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     Ok(names)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if path.as_os_str() == "-" {
+        io::stdin().lock().take(MAX_LIST + 1).read_to_end(&mut bytes)?;
+    } else {
+        let file = File::open(path)?;
+        if file.metadata()?.is_dir() {
+            return Err(io::Error::other("it is a directory; name a file"));
+        }
+        file.take(MAX_LIST + 1).read_to_end(&mut bytes)?;
+    }
+    if bytes.len() as u64 > MAX_LIST {
+        return Err(io::Error::other(format!("it has more than {} MiB, which is no list of names", MAX_LIST >> 20)));
+    }
+    Ok(bytes)
+}
+
+/// A time as `--expires-in` takes it, in seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        Some((at, 'd')) => (&text[..at], 24 * 3600),
+        _ => (text, 1),
+    };
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = is_number.then(|| digits.parse::<u64>().ok()?.checked_mul(unit)).flatten();
+    seconds.filter(|seconds| (1..=MAX_EXPIRY).contains(seconds)).ok_or_else(|| {
+        format!(
+            "{:?} is no time of up to 365d; give seconds, or a number with s, m, h or d: 30s, 15m, 12h, 7d",
+            clean(text)
+        )
+    })
 }
 
 /// Asks for a change; `list` is the member that may have to be split over several requests.
@@ -170,12 +221,16 @@ async fn change(
     let mut agent = common.connect().await?;
     let parts = split(payload, list, agent.max_payload())?;
     let people = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if *dry_run || (people && !force) {
+    // What is to be associated is new to the registry more often than not.
+    let is_about_known = operation == "disassociate-client-devices";
+    if *dry_run || is_about_known {
         let plan = plan(&mut agent, operation, &parts).await?;
         if *dry_run {
             return show(common.output, &plan, plan_text);
         }
-        if confirm(&mut agent, operation, &plan).await? {
+        let asks = people && !force;
+        let were_unknown = is_about_known && tell_unknown(&plan, asks)?;
+        if (asks && confirm(&mut agent, operation, &plan).await?) || (asks && were_unknown) {
             // Nobody kept the connection alive while a person thought.
             agent = common.connect().await?;
         }
@@ -203,6 +258,7 @@ fn add(mut sum: Value, more: &Value) -> Value {
     for (name, value) in more.as_object().into_iter().flatten() {
         match (&mut sum[name], value) {
             (Value::Array(names), Value::Array(more)) => names.extend(more.iter().cloned()),
+            (Value::Bool(one), more) => *one |= more == true,
             (count, more) => *count = json!(count.as_u64().unwrap_or_default() + more.as_u64().unwrap_or_default()),
         }
     }
@@ -217,13 +273,49 @@ fn plan_text(plan: &Value) -> String {
         ("guardedCount", "guarded", "protected by guard.protected"),
     ] {
         if plan[count].as_u64().is_some_and(|count| count > 0) {
-            let all: Vec<&str> = plan[names].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let more = if plan[count].as_u64() > Some(5) { ", ..." } else { "" };
-            let first = all.into_iter().take(5).collect::<Vec<_>>().join(", ");
-            lines.push_str(&format!("{} {what}: {first}{more}\n", text(plan, count)));
+            lines.push_str(&format!("{} {what}: {}\n", text(plan, count), some(plan, names, count, 5)));
         }
     }
     lines
+}
+
+/// The first `most` names of a list, of which there are `count` in all.
+fn some(plan: &Value, names: &str, count: &str, most: usize) -> String {
+    let all = plan[names].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut first: Vec<String> = all.take(most).map(clean).collect();
+    if plan[count].as_u64() > u64::try_from(first.len()).ok() {
+        first.push("...".into());
+    }
+    first.join(", ")
+}
+
+/// Shows the names that the registry does not know, which may be misspelt; `true` if there are any. A person is asked whether
+/// to go on with them.
+fn tell_unknown(plan: &Value, asks: bool) -> Result<bool, Trouble> {
+    let count = plan["unknownCount"].as_u64().unwrap_or_default();
+    // A command that a guard rejects disassociates nothing; why it does is what is to be read then.
+    if count == 0 || plan["guardedCount"].as_u64() > Some(0) {
+        return Ok(false);
+    }
+    let (entries, names) = (text(plan, "entryCount"), some(plan, "unknown", "unknownCount", SHOWN));
+    complain(&format!("{count} of {entries} names are not in the registry (case counts): {names}\n"));
+    if asks && !agreed("continue with them?")? {
+        return Err(nothing_done());
+    }
+    Ok(true)
+}
+
+fn nothing_done() -> Trouble {
+    Trouble::Failed("nothing was done".into())
+}
+
+/// Asks the person at the terminal.
+fn agreed(question: &str) -> Result<bool, Trouble> {
+    complain(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    let told = |error| Trouble::Failed(format!("standard input: {error}; nothing was done"));
+    io::stdin().read_line(&mut answer).map_err(told)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Asks a person who is about to take off more than half of what there is. Whether there was a question.
@@ -237,12 +329,27 @@ async fn confirm(agent: &mut Agent, operation: &str, plan: &Value) -> Result<boo
     if entries * 2 <= known || entries < 2 {
         return Ok(false);
     }
-    let mut answer = String::new();
-    eprint!("{}these are more than half of the {known} devices; take them off? [y/N] ", plan_text(plan));
-    let _ = std::io::stderr().flush();
-    let read = std::io::stdin().read_line(&mut answer);
-    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+    complain(&plan_text(plan));
+    if agreed(&format!("these are more than half of the {known} devices; take them off?"))? {
         return Ok(true);
     }
-    Err(Trouble::Failed("nothing was done".into()))
+    Err(nothing_done())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit_or_is_in_seconds() {
+        for (text, expected) in
+            [("30", 30), ("30s", 30), ("15m", 900), ("12h", 43_200), ("7d", 604_800), ("365d", MAX_EXPIRY)]
+        {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for text in ["", "d", "0", "0s", "-1", "+1", "1.5h", "7 d", "7w", "366d", "99999999999999999999d", "1\u{e9}"] {
+            let told = seconds(text).unwrap_err();
+            assert!(told.contains(&format!("{text:?}")) && told.contains("30s, 15m, 12h, 7d"), "{told}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod broker;
 mod bundle;
 mod change;
 mod check;
+mod list;
 mod log;
 #[cfg(test)]
 mod manuals;
@@ -115,7 +116,7 @@ impl Trouble {
     /// Tells it, and gives the exit status.
     fn tell(&self) -> u8 {
         if !matches!(self, Self::Told | Self::Left) {
-            eprintln!("{self}");
+            show::complain(&format!("{self}\n"));
         }
         match self {
             Self::Usage(_) => EXIT_USAGE,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Trouble,
     agent::{Agent, Common},
-    show::{columns, device as device_text, request, show, text},
+    show::{columns, device as device_text, devices_by_state, request, show, text, word},
 };
 use crate::metrics::{MetricsMessage, exposition};
 
@@ -182,16 +182,16 @@ impl Status {
         show(common.output, &status, |status| {
             let mut lines = format!(
                 "{} {}, version {}, since {}\ncloud {}, last list {}\n{} requests open, {} entries pending\n",
-                text(status, "state"),
-                text(status, "health"),
+                word(status, "state"),
+                word(status, "health"),
                 text(status, "version"),
                 text(status, "startedAt"),
-                text(status, "cloud"),
+                word(status, "cloud"),
                 Some(text(status, "lastSyncAt")).filter(|at| !at.is_empty()).unwrap_or_else(|| "never".into()),
                 text(status, "openRequests"),
                 text(status, "pendingEntries"),
             );
-            let devices = status["devices"].as_object().into_iter().flatten();
+            let devices = devices_by_state(status).into_iter();
             let devices: Vec<String> = devices.map(|(state, count)| format!("{count} {state}")).collect();
             lines.push_str(&format!("devices: {}\n", devices.join(", ")));
             for problem in status["problems"].as_array().into_iter().flatten() {

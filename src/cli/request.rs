@@ -4,25 +4,32 @@ use std::{io::IsTerminal, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use tokio::time::interval;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{
     Trouble,
     agent::{Agent, Answer, Output},
     broker::fresh_token,
-    show::{failures, print, show, text},
+    show::{complain, failures, json_line, print, show, text},
 };
 use crate::model::MAX_TOKEN;
 
-/// How often a wait looks how far it is.
+/// How often a wait looks how far it is, on a terminal and elsewhere. The agent's `completed` may be lost with a connection.
 const LOOK: Duration = Duration::from_millis(500);
+const LOOK_UNSEEN: Duration = Duration::from_secs(10);
+
+/// Failed entries that a request is told with: as many as `completed` has.
+const FAILURES: usize = 100;
 
 /// Bytes of a payload beside its list: the largest `reason`, and the rest.
 const BESIDE_LIST: usize = 4096;
 
 /// A part that was accepted.
 struct Part {
+    /// As it is shown.
     token: String,
+    /// As the agent sent it.
+    raw: String,
     entries: Option<u64>,
     ended: u64,
     failed: u64,
@@ -81,7 +88,10 @@ pub(super) async fn carry_out(
         match agent.ask(operation, payload).await? {
             Answer::Rejected(rejection) => {
                 if n > 0 {
-                    eprintln!("{} of the parts were accepted before, and are carried out: {}", n, names(&parts));
+                    complain(&format!(
+                        "{n} of the parts were accepted before, and are carried out: {}\n",
+                        names(&parts)
+                    ));
                 }
                 return Err(Trouble::Rejected(rejection));
             }
@@ -99,19 +109,19 @@ pub(super) async fn carry_out(
         return show(output, &accepted, line);
     }
     if output == Output::Table {
-        eprintln!("accepted as {names}");
+        complain(&format!("accepted as {names}\n"));
     }
     let mut parts: Vec<Part> = parts.into_iter().map(|(part, _)| part).collect();
     tokio::select! {
         waited = wait(agent, &mut parts) => waited?,
         _ = tokio::signal::ctrl_c() => {
-            eprintln!("\nit goes on without you; {hint}");
+            complain(&format!("\nit goes on without you; {hint}\n"));
             return Err(Trouble::Left);
         }
     }
     let completed = merge(parts.into_iter().filter_map(|part| part.completed).collect());
     match output {
-        Output::Json => print(&format!("{completed}\n"))?,
+        Output::Json => print(&json_line(&completed))?,
         Output::Table => print(&summary(&completed))?,
     }
     if completed["status"] == "SUCCEEDED" { Ok(()) } else { Err(Trouble::Told) }
@@ -124,7 +134,8 @@ fn names(parts: &[(Part, Value)]) -> String {
 impl Part {
     fn new(body: &Value, completed: Option<Value>) -> Self {
         let entries = body["entryCount"].as_u64();
-        Self { token: text(body, "clientToken"), entries, ended: 0, failed: 0, completed }
+        let raw = body["clientToken"].as_str().unwrap_or_default().to_owned();
+        Self { token: text(body, "clientToken"), raw, entries, ended: 0, failed: 0, completed }
     }
 }
 
@@ -138,14 +149,24 @@ async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
         }
         bar
     });
-    let mut look = interval(LOOK);
+    let pace = if bar.is_some() { LOOK } else { LOOK_UNSEEN };
+    let first = Instant::now() + if bar.is_some() { Duration::ZERO } else { pace };
+    let mut look = interval_at(first, pace);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while let Some(open) = parts.iter().find(|part| part.completed.is_none()) {
-        let question = json!({"targetClientToken": open.token, "maxResults": 1});
+        let question = json!({"targetClientToken": open.raw, "maxResults": FAILURES});
         let answer = tokio::select! {
-            answer = agent.next() => answer?,
-            _ = look.tick(), if bar.is_some() => agent.ask("get-request", question).await?,
+            answer = agent.next() => Some(answer?),
+            _ = look.tick() => agent.ask_in_time("get-request", question).await?,
         };
-        note(parts, answer);
+        match answer {
+            // It was forgotten, or went with a damaged store: nothing will come.
+            Some(Answer::Rejected(rejection)) if rejection["code"] == "ResourceNotFoundException" => {
+                return Err(Trouble::Rejected(rejection));
+            }
+            Some(answer) => note(parts, answer),
+            None => {}
+        }
         if let Some(bar) = &bar {
             bar.set_position(parts.iter().map(|part| part.ended).sum());
             let failed: u64 = parts.iter().map(|part| part.failed).sum();
@@ -158,14 +179,23 @@ async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// What an answer tells of the parts: how far one is, or that it has ended.
+/// What an answer tells of the parts: how far one is, or that it has ended. `completed` says so, and so does `get-request`,
+/// whose answer has the same form: whichever comes first.
 fn note(parts: &mut [Part], answer: Answer) {
     let (body, is_end) = match answer {
         Answer::Completed(body) => (body, true),
-        Answer::Accepted(mut body) if body["request"].is_object() => (body["request"].take(), false),
+        Answer::Accepted(mut body) if body["request"].is_object() => {
+            let mut request = body["request"].take();
+            let is_end = request["completedAt"].is_string();
+            if body["nextToken"].is_string() {
+                request["errorEntriesTruncated"] = json!(true);
+            }
+            (request, is_end)
+        }
         _ => return,
     };
-    if let Some(part) = parts.iter_mut().find(|part| body["clientToken"] == part.token.as_str()) {
+    let is_of = |part: &&mut Part| part.completed.is_none() && body["clientToken"] == part.raw.as_str();
+    if let Some(part) = parts.iter_mut().find(is_of) {
         let count = |member: &str| body[member].as_u64().unwrap_or_default();
         part.failed = count("failedCount");
         part.ended = count("succeededCount") + part.failed;

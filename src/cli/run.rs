@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{EXIT_USAGE, log};
+use super::{EXIT_USAGE, log, show::complain};
 use crate::{
     agent,
     config::{self, Config},
@@ -23,7 +23,7 @@ impl Run {
         let (config, unknown) = match self.read() {
             Ok(read) => read,
             Err(message) => {
-                eprintln!("{message}");
+                complain(&format!("{message}\n"));
                 return ExitCode::from(EXIT_USAGE);
             }
         };

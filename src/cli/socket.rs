@@ -3,27 +3,40 @@
 use std::{
     collections::VecDeque,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
 
-use super::{Trouble, agent::Answer};
-use crate::transport::{MAX_LINE, SOCKET};
+use super::{
+    Trouble,
+    agent::{Answer, MAX_EARLY},
+    broker::fresh_token,
+    show::clean,
+};
+use crate::{
+    model::Operation,
+    transport::{MAX_LINE, SOCKET},
+    users,
+};
 
 /// Where Greengrass's nuclei keep what belongs to the component, below their roots.
 const WORK: [&str; 2] = ["/greengrass/v2/work/com.offboard.Agent", "/var/lib/greengrass/work/com.offboard.Agent"];
 
 /// A line, less what stands around the payload.
 pub(super) const MAX_PAYLOAD: usize = MAX_LINE - 256;
+
+/// Longest answer: a line, and what stands around its payload.
+const MAX_ANSWER: usize = MAX_LINE + 4096;
 
 #[derive(Debug, Args)]
 pub(super) struct LocalSocket {
@@ -34,8 +47,14 @@ pub(super) struct LocalSocket {
 
 /// A connection.
 pub(super) struct SocketLine {
-    lines: Lines<BufReader<OwnedReadHalf>>,
+    read: BufReader<OwnedReadHalf>,
     write: OwnedWriteHalf,
+    /// The user who listens at the other end, by the kernel's word.
+    pub(super) peer: u32,
+    /// Where the socket is.
+    pub(super) directory: PathBuf,
+    /// What has come of the next answer.
+    line: Vec<u8>,
     /// Answers to earlier questions that came while a later one was waited for.
     early: VecDeque<Answer>,
 }
@@ -50,8 +69,18 @@ impl LocalSocket {
     /// Connects to the agent of that data directory.
     pub(super) async fn connect_in(directory: &Path) -> io::Result<SocketLine> {
         let stream = UnixStream::connect(directory.join(SOCKET)).await?;
+        let (peer, owner) = (stream.peer_cred()?.uid(), std::fs::metadata(directory)?.uid());
+        if ![0, owner].contains(&peer) {
+            let text = format!(
+                "{} listens there and is neither root nor the owner of the data directory, {}; nothing was asked of it",
+                users::described(peer),
+                users::described(owner)
+            );
+            return Err(io::Error::other(text));
+        }
         let (read, write) = stream.into_split();
-        Ok(SocketLine { lines: BufReader::new(read).lines(), write, early: VecDeque::new() })
+        let (read, directory) = (BufReader::new(read), directory.to_path_buf());
+        Ok(SocketLine { read, write, peer, directory, line: Vec::new(), early: VecDeque::new() })
     }
 
     /// The data directory that was named.
@@ -82,18 +111,43 @@ fn no_agent(path: &Path, error: &io::Error) -> Trouble {
 }
 
 impl SocketLine {
-    pub(super) async fn ask(&mut self, operation: &str, payload: Value) -> Result<Answer, Trouble> {
+    pub(super) async fn ask(&mut self, operation: &str, mut payload: Value) -> Result<Answer, Trouble> {
+        // What is no operation is answered without a token.
+        let is_fresh = payload["clientToken"].is_null();
+        if is_fresh && Operation::parse(operation).is_some() {
+            payload["clientToken"] = json!(fresh_token());
+        }
         let token = payload["clientToken"].as_str().map(str::to_owned);
         let line = format!("{}\n", json!({"operation": operation, "payload": payload}));
-        let gone = |error: io::Error| Trouble::NoAnswer(format!("the agent hung up: {error}"));
-        self.write.write_all(line.as_bytes()).await.map_err(gone)?;
+        if line.len() > MAX_LINE {
+            let text =
+                format!("the command has {} bytes, and the local socket takes {MAX_LINE}; shorten it", line.len());
+            return Err(Trouble::Usage(text));
+        }
+        if let Err(error) = self.write.write_all(line.as_bytes()).await {
+            // Whoever hung up may have said why.
+            let gone = |_| Trouble::NoAnswer(format!("the agent hung up: {error}"));
+            return self.receive().await.map_err(gone);
+        }
         loop {
             let answer = self.receive().await?;
-            match token.as_deref() {
-                Some(token) if answer.body()["clientToken"] != *token => self.early.push_back(answer),
-                _ => return Ok(answer),
+            // A result of another command has that command's token.
+            let is_ours = token
+                .as_deref()
+                .is_none_or(|token| answer.is_to(token, None) || is_fresh && answer.body()["clientToken"].is_null());
+            if is_ours {
+                return Ok(answer);
             }
+            self.keep(answer)?;
         }
+    }
+
+    fn keep(&mut self, answer: Answer) -> Result<(), Trouble> {
+        if self.early.len() >= MAX_EARLY {
+            return Err(Trouble::NoAnswer("something else answers on the agent's socket, and without an end".into()));
+        }
+        self.early.push_back(answer);
+        Ok(())
     }
 
     pub(super) async fn next(&mut self) -> Result<Answer, Trouble> {
@@ -104,18 +158,26 @@ impl SocketLine {
     }
 
     async fn receive(&mut self) -> Result<Answer, Trouble> {
-        let line = match self.lines.next_line().await {
-            Ok(Some(line)) => line,
-            Ok(None) => return Err(Trouble::NoAnswer("the agent has stopped; what it accepted is kept".into())),
-            Err(error) => return Err(Trouble::NoAnswer(format!("the agent hung up: {error}"))),
-        };
-        let mut answer: Value = serde_json::from_str(&line).map_err(|_| unexpected(&line))?;
+        // Part of it may be here already, of an answer that was not waited for to its end.
+        let room = (MAX_ANSWER - self.line.len()) as u64;
+        let read = (&mut self.read).take(room).read_until(b'\n', &mut self.line).await;
+        if let Err(error) = read {
+            return Err(Trouble::NoAnswer(format!("the agent hung up: {error}")));
+        }
+        if self.line.last() != Some(&b'\n') {
+            return Err(match self.line.len() {
+                MAX_ANSWER => unexpected(&self.line),
+                _ => Trouble::NoAnswer("the agent hung up, or has stopped; what it accepted is kept".into()),
+            });
+        }
+        let line = std::mem::take(&mut self.line);
+        let mut answer: Value = serde_json::from_slice(&line).map_err(|_| unexpected(&line))?;
         let body = answer["payload"].take();
         answer["result"].as_str().and_then(|kind| Answer::new(kind, body)).ok_or_else(|| unexpected(&line))
     }
 }
 
-fn unexpected(line: &str) -> Trouble {
-    let line: String = line.chars().take(80).collect();
-    Trouble::NoAnswer(format!("something else answers on the agent's socket: {line}"))
+fn unexpected(line: &[u8]) -> Trouble {
+    let line: String = String::from_utf8_lossy(&line[..line.len().min(320)]).trim_end().chars().take(80).collect();
+    Trouble::NoAnswer(format!("something else answers on the agent's socket: {}", clean(&line)))
 }

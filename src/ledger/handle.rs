@@ -1,9 +1,6 @@
 //! The handle to the ledger: what others ask of it, in line, and how they hear of it.
 
-use std::{
-    path::{Path, PathBuf},
-    thread,
-};
+use std::{path::PathBuf, thread};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -95,13 +92,17 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts the thread on the store below `data_dir`. It ends, and the store is closed, when the last handle is
+    /// Starts the thread on the store in `data_dir`, whose lock it keeps. It ends, and the store is closed, when the last handle is
     /// gone; the second value is then done.
     ///
     /// # Errors
     /// The operating system gives no thread.
-    pub fn start(data_dir: &Path, rules: Rules, clock: Clock) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
-        let (ledger, mut thread, mut queue) = Self::assemble(DataDir(data_dir.to_path_buf()), rules, clock);
+    pub fn start(
+        data_dir: impl Into<DataDir>,
+        rules: Rules,
+        clock: Clock,
+    ) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
+        let (ledger, mut thread, mut queue) = Self::assemble(data_dir.into(), rules, clock);
         let (closed_in, closed) = oneshot::channel();
         thread::Builder::new().name("ledger".into()).spawn(move || {
             thread.run(&mut queue);

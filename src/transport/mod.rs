@@ -15,6 +15,7 @@ pub(crate) use client::{Brief, options, secure};
 pub(crate) use intake::Intake;
 pub(crate) use line::{Deliveries, Line, Link, Tag};
 pub(crate) use mqtt::{Closer, Mqtt, MqttParts, explain};
+use socket::Hold;
 pub(crate) use socket::{Answers, Asked, FILE as SOCKET, MAX_LINE, Socket};
 pub(crate) use tls::client_config;
 
@@ -23,8 +24,8 @@ use std::sync::{Arc, atomic::AtomicUsize};
 use tokio::sync::mpsc;
 
 use crate::{
-    model::{ClientId, ClientToken},
-    wire::{ResultKind, Topics},
+    model::{ClientId, ClientToken, Request},
+    wire::{ResultKind, Topics, messages},
 };
 
 /// What the agent's parts hold of a connection.
@@ -83,6 +84,7 @@ enum Way {
     Socket {
         answers: Answers,
         asked: mpsc::Sender<Asked>,
+        hold: Hold,
     },
 }
 
@@ -91,11 +93,11 @@ impl Reply {
         Self(Way::Broker { client, line, epoch, publish, topics })
     }
 
-    fn local(answers: Answers, asked: mpsc::Sender<Asked>) -> Self {
-        Self(Way::Socket { answers, asked })
+    fn local(answers: Answers, asked: mpsc::Sender<Asked>, hold: Hold) -> Self {
+        Self(Way::Socket { answers, asked, hold })
     }
 
-    /// Sends an answer that is not kept; waits for room if many are under way. If the connection is another by now the
+    /// Sends an answer that is not kept; waits for room on the broker's connection if many are under way. If the connection is another by now the
     /// broker delivers the command again, and this is not sent.
     pub(crate) async fn answer(&self, kind: ResultKind, payload: Vec<u8>) {
         match &self.0 {
@@ -105,9 +107,7 @@ impl Reply {
                     line.reply(*epoch, client.clone(), &topic, payload).await;
                 }
             }
-            Way::Socket { answers, .. } => {
-                answers.send(kind, &payload).await;
-            }
+            Way::Socket { answers, .. } => answers.send(kind, &payload),
         }
     }
 
@@ -119,12 +119,13 @@ impl Reply {
         }
     }
 
-    /// It became the request of that number: the outbox tells what comes of it on the broker, and who asked over the
-    /// socket is told there.
-    pub(crate) async fn accepted(&self, seq: u64) {
-        if let Way::Socket { answers, asked } = &self.0 {
+    /// It became that request: the outbox tells what comes of it on the broker, and who asked over the socket is told there.
+    pub(crate) async fn accepted(&mut self, request: &Request, unknown: Vec<String>) {
+        if let Way::Socket { answers, asked, hold } = &mut self.0 {
+            answers.send(ResultKind::Accepted, &messages::accepted(request, unknown, MAX_LINE));
+            let (seq, token, answers) = (request.seq, request.token.clone(), answers.clone());
             // Fails at the stop.
-            let _ = asked.send(Asked { seq, answers: answers.clone() }).await;
+            let _ = asked.send(Asked { seq, token, answers, _watched: hold.watched.take() }).await;
         }
     }
 

@@ -2,6 +2,8 @@
 //! certificate. JSON either way, one object a line: `{"operation": …, "payload": {…}}` in, `{"result": …, "payload": {…}}`
 //! out, with the payloads that cross the broker. Who asks is the user at the other end, by the kernel's word.
 
+mod places;
+
 use std::{
     io,
     os::unix::fs::PermissionsExt,
@@ -10,40 +12,44 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
-    sync::{Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
+    time::timeout,
 };
 
+use self::places::{MAX_WATCHED, Place, Places};
 use super::{Body, Inbound, Reply};
 use crate::{
     conditions::Conditions,
-    model::ClientId,
+    ledger,
+    model::{ClientId, ClientToken, Operation, Reason, Rejection},
     stop::Stop,
+    users,
     wire::{ResultKind, messages},
 };
 
 /// The socket's name in the data directory.
 pub(crate) const FILE: &str = "agent.sock";
 
-/// Longest line, in bytes (contract, section 5).
+/// Longest line, in bytes (contract, "Local socket").
 pub(crate) const MAX_LINE: usize = 8 << 20;
 
-/// Lines above this are read one at a time, over all connections: each takes memory.
+/// Lines above this take memory that counts: one at a time is read and answered, and one more for root.
 const LARGE: usize = 64 << 10;
 
-/// Connections at a time: the people at one machine.
-const MAX_CONNECTIONS: usize = 16;
+/// Bytes of a line that is too long that are read past, so that its sender reads the answer.
+const MAX_SKIPPED: usize = 64 << 20;
 
-/// Answers that wait for somebody to read them.
-const MAX_ANSWERS: usize = 64;
+/// Answers of one connection that wait to be written. More than can be: a result and an answer for each thing asked.
+const MAX_ANSWERS: usize = 256;
 
-/// Who does not read for so long is gone.
+/// Longest time from a line's first byte to its last, in either direction. Who takes longer is gone, or up to no good.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who has closed its side is told for so long what comes of it: it may be gone, and its place be another's.
@@ -57,22 +63,45 @@ const QUIET: u32 = 40;
 /// A request that was accepted over the socket, and where its results go.
 pub(crate) struct Asked {
     pub(crate) seq: u64,
+    /// Another store may have another request of that number.
+    pub(crate) token: ClientToken,
     pub(crate) answers: Answers,
+    /// Counts it among the connection's.
+    pub(super) _watched: Option<OwnedSemaphorePermit>,
+}
+
+/// What a command takes up until it is answered, and a request until it has ended.
+pub(super) struct Hold {
+    pub(super) watched: Option<OwnedSemaphorePermit>,
+    _unanswered: Option<OwnedSemaphorePermit>,
+    _large: Option<OwnedSemaphorePermit>,
 }
 
 /// Where a connection's answers go. Closed with the connection.
 #[derive(Clone)]
-pub(crate) struct Answers(mpsc::Sender<Vec<u8>>);
+pub(crate) struct Answers {
+    lines: mpsc::Sender<Vec<u8>>,
+    place: Arc<Place>,
+    places: Arc<Places>,
+}
 
 impl Answers {
-    /// Hands an answer to the connection; `false` if that is gone.
-    pub(crate) async fn send(&self, kind: ResultKind, payload: &[u8]) -> bool {
+    /// Hands an answer to the connection, which is closed if too many wait there already. Waits for nobody.
+    pub(crate) fn send(&self, kind: ResultKind, payload: &[u8]) {
         let line = [b"{\"result\":\"", kind.as_str().as_bytes(), b"\",\"payload\":", payload, b"}\n"].concat();
-        self.0.send(line).await.is_ok()
+        self.places.queue(&self.place, line.len());
+        if self.lines.try_send(line).is_err() {
+            self.close();
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.lines.is_closed()
+    }
+
+    /// Ends the connection: something that it waits for will not come.
+    pub(crate) fn close(&self) {
+        self.place.close();
     }
 }
 
@@ -90,6 +119,7 @@ pub(crate) struct Socket {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Request<'l> {
     operation: String,
     #[serde(borrow, default)]
@@ -102,12 +132,18 @@ impl Socket {
         let path = self.data_dir.join(FILE);
         let mut attempts = 0_u32;
         let listener = loop {
-            match open(&path).await {
+            // Not in somebody else's directory, who could put anything in the socket's place.
+            let opened = match ledger::check_owner(&self.data_dir) {
+                Ok(()) => open(&path).await.map_err(|error| {
+                    format!("{error}; check dataDir, whose path may have some 90 characters, and that no other agent uses it")
+                }),
+                Err(error) => Err(error.to_string()),
+            };
+            match opened {
                 Ok(listener) => break listener,
                 Err(error) if attempts >= QUIET => {
                     let text = format!(
-                        "the local socket {} cannot be opened: {error}; commands on this machine find no agent; check \
-                         dataDir, whose path may have some 90 characters, and that no other agent uses it",
+                        "commands on this machine find no agent: the local socket {} cannot be opened: {error}",
                         path.display()
                     );
                     self.conditions.raise("SOCKET_UNAVAILABLE", text);
@@ -123,17 +159,31 @@ impl Socket {
         };
         self.conditions.clear("SOCKET_UNAVAILABLE");
         let this = Arc::new(self);
-        let large = Arc::new(Semaphore::new(1));
+        let places = Arc::new(Places::default());
+        let [large, large_of_root] = [(); 2].map(|()| Arc::new(Semaphore::new(1)));
         let mut connections = JoinSet::new();
         while !this.stop.is_requested() {
             tokio::select! {
                 biased;
                 () = this.stop.requested() => break,
-                _ = connections.join_next(), if connections.len() >= MAX_CONNECTIONS => {}
-                accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        drop(connections.spawn(Arc::clone(&this).serve(stream, Arc::clone(&large))));
                         while connections.try_join_next().is_some() {}
+                        let Ok(uid) = stream.peer_cred().map(|user| user.uid()) else { continue };
+                        match places.enter(uid) {
+                            Some((place, closed)) => {
+                                let large = if uid == 0 { &large_of_root } else { &large };
+                                let connection = Connection {
+                                    client: user_name(uid),
+                                    place,
+                                    places: Arc::clone(&places),
+                                    closed,
+                                    large: Arc::clone(large),
+                                };
+                                connections.spawn(Arc::clone(&this).serve(stream, connection));
+                            }
+                            None => refuse(stream),
+                        }
                     }
                     // Too many open files, say.
                     Err(_) => tokio::time::sleep(RETRY).await,
@@ -145,60 +195,152 @@ impl Socket {
         while connections.join_next().await.is_some() {}
     }
 
-    async fn serve(self: Arc<Self>, stream: UnixStream, large: Arc<Semaphore>) {
-        let Ok(client) = stream.peer_cred().map(|user| user_name(user.uid())) else { return };
+    async fn serve(self: Arc<Self>, stream: UnixStream, connection: Connection) {
         let (read, write) = stream.into_split();
         let (sender, lines) = mpsc::channel(MAX_ANSWERS);
-        let answers = Answers(sender);
+        let (place, places) = (Arc::clone(&connection.place), Arc::clone(&connection.places));
+        let answers = Answers { lines: sender, place, places };
         let reading = async {
             let mut read = BufReader::new(read);
-            let mut line = Vec::new();
             loop {
-                line.clear();
+                connection.place.has_room().await;
                 tokio::select! {
                     biased;
-                    more = read_line(&mut read, &mut line, &large) => if !matches!(more, Ok(true)) { break },
+                    more = self.read(&mut read, &connection, &answers) => if !more { break },
                     () = self.stop.requested() => break,
-                }
-                if !self.take(&client, &line, &answers).await {
-                    break;
                 }
             }
             drop(answers);
+            connection.place.leaving();
             tokio::time::sleep(FAREWELL).await;
         };
-        let writing = write_lines(write, lines);
+        let writing = write_lines(write, lines, &connection.place);
         tokio::select! {
             () = reading => {}
             // Everything is told, or nobody reads it.
             () = writing => {}
+            // It was idle, and its place is another's; or it does not read.
+            () = connection.closed.requested() => {}
+        }
+    }
+
+    /// Reads a line, and hands it to the inbox or answers it; `false` at the end.
+    async fn read(&self, read: &mut (impl AsyncBufRead + Unpin), connection: &Connection, answers: &Answers) -> bool {
+        let mut line = Vec::new();
+        let place = &connection.place;
+        let Ok(part) = read_line(read, &mut line, place, &connection.large).await else { return false };
+        place.end();
+        match part {
+            Part::Line(large) => {
+                let hold = Hold { watched: None, _unanswered: place.unanswered().await, _large: large };
+                self.take(&connection.client, line, answers, hold).await
+            }
+            Part::TooLong => {
+                let text = format!(
+                    "the line is longer than {MAX_LINE} bytes, which is what the local socket takes; split the list into \
+                     several commands"
+                );
+                reject(answers, &line, &Rejection::invalid(Reason::Other, text));
+                drop(line);
+                skip_line(read).await
+            }
+            Part::End => false,
         }
     }
 
     /// Hands a line to the inbox; `false` when the agent is stopping.
-    async fn take(&self, client: &ClientId, line: &[u8], answers: &Answers) -> bool {
-        let request: Request<'_> = match serde_json::from_slice(line) {
+    async fn take(&self, client: &ClientId, mut line: Vec<u8>, answers: &Answers, mut hold: Hold) -> bool {
+        let request: Request<'_> = match serde_json::from_slice(&line) {
             Ok(request) => request,
             Err(error) => {
                 let text = format!("a line has to be {{\"operation\", \"payload\"}}: {error}");
-                let rejection = crate::model::Rejection::invalid(crate::model::Reason::CannotParse, text);
-                return answers.send(ResultKind::Rejected, &messages::rejected(None, "", &rejection)).await;
+                reject(answers, &line, &Rejection::invalid(Reason::CannotParse, text));
+                return true;
             }
         };
         if let Some(message) = (self.look)(&request.operation) {
-            return answers.send(ResultKind::Accepted, &message).await;
+            answers.send(ResultKind::Accepted, &message);
+            return true;
         }
-        let payload = request.payload.map_or("{}", RawValue::get).as_bytes();
-        let hash = Sha256::new().chain_update(client.as_str()).chain_update([0]).chain_update(line).finalize();
+        if Operation::parse(&request.operation).is_some_and(|operation| operation.lane().is_some()) {
+            hold.watched = answers.place.watched();
+            if hold.watched.is_none() {
+                let text = format!(
+                    "{MAX_WATCHED} requests of this connection have not ended, and their results are told on it; wait for \
+                     some, or use another connection"
+                );
+                reject(answers, &line, &Rejection::throttled(text, Duration::from_secs(1)));
+                return true;
+            }
+        }
+        let operation: String = request.operation.chars().take(MAX_OPERATION).collect();
+        let hash = Sha256::new().chain_update(client.as_str()).chain_update([0]).chain_update(&line).finalize();
+        // In its place: a line may be large.
+        let payload = request.payload.map(|payload| {
+            let start = payload.get().as_ptr().addr() - line.as_ptr().addr();
+            start..start + payload.get().len()
+        });
+        let payload = match payload {
+            Some(range) => {
+                line.truncate(range.end);
+                line.drain(..range.start);
+                line
+            }
+            None => b"{}".to_vec(),
+        };
         let inbound = Inbound {
             client: client.clone(),
-            operation: request.operation.chars().take(128).collect(),
-            body: Body::Payload(payload.to_vec()),
+            operation,
+            body: Body::Payload(payload),
             delivery: (hash.into(), false),
-            reply: Reply::local(answers.clone(), self.asked.clone()),
+            reply: Reply::local(answers.clone(), self.asked.clone(), hold),
         };
         self.inbound.send(inbound).await.is_ok()
     }
+}
+
+/// Characters of an operation's name that are kept.
+const MAX_OPERATION: usize = 128;
+
+/// One client, and what it shares with the others.
+struct Connection {
+    client: ClientId,
+    place: Arc<Place>,
+    places: Arc<Places>,
+    closed: Stop,
+    large: Arc<Semaphore>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.places.leave(&self.place);
+    }
+}
+
+/// There is no place, and none is idle.
+fn refuse(stream: UnixStream) {
+    let text = "all places of the local socket are taken by clients that wait for results; try again later, or as root";
+    let rejection = messages::rejected(None, "", &Rejection::throttled(text, Duration::from_secs(5)));
+    let line = [b"{\"result\":\"rejected\",\"payload\":", rejection.as_slice(), b"}\n"].concat();
+    // It fits into the socket's empty buffer; a client that is gone needs none.
+    let _ = stream.into_std().and_then(|mut stream| io::Write::write(&mut stream, &line));
+}
+
+/// Rejects a line, with what can be read of its operation and its token.
+fn reject(answers: &Answers, line: &[u8], rejection: &Rejection) {
+    let after = |name: &[u8]| {
+        let at = line.windows(name.len()).position(|bytes| bytes == name)?;
+        let rest = line.get(at + name.len()..)?.trim_ascii_start().strip_prefix(b":")?;
+        Some(rest.trim_ascii_start())
+    };
+    let token = after(b"\"payload\"").and_then(token_in);
+    let operation = after(b"\"operation\"").and_then(|rest| {
+        let text = rest.strip_prefix(b"\"")?;
+        let end = text.iter().take(MAX_OPERATION).position(|byte| *byte == b'"')?;
+        std::str::from_utf8(&text[..end]).ok()
+    });
+    let token = token.as_ref().map(ClientToken::as_str);
+    answers.send(ResultKind::Rejected, &messages::rejected(token, operation.unwrap_or_default(), rejection));
 }
 
 /// Opens the socket in the place of whatever an earlier agent left; one that still answers keeps it.
@@ -215,39 +357,132 @@ async fn open(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Reads to the end of a line, which is not too long; `false` at the end of the stream.
-async fn read_line(read: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>, large: &Semaphore) -> io::Result<bool> {
-    read.take(LARGE as u64).read_until(b'\n', line).await?;
-    if line.last() != Some(&b'\n') && line.len() >= LARGE {
-        // Never closed.
-        let _one = large.acquire().await;
-        read.take((MAX_LINE - LARGE) as u64).read_until(b'\n', line).await?;
-        if line.last() != Some(&b'\n') {
-            return Err(io::Error::other("a line that is too long"));
+/// The token of a payload of which there is more, less, or something else than JSON behind it.
+fn token_in(payload: &[u8]) -> Option<ClientToken> {
+    struct Begun<'f>(&'f mut Option<String>);
+    impl<'de> serde::de::Visitor<'de> for Begun<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(name) = map.next_key::<String>()? {
+                if name == "clientToken" {
+                    *self.0 = Some(map.next_value()?);
+                    return Ok(());
+                }
+                map.next_value::<serde::de::IgnoredAny>()?;
+            }
+            Ok(())
         }
     }
-    Ok(line.pop() == Some(b'\n'))
+    let mut token = None;
+    // Fails at the latest at what follows the token, which was found by then.
+    let _ = serde_json::Deserializer::from_slice(payload).deserialize_map(Begun(&mut token));
+    ClientToken::new(&token?).ok()
 }
 
-async fn write_lines(mut write: OwnedWriteHalf, mut lines: mpsc::Receiver<Vec<u8>>) {
+/// What was read of a line.
+enum Part {
+    /// All of it, with what a large one holds.
+    Line(Option<OwnedSemaphorePermit>),
+    /// Its beginning: there is more than a line may have.
+    TooLong,
+    /// Nothing, or what has no end: there is no more.
+    End,
+}
+
+/// Reads to the end of a line, which is taken off.
+async fn read_line(
+    read: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+    place: &Place,
+    large: &Arc<Semaphore>,
+) -> io::Result<Part> {
+    if read.fill_buf().await?.is_empty() {
+        return Ok(Part::End);
+    }
+    place.begin();
+    timeout(PATIENCE, (&mut *read).take(LARGE as u64).read_until(b'\n', line)).await??;
+    let mut permit = None;
+    if line.last() != Some(&b'\n') && line.len() >= LARGE {
+        // Never closed.
+        permit = Arc::clone(large).acquire_owned().await.ok();
+        timeout(PATIENCE, (&mut *read).take((MAX_LINE - LARGE) as u64).read_until(b'\n', line)).await??;
+        if line.last() != Some(&b'\n') && line.len() >= MAX_LINE {
+            return Ok(Part::TooLong);
+        }
+    }
+    Ok(if line.pop() == Some(b'\n') { Part::Line(permit) } else { Part::End })
+}
+
+/// Reads past the rest of a line, keeping nothing; `false` if it has no end within reason.
+async fn skip_line(read: &mut (impl AsyncBufRead + Unpin)) -> bool {
+    let skipping = async {
+        let mut skipped = 0;
+        while skipped < MAX_SKIPPED {
+            let bytes = read.fill_buf().await.ok().filter(|bytes| !bytes.is_empty())?;
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let count = end.map_or(bytes.len(), |at| at + 1);
+            read.consume(count);
+            if end.is_some() {
+                return Some(());
+            }
+            skipped += count;
+        }
+        None
+    };
+    matches!(timeout(PATIENCE, skipping).await, Ok(Some(())))
+}
+
+async fn write_lines(mut write: OwnedWriteHalf, mut lines: mpsc::Receiver<Vec<u8>>, place: &Place) {
     while let Some(line) = lines.recv().await {
-        if !matches!(tokio::time::timeout(PATIENCE, write.write_all(&line)).await, Ok(Ok(()))) {
+        if !matches!(timeout(PATIENCE, write.write_all(&line)).await, Ok(Ok(()))) {
             return;
         }
+        place.wrote(line.len());
     }
 }
 
 /// `@` and the user's name, or its number where this machine's list of users does not have it.
 fn user_name(uid: u32) -> ClientId {
-    let list = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let named = list.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
-    });
-    let by_name = named.and_then(|name| ClientId::new(&format!("@{name}")).ok());
+    let by_name = users::name(uid).and_then(|name| ClientId::new(&format!("@{name}")).ok());
     by_name.unwrap_or_else(|| {
         #[expect(clippy::expect_used, reason = "a number follows the rule of clients")]
         ClientId::new(&format!("@{uid}")).expect("digits are a name")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A client that sends a part of a line and then nothing, or a little now and then, has its time and no more.
+    #[tokio::test(start_paused = true)]
+    async fn who_trickles_a_line_is_not_waited_for_and_holds_up_no_large_one() {
+        let large = Arc::new(Semaphore::new(1));
+        for begin in [1, 2 * LARGE] {
+            let (client, agent) = tokio::io::duplex(4 * LARGE);
+            let (place, _closed) = Places::default().enter(1000).unwrap();
+            let trickling = tokio::spawn(async move {
+                let mut client = client;
+                client.write_all(&vec![b'x'; begin]).await.unwrap();
+                while client.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            });
+            let start = Instant::now();
+            let mut read = BufReader::new(agent);
+            let ended = read_line(&mut read, &mut Vec::new(), &place, &large).await;
+            assert!(ended.is_err(), "{begin}");
+            assert!(start.elapsed() <= 2 * PATIENCE, "{begin}: {:?}", start.elapsed());
+            assert_eq!(large.available_permits(), 1);
+            drop(read);
+            trickling.await.unwrap();
+        }
+    }
 }

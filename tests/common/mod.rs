@@ -541,6 +541,19 @@ pub fn obeying_modes() -> Vec<String> {
     }
 }
 
+/// What makes a command another user's, who owns nothing here. Only root can.
+pub fn as_nobody() -> Vec<String> {
+    assert!(is_root(), "the attacks of one user on another need both: run the tests as root");
+    ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"].map(str::to_owned).into()
+}
+
+/// Gives a directory to the user of [`as_nobody`], who can reach it.
+pub fn give_to_nobody(dir: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::os::unix::fs::chown(dir, Some(65534), Some(65534)).unwrap();
+    fs::set_permissions(dir.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 pub fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").unwrap().uid() == 0

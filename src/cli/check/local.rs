@@ -17,7 +17,7 @@ pub(super) fn findings(dir: &Path, is_running: bool) -> Vec<Finding> {
 
 /// Whether some agent holds the data directory.
 pub(super) fn is_held(dir: &Path) -> bool {
-    fs::File::open(dir.join("lock"))
+    ledger::open_regular(fs::OpenOptions::new().read(true), &dir.join("lock"))
         .is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 

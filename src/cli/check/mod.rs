@@ -7,7 +7,13 @@ mod certificates;
 mod cloud;
 mod local;
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -20,6 +26,7 @@ use super::{
 use crate::{
     config::{self, Config},
     model::FieldFault,
+    users,
 };
 
 #[derive(Debug, Args)]
@@ -116,6 +123,33 @@ fn cloud_findings(problems: &Problems, answered: Option<String>, skew: Option<f6
     ]
 }
 
+/// A configuration, and where it is from.
+struct Source {
+    text: String,
+    from: String,
+    /// The user who gave it, if that is neither root nor the one who checks, and what that user is to call.
+    foreign: Option<Foreign>,
+}
+
+/// Another user, whose word is no reason to connect to a host or to open a file: root's `check` would do so as root.
+struct Foreign {
+    user: u32,
+    options: String,
+    /// Where its agent is, if it runs.
+    directory: Option<PathBuf>,
+}
+
+impl Foreign {
+    fn finding(&self, what: &'static str) -> Finding {
+        let (user, sudo, options) = (users::described(self.user), users::for_sudo(self.user), &self.options);
+        let text = format!(
+            "not tried: {user} gave the configuration, and this process connects to no host and opens no file that another user \
+             names; run: sudo -u {sudo} offboard check {options}"
+        );
+        warning(what, text)
+    }
+}
+
 impl Check {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
         let report = self.report(common).await?;
@@ -139,7 +173,7 @@ impl Check {
     }
 
     async fn findings(&self, common: &Common) -> Result<Vec<Finding>, Trouble> {
-        let (text, from) = self.text(common).await?;
+        let Source { text, from, foreign } = self.source(common).await?;
         let env = |name: &str| std::env::var(name).ok();
         let (config, unknown) = match config::parse(&text, env) {
             Ok(parsed) => parsed,
@@ -148,12 +182,22 @@ impl Check {
                 return Ok(faults.iter().map(told).collect());
             }
         };
-        let dir = common.data_dir().unwrap_or_else(|| config.data_dir.clone());
-        let agent = common.connect_in(&dir).await;
         let mut findings = vec![configuration(&config, &from, &unknown)];
+        let dir = match (common.data_dir(), &foreign) {
+            (Some(dir), _) => dir,
+            (None, None) => config.data_dir.clone(),
+            (None, Some(Foreign { directory: Some(directory), .. })) => directory.clone(),
+            (None, Some(foreign)) => {
+                findings.push(foreign.finding("agent"));
+                return Ok(findings);
+            }
+        };
+        let agent = common.connect_in(&dir).await;
         findings.extend(local::findings(&dir, agent.is_ok()));
-        if let Some(mqtt) = &config.mqtt {
-            findings.extend(certificates::findings(mqtt).await);
+        match (&config.mqtt, &foreign) {
+            (Some(_), Some(foreign)) => findings.push(foreign.finding("certificates")),
+            (Some(mqtt), None) => findings.extend(certificates::findings(mqtt).await),
+            (None, _) => {}
         }
         match agent {
             Ok(mut agent) => {
@@ -170,6 +214,10 @@ impl Check {
                 findings.push(error("agent", text));
             }
             Err(_) => {
+                if let Some(foreign) = &foreign {
+                    findings.push(foreign.finding("agent"));
+                    return Ok(findings);
+                }
                 findings.push(broker::finding(&config, common.patience()).await);
                 findings.extend(cloud::findings(&config, common.patience()).await);
                 let text = "none answers in this data directory; what it would do was tried in its place";
@@ -179,24 +227,43 @@ impl Check {
         Ok(findings)
     }
 
-    /// The configuration's text, and where it is from.
-    async fn text(&self, common: &Common) -> Result<(String, String), Trouble> {
+    async fn source(&self, common: &Common) -> Result<Source, Trouble> {
         if let Some(path) = &self.config {
-            let text = std::fs::read_to_string(path);
             let told = |error| Trouble::Usage(format!("--config {}: {error}", path.display()));
-            return Ok((text.map_err(told)?, path.display().to_string()));
+            let (text, owner) = read(path).map_err(told)?;
+            let options = format!("--config {}", path.display());
+            let is_foreign = ![0, rustix::process::geteuid().as_raw()].contains(&owner);
+            let foreign = is_foreign.then_some(Foreign { user: owner, options, directory: None });
+            return Ok(Source { text, from: path.display().to_string(), foreign });
         }
         if let Ok(text) = std::env::var("OFFBOARD_CONFIG") {
-            return Ok((text, "OFFBOARD_CONFIG".into()));
+            return Ok(Source { text, from: "OFFBOARD_CONFIG".into(), foreign: None });
         }
-        let Ok(mut agent) = common.connect_here().await else {
-            let text = "there is no configuration: name one by --config or OFFBOARD_CONFIG, or name the data directory of an \
-                        agent that runs, as root or as its user";
-            return Err(Trouble::Usage(text.into()));
+        let mut agent = match common.connect_here().await {
+            Ok(agent) => agent,
+            Err(trouble) => {
+                let text = "there is no configuration: name one by --config or OFFBOARD_CONFIG, or name the data directory of \
+                            an agent that runs, as root or as its user";
+                return Err(Trouble::Usage(format!("{text} ({trouble})")));
+            }
         };
         let shown = agent.query("configuration", json!({})).await?;
-        Ok((shown.to_string(), "the running agent".into()))
+        let foreign = agent.foreign().map(|(user, directory)| Foreign {
+            user,
+            options: format!("--data-dir {}", directory.display()),
+            directory: Some(directory.to_path_buf()),
+        });
+        Ok(Source { text: shown.to_string(), from: "the running agent".into(), foreign })
     }
+}
+
+/// A configuration file's text, and its owner.
+fn read(path: &Path) -> io::Result<(String, u32)> {
+    let mut file = File::open(path)?;
+    let owner = file.metadata()?.uid();
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok((text, owner))
 }
 
 /// Whether nobody is there, as far as the socket tells.

@@ -12,7 +12,7 @@ use super::{
     model::{List, Model, Rows},
     paint::Paint,
 };
-use crate::cli::show::text;
+use crate::cli::show::{self, text, word};
 
 /// Below it nothing sensible fits.
 const SMALLEST: (u16, u16) = (60, 16);
@@ -71,7 +71,7 @@ fn header(paint: &mut Paint<'_>, model: &Model) {
         (None, 2..) => (format!("NO ANSWER for {} s; what is shown is old", model.silent), Style::new().red().bold()),
         _ if status.is_null() => ("asking the agent".to_owned(), Style::new()),
         _ => {
-            let part = |member| text(status, member);
+            let part = |member| word(status, member);
             let said = format!("agent {}   health {}   cloud {}", part("state"), part("health"), part("cloud"));
             (said, Style::new())
         }
@@ -105,7 +105,7 @@ fn broker(model: &Model) -> &'static str {
 }
 
 fn devices_by_state(model: &Model, width: usize) -> String {
-    let counts = model.status["devices"].as_object().into_iter().flatten();
+    let counts = show::devices_by_state(&model.status).into_iter();
     let counts: Vec<String> = counts.map(|(state, count)| format!("{state} {count}")).collect();
     let wide = counts.join("   ");
     if wide.len() <= width { wide } else { counts.join(" ") }

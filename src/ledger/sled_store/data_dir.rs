@@ -1,26 +1,82 @@
-//! The data directory beside sled's own files: who holds it, which store there is, where a damaged one is put.
+//! The data directory beside sled's own files: who owns it, who holds it, which store there is, where a damaged one is put.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::SledStore;
-use crate::ledger::store::{Disk, StoreError};
+use crate::{
+    ledger::store::{Disk, StoreError},
+    users,
+};
 
 /// What a store that was moved aside is called, before the time.
 const ASIDE: &str = "store.damaged-";
 
-/// The data directory.
-pub(in crate::ledger) struct DataDir(pub(in crate::ledger) PathBuf);
+/// Bits of a mode that let the group or others write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// The bit of a mode of a directory that many users share, as `/tmp`.
+const STICKY: u32 = 0o1000;
+
+/// The data directory, and the lock on it from the time that this process has it. The lock outlives every opening of the
+/// store: between two of them no other process may take the directory over.
+pub struct DataDir {
+    path: PathBuf,
+    lock: Mutex<Option<File>>,
+}
+
+/// Why this process does not hold the data directory.
+#[derive(Debug, thiserror::Error)]
+pub enum NotHeld {
+    /// Another process does; the text names it.
+    #[error("{0}")]
+    ByAnother(String),
+    /// The directory cannot be used at all.
+    #[error(transparent)]
+    Unusable(#[from] StoreError),
+}
+
+impl From<NotHeld> for StoreError {
+    fn from(error: NotHeld) -> Self {
+        match error {
+            NotHeld::ByAnother(text) => Self::Io(text),
+            NotHeld::Unusable(error) => error,
+        }
+    }
+}
+
+impl From<&Path> for DataDir {
+    fn from(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), lock: Mutex::default() }
+    }
+}
+
+impl DataDir {
+    /// Creates the directory where it is missing, and takes its lock, unless this process has it already.
+    ///
+    /// # Errors
+    /// Another process has the lock; or the directory belongs to somebody else, is not to be written, or is none.
+    pub fn hold(&self) -> Result<(), NotHeld> {
+        prepare(&self.path)?;
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
+            *held = Some(lock(&self.path)?);
+        }
+        Ok(())
+    }
+}
 
 impl std::fmt::Display for DataDir {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.display().fmt(f)
+        self.path.display().fmt(f)
     }
 }
 
@@ -28,12 +84,13 @@ impl Disk for DataDir {
     type Store = SledStore;
 
     fn open(&self) -> Result<SledStore, StoreError> {
-        SledStore::open(&self.0)
+        self.hold()?;
+        SledStore::open_held(&self.path, None)
     }
 
     /// To `store.damaged-<time>` beside it. Where nothing is left of it, an empty directory keeps the word.
     fn move_aside(&self, millis: i64) -> io::Result<PathBuf> {
-        let (store, aside) = (self.0.join("store"), self.0.join(format!("{ASIDE}{millis}")));
+        let (store, aside) = (self.path.join("store"), self.path.join(format!("{ASIDE}{millis}")));
         let moved = |from: PathBuf, to: PathBuf| match fs::rename(from, to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -41,28 +98,138 @@ impl Disk for DataDir {
         if store.is_dir() {
             fs::rename(&store, &aside)?;
         } else {
-            DirBuilder::new().recursive(true).mode(0o700).create(&aside)?;
+            DirBuilder::new().mode(0o700).create(&aside)?;
             moved(store, aside.join("store"))?;
         }
         for name in ["store.id", "store.tip"] {
-            moved(self.0.join(name), aside.join(name))?;
+            moved(self.path.join(name), aside.join(name))?;
         }
-        File::open(&self.0)?.sync_all()?;
+        File::open(&self.path)?.sync_all()?;
         Ok(aside)
     }
 
     fn moved_aside(&self) -> Option<(i64, PathBuf)> {
-        let names = fs::read_dir(&self.0).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let names = fs::read_dir(&self.path).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let last = names.filter_map(|name| name.strip_prefix(ASIDE)?.parse::<i64>().ok()).max()?;
-        Some((last, self.0.join(format!("{ASIDE}{last}"))))
+        Some((last, self.path.join(format!("{ASIDE}{last}"))))
     }
 }
 
+/// Creates the directory where it is missing, and gives one of our own the mode 0700.
+///
+/// # Errors
+/// As [`check_owner`]; the mode cannot be set.
+pub(super) fn prepare(data_dir: &Path) -> Result<(), StoreError> {
+    let named = |error: io::Error| io_error(&data_dir.display().to_string(), &error);
+    create(data_dir).map_err(named)?;
+    check_owner(data_dir)?;
+    let metadata = fs::metadata(data_dir).map_err(named)?;
+    let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+    if is_own && metadata.mode() & 0o7777 != 0o700 {
+        fs::set_permissions(data_dir, fs::Permissions::from_mode(0o700)).map_err(named)?;
+    }
+    Ok(())
+}
+
+/// Refuses a data directory in which another user than root or this process's own can place files: these would be links to
+/// files of ours. Touches nothing. A directory that is not there is fine.
+///
+/// # Errors
+/// The directory, or a link to it, belongs to somebody else; or others may write to it, and its mode is not ours to mend.
+pub fn check_owner(data_dir: &Path) -> Result<(), StoreError> {
+    let named = |error: io::Error| io_error(&data_dir.display().to_string(), &error);
+    let me = rustix::process::geteuid().as_raw();
+    let refused = |what: &str, metadata: &fs::Metadata, todo: &str| {
+        let (dir, mode) = (data_dir.display(), metadata.mode() & 0o7777);
+        let (owner, me) = (users::described(metadata.uid()), users::described(me));
+        Err(StoreError::Io(format!(
+            "{dir} is not used: {what} {owner}, mode {mode:04o}, and this process is {me}; {todo}"
+        )))
+    };
+    let metadata = match fs::symlink_metadata(data_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata.map_err(named)?,
+    };
+    if metadata.is_symlink() && ![0, me].contains(&metadata.uid()) {
+        return refused("it is a link of", &metadata, "name the directory itself as dataDir");
+    }
+    let metadata = fs::metadata(data_dir).map_err(named)?;
+    if !metadata.is_dir() {
+        return Err(StoreError::Io(format!("{} is no directory; check dataDir", data_dir.display())));
+    }
+    if ![0, me].contains(&metadata.uid()) {
+        let owner = users::for_sudo(metadata.uid());
+        let todo = format!("run as its owner (sudo -u {owner} offboard run), or name another directory as dataDir");
+        return refused("it belongs to", &metadata, &todo);
+    }
+    let is_shared = metadata.mode() & STICKY != 0;
+    if metadata.mode() & WRITABLE_BY_OTHERS != 0 && (is_shared || metadata.uid() != me) {
+        let todo = "name a directory of its own as dataDir, to which neither group nor others may write";
+        return refused("other users may write to it; it belongs to", &metadata, todo);
+    }
+    Ok(())
+}
+
+/// Opens a regular file, as `options` say: a link is not followed, and a pipe is not waited for.
+///
+/// # Errors
+/// As the operating system says; the path is a link, or no regular file.
+pub(crate) fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    #[expect(clippy::cast_possible_wrap, reason = "the kernel's flags are an int")]
+    let opened = options.custom_flags(flags.bits() as i32).mode(0o600).open(path);
+    let is_link = || fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    let file = match opened {
+        Err(_) if is_link() => return Err(io::Error::other("it is a link, which is not followed; remove it")),
+        opened => opened?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file; remove it"));
+    }
+    Ok(file)
+}
+
+/// Opens a file that the agent writes to: as [`open_regular`], and what somebody else put there is refused.
+pub(super) fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let file = open_regular(options, path)?;
+    let metadata = file.metadata()?;
+    let (owner, names) = (metadata.uid(), metadata.nlink());
+    if ![0, rustix::process::geteuid().as_raw()].contains(&owner) || names > 1 {
+        let owner = users::described(owner);
+        return Err(io::Error::other(format!(
+            "it belongs to {owner} and has {names} names, so it is not the agent's own; remove it"
+        )));
+    }
+    Ok(file)
+}
+
+/// Refuses a directory of the store that is a link, or that holds one.
+pub(super) fn check_links(dir: &Path) -> Result<(), StoreError> {
+    let refused = |path: &Path| {
+        Err(StoreError::Io(format!("{}: it is a link, which is not followed; remove it", path.display())))
+    };
+    match fs::symlink_metadata(dir) {
+        Ok(metadata) if metadata.is_symlink() => return refused(dir),
+        Ok(metadata) if metadata.is_dir() => {}
+        // Whoever opens it finds out what is wrong.
+        _ => return Ok(()),
+    }
+    let named = |error: io::Error| io_error(&dir.display().to_string(), &error);
+    for entry in fs::read_dir(dir).map_err(named)? {
+        let entry = entry.map_err(named)?;
+        if entry.file_type().map_err(named)?.is_symlink() {
+            return refused(&entry.path());
+        }
+    }
+    Ok(())
+}
+
 /// One agent a directory; the message names the other one.
-pub(super) fn lock(data_dir: &Path) -> Result<File, StoreError> {
+pub(super) fn lock(data_dir: &Path) -> Result<File, NotHeld> {
     let path = data_dir.join("lock");
     let named = |error: io::Error| io_error(&path.display().to_string(), &error);
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(named)?;
+    let mut options = OpenOptions::new();
+    let mut file = open_own(options.read(true).write(true).create(true).truncate(false), &path).map_err(named)?;
     match file.try_lock() {
         Ok(()) => {
             file.set_len(0).map_err(named)?;
@@ -74,9 +241,9 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, StoreError> {
             let mut holder = String::new();
             file.read_to_string(&mut holder).map_err(named)?;
             let dir = data_dir.display();
-            Err(StoreError::Io(format!("{dir} is in use by another agent, process {holder}; stop one of the two")))
+            Err(NotHeld::ByAnother(format!("{dir} is in use by another agent, process {holder}; stop one of the two")))
         }
-        Err(fs::TryLockError::Error(error)) => Err(named(error)),
+        Err(fs::TryLockError::Error(error)) => Err(named(error).into()),
     }
 }
 
@@ -93,13 +260,20 @@ pub(super) enum Label {
     Damaged,
 }
 
+/// Bytes of `store.id` that are read: more than it ever has.
+const MAX_LABEL: u64 = 4096;
+
 /// What stands in `store.id` while the store is being made.
 pub(super) const NEW: &str = "new\n";
 
 impl Label {
     pub(super) fn read(data_dir: &Path) -> Result<Option<Self>, StoreError> {
         let path = data_dir.join("store.id");
-        match fs::read(&path) {
+        let read = open_regular(OpenOptions::new().read(true), &path).and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(MAX_LABEL).read_to_end(&mut bytes).map(|_| bytes)
+        });
+        match read {
             Ok(bytes) => Ok(Some(Self::parse(&String::from_utf8_lossy(&bytes)).unwrap_or(Self::Damaged))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error(&path.display().to_string(), &error)),
@@ -149,7 +323,9 @@ pub fn schema_of(data_dir: &Path) -> Result<Option<u64>, StoreError> {
 /// Writes `store.id` durably, and at once: half of it would be taken for that of a damaged store.
 fn put(data_dir: &Path, text: &str) -> Result<(), StoreError> {
     let [path, fresh] = ["store.id", "store.id.new"].map(|name| data_dir.join(name));
-    let written = File::create(&fresh).and_then(|mut file| {
+    // What an earlier attempt left is replaced and not written to: it may be anything.
+    let written = remove(&fresh).and_then(|()| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&fresh, &path)?;

@@ -26,9 +26,9 @@ use std::{
     time::Duration,
 };
 
-pub(super) use data_dir::DataDir;
-use data_dir::{Label, create, io_error, lock, sync_names};
-pub use data_dir::{free, schema_of};
+pub(crate) use data_dir::open_regular;
+pub use data_dir::{DataDir, NotHeld, check_owner, free, schema_of};
+use data_dir::{Label, check_links, create, io_error, lock, open_own, prepare, sync_names};
 
 use super::{
     schema,
@@ -72,7 +72,8 @@ pub struct SledStore {
     beside: File,
     /// sled made its records out from the log alone, where a hole shows by nothing.
     bare: bool,
-    _lock: File,
+    /// Where nobody else holds the lock for it.
+    _lock: Option<File>,
 }
 
 impl SledStore {
@@ -82,20 +83,28 @@ impl SledStore {
     /// The directory cannot be used, another process holds it, the disk is full, or the store is damaged: then it is
     /// for the caller to put it aside and open anew.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        let store = Self::open_with_its_threads(data_dir);
+        prepare(data_dir)?;
+        let lock = lock(data_dir)?;
+        Self::open_held(data_dir, Some(lock))
+    }
+
+    /// The same in a directory that this process holds.
+    fn open_held(data_dir: &Path, lock: Option<File>) -> Result<Self, StoreError> {
+        let store = Self::open_with_its_threads(data_dir, lock);
         wait_late(false);
         store
     }
 
-    fn open_with_its_threads(data_dir: &Path) -> Result<Self, StoreError> {
+    fn open_with_its_threads(data_dir: &Path, lock: Option<File>) -> Result<Self, StoreError> {
         let named = |what: &Path| {
             let what = what.display().to_string();
             move |error: io::Error| io_error(&what, &error)
         };
-        create(data_dir).map_err(named(data_dir))?;
-        let lock = lock(data_dir)?;
         let dir = data_dir.join("store");
+        check_links(&data_dir.join("store.new"))?;
         copy::take(data_dir).map_err(named(&dir))?;
+        check_links(&dir)?;
+        check_links(&dir.join("blobs"))?;
         let mut label = Label::read(data_dir)?;
         if let Some(Label::Written { schema, .. }) = &label
             && *schema > schema::SCHEMA
@@ -131,8 +140,9 @@ impl SledStore {
         };
         let log = File::open(dir.join("db")).map_err(named(&dir.join("db")))?;
         let path = data_dir.join("store.tip");
-        let beside = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let beside = beside.map_err(named(&path))?;
+        let mut options = OpenOptions::new();
+        let beside =
+            open_own(options.read(true).write(true).create(true).truncate(false), &path).map_err(named(&path))?;
         let bare = snapshots == 0;
         let home = data_dir.to_path_buf();
         let mut store = Self { data_dir: home, db, log, unsynced: (0, 0), tip: 0, beside, bare, _lock: lock };
@@ -421,7 +431,7 @@ mod tests {
         drop(reopen(dir.path()).unwrap());
         fs::remove_dir_all(dir.path().join("store")).unwrap();
         assert!(matches!(SledStore::open(dir.path()), Err(StoreError::Damaged(_))));
-        let aside = DataDir(dir.path().into()).move_aside(7).unwrap();
+        let aside = DataDir::from(dir.path()).move_aside(7).unwrap();
         assert!(aside.ends_with("store.damaged-7") && aside.is_dir());
         reopen(dir.path()).unwrap();
     }

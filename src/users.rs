@@ -1,0 +1,24 @@
+//! Users of this machine, by the numbers that the kernel gives.
+
+/// The user's name, where this machine's list of users (`/etc/passwd`) has it.
+pub(crate) fn name(uid: u32) -> Option<String> {
+    let list = std::fs::read_to_string("/etc/passwd").ok()?;
+    list.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+/// The user for a message: the name with the number, or the number alone.
+pub(crate) fn described(uid: u32) -> String {
+    match name(uid) {
+        Some(name) => format!("{name} (uid {uid})"),
+        None => format!("uid {uid}"),
+    }
+}
+
+/// The user as `sudo -u` takes it.
+pub(crate) fn for_sudo(uid: u32) -> String {
+    name(uid).unwrap_or_else(|| format!("'#{uid}'"))
+}

@@ -1,0 +1,177 @@
+//! The data directory: one process at a time uses it, and none uses one in which others can place files.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use common::*;
+
+/// A further process on the world's data directory, with its log in `name`.
+fn another(world: &World, name: &str) -> Child {
+    let program = product();
+    let log = fs::File::create(world.dir.path().join(name)).unwrap();
+    Command::new(&program[0])
+        .args(&program[1..])
+        .arg("run")
+        .env_clear()
+        .env("OFFBOARD_CONFIG", world.config.to_string())
+        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", world.cloud.credentials_uri())
+        .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", world.cloud.authorization_token())
+        .stdout(log)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_waits_and_takes_over() {
+    let (mut world, client) = World::running(40).await;
+    let id = format!("{CORE}-offboard");
+    assert_eq!(world.broker.connections(&id), 1);
+    let mut second = another(&world, "second.log");
+    let log = world.dir.path().join("second.log");
+    let logged = || fs::read_to_string(&log).unwrap();
+    let holder = format!("is in use by another agent, process {}", world.agent.as_ref().unwrap().id());
+    until("it says that it waits", || logged().contains(&holder)).await;
+    for (n, name) in names(0..18).into_iter().enumerate() {
+        let token = format!("t{n}");
+        client.disassociate(&token, &[name]);
+        client.result(&token, "accepted").await;
+        assert_eq!(client.result(&token, "completed").await["status"], "SUCCEEDED");
+    }
+    assert!(client.seen().iter().all(|message| !message.topic.ends_with("/rejected")), "{:#?}", client.seen());
+    assert_eq!(world.broker.connections(&id), 1, "the second one stays away from the broker");
+    assert_eq!(logged().matches("is in use by another agent").count(), 1, "{}", logged());
+    // One that is to stop does so at once, and leaves the others alone.
+    let mut third = another(&world, "third.log");
+    until("it waits", || fs::read_to_string(world.dir.path().join("third.log")).unwrap().contains(&holder)).await;
+    let start = Instant::now();
+    terminate(third.id());
+    assert!(third.wait().unwrap().success());
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+
+    world.kill();
+    client.disassociate("after", &names(20..21));
+    assert_eq!(client.result("after", "completed").await["status"], "SUCCEEDED");
+    assert!(logged().contains("takes over") && second.try_wait().unwrap().is_none(), "{}", logged());
+    let status = Command::new(&product()[0])
+        .args(&product()[1..])
+        .args(["requests", "after", "--client", "bench", "--data-dir"])
+        .arg(world.dir.path().join("data"))
+        .output()
+        .unwrap();
+    assert!(status.status.success(), "it has the socket, too: {}", String::from_utf8_lossy(&status.stderr));
+    terminate(second.id());
+    assert!(second.wait().unwrap().success());
+}
+
+/// Root's agent is given a directory of somebody who has put links to root's files in the place of the agent's own.
+#[tokio::test]
+async fn links_in_a_directory_of_somebody_else_lead_nowhere() {
+    assert!(is_root(), "the attack is one on root");
+    let mut world = World::new(3).await;
+    let (data, victims) = (world.dir.path().join("data"), world.dir.path().join("victims"));
+    fs::create_dir(&data).unwrap();
+    fs::create_dir(&victims).unwrap();
+    let names = ["lock", "store.id", "store.id.new", "store.tip", "agent.sock"];
+    for name in names {
+        fs::write(victims.join(name), "root's own").unwrap();
+        symlink(victims.join(name), data.join(name)).unwrap();
+    }
+    for name in ["store", "store.new", "store.old"] {
+        fs::create_dir(victims.join(name)).unwrap();
+        fs::write(victims.join(name).join("complete"), "root's own").unwrap();
+        symlink(victims.join(name), data.join(name)).unwrap();
+    }
+    give_to_nobody(&data);
+    let untouched = || {
+        for name in names {
+            assert_eq!(fs::read_to_string(victims.join(name)).unwrap(), "root's own", "{name}");
+        }
+        for name in ["store", "store.new", "store.old"] {
+            assert_eq!(fs::read_dir(victims.join(name)).unwrap().count(), 1, "{name}");
+        }
+        assert_eq!(fs::read_dir(&victims).unwrap().count(), names.len() + 3);
+    };
+    let client = world.client("bench").await;
+    world.start_agent();
+    let failing = |says: &'static str| {
+        let client = &client;
+        async move {
+            let says_so = |status: &Value| {
+                status["problems"].as_array().into_iter().flatten().any(|problem| {
+                    problem["code"] == "STORE_FAILING" && problem["message"].as_str().unwrap().contains(says)
+                })
+            };
+            client.status("it says so", says_so).await
+        }
+    };
+    let status = failing("it belongs to nobody (uid 65534), mode 0755, and this process is root (uid 0)").await;
+    assert!(status.to_string().contains("sudo -u nobody offboard run"), "{status}");
+    let rejected = answer(&client, "disassociate-client-devices", json!({"entries": [{"thingName": "d0001"}]})).await;
+    assert_eq!(rejected.unwrap_err()["code"], "InternalServerException");
+    untouched();
+    assert!(fs::symlink_metadata(data.join("agent.sock")).unwrap().is_symlink());
+    // Its owner gives it away, links and all.
+    chown(&data, Some(0), Some(0)).unwrap();
+    failing("is a link, which is not followed; remove it").await;
+    untouched();
+    for name in ["lock", "store.id", "store.tip", "store", "store.new", "store.old"] {
+        fs::remove_file(data.join(name)).unwrap();
+    }
+    client.status("it goes on by itself", |status| store_problems(status).is_empty()).await;
+    works(&world, &client, "t", 1).await;
+    untouched();
+    assert_eq!(mode(&data), 0o700);
+}
+
+#[tokio::test]
+async fn a_directory_of_ours_that_others_may_write_to_is_mended() {
+    let mut world = World::new(3).await;
+    let (data, victim) = (world.dir.path().join("data"), world.dir.path().join("victim"));
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::write(&victim, "root's own").unwrap();
+    // What somebody could put there before: another name of a file, and a pipe that nobody reads.
+    fs::hard_link(&victim, data.join("store.tip")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, data.join("store.id"), rustix::fs::Mode::RUSR).unwrap();
+    let client = world.client("bench").await;
+    world.start_agent();
+    let says = |text: &'static str| move |status: &Value| status["problems"].to_string().contains(text);
+    client.status("the pipe is told of", says("store.id: it is no regular file; remove it")).await;
+    assert_eq!(mode(&data), 0o700);
+    fs::remove_file(data.join("store.id")).unwrap();
+    client.status("the other name is told of", says("has 2 names, so it is not the agent's own; remove it")).await;
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "root's own");
+    fs::remove_dir_all(data.join("store")).unwrap();
+    fs::remove_file(data.join("store.id")).unwrap();
+    fs::remove_file(data.join("store.tip")).unwrap();
+    client.status("it goes on by itself", |status| store_problems(status).is_empty()).await;
+    works(&world, &client, "t", 1).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_many_users_share_is_refused_as_it_is() {
+    let mut world = World::new(3).await;
+    let data = world.dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o1777)).unwrap();
+    let client = world.client("bench").await;
+    world.start_agent();
+    let says = |status: &Value| status["problems"].to_string().contains("other users may write to it");
+    client.status("it says so", says).await;
+    assert_eq!((mode(&data), fs::read_dir(&data).unwrap().count()), (0o1777, 0));
+    assert!(world.is_running());
+}

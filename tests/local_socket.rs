@@ -1,0 +1,263 @@
+//! The local socket under clients that behave badly: none of them keeps another one waiting, or grows the agent.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
+
+mod common;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use common::*;
+
+/// Far above what an answer takes, and far below any time for which the agent waits for a client.
+const PROMPT: Duration = Duration::from_secs(8);
+
+async fn running(devices: usize) -> World {
+    let mut world = World::new(devices).await;
+    world.set("mqtt.url", json!("none"));
+    world.start_agent();
+    until("the agent is in sync", || in_sync(&world)).await;
+    world
+}
+
+fn in_sync(world: &World) -> bool {
+    let status = offboard(world, &["status", "--output", "json"]);
+    serde_json::from_slice::<Value>(&status.stdout).is_ok_and(|status| status["lastSyncAt"].is_string())
+}
+
+fn command(world: &World, user: &[String], words: &[&str]) -> Command {
+    let all: Vec<String> =
+        user.iter().cloned().chain(product()).chain(words.iter().map(|word| (*word).to_owned())).collect();
+    let mut command = Command::new(&all[0]);
+    command.args(&all[1..]).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    command.env("OFFBOARD_DATA_DIR", world.dir.path().join("data")).stdin(Stdio::null());
+    command
+}
+
+fn offboard(world: &World, words: &[&str]) -> Output {
+    command(world, &[], words).output().unwrap()
+}
+
+struct Raw(BufReader<UnixStream>);
+
+impl Raw {
+    fn connect(world: &World) -> Self {
+        let stream = UnixStream::connect(world.dir.path().join("data/agent.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// The next answer; nothing at the end.
+    fn answer(&mut self) -> Option<(String, Value)> {
+        let mut line = String::new();
+        if self.0.read_line(&mut line).unwrap() == 0 {
+            return None;
+        }
+        let mut answer: Value = serde_json::from_str(&line).unwrap();
+        Some((answer["result"].as_str().unwrap().to_owned(), answer["payload"].take()))
+    }
+
+    fn ask(&mut self, operation: &str, payload: &Value) -> (String, Value) {
+        self.send(format!("{}\n", json!({"operation": operation, "payload": payload})).as_bytes());
+        self.answer().unwrap()
+    }
+}
+
+/// Sends as long as the agent takes it, and reads nothing.
+fn flood(world: &World, line: &str) -> UnixStream {
+    let mut stream = Raw::connect(world).0.into_inner();
+    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    for _ in 0..5000 {
+        if stream.write_all(line.as_bytes()).is_err() {
+            break;
+        }
+    }
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_stalls_nobody_and_takes_little_memory() {
+    let world = running(500).await;
+    let before = world.memory().now;
+    world.forget_peak();
+    let silent: Vec<_> = (0..4).map(|_| flood(&world, "{\"operation\":\"list-devices\"}\n")).collect();
+    // Also not one to whom a result is owed.
+    let owed = flood(
+        &world,
+        "{\"operation\":\"disassociate-client-devices\",\"payload\":{\"entries\":[{\"thingName\":\"d0001\"}]}}\n",
+    );
+    let mut reader = Raw::connect(&world);
+    for n in 0..20 {
+        let start = Instant::now();
+        let token = format!("t{n}");
+        assert_eq!(reader.ask("list-devices", &json!({"clientToken": token, "maxResults": 1})).1["clientToken"], token);
+        let name = format!("d{:04}", 100 + n);
+        reader.send(
+            format!(
+                "{}\n",
+                json!({"operation": "disassociate-client-devices",
+            "payload": {"clientToken": name, "entries": [{"thingName": name}]}})
+            )
+            .as_bytes(),
+        );
+        for kind in ["accepted", "completed"] {
+            let (result, body) = reader.answer().unwrap();
+            assert_eq!((result.as_str(), &body["clientToken"]), (kind, &json!(name)));
+        }
+        assert!(start.elapsed() < PROMPT, "{n}: {:?}", start.elapsed());
+    }
+    let grown = world.memory().peak - before;
+    assert!(grown < 32.0, "{grown} MiB more");
+    drop((silent, owed));
+}
+
+/// A client that reads a little now and then is served, as slowly as it reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_much_and_reads_slowly_gets_every_answer() {
+    let world = running(300).await;
+    let mut slow = Raw::connect(&world);
+    let mut writer = slow.0.get_ref().try_clone().unwrap();
+    let lines: String = (0..600)
+        .map(|n| format!("{}\n", json!({"operation": "list-devices", "payload": {"clientToken": format!("t{n}")}})))
+        .collect();
+    let sending = std::thread::spawn(move || writer.write_all(lines.as_bytes()).unwrap());
+    for n in 0..600 {
+        if n % 100 == 0 {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        assert_eq!(slow.answer().unwrap().1["clientToken"], format!("t{n}"));
+    }
+    sending.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_give_way() {
+    let world = running(3).await;
+    let idle: Vec<_> = (0..40).map(|_| Raw::connect(&world)).collect();
+    let start = Instant::now();
+    assert_eq!(offboard(&world, &["status"]).status.code(), Some(0));
+    assert_eq!(offboard(&world, &["sync"]).status.code(), Some(0));
+    assert!(start.elapsed() < PROMPT, "{:?}", start.elapsed());
+    // The one that gives way is the one that was idle for longest.
+    let mut idle = idle;
+    assert_eq!(idle.last_mut().unwrap().ask("status", &json!({})).0, "accepted");
+    assert!(idle[0].answer().is_none());
+}
+
+/// The agent's own user takes all places by waiting for results: root still gets in, and the next one is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_agents_user_does_not_lock_root_out() {
+    let nobody = as_nobody();
+    let mut world = World::new(30).await;
+    world.set("mqtt.url", json!("none"));
+    let data = world.dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    give_to_nobody(&data);
+    world.wrapper.clone_from(&nobody);
+    world.start_agent();
+    until("the agent is in sync", || in_sync(&world)).await;
+    world.fault(Action::Hang, None);
+    let mut waiting: Vec<Child> = Vec::new();
+    for name in names(0..16) {
+        let mut command = command(&world, &nobody, &["disassociate", &name, "--token", &name]);
+        waiting.push(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        until("it is accepted", || offboard(&world, &["requests", &name, "--client", "@nobody"]).status.success())
+            .await;
+    }
+    let refused = command(&world, &nobody, &["status"]).output().unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{text}");
+    assert!(text.contains("all places of the local socket are taken"), "{text}");
+    let start = Instant::now();
+    assert!(offboard(&world, &["status"]).status.success());
+    assert!(offboard(&world, &["cancel", "d0001", "--client", "@nobody"]).status.success());
+    assert!(start.elapsed() < PROMPT, "{:?}", start.elapsed());
+    for mut child in waiting {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    until("their places are free again", || command(&world, &nobody, &["status"]).output().unwrap().status.success())
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_is_too_long_is_rejected_with_its_token_and_the_connection_goes_on() {
+    let world = running(3).await;
+    let before = world.memory().now;
+    world.forget_peak();
+    let mut client = Raw::connect(&world);
+    let names = "{\"thingName\":\"sensor-000001\"},".repeat(9_800_000 / 31);
+    client.send(
+        format!(
+            "{{\"operation\":\"disassociate-client-devices\",\"payload\":{{\"clientToken\":\"t1\",\"entries\":[{names}]}}}}\n"
+        )
+        .as_bytes(),
+    );
+    let (result, body) = client.answer().unwrap();
+    assert_eq!((result.as_str(), &body["clientToken"]), ("rejected", &json!("t1")), "{body}");
+    assert_eq!(
+        (&body["code"], &body["operation"]),
+        (&json!("ValidationException"), &json!("disassociate-client-devices"))
+    );
+    assert!(body["message"].as_str().unwrap().contains("8388608 bytes"), "{body}");
+    contract::check("rejected", &body).unwrap();
+    let (result, body) = client.ask("list-devices", &json!({"clientToken": "t2"}));
+    assert_eq!((result.as_str(), &body["clientToken"]), ("accepted", &json!("t2")));
+    let grown = world.memory().peak - before;
+    assert!(grown < 32.0, "{grown} MiB more");
+    assert_eq!(world.cloud.count(Operation::Disassociate), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_line_is_rejected_with_its_token() {
+    let world = running(3).await;
+    let mut client = Raw::connect(&world);
+    for (line, token, operation) in [
+        ("{\"operation\":\"sync\",\"payload\":{\"clientToken\":\"t1\"}} x", json!("t1"), "sync"),
+        ("{\"operation\":\"sync\",\"payload\":{\"clientToken\":\"t2\",\"x\":}}", json!("t2"), "sync"),
+        ("{\"operation\":\"sync\",\"payload\":{\"clientToken\":\"t3\"}", json!("t3"), "sync"),
+        ("{\"payload\":{\"clientToken\":\"t4\"},\"operation\":\"sync\",\"more\":1}", json!("t4"), "sync"),
+        ("garbage", Value::Null, ""),
+        ("{\"operation\":\"sync\",\"operation\":\"sync\"}", Value::Null, "sync"),
+    ] {
+        client.send(format!("{line}\n").as_bytes());
+        let (result, body) = client.answer().unwrap();
+        assert_eq!((result.as_str(), &body["reason"]), ("rejected", &json!("CANNOT_PARSE")), "{line}: {body}");
+        assert_eq!((&body["clientToken"], &body["operation"]), (&token, &json!(operation)), "{line}: {body}");
+    }
+}
+
+/// What a connection waits for is bounded, and beyond it nothing is accepted in silence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_connection_cannot_be_told_of_is_not_accepted_on_it() {
+    let world = running(100).await;
+    world.fault(Action::Hang, None);
+    let mut client = Raw::connect(&world);
+    let command = |name: &str| json!({"clientToken": name, "entries": [{"thingName": name}]});
+    for name in names(0..64) {
+        assert_eq!(client.ask("disassociate-client-devices", &command(&name)).0, "accepted");
+    }
+    let (result, body) = client.ask("disassociate-client-devices", &command("d0064"));
+    assert_eq!((result.as_str(), &body["code"]), ("rejected", &json!("ThrottlingException")), "{body}");
+    assert_eq!(body["clientToken"], "d0064", "{body}");
+    assert_eq!(
+        client.ask("get-request", &json!({"targetClientToken": "d0001"})).0,
+        "accepted",
+        "questions are answered"
+    );
+    assert_eq!(Raw::connect(&world).ask("disassociate-client-devices", &command("d0064")).0, "accepted");
+    world.cloud.clear_faults();
+    let mut ended: Vec<String> =
+        (0..64).map(|_| client.answer().unwrap().1["clientToken"].as_str().unwrap().into()).collect();
+    ended.sort_unstable();
+    assert_eq!(ended, names(0..64));
+    assert_eq!(client.ask("disassociate-client-devices", &command("d0065")).0, "accepted");
+}
