@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::{
     batching::{Boundary, Gate},
     clock::Clock,
+    cloud,
     ledger::Summary,
     model::{CallError, CallFault, CloudState, Lane, RejectionCode, Service, Timestamp, Traits, Window},
 };
@@ -405,12 +406,28 @@ fn problem(lane: Lane, error: &CallError) -> Option<(Code, String)> {
     };
     let (name, suffix, text) = match fault {
         // A device without a battery for its clock starts in the past, before the certificate begins.
-        CallFault::Unreachable if message.contains("certificate") => (
+        CallFault::Unreachable if code == cloud::CERTIFICATE_REFUSED => (
             "CLOUD_UNREACHABLE",
             service,
             format!(
                 "the cloud's certificate is not accepted ({message}); check this device's clock, GG_ROOT_CA_PATH, and whether a \
                  proxy inspects TLS"
+            ),
+        ),
+        CallFault::Unreachable if code == cloud::PROXY_FAILED => (
+            "CLOUD_UNREACHABLE",
+            service,
+            format!(
+                "the cloud cannot be reached through the proxy ({message}); check that the proxy runs and lets this host through, \
+                 and the variable; commands are kept and sent later"
+            ),
+        ),
+        CallFault::Unreachable if code == cloud::NAME_NOT_RESOLVED => (
+            "CLOUD_UNREACHABLE",
+            service,
+            format!(
+                "the cloud's host name is not resolved ({message}); check region, cloud's endpoints and this device's DNS; commands \
+                 are kept and sent later"
             ),
         ),
         CallFault::Unreachable | CallFault::Lost => (
