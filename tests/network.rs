@@ -266,3 +266,29 @@ async fn an_endpoint_that_nobody_listens_at_is_named_with_host_and_port() {
     let message = problem(&client, "CLOUD_UNREACHABLE").await;
     assert!(message.contains(&format!("127.0.0.1:{port}")) && message.contains("refused"), "{message}");
 }
+
+/// A proxy that is named and not used is told of, in the log, in `status` and in `check`; what else is there works.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_variable_that_is_no_address_is_named() {
+    for (variable, value, says) in [
+        ("HTTP_PROXY", "not a url", "is not the address of a proxy"),
+        ("https_proxy", "socks5://127.0.0.1:1080", "SOCKS"),
+        ("ALL_PROXY", "http://somebody:hunter2@", "is not the address of a proxy"),
+    ] {
+        let mut world = World::new(1).await;
+        world.wrapper = vec!["env".into(), format!("{variable}={value}")];
+        let client = world.client("bench").await;
+        world.start_agent();
+        let message = problem(&client, "PROXY_INVALID").await;
+        assert!(message.contains(&format!("{variable} is \"")) && message.contains(says), "{message}");
+        assert!(message.contains("set it to http://HOST:PORT") && !message.contains("hunter2"), "{message}");
+        client.status("the stand-in needs no proxy", |s| s["lastSyncAt"].is_string()).await;
+        assert_eq!(world.log_lines("PROXY_INVALID"), 1, "{}", world.log());
+        let program = product();
+        let mut check = std::process::Command::new(&program[0]);
+        check.args(&program[1..]).arg("check").env_clear().env("OFFBOARD_CONFIG", world.config.to_string());
+        let output = check.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("proxy") && text.contains(&format!("{variable} is \"")), "{text}");
+    }
+}

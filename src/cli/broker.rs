@@ -89,7 +89,7 @@ impl Broker {
         };
         let usage = |name: &str, error: String| Trouble::Usage(format!("{name} {error}"));
         let (tls, host, port) =
-            config::broker_url(url).map_err(|error| usage("--mqtt-url", error.replace(" or none", "")))?;
+            config::broker_url(url).map_err(|error| usage("--mqtt-url", in_flags(error.replace(" or none", ""))))?;
         let client = ClientId::new(client)
             .ok()
             .filter(|client| !client.is_local())
@@ -141,9 +141,15 @@ impl Broker {
 
 /// The same words as the agent's, about options instead of keys.
 fn in_flags(text: String) -> String {
-    [("mqtt.caFile", "--ca-file"), ("mqtt.certFile", "--cert-file"), ("mqtt.keyFile", "--key-file")]
-        .into_iter()
-        .fold(text, |text, (key, flag)| text.replace(key, flag))
+    const FLAGS: [(&str, &str); 6] = [
+        ("mqtt.caFile", "--ca-file"),
+        ("mqtt.certFile", "--cert-file"),
+        ("mqtt.keyFile", "--key-file"),
+        ("mqtt.username", "--username"),
+        ("mqtt.password", "OFFBOARD_MQTT_PASSWORD in the environment"),
+        ("mqtt.url", "--mqtt-url"),
+    ];
+    FLAGS.into_iter().fold(text, |text, (key, flag)| text.replace(key, flag))
 }
 
 impl BrokerLine {
@@ -153,6 +159,7 @@ impl BrokerLine {
 
     fn broken(&self, error: &ConnectionError) -> Trouble {
         let config::Mqtt { host, port, .. } = &self.address;
+        let error = transport::in_words(error);
         let text =
             "check --mqtt-url, the authority and certificate if there is one, and that the broker lets you connect as";
         Trouble::NoAnswer(format!("the broker at {host}:{port}: {error}; {text} {}", self.client))

@@ -21,8 +21,12 @@ use aws_smithy_types::{body::SdkBody, date_time::Format};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 
-use super::http::{Failed, chain, find};
-use crate::{clock::Clock, model::Mono};
+use super::http::Failed;
+use crate::{
+    causes::{chain, find},
+    clock::Clock,
+    model::Mono,
+};
 
 /// The variables in which the nucleus gives the service's address, and the token that the service demands.
 const ADDRESS: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";

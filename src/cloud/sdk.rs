@@ -19,10 +19,11 @@ use aws_types::{SdkConfig, app_name::AppName, region::Region};
 use super::{
     classify::{classify, http_date, retry_after},
     credentials::TokenExchange,
-    http::{self, Failed, NotResolved, chain, find},
+    http::{self, Failed, NotResolved},
     proxies::Proxies,
 };
 use crate::{
+    causes::{chain, find},
     clock::Clock,
     config::Config,
     model::{CallError, CallFault},

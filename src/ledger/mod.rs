@@ -44,7 +44,7 @@ pub use registry::{ListMark, apply_page, begin_list, end_list, forget_devices, r
 pub use schema::SCHEMA;
 pub use schema::{Counters, Load};
 pub use settling::{settle, verify};
-pub use sled_store::{SledStore, free, schema_of};
+pub use sled_store::{SledStore, free, room_needed, schema_of};
 pub use stats::{COMMIT_BOUNDS, Stats};
 pub use store::{Direction, Op, Row, Store, StoreError};
 pub use story::{forget_stories, story};

@@ -9,8 +9,8 @@ use std::{
 };
 
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, Incoming, LastWill, Outgoing, Publish, QoS,
-    Request, StateError, SubscribeReasonCode,
+    AsyncClient, ConnectionError, Event, EventLoop, Incoming, LastWill, Outgoing, Publish, QoS, Request, StateError,
+    SubscribeReasonCode,
 };
 use tokio::task::JoinHandle;
 
@@ -299,29 +299,5 @@ impl Poller {
 
 /// What a failed connection means, and what to do.
 pub(crate) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
-    let told = retry::cut(error.to_string());
-    match error {
-        ConnectionError::ConnectionRefused(
-            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
-        ) => {
-            let check = if mqtt.identity.is_some() {
-                "that mqtt.clientId is the thing name of our certificate, that the certificate is active, and that a device \
-                 group lets it connect"
-            } else {
-                "mqtt.username and mqtt.password, and that the broker lets mqtt.clientId connect"
-            };
-            format!("the broker refuses us ({told}); check {check}")
-        }
-        ConnectionError::Tls(_) => {
-            format!("{told}; check mqtt.caFile and that the certificate names {}", mqtt.host)
-        }
-        // What the other end says of our certificate comes after the handshake in TLS 1.3.
-        ConnectionError::MqttState(_) if told.contains("fatal alert") => {
-            format!("{told}; the broker does not take our certificate: check mqtt.certFile and who issued it")
-        }
-        ConnectionError::Io(_) => {
-            format!("{told}; check that the broker runs, and that it accepts our certificate")
-        }
-        _ => told,
-    }
+    client::explain(mqtt, error)
 }

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Finding, Problems, cloud_findings, error, first, ok, warning};
+use super::{Finding, Problems, caution, cloud_findings, error, first, ok, warning};
 use crate::{
+    cautions,
     cli::{
         Trouble,
         agent::{Agent, Answer},
@@ -58,6 +59,8 @@ pub(super) async fn findings(
             "the running agent was started with another one; restart it to take this one",
         ));
     }
+    let cautions = cautions::CODES.iter().filter_map(|code| Some((*code, problems.get(*code)?)));
+    findings.extend(cautions.map(|(code, message)| caution(code, message.clone())));
     findings.extend(cloud_findings(&problems, listed, gauge(&metrics, "offboard_clock_skew_seconds")));
     if let Some(message) = first(&problems, STORE) {
         findings.push(error("store", message));

@@ -10,6 +10,7 @@ mod local;
 use std::{collections::BTreeMap, io, path::PathBuf};
 
 use clap::Args;
+pub(super) use local::why_no_answer;
 use serde_json::{Value, json};
 
 use super::{
@@ -18,6 +19,7 @@ use super::{
     show::{columns, show, text},
 };
 use crate::{
+    cautions,
     config::{self, Config},
     model::FieldFault,
 };
@@ -151,6 +153,9 @@ impl Check {
         let dir = common.data_dir().unwrap_or_else(|| config.data_dir.clone());
         let agent = common.connect_in(&dir).await;
         let mut findings = vec![configuration(&config, &from, &unknown)];
+        if agent.is_err() {
+            findings.extend(cautions::find(&config).into_iter().map(|(code, message)| caution(code, message)));
+        }
         findings.extend(local::findings(&dir, agent.is_ok()));
         if let Some(mqtt) = &config.mqtt {
             findings.extend(certificates::findings(mqtt).await);
@@ -204,11 +209,24 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
+/// What works and is worth attention all the same.
+fn caution(code: &str, message: String) -> Finding {
+    warning(if code == cautions::CODES[0] { "password" } else { "proxy" }, message)
+}
+
 fn configuration(config: &Config, from: &str, unknown: &[String]) -> Finding {
     let Config { core, region, .. } = config;
-    if unknown.is_empty() {
+    let mut doubts = Vec::new();
+    if !unknown.is_empty() {
+        doubts.push(format!("{} is not known and has no effect; check the spelling", unknown.join(", ")));
+    }
+    if !config::is_like_a_region(region) {
+        doubts.push(format!(
+            "region \"{region}\" is no name of an AWS region, as eu-central-1 is; correct region, or AWS_REGION"
+        ));
+    }
+    if doubts.is_empty() {
         return ok("configuration", format!("from {from}: core device {core} in {region}"));
     }
-    let keys = unknown.join(", ");
-    warning("configuration", format!("from {from}: {keys} is not known and has no effect; check the spelling"))
+    warning("configuration", format!("from {from}: {}", doubts.join("; ")))
 }
