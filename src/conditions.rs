@@ -316,6 +316,18 @@ impl Conditions {
         self.state().out_of_reach()
     }
 
+    /// While the cloud's last answer to a lane of commands was that there are too many calls: how many such answers there
+    /// were.
+    #[must_use]
+    pub fn throttled_commands(&self) -> Option<u64> {
+        let state = self.state();
+        let of_commands = |lane: &Lane| lane.is_settled_by_list();
+        let is_now = state.lanes.iter().any(|(lane, told)| of_commands(lane) && told.state == CloudState::Throttled);
+        let answers = state.counts.calls.iter();
+        let throttled = answers.filter(|((lane, kind), _)| of_commands(lane) && *kind == CallFault::Throttled.as_str());
+        is_now.then(|| throttled.map(|(_, count)| *count).sum())
+    }
+
     /// Asks for a complete list that begins after this.
     pub fn want_list(&self) {
         self.change(|state| state.lists_wanted += 1);
