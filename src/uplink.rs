@@ -16,7 +16,7 @@ use crate::{
     config::{Batch, Retry},
     failpoint,
     ledger::{self, Ledger, Load, Pick, Taken},
-    model::{CallError, CallToken, EntryError, Lane, Target, Window},
+    model::{CallError, CallFault, CallToken, EntryError, Lane, Target, Window},
     stop::Stop,
 };
 
@@ -156,6 +156,7 @@ impl<C: Cloud> Uplink<C> {
                 let load = self.load();
                 if to_send(load) == 0 {
                     plan.forget_refusals();
+                    self.conditions.clear(busy_code(self.lane));
                     self.conditions.idle(self.lane);
                     return Step::Nothing;
                 }
@@ -267,8 +268,30 @@ impl<C: Cloud> Uplink<C> {
             tracing::warn!(%error, "an answer of the cloud is not written down; the call will be repeated");
         }
         failpoint::pass("uplink-settled");
+        self.note_busy(plan, &answer);
         self.conditions.answered_beside(self.lane, answer.as_ref().map(|_| ()), plan.is_refused());
         Step::Again
+    }
+
+    /// A resource that stays busy is a problem: its state may be one that does not end by itself.
+    fn note_busy(&self, plan: &LanePlan, answer: &Result<Vec<EntryError>, CallError>) {
+        let now = self.clock.now();
+        let limit = self.retry.cap.saturating_mul(2);
+        match (plan.busy(now.mono, self.retry.cap), answer) {
+            (Some((resource, since)), Err(error))
+                if error.fault == CallFault::Busy && now.mono.since(since) >= limit =>
+            {
+                let busy = now.mono.since(since).as_secs();
+                let message = format!(
+                    "the service has taken no change of {resource} for {busy} s ({}: {}); its requests wait: look in the console \
+                     whether its state is UPDATING or FAILED and mend it there, or cancel the requests",
+                    error.code, error.message
+                );
+                self.conditions.raise(busy_code(self.lane), message);
+            }
+            (Some((_, since)), _) if now.mono.since(since) >= limit => {}
+            _ => self.conditions.clear(busy_code(self.lane)),
+        }
     }
 
     async fn last_moment(&self) {
@@ -284,6 +307,14 @@ impl<C: Cloud> Uplink<C> {
                 tracing::warn!(action, entries, ?fault, code, message, "call failed");
             }
         }
+    }
+}
+
+fn busy_code(lane: Lane) -> &'static str {
+    match lane {
+        Lane::ProjectAssets => "RESOURCE_BUSY_PROJECT_ASSETS",
+        Lane::Assets => "RESOURCE_BUSY_ASSETS",
+        Lane::Disassociate | Lane::Associate | Lane::List => "RESOURCE_BUSY",
     }
 }
 

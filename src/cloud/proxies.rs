@@ -67,6 +67,13 @@ fn fault(value: &str) -> Option<&'static str> {
         Some(proxy) if !matches!(proxy.uri().scheme_str(), Some("http" | "https")) => {
             Some("is the address of a SOCKS proxy, which is not supported")
         }
+        // A port that is no number would be passed over, and another one be used.
+        Some(proxy)
+            if proxy.uri().port_u16().is_none()
+                && proxy.uri().authority().map(|all| all.as_str()) != proxy.uri().host() =>
+        {
+            Some("has a port that is no number from 1 to 65535")
+        }
         Some(_) => None,
     }
 }

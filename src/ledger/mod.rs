@@ -35,7 +35,7 @@ pub(crate) use store::Disk;
 #[cfg(test)]
 pub(crate) use accept::PLAN_NAMES;
 pub use accept::{Order, Plan, accept, acknowledged, plan};
-pub use answers::{Rows, device, devices, failures, find_request, open_entries, request, requests};
+pub use answers::{Rows, device, devices, failures, find_request, open_entries, request, requests, waiting};
 pub use audit::audit;
 pub use ending::{Canceled, cancel, disown, expire, forget_requests};
 pub use handle::{Ledger, StoreHealth, Unavailable};
