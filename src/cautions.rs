@@ -31,7 +31,8 @@ pub(crate) fn raise(config: &Config, conditions: &Conditions) {
     }
 }
 
-fn readable_password(mqtt: &Mqtt) -> Option<String> {
+/// What to say of a password that anybody on the way to the broker can read.
+pub(crate) fn readable_password(mqtt: &Mqtt) -> Option<String> {
     let has_password = mqtt.login.as_ref().is_some_and(|(_, password)| !password.is_empty());
     (has_password && !mqtt.tls && !is_loopback(&mqtt.host)).then(|| {
         format!(

@@ -171,6 +171,35 @@ async fn a_certificate_of_version_1_is_named_with_the_command_that_makes_version
     }
 }
 
+/// A broker that dies says no goodbye in TLS, of which the library tells with a link into its manual.
+#[tokio::test]
+async fn a_connection_that_is_cut_is_told_without_a_link_into_a_librarys_manual() {
+    let (mut world, _, port) = with_mutual_tls("", Vec::new()).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let between = listener.local_addr().unwrap().port();
+    let (cut, mut is_cut) = tokio::sync::watch::channel(());
+    tokio::spawn(async move {
+        while let Ok((mut here, _)) = listener.accept().await {
+            let mut there = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            is_cut.mark_unchanged();
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut here, &mut there) => {}
+                _ = is_cut.changed() => {}
+            }
+        }
+    });
+    world.set("mqtt.url", json!(format!("mqtts://localhost:{between}")));
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("it is there", |s| s["state"] == "ONLINE").await;
+    cut.send_replace(());
+    until("it says so", || world.log().contains("not connected to the broker")).await;
+    let log = world.log();
+    let line = log.lines().find(|line| line.contains("not connected to the broker")).unwrap();
+    assert!(line.contains("close_notify") && !line.contains("https://"), "{line}");
+    assert!(line.contains(&format!("localhost:{between}")) && line.contains("its log says why"), "{line}");
+}
+
 /// What stands at the address and what is wrong with it, and no link into a library's manual.
 #[tokio::test]
 async fn a_broker_that_dies_or_speaks_no_tls_is_told_in_our_own_words() {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{Trouble, agent::Answer};
 use crate::{
-    config,
+    cautions, config,
     model::{ClientId, Operation, ThingName},
     transport::{self, Brief},
     wire::Topics,
@@ -112,6 +112,9 @@ impl Broker {
     /// Connects, and subscribes to what the agent answers.
     pub(super) async fn connect(&self, address: Address, patience: Duration) -> Result<BrokerLine, Trouble> {
         let Address { mqtt, topics, client } = address;
+        if let Some(caution) = cautions::readable_password(&mqtt) {
+            eprintln!("warning: {}", in_flags(caution));
+        }
         let mut options = transport::options(&mqtt);
         options.set_clean_session(true);
         transport::secure(&mqtt, &mut options).map_err(|error| Trouble::Usage(in_flags(error)))?;
