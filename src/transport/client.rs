@@ -81,7 +81,9 @@ pub(super) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
             format!("{told}; {}", what_to_check(mqtt, error))
         }
         ConnectionError::Tls(_) => format!("{told}; check mqtt.caFile and that the certificate names {host}"),
-        ConnectionError::MqttState(StateError::Io(_) | StateError::ConnectionAborted) => {
+        ConnectionError::MqttState(state)
+            if matches!(state, StateError::ConnectionAborted) || find::<io::Error>(state).is_some() =>
+        {
             format!("{told}; the broker at {host}:{port} ended the connection: its log says why")
         }
         ConnectionError::NetworkTimeout => {
