@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    cautions,
     clock::Clock,
     cloud::{Aws, Cloud},
     conditions::Conditions,
@@ -75,6 +76,7 @@ pub(crate) async fn run(config: Config, stop: impl Future<Output = ()>) -> Resul
     let clock = Clock::start();
     let (ledger, closed) = Ledger::start(data_dir, Rules::from(&config), clock.clone())?;
     let conditions = Conditions::new(clock.clone(), ledger.summary());
+    cautions::raise(&config, &conditions);
     let sink = Arc::clone(&conditions);
     let cloud =
         Aws::new(&config, clock.clone(), Box::new(move |millis| sink.skew(millis))).map_err(StartError::Environment)?;
@@ -207,7 +209,7 @@ impl<C: Cloud> Parts<C> {
 
     fn report(&self) -> Report {
         let (ledger, conditions) = (self.ledger.clone(), Arc::clone(&self.conditions));
-        Report { ledger, conditions, started_at: self.started_at }
+        Report { ledger, conditions, data_dir: self.config.data_dir.clone(), started_at: self.started_at }
     }
 
     /// Starts what talks to people on this machine.

@@ -12,6 +12,9 @@ use crate::{
     },
 };
 
+/// Open entries of a request that are looked at for why they wait.
+const LOOKED_AT: usize = 100;
+
 /// Answers a question. The inner result is the message or why there is none.
 ///
 /// # Errors
@@ -36,8 +39,22 @@ pub(crate) fn answer(
                 Err(rejection) => return Ok(Err(rejection)),
             };
             let rows = ledger::failures(tx, request.seq, after, limit)?;
-            let (entries, next_token) = fit(rows, &scope, max_bytes, messages::ErrorEntry::from);
             let mut shown = shown(client, &request);
+            // A small share of the message: it is of help where nothing has ended yet.
+            let mut room = max_bytes / 4;
+            if after.is_none() {
+                let waiting = ledger::waiting(tx, request.seq, LOOKED_AT)?.into_iter().map(messages::ErrorEntry::from);
+                let fits = |one: &messages::ErrorEntry| {
+                    let bytes = messages::to_json(one).len() + 1;
+                    let fits = bytes <= room;
+                    room = room.saturating_sub(bytes);
+                    fits
+                };
+                let waiting: Vec<_> = waiting.take_while(fits).take(messages::MAX_WAITING_ENTRIES).collect();
+                shown.waiting_entries = (!waiting.is_empty()).then_some(waiting);
+            }
+            let left = max_bytes - max_bytes / 4 + room;
+            let (entries, next_token) = fit(rows, &scope, left, messages::ErrorEntry::from);
             shown.error_entries = Some(entries);
             Accepted { request: Some(shown), next_token, ..blank }
         }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::{
     batching::{Boundary, Gate},
     clock::Clock,
+    cloud,
     ledger::Summary,
     model::{CallError, CallFault, CloudState, Lane, RejectionCode, Service, Timestamp, Traits, Window},
 };
@@ -321,6 +322,18 @@ impl Conditions {
         self.state().out_of_reach()
     }
 
+    /// While the cloud's last answer to a lane of commands was that there are too many calls: how many such answers there
+    /// were.
+    #[must_use]
+    pub fn throttled_commands(&self) -> Option<u64> {
+        let state = self.state();
+        let of_commands = |lane: &Lane| lane.is_settled_by_list();
+        let is_now = state.lanes.iter().any(|(lane, told)| of_commands(lane) && told.state == CloudState::Throttled);
+        let answers = state.counts.calls.iter();
+        let throttled = answers.filter(|((lane, kind), _)| of_commands(lane) && *kind == CallFault::Throttled.as_str());
+        is_now.then(|| throttled.map(|(_, count)| *count).sum())
+    }
+
     /// Asks for a complete list that begins after this.
     pub fn want_list(&self) {
         self.change(|state| state.lists_wanted += 1);
@@ -411,12 +424,28 @@ fn problem(lane: Lane, error: &CallError) -> Option<(Code, String)> {
     };
     let (name, suffix, text) = match fault {
         // A device without a battery for its clock starts in the past, before the certificate begins.
-        CallFault::Unreachable if message.contains("certificate") => (
+        CallFault::Unreachable if code == cloud::CERTIFICATE_REFUSED => (
             "CLOUD_UNREACHABLE",
             service,
             format!(
                 "the cloud's certificate is not accepted ({message}); check this device's clock, GG_ROOT_CA_PATH, and whether a \
                  proxy inspects TLS"
+            ),
+        ),
+        CallFault::Unreachable if code == cloud::PROXY_FAILED => (
+            "CLOUD_UNREACHABLE",
+            service,
+            format!(
+                "the cloud cannot be reached through the proxy ({message}); check that the proxy runs and lets this host through, \
+                 and the variable; commands are kept and sent later"
+            ),
+        ),
+        CallFault::Unreachable if code == cloud::NAME_NOT_RESOLVED => (
+            "CLOUD_UNREACHABLE",
+            service,
+            format!(
+                "the cloud's host name is not resolved ({message}); check region, cloud's endpoints and this device's DNS; commands \
+                 are kept and sent later"
             ),
         ),
         CallFault::Unreachable | CallFault::Lost => (

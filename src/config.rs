@@ -220,7 +220,11 @@ fn shown(given: Value, config: &Config, unknown: &[String]) -> Value {
             *value = Value::String("(not shown)".into());
         }
     };
-    for path in std::iter::once("mqtt.password").chain(unknown.iter().map(String::as_str)) {
+    // An empty one is unset, and shown as that: what is shown is read again.
+    let password =
+        config.mqtt.as_ref().and_then(|mqtt| mqtt.login.as_ref()).filter(|(_, password)| !password.is_empty());
+    let secret = (password.is_some() || config.mqtt.is_none()).then_some("mqtt.password");
+    for path in secret.into_iter().chain(unknown.iter().map(String::as_str)) {
         // A key may have dots in it, a section has none.
         hide(Some(&mut shown), path);
         if let Some((section, key)) = path.split_once('.') {
@@ -254,9 +258,13 @@ fn read(
             None
         }
     };
-    let region = root.text("region").or_else(|| env("AWS_REGION"));
-    if region.is_none() {
-        root.fault("region", "is required where AWS_REGION is not set");
+    let (given, from) = (root.text("region"), env("AWS_REGION"));
+    let region = given.or(from);
+    match &region {
+        None => root.fault("region", "is required where AWS_REGION is not set"),
+        // It becomes a part of host names.
+        Some(name) if !is_label(name) => root.fault("region", "must be the name of an AWS region, as eu-central-1 is"),
+        Some(_) => {}
     }
     let data_dir =
         root.text("dataDir").or_else(|| env("OFFBOARD_DATA_DIR")).unwrap_or_else(|| "./offboard-data".into());
@@ -443,6 +451,13 @@ fn read_mqtt(section: &mut Fields<'_, '_>, core: Option<&ThingName>) -> Option<O
 /// TLS or not, host and port of a broker's address.
 pub(crate) fn broker_url(url: &str) -> Result<(bool, String, u16), &'static str> {
     const WANTED: &str = "must be mqtt://HOST[:PORT], mqtts://HOST[:PORT] or none";
+    if url.contains('@') {
+        // Not shown, since it may hold a password.
+        return Err(
+            "must be mqtt://HOST[:PORT], mqtts://HOST[:PORT] or none, without a user name or password: these are \
+                    mqtt.username and mqtt.password",
+        );
+    }
     let (tls, rest) = match url.split_once("://") {
         Some(("mqtt", rest)) => (false, rest),
         Some(("mqtts", rest)) => (true, rest),
@@ -459,6 +474,26 @@ pub(crate) fn broker_url(url: &str) -> Result<(bool, String, u16), &'static str>
         return Err(WANTED);
     }
     Ok((tls, host.to_owned(), port))
+}
+
+/// A part of a host name.
+fn is_label(text: &str) -> bool {
+    text.len() <= 63
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Whether a region's name has the form that all of them have: words and a number, `us-gov-west-1`. One without it may
+/// be anything that a stand-in takes, and is no region of AWS.
+pub(crate) fn is_like_a_region(name: &str) -> bool {
+    let mut words: Vec<&str> = name.split('-').collect();
+    let number = words.pop().unwrap_or_default();
+    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+        && words.len() >= 2
+        && words.iter().all(is_word)
 }
 
 fn prefix(text: &str) -> Result<String, &'static str> {
@@ -550,6 +585,38 @@ mod tests {
             "topicPrefix",
         ];
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn what_is_shown_of_the_recipes_defaults_is_read_again() {
+        for password in ["", "null"] {
+            let text = format!(r#"{{"mqtt":{{"username":"","password":"{password}"}}}}"#);
+            let shown = parse(&text, env).unwrap().0.shown.to_string();
+            assert!(parse(&shown, |_| None).is_ok(), "{shown}");
+        }
+        let text = r#"{"mqtt":{"url":"none","username":"","password":"hunter2"}}"#;
+        assert!(!format!("{:?}", parse(text, env)).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_user_in_the_brokers_address_is_pointed_to_the_keys_for_it() {
+        let ConfigError(faults) = parse(r#"{"mqtt":{"url":"mqtt://user:hunter2@broker"}}"#, env).unwrap_err();
+        let text = ConfigError(faults).to_string();
+        assert!(text.contains("mqtt.username and mqtt.password") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_region_is_a_part_of_a_host_name() {
+        for bad in ["eu central 1", "x.example", "x/", "-x", "eu-central-1#", "\u{e9}u-west-1"] {
+            let ConfigError(faults) = parse(&format!(r#"{{"region":"{bad}"}}"#), env).unwrap_err();
+            assert_eq!(faults[0].name, "region", "{bad}");
+        }
+        for region in ["eu-central-1", "us-gov-west-1", "us-isob-east-1", "eusc-de-east-1", "ap-southeast-12"] {
+            assert!(is_like_a_region(region), "{region}");
+        }
+        for other in ["eu-central1", "eu-central", "Frankfurt", "eu-central-l", "EU-CENTRAL-1", "1", ""] {
+            assert!(!is_like_a_region(other), "{other}");
+        }
     }
 
     #[test]

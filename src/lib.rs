@@ -20,6 +20,8 @@ pub mod wire;
 
 mod agent;
 mod answers;
+mod causes;
+mod cautions;
 mod devices;
 mod inbox;
 mod outbox;

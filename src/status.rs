@@ -1,6 +1,6 @@
 //! The retained `status`: what an operator should know at a glance, published at each connection and at each change.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::schemas::words;
 use crate::{
     conditions::{Code, Conditions, Problem},
-    ledger::{Ledger, StoreError},
+    ledger::{self, Ledger, StoreError},
     model::{DeviceState, Timestamp},
     stop::Stop,
     transport::{Line, Tag},
@@ -78,7 +78,15 @@ struct ProblemMessage {
 pub(crate) struct Report {
     pub(crate) ledger: Ledger,
     pub(crate) conditions: Arc<Conditions>,
+    pub(crate) data_dir: PathBuf,
     pub(crate) started_at: Timestamp,
+}
+
+/// A size for people.
+pub(crate) fn mebibytes(bytes: u64) -> String {
+    // Rounded down, lest too little room looks like enough.
+    let tenths = ((bytes >> 10) * 10) >> 10;
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 
 /// Publishes it.
@@ -145,7 +153,7 @@ impl Report {
             None => {
                 ["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"].iter().for_each(|code| self.conditions.clear(code))
             }
-            Some(StoreError::Full) => self.conditions.raise("STORE_FULL", StoreError::Full.to_string()),
+            Some(StoreError::Full) => self.conditions.raise("STORE_FULL", self.no_room()),
             Some(error @ StoreError::TooNew(_)) => self.conditions.raise("STORE_TOO_NEW", error.to_string()),
             Some(error) => {
                 self.conditions.raise("STORE_FAILING", format!("{error}; commands are rejected until it is mended"))
@@ -159,6 +167,15 @@ impl Report {
             );
             self.conditions.raise("STORE_REPLACED", message);
         }
+    }
+
+    /// How much room there is, and how much the store needs.
+    fn no_room(&self) -> String {
+        let dir = &self.data_dir;
+        let free =
+            ledger::free(dir).map_or_else(|error| error.to_string(), |free| format!("{} are free", mebibytes(free)));
+        let needed = mebibytes(ledger::room_needed(dir));
+        format!("{}; in {} {free}, and the store needs {needed}", StoreError::Full, dir.display())
     }
 
     /// The message, as of now.

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use crate::{
     batching::Backoff,
     cloud::Cloud,
@@ -34,6 +36,49 @@ const MAX_START_SPREAD: Duration = Duration::from_secs(60);
 /// `chance` is 0..1.
 fn start_delay(calls_per_second: f64, chance: f64) -> Duration {
     START_SPREAD.div_f64(calls_per_second).min(MAX_START_SPREAD).mul_f64(chance)
+}
+
+/// Throttled pages are asked for after longer waits than failed ones, and so often in a row before the list is left.
+const THROTTLED_FACTOR: u32 = 5;
+const PAGE_ATTEMPTS: u32 = 5;
+
+/// Lists that only settle errors of entries wait, one after the other, up to so many times what the last one took: a
+/// device that fails each second must not keep a large core listing for ever. Then they take a tenth of the rate, as
+/// periodic ones do.
+const MAX_SPACING: u32 = 9;
+
+/// What a list is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    No,
+    /// To tell what became of entries whose call was answered with an error.
+    ToSettle,
+    Now,
+}
+
+/// A list that is being read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// Calls that it took.
+    calls: u32,
+    /// Throttled answers to commands that it has waited for.
+    throttled: u64,
+}
+
+/// When the next list may begin that only settles entries.
+#[derive(Debug, Default)]
+struct Spacing {
+    until: Option<Instant>,
+    factor: u32,
+}
+
+impl Spacing {
+    /// A list was read from `begin` to `end`; its calls take `cost` of the rate.
+    fn listed(&mut self, begin: Instant, end: Instant, cost: Duration, to_settle: bool) {
+        let is_first = self.until.is_none_or(|until| begin >= until + cost.saturating_mul(MAX_SPACING));
+        self.factor = if to_settle && !is_first { (self.factor * 2).clamp(1, MAX_SPACING) } else { 1 };
+        self.until = Some(end + cost.saturating_mul(self.factor));
+    }
 }
 
 /// Why a list was not taken over.
@@ -68,33 +113,41 @@ impl<C: Cloud> Sync<C> {
         }
         self.conditions.want_list();
         let mut due = None;
+        let mut spacing = Spacing::default();
         while !self.stop.is_requested() {
             work.mark_unchanged();
             changes.mark_unchanged();
-            let periodic = due.is_some_and(|due| due <= tokio::time::Instant::now());
-            if !periodic && !self.is_wanted().await {
+            let now = Instant::now();
+            let periodic = due.is_some_and(|due| due <= now);
+            let wanted = self.wanted().await;
+            let is_spaced = wanted == Wanted::ToSettle && spacing.until.is_some_and(|until| now < until);
+            if !periodic && (wanted == Wanted::No || is_spaced) {
+                let settling = spacing.until.filter(|_| is_spaced);
                 tokio::select! {
                     biased;
                     _ = work.changed() => {}
                     _ = changes.changed() => {}
-                    () = sleep_until(due) => {}
+                    () = sleep_until(due.into_iter().chain(settling).min()) => {}
                     () = self.stop.requested() => {}
                 }
                 continue;
             }
+            let mut reading = Reading::default();
             let result = tokio::select! {
                 biased;
-                result = self.list() => result,
+                result = self.list(&mut reading) => result,
                 () = self.stop.requested() => return,
             };
             let wait = match result {
                 Ok(counts) => {
                     backoff.succeed();
+                    let cost = Duration::from_secs_f64(f64::from(reading.calls) / self.calls_per_second);
+                    spacing.listed(now, Instant::now(), cost, wanted == Wanted::ToSettle);
                     let SyncCounts { associated, added, removed } = counts;
                     tracing::info!(associated, added, removed, "registry in sync with the cloud");
                     due = self.interval.map(|interval| {
                         // A tenth either way, so that a fleet that started together does not stay together.
-                        tokio::time::Instant::now() + interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+                        Instant::now() + interval.mul_f64(0.9 + 0.2 * fastrand::f64())
                     });
                     continue;
                 }
@@ -112,11 +165,17 @@ impl<C: Cloud> Sync<C> {
     }
 
     /// Whether anybody waits for a list. A periodic one, which nobody waits for, leaves most of the rate to others.
-    async fn is_wanted(&self) -> bool {
-        self.conditions.list_wanted()
+    async fn wanted(&self) -> Wanted {
+        if self.conditions.list_wanted()
             || self.conditions.out_of_reach()
-            || self.ledger.summary().borrow().verifying() > 0
             || self.ledger.run_lazily(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
+        {
+            Wanted::Now
+        } else if self.ledger.summary().borrow().verifying() > 0 {
+            Wanted::ToSettle
+        } else {
+            Wanted::No
+        }
     }
 
     fn after(&self, broken: Broken, backoff: &mut Backoff) -> Duration {
@@ -144,14 +203,14 @@ impl<C: Cloud> Sync<C> {
     }
 
     /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and answers nobody.
-    async fn list(&self) -> Result<SyncCounts, Broken> {
+    async fn list(&self, reading: &mut Reading) -> Result<SyncCounts, Broken> {
         let mark = self.ledger.run_lazily(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
         self.conditions.begin_list(mark.seq);
         let mut seen = Seen::default();
         let mut counts = SyncCounts::default();
         let mut next = None;
         for _ in 0..MAX_PAGES {
-            let page = self.page(next.clone()).await?;
+            let page = self.page(next.clone(), reading).await?;
             if page.next.is_some() && page.next == next {
                 return Err(Broken::Call(CallError {
                     fault: CallFault::Foreign,
@@ -183,27 +242,58 @@ impl<C: Cloud> Sync<C> {
         Err(Broken::TooLong)
     }
 
-    async fn page(&self, next: Option<String>) -> Result<crate::cloud::ListPage, Broken> {
+    /// A page that is throttled is asked for again later: a list that began anew would take even more calls.
+    async fn page(&self, next: Option<String>, reading: &mut Reading) -> Result<crate::cloud::ListPage, Broken> {
         if next.is_some() {
             self.pace().await;
         }
-        self.rate.acquire().await;
-        let answer = self.cloud.list(next).await;
-        self.conditions.answered(Lane::List, answer.as_ref().map(|_| ()));
-        answer.map_err(Broken::Call)
+        let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
+        for attempt in 1.. {
+            self.yield_to_commands(reading).await;
+            self.rate.acquire().await.spend();
+            reading.calls = reading.calls.saturating_add(1);
+            let answer = self.cloud.list(next.clone()).await;
+            self.conditions.answered(Lane::List, answer.as_ref().map(|_| ()));
+            match answer {
+                Err(CallError { fault: CallFault::Throttled, retry_after, .. }) if attempt < PAGE_ATTEMPTS => {
+                    tokio::time::sleep(backoff.fail(THROTTLED_FACTOR, retry_after, fastrand::f64())).await;
+                }
+                answer => return answer.map_err(Broken::Call),
+            }
+        }
+        Err(Broken::TooLong)
+    }
+
+    /// Where the cloud throttles commands, lists are the first to slow down: a page waits until a throttled command got
+    /// through. Once for each such answer, since the command may be one that waits for this list.
+    async fn yield_to_commands(&self, reading: &mut Reading) {
+        match self.conditions.throttled_commands() {
+            Some(count) if count > reading.throttled => reading.throttled = count,
+            _ => return,
+        }
+        let mut changes = self.conditions.changes();
+        let limit = self.retry.base.saturating_mul(THROTTLED_FACTOR).min(self.retry.cap);
+        let end = Instant::now() + limit;
+        while self.conditions.throttled_commands().is_some() {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(end) => return,
+                _ = changes.changed() => {}
+            }
+        }
     }
 
     /// Between the pages of a list that nobody waits for: it takes a tenth of the rate (contract, section 4). Ends
     /// early when somebody does.
     async fn pace(&self) {
         let pause = Duration::from_secs_f64((10.0 / self.calls_per_second).min(600.0));
-        let end = tokio::time::Instant::now() + pause;
+        let end = Instant::now() + pause;
         let mut work = self.ledger.work();
         let mut changes = self.conditions.changes();
-        while tokio::time::Instant::now() < end {
+        while Instant::now() < end {
             work.mark_unchanged();
             changes.mark_unchanged();
-            if self.is_wanted().await {
+            if self.wanted().await != Wanted::No {
                 return;
             }
             tokio::select! {
@@ -274,6 +364,25 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One bad device a second on a core of 10,000.
+    #[tokio::test(start_paused = true)]
+    async fn lists_that_settle_entries_take_a_tenth_of_the_rate_in_the_long_run() {
+        let cost = Duration::from_secs(100);
+        let (start, mut spacing, mut now, mut lists) = (Instant::now(), Spacing::default(), Instant::now(), 0);
+        while now < start + Duration::from_secs(24 * 3600) {
+            let begin = spacing.until.map_or(now, |until| until.max(now));
+            now = begin + cost;
+            spacing.listed(begin, now, cost, true);
+            lists += 1;
+        }
+        assert!((86..=92).contains(&lists), "{lists}");
+        // A quiet time later the first one is not kept waiting.
+        let begin = now + Duration::from_secs(3600);
+        assert!(spacing.until.is_some_and(|until| until < begin));
+        spacing.listed(begin, begin + cost, cost, true);
+        assert_eq!(spacing.until, Some(begin + cost * 2));
+    }
 
     #[test]
     fn a_fleet_that_starts_together_is_spread_by_the_rate_of_one_core() {

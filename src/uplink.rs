@@ -2,11 +2,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     batching::{LanePlan, Next, TokenBucket},
@@ -16,7 +16,7 @@ use crate::{
     config::{Batch, Retry},
     failpoint,
     ledger::{self, Ledger, Load, Pick, Taken},
-    model::{CallError, CallToken, EntryError, Lane, Target, Window},
+    model::{CallError, CallFault, CallToken, EntryError, Lane, Target, Window},
     stop::Stop,
 };
 
@@ -26,11 +26,37 @@ const LAST_CALL: Duration = Duration::from_millis(1500);
 /// Wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_secs(1);
 
-/// The limit on cloud calls, shared by whoever makes them.
+/// The limit on cloud calls, shared by all who make them, in the order in which they ask.
 #[derive(Clone)]
 pub(crate) struct RateLimit {
     bucket: Arc<Mutex<TokenBucket>>,
+    /// Held while waiting for a token. It is fair, so that nobody's page or call is passed by others for ever.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    returned: Arc<Notify>,
     clock: Clock,
+}
+
+/// The right to make one call. Dropped unspent, it is the next one's.
+#[must_use = "a call needs it until it is made"]
+pub(crate) struct Permit {
+    limit: RateLimit,
+    is_spent: bool,
+}
+
+impl Permit {
+    /// The call is made.
+    pub(crate) fn spend(mut self) {
+        self.is_spent = true;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.is_spent {
+            self.limit.bucket().give_back();
+            self.limit.returned.notify_one();
+        }
+    }
 }
 
 impl RateLimit {
@@ -38,16 +64,24 @@ impl RateLimit {
     #[must_use]
     pub(crate) fn new(rate: crate::config::Rate, clock: Clock) -> Self {
         let bucket = TokenBucket::new(rate.calls_per_second, rate.burst, clock.now().mono);
-        Self { bucket: Arc::new(Mutex::new(bucket)), clock }
+        Self { bucket: Arc::new(Mutex::new(bucket)), turn: Arc::default(), returned: Arc::default(), clock }
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, TokenBucket> {
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the right to make a call.
-    pub(crate) async fn acquire(&self) {
+    pub(crate) async fn acquire(&self) -> Permit {
+        let _turn = self.turn.lock().await;
         loop {
-            let result = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(self.clock.now().mono);
+            let result = self.bucket().take(self.clock.now().mono);
             match result {
-                Ok(()) => return,
-                Err(wait) => tokio::time::sleep(wait).await,
+                Ok(()) => return Permit { limit: self.clone(), is_spent: false },
+                Err(wait) => tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.returned.notified() => {}
+                },
             }
         }
     }
@@ -122,6 +156,7 @@ impl<C: Cloud> Uplink<C> {
                 let load = self.load();
                 if to_send(load) == 0 {
                     plan.forget_refusals();
+                    self.conditions.clear(busy_code(self.lane));
                     self.conditions.idle(self.lane);
                     return Step::Nothing;
                 }
@@ -135,16 +170,17 @@ impl<C: Cloud> Uplink<C> {
         };
         // Before the entries are taken, so that they can be withdrawn as long as possible, and find company.
         let may_call = async {
-            if let Some(pace) = &self.pace {
-                pace.acquire().await;
-            }
-            self.rate.acquire().await;
+            let pace = match &self.pace {
+                Some(pace) => Some(pace.acquire().await),
+                None => None,
+            };
+            (pace, self.rate.acquire().await)
         };
-        tokio::select! {
+        let (pace, permit) = tokio::select! {
             biased;
-            () = may_call => {}
+            permits = may_call => permits,
             () = self.stop.requested() => return Step::Nothing,
-        }
+        };
         *since = Instant::now();
         match self.take(pick).await {
             Ok(Taken { entries, token, again, gated, more }) => {
@@ -153,8 +189,10 @@ impl<C: Cloud> Uplink<C> {
                     self.conditions.want_window();
                 }
                 if entries.is_empty() {
+                    // What waits for a list looks again at each page of it, and must not take the list's calls.
                     return if more { Step::Again } else { Step::Nothing };
                 }
+                pace.into_iter().chain([permit]).for_each(Permit::spend);
                 failpoint::pass("uplink-taken");
                 self.send(plan, &entries, token.as_ref()).await
             }
@@ -230,8 +268,30 @@ impl<C: Cloud> Uplink<C> {
             tracing::warn!(%error, "an answer of the cloud is not written down; the call will be repeated");
         }
         failpoint::pass("uplink-settled");
+        self.note_busy(plan, &answer);
         self.conditions.answered_beside(self.lane, answer.as_ref().map(|_| ()), plan.is_refused());
         Step::Again
+    }
+
+    /// A resource that stays busy is a problem: its state may be one that does not end by itself.
+    fn note_busy(&self, plan: &LanePlan, answer: &Result<Vec<EntryError>, CallError>) {
+        let now = self.clock.now();
+        let limit = self.retry.cap.saturating_mul(2);
+        match (plan.busy(now.mono, self.retry.cap), answer) {
+            (Some((resource, since)), Err(error))
+                if error.fault == CallFault::Busy && now.mono.since(since) >= limit =>
+            {
+                let busy = now.mono.since(since).as_secs();
+                let message = format!(
+                    "the service has taken no change of {resource} for {busy} s ({}: {}); its requests wait: look in the console \
+                     whether its state is UPDATING or FAILED and mend it there, or cancel the requests",
+                    error.code, error.message
+                );
+                self.conditions.raise(busy_code(self.lane), message);
+            }
+            (Some((_, since)), _) if now.mono.since(since) >= limit => {}
+            _ => self.conditions.clear(busy_code(self.lane)),
+        }
     }
 
     async fn last_moment(&self) {
@@ -247,6 +307,14 @@ impl<C: Cloud> Uplink<C> {
                 tracing::warn!(action, entries, ?fault, code, message, "call failed");
             }
         }
+    }
+}
+
+fn busy_code(lane: Lane) -> &'static str {
+    match lane {
+        Lane::ProjectAssets => "RESOURCE_BUSY_PROJECT_ASSETS",
+        Lane::Assets => "RESOURCE_BUSY_ASSETS",
+        Lane::Disassociate | Lane::Associate | Lane::List => "RESOURCE_BUSY",
     }
 }
 
@@ -267,5 +335,51 @@ pub(crate) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(calls_per_second: f64) -> RateLimit {
+        RateLimit::new(crate::config::Rate { calls_per_second, burst: 1 }, Clock::start())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_are_permitted_in_the_order_of_asking() {
+        let limit = limit(1.0);
+        limit.acquire().await.spend();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = tokio::task::JoinSet::new();
+        for name in 0..4 {
+            let (limit, order) = (limit.clone(), Arc::clone(&order));
+            tasks.spawn(async move {
+                for _ in 0..3 {
+                    limit.acquire().await.spend();
+                    order.lock().unwrap().push(name);
+                }
+            });
+            tokio::task::yield_now().await;
+        }
+        tasks.join_all().await;
+        assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permit_without_a_call_costs_nobody_anything() {
+        let limit = limit(0.1);
+        let start = Instant::now();
+        for _ in 0..100 {
+            drop(limit.acquire().await);
+        }
+        limit.acquire().await.spend();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        let first = limit.clone();
+        let looks = tokio::spawn(async move { drop(first.acquire().await) });
+        tokio::task::yield_now().await;
+        limit.acquire().await.spend();
+        looks.await.unwrap();
+        assert!(start.elapsed() <= Duration::from_millis(10_010), "{:?}", start.elapsed());
     }
 }

@@ -474,3 +474,41 @@ async fn assets_are_taken_off_on_the_command_line() {
     let plan = offboard(&[&two[..], &["--dry-run"]].concat());
     assert_eq!(plan, "2 entries in 1 calls to the cloud\n");
 }
+
+/// An asset that stays UPDATING is no fault of ours, and nothing that one should have to guess.
+#[tokio::test]
+async fn an_asset_that_stays_busy_is_a_problem_after_a_time_and_the_request_says_why_it_waits() {
+    let (world, client) = running().await;
+    let busy = Action::Status {
+        status: 409,
+        code: Some("ConflictingOperationException".into()),
+        message: "Asset is in UPDATING state".into(),
+        retry_after: None,
+    };
+    world.cloud.inject(Fault { operation: Some(Operation::DisassociateAssets), times: None, action: busy });
+    send_child(&client, "t", PARENT, &asset(1));
+    client.result("t", "accepted").await;
+    let status = client.status("it is told", |s| problem_codes(s) == ["RESOURCE_BUSY_ASSETS"]).await;
+    let message = status["problems"][0]["message"].as_str().unwrap();
+    for part in [PARENT, "Asset is in UPDATING state", "cancel the requests"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let shown = client.ask("get-request", json!({"targetClientToken": "t"})).await;
+    let waiting = &shown["request"]["waitingEntries"];
+    assert_eq!(
+        (&waiting[0]["childAssetId"], &waiting[0]["message"]),
+        (&json!(asset(1)), &json!("Asset is in UPDATING state")),
+        "{shown}"
+    );
+    let program = product();
+    let mut command = std::process::Command::new(&program[0]);
+    command.args(&program[1..]).args(["requests", "t", "--client", "bench", "--data-dir"]);
+    let output = command.arg(world.dir.path().join("data")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(&format!("{} waits: ConflictingOperationException", asset(1))), "{text}");
+    world.cloud.clear_faults();
+    assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
+    client.status("it is over", |s| s["health"] == "OK").await;
+    let shown = client.ask("get-request", json!({"targetClientToken": "t"})).await;
+    assert!(shown["request"]["waitingEntries"].is_null(), "{shown}");
+}

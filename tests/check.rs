@@ -245,3 +245,124 @@ async fn a_support_bundle_is_written_when_the_store_is_broken_too() {
     let text = String::from_utf8(listed.stdout).unwrap();
     assert!(text.contains("STORE_TOO_NEW") && text.contains("newer version"), "{text}");
 }
+
+/// A recipe's default is an empty text for what is unset, and what the agent shows of it is read again by `check`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_recipes_own_default_configuration_is_checked_on_a_core() {
+    let path = format!("recipe/com.offboard.Agent-{}.yaml", env!("CARGO_PKG_VERSION"));
+    let recipe: Value = serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let mut world = World::new(10).await;
+    let own = world.config.clone();
+    world.config = recipe["ComponentConfiguration"]["DefaultConfiguration"]["agent"].clone();
+    assert_eq!((&world.config["mqtt"]["username"], &world.config["mqtt"]["password"]), (&json!(""), &json!("")));
+    for key in ["coreThingName", "region", "dataDir"] {
+        world.set(key, own[key].clone());
+    }
+    world.set("mqtt.url", own["mqtt"]["url"].clone());
+    world.set("cloud.greengrassEndpoint", own["cloud"]["greengrassEndpoint"].clone());
+    for key in ["mqtt.caFile", "mqtt.certFile", "mqtt.keyFile"] {
+        world.set(key, json!(""));
+    }
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
+    // As a person on the core does: by the data directory alone.
+    let program = product();
+    let mut command = Command::new(&program[0]);
+    command.args(&program[1..]).args(["check", "--output", "json", "--data-dir"]).arg(world.dir.path().join("data"));
+    let (checks, _) = told(&command.env_clear().output().unwrap(), 0, "agent");
+    assert_eq!(wrong(&checks), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_the_network_can_read_is_warned_of() {
+    let mut world = World::new(10).await;
+    world.set("mqtt.username", json!("somebody"));
+    world.set("mqtt.password", json!("hunter2"));
+    let client = world.client("bench").await;
+    world.start_agent();
+    let status = client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
+    assert_eq!(problem_codes(&status), Vec::<&str>::new(), "it stays on this machine");
+    world.stop_agent();
+    // Not this machine by its name; it need not be there.
+    world.set("mqtt.url", json!("mqtt://no-such-broker.invalid:1884"));
+    world.start_agent();
+    until("it is logged", || world.log_lines("PASSWORD_NOT_ENCRYPTED") == 1).await;
+    until("the socket is there", || world.dir.path().join("data/agent.sock").exists()).await;
+    let warned = ("password".to_owned(), "warning".to_owned());
+    let quick = ["--output", "json", "--timeout", "3"];
+    let (checks, message) = told(&check(&world, true, &quick), 1, "password");
+    assert!(checks.contains(&warned), "{checks:?}");
+    assert!(message.contains("no-such-broker.invalid:1884") && message.contains("mqtts://"), "{message}");
+    let program = product();
+    let mut status = Command::new(&program[0]);
+    status.args(&program[1..]).args(["status", "--output", "json", "--data-dir"]).arg(world.dir.path().join("data"));
+    let status: Value = serde_json::from_slice(&status.env_clear().output().unwrap().stdout).unwrap();
+    assert!(problem_codes(&status).contains(&"PASSWORD_NOT_ENCRYPTED"), "{status}");
+    assert!(!status.to_string().contains("hunter2") && !world.log().contains("hunter2"));
+    world.stop_agent();
+    let (checks, _) = told(&check(&world, true, &quick), 1, "password");
+    assert!(checks.contains(&warned), "without an agent: {checks:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_without_the_form_of_one_is_warned_of() {
+    let mut world = World::new(10).await;
+    world.set("region", json!("eu-central1"));
+    let (_, message) = told(&check(&world, true, JSON), 0, "configuration");
+    assert!(message.contains("region \"eu-central1\"") && message.contains("eu-central-1"), "{message}");
+}
+
+/// An agent that cannot write has no socket, or that of an earlier run: it has not "stopped".
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_read_only_disk_the_commands_say_that_it_is_the_disk() {
+    for known in [false, true] {
+        let (mut world, disk, client) = World::on_disk(10, 24).await;
+        if known {
+            world.start_agent();
+            client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
+            world.kill_and_forget(&client).await;
+        }
+        disk.remount("ro");
+        world.start_agent();
+        client.status("it says so", |status| store_problems(status) == ["STORE_FAILING"]).await;
+        let program = product();
+        let wrapper = disk.wrapper();
+        let mut status = Command::new(&wrapper[0]);
+        status
+            .args(&wrapper[1..])
+            .args(&program)
+            .args(["status", "--data-dir"])
+            .arg(world.dir.path().join("disk/data"));
+        let output = status.output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        if known {
+            assert!(text.contains("file system is read-only") && text.contains("mount it writable"), "{text}");
+        } else {
+            assert!(text.contains("no such directory"), "{text}");
+        }
+    }
+}
+
+/// An agent that starts, and one that was killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_without_an_agent_is_told_from_an_agent_without_a_socket() {
+    let (mut world, client) = World::running(10).await;
+    let data = world.dir.path().join("data");
+    let says = || {
+        let program = product();
+        let mut status = Command::new(&program[0]);
+        status.args(&program[1..]).args(["status", "--data-dir"]).arg(&data);
+        String::from_utf8(status.output().unwrap().stderr).unwrap()
+    };
+    fs::remove_file(data.join("agent.sock")).unwrap();
+    assert!(says().contains("an agent runs there, and has not opened its socket"), "{}", says());
+    world.kill_and_forget(&client).await;
+    assert!(says().contains("there is no agent's socket"), "{}", says());
+    world.start_agent();
+    client.status("it is back", |status| status["state"] == "ONLINE").await;
+    until("the socket is there", || data.join("agent.sock").exists()).await;
+    world.kill();
+    assert!(says().contains("it was killed and has not been started again"), "{}", says());
+}

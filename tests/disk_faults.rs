@@ -60,7 +60,9 @@ async fn a_disk_that_is_full_at_the_start_is_told_and_mends_by_itself() {
         }
         disk.fill();
         world.start_agent();
-        client.status("it says so", |s| store_problems(s) == ["STORE_FULL"]).await;
+        let status = client.status("it says so", |s| store_problems(s) == ["STORE_FULL"]).await;
+        let message = status["problems"].to_string();
+        assert!(message.contains("0.0 MiB are free, and the store needs 8."), "{message}");
         client.disassociate("t", &names(1..2));
         assert_eq!(client.result("t", "rejected").await["code"], "InternalServerException");
         assert!(world.is_running());

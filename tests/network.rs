@@ -163,3 +163,132 @@ async fn a_clock_years_off_at_the_start_is_told_and_works_once_it_is_set() {
     client.send("sync", &json!({"clientToken": "s"}));
     client.status("all is well", |s| s["health"] == "OK").await;
 }
+
+/// A stray variable or file would have the agent act in another's name, call another's endpoint, or hand the nucleus's
+/// token to another service. None of those that AWS SDKs read counts; the nucleus's own two do.
+#[tokio::test]
+async fn no_variable_or_file_of_another_aws_program_steers_the_agent() {
+    let (mut world, by) = behind_a_proxy(&[]).await;
+    let home = world.dir.path().join("home");
+    let at = |name: &str| home.join(name).display().to_string();
+    fs::create_dir_all(home.join(".aws")).unwrap();
+    fs::write(
+        at(".aws/config"),
+        "[default]\nendpoint_url = http://127.0.0.1:1\nregion = us-west-2\nuse_fips_endpoint = true\n\
+         use_dualstack_endpoint = true\ncredential_process = /bin/false\n[profile stray]\nendpoint_url = http://127.0.0.1:1\n",
+    )
+    .unwrap();
+    fs::write(at(".aws/credentials"), "[default]\naws_access_key_id = STRAY\naws_secret_access_key = STRAY\n").unwrap();
+    fs::write(at("token"), "a stray token").unwrap();
+    let strays = [
+        ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/stray".to_owned()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", at("token")),
+        ("AWS_ACCESS_KEY_ID", "STRAY".into()),
+        ("AWS_SECRET_ACCESS_KEY", "STRAY".into()),
+        ("AWS_SESSION_TOKEN", "STRAY".into()),
+        ("AWS_PROFILE", "stray".into()),
+        ("AWS_DEFAULT_PROFILE", "stray".into()),
+        ("AWS_CONFIG_FILE", at(".aws/config")),
+        ("AWS_SHARED_CREDENTIALS_FILE", at(".aws/credentials")),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", at("token")),
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/stray".into()),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1".into()),
+        ("AWS_ENDPOINT_URL_GREENGRASSV2", "http://127.0.0.1:1".into()),
+        ("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1".into()),
+        ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "false".into()),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1".into()),
+        ("AWS_DEFAULT_REGION", "us-west-2".into()),
+        ("AWS_REGION", "us-west-2".into()),
+        ("AWS_USE_DUALSTACK_ENDPOINT", "true".into()),
+        ("AWS_DEFAULTS_MODE", "mobile".into()),
+        ("AWS_RETRY_MODE", "adaptive".into()),
+        ("AWS_MAX_ATTEMPTS", "9".into()),
+        ("AWS_ACCOUNT_ID", "123456789012".into()),
+        ("AWS_SDK_UA_APP_ID", "stray".into()),
+        ("AWS_CA_BUNDLE", at("token")),
+        ("AWS_SIGV4A_SIGNING_REGION_SET", "*".into()),
+        ("AWS_AUTH_SCHEME_PREFERENCE", "httpBearerAuth".into()),
+        ("AWS_BEARER_TOKEN", "stray".into()),
+        ("HOME", home.display().to_string()),
+    ];
+    world.wrapper.extend(strays.iter().map(|(name, value)| format!("{name}={value}")));
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("it is in sync", |s| s["lastSyncAt"].is_string()).await;
+    client.disassociate("t", &names(0..1));
+    assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
+    assert_eq!(asked(&by), [format!("CONNECT {HOST}:443 HTTP/1.1")]);
+}
+
+/// The agent's problem of that code, once there is one.
+async fn problem(client: &Client, code: &str) -> String {
+    let status = client.status("it says so", |s| problem_codes(s).contains(&code)).await;
+    let problems = status["problems"].as_array().unwrap();
+    problems.iter().find(|one| one["code"] == code).unwrap()["message"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_dead_proxy_is_named_with_its_variable_and_without_its_password() {
+    for (variable, more) in [("https_proxy", vec!["HTTPS_PROXY"]), ("ALL_PROXY", vec!["HTTPS_PROXY", "https_proxy"])] {
+        let (mut world, _) = behind_a_proxy(&[]).await;
+        let dead = free_port();
+        world.wrapper.splice(1..1, more.iter().flat_map(|name| ["-u".to_owned(), (*name).to_owned()]));
+        world.wrapper.retain(|word| !more.iter().any(|name| word.starts_with(&format!("{name}="))));
+        world.wrapper.push(format!("{variable}=http://somebody:hunter2@127.0.0.1:{dead}"));
+        let client = world.client("bench").await;
+        world.start_agent();
+        let message = problem(&client, "CLOUD_UNREACHABLE").await;
+        assert!(message.contains(&format!("http://127.0.0.1:{dead} (from {variable})")), "{message}");
+        assert!(message.contains(HOST) && message.contains("check that the proxy runs"), "{message}");
+        assert!(!message.contains("hunter2") && !world.log().contains("hunter2"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_region_that_does_not_exist_is_named_with_its_host() {
+    let mut world = World::new(1).await;
+    world.config["cloud"] = json!({});
+    world.set("region", json!("eu-central1"));
+    let client = world.client("bench").await;
+    world.start_agent();
+    let message = problem(&client, "CLOUD_UNREACHABLE").await;
+    assert!(message.contains("greengrass.eu-central1.amazonaws.com"), "{message}");
+    assert!(message.contains("region eu-central1") && message.contains("check region"), "{message}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_nobody_listens_at_is_named_with_host_and_port() {
+    let mut world = World::new(1).await;
+    let port = free_port();
+    world.config["cloud"] = json!({"greengrassEndpoint": format!("http://127.0.0.1:{port}")});
+    let client = world.client("bench").await;
+    world.start_agent();
+    let message = problem(&client, "CLOUD_UNREACHABLE").await;
+    assert!(message.contains(&format!("127.0.0.1:{port}")) && message.contains("refused"), "{message}");
+}
+
+/// A proxy that is named and not used is told of, in the log, in `status` and in `check`; what else is there works.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_variable_that_is_no_address_is_named() {
+    for (variable, value, says) in [
+        ("HTTP_PROXY", "not a url", "is not the address of a proxy"),
+        ("https_proxy", "socks5://127.0.0.1:1080", "SOCKS"),
+        ("ALL_PROXY", "http://somebody:hunter2@", "is not the address of a proxy"),
+    ] {
+        let mut world = World::new(1).await;
+        world.wrapper = vec!["env".into(), format!("{variable}={value}")];
+        let client = world.client("bench").await;
+        world.start_agent();
+        let message = problem(&client, "PROXY_INVALID").await;
+        assert!(message.contains(&format!("{variable} is \"")) && message.contains(says), "{message}");
+        assert!(message.contains("set it to http://HOST:PORT") && !message.contains("hunter2"), "{message}");
+        client.status("the stand-in needs no proxy", |s| s["lastSyncAt"].is_string()).await;
+        assert_eq!(world.log_lines("PROXY_INVALID"), 1, "{}", world.log());
+        let program = product();
+        let mut check = std::process::Command::new(&program[0]);
+        check.args(&program[1..]).arg("check").env_clear().env("OFFBOARD_CONFIG", world.config.to_string());
+        let output = check.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("proxy") && text.contains(&format!("{variable} is \"")), "{text}");
+    }
+}

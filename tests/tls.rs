@@ -4,10 +4,10 @@
 
 mod common;
 
-use std::fs;
+use std::{fs, path::Path, process::Command};
 
 use common::{
-    tls::{authority, issue},
+    tls::{authority, issue, with_mutual_tls},
     *,
 };
 
@@ -75,4 +75,150 @@ async fn a_certificate_that_cannot_be_read_is_named() {
     })
     .await;
     assert!(world.is_running());
+}
+
+fn openssl(dir: &Path, words: &str) {
+    let run = Command::new("openssl").current_dir(dir).args(words.split_whitespace()).output().unwrap();
+    assert!(run.status.success(), "openssl {words}: {}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// What the agent and `check` say with one file of the agent's replaced by `make`, in its directory.
+async fn told_of(file: &str, make: impl FnOnce(&Path)) -> String {
+    let (mut world, ..) = with_mutual_tls("", Vec::new()).await;
+    make(world.dir.path());
+    world.start_agent();
+    let name = world.dir.path().join(file).display().to_string();
+    until("it names the file", || world.log().contains(&name)).await;
+    world.stop_agent();
+    let program = product();
+    let mut check = Command::new(&program[0]);
+    check.args(&program[1..]).arg("check").env_clear().env("OFFBOARD_CONFIG", world.config.to_string());
+    let output = String::from_utf8(check.output().unwrap().stdout).unwrap();
+    let line = output.lines().find(|line| line.starts_with("certificates")).unwrap();
+    let log = world.log();
+    let logged = log.lines().find(|line| line.contains(&name)).unwrap();
+    let message = line.split_once(&name).unwrap_or_else(|| panic!("{line}")).1.trim();
+    assert!(logged.contains(message), "check says {message}, and the log {logged}");
+    message.to_owned()
+}
+
+/// A file that is there and is not what it should be: what it is, and the command that makes it right.
+#[tokio::test]
+async fn a_key_or_certificate_in_another_form_is_told_with_the_command_that_converts_it() {
+    let message = told_of("agent.key", |dir| {
+        openssl(dir, "pkcs8 -topk8 -in agent.key -out new.key -passout pass:hunter2");
+        fs::rename(dir.join("new.key"), dir.join("agent.key")).unwrap();
+    })
+    .await;
+    assert!(message.contains("the key is encrypted") && message.contains("openssl pkey -in"), "{message}");
+    let message = told_of("agent.key", |dir| {
+        openssl(dir, "ec -in agent.key -aes256 -out new.key -passout pass:hunter2");
+        fs::rename(dir.join("new.key"), dir.join("agent.key")).unwrap();
+    })
+    .await;
+    assert!(message.contains("the key is encrypted") && message.contains("openssl pkey -in"), "{message}");
+    let message = told_of("agent.key", |dir| {
+        openssl(dir, "pkey -in agent.key -outform DER -out new.key");
+        fs::rename(dir.join("new.key"), dir.join("agent.key")).unwrap();
+    })
+    .await;
+    assert!(message.contains("openssl pkey -inform DER"), "{message}");
+    let message = told_of("agent.key", |dir| {
+        fs::copy(dir.join("agent.pem"), dir.join("agent.key")).unwrap();
+    })
+    .await;
+    assert!(message.contains("holds \"CERTIFICATE\" and no private key"), "{message}");
+    let message = told_of("agent.key", |dir| fs::write(dir.join("agent.key"), "").unwrap()).await;
+    assert!(message.contains("is empty"), "{message}");
+    let message = told_of("ca.pem", |dir| {
+        openssl(dir, "x509 -in ca.pem -outform DER -out new.pem");
+        fs::rename(dir.join("new.pem"), dir.join("ca.pem")).unwrap();
+    })
+    .await;
+    assert!(message.contains("openssl x509 -inform DER"), "{message}");
+    let message = told_of("agent.pem", |dir| {
+        fs::copy(dir.join("broker.pem"), dir.join("agent.pem")).unwrap();
+    })
+    .await;
+    assert!(message.contains("the key is not this certificate's"), "{message}");
+}
+
+/// OpenSSL makes a certificate of version 1 where it is given no extension, and brokers take it.
+#[tokio::test]
+async fn a_certificate_of_version_1_is_named_with_the_command_that_makes_version_3() {
+    for whose in ["broker", "agent"] {
+        let (mut world, ..) = with_mutual_tls("", Vec::new()).await;
+        let dir = world.dir.path().to_path_buf();
+        openssl(&dir, "req -x509 -newkey rsa:2048 -nodes -keyout old-ca.key -out old-ca.pem -subj /CN=old -days 30");
+        openssl(&dir, &format!("req -new -key {whose}.key -out v1.csr -subj /CN=localhost"));
+        openssl(
+            &dir,
+            &format!("x509 -req -in v1.csr -CA old-ca.pem -CAkey old-ca.key -CAcreateserial -days 30 -out {whose}.pem"),
+        );
+        let mut both = fs::read_to_string(dir.join("ca.pem")).unwrap();
+        both.push_str(&fs::read_to_string(dir.join("old-ca.pem")).unwrap());
+        fs::write(dir.join("ca.pem"), both).unwrap();
+        world.broker.restart().await;
+        world.start_agent();
+        until("it says which version", || world.log().contains("X.509 certificate of version 1")).await;
+        let log = world.log();
+        let line = log.lines().find(|line| line.contains("of version 1")).unwrap();
+        let owner = if whose == "broker" { "the broker's certificate" } else { "our certificate" };
+        assert!(
+            line.contains(owner) && line.contains("openssl x509 -req") && line.contains("subjectAltName"),
+            "{line}"
+        );
+    }
+}
+
+/// A broker that dies says no goodbye in TLS, of which the library tells with a link into its manual.
+#[tokio::test]
+async fn a_connection_that_is_cut_is_told_without_a_link_into_a_librarys_manual() {
+    let (mut world, _, port) = with_mutual_tls("", Vec::new()).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let between = listener.local_addr().unwrap().port();
+    let (cut, mut is_cut) = tokio::sync::watch::channel(());
+    tokio::spawn(async move {
+        while let Ok((mut here, _)) = listener.accept().await {
+            let mut there = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            is_cut.mark_unchanged();
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut here, &mut there) => {}
+                _ = is_cut.changed() => {}
+            }
+        }
+    });
+    world.set("mqtt.url", json!(format!("mqtts://localhost:{between}")));
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("it is there", |s| s["state"] == "ONLINE").await;
+    cut.send_replace(());
+    until("it says so", || world.log().contains("not connected to the broker")).await;
+    let log = world.log();
+    let line = log.lines().find(|line| line.contains("not connected to the broker")).unwrap();
+    assert!(line.contains("close_notify") && !line.contains("https://"), "{line}");
+    assert!(line.contains(&format!("localhost:{between}")) && line.contains("its log says why"), "{line}");
+}
+
+/// What stands at the address and what is wrong with it, and no link into a library's manual.
+#[tokio::test]
+async fn a_broker_that_dies_or_speaks_no_tls_is_told_in_our_own_words() {
+    let (mut world, _, port) = with_mutual_tls("", Vec::new()).await;
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("it is there", |s| s["state"] == "ONLINE").await;
+    world.broker.stop();
+    until("it says so", || world.log().contains("not connected to the broker")).await;
+    until("nobody listens", || world.log().contains(&format!("nobody listens at localhost:{port}"))).await;
+    assert!(!world.log().contains("docs.rs"), "{}", world.log());
+    world.stop_agent();
+    world.broker.restart().await;
+    let plain = world.broker.port;
+    world.set("mqtt.url", json!(format!("mqtts://localhost:{plain}")));
+    world.start_agent();
+    until("it is no TLS", || world.log().contains("mqtt.url")).await;
+    world.stop_agent();
+    world.set("mqtt.url", json!("mqtts://no-such-broker.invalid"));
+    world.start_agent();
+    until("the name", || world.log().contains("check the host name no-such-broker.invalid in mqtt.url")).await;
 }

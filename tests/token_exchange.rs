@@ -152,6 +152,66 @@ async fn a_wrong_token_is_403_of_the_classic_nucleus() {
     is_told_and_passes(Way::Odd("403 Forbidden", "value of header doesn't match"), "403").await;
 }
 
+/// What the service says beside its status is what a person needs.
+#[tokio::test]
+async fn the_reason_in_a_refusals_body_is_told_with_the_address_and_the_next_step() {
+    let (world, service, client) =
+        running(Way::Odd("403 Forbidden", "TES responded: role alias MyAlias does not exist")).await;
+    let status = client.status("it says so", |s| problem_codes(s).contains(&"NO_CREDENTIALS")).await;
+    let message = status["problems"].to_string();
+    for part in ["HTTP status 403", "role alias MyAlias does not exist", "restart the component"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(message.contains(&format!("http://localhost:{}{PATH}", service.port)), "{message}");
+    assert!(
+        !message.contains(&world.cloud.authorization_token())
+            && !world.log().contains(&world.cloud.authorization_token())
+    );
+}
+
+/// Whoever stands in the service's place gets no further with a redirection.
+#[tokio::test]
+async fn the_token_follows_no_redirection() {
+    let mut world = World::new(10).await;
+    let elsewhere = Service::start(&world.cloud, GOOD);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let to = format!("http://127.0.0.1:{}{PATH}", elsewhere.port);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            head(&stream);
+            let _ = write!(
+                stream,
+                "HTTP/1.1 307 Temporary Redirect\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
+        }
+    });
+    world.wrapper = vec!["env".into(), format!("AWS_CONTAINER_CREDENTIALS_FULL_URI=http://localhost:{port}{PATH}")];
+    let client = world.client("bench").await;
+    world.start_agent();
+    let status = client.status("it says so", |s| problem_codes(s).contains(&"NO_CREDENTIALS")).await;
+    assert!(status["problems"].to_string().contains("status 307"), "{status}");
+    assert_eq!(elsewhere.asked(), Vec::<String>::new());
+}
+
+/// The token is for this machine alone.
+#[tokio::test]
+async fn an_address_elsewhere_is_named_and_not_asked() {
+    for (address, says) in [
+        ("http://192.0.2.1:80/creds", "not on this machine"),
+        ("http://192.0.2.1.nip.invalid/creds", "cannot be resolved"),
+        ("file:///etc/passwd", "does not begin with http"),
+    ] {
+        let mut world = World::new(1).await;
+        world.wrapper = vec!["env".into(), format!("AWS_CONTAINER_CREDENTIALS_FULL_URI={address}")];
+        let client = world.client("bench").await;
+        world.start_agent();
+        let status = client.status("it says so", |s| problem_codes(s).contains(&"NO_CREDENTIALS")).await;
+        let message = status["problems"].to_string();
+        assert!(message.contains(says) && message.contains(address), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_token_is_404_of_nucleus_lite() {
     is_told_and_passes(Way::Odd("404 Not Found", ""), "404").await;

@@ -79,6 +79,8 @@ pub struct LanePlan {
 #[derive(Debug)]
 struct Shut {
     scope: String,
+    /// Since when.
+    since: Mono,
     /// It is not asked before.
     until: Mono,
     /// For want of a permission, and not because it is busy.
@@ -134,6 +136,15 @@ impl LanePlan {
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.shut.iter().any(|shut| shut.denied)
+    }
+
+    /// The resource that has been busy for longest, and since when; one that was not asked again within `cap` has nothing
+    /// to be asked any more.
+    #[must_use]
+    pub fn busy(&self, now: Mono, cap: Duration) -> Option<(&str, Mono)> {
+        let busy =
+            self.shut.iter().filter(|shut| !shut.denied && now.since(shut.until) <= cap).min_by_key(|shut| shut.since);
+        busy.map(|shut| (shut.scope.as_str(), shut.since))
     }
 
     /// There is nothing to send: what refused is nobody's concern any more.
@@ -265,6 +276,7 @@ impl LanePlan {
         let Some(scope) = sent.first().and_then(|(target, _)| target.scope()) else { return };
         let known = self.shut.iter().position(|shut| shut.scope == scope).map(|at| self.shut.remove(at));
         let denied = error.fault == CallFault::Denied;
+        let since = known.as_ref().filter(|shut| shut.denied == denied).map_or(now, |shut| shut.since);
         let is_news = known.as_ref().is_none_or(|shut| !shut.denied);
         let mut backoff = known.map_or_else(|| self.entries.anew(), |shut| shut.backoff);
         let wait = if denied { backoff.hold(chance) } else { backoff.fail(1, error.retry_after, chance) };
@@ -274,7 +286,7 @@ impl LanePlan {
                 self.not_before = now.after(wait);
             }
         }
-        self.shut.push(Shut { scope: scope.to_owned(), until: now.after(wait), denied, backoff });
+        self.shut.push(Shut { scope: scope.to_owned(), since, until: now.after(wait), denied, backoff });
         let over = self.shut.len().saturating_sub(MAX_SHUT);
         self.shut.drain(..over);
     }

@@ -34,6 +34,11 @@ impl TokenBucket {
         // A millisecond more, since that is what clocks count in.
         Err(Duration::from_secs_f64((1.0 - self.tokens) / self.per_second) + Duration::from_millis(1))
     }
+
+    /// Puts a token back that was taken for nothing.
+    pub fn give_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.burst);
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +53,8 @@ mod tests {
         let mut bucket = TokenBucket::new(2.0, 1, Mono(0));
         assert_eq!(bucket.take(Mono(0)), Ok(()));
         let wait = bucket.take(Mono(0)).unwrap_err();
+        bucket.give_back();
+        assert_eq!(bucket.take(Mono(0)), Ok(()));
         assert_eq!(bucket.take(Mono(0).after(wait)), Ok(()));
     }
 }

@@ -16,7 +16,7 @@ use super::{
     agent::{Answer, MAX_EARLY},
 };
 use crate::{
-    config,
+    cautions, config,
     model::{ClientId, Operation, ThingName},
     transport::{self, Brief},
     wire::Topics,
@@ -92,7 +92,7 @@ impl Broker {
         };
         let usage = |name: &str, error: String| Trouble::Usage(format!("{name} {error}"));
         let (tls, host, port) =
-            config::broker_url(url).map_err(|error| usage("--mqtt-url", error.replace(" or none", "")))?;
+            config::broker_url(url).map_err(|error| usage("--mqtt-url", in_flags(error.replace(" or none", ""))))?;
         let client = ClientId::new(client)
             .ok()
             .filter(|client| !client.is_local())
@@ -115,6 +115,9 @@ impl Broker {
     /// Connects, and subscribes to what the agent answers.
     pub(super) async fn connect(&self, address: Address, patience: Duration) -> Result<BrokerLine, Trouble> {
         let Address { mqtt, topics, client } = address;
+        if let Some(caution) = cautions::readable_password(&mqtt) {
+            eprintln!("warning: {}", in_flags(caution));
+        }
         let mut options = transport::options(&mqtt);
         options.set_clean_session(true);
         transport::secure(&mqtt, &mut options).map_err(|error| Trouble::Usage(in_flags(error)))?;
@@ -144,9 +147,15 @@ impl Broker {
 
 /// The same words as the agent's, about options instead of keys.
 fn in_flags(text: String) -> String {
-    [("mqtt.caFile", "--ca-file"), ("mqtt.certFile", "--cert-file"), ("mqtt.keyFile", "--key-file")]
-        .into_iter()
-        .fold(text, |text, (key, flag)| text.replace(key, flag))
+    const FLAGS: [(&str, &str); 6] = [
+        ("mqtt.caFile", "--ca-file"),
+        ("mqtt.certFile", "--cert-file"),
+        ("mqtt.keyFile", "--key-file"),
+        ("mqtt.username", "--username"),
+        ("mqtt.password", "OFFBOARD_MQTT_PASSWORD in the environment"),
+        ("mqtt.url", "--mqtt-url"),
+    ];
+    FLAGS.into_iter().fold(text, |text, (key, flag)| text.replace(key, flag))
 }
 
 impl BrokerLine {
@@ -156,6 +165,7 @@ impl BrokerLine {
 
     fn broken(&self, error: &ConnectionError) -> Trouble {
         let config::Mqtt { host, port, .. } = &self.address;
+        let error = transport::in_words(error);
         let text =
             "check --mqtt-url, the authority and certificate if there is one, and that the broker lets you connect as";
         Trouble::NoAnswer(format!("the broker at {host}:{port}: {error}; {text} {}", self.client))

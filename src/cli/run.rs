@@ -1,6 +1,6 @@
 //! `offboard run`: the agent itself.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +20,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn execute(self) -> ExitCode {
+        let hidden = hide_memory();
         let (config, unknown) = match self.read() {
             Ok(read) => read,
             Err(message) => {
@@ -30,6 +31,9 @@ impl Run {
         // Whatever is made from here on is for this user alone.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         let limit = log::start(config.log_format);
+        if let Err(error) = hidden {
+            tracing::warn!(%error, "other processes of this user can read this one's memory, which holds passwords and credentials");
+        }
         for key in unknown {
             tracing::warn!(key, "unknown configuration key; it has no effect in this version");
         }
@@ -53,6 +57,13 @@ impl Run {
         };
         config::parse(&text, env).map_err(|error| error.to_string())
     }
+}
+
+/// Keeps memory and environment, which hold the broker's password and the nucleus's token, from other processes of the
+/// same user: on a core device that is every other component. There are no core dumps, either.
+fn hide_memory() -> io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 fn run(config: Config, limit: log::Limit) -> Result<(), String> {

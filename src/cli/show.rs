@@ -141,6 +141,11 @@ pub(super) fn request(request: &Value) -> String {
     {
         lines.push(format!("  {associated} associated, {added} added, {removed} removed"));
     }
+    for waiting in request["waitingEntries"].as_array().into_iter().flatten() {
+        let name = ["thingName", "childAssetId", "assetId"].into_iter().find(|name| waiting[*name].is_string());
+        let name = name.map_or_else(|| "the request".into(), |name| text(waiting, name));
+        lines.push(format!("  {name} waits: {}: {}", text(waiting, "code"), text(waiting, "message")));
+    }
     format!("{}\n{}", lines.join("\n"), failures(request))
 }
 

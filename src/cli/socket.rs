@@ -21,6 +21,7 @@ use super::{
     Trouble,
     agent::{Answer, MAX_EARLY},
     broker::fresh_token,
+    check::why_no_answer,
     show::clean,
 };
 use crate::{
@@ -101,12 +102,7 @@ impl LocalSocket {
 }
 
 fn no_agent(path: &Path, error: &io::Error) -> Trouble {
-    let what = match error.kind() {
-        io::ErrorKind::NotFound => "there is no agent's socket; is it running, and is this its data directory?",
-        io::ErrorKind::ConnectionRefused => "no agent listens there; it has stopped without cleaning up",
-        io::ErrorKind::PermissionDenied => "only the user that the agent runs as, and root, may ask it",
-        _ => "the agent cannot be reached",
-    };
+    let what = why_no_answer(path.parent().unwrap_or(path), error);
     Trouble::NoAnswer(format!("{}: {what} ({error})", path.display()))
 }
 

@@ -1,16 +1,19 @@
 //! The cloud: a trait of the calls that the agent makes, and its AWS form.
 
 mod aws;
-mod bounded;
 mod classify;
 mod credentials;
 mod greengrass;
+mod http;
+mod proxies;
 mod sdk;
 mod sitewise;
 
 use std::future::Future;
 
 pub use aws::Aws;
+pub(crate) use proxies::proxy_faults;
+pub(crate) use sdk::{CERTIFICATE_REFUSED, NAME_NOT_RESOLVED, PROXY_FAILED};
 
 use crate::model::{CallError, CallToken, EntryError, Lane, Target, ThingName, Timestamp};
 

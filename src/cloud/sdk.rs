@@ -1,33 +1,29 @@
 //! What the clients of the AWS services have in common: how they are set up, and what their answers mean. Retries are off:
 //! the agent owns them, over restarts and for days.
 
-use std::{
-    error::Error,
-    fmt::{Display, Write},
-    sync::Arc,
-    time::Duration,
-};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
 use aws_sdk_greengrassv2::{
     config::{IdentityCache, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextRef},
     error::{ProvideErrorMetadata, SdkError},
     operation::RequestId,
 };
-use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig, tls};
 use aws_smithy_runtime_api::{
-    client::{http::SharedHttpClient, interceptors::dyn_dispatch_hint, orchestrator::HttpResponse},
+    client::{behavior_version::BehaviorVersion, interceptors::dyn_dispatch_hint, orchestrator::HttpResponse},
     http::Headers,
 };
-use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::{config_bag::ConfigBag, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_types::{SdkConfig, app_name::AppName, region::Region};
 
 use super::{
-    bounded::bounded,
     classify::{classify, http_date, retry_after},
     credentials::TokenExchange,
+    http::{self, Failed, NotResolved},
+    proxies::Proxies,
 };
 use crate::{
+    causes::{chain, find},
     clock::Clock,
     config::Config,
     model::{CallError, CallFault},
@@ -40,6 +36,11 @@ const READ: Duration = Duration::from_secs(30);
 /// The whole of a call, with loading credentials.
 const ATTEMPT: Duration = Duration::from_secs(75);
 
+/// Codes of connections that were not made, where a person has to look at one thing in particular.
+pub(crate) const CERTIFICATE_REFUSED: &str = "CertificateRefused";
+pub(crate) const PROXY_FAILED: &str = "ProxyFailed";
+pub(crate) const NAME_NOT_RESOLVED: &str = "NameNotResolved";
+
 /// Told of each difference between the cloud's clock and ours, in milliseconds.
 pub(crate) type SkewSink = Box<dyn Fn(i64) + Send + Sync>;
 
@@ -50,6 +51,7 @@ pub(super) struct Sdk {
     watch: ClockWatch,
     credentials: TokenExchange,
     clock: Clock,
+    region: Arc<str>,
 }
 
 impl Sdk {
@@ -58,14 +60,12 @@ impl Sdk {
     /// # Errors
     /// The file that `GG_ROOT_CA_PATH` names, or the certificates in it, cannot be used.
     pub(super) fn new(config: &Config, clock: Clock, skew: SkewSink) -> Result<Self, String> {
-        let roots = root_certificates(std::env::var_os("GG_ROOT_CA_PATH"))?;
-        let direct = http_client(&roots, ProxyConfig::disabled())?;
-        let outward = http_client(&roots, ProxyConfig::from_env())?;
-        let credentials = TokenExchange::new(direct, clock.clone());
+        let roots = http::root_certificates(std::env::var_os("GG_ROOT_CA_PATH"))?;
+        let credentials = TokenExchange::new(http::local(&roots), clock.clone());
         let base = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(config.region.clone()))
-            .http_client(outward)
+            .http_client(http::outward(&roots, Proxies::from_env()))
             .retry_config(RetryConfig::disabled())
             .timeout_config(
                 TimeoutConfig::builder()
@@ -86,7 +86,7 @@ impl Sdk {
             );
         }
         let watch = ClockWatch { clock: clock.clone(), skew: Arc::from(skew) };
-        Ok(Self { base, fips, watch, credentials, clock })
+        Ok(Self { base, fips, watch, credentials, clock, region: config.region.as_str().into() })
     }
 
     /// The setting for a service, at its own endpoint or at the one that was configured.
@@ -106,7 +106,7 @@ impl Sdk {
 
     /// What is left of the setting once the clients are made: what answers are judged by.
     pub(super) fn judge(&self) -> Judge {
-        Judge { credentials: self.credentials.clone(), clock: self.clock.clone() }
+        Judge { credentials: self.credentials.clone(), clock: self.clock.clone(), region: Arc::clone(&self.region) }
     }
 }
 
@@ -115,6 +115,7 @@ impl Sdk {
 pub(super) struct Judge {
     credentials: TokenExchange,
     clock: Clock,
+    region: Arc<str>,
 }
 
 impl Judge {
@@ -134,29 +135,43 @@ impl Judge {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let code_of = |fault: &CallFault| match fault {
-            CallFault::Unreachable => "Unreachable",
-            CallFault::Credentials => "NoCredentials",
-            CallFault::Lost => "NoAnswer",
-            _ => "NotTheApi",
-        };
-        let plain = |fault: CallFault| {
-            let code = code_of(&fault);
-            CallError::new(fault, code, &chain(error))
-        };
+        let plain = |fault: CallFault, code: &str| CallError::new(fault, code, &chain(error));
         if let Some(cause) = find::<CredentialsError>(error) {
-            return CallError::new(CallFault::Credentials, "NoCredentials", &chain(cause));
+            // Its own first sentence says no more than that there are none.
+            let text = cause.source().map_or_else(|| chain(cause), chain);
+            return CallError::new(CallFault::Credentials, "NoCredentials", &text);
         }
         match error {
             // Only where the connection was never made is it sure that nothing was sent.
-            SdkError::DispatchFailure(_) if never_connected(error) => plain(CallFault::Unreachable),
-            SdkError::DispatchFailure(failure) if failure.is_other() && chain(error).contains("identity") => {
-                plain(CallFault::Credentials)
+            SdkError::DispatchFailure(_) if never_connected(error) => self.unreachable(error),
+            SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) | SdkError::ResponseError(_) => {
+                plain(CallFault::Lost, "NoAnswer")
             }
-            SdkError::DispatchFailure(_) => plain(CallFault::Lost),
-            SdkError::TimeoutError(_) | SdkError::ResponseError(_) => plain(CallFault::Lost),
             SdkError::ServiceError(answer) => self.service_error(answer.err(), answer.raw(), refine),
-            _ => plain(CallFault::Misfit),
+            _ => plain(CallFault::Misfit, "NotTheApi"),
+        }
+    }
+
+    /// A connection that was not made: to where, by which proxy, and why.
+    fn unreachable(&self, error: &(dyn Error + 'static)) -> CallError {
+        let failed = |code: &str, text: &str| CallError::new(CallFault::Unreachable, code, text);
+        let Some(route) = find::<Failed>(error) else { return failed("Unreachable", &chain(error)) };
+        // The client's own first words say no more than that it could not connect.
+        let why = find::<hyper_util::client::legacy::Error>(error)
+            .and_then(Error::source)
+            .map_or_else(|| chain(error), chain);
+        if let Some(rustls::Error::InvalidCertificate(_)) = find(error) {
+            return failed(CERTIFICATE_REFUSED, &format!("{route}: {why}"));
+        }
+        if route.proxy.is_some() {
+            return failed(PROXY_FAILED, &format!("{route}: {why}"));
+        }
+        match find::<NotResolved>(error) {
+            Some(NotResolved { name, reason }) if name.contains(&*self.region) => {
+                failed(NAME_NOT_RESOLVED, &format!("{name}, region {}: {reason}", self.region))
+            }
+            Some(NotResolved { name, reason }) => failed(NAME_NOT_RESOLVED, &format!("{name}: {reason}")),
+            None => failed("Unreachable", &format!("{route}: {why}")),
         }
     }
 
@@ -205,32 +220,6 @@ fn never_connected(error: &(dyn Error + 'static)) -> bool {
     find::<hyper_util::client::legacy::Error>(error).is_some_and(|error| error.is_connect())
 }
 
-/// The first cause of that type.
-fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
-}
-
-/// An error with its causes, each once, in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = String::new();
-    let mut cause: Option<&dyn Error> = Some(error);
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            let _ = write!(text, "{}{said}", if text.is_empty() { "" } else { ": " });
-        }
-        cause = error.source();
-    }
-    text
-}
-
 /// Measures the difference between the cloud's clock and ours from each answer's `Date`.
 #[derive(Clone)]
 pub(super) struct ClockWatch {
@@ -264,29 +253,4 @@ impl Intercept for ClockWatch {
         }
         Ok(())
     }
-}
-
-fn root_certificates(path: Option<std::ffi::OsString>) -> Result<tls::TlsContext, String> {
-    let mut store = tls::TrustStore::default().with_native_roots(true);
-    if let Some(path) = path.filter(|path| !path.is_empty()) {
-        let read = std::fs::read(&path);
-        let told = |error: &dyn Display| format!("GG_ROOT_CA_PATH {}: {error}", path.display());
-        store = store.with_pem_certificate(read.map_err(|error| told(&error))?);
-    }
-    tls::TlsContext::builder().with_trust_store(store).build().map_err(|error| error.to_string())
-}
-
-fn http_client(roots: &tls::TlsContext, proxy: ProxyConfig) -> Result<SharedHttpClient, String> {
-    let roots = roots.clone();
-    let client = Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut builder = Connector::builder()
-            .proxy_config(proxy.clone())
-            .enable_tcp_nodelay(true)
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-            .tls_context(roots.clone());
-        builder.set_connector_settings(settings.cloned());
-        builder.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        builder.build()
-    });
-    Ok(bounded(client))
 }

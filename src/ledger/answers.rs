@@ -87,6 +87,21 @@ pub fn open_entries(tx: &Tx<'_>, seq: u64, after: Option<&str>, limit: usize) ->
     Ok(cut(rows, limit))
 }
 
+/// Why entries of a request wait: the last answer to each of those that were sent and have not ended, among the first
+/// `limit` that are open.
+///
+/// # Errors
+/// The store failed.
+pub fn waiting(tx: &Tx<'_>, seq: u64, limit: usize) -> Result<Vec<EntryFailure>, StoreError> {
+    let mut waiting = Vec::new();
+    for (_, target) in open_entries(tx, seq, None, limit)?.rows {
+        if let Some(fault) = tx.work_of(&target)?.and_then(|work| work.error) {
+            waiting.push(EntryFailure { target, fault });
+        }
+    }
+    Ok(waiting)
+}
+
 /// Cuts to `limit` rows and says whether there were more.
 fn cut<T>(mut rows: Vec<(String, T)>, limit: usize) -> Rows<T> {
     let more = rows.len() > limit;

@@ -36,7 +36,9 @@ pub(crate) use store::Disk;
 #[cfg(test)]
 pub(crate) use accept::PLAN_NAMES;
 pub use accept::{Order, Plan, accept, acknowledged, plan};
-pub use answers::{Rows, device, devices, failures, find_request, open_entries, request, requests, unknown_names};
+pub use answers::{
+    Rows, device, devices, failures, find_request, open_entries, request, requests, unknown_names, waiting,
+};
 pub use audit::audit;
 pub use early::Early;
 pub use ending::{Canceled, cancel, disown, expire, forget_requests};
@@ -47,7 +49,7 @@ pub use schema::SCHEMA;
 pub use schema::{Counters, Load};
 pub use settling::{settle, verify};
 pub(crate) use sled_store::open_regular;
-pub use sled_store::{DataDir, NotHeld, SledStore, check_owner, free, schema_of};
+pub use sled_store::{DataDir, NotHeld, SledStore, check_owner, free, room_needed, schema_of};
 pub use stats::{COMMIT_BOUNDS, Stats};
 pub use store::{Direction, Op, Row, Store, StoreError};
 pub use story::{forget_stories, story};

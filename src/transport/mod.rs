@@ -10,7 +10,7 @@ mod retry;
 mod socket;
 mod tls;
 
-pub(crate) use client::{Brief, options, secure};
+pub(crate) use client::{Brief, in_words, options, secure};
 #[cfg(test)]
 pub(crate) use intake::Intake;
 pub(crate) use line::{Deliveries, Line, Link, Tag};

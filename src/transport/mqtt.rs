@@ -9,18 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rumqttc::{
-    AsyncClient, Connect, ConnectReturnCode, ConnectionError, LastWill, Publish, QoS, StateError, SubscribeReasonCode,
-};
+use rumqttc::{AsyncClient, Connect, ConnectionError, LastWill, Publish, QoS, StateError, SubscribeReasonCode};
 use tokio::task::JoinHandle;
 
 use super::{
-    Line, Wired,
+    Line, Wired, client,
     connection::{Connection, Endpoint, Event},
     intake::Intake,
     line::{REMEMBERED, Refused},
     retry::{self, Retry},
-    tls,
 };
 use crate::{conditions::Conditions, config, wire::Topics};
 
@@ -289,12 +286,7 @@ impl Poller {
 
     /// Reads the PEM files for the next connection.
     async fn prepare(&mut self) -> Result<(), String> {
-        let mqtt = self.parts.mqtt.clone();
-        if mqtt.tls {
-            // Files are read on a thread that may wait.
-            let read = tokio::task::spawn_blocking(move || tls::client_config(&mqtt)).await;
-            self.endpoint.tls = Some(read.map_err(|error| error.to_string())??);
-        }
+        self.endpoint.tls = client::tls_config(&self.parts.mqtt).await?;
         Ok(())
     }
 
@@ -349,36 +341,7 @@ fn is_end_by_broker(error: &ConnectionError) -> bool {
     }
 }
 
-fn is_tls_alert(error: &std::io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(inner, Some(rustls::Error::AlertReceived(_)))
-}
-
 /// What a failed connection means, and what to do.
 pub(crate) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
-    let told = retry::cut(error.to_string());
-    match error {
-        ConnectionError::ConnectionRefused(
-            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
-        ) => {
-            let check = if mqtt.identity.is_some() {
-                "that mqtt.clientId is the thing name of our certificate, that the certificate is active, and that a device \
-                 group lets it connect"
-            } else {
-                "mqtt.username and mqtt.password, and that the broker lets mqtt.clientId connect"
-            };
-            format!("the broker refuses us ({told}); check {check}")
-        }
-        ConnectionError::Tls(_) => {
-            format!("{told}; check mqtt.caFile and that the certificate names {}", mqtt.host)
-        }
-        // What the other end says of our certificate comes after the handshake in TLS 1.3.
-        ConnectionError::Io(error) if is_tls_alert(error) => {
-            format!("{told}; the broker does not take our certificate: check mqtt.certFile and who issued it")
-        }
-        ConnectionError::Io(_) => {
-            format!("{told}; check that the broker runs, and that it accepts our certificate")
-        }
-        _ => told,
-    }
+    client::explain(mqtt, error)
 }

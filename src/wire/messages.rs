@@ -251,6 +251,9 @@ impl From<EntryFailure> for ErrorEntry {
     }
 }
 
+/// Entries that wait which are shown with a request.
+pub const MAX_WAITING_ENTRIES: usize = 10;
+
 /// A request: `completed`, and what `get-request` and `list-requests` show.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -294,6 +297,10 @@ pub struct RequestMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(length(max = MAX_ERROR_ENTRIES)))]
     pub error_entries: Option<Vec<ErrorEntry>>,
+    /// Some of those that have not ended, with the last answer to each: why they wait. In `get-request` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(length(min = 1, max = MAX_WAITING_ENTRIES)))]
+    pub waiting_entries: Option<Vec<ErrorEntry>>,
     /// Not all of them are here: `get-request` has the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_entries_truncated: Option<bool>,
@@ -337,6 +344,7 @@ pub fn request_summary(request: &Request) -> RequestMessage {
         added_count: request.sync.map(|counts| counts.added),
         removed_count: request.sync.map(|counts| counts.removed),
         error_entries: None,
+        waiting_entries: None,
         error_entries_truncated: None,
         reason: request.reason.clone(),
         issued_at: request.issued_at.map(|at| at.to_string()),

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Finding, Problems, cloud_findings, error, first, ok, warning};
+use super::{Finding, Problems, caution, cloud_findings, error, first, ok, warning};
 use crate::{
+    cautions,
     cli::{
         Trouble,
         agent::{Agent, Answer},
@@ -18,7 +19,7 @@ const STORE: &[&str] = &["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"];
 const REPLACED: &[&str] = &["STORE_REPLACED"];
 
 /// Problems that have no line of their own.
-const OTHERS: &[&str] = &["SITEWISE_OFF", "MESSAGE_TOO_LARGE", "SOCKET_UNAVAILABLE", "LIST_"];
+const OTHERS: &[&str] = &["SITEWISE_OFF", "MESSAGE_TOO_LARGE", "SOCKET_UNAVAILABLE", "LIST_", "RESOURCE_BUSY"];
 
 /// Has the agent make a list call, so that what it tells of the cloud is of now. What that fails by stands among the problems.
 pub(super) async fn list(mut agent: Agent) -> Option<String> {
@@ -58,6 +59,8 @@ pub(super) async fn findings(
             "the running agent was started with another one; restart it to take this one",
         ));
     }
+    let cautions = cautions::CODES.iter().filter_map(|code| Some((*code, problems.get(*code)?)));
+    findings.extend(cautions.map(|(code, message)| caution(code, message.clone())));
     findings.extend(cloud_findings(&problems, listed, gauge(&metrics, "offboard_clock_skew_seconds")));
     if let Some(message) = first(&problems, STORE) {
         findings.push(error("store", message));

@@ -2,6 +2,7 @@
 
 use std::{cmp::Reverse, time::Duration};
 
+use rumqttc::ConnectionError;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
@@ -46,23 +47,26 @@ pub(super) async fn findings(mqtt: &Mqtt) -> Option<Finding> {
 
 /// What the broker shows in a handshake of its own, which disturbs nobody's session.
 async fn chain(mqtt: &Mqtt) -> Result<Vec<CertificateDer<'static>>, String> {
-    let config = transport::client_config(mqtt)?;
+    let config = transport::client_config(mqtt).await?;
     let address = format!("{}:{}", mqtt.host, mqtt.port);
     let name = ServerName::try_from(mqtt.host.clone()).map_err(|error| format!("{address}: {error}"))?;
     let handshake = async {
         let stream = TcpStream::connect((mqtt.host.as_str(), mqtt.port)).await?;
         TlsConnector::from(config).connect(name, stream).await
     };
-    let told = |error: &dyn std::fmt::Display| {
-        format!("{address}: {error}; check mqtt.caFile, and that the broker's certificate names {}", mqtt.host)
-    };
     match timeout(HANDSHAKE, handshake).await {
         Ok(Ok(stream)) => {
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
             Ok(certificates.iter().map(|one| one.clone().into_owned()).collect())
         }
-        Ok(Err(error)) => Err(told(&error)),
-        Err(_) => Err(told(&"no answer to the handshake")),
+        Ok(Err(error)) => {
+            let error = ConnectionError::Io(error);
+            Err(format!("{address}: {}", transport::explain(mqtt, &error)))
+        }
+        Err(_) => Err(format!(
+            "{address}: no answer to the handshake within {} s; check the network, and that this port speaks TLS",
+            HANDSHAKE.as_secs()
+        )),
     }
 }
 

@@ -3,13 +3,10 @@
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use super::{Finding, error, ok, warning};
-use crate::ledger;
+use crate::{ledger, status::mebibytes};
 
-/// Room below which a store can fail soon: it is rewritten beside itself.
+/// Room beside what is needed below which a store can fail soon: it is rewritten beside itself.
 const LITTLE: u64 = 128 << 20;
-
-/// Room below which it fails.
-const NONE: u64 = 4 << 20;
 
 pub(super) fn findings(dir: &Path, is_running: bool) -> Vec<Finding> {
     vec![directory(dir, is_running), store(dir)]
@@ -19,6 +16,31 @@ pub(super) fn findings(dir: &Path, is_running: bool) -> Vec<Finding> {
 pub(super) fn is_held(dir: &Path) -> bool {
     ledger::open_regular(fs::OpenOptions::new().read(true), &dir.join("lock"))
         .is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+}
+
+/// Whether nobody can write there, whatever the modes say.
+fn is_read_only(dir: &Path) -> bool {
+    use rustix::fs::StatVfsMountFlags;
+    rustix::fs::statvfs(dir).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Why nobody answers at the socket in `dir`, for people: an agent that cannot write there has no socket, or an old one.
+pub(in crate::cli) fn why_no_answer(dir: &Path, cause: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match cause.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused if is_read_only(dir) => {
+            "its file system is read-only, so that an agent cannot open its socket there; mount it writable, a running agent goes \
+             on by itself"
+        }
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused if is_held(dir) => {
+            "an agent runs there, and has not opened its socket; it is just starting, or its log says why"
+        }
+        ErrorKind::NotFound if !dir.exists() => "there is no such directory; name the agent's by --data-dir",
+        ErrorKind::NotFound => "there is no agent's socket; is it running, and is this its data directory?",
+        ErrorKind::ConnectionRefused => "no agent listens there; it was killed and has not been started again",
+        ErrorKind::PermissionDenied => "only the user that the agent runs as, and root, may ask it",
+        _ => "the agent cannot be reached",
+    }
 }
 
 fn directory(dir: &Path, is_running: bool) -> Finding {
@@ -38,18 +60,28 @@ fn directory(dir: &Path, is_running: bool) -> Finding {
         Ok(free) => free,
         Err(cause) => return error(what, cause.to_string()),
     };
-    let mib = free >> 20;
-    if free < NONE {
-        return error(what, format!("{name}: {mib} MiB are free; make room, or commands are rejected"));
+    let needed = ledger::room_needed(dir);
+    let (has, needs) = (mebibytes(free), mebibytes(needed));
+    if free < needed {
+        return error(
+            what,
+            format!("{name}: {has} are free, and the store needs {needs}; make room, or commands are rejected"),
+        );
+    }
+    if is_read_only(dir) {
+        return error(what, format!("{name}: its file system is read-only, commands are rejected; mount it writable"));
     }
     let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
     if mode & 0o077 != 0 {
         return warning(what, format!("{name}: its mode is {mode:03o}, others may look into it; chmod 700 it"));
     }
-    if free < LITTLE {
-        return warning(what, format!("{name}: only {mib} MiB are free; the store needs some to be rewritten"));
+    if free < LITTLE + needed {
+        return warning(
+            what,
+            format!("{name}: only {has} are free; the store needs {} to be rewritten", mebibytes(LITTLE + needed)),
+        );
     }
-    ok(what, format!("{name}: {mib} MiB free, mode {mode:03o}, user {owner}"))
+    ok(what, format!("{name}: {has} free, mode {mode:03o}, user {owner}"))
 }
 
 fn store(dir: &Path) -> Finding {

@@ -16,6 +16,7 @@ use std::{
 };
 
 use clap::Args;
+pub(super) use local::why_no_answer;
 use serde_json::{Value, json};
 
 use super::{
@@ -24,6 +25,7 @@ use super::{
     show::{columns, show, text},
 };
 use crate::{
+    cautions,
     config::{self, Config},
     model::FieldFault,
     users,
@@ -193,6 +195,9 @@ impl Check {
             }
         };
         let agent = common.connect_in(&dir).await;
+        if agent.is_err() {
+            findings.extend(cautions::find(&config).into_iter().map(|(code, message)| caution(code, message)));
+        }
         findings.extend(local::findings(&dir, agent.is_ok()));
         match (&config.mqtt, &foreign) {
             (Some(_), Some(foreign)) => findings.push(foreign.finding("certificates")),
@@ -271,11 +276,24 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
+/// What works and is worth attention all the same.
+fn caution(code: &str, message: String) -> Finding {
+    warning(if code == cautions::CODES[0] { "password" } else { "proxy" }, message)
+}
+
 fn configuration(config: &Config, from: &str, unknown: &[String]) -> Finding {
     let Config { core, region, .. } = config;
-    if unknown.is_empty() {
+    let mut doubts = Vec::new();
+    if !unknown.is_empty() {
+        doubts.push(format!("{} is not known and has no effect; check the spelling", unknown.join(", ")));
+    }
+    if !config::is_like_a_region(region) {
+        doubts.push(format!(
+            "region \"{region}\" is no name of an AWS region, as eu-central-1 is; correct region, or AWS_REGION"
+        ));
+    }
+    if doubts.is_empty() {
         return ok("configuration", format!("from {from}: core device {core} in {region}"));
     }
-    let keys = unknown.join(", ");
-    warning("configuration", format!("from {from}: {keys} is not known and has no effect; check the spelling"))
+    warning("configuration", format!("from {from}: {}", doubts.join("; ")))
 }

@@ -242,6 +242,16 @@ fn wait_for_release(db: &Path) {
 }
 
 /// Returns the bytes of the complete ones.
+/// Bytes that have to be free in that data directory for its store to be opened: an opening writes a snapshot, beside the
+/// one that is there.
+#[must_use]
+pub fn room_needed(data_dir: &Path) -> u64 {
+    let entries = fs::read_dir(data_dir.join("store")).into_iter().flatten().flatten();
+    let snapshots = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("snap."));
+    let taken: u64 = snapshots.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum();
+    MIN_FREE + 2 * taken
+}
+
 fn delete_half_snapshots(dir: &Path) -> io::Result<u64> {
     let mut complete = 0;
     for entry in fs::read_dir(dir)? {
