@@ -1,7 +1,8 @@
 //! The agent: wires the parts, and owns the shutdown.
 //!
-//! Nothing in here ends the process because the world is down. On a stop the parts end in the order in which the data
-//! takes its way: no more commands, the call in flight, the results, the connection, the store.
+//! Nothing in here ends the process because the world is down. On a stop the parts end in the order of the data flow: no
+//! more commands, the call in flight, the results, the connection, the store. A part that ends unasked stops the others
+//! in the same order.
 
 use std::{
     io,
@@ -12,7 +13,6 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
     time::timeout,
 };
 
@@ -30,9 +30,10 @@ use crate::{
     outbox::Outbox,
     status::{self, Report, Status},
     stop,
+    supervisor::{Failure, Supervisor},
     sync::Sync,
     told::Told,
-    transport::{Closer, MAX_LINE, Mqtt, MqttParts, Socket, Wired},
+    transport::{Closer, GOODBYE, MAX_LINE, Mqtt, MqttParts, Socket, Wired},
     upkeep::Upkeep,
     uplink::{RateLimit, Uplink},
     wire::Topics,
@@ -51,22 +52,28 @@ const LOCAL_COMMANDS: usize = 64;
 const TAKE_OVER: Duration = Duration::from_millis(500);
 const TAKE_OVER_LOG: Duration = Duration::from_secs(60);
 
-/// Why the agent cannot even start.
+/// Why the agent ends unasked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
+pub(crate) enum RunError {
     /// Something static is wrong: a file that the environment names.
     #[error("{0}")]
     Environment(String),
     /// No thread for the ledger.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
+    /// A part of the agent failed.
+    #[error("{0}")]
+    Part(Failure),
 }
 
 /// Runs the agent until `stop` is done.
 ///
+/// `unknown` are the keys of the configuration that have no effect.
+///
 /// # Errors
-/// What cannot get better by waiting, before anything was started.
-pub(crate) async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+/// What cannot get better by waiting, before anything was started; or the part that failed, after all others have
+/// stopped.
+pub(crate) async fn run(config: Config, unknown: &[String], stop: impl Future<Output = ()>) -> Result<(), RunError> {
     tokio::pin!(stop);
     let data_dir = DataDir::from(config.data_dir.as_path());
     // Before anything else: two agents of one name would take the broker's session from each other.
@@ -77,13 +84,16 @@ pub(crate) async fn run(config: Config, stop: impl Future<Output = ()>) -> Resul
     let (ledger, closed) = Ledger::start(data_dir, Rules::from(&config), clock.clone())?;
     let conditions = Conditions::new(clock.clone(), ledger.summary());
     cautions::raise(&config, &conditions);
+    if !unknown.is_empty() {
+        let text = format!("the configuration has keys that have no effect in this version: {}", unknown.join(", "));
+        conditions.raise("UNKNOWN_CONFIGURATION_KEY", text);
+    }
     let sink = Arc::clone(&conditions);
     let cloud =
-        Aws::new(&config, clock.clone(), Box::new(move |millis| sink.skew(millis))).map_err(StartError::Environment)?;
+        Aws::new(&config, clock.clone(), Box::new(move |millis| sink.skew(millis))).map_err(RunError::Environment)?;
     let started_at = clock.now().wall;
     let parts = Parts { cloud: Arc::new(cloud), clock, conditions, config, ledger, started_at };
-    parts.run(closed, stop).await;
-    Ok(())
+    parts.run(closed, stop).await.map_err(RunError::Part)
 }
 
 /// Waits until this process holds the data directory; `false` if it is to stop first.
@@ -124,37 +134,51 @@ pub(crate) struct Parts<C> {
 }
 
 impl<C: Cloud> Parts<C> {
-    async fn run(self, closed: oneshot::Receiver<()>, stop: impl Future<Output = ()>) {
+    async fn run(self, mut closed: oneshot::Receiver<()>, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         let (stop_calls, calls_stop) = stop::channel();
         let (stop_results, results_stop) = stop::channel();
-        let mut calls = JoinSet::new();
-        let mut results = JoinSet::new();
+        let [mut calls, mut results, mut connection] = std::array::from_fn(|_| Supervisor::default());
         self.start_cloud(&mut calls, &calls_stop);
         self.start_socket(&mut calls, &calls_stop);
-        let closer = self.start_mqtt(&mut calls, &mut results, &calls_stop, &results_stop);
-        stop.await;
+        let closer = self.start_mqtt(&mut connection, &mut calls, &mut results, &calls_stop, &results_stop);
+        // Of several that fail together the one comes first that the others depend on.
+        let ended = tokio::select! {
+            biased;
+            () = stop => Ok(()),
+            _ = &mut closed => Err(Failure::of("ledger")),
+            failure = connection.failed() => Err(failure),
+            failure = calls.failed() => Err(failure),
+            failure = results.failed() => Err(failure),
+        };
+        if let Err(failure) = &ended {
+            tracing::error!("{failure}");
+        }
         tracing::info!("stopping");
         stop_calls.stop();
-        if timeout(CALLS, drain(&mut calls)).await.is_err() {
+        if timeout(CALLS, calls.drain()).await.is_err() {
             calls.abort_all();
         }
         // The results of the last call still go out, if the broker is quick.
         tokio::time::sleep(RESULTS).await;
         stop_results.stop();
         results.abort_all();
-        drain(&mut results).await;
+        results.drain().await;
         if let Some(closer) = closer {
             closer.close(status::OFFLINE.into()).await;
+            if timeout(GOODBYE / 2, connection.drain()).await.is_err() {
+                connection.abort_all();
+            }
         }
         drop(self);
-        if timeout(STORE, closed).await.is_err() {
+        if !closed.is_terminated() && timeout(STORE, closed).await.is_err() {
             tracing::warn!("the store did not close in time; what was acknowledged is on disk");
         }
         tracing::info!("stopped");
+        ended
     }
 
     /// Starts what talks to the cloud, and the upkeep.
-    pub(crate) fn start_cloud(&self, calls: &mut JoinSet<()>, stop: &stop::Stop) {
+    pub(crate) fn start_cloud(&self, calls: &mut Supervisor, stop: &stop::Stop) {
         let Self { config, clock, ledger, conditions, cloud, started_at: _ } = self;
         let rate = RateLimit::new(config.rate, clock.clone());
         let sync = Sync {
@@ -167,7 +191,7 @@ impl<C: Cloud> Parts<C> {
             interval: config.sync_interval,
             stop: stop.clone(),
         };
-        calls.spawn(sync.run());
+        calls.spawn("reconciler", sync.run());
         let mut off = Vec::new();
         for lane in Lane::ALL {
             let Traits { service, max_entries, paced, .. } = lane.traits();
@@ -192,7 +216,7 @@ impl<C: Cloud> Parts<C> {
                 retry: config.retry,
                 stop: stop.clone(),
             };
-            calls.spawn(uplink.run());
+            calls.spawn("dispatcher", uplink.run());
         }
         let upkeep = Upkeep {
             ledger: ledger.clone(),
@@ -203,8 +227,8 @@ impl<C: Cloud> Parts<C> {
             off,
             stop: stop.clone(),
         };
-        calls.spawn(upkeep.run());
-        calls.spawn(self.report().watch_store(stop.clone()));
+        calls.spawn("maintenance", upkeep.run());
+        calls.spawn("watch on the store", self.report().watch_store(stop.clone()));
     }
 
     fn report(&self) -> Report {
@@ -213,12 +237,12 @@ impl<C: Cloud> Parts<C> {
     }
 
     /// Starts what talks to people on this machine.
-    fn start_socket(&self, calls: &mut JoinSet<()>, stop: &stop::Stop) {
+    fn start_socket(&self, calls: &mut Supervisor, stop: &stop::Stop) {
         let (inbound, commands) = mpsc::channel(LOCAL_COMMANDS);
         let (asked, requests) = mpsc::channel(LOCAL_COMMANDS);
-        calls.spawn(self.inbox(MAX_LINE, None, stop).run(commands));
+        calls.spawn("inbox of the local socket", self.inbox(MAX_LINE, None, stop).run(commands));
         let told = Told { ledger: self.ledger.clone(), max_bytes: MAX_LINE, stop: stop.clone() };
-        calls.spawn(told.run(requests));
+        calls.spawn("results of the local socket", told.run(requests));
         let (report, shown) = (self.report(), self.config.shown.to_string().into_bytes());
         let socket = Socket {
             data_dir: self.config.data_dir.clone(),
@@ -233,7 +257,7 @@ impl<C: Cloud> Parts<C> {
             }),
             stop: stop.clone(),
         };
-        calls.spawn(socket.run());
+        calls.spawn("local socket", socket.run());
     }
 
     fn inbox(&self, max_payload: usize, waiting: Option<Arc<AtomicUsize>>, stop: &stop::Stop) -> Inbox {
@@ -255,8 +279,9 @@ impl<C: Cloud> Parts<C> {
 
     fn start_mqtt(
         &self,
-        calls: &mut JoinSet<()>,
-        results: &mut JoinSet<()>,
+        connection: &mut Supervisor,
+        calls: &mut Supervisor,
+        results: &mut Supervisor,
         calls_stop: &stop::Stop,
         results_stop: &stop::Stop,
     ) -> Option<Closer> {
@@ -268,7 +293,8 @@ impl<C: Cloud> Parts<C> {
         let topics = Topics::new(&config.topic_prefix, &config.core);
         let max_payload = config.limits.max_payload_bytes;
         let parts = MqttParts { mqtt, topics: topics.clone(), max_payload, conditions: Arc::clone(conditions) };
-        let Mqtt { wired, closer } = Mqtt::start(parts);
+        let Mqtt { wired, closer, run } = Mqtt::new(parts);
+        connection.spawn("connection to the broker", run);
         self.start_line(wired, topics, calls, results, calls_stop, results_stop);
         Some(closer)
     }
@@ -278,23 +304,24 @@ impl<C: Cloud> Parts<C> {
         &self,
         wired: Wired,
         topics: Topics,
-        calls: &mut JoinSet<()>,
-        results: &mut JoinSet<()>,
+        calls: &mut Supervisor,
+        results: &mut Supervisor,
         calls_stop: &stop::Stop,
         results_stop: &stop::Stop,
     ) {
         let Self { config, ledger, conditions, .. } = self;
         let Wired { line, inbound, deliveries, waiting } = wired;
         let max_payload = config.limits.max_payload_bytes;
-        calls.spawn(self.inbox(max_payload, Some(waiting), calls_stop).run(inbound));
+        calls.spawn("inbox of the broker", self.inbox(max_payload, Some(waiting), calls_stop).run(inbound));
         let outbox = Outbox::new(ledger.clone(), Arc::clone(&line), topics.clone(), max_payload);
-        results.spawn(outbox.run(deliveries.owed, results_stop.clone()));
+        results.spawn("outbox", outbox.run(deliveries.owed, results_stop.clone()));
         let status =
             Status { report: self.report(), line: Arc::clone(&line), topics: topics.clone(), stop: calls_stop.clone() };
-        calls.spawn(status.run());
+        calls.spawn("status", status.run());
         if let Some(interval) = config.metrics_interval {
             let (report, line, topics) = (self.report(), Arc::clone(&line), topics.clone());
-            calls.spawn(Metrics { report, interval, line, topics, stop: calls_stop.clone() }.run());
+            let metrics = Metrics { report, interval, line, topics, stop: calls_stop.clone() };
+            calls.spawn("metrics", metrics.run());
         }
         if config.publish_devices {
             let devices = Devices {
@@ -304,17 +331,7 @@ impl<C: Cloud> Parts<C> {
                 conditions: Arc::clone(conditions),
                 stop: results_stop.clone(),
             };
-            results.spawn(devices.run(deliveries.devices));
-        }
-    }
-}
-
-async fn drain(tasks: &mut JoinSet<()>) {
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            tracing::error!(%error, "a part of the agent failed; please report it");
+            results.spawn("device messages", devices.run(deliveries.devices));
         }
     }
 }

@@ -78,8 +78,8 @@ impl Devices {
             let late = progress.under_way.values().min().map(|since| *since + PATIENCE);
             tokio::select! {
                 biased;
-                _ = changes.changed() => {}
-                _ = link.changed() => {}
+                Ok(()) = changes.changed() => {}
+                Ok(()) = link.changed() => {}
                 Some(tag) = delivered.recv() => self.delivered(tag, &mut progress).await,
                 () = sleep_until(wake) => {}
                 () = sleep_until(late) => self.denied(&mut progress),

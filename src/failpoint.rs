@@ -43,6 +43,25 @@ pub const NAMES: &[&str] = &[
     "upkeep-forgot",
 ];
 
+/// The parts of the agent that [`fail`] ends, with `publishDevices` and `metrics.intervalSeconds` set.
+#[cfg(feature = "failpoints")]
+pub const PARTS: &[&str] = &[
+    "ledger",
+    "connection to the broker",
+    "inbox of the broker",
+    "inbox of the local socket",
+    "local socket",
+    "results of the local socket",
+    "dispatcher",
+    "reconciler",
+    "maintenance",
+    "outbox",
+    "device messages",
+    "status",
+    "metrics",
+    "watch on the store",
+];
+
 /// Passes the failpoint `name`.
 #[cfg(feature = "failpoints")]
 pub(crate) fn pass(name: &'static str) {
@@ -75,6 +94,43 @@ pub(crate) fn pass_with<R>(name: &'static str, last: impl FnOnce() -> R) {
             std::thread::park();
         }
     }
+}
+
+/// Panics if the file that `OFFBOARD_PANIC` names has the name of this part of the agent in it.
+#[cfg(feature = "failpoints")]
+pub(crate) fn fail(part: &str) {
+    let Some(file) = std::env::var_os("OFFBOARD_PANIC") else { return };
+    if std::fs::read_to_string(file).is_ok_and(|wanted| wanted == part) {
+        #[expect(clippy::panic, reason = "this is what it is for")]
+        {
+            panic!("failpoint");
+        }
+    }
+}
+
+/// Runs a part of the agent, which panics when [`fail`] says so.
+#[cfg(feature = "failpoints")]
+pub(crate) async fn failing(name: &'static str, part: impl Future<Output = ()>) {
+    let look = async {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            fail(name);
+        }
+    };
+    tokio::select! {
+        () = part => {}
+        () = look => {}
+    }
+}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn fail(_: &str) {}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn failing<F: Future<Output = ()>>(_: &'static str, part: F) -> F {
+    part
 }
 
 #[cfg(not(feature = "failpoints"))]

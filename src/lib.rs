@@ -28,6 +28,7 @@ mod outbox;
 mod rejection_log;
 mod status;
 mod stop;
+mod supervisor;
 mod sync;
 mod told;
 mod transport;

@@ -99,8 +99,8 @@ impl Outbox {
             }
             tokio::select! {
                 biased;
-                _ = outgoing.changed() => {}
-                _ = link.changed() => {}
+                Ok(()) = outgoing.changed() => {}
+                Ok(()) = link.changed() => {}
                 Some(tag) = delivered.recv() => done = self.acknowledged(tag, &mut delivered),
                 () = sleep_until(self.wakes_at(now)) => {}
                 () = stop.requested() => {}

@@ -117,16 +117,16 @@ impl Status {
                 tokio::select! {
                     biased;
                     () = tokio::time::sleep_until(next) => {}
-                    _ = link.changed() => {}
+                    Ok(()) = link.changed() => {}
                     () = self.stop.requested() => {}
                 }
                 continue;
             }
             tokio::select! {
                 biased;
-                _ = summary.changed() => {}
-                _ = changes.changed() => {}
-                _ = link.changed() => {}
+                Ok(()) = summary.changed() => {}
+                Ok(()) = changes.changed() => {}
+                Ok(()) = link.changed() => {}
                 () = self.stop.requested() => {}
             }
         }
@@ -141,7 +141,7 @@ impl Report {
             self.store_problems(&health.borrow_and_update());
             tokio::select! {
                 biased;
-                _ = health.changed() => {}
+                Ok(()) = health.changed() => {}
                 () = stop.requested() => {}
             }
         }

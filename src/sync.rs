@@ -125,8 +125,8 @@ impl<C: Cloud> Sync<C> {
                 let settling = spacing.until.filter(|_| is_spaced);
                 tokio::select! {
                     biased;
-                    _ = work.changed() => {}
-                    _ = changes.changed() => {}
+                    Ok(()) = work.changed() => {}
+                    Ok(()) = changes.changed() => {}
                     () = sleep_until(due.into_iter().chain(settling).min()) => {}
                     () = self.stop.requested() => {}
                 }
@@ -278,7 +278,7 @@ impl<C: Cloud> Sync<C> {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(end) => return,
-                _ = changes.changed() => {}
+                Ok(()) = changes.changed() => {}
             }
         }
     }
@@ -299,8 +299,8 @@ impl<C: Cloud> Sync<C> {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(end) => {}
-                _ = work.changed() => {}
-                _ = changes.changed() => {}
+                Ok(()) = work.changed() => {}
+                Ok(()) = changes.changed() => {}
             }
         }
     }

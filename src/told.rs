@@ -39,7 +39,7 @@ impl Told {
                     // One that ended before changes no total: who repeats a token is told at once.
                     waiting.extend(self.tell_completed(new).await);
                 }
-                _ = summary.changed(), if !waiting.is_empty() => {
+                Ok(()) = summary.changed(), if !waiting.is_empty() => {
                     tokio::time::sleep(PACE).await;
                     summary.mark_unchanged();
                     waiting.retain(|asked| !asked.answers.is_closed());

@@ -133,8 +133,8 @@ impl<C: Cloud> Uplink<C> {
             let wake = plan.retries_at().filter(|_| retrying).map(|at| self.clock.instant(at));
             tokio::select! {
                 biased;
-                _ = work.changed() => {}
-                _ = changes.changed() => {}
+                Ok(()) = work.changed() => {}
+                Ok(()) = changes.changed() => {}
                 () = sleep_until(wake) => {}
                 () = self.stop.requested() => {}
             }

@@ -12,7 +12,7 @@ use common::{
     load::{LARGE_EVERY, Load},
     *,
 };
-use offboard::failpoint::NAMES;
+use offboard::failpoint::{NAMES, PARTS};
 
 /// The next start dies at the `n`-th pass of `name`.
 fn arm(world: &mut World, name: &str, n: u64) {
@@ -86,6 +86,49 @@ async fn each_failpoint_is_reached_and_loses_nothing() {
     }
     load.world.start_agent();
     load.finish(names.len() + 1).await;
+}
+
+/// Whichever part of the agent panics: the agent says which, stops in order with a status of its own, and the next start
+/// carries out what was accepted.
+#[tokio::test]
+async fn a_part_that_fails_ends_the_agent_and_loses_nothing() {
+    let (mut world, client) = World::running(PARTS.len() + 1).await;
+    world.set("publishDevices", json!(true));
+    world.set("metrics.intervalSeconds", json!(1));
+    world.stop_agent();
+    let file = world.dir.path().join("panic");
+    for (n, part) in PARTS.iter().enumerate() {
+        world.cloud.offline(true);
+        std::fs::write(&file, "").unwrap();
+        world.wrapper = vec!["env".into(), format!("OFFBOARD_PANIC={}", file.display())];
+        client.forget();
+        world.start_agent();
+        client.status("the agent is there", |status| status["state"] == "ONLINE").await;
+        let token = format!("t{n}");
+        client.disassociate(&token, &names(n..n + 1));
+        client.result(&token, "accepted").await;
+        std::fs::write(&file, part).unwrap();
+        let mut status = None;
+        until(&format!("the agent ends for its {part}"), || {
+            // The ledger's thread looks when it has something to do.
+            client.send("get-request", &json!({"targetClientToken": token}));
+            status = world.agent.as_mut().unwrap().try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        world.agent = None;
+        assert_eq!(status.unwrap().code(), Some(70), "{part}");
+        let log = world.log();
+        assert!(log.contains(&format!("the {part} of the agent failed")), "{part}: {log}");
+        assert!(log.contains("stopped"), "{part}: in order: {log}");
+        std::fs::remove_file(&file).unwrap();
+        world.wrapper.clear();
+        world.cloud.offline(false);
+        world.start_agent();
+        assert_eq!(client.result(&token, "completed").await["status"], "SUCCEEDED", "{part}");
+        assert_eq!(world.taken_off(&names(n..n + 1)[0]), 1, "{part}");
+        world.stop_agent();
+    }
 }
 
 /// What was refused for a full disk is removed at the next opening; killed in between, the agent does it again.

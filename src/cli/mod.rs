@@ -32,6 +32,8 @@ const EXIT_REJECTED: u8 = 2;
 const EXIT_NO_ANSWER: u8 = 3;
 /// Usage and configuration errors (`EX_USAGE` of BSD's sysexits).
 const EXIT_USAGE: u8 = 64;
+/// A part of the agent failed, which is a defect (EX_SOFTWARE of sysexits.h).
+const EXIT_FAILED_PART: u8 = 70;
 
 /// Takes client devices off their AWS IoT Greengrass core device, offline if need be.
 ///

@@ -5,9 +5,9 @@ use std::{io, path::PathBuf, process::ExitCode};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{EXIT_USAGE, log, show::complain};
+use super::{EXIT_FAILED_PART, EXIT_USAGE, log, show::complain};
 use crate::{
-    agent,
+    agent::{self, RunError},
     config::{self, Config},
 };
 
@@ -34,16 +34,23 @@ impl Run {
         if let Err(error) = hidden {
             tracing::warn!(%error, "other processes of this user can read this one's memory, which holds passwords and credentials");
         }
-        for key in unknown {
+        for key in &unknown {
             tracing::warn!(key, "unknown configuration key; it has no effect in this version");
         }
-        let ended = run(config, limit.clone());
+        let ended = run(config, &unknown, limit.clone());
         limit.tell();
         match ended {
             Ok(()) => ExitCode::SUCCESS,
-            Err(message) => {
-                tracing::error!("{message}");
-                ExitCode::from(EXIT_USAGE)
+            Err(error) => {
+                let status = match &error {
+                    // It was logged when it happened, before the stop.
+                    RunError::Part(_) => EXIT_FAILED_PART,
+                    RunError::Environment(_) | RunError::Thread(_) => EXIT_USAGE,
+                };
+                if status == EXIT_USAGE {
+                    tracing::error!("{error}");
+                }
+                ExitCode::from(status)
             }
         }
     }
@@ -66,15 +73,14 @@ fn hide_memory() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-fn run(config: Config, limit: log::Limit) -> Result<(), String> {
+fn run(config: Config, unknown: &[String], limit: log::Limit) -> Result<(), RunError> {
     // What computes is the ledger's thread; between the others a second one would only cost the waking.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
     runtime.spawn(limit.keep_telling());
     runtime.block_on(async {
-        let handler = |kind| signal(kind).map_err(|error| format!("cannot handle signals: {error}"));
+        let handler = |kind| {
+            signal(kind).map_err(|error| RunError::Environment(format!("signals cannot be handled: {error}")))
+        };
         let (mut terminate, mut interrupt) = (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
         let stop = async move {
             tokio::select! {
@@ -83,7 +89,7 @@ fn run(config: Config, limit: log::Limit) -> Result<(), String> {
             }
         };
         tracing::info!(version = crate::VERSION, core = %config.core, data_dir = %config.data_dir.display(), "offboard starts");
-        agent::run(config, stop).await.map_err(|error| error.to_string())
+        agent::run(config, unknown, stop).await
     })?;
     // A thread that is stuck in the store must not hold up the end.
     runtime.shutdown_background();

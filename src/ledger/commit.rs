@@ -16,11 +16,10 @@ use tokio::sync::mpsc;
 use super::{
     Counters, Rules,
     handle::{Job, Tellers, Unavailable},
-    sled_store::panic_text,
     store::{Disk, Store, StoreError},
     tx::{Group, Summary, Tx},
 };
-use crate::{clock::Clock, failpoint, model::Mono};
+use crate::{clock::Clock, failpoint, model::Mono, supervisor::panic_text};
 
 /// Jobs that are gathered into one group.
 const GROUP_JOBS: usize = 256;
@@ -219,6 +218,7 @@ impl<D: Disk> Committer<D> {
     }
 
     fn finish(&mut self, jobs: Vec<Box<dyn Job>>, group: &Done) {
+        failpoint::fail("ledger");
         self.tell.counting.ended(&group.ended);
         if let Some(time) = group.time {
             self.tell.counting.committed(time);

@@ -32,6 +32,7 @@ use crate::{
     ledger::{Ledger, Rules, testing::look},
     model::Registered,
     stop,
+    supervisor::Supervisor,
     transport::Intake,
     wire::Topics,
 };
@@ -71,7 +72,7 @@ async fn live(world: &World) {
     let clock = Clock::simulated(world.zero, Arc::clone(&world.wall));
     let rules = Rules::from(&config);
     let mut tasks = JoinSet::new();
-    let (mut calls, mut results) = (JoinSet::new(), JoinSet::new());
+    let (mut calls, mut results) = (Supervisor::default(), Supervisor::default());
     let disk = SimDisk { world: world.clone(), rules: Arc::new(rules.clone()), run };
     let pace = world.clone();
     let (ledger, committer) = Ledger::simulate(disk, rules, clock.clone(), move || pace.span(0, 20));
@@ -101,14 +102,14 @@ async fn live(world: &World) {
     let ended = tokio::select! {
         biased;
         () = until_over(world) => None,
-        ended = calls.join_next() => Some(format!("{ended:?}")),
-        ended = results.join_next() => Some(format!("{ended:?}")),
+        failure = calls.failed() => Some(failure.to_string()),
+        failure = results.failed() => Some(failure.to_string()),
         ended = tasks.join_next() => Some(format!("{ended:?}")),
         // A clean stop, as `agent::Parts::run` does it.
         () = stops(world) => {
             world.note(|| "clean stop".into());
             stop_calls.stop();
-            let _ = tokio::time::timeout(Duration::from_millis(1700), async { while calls.join_next().await.is_some() {} }).await;
+            let _ = tokio::time::timeout(Duration::from_millis(1700), calls.drain()).await;
             None
         }
     };

@@ -14,7 +14,7 @@ pub(crate) use client::{Brief, in_words, options, secure};
 #[cfg(test)]
 pub(crate) use intake::Intake;
 pub(crate) use line::{Deliveries, Line, Link, Tag};
-pub(crate) use mqtt::{Closer, Mqtt, MqttParts, explain};
+pub(crate) use mqtt::{Closer, GOODBYE, Mqtt, MqttParts, explain};
 use socket::Hold;
 pub(crate) use socket::{Answers, Asked, FILE as SOCKET, MAX_LINE, Socket};
 pub(crate) use tls::client_config;

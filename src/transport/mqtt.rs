@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,7 +32,7 @@ const REPORTED: Duration = Duration::from_secs(3600);
 const RESUBSCRIBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// How long a clean stop waits for the broker to take `OFFLINE`.
-const GOODBYE: Duration = Duration::from_secs(1);
+pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What the connection is made of.
 pub(crate) struct MqttParts {
@@ -41,32 +42,30 @@ pub(crate) struct MqttParts {
     pub(crate) conditions: Arc<Conditions>,
 }
 
-/// A running connection, kept up until it is closed.
+/// The service: what others hold of it, and what runs it.
 pub(crate) struct Mqtt {
     pub(crate) wired: Wired,
     pub(crate) closer: Closer,
+    /// Connects, again and again, until it is closed.
+    pub(crate) run: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// Ends a connection.
 pub(crate) struct Closer {
     line: Arc<Line>,
     status: String,
-    task: JoinHandle<()>,
 }
 
 impl Closer {
-    /// Publishes `OFFLINE`, disconnects, and ends the task; 1.5 s at most.
-    pub(crate) async fn close(mut self, payload: Vec<u8>) {
+    /// Publishes `OFFLINE` and disconnects, which ends the service; [`GOODBYE`] at most.
+    pub(crate) async fn close(self, payload: Vec<u8>) {
         let _ = tokio::time::timeout(GOODBYE, self.line.close(&self.status, payload)).await;
-        if tokio::time::timeout(GOODBYE / 2, &mut self.task).await.is_err() {
-            self.task.abort();
-        }
     }
 }
 
 impl Mqtt {
-    /// Starts connecting.
-    pub(crate) fn start(parts: MqttParts) -> Self {
+    /// Not connecting yet.
+    pub(crate) fn new(parts: MqttParts) -> Self {
         let (requests_in, requests) = flume::bounded(CHANNEL);
         let client = AsyncClient::from_senders(requests_in);
         let (intake, wired) = Intake::new(client, parts.topics.clone(), parts.max_payload);
@@ -89,8 +88,7 @@ impl Mqtt {
             too_large: None,
             expiries: HashMap::new(),
         };
-        let task = tokio::spawn(poller.run());
-        Self { wired, closer: Closer { line, status, task } }
+        Self { wired, closer: Closer { line, status }, run: Box::pin(poller.run()) }
     }
 }
 

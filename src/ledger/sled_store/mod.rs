@@ -292,15 +292,8 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, StoreE
 fn guarded_at<T>(what: &str, call: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|error| sled_error(what, error)),
-        Err(panic) => Err(StoreError::Damaged(panic_text(&*panic))),
+        Err(panic) => Err(StoreError::Damaged(crate::supervisor::panic_text(&*panic))),
     }
-}
-
-/// What a panic said, cut to what fits a message.
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
-    text.chars().take(300).collect()
 }
 
 impl Store for SledStore {
