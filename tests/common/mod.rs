@@ -604,7 +604,7 @@ impl World {
     }
 }
 
-fn signal(name: &str, id: u32) {
+pub fn signal(name: &str, id: u32) {
     let status = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status().unwrap();
     assert!(status.success());
 }
