@@ -75,7 +75,7 @@ fn no_agent(path: &Path, error: &io::Error) -> Trouble {
     let what = match error.kind() {
         io::ErrorKind::NotFound => "there is no agent's socket; is it running, and is this its data directory?",
         io::ErrorKind::ConnectionRefused => "no agent listens there; it has stopped without cleaning up",
-        io::ErrorKind::PermissionDenied => "only the user that the agent runs as, and root, may ask it",
+        io::ErrorKind::PermissionDenied => "only the user that the agent runs as may ask it (sudo -u USER), and root",
         _ => "the agent cannot be reached",
     };
     Trouble::NoAnswer(format!("{}: {what} ({error})", path.display()))
