@@ -379,10 +379,11 @@ fn read(
     })
 }
 
-/// The copy of the broker's authority that the recipe's install step makes where `brokerCaFile` is set.
+/// The copy of the broker's authority that the recipe's install step makes where `brokerCaFile` is
+/// set.
 ///
-/// The path changes with the component's version, and a runtime replaces no variables in a configuration, so the
-/// configuration cannot name it.
+/// The path changes with the component's version, and a runtime replaces no variables in a
+/// configuration, so the configuration cannot name it.
 fn copied_authority(env: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
     env("BROKER_CA_FILE").and_then(|_| env("BROKER_CA_COPY")).map(PathBuf::from)
 }

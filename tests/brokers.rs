@@ -144,7 +144,8 @@ async fn by_the_recommended_policy_nobody_commands_in_anothers_name() {
     assert!(!anonymous.status.success(), "{anonymous:?}");
 }
 
-/// Without `use_username_as_clientid` each of these connections would end the agent's, and with it its session.
+/// Without `use_username_as_clientid` each of these connections would end the agent's, and with it
+/// its session.
 #[tokio::test]
 async fn by_the_recommended_set_up_no_other_client_takes_the_agents_connection() {
     const COMMANDS: usize = 80;
@@ -181,6 +182,62 @@ async fn by_the_recommended_set_up_no_other_client_takes_the_agents_connection()
     mallory.abort();
     assert_eq!(world.log_lines("connected to the broker"), 1, "it kept its connection: {}", world.log());
     assert_eq!(world.broker.connections("MyCore-offboard"), 1);
+}
+
+/// The commands of docs/greengrass-lite.md that make the certificates of a site.
+#[tokio::test]
+async fn the_certificates_that_the_documented_commands_make_are_taken_by_all_sides() {
+    let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/greengrass-lite.md")).unwrap();
+    let commands = document.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let commands: Vec<&str> = commands.filter(|block| block.contains("openssl")).collect();
+    let [commands] = commands[..] else { panic!("{commands:?}") };
+    let (mut world, _) = documented_world().await;
+    let dir = world.dir.path().to_path_buf();
+    world.broker.stop();
+    let output = Command::new("sh").args(["-ec", commands]).current_dir(&dir).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["ca", "broker", "MyCore-offboard", "bench-tool"] {
+        let file = dir.join(format!("{name}.pem")).display().to_string();
+        let shown = run("openssl", &["x509", "-noout", "-text", "-in", &file]);
+        assert!(shown.contains("Version: 3"), "{name}: {shown}");
+    }
+    world.broker.restart().await;
+    // As the configuration in the documents has them, but for the directory.
+    world.set("mqtt.certFile", json!(dir.join("MyCore-offboard.pem")));
+    world.set("mqtt.keyFile", json!(dir.join("MyCore-offboard.key")));
+    let read = |name: &str| fs::read(dir.join(name)).unwrap();
+    let mut options = MqttOptions::new("bench-tool", "localhost", world.broker.port);
+    options.set_transport(Transport::Tls(TlsConfiguration::Simple {
+        ca: read("ca.pem"),
+        alpn: None,
+        client_auth: Some((read("bench-tool.pem"), read("bench-tool.key"))),
+    }));
+    let client = Client::connect_with(options, "bench-tool").await;
+    world.start_agent();
+    client.status("the agent is there", |s| s["state"] == "ONLINE").await;
+    client.disassociate("t", &names(0..1));
+    assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
+    // The retained message stays until the documented command removes it.
+    world.stop_agent();
+    client.status("the agent is gone", |s| s["state"] == "OFFLINE").await;
+    drop(client);
+    let port = world.broker.port.to_string();
+    let retained = || {
+        let mut command = Command::new("mosquitto_sub");
+        command.args(["-h", "localhost", "-p", &port, "-t", "offboard/MyCore/status", "-C", "1", "-W", "2"]);
+        command.args(["--cafile", "ca.pem", "--cert", "bench-tool.pem", "--key", "bench-tool.key"]);
+        command.current_dir(&dir).output().unwrap().status.code()
+    };
+    assert_eq!(retained(), Some(0));
+    let remove = document.split("sudo mosquitto_pub").nth(1).unwrap().split("```").next().unwrap();
+    let remove = format!("mosquitto_pub{remove}")
+        .replace("-p 8883", &format!("-p {port}"))
+        .replace("/etc/offboard/ca.pem", "ca.pem")
+        .replace("/etc/offboard/cert.pem", "MyCore-offboard.pem")
+        .replace("/etc/offboard/key.pem", "MyCore-offboard.key");
+    let output = Command::new("sh").args(["-ec", &remove]).current_dir(&dir).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(retained(), Some(27), "mosquitto_sub waited in vain");
 }
 
 #[tokio::test]
@@ -289,7 +346,8 @@ async fn a_subscription_that_dynamic_security_denies_is_told_and_made_when_it_is
 
 #[tokio::test]
 async fn a_command_from_a_broker_upstream_is_done_and_answered_there_once() {
-    // Both brokers as documented. The core device has a certificate of the upstream broker's authority for its bridge.
+    // Both brokers as documented. The core device has a certificate of the upstream broker's
+    // authority for its bridge.
     let upstream_dir = tempfile::tempdir().unwrap();
     let upstream_authority = authority("upstream");
     let mut upstream = documented_broker(upstream_dir.path(), &upstream_authority);

@@ -419,7 +419,8 @@ async fn a_person_is_asked_and_sees_a_bar() {
     assert!(terminal.end().await.success());
 }
 
-/// Where root warns of the program file that it runs: a copy on a file system of its own, seen by the command alone.
+/// Where root warns of the program file that it runs: a copy on a file system of its own, seen by
+/// the command alone.
 fn as_root_from(prepare: &str, user: u32) -> Output {
     assert!(is_root(), "root is warned: sudo tests/run --test commands");
     let dir = tempfile::tempdir().unwrap();

@@ -368,7 +368,8 @@ const SHELLS: [&str; 3] = ["dash", "bash", "busybox"];
 /// The user that a component runs as, in these tests: `nobody`.
 const COMPONENT_USER: u32 = 65534;
 
-/// Longest time that an install step may take on a busy machine. A step that waits for another user takes for ever.
+/// Longest time that an install step may take on a busy machine. A step that waits for another user
+/// takes for ever.
 const INSTALL: &str = "20";
 
 /// A line that must never leave the file that it is in.
@@ -455,7 +456,8 @@ impl Component {
         [Runtime::Classic, Runtime::Lite].into_iter().flat_map(with_shell)
     }
 
-    /// Fails if root has made anything in the work directory, or if a secret is in it or in the copy.
+    /// Fails if root has made anything in the work directory, or if a secret is in it or in the
+    /// copy.
     #[track_caller]
     fn nothing_is_given_away(&self, when: &str) {
         let output = Command::new("find")
@@ -487,8 +489,8 @@ fn the_install_step_copies_the_brokers_ca_where_only_root_may_write_and_never_fa
         assert_eq!(install(""), "");
         assert!(!component.copy().exists());
         assert!(install(source_name).contains("was not copied"), "there is none yet, and that is said");
-        // Again at each start of the nucleus, since the authority may have changed. The classic nucleus has meanwhile
-        // given the copy to the component's user.
+        // Again at each start of the nucleus, since the authority may have changed. The classic
+        // nucleus has meanwhile given the copy to the component's user.
         for text in [first.clone(), format!("{second}{first}")] {
             fs::write(&source, &text).unwrap();
             fs::set_permissions(&source, fs::Permissions::from_mode(0o600)).unwrap();
@@ -598,7 +600,13 @@ fn the_install_step_refuses_what_is_no_certificate_file_of_root() {
             component_has_only(&component, &["pipe.pem", "ca.pem", "-n", "hole.pem", "to-shadow.pem", "to-closed"]);
             assert!(!said.contains(SECRET), "{when}");
         }
-        // A directory in which each user may change what is its own is no danger above one of root's.
+        // What stands in the copy's place and cannot be removed.
+        fs::create_dir_all(component.copy().join("full")).unwrap();
+        assert!(component.install(runtime, manifest, shell, target.to_str().unwrap()).contains("cannot be replaced"));
+        assert_eq!(fs::read_dir(component.copy()).unwrap().count(), 1);
+        fs::remove_dir_all(component.copy()).unwrap();
+        // A directory in which each user may change what is its own is no danger above one of
+        // root's.
         let below = component.write("sticky/in/ca.pem", &good);
         assert_eq!(component.install(runtime, manifest, shell, below.to_str().unwrap()), "");
         assert_eq!(fs::read_to_string(component.copy()).unwrap(), good);
@@ -640,8 +648,8 @@ fn the_install_step_takes_no_half_file_for_a_whole_one() {
     }
 }
 
-/// What the component's user does while the step runs: names in its directory, and the source where it can, are
-/// exchanged all the time for files, directories, links and pipes.
+/// What the component's user does while the step runs: names in its directory, and the source where
+/// it can, are exchanged all the time for files, directories, links and pipes.
 const RACER: &str = r#"
 import itertools, os, random, shutil, sys, time
 user, work, victim, trap, secret, closed, good = sys.argv[1:]
@@ -761,7 +769,8 @@ fn nothing_that_the_components_user_does_while_the_install_step_runs_gives_root_
             // As the classic nucleus does.
             chown(component.copy(), Some(COMPONENT_USER), None).unwrap();
         } else if component.copy().exists() {
-            // Where the user led the step to the file of root: its certificates are all that it gives away.
+            // Where the user led the step to the file of root: its certificates are all that it
+            // gives away.
             assert_eq!(fs::read_to_string(component.copy()).unwrap(), brokers, "{when}");
         } else {
             assert!(said.contains("was not copied"), "{when}");
@@ -783,7 +792,8 @@ async fn the_agent_trusts_the_copy_of_the_brokers_authority() {
         ours["mqtt"].as_object_mut().unwrap().remove("caFile");
         let mut configuration = defaults(&recipe).clone();
         merge(&mut configuration["agent"], &ours);
-        // Whoever asks for the configuration is not shown a password, be it empty, and cannot use what is in its place.
+        // Whoever asks for the configuration is not shown a password, be it empty, and cannot use
+        // what is in its place.
         configuration["agent"]["mqtt"].as_object_mut().unwrap().remove("password");
         configuration["brokerCaFile"] = json!(world.dir.path().join("ca.pem"));
         if runtime == Runtime::Lite {

@@ -132,7 +132,8 @@ impl Agent {
             Err(_) => {
                 let hint = match &self.line {
                     Line::Socket(_) => "",
-                    // A broker drops what its policy does not allow, and acknowledges it all the same (MQTT 3.1.1, 3.3.5).
+                    // A broker drops what its policy does not allow, and acknowledges it all the
+                    // same (MQTT 3.1.1, 3.3.5).
                     Line::Broker(_) => {
                         "; check that it runs, and that --client-id is your user name on the broker, or the common name \
                          of --cert-file: the broker drops a command in another name"

@@ -1,7 +1,9 @@
-//! Warns root of a program file that another user can exchange: whoever can do so decides what root runs.
+//! Warns root of a program file that another user can exchange: whoever can do so decides what root
+//! runs.
 //!
-//! Both Greengrass runtimes give a component's artifacts to the user that the component runs as. A component that is
-//! broken into could exchange the binary and wait until an operator runs it by `sudo`.
+//! Both Greengrass runtimes give a component's artifacts to the user that the component runs as. A
+//! component that is broken into could exchange the binary and wait until an operator runs it by
+//! `sudo`.
 
 use std::{
     fs, io,
@@ -19,7 +21,8 @@ struct Node {
     mode: u32,
 }
 
-/// Prints a warning on standard error if this process is root's and another user can exchange its program file.
+/// Prints a warning on standard error if this process is root's and another user can exchange its
+/// program file.
 pub(super) fn warn() {
     if !rustix::process::geteuid().is_root() {
         return;
@@ -40,10 +43,11 @@ fn nodes(file: &Path) -> io::Result<Vec<Node>> {
     file.ancestors().map(node).collect()
 }
 
-/// What root is told about the program file, the first of `nodes`; `None` if root alone can exchange it.
+/// What root is told about the program file, the first of `nodes`; `None` if root alone can
+/// exchange it.
 ///
-/// A sticky directory that others may write to counts, too: it keeps them from exchanging what is root's, but not from
-/// preparing a file before root comes.
+/// A sticky directory that others may write to counts, too: it keeps them from exchanging what is
+/// root's, but not from preparing a file before root comes.
 fn warning(nodes: &[Node]) -> Option<String> {
     let program = nodes.first()?.path.display();
     let open = nodes.iter().find(|node| node.uid != 0 || node.mode & SHARED != 0)?;
@@ -63,7 +67,8 @@ fn warning(nodes: &[Node]) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A warning for `/opt/a/offboard`, with owner and mode of the file, of `/opt/a`, of `/opt` and of `/`.
+    /// A warning for `/opt/a/offboard`, with owner and mode of the file, of `/opt/a`, of `/opt` and
+    /// of `/`.
     fn warned(of: [(u32, u32); 4]) -> Option<String> {
         let paths = ["/opt/a/offboard", "/opt/a", "/opt", "/"];
         let nodes: Vec<Node> =

@@ -62,7 +62,8 @@ fn set_tls(world: &mut World, authority: &Authority, port: u16) {
     }
 }
 
-/// An example of docs/ for Mosquitto with this machine's own paths in it; `dir` holds the certificates.
+/// An example of docs/ for Mosquitto with this machine's own paths in it; `dir` holds the
+/// certificates.
 pub fn mosquitto_example(name: &str, dir: &Path) -> String {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
     let dir = format!("{}/", dir.display());
