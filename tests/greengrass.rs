@@ -431,10 +431,10 @@ impl Component {
         let configuration = json!({"brokerCaFile": ca, "agent": {}});
         let manifest = &manifests(&self.recipe)[manifest];
         let script = script(runtime, manifest, "install", &configuration, &self.paths(runtime));
-        // BusyBox's shell calls BusyBox's own tools.
+        // BusyBox's shell calls BusyBox's own tools. A nucleus may have any umask.
         let script = match shell {
-            "busybox" => format!("PATH='{}'\n{script}", self.tools.display()),
-            _ => script,
+            "busybox" => format!("PATH='{}'\numask 0\n{script}", self.tools.display()),
+            _ => format!("umask 077\n{script}"),
         };
         let mut command = Command::new("timeout");
         command.args(["--signal=KILL", INSTALL, shell]);
