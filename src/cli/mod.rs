@@ -35,9 +35,10 @@ const EXIT_USAGE: u8 = 64;
 
 /// Takes client devices off their AWS IoT Greengrass core device, offline if need be.
 ///
-/// All commands but `run` ask the running agent: on its own machine over the socket in its data directory, and from elsewhere,
-/// with --mqtt-url, over the broker. On a core device, run them as the user that the agent runs as (sudo -u ggc_user; on nucleus
-/// lite sudo -u gg_component): the deployed program file is that user's, and root warns of running it.
+/// All commands but `run` ask the running agent: on its own machine over the socket in its data
+/// directory, and from elsewhere, with --mqtt-url, over the broker. On a core device, run them as
+/// the user that the agent runs as (sudo -u ggc_user; on nucleus lite sudo -u gg_component): the
+/// deployed program file belongs to that user, and a command that root runs from it warns.
 #[derive(Debug, Parser)]
 #[command(name = "offboard", version, after_help = "Exit status: 0 done, 1 failed, 2 rejected, 3 no answer, 64 usage.")]
 struct Arguments {

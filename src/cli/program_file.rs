@@ -49,9 +49,11 @@ fn nodes(file: &Path) -> io::Result<Vec<Node>> {
 /// A sticky directory that others may write to counts, too: it keeps them from exchanging what is
 /// root's, but not from preparing a file before root comes.
 fn warning(nodes: &[Node]) -> Option<String> {
-    let program = nodes.first()?.path.display();
+    // A name that another user chose must not reach the terminal as it is.
+    let shown = |node: &Node| node.path.to_string_lossy().escape_debug().to_string();
+    let program = shown(nodes.first()?);
     let open = nodes.iter().find(|node| node.uid != 0 || node.mode & SHARED != 0)?;
-    let (path, uid, mode) = (open.path.display(), open.uid, open.mode);
+    let (path, uid, mode) = (shown(open), open.uid, open.mode);
     let (why, instead) = if uid == 0 {
         (format!("its group or others may write to {path} (mode {mode:04o})"), String::new())
     } else {
@@ -99,6 +101,13 @@ mod tests {
                 assert!(warning.contains("run a copy of the release"), "it says what to do: {warning}");
             }
         }
+    }
+
+    #[test]
+    fn a_name_is_shown_without_what_a_terminal_would_obey() {
+        let node = Node { path: "/opt/\u{1b}[2J\u{202e}/offboard".into(), uid: 998, mode: 0o755 };
+        let warning = warning(&[node]).unwrap();
+        assert!(!warning.contains(['\u{1b}', '\u{202e}']) && warning.contains("\\u{1b}[2J"), "{warning}");
     }
 
     #[test]
