@@ -234,6 +234,9 @@ fn shown(given: Value, config: &Config, unknown: &[String]) -> Value {
     shown["coreThingName"] = config.core.as_str().into();
     shown["region"] = config.region.as_str().into();
     shown["dataDir"] = config.data_dir.to_string_lossy().into();
+    if let Some(path) = config.mqtt.as_ref().and_then(|mqtt| mqtt.ca_file.as_ref()) {
+        shown["mqtt"]["caFile"] = path.to_string_lossy().into();
+    }
     shown
 }
 
@@ -272,7 +275,7 @@ fn read(
     let publish_devices = root.flag("publishDevices").unwrap_or(false);
 
     let mut section = root.section("mqtt");
-    let mqtt = read_mqtt(&mut section, core.as_ref());
+    let mqtt = read_mqtt(&mut section, core.as_ref(), copied_authority(env));
     unknown.extend(section.unknown());
 
     let mut section = root.section("batch");
@@ -402,7 +405,20 @@ fn read(
     })
 }
 
-fn read_mqtt(section: &mut Fields<'_, '_>, core: Option<&ThingName>) -> Option<Option<Mqtt>> {
+/// The copy of the broker's authority that the recipe's install step makes where `brokerCaFile` is
+/// set.
+///
+/// The path changes with the component's version, and a runtime replaces no variables in a
+/// configuration, so the configuration cannot name it.
+fn copied_authority(env: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    env("BROKER_CA_FILE").and_then(|_| env("BROKER_CA_COPY")).map(PathBuf::from)
+}
+
+fn read_mqtt(
+    section: &mut Fields<'_, '_>,
+    core: Option<&ThingName>,
+    copied_authority: Option<PathBuf>,
+) -> Option<Option<Mqtt>> {
     let address = match section.text("url").as_deref() {
         Some("none") => Some(None),
         url => match broker_url(url.unwrap_or("mqtts://localhost:8883")) {
@@ -421,7 +437,7 @@ fn read_mqtt(section: &mut Fields<'_, '_>, core: Option<&ThingName>) -> Option<O
     if client_id.as_ref().is_some_and(|id| id.len() > 128) {
         section.fault("clientId", "must be set: \"<coreThingName>-offboard\" has more than 128 characters");
     }
-    let ca_file = section.text("caFile").map(PathBuf::from);
+    let ca_file = section.text("caFile").map(PathBuf::from).or(copied_authority);
     let identity = match (section.text("certFile"), section.text("keyFile")) {
         (Some(cert), Some(key)) => Some((PathBuf::from(cert), PathBuf::from(key))),
         (None, None) => None,
@@ -556,6 +572,27 @@ mod tests {
         assert!(config.guard.protected.iter().any(|p| p.matches("MyCore")));
         assert!(config.guard.protected.iter().any(|p| p.matches("MyCore-offboard")));
         assert!(unknown.is_empty());
+    }
+
+    #[test]
+    fn the_copy_of_the_brokers_authority_is_used_where_there_is_to_be_one() {
+        let ca_file = |source: &str, text: &str| {
+            let set = |name: &str| match name {
+                "BROKER_CA_FILE" => Some(source.to_owned()),
+                "BROKER_CA_COPY" => Some("/artifacts/broker-ca.pem".into()),
+                _ => env(name),
+            };
+            let (config, _) = parse(text, set).unwrap();
+            let file = config.mqtt.unwrap().ca_file;
+            // `check` reads it from the running agent, in an environment of its own.
+            let again = parse(&config.shown.to_string(), env).unwrap().0;
+            assert_eq!(again.mqtt.unwrap().ca_file, file);
+            file
+        };
+        assert_eq!(ca_file("/etc/ca.pem", "{}"), Some("/artifacts/broker-ca.pem".into()));
+        assert_eq!(ca_file("/etc/ca.pem", r#"{"mqtt":{"caFile":""}}"#), Some("/artifacts/broker-ca.pem".into()));
+        assert_eq!(ca_file("/etc/ca.pem", r#"{"mqtt":{"caFile":"own.pem"}}"#), Some("own.pem".into()));
+        assert_eq!(ca_file("", "{}"), None, "without brokerCaFile no copy is made");
     }
 
     #[test]

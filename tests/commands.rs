@@ -556,3 +556,45 @@ async fn a_person_is_asked_and_sees_a_bar() {
     assert!(!end.iter().any(|line| line.contains("0/15")), "the bar is gone: {end:#?}");
     assert!(terminal.end().await.success());
 }
+
+/// Where root warns of the program file that it runs: a copy on a file system of its own, seen by
+/// the command alone.
+fn as_root_from(prepare: &str, user: u32) -> Output {
+    assert!(is_root(), "root is warned: sudo tests/run --test commands");
+    let dir = tempfile::tempdir().unwrap();
+    let script = format!(
+        "mount -t tmpfs -o mode=0755 tmpfs /mnt && mkdir -p /mnt/a/b && cp \"$0\" /mnt/a/b/offboard && cd /mnt/a && \
+         {prepare} && exec setpriv --reuid={user} --regid={user} --clear-groups /mnt/a/b/offboard status --data-dir /mnt/none"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_offboard")]).current_dir(dir.path());
+    command.output().unwrap()
+}
+
+#[test]
+fn root_is_warned_of_a_program_that_another_user_can_exchange() {
+    for (prepare, user, warned) in [
+        ("true", 0, None),
+        ("chmod 0500 b/offboard", 0, None),
+        (
+            "chown 65534 b/offboard",
+            0,
+            Some("/mnt/a/b/offboard belongs to user 65534; run it as that user (sudo -u '#65534'"),
+        ),
+        ("chown 65534 b", 0, Some("/mnt/a/b belongs to user 65534")),
+        ("chown 65534 .", 0, Some("/mnt/a belongs to user 65534")),
+        ("chmod g+w b/offboard", 0, Some("its group or others may write to /mnt/a/b/offboard (mode 0775)")),
+        ("chmod 1777 b", 0, Some("its group or others may write to /mnt/a/b (mode 1777)")),
+        ("chmod 0777 /mnt", 0, Some("may write to /mnt (mode 0777)")),
+        // The user whose file it is has nothing to fear, and neither has another one than root.
+        ("chown 65534 b/offboard", 65534, None),
+        ("chmod 0777 b", 65534, None),
+    ] {
+        let output = as_root_from(prepare, user);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "it goes on as without the warning: {prepare}: {text}");
+        assert_eq!(text.contains("warning: root runs /mnt/a/b/offboard"), warned.is_some(), "{prepare}: {text}");
+        assert!(warned.is_none_or(|why| text.contains(why)), "{prepare}: {text}");
+        assert!(output.stdout.is_empty());
+    }
+}

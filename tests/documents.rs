@@ -66,25 +66,97 @@ fn matches(filter: &str, topic: &str) -> bool {
     }
 }
 
+/// The pages for operators.
+const PAGES: [&str; 2] = ["greengrass.md", "greengrass-lite.md"];
+
+/// Both pages, one after the other.
+fn pages() -> String {
+    PAGES.map(text).concat()
+}
+
+/// The fenced blocks in that language, each with the text before it.
+fn blocks<'a>(document: &'a str, language: &str) -> Vec<(&'a str, &'a str)> {
+    let fence = format!("```{language}\n");
+    let starts = document.match_indices(&fence).map(|(at, _)| at);
+    starts.map(|at| (&document[..at], document[at + fence.len()..].split("```").next().unwrap())).collect()
+}
+
 #[test]
 fn each_example_in_a_document_is_its_file() {
-    let document = text("greengrass.md");
     let mut shown = BTreeSet::new();
-    for part in document.split("```json\n").skip(1) {
-        let block = part.split("```").next().unwrap();
-        let before = &document[..part.as_ptr() as usize - document.as_ptr() as usize - "```json\n".len()];
-        let name = before.trim_end().rsplit('`').nth(1).and_then(|name| name.strip_prefix("docs/examples/"));
-        let name = name.unwrap_or_else(|| panic!("a block of JSON that names no file: {block}"));
-        assert_eq!(block, text(&format!("examples/{name}")), "{name}");
-        shown.insert(name.to_owned());
+    for document in PAGES.map(text) {
+        for language in ["json", "yaml"] {
+            for (before, block) in blocks(&document, language) {
+                let name = before.trim_end().rsplit('`').nth(1).and_then(|name| name.strip_prefix("docs/examples/"));
+                let name = name.unwrap_or_else(|| panic!("a block that names no file: {block}"));
+                assert_eq!(block, text(&format!("examples/{name}")), "{name}");
+                shown.insert(name.to_owned());
+            }
+        }
     }
     for entry in fs::read_dir(path("examples")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name.ends_with(".json") {
             example(&name);
-            assert!(shown.contains(&name), "{name} is shown nowhere");
-        } else {
-            assert!(document.contains(&format!("(examples/{name})")), "{name} is linked to nowhere");
+        }
+        let linked = pages().contains(&format!("(examples/{name})"));
+        assert!(shown.contains(&name) || linked, "{name} is in no document");
+    }
+}
+
+/// The anchor that GitHub makes of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn each_link_between_the_pages_leads_somewhere() {
+    let mut links = 0;
+    for page in ["../README.md", "greengrass.md", "greengrass-lite.md"] {
+        let document = text(page);
+        for link in document.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (file, wanted) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path(page) } else { path(page).parent().unwrap().join(file) };
+            assert!(target.exists(), "{page}: {link}");
+            if !wanted.is_empty() {
+                let target = fs::read_to_string(&target).unwrap();
+                let found = target.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line) == wanted);
+                assert!(found, "{page}: {link}");
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links}");
+}
+
+/// Both runtimes give the deployed binary to the component's user.
+#[test]
+fn no_document_has_root_run_what_the_components_user_owns() {
+    let documents = pages() + &text("../README.md");
+    let mut runs = 0;
+    for (_, block) in blocks(&documents, "sh") {
+        for line in block.lines().filter(|line| line.contains("offboard-aarch64 ") && !line.contains("install ")) {
+            assert!(line.starts_with("sudo -u gg"), "{line}");
+            runs += 1;
+        }
+    }
+    assert!(runs >= 3, "{runs}");
+}
+
+#[test]
+fn the_pages_wrap_at_100_columns() {
+    for page in PAGES {
+        let mut in_json = false;
+        for line in text(page).lines() {
+            if line.starts_with("```") {
+                in_json = line == "```json";
+            }
+            let may = in_json || line.starts_with('|') || line.chars().count() <= 100;
+            assert!(may, "{page}: {line}");
         }
     }
 }
@@ -99,10 +171,7 @@ fn the_role_has_what_the_agent_calls_and_no_more() {
         assert_eq!(if_used[n]["Action"], lane.traits().action);
     }
     for lane in Lane::ALL {
-        assert!(
-            text("greengrass.md").contains(lane.traits().action),
-            "{lane:?} needs a permission that is told nowhere"
-        );
+        assert!(pages().contains(lane.traits().action), "{lane:?} needs a permission that is told nowhere");
     }
     let resource = statement["Resource"].as_str().unwrap().replace("${credentials-iot:ThingName}", "MyCore");
     let of = |core: &str| format!("arn:aws:greengrass:eu-central-1:123456789012:coreDevices:{core}");
@@ -130,7 +199,7 @@ fn configured(agent: &Value) -> offboard::config::Config {
 fn the_deployment_configures_the_agent() {
     let deployment = example("deployment.json");
     assert_eq!(deployment["components"]["com.offboard.Agent"]["componentVersion"], env!("CARGO_PKG_VERSION"));
-    for line in text("greengrass.md").lines().filter(|line| line.contains("com.offboard.Agent=")) {
+    for line in pages().lines().filter(|line| line.contains("com.offboard.Agent=")) {
         let version = line.split("com.offboard.Agent=").nth(1).unwrap().split_whitespace().next().unwrap();
         assert_eq!(version, env!("CARGO_PKG_VERSION"), "{line}");
     }
@@ -138,8 +207,38 @@ fn the_deployment_configures_the_agent() {
     assert_eq!(merge.as_object().unwrap().keys().collect::<Vec<_>>(), ["agent", "brokerCaFile"]);
     let mqtt = configured(&merge["agent"]).mqtt.unwrap();
     assert!(mqtt.tls && mqtt.identity.is_some());
-    assert_eq!(mqtt.ca_file.unwrap().to_str(), Some("broker-ca.pem"), "where the recipe's install step puts it");
-    assert!(!configured(&example("lite.json")["agent"]).mqtt.unwrap().tls);
+    assert_eq!(mqtt.ca_file, None, "the copy of brokerCaFile is used, whose path changes with the version");
+    let versions = pages();
+    let mut versions = versions.split("artifacts/com.offboard.Agent/").skip(1);
+    assert!(versions.all(|rest| rest.starts_with(env!("CARGO_PKG_VERSION"))), "a path of another version");
+}
+
+/// Every string and every list below `value`.
+fn values<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
+    found.push(value);
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| values(item, found)),
+        Value::Object(members) => members.values().for_each(|item| values(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn nucleus_lite_is_configured_the_same_by_a_file_and_by_a_deployment() {
+    let merge = example("lite.json");
+    let file: Value = serde_saphyr::from_str(&text("examples/lite-config.yaml")).unwrap();
+    assert_eq!(file, json!({"services": {"com.offboard.Agent": {"configuration": merge}}}));
+    let mqtt = configured(&merge["agent"]).mqtt.unwrap();
+    assert!(mqtt.tls && mqtt.ca_file.is_some() && mqtt.identity.is_some());
+    let acl = text("examples/mosquitto.acl");
+    assert!(acl.contains(&format!("\nuser {}\n", mqtt.client_id)), "the client id is the user name");
+    // What nucleus lite 2.6.0 cannot pass on.
+    let mut found = Vec::new();
+    values(&merge, &mut found);
+    for value in found {
+        assert!(!value.is_string() || !value.to_string().contains('\''), "{value}");
+        assert!(!value.is_array() || value.to_string().len() <= 1024, "{value}");
+    }
 }
 
 /// The resources of a device group's policy, for a thing of that name.

@@ -49,7 +49,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l token
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l core-device-thing-name -d 'The core device whose agent is asked' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l client-id -d 'Your own thing name, as the broker knows you; it is who asked' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l client-id -d 'Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the one who asked' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l ca-file -d 'The broker\'s authority, PEM; without it the system\'s own' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l cert-file -d 'Your certificate, PEM' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l key-file -d 'Its key, PEM' -r -F
@@ -69,7 +69,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand associate" -l token -d
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l core-device-thing-name -d 'The core device whose agent is asked' -r
-complete -c offboard -n "__fish_offboard_using_subcommand associate" -l client-id -d 'Your own thing name, as the broker knows you; it is who asked' -r
+complete -c offboard -n "__fish_offboard_using_subcommand associate" -l client-id -d 'Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the one who asked' -r
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l ca-file -d 'The broker\'s authority, PEM; without it the system\'s own' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l cert-file -d 'Your certificate, PEM' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l key-file -d 'Its key, PEM' -r -F
@@ -91,7 +91,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l core-device-thing-name -d 'The core device whose agent is asked' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l client-id -d 'Your own thing name, as the broker knows you; it is who asked' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l client-id -d 'Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the one who asked' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l ca-file -d 'The broker\'s authority, PEM; without it the system\'s own' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l cert-file -d 'Your certificate, PEM' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l key-file -d 'Its key, PEM' -r -F
@@ -112,7 +112,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-a
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l core-device-thing-name -d 'The core device whose agent is asked' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l client-id -d 'Your own thing name, as the broker knows you; it is who asked' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l client-id -d 'Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the one who asked' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l ca-file -d 'The broker\'s authority, PEM; without it the system\'s own' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l cert-file -d 'Your certificate, PEM' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l key-file -d 'Its key, PEM' -r -F
@@ -129,7 +129,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l client -d '
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l core-device-thing-name -d 'The core device whose agent is asked' -r
-complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l client-id -d 'Your own thing name, as the broker knows you; it is who asked' -r
+complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l client-id -d 'Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the one who asked' -r
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l ca-file -d 'The broker\'s authority, PEM; without it the system\'s own' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l cert-file -d 'Your certificate, PEM' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l key-file -d 'Its key, PEM' -r -F
@@ -145,7 +145,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand requests" -l limit -d 
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l core-device-thing-name -d 'The core device whose agent is asked' -r
-complete -c offboard -n "__fish_offboard_using_subcommand requests" -l client-id -d 'Your own thing name, as the broker knows you; it is who asked' -r
+complete -c offboard -n "__fish_offboard_using_subcommand requests" -l client-id -d 'Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the one who asked' -r
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l ca-file -d 'The broker\'s authority, PEM; without it the system\'s own' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l cert-file -d 'Your certificate, PEM' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l key-file -d 'Its key, PEM' -r -F
@@ -160,7 +160,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand devices" -l state -d '
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -l core-device-thing-name -d 'The core device whose agent is asked' -r
-complete -c offboard -n "__fish_offboard_using_subcommand devices" -l client-id -d 'Your own thing name, as the broker knows you; it is who asked' -r
+complete -c offboard -n "__fish_offboard_using_subcommand devices" -l client-id -d 'Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the one who asked' -r
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -l ca-file -d 'The broker\'s authority, PEM; without it the system\'s own' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -l cert-file -d 'Your certificate, PEM' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -l key-file -d 'Its key, PEM' -r -F
@@ -174,7 +174,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand devices" -s h -l help 
 complete -c offboard -n "__fish_offboard_using_subcommand sync" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand sync" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand sync" -l core-device-thing-name -d 'The core device whose agent is asked' -r
-complete -c offboard -n "__fish_offboard_using_subcommand sync" -l client-id -d 'Your own thing name, as the broker knows you; it is who asked' -r
+complete -c offboard -n "__fish_offboard_using_subcommand sync" -l client-id -d 'Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the one who asked' -r
 complete -c offboard -n "__fish_offboard_using_subcommand sync" -l ca-file -d 'The broker\'s authority, PEM; without it the system\'s own' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand sync" -l cert-file -d 'Your certificate, PEM' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand sync" -l key-file -d 'Its key, PEM' -r -F
@@ -188,7 +188,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand sync" -s h -l help -d 
 complete -c offboard -n "__fish_offboard_using_subcommand status" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand status" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand status" -l core-device-thing-name -d 'The core device whose agent is asked' -r
-complete -c offboard -n "__fish_offboard_using_subcommand status" -l client-id -d 'Your own thing name, as the broker knows you; it is who asked' -r
+complete -c offboard -n "__fish_offboard_using_subcommand status" -l client-id -d 'Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the one who asked' -r
 complete -c offboard -n "__fish_offboard_using_subcommand status" -l ca-file -d 'The broker\'s authority, PEM; without it the system\'s own' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand status" -l cert-file -d 'Your certificate, PEM' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand status" -l key-file -d 'Its key, PEM' -r -F
@@ -203,7 +203,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand check" -l config -d 'T
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l core-device-thing-name -d 'The core device whose agent is asked' -r
-complete -c offboard -n "__fish_offboard_using_subcommand check" -l client-id -d 'Your own thing name, as the broker knows you; it is who asked' -r
+complete -c offboard -n "__fish_offboard_using_subcommand check" -l client-id -d 'Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the one who asked' -r
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l ca-file -d 'The broker\'s authority, PEM; without it the system\'s own' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l cert-file -d 'Your certificate, PEM' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l key-file -d 'Its key, PEM' -r -F
@@ -218,7 +218,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l con
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l core-device-thing-name -d 'The core device whose agent is asked' -r
-complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l client-id -d 'Your own thing name, as the broker knows you; it is who asked' -r
+complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l client-id -d 'Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the one who asked' -r
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l ca-file -d 'The broker\'s authority, PEM; without it the system\'s own' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l cert-file -d 'Your certificate, PEM' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l key-file -d 'Its key, PEM' -r -F
@@ -231,7 +231,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -s h -
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l core-device-thing-name -d 'The core device whose agent is asked' -r
-complete -c offboard -n "__fish_offboard_using_subcommand watch" -l client-id -d 'Your own thing name, as the broker knows you; it is who asked' -r
+complete -c offboard -n "__fish_offboard_using_subcommand watch" -l client-id -d 'Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the one who asked' -r
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l ca-file -d 'The broker\'s authority, PEM; without it the system\'s own' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l cert-file -d 'Your certificate, PEM' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l key-file -d 'Its key, PEM' -r -F

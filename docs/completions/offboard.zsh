@@ -44,7 +44,7 @@ _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
 '--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
 '--key-file=[Its key, PEM]:FILE:_files' \
@@ -69,7 +69,7 @@ _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
 '--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
 '--key-file=[Its key, PEM]:FILE:_files' \
@@ -96,7 +96,7 @@ _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
 '--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
 '--key-file=[Its key, PEM]:FILE:_files' \
@@ -121,7 +121,7 @@ _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
 '--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
 '--key-file=[Its key, PEM]:FILE:_files' \
@@ -143,7 +143,7 @@ _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
 '--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
 '--key-file=[Its key, PEM]:FILE:_files' \
@@ -164,7 +164,7 @@ _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
 '--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
 '--key-file=[Its key, PEM]:FILE:_files' \
@@ -184,7 +184,7 @@ _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
 '--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
 '--key-file=[Its key, PEM]:FILE:_files' \
@@ -203,7 +203,7 @@ _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
 '--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
 '--key-file=[Its key, PEM]:FILE:_files' \
@@ -221,7 +221,7 @@ _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
 '--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
 '--key-file=[Its key, PEM]:FILE:_files' \
@@ -240,7 +240,7 @@ _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
 '--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
 '--key-file=[Its key, PEM]:FILE:_files' \
@@ -259,7 +259,7 @@ _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
 '--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
 '--key-file=[Its key, PEM]:FILE:_files' \
@@ -276,7 +276,7 @@ _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own thing name, as the broker knows you; it is who asked]:THING:_default' \
+'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
 '--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
 '--key-file=[Its key, PEM]:FILE:_files' \

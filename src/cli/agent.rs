@@ -137,7 +137,18 @@ impl Agent {
     pub(super) async fn ask(&mut self, operation: &str, payload: Value) -> Result<Answer, Trouble> {
         match self.ask_in_time(operation, payload).await? {
             Some(answer) => Ok(answer),
-            None => Err(Trouble::NoAnswer(format!("the agent did not answer within {} s", self.patience.as_secs()))),
+            None => {
+                let hint = match &self.line {
+                    Line::Socket(_) => "",
+                    // A broker drops what its policy does not allow, and acknowledges it all the same (MQTT 3.1.1,
+                    // 3.3.5).
+                    Line::Broker(_) => {
+                        "; check that it runs, and that --client-id is your user name on the broker, or the common name \
+                         of --cert-file: the broker drops a command in another name"
+                    }
+                };
+                Err(Trouble::NoAnswer(format!("the agent did not answer within {} s{hint}", self.patience.as_secs())))
+            }
         }
     }
 

@@ -39,7 +39,8 @@ pub(super) struct Broker {
     #[arg(long = "core-device-thing-name", id = "core", value_name = "THING", requires = "mqtt_url")]
     core: Option<String>,
 
-    /// Your own thing name, as the broker knows you; it is who asked.
+    /// Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or
+    /// your certificate's common name. The agent records it as the one who asked.
     #[arg(long, value_name = "THING", requires = "mqtt_url")]
     client_id: Option<String>,
 

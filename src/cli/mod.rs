@@ -9,6 +9,7 @@ mod list;
 mod log;
 #[cfg(test)]
 mod manuals;
+mod program_file;
 mod query;
 mod request;
 mod run;
@@ -37,8 +38,10 @@ const EXIT_FAILED_PART: u8 = 70;
 
 /// Takes client devices off their AWS IoT Greengrass core device, offline if need be.
 ///
-/// All commands but `run` ask the running agent: on its own machine over the socket in its data directory, and from elsewhere,
-/// with --mqtt-url, over the broker.
+/// All commands but `run` ask the running agent: on its own machine over the socket in its data
+/// directory, and from elsewhere, with --mqtt-url, over the broker. On a core device, run them as
+/// the user that the agent runs as (sudo -u ggc_user; on nucleus lite sudo -u gg_component): the
+/// deployed program file belongs to that user, and a command that root runs from it warns.
 #[derive(Debug, Parser)]
 #[command(name = "offboard", version, after_help = "Exit status: 0 done, 1 failed, 2 rejected, 3 no answer, 64 usage.")]
 struct Arguments {
@@ -160,6 +163,7 @@ pub fn main() -> ExitCode {
             };
         }
     };
+    program_file::warn();
     if let Subcommands::Run(run) = command {
         return run.execute();
     }

@@ -69,6 +69,8 @@ pub struct Broker {
     pub port: u16,
     /// More lines for its configuration: a listener of its own.
     pub more: String,
+    /// A configuration of its own, whole, whose listener is on `port`.
+    pub config: Option<String>,
     /// Variables of its environment.
     pub environment: Vec<(&'static str, String)>,
     child: Option<Child>,
@@ -83,7 +85,14 @@ impl Broker {
 
     /// A broker that is not running yet.
     pub fn absent(dir: &std::path::Path) -> Self {
-        Self { dir: dir.to_path_buf(), port: free_port(), more: String::new(), environment: Vec::new(), child: None }
+        Self {
+            dir: dir.to_path_buf(),
+            port: free_port(),
+            more: String::new(),
+            config: None,
+            environment: Vec::new(),
+            child: None,
+        }
     }
 
     pub fn stop(&mut self) {
@@ -97,12 +106,12 @@ impl Broker {
         self.stop();
         let (dir, port) = (self.dir.display(), self.port);
         let more = &self.more;
-        let config = format!(
+        let usual = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {dir}/\n\
              max_queued_messages 100000\nmax_inflight_messages 100\nset_tcp_nodelay true\nuser root\n{more}"
         );
         let path = self.dir.join("mosquitto.conf");
-        fs::write(&path, config).unwrap();
+        fs::write(&path, self.config.as_ref().unwrap_or(&usual)).unwrap();
         let log = fs::File::create(self.dir.join("mosquitto.log")).unwrap();
         let child = Command::new(mosquitto())
             .arg("-c")
@@ -617,7 +626,7 @@ impl World {
     }
 }
 
-fn signal(name: &str, id: u32) {
+pub fn signal(name: &str, id: u32) {
     let status = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status().unwrap();
     assert!(status.success());
 }

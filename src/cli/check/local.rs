@@ -38,7 +38,7 @@ pub(in crate::cli) fn why_no_answer(dir: &Path, cause: &std::io::Error) -> &'sta
         ErrorKind::NotFound if !dir.exists() => "there is no such directory; name the agent's by --data-dir",
         ErrorKind::NotFound => "there is no agent's socket; is it running, and is this its data directory?",
         ErrorKind::ConnectionRefused => "no agent listens there; it was killed and has not been started again",
-        ErrorKind::PermissionDenied => "only the user that the agent runs as, and root, may ask it",
+        ErrorKind::PermissionDenied => "only the user that the agent runs as may ask it (sudo -u USER), and root",
         _ => "the agent cannot be reached",
     }
 }

@@ -214,8 +214,10 @@ impl Check {
             }
             // Not to be tried in the place of one that runs: the broker would take one for the other.
             Err(cause) if !is_absent(&cause) || local::is_held(&dir) => {
-                let text =
-                    format!("{}: one runs, and cannot be asked ({cause}); ask as root or as its user", dir.display());
+                let text = format!(
+                    "{}: one runs, and cannot be asked ({cause}); ask as the user that it runs as (sudo -u USER)",
+                    dir.display()
+                );
                 findings.push(error("agent", text));
             }
             Err(_) => {
@@ -248,7 +250,7 @@ impl Check {
             Ok(agent) => agent,
             Err(trouble) => {
                 let text = "there is no configuration: name one by --config or OFFBOARD_CONFIG, or name the data directory of \
-                            an agent that runs, as root or as its user";
+                            an agent that runs, as the user that it runs as (sudo -u USER)";
                 return Err(Trouble::Usage(format!("{text} ({trouble})")));
             }
         };
