@@ -229,8 +229,9 @@ async fn change(
             return show(common.output, &plan, plan_text);
         }
         let asks = people && !force;
-        let were_unknown = is_about_known && tell_unknown(&plan, asks)?;
-        if (asks && confirm(&mut agent, operation, &plan).await?) || (asks && were_unknown) {
+        let mut was_asked = is_about_known && tell_unknown(&plan, asks)? && asks;
+        was_asked |= asks && confirm(&mut agent, operation, &plan).await?;
+        if was_asked {
             // Nobody kept the connection alive while a person thought.
             agent = common.connect().await?;
         }
