@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::places::{MAX_WATCHED, Place, Places};
+use self::places::{FULL, MAX_UNANSWERED, MAX_WATCHED, Place, Places};
 use super::{Body, Inbound, Reply};
 use crate::{
     conditions::Conditions,
@@ -46,8 +46,8 @@ const LARGE: usize = 64 << 10;
 /// Bytes of a line that is too long that are read past, so that its sender reads the answer.
 const MAX_SKIPPED: usize = 64 << 20;
 
-/// Answers of one connection that wait to be written. More than can be: a result and an answer for each thing asked.
-const MAX_ANSWERS: usize = 256;
+/// Answers of one connection that wait to be written: as many as there can be when nothing more is read from it.
+const MAX_ANSWERS: usize = FULL.1 + 2 * MAX_UNANSWERED + 2 * MAX_WATCHED;
 
 /// Longest time from a line's first byte to its last, in either direction. Who takes longer is gone, or up to no good.
 const PATIENCE: Duration = Duration::from_secs(30);
