@@ -61,7 +61,7 @@ fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
         };
         let token = ClientToken::new(&format!("t{first}")).unwrap();
         let client = ClientId::new("bench").unwrap();
-        Order { client, token: Some(token.clone()), fresh_token: token, change, delivery: None }
+        Order { client, token: Some(token.clone()), fresh_token: token, change, delivery: None, clock_confirmed: true }
     };
     let orders: Vec<Order> = (0..entries).step_by(COMMAND as usize).map(order).collect();
     let start = Instant::now();

@@ -240,9 +240,12 @@ impl<C: Cloud> Parts<C> {
             core: config.core.clone(),
             max_payload,
             max_entries: config.batch.max_entries,
+            max_pending: config.limits.max_pending_entries,
+            max_database: config.limits.max_database_bytes,
             site_wise: config.site_wise,
             ledger: ledger.clone(),
             conditions: Arc::clone(conditions),
+            clock: self.clock.clone(),
             waiting,
             stop: stop.clone(),
         }

@@ -83,9 +83,13 @@ pub(crate) fn answer(
     Ok(Ok(messages::to_json(&message)))
 }
 
-/// A request without its failures; who sits at the machine sees whose it is.
+/// A request without its failures. Its reason is for its own client; a user of this machine sees that, too, and whose
+/// request it is.
 fn shown(client: &ClientId, request: &Request) -> messages::RequestMessage {
     let mut shown = messages::request_summary(request);
+    if !client.is_local() && *client != request.client {
+        shown.reason = None;
+    }
     shown.requested_by = client.is_local().then(|| request.client.to_string());
     shown
 }
@@ -123,7 +127,8 @@ pub(crate) fn plan(
     max_entries: usize,
     max_bytes: usize,
 ) -> Vec<u8> {
-    let Plan { entries, new, unknown: (unknown_count, mut unknown), guarded: (guarded_count, mut guarded) } = plan;
+    let Plan { entries, new, unknown, guarded, max_fraction_exceeded } = plan;
+    let ((unknown_count, mut unknown), (guarded_count, mut guarded)) = (unknown, guarded);
     for names in [&mut unknown, &mut guarded] {
         let fit = messages::fitting(names, max_bytes / 2 + 1024);
         names.truncate(fit);
@@ -135,6 +140,7 @@ pub(crate) fn plan(
         unknown,
         guarded_count,
         guarded,
+        max_fraction_exceeded,
     };
     messages::to_json(&Accepted { plan: Some(plan), ..accepted(operation, token) })
 }

@@ -2,14 +2,21 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::model::{Mono, Now, Timestamp};
 
-/// Wall time and the time since this was made; clones count from the same start.
+/// The kernel's name of the machine's current boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Wall time, and the time since the machine's boot: a restart of the agent does not begin it anew.
 #[derive(Clone, Debug)]
 pub struct Clock {
     start: Instant,
+    /// Milliseconds from the boot to the start.
+    before: u64,
+    boot: u64,
     wall: Wall,
 }
 
@@ -25,13 +32,18 @@ impl Clock {
     /// Starts counting.
     #[must_use]
     pub fn start() -> Self {
-        Self { start: Instant::now(), wall: Wall::System }
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let millis = since_boot.tv_sec.saturating_mul(1000).saturating_add(since_boot.tv_nsec / 1_000_000);
+        // Without its name a boot is taken for another one at each start.
+        let boot = std::fs::read(BOOT_ID).map_or_else(|_| fastrand::u64(..), |name| digest(&name));
+        Self { start: Instant::now(), before: u64::try_from(millis).unwrap_or_default(), boot, wall: Wall::System }
     }
 
     /// Starts counting, with a wall clock that showed `millis` at `zero`.
     #[cfg(test)]
     pub(crate) fn simulated(zero: Instant, millis: std::sync::Arc<std::sync::atomic::AtomicI64>) -> Self {
-        Self { start: Instant::now(), wall: Wall::Simulated(zero, millis) }
+        let before = u64::try_from(zero.elapsed().as_millis()).unwrap();
+        Self { start: Instant::now(), before, boot: 1, wall: Wall::Simulated(zero, millis) }
     }
 
     /// Both clocks.
@@ -50,13 +62,18 @@ impl Clock {
                 at_zero.load(std::sync::atomic::Ordering::Relaxed).saturating_add(millis(zero.elapsed()))
             }
         };
-        let mono = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Now { wall: Timestamp(wall), mono: Mono(mono) }
+        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Now { wall: Timestamp(wall), mono: Mono(self.before.saturating_add(elapsed)), boot: self.boot }
     }
 
     /// A monotonic instant as tokio's.
     #[must_use]
     pub fn instant(&self, at: Mono) -> Instant {
-        self.start + Duration::from_millis(at.0)
+        self.start + Duration::from_millis(at.0.saturating_sub(self.before))
     }
+}
+
+fn digest(name: &[u8]) -> u64 {
+    let bytes: [u8; 32] = Sha256::digest(name).into();
+    bytes.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

@@ -309,6 +309,12 @@ impl Conditions {
         self.state().skew.is_none_or(|millis| millis.abs() <= MAX_SKEW)
     }
 
+    /// Whether the cloud has confirmed the wall clock.
+    #[must_use]
+    pub fn clock_confirmed(&self) -> bool {
+        self.state().skew.is_some_and(|millis| millis.abs() <= MAX_SKEW)
+    }
+
     /// Whether calls are useless until a list gets through.
     #[must_use]
     pub fn out_of_reach(&self) -> bool {

@@ -2,11 +2,11 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
-    fields::{Fields, Style},
-    model::{ClientId, FieldFault, Pattern, Service, ThingName},
+    fields::{Faults, Fields, Style},
+    model::{ClientId, FieldFault, InvalidName, Pattern, Service, ThingName},
 };
 
 /// Everything that `offboard run` is told, checked.
@@ -188,7 +188,9 @@ impl fmt::Display for ConfigError {
 /// # Errors
 /// Every key that is missing or wrong.
 pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<(Config, Vec<String>), ConfigError> {
-    let value: Value = match serde_json::from_str(if text.trim().is_empty() { "{}" } else { text }) {
+    // Some editors put a byte order mark before a file.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let value: &RawValue = match serde_json::from_str(if text.trim().is_empty() { "{}" } else { text }) {
         Ok(value) => value,
         Err(_) if text.trim().starts_with("{configuration:") => {
             return Err(whole(
@@ -198,13 +200,15 @@ pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<(Config
         Err(error) => return Err(whole(&format!("is not JSON: {error}"))),
     };
     let env = |name: &str| env(name).filter(|value| !value.is_empty());
-    let mut faults = Vec::new();
+    let mut faults = Faults::limited(usize::MAX);
     let mut unknown = Vec::new();
-    let given = value.clone();
     let config = read(value, &env, &mut faults, &mut unknown);
     match config {
-        Some(config) if faults.is_empty() => Ok((Config { shown: shown(given, &config, &unknown), ..config }, unknown)),
-        _ => Err(ConfigError(faults)),
+        Some(config) if faults.is_empty() => {
+            let given = serde_json::from_str(value.get()).unwrap_or_default();
+            Ok((Config { shown: shown(given, &config, &unknown), ..config }, unknown))
+        }
+        _ => Err(ConfigError(faults.into_parts().0)),
     }
 }
 
@@ -237,12 +241,12 @@ fn whole(message: &str) -> ConfigError {
 const YEAR: u64 = 365 * 24 * 3600;
 
 fn read(
-    value: Value,
+    value: &RawValue,
     env: &impl Fn(&str) -> Option<String>,
-    faults: &mut Vec<FieldFault>,
+    faults: &mut Faults,
     unknown: &mut Vec<String>,
 ) -> Option<Config> {
-    let mut root = Fields::of(value, "", Style::Configuration, faults);
+    let mut root = Fields::of(value, Style::Configuration, faults);
     let core = match root.text("coreThingName").or_else(|| env("AWS_IOT_THING_NAME")) {
         Some(name) => ThingName::new(&name).map_err(|error| root.fault("coreThingName", error.to_string())).ok(),
         None => {
@@ -313,15 +317,29 @@ fn read(
 
     let mut section = root.section("guard");
     let mut protected: Vec<Pattern> = core.iter().map(|name| Pattern::new(name.as_str())).collect();
-    protected.extend(mqtt.iter().flatten().map(|mqtt| Pattern::new(&mqtt.client_id)));
+    // A client's name may have characters that a thing's name has not, a wildcard among them.
+    let client = mqtt.iter().flatten().filter_map(|mqtt| ThingName::new(&mqtt.client_id).ok());
+    protected.extend(client.map(|name| Pattern::new(name.as_str())));
     for (n, item) in section.list("protected").unwrap_or_default().into_iter().enumerate() {
         match item {
-            Value::String(text) if !text.is_empty() => protected.push(Pattern::new(&text)),
-            _ => section.fault(&format!("protected[{n}]"), "must be a string that is not empty"),
+            Value::String(text) if text.is_empty() => section.element_fault("protected", n, "must not be empty"),
+            Value::String(text) => match Pattern::new(&text) {
+                pattern if pattern.can_match() => protected.push(pattern),
+                _ => section.element_fault(
+                    "protected",
+                    n,
+                    format!(
+                        "can match no thing name or asset id: {text:?}; write one name for each element, with * as the \
+                         only wildcard"
+                    ),
+                ),
+            },
+            _ => section.element_fault("protected", n, "must be a string"),
         }
     }
     let guard = Guard { protected, max_fraction: section.number("maxFraction", 0.0, 1.0).unwrap_or(1.0) };
-    unknown.extend(section.unknown());
+    // A misspelt guard would protect nothing.
+    section.close();
 
     let mut section = root.section("siteWise");
     let site_wise = section.flag("enabled").unwrap_or(false);
@@ -376,20 +394,20 @@ fn read(
     })
 }
 
-fn read_mqtt(section: &mut Fields<'_>, core: Option<&ThingName>) -> Option<Option<Mqtt>> {
+fn read_mqtt(section: &mut Fields<'_, '_>, core: Option<&ThingName>) -> Option<Option<Mqtt>> {
     let address = match section.text("url").as_deref() {
-        Some("none") => None,
+        Some("none") => Some(None),
         url => match broker_url(url.unwrap_or("mqtts://localhost:8883")) {
-            Ok(address) => Some(address),
+            Ok(address) => Some(Some(address)),
             Err(message) => {
                 section.fault("url", message);
-                return None;
+                None
             }
         },
     };
     let client_id = section.parsed("clientId", |text| match ClientId::new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(error),
+        Ok(client) if !client.is_local() => Ok(text.to_owned()),
+        _ => Err(InvalidName::Client),
     });
     let client_id = client_id.or_else(|| core.map(|name| format!("{name}-offboard")));
     if client_id.as_ref().is_some_and(|id| id.len() > 128) {
@@ -418,7 +436,7 @@ fn read_mqtt(section: &mut Fields<'_>, core: Option<&ThingName>) -> Option<Optio
         }
     };
     let keep_alive = Duration::from_secs(section.whole("keepAliveSeconds", 5, 65_535).unwrap_or(30));
-    let Some((tls, host, port)) = address else { return Some(None) };
+    let Some((tls, host, port)) = address? else { return Some(None) };
     Some(Some(Mqtt { host, port, tls, client_id: client_id?, ca_file, identity, login, keep_alive }))
 }
 
@@ -521,6 +539,8 @@ mod tests {
             "guard.maxFraction",
             "guard.protected[1]",
             "log.format",
+            "mqtt.keepAliveSeconds",
+            "mqtt.keyFile",
             "mqtt.url",
             "publishDevices",
             "rate.burst",
@@ -536,6 +556,40 @@ mod tests {
     fn unknown_keys_are_named_and_do_no_harm() {
         let (_, unknown) = parse(r#"{"colour":"red","mqtt":{"qos":2}}"#, env).unwrap();
         assert_eq!(unknown, ["mqtt.qos", "colour"]);
+    }
+
+    #[test]
+    fn a_guard_that_protects_nothing_is_a_fault() {
+        for bad in [
+            r#"["device-0001,device-0002"]"#,
+            r#"["^device-0003$"]"#,
+            r#"["arn:aws:iot:eu-west-1:123456789012:thing/device-0001"]"#,
+            r#"["device-?"]"#,
+            r#"["device-0001 "]"#,
+            r#"[""]"#,
+            r#"[7]"#,
+        ] {
+            let ConfigError(faults) = parse(&format!("{{\"guard\":{{\"protected\":{bad}}}}}"), env).unwrap_err();
+            assert_eq!(faults.len(), 1, "{bad}");
+            assert_eq!(faults[0].name, "guard.protected[0]", "{bad}");
+        }
+        let error = parse(r#"{"guard":{"protected":["^a$"]}}"#, env).unwrap_err().to_string();
+        assert!(error.contains("guard.protected[0] can match no thing name or asset id"), "{error}");
+        let ConfigError(faults) = parse(r#"{"guard":{"protect":["a"]}}"#, env).unwrap_err();
+        assert_eq!(faults[0].name, "guard.protect");
+    }
+
+    #[test]
+    fn a_key_that_occurs_twice_is_a_fault_at_any_depth() {
+        let text = r#"{"guard":{"protected":["a"],"protected":[]},"mqtt":{},"region":"x","mqtt":{"url":"none"}}"#;
+        let ConfigError(faults) = parse(text, env).unwrap_err();
+        let names: Vec<_> = faults.iter().map(|fault| fault.name.as_str()).collect();
+        assert_eq!(names, ["mqtt", "guard.protected"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_fault() {
+        assert!(parse("\u{feff}{\"region\":\"eu-west-1\"}", env).is_ok());
     }
 
     #[test]

@@ -8,12 +8,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     answers,
+    clock::Clock,
     conditions::Conditions,
     failpoint,
     ledger::{self, Ledger, Order, Unavailable},
@@ -21,6 +23,7 @@ use crate::{
         Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, Request, Service,
         ThingName,
     },
+    rejection_log::RejectionLog,
     stop::Stop,
     transport::{Body, Inbound, Reply},
     wire::{self, ResultKind, messages},
@@ -29,20 +32,25 @@ use crate::{
 /// Commands that are in the ledger and not answered: as many as one group of the ledger takes, twice.
 const MAX_PENDING: usize = 512;
 
+/// How long a sender is to wait where the store's file is too large.
+const STORE_FULL_WAIT: Duration = Duration::from_secs(300);
+
 /// What came of a command.
 enum Answer {
     /// An answer to a question: to be published, and not kept.
     Message(Vec<u8>),
-    /// Not taken; likewise.
-    Rejected(RejectionCode, Vec<u8>),
-    /// It became that request; the outbox has its `accepted`.
-    Accepted(Box<Request>),
+    /// Not taken: why, for the log, and the answer, which is not kept.
+    Rejected(RejectionCode, String, Vec<u8>),
+    /// It became that request; the outbox has its `accepted`. With the first names that the registry does not know.
+    Accepted(Box<(Request, Vec<String>)>),
 }
 
 type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A command that is under way, and whether a repetition of it is known by its delivery alone.
 struct UnderWay {
+    client: ClientId,
+    operation: String,
     reply: Reply,
     answer: Pending,
     delivery: Option<[u8; 32]>,
@@ -53,11 +61,17 @@ struct UnderWay {
 pub(crate) struct Inbox {
     pub(crate) core: ThingName,
     pub(crate) max_payload: usize,
+    /// Entries of a call.
     pub(crate) max_entries: usize,
+    /// Entries that may be pending.
+    pub(crate) max_pending: u64,
+    /// Bytes of the store's file above which nothing is accepted.
+    pub(crate) max_database: u64,
     /// Whether operations on assets are accepted.
     pub(crate) site_wise: bool,
     pub(crate) ledger: Ledger,
     pub(crate) conditions: Arc<Conditions>,
+    pub(crate) clock: Clock,
     /// Bytes of the payloads that wait, where the transport counts them.
     pub(crate) waiting: Option<Arc<AtomicUsize>>,
     pub(crate) stop: Stop,
@@ -70,23 +84,30 @@ impl Inbox {
         let ledger = self.ledger.clone();
         let waiting = self.waiting.clone();
         let conditions = Arc::clone(&self.conditions);
+        let clock = self.clock.clone();
         // Beside the taking, and not a task of its own: ends with it, however that ends.
         let answering = async move {
-            while let Some(UnderWay { mut reply, answer, delivery, size }) = answers.recv().await {
+            let mut log = RejectionLog::default();
+            while let Some(UnderWay { client, operation, mut reply, answer, delivery, size }) = answers.recv().await {
                 let seq = match answer.await {
                     Answer::Message(payload) => {
                         failpoint::pass("inbox-before-answer");
                         reply.answer(ResultKind::Accepted, payload).await;
                         None
                     }
-                    Answer::Rejected(code, payload) => {
+                    Answer::Rejected(code, message, payload) => {
                         conditions.rejected(code);
+                        if let Some(left_out) = log.is_due(&client, code, clock.now().mono) {
+                            let code = code.as_str();
+                            tracing::info!(%client, operation, code, message, left_out, "command rejected");
+                        }
                         failpoint::pass("inbox-before-answer");
                         reply.answer(ResultKind::Rejected, payload).await;
                         None
                     }
-                    Answer::Accepted(request) => {
-                        reply.accepted(&request).await;
+                    Answer::Accepted(accepted) => {
+                        let (request, unknown) = *accepted;
+                        reply.accepted(&request, unknown).await;
                         Some(request.seq)
                     }
                 };
@@ -125,24 +146,28 @@ impl Inbox {
         let (token, command) = match &body {
             Body::Payload(payload) => {
                 size = payload.len();
-                wire::parse_command(&self.core, &operation, payload)
+                wire::parse_command(&self.core, &operation, payload, self.max_pending)
             }
-            Body::TooLarge(size) => (None, Err(too_large(*size, self.max_payload))),
+            Body::TooLarge(size, token) => (token.clone(), Err(too_large(*size, self.max_payload))),
             Body::Busy(token) => {
                 let text = "too many commands wait to be read; send again later";
-                (token.clone(), Err(Rejection::throttled(text, std::time::Duration::from_secs(1))))
+                (token.clone(), Err(Rejection::throttled(text, Duration::from_secs(1))))
             }
-            Body::Retained => {
+            Body::Retained(token) => {
                 let text = "a retained command is not carried out; publish it without the retain flag";
-                (None, Err(Rejection::invalid(Reason::Other, text)))
+                (token.clone(), Err(Rejection::invalid(Reason::Other, text)))
             }
+            Body::NoSender(why, token) => (token.clone(), Err(Rejection::invalid(Reason::Other, why.as_str()))),
         };
         drop(body);
         let command = command.and_then(|(operation, command)| self.served(operation).map(|()| (operation, command)));
         let mut keep_delivery = None;
+        let (sender, name) = (client.clone(), operation.clone());
         let answer: Pending = match command {
             Err(rejection) => Box::pin(std::future::ready(rejected(token.as_ref(), &operation, &rejection))),
-            Ok((operation, Command::Change(change))) if change.dry_run => self.plan(operation, token, change).await,
+            Ok((operation, Command::Change(change))) if change.dry_run => {
+                self.plan(operation, token, change, reply.max_payload(self.max_payload)).await
+            }
             Ok((_, Command::Change(change))) => {
                 keep_delivery = token.is_none().then_some(delivery.0);
                 self.accept(client, token, change, delivery).await
@@ -150,7 +175,7 @@ impl Inbox {
             Ok((operation, Command::Cancel(cancel))) => self.cancel(operation, client, token, cancel).await,
             Ok((operation, Command::Query(query))) => {
                 let synced_at = self.conditions.snapshot().synced_at;
-                let max_bytes = self.max_payload;
+                let max_bytes = reply.max_payload(self.max_payload);
                 let echo = token.clone();
                 let rule = move |tx: &mut ledger::Tx<'_>| {
                     answers::answer(tx, &client, operation, &query, echo.as_ref(), synced_at, max_bytes).map(Some)
@@ -158,7 +183,7 @@ impl Inbox {
                 self.ask(operation, token, rule, true).await
             }
         };
-        UnderWay { reply, answer, delivery: keep_delivery, size }
+        UnderWay { client: sender, operation: name, reply, answer, delivery: keep_delivery, size }
     }
 
     fn served(&self, operation: Operation) -> Result<(), Rejection> {
@@ -198,21 +223,52 @@ impl Inbox {
         delivery: ([u8; 32], bool),
     ) -> Pending {
         let operation = change.operation;
-        let order =
-            Order { client, token: token.clone(), fresh_token: fresh_token(), change, delivery: Some(delivery) };
-        let submitted = self.ledger.submit(move |tx| ledger::accept(tx, &order).map(Some), false).await;
+        // The ledger counts what is in the store; the store's file may be several times as large until it is rewritten.
+        let stored = self.ledger.summary().borrow().store_bytes;
+        if stored > self.max_database {
+            let text = format!(
+                "the store's file has {stored} bytes, limits.maxDatabaseBytes is {}; send again later, or raise it",
+                self.max_database
+            );
+            let rejection = Rejection::throttled(text, STORE_FULL_WAIT);
+            return Box::pin(std::future::ready(rejected(token.as_ref(), operation.as_str(), &rejection)));
+        }
+        let order = Order {
+            client,
+            token: token.clone(),
+            fresh_token: fresh_token(),
+            change,
+            delivery: Some(delivery),
+            clock_confirmed: self.conditions.clock_confirmed(),
+        };
+        let rule = move |tx: &mut ledger::Tx<'_>| {
+            Ok(Some(match ledger::accept(tx, &order)? {
+                Ok(request) => {
+                    let unknown = ledger::unknown_names(tx, &request)?;
+                    Ok((request, unknown))
+                }
+                Err(rejection) => Err(rejection),
+            }))
+        };
+        let submitted = self.ledger.submit(rule, false).await;
         Box::pin(async move {
             match received(submitted).await {
-                Ok(Ok(request)) => Answer::Accepted(Box::new(request)),
+                Ok(Ok(accepted)) => Answer::Accepted(Box::new(accepted)),
                 Ok(Err(rejection)) => rejected(token.as_ref(), operation.as_str(), &rejection),
                 Err(error) => rejected(token.as_ref(), operation.as_str(), &unavailable(&error)),
             }
         })
     }
 
-    async fn plan(&self, operation: Operation, token: Option<ClientToken>, change: Change) -> Pending {
+    async fn plan(
+        &self,
+        operation: Operation,
+        token: Option<ClientToken>,
+        change: Change,
+        max_bytes: usize,
+    ) -> Pending {
         let limit = operation.lane().map_or(1, |lane| lane.traits().max_entries.max(1));
-        let (echo, max_entries, max_bytes) = (token.clone(), self.max_entries.min(limit), self.max_payload);
+        let (echo, max_entries) = (token.clone(), self.max_entries.min(limit));
         let rule = move |tx: &mut ledger::Tx<'_>| {
             let plan = ledger::plan(tx, &change)?;
             Ok(Some(Ok(answers::plan(operation, echo.as_ref(), plan, max_entries, max_bytes))))
@@ -257,9 +313,8 @@ async fn received<R>(
 }
 
 fn rejected(token: Option<&ClientToken>, operation: &str, rejection: &Rejection) -> Answer {
-    tracing::debug!(operation, code = ?rejection.code, message = rejection.message, "command rejected");
-    let message = messages::rejected(token.map(ClientToken::as_str), operation, rejection);
-    Answer::Rejected(rejection.code, message)
+    let payload = messages::rejected(token.map(ClientToken::as_str), operation, rejection);
+    Answer::Rejected(rejection.code, rejection.message.clone(), payload)
 }
 
 fn too_large(size: usize, max: usize) -> Rejection {

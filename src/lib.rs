@@ -23,6 +23,7 @@ mod answers;
 mod devices;
 mod inbox;
 mod outbox;
+mod rejection_log;
 mod status;
 mod stop;
 mod sync;

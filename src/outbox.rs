@@ -33,8 +33,18 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long a message is set aside, at first and at most.
 const ASIDE: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(24 * 3600));
 
+/// What came of an attempt to publish a message.
+enum Publishing {
+    UnderWay,
+    /// The line is down or has no room.
+    NoRoom,
+    /// The broker ends the connection over it.
+    Refused,
+}
+
 struct Aside {
-    client: ClientId,
+    /// The client whose other messages wait, too.
+    client: Option<ClientId>,
     until: Instant,
     delay: Duration,
 }
@@ -131,19 +141,26 @@ impl Outbox {
         let late: Vec<u64> = self.under_way.iter().filter(|(_, (since, _))| denied(since)).map(|(n, _)| *n).collect();
         for n in late {
             let Some((_, client)) = self.under_way.remove(&n) else { continue };
-            let delay = self.aside.get(&n).map_or(ASIDE.0, |aside| (aside.delay * 2).min(ASIDE.1));
+            let delay = self.hold(n, Some(client.clone()), now);
             tracing::warn!(
                 %client,
                 message = n,
                 again_in_seconds = delay.as_secs(),
-                "the broker does not acknowledge a result; set aside: check that we may publish to the client's results topic"
+                "the broker does not acknowledge a result; the message is on hold: check that the agent may publish to \
+                 the client's results topic"
             );
-            self.aside.insert(n, Aside { client, until: now + delay, delay });
         }
         if self.aside.values().any(|aside| aside.until <= now) {
             // Their time has come: look at everything again.
             self.cursor = 0;
         }
+    }
+
+    /// Puts a message on hold, and with it the others of `client`; for how long.
+    fn hold(&mut self, n: u64, client: Option<ClientId>, now: Instant) -> Duration {
+        let delay = self.aside.get(&n).map_or(ASIDE.0, |aside| (aside.delay * 2).min(ASIDE.1));
+        self.aside.insert(n, Aside { client, until: now + delay, delay });
+        delay
     }
 
     /// Forgets what is done, and publishes until the window is full or nothing is left.
@@ -169,14 +186,22 @@ impl Outbox {
                     continue;
                 }
                 let n = owed.n;
-                if !self.publish(owed) {
-                    // The line is down, or has no room: what is delivered next makes some, or the line gives up on it.
-                    self.cursor = n;
-                    self.full_until = Some(Instant::now() + LOOK_AGAIN);
-                    return Ok(());
+                match self.publish(owed) {
+                    Publishing::UnderWay => {
+                        failpoint::pass("outbox-published");
+                        self.under_way.insert(n, (Instant::now(), client));
+                    }
+                    Publishing::NoRoom => {
+                        // The line is down, or has no room: what is delivered next makes some, or the line gives up on
+                        // it.
+                        self.cursor = n;
+                        self.full_until = Some(Instant::now() + LOOK_AGAIN);
+                        return Ok(());
+                    }
+                    Publishing::Refused => {
+                        self.hold(n, None, Instant::now());
+                    }
                 }
-                failpoint::pass("outbox-published");
-                self.under_way.insert(n, (Instant::now(), client));
             }
             self.cursor = last + 1;
         }
@@ -184,18 +209,25 @@ impl Outbox {
 
     /// Clients of which a message is set aside.
     fn held(&self) -> BTreeSet<ClientId> {
-        self.aside.values().map(|aside| aside.client.clone()).collect()
+        self.aside.values().filter_map(|aside| aside.client.clone()).collect()
     }
 
-    fn publish(&self, owed: Owed) -> bool {
-        let Owed { n, request, completed, failures } = owed;
+    fn publish(&self, owed: Owed) -> Publishing {
+        let Owed { n, request, completed, failures, unknown } = owed;
+        let max_bytes = self.line.max_payload(self.max_bytes);
         let (kind, payload) = if completed {
-            (ResultKind::Completed, messages::completed(&request, failures, self.max_bytes))
+            (ResultKind::Completed, messages::completed(&request, failures, max_bytes))
         } else {
-            (ResultKind::Accepted, messages::accepted(&request))
+            (ResultKind::Accepted, messages::accepted(&request, unknown, max_bytes))
         };
         let topic = self.topics.result(&request.client, request.operation.as_str(), kind);
-        self.line.publish(Some(self.link.epoch), &topic, payload, false, Tag::Owed(n))
+        if self.line.drops(&Tag::Owed(n), &topic, payload.len()) {
+            return Publishing::Refused;
+        }
+        match self.line.publish(Some(self.link.epoch), &topic, payload, false, Tag::Owed(n)) {
+            true => Publishing::UnderWay,
+            false => Publishing::NoRoom,
+        }
     }
 
     /// Notes what the broker has, this and whatever else is told by now.

@@ -9,8 +9,8 @@ use crate::{
     conditions::Conditions,
     config::{Limits, Retention},
     failpoint,
-    ledger::{self, Ledger, Summary, Unavailable},
-    model::{Lane, Mono},
+    ledger::{self, Early, Ledger, Summary, Unavailable},
+    model::{Lane, Mono, Timestamp},
     stop::Stop,
 };
 
@@ -19,8 +19,11 @@ const PACE: Duration = Duration::from_secs(1);
 /// Steps of 28 requests with a deadline that are looked at in one go.
 const STEPS: u32 = 25;
 
-/// What ended since is forgotten early only when it gets tight.
+/// What ended since is never forgotten early: a sender may not have its answer yet. New commands are throttled instead.
 const SPARED: Duration = Duration::from_secs(3600);
+
+/// Steps of early forgetting between which others are served: each takes a few milliseconds.
+const EARLY_STEPS: usize = 8;
 
 /// Time between two looks at the retention, which is counted in days; and all that is looked at while nothing is open, since
 /// each look wakes a gateway that could sleep.
@@ -122,22 +125,36 @@ impl Upkeep {
         let is_large = store_bytes > max / 16 * 7;
         let goal = if is_large { max / 8 } else { max / 2 };
         if live_bytes > goal {
-            // The oldest first, until there is room again; those of the last hour, whose answers may be on their way,
-            // only when it gets tight.
-            let tight = is_large || live_bytes > goal + goal / 2;
-            let spared = now.before(SPARED);
-            let now = if tight { now } else { spared };
-            let mut after = Vec::new();
-            let early = move |tx: &mut ledger::Tx<'_>| {
-                let done = tx.counters.live_bytes <= goal
-                    || (ledger::forget_requests(tx, now)?
-                        && ledger::forget_stories(tx, now)?
-                        // By those of the last minutes a list that lags behind is known.
-                        && ledger::forget_devices(tx, spared, &mut after)?);
-                Ok(done.then_some(()))
-            };
-            self.ledger.run(early).await?;
+            self.forget_early(now.before(SPARED), goal).await?;
         }
         Ok(after)
+    }
+
+    /// Makes room without looking at the retention: requests first, then histories, then disassociated devices.
+    async fn forget_early(&self, before: Timestamp, goal: u64) -> Result<(), Unavailable> {
+        let mut requests = Early::new(before, goal);
+        let mut devices = Vec::new();
+        loop {
+            let (mut early, mut after) = (requests, devices);
+            let steps = self.ledger.run(move |tx| {
+                let mut done = false;
+                for _ in 0..EARLY_STEPS {
+                    done = early.step(tx)?
+                        && (tx.counters.live_bytes <= goal
+                            || (ledger::forget_stories(tx, before)?
+                                // By those of the last minutes a list that lags behind is known.
+                                && ledger::forget_devices(tx, before, &mut after)?));
+                    if done || tx.is_full() {
+                        break;
+                    }
+                }
+                Ok(Some((done, early.clone(), std::mem::take(&mut after))))
+            });
+            let done;
+            (done, requests, devices) = steps.await?;
+            if done || self.stop.is_requested() {
+                return Ok(());
+            }
+        }
     }
 }

@@ -39,7 +39,7 @@ fn published(client: &str) -> Vec<String> {
 
 fn command(client: &str) -> String {
     let topic = format!("offboard/MyCore/commands/{client}/disassociate-client-devices");
-    assert_eq!(topics().parse_command(&topic).unwrap().client.as_str(), client);
+    assert_eq!(topics().parse_command(&topic).unwrap().client.unwrap().as_str(), client);
     topic
 }
 
@@ -241,7 +241,7 @@ fn the_commands_are_ones_that_the_agent_takes() {
         ("disassociate-project-assets", "disassociate-project-assets"),
     ] {
         let payload = text(&format!("examples/{example}.json"));
-        let (token, parsed) = offboard::wire::parse_command(&core, operation, payload.as_bytes());
+        let (token, parsed) = offboard::wire::parse_command(&core, operation, payload.as_bytes(), 100_000);
         assert!(token.is_some() && parsed.is_ok(), "{operation}: {:?}", parsed.err());
     }
 }

@@ -139,26 +139,6 @@ async fn what_is_too_large_or_retained_is_rejected() {
     client.publish(&topic, true, "");
 }
 
-/// Above the client library's own limit the broker's session is dropped, once, and that is told.
-#[tokio::test]
-async fn a_packet_above_a_mebibyte_costs_one_session() {
-    let (mut world, client) = World::running(10).await;
-    client.send_bytes("disassociate-client-devices", vec![b' '; (1 << 20) + 1000]);
-    let status = client
-        .status("it says so", |s| s["state"] == "ONLINE" && problem_codes(s).contains(&"MESSAGE_TOO_LARGE"))
-        .await;
-    assert_eq!(status["state"], "ONLINE");
-    client.disassociate("t", &names(0..1));
-    assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
-    assert!(world.is_running());
-    // One, and not those that follow: what is sent while the agent is away waits for it.
-    world.kill();
-    client.disassociate("u", &names(1..2));
-    client.ask_broker().await;
-    world.start_agent();
-    assert_eq!(client.result("u", "completed").await["status"], "SUCCEEDED");
-}
-
 #[tokio::test]
 async fn ten_thousand_random_payloads_leave_it_answering() {
     let (mut world, client) = World::running(10).await;

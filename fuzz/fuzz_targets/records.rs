@@ -110,7 +110,7 @@ type Outcome<R = ()> = Result<R, StoreError>;
 
 impl Bench {
     fn new(store: MemStore) -> Self {
-        Self { store, now: Now { wall: Timestamp(1_800_000_000_000), mono: Mono(5000) } }
+        Self { store, now: Now { wall: Timestamp(1_800_000_000_000), mono: Mono(5000), boot: 1 } }
     }
 
     /// One transaction, as the ledger's thread runs it.
@@ -155,6 +155,7 @@ impl Bench {
             fresh_token: self::token("made"),
             change,
             delivery: token.is_none().then_some(([7; 32], true)),
+            clock_confirmed: true,
         };
         self.run(|tx| {
             let _ = ledger::plan(tx, &order.change)?;
@@ -342,7 +343,7 @@ impl Bench {
             9 => self.accept("bench", Some(&format!("s{argument}")), Operation::Sync, &[]),
             10 => {
                 let wall = [0, -1, i64::MAX, i64::MIN, 1_700_000_000_000, 4_000_000_000_000][usize::from(argument) % 6];
-                self.now = Now { wall: Timestamp(wall), mono: Mono(self.now.mono.0.saturating_add(number << 16)) };
+                self.now = Now { wall: Timestamp(wall), mono: Mono(self.now.mono.0.saturating_add(number << 16)), boot: 1 };
                 Ok(())
             }
             _ => {

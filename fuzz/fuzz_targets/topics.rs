@@ -25,18 +25,24 @@ fuzz_target!(|text: &str| {
     let root = format!("{prefix}/{core}");
 
     if let Some(Address { client, operation }) = topics.parse_command(topic) {
-        assert_eq!(topic, format!("{root}/commands/{client}/{operation}"));
-        assert!(!operation.is_empty() && operation.len() <= MAX_OPERATION && !operation.contains('/'));
+        if let Ok(client) = client {
+            assert!(topic.starts_with(&format!("{root}/commands/{client}/{operation}")));
+        }
+        assert!(operation.chars().count() <= MAX_OPERATION && !operation.contains('/'));
+        if let Some(result) = topics.result_of(topic, ResultKind::Rejected) {
+            assert!(result.len() <= usize::from(u16::MAX) && !result.contains(['+', '#', '\0']));
+            assert_eq!(topics.parse_command(&result), None, "an answer is no command");
+        }
         assert!(matches_filter(&topics.commands(), topic), "the broker would not have delivered it");
     }
 
     let written = format!("{root}/commands/{client}/{operation}");
     let parsed = topics.parse_command(&written);
-    let fits = !operation.is_empty() && operation.len() <= MAX_OPERATION && !operation.contains('/');
+    let fits = operation.chars().count() <= MAX_OPERATION && !operation.contains('/');
     match ClientId::new(client) {
         // A user of this machine is no sender on the broker.
         Ok(client) if fits && !client.is_local() => {
-            assert_eq!(parsed, Some(Address { client: client.clone(), operation: operation.to_owned() }));
+            assert_eq!(parsed, Some(Address { client: Ok(client.clone()), operation: operation.to_owned() }));
             for kind in [ResultKind::Accepted, ResultKind::Rejected, ResultKind::Completed] {
                 let result = topics.result(&client, operation, kind);
                 assert!(result.starts_with(&format!("{root}/results/{client}/{operation}/")));
@@ -44,7 +50,10 @@ fuzz_target!(|text: &str| {
                 assert!(!matches_filter(&topics.commands(), &result), "an answer comes back as a command");
             }
         }
-        _ => assert_eq!(parsed, None, "{written}"),
+        Ok(client) if !client.is_local() => {
+            assert!(operation.contains('/') == parsed.is_none(), "{written}");
+        }
+        _ => assert!(parsed.is_none_or(|address| address.client.is_err()), "{written}"),
     }
     assert_eq!(topics.parse_command(&topics.status()), None);
     if let Ok(thing) = ThingName::new(client) {

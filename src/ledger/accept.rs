@@ -30,8 +30,20 @@ const MAX_SYNCS: u64 = 1000;
 /// Open requests for one device: each is looked at when the device is sent.
 const MAX_WAITERS: usize = 256;
 
+/// Open entries of other requests that one command may end because it asks for the opposite. Each takes some 0.1 ms, in
+/// which nobody else is served.
+const MAX_OPPOSED: usize = 1000;
+
+/// Names of unknown devices in one row, which has to stay below 4 KiB.
+const UNKNOWN_IN_ROW: usize = 25;
+
 /// Names of each kind in a plan.
 pub(crate) const PLAN_NAMES: usize = 100;
+
+/// Rows that hold the names of so many unknown devices.
+pub(super) fn unknown_rows(count: u32) -> u32 {
+    (count as usize).min(PLAN_NAMES).div_ceil(UNKNOWN_IN_ROW) as u32
+}
 
 /// A command as it asks to be accepted.
 #[derive(Clone, Debug)]
@@ -47,6 +59,8 @@ pub struct Order {
     /// A hash of topic and payload, and whether the transport says that it delivered them before; where the sender
     /// gave no token, this is what a repetition is known by.
     pub delivery: Option<([u8; 32], bool)>,
+    /// Whether the cloud has confirmed the wall clock in this run.
+    pub clock_confirmed: bool,
 }
 
 /// What a dry run found.
@@ -60,6 +74,8 @@ pub struct Plan {
     pub unknown: (usize, Vec<String>),
     /// Devices that a guard protects: how many, and the first names.
     pub guarded: (usize, Vec<String>),
+    /// Whether `guard.maxFraction` would refuse it without `force`.
+    pub max_fraction_exceeded: bool,
 }
 
 /// What there is to do about the entries of a command.
@@ -71,12 +87,16 @@ struct Survey {
     bytes: u64,
     /// A target that too many requests wait for.
     crowded: Option<Target>,
+    /// Open entries of other requests that this would end, [`MAX_OPPOSED`] and one more at most.
+    opposed: usize,
 }
 
-fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
+/// `waiters` says whether to look at the requests that wait for the targets.
+fn survey(tx: &Tx<'_>, change: &Change, waiters: bool) -> Result<Survey, StoreError> {
     let mut plan = Plan { entries: change.targets.len(), ..Plan::default() };
     let lane = change.operation.lane();
     let mut associated = 0;
+    let mut opposed = 0;
     let mut crowded = None;
     let mut bytes = 4 * BYTES_AN_ENTRY;
     let note = |(count, names): &mut (usize, Vec<String>), target: &Target| {
@@ -93,26 +113,36 @@ fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
         if *target == Target::Registry {
             continue;
         }
-        if work.is_some()
-            && crowded.is_none()
-            && tx.scan_prefix(&schema::waiters(target), MAX_WAITERS)?.len() >= MAX_WAITERS
-        {
-            crowded = Some(target.clone());
+        if waiters && let Some(work) = &work {
+            if crowded.is_none() && tx.scan_prefix(&schema::waiters(target), MAX_WAITERS)?.len() >= MAX_WAITERS {
+                crowded = Some(target.clone());
+            }
+            if opposed <= MAX_OPPOSED {
+                opposed += turns::overtaken(tx, target, work, lane, MAX_OPPOSED + 1 - opposed)?.len();
+            }
         }
-        let is_protected = |name: &str| tx.rules.guard.protected.iter().any(|pattern| pattern.matches(name));
-        if lane.is_some_and(Lane::is_guarded) && target.guarded_names().into_iter().any(is_protected) {
+        if lane.is_some_and(|lane| tx.rules.protects(lane, target)) {
             note(&mut plan.guarded, target);
         }
         let Target::Device(thing) = target else { continue };
         match tx.device(thing.as_str())? {
-            None if work.is_none() => note(&mut plan.unknown, target),
+            None => note(&mut plan.unknown, target),
             Some(device) if !is_leaving(work.as_ref()) && device.registered == Registered::Associated => {
                 associated += 1
             }
             _ => {}
         }
     }
-    Ok(Survey { plan, associated, bytes, crowded })
+    plan.max_fraction_exceeded = lane.is_some_and(Lane::takes_off) && exceeds_fraction(tx, associated);
+    Ok(Survey { plan, associated, bytes, crowded, opposed })
+}
+
+/// Whether `more` devices would be above `guard.maxFraction` with those that are on their way out.
+fn exceeds_fraction(tx: &Tx<'_>, more: u64) -> bool {
+    let (known, going) = (tx.counters.known, tx.counters.leaving + more);
+    #[expect(clippy::cast_precision_loss, reason = "counts of devices are far below 2^52")]
+    let exceeds = going as f64 > known as f64 * tx.rules.guard.max_fraction;
+    known >= 10 && exceeds
 }
 
 /// What a change would do; does nothing.
@@ -120,7 +150,7 @@ fn survey(tx: &Tx<'_>, change: &Change) -> Result<Survey, StoreError> {
 /// # Errors
 /// The store failed.
 pub fn plan(tx: &Tx<'_>, change: &Change) -> Result<Plan, StoreError> {
-    Ok(survey(tx, change)?.plan)
+    Ok(survey(tx, change, false)?.plan)
 }
 
 /// Takes a command whole or not at all. The inner result is the request, new or the one that the token names already;
@@ -146,11 +176,11 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
         }
         return Ok(Ok(request));
     }
-    let survey = survey(tx, &order.change)?;
+    let survey = survey(tx, &order.change, true)?;
     if let Some(rejection) = refusal(tx, &order.change, &survey) {
         return Ok(Err(rejection));
     }
-    let request = open(tx, order, content)?;
+    let request = open(tx, order, content, &survey.plan)?;
     for (n, target) in order.change.targets.iter().enumerate() {
         // Fits: `limits.maxPendingEntries` is far below 2^32.
         add_entry(tx, &request, u32::try_from(n).unwrap_or(u32::MAX), target)?;
@@ -169,7 +199,7 @@ fn earlier(tx: &Tx<'_>, order: &Order) -> Result<Option<u64>, StoreError> {
 }
 
 fn refusal(tx: &Tx<'_>, change: &Change, survey: &Survey) -> Option<Rejection> {
-    let Survey { plan, associated, bytes, crowded } = survey;
+    let Survey { plan, associated, bytes, crowded, opposed } = survey;
     let denied = |message| Some(Rejection::new(RejectionCode::AccessDeniedException, message));
     let (guarded, names) = &plan.guarded;
     if *guarded > 0 {
@@ -186,10 +216,8 @@ fn refusal(tx: &Tx<'_>, change: &Change, survey: &Survey) -> Option<Rejection> {
                     .into(),
             );
         }
-        let known = tx.counters.known;
-        let going = tx.counters.leaving + associated;
-        #[expect(clippy::cast_precision_loss, reason = "counts of devices are far below 2^52")]
-        if known >= 10 && going as f64 > known as f64 * tx.rules.guard.max_fraction {
+        if plan.max_fraction_exceeded {
+            let (known, going) = (tx.counters.known, tx.counters.leaving + associated);
             let share = tx.rules.guard.max_fraction;
             return denied(format!(
                 "would take {going} of {known} devices with what is open, above guard.maxFraction {share}; \
@@ -199,6 +227,13 @@ fn refusal(tx: &Tx<'_>, change: &Change, survey: &Survey) -> Option<Rejection> {
     }
     if let Some(target) = crowded {
         let message = format!("{MAX_WAITERS} requests for {} are open; send again later", target.name());
+        return Some(Rejection::throttled(message, Duration::from_secs(60)));
+    }
+    if *opposed > MAX_OPPOSED {
+        let message = format!(
+            "would end more than {MAX_OPPOSED} open entries of requests for the opposite; split the command, or cancel \
+             those requests"
+        );
         return Some(Rejection::throttled(message, Duration::from_secs(60)));
     }
     if plan.entries as u64 > limits.max_pending_entries {
@@ -229,7 +264,7 @@ fn outbox_full(tx: &Tx<'_>) -> Option<Rejection> {
 }
 
 /// Writes the request's header with its names, and owes its `accepted`.
-fn open(tx: &mut Tx<'_>, order: &Order, content: String) -> Result<Request, StoreError> {
+fn open(tx: &mut Tx<'_>, order: &Order, content: String, plan: &Plan) -> Result<Request, StoreError> {
     let seq = tx.counters.next_seq;
     tx.counters.next_seq += 1;
     let entries = u32::try_from(order.change.targets.len()).unwrap_or(u32::MAX);
@@ -247,10 +282,15 @@ fn open(tx: &mut Tx<'_>, order: &Order, content: String) -> Result<Request, Stor
         completed_at: None,
         reason: order.change.reason.clone(),
         delivery: order.delivery.filter(|_| order.token.is_none()).map(|(hash, _)| hash),
-        run: tx.counters.run,
+        boot: tx.now.boot,
         accepted_mono: tx.now.mono.0,
+        clock_confirmed: order.clock_confirmed,
         sync: None,
+        unknown: order.change.operation.is_on_devices().then_some(u32::try_from(plan.unknown.0).unwrap_or(u32::MAX)),
     };
+    for (piece, names) in (0..).zip(plan.unknown.1.chunks(UNKNOWN_IN_ROW)) {
+        tx.write(schema::unknown(seq, piece), &names)?;
+    }
     tx.counters.open_requests += 1;
     match order.change.operation {
         Operation::Sync => tx.counters.open_syncs += 1,

@@ -23,6 +23,21 @@ pub struct Rows<T> {
     pub next: Option<String>,
 }
 
+/// The first names of a request's devices that the registry did not know when the command arrived.
+///
+/// # Errors
+/// The store failed.
+pub fn unknown_names(tx: &Tx<'_>, request: &Request) -> Result<Vec<String>, StoreError> {
+    let mut names = Vec::new();
+    if request.unknown.is_some_and(|count| count > 0) {
+        let (from, to) = schema::all_unknown(request.seq);
+        for (_, piece) in tx.scan(&from, &to, Direction::Up, usize::MAX)? {
+            names.extend(schema::decode::<Vec<String>>(&piece, "names of unknown devices")?);
+        }
+    }
+    Ok(names)
+}
+
 /// The request of that name.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    accept::unknown_rows,
     records::{has_tombstone, is_known, is_leaving, visible},
     schema::{self, Counters, Due, Load, Work},
     store::{Direction, StoreError},
@@ -65,7 +66,7 @@ impl<'r> Audit<'r> {
             }
             count
         };
-        let (entries, failures) = (in_rows(b'e'), in_rows(b'f'));
+        let (entries, failures, unknown) = (in_rows(b'e'), in_rows(b'f'), in_rows(b'n'));
         for (seq, request) in &requests {
             let count = |rows: &BTreeMap<u64, u32>| rows.get(seq).copied().unwrap_or_default();
             let tally = &request.tally;
@@ -73,8 +74,11 @@ impl<'r> Audit<'r> {
             self.hold(&format!("request {seq} has ended or not"), request.completed_at.is_some() == (tally.open == 0));
             self.hold(&format!("request {seq}: open entries"), tally.open == count(&entries));
             self.hold(&format!("request {seq}: failed entries"), tally.failed() == count(&failures));
+            let pieces = unknown_rows(request.unknown.unwrap_or_default());
+            self.hold(&format!("request {seq}: names of unknown devices"), pieces == count(&unknown));
         }
-        for seq in entries.keys().chain(failures.keys()).filter(|seq| !requests.contains_key(seq)) {
+        for seq in entries.keys().chain(failures.keys()).chain(unknown.keys()).filter(|seq| !requests.contains_key(seq))
+        {
             self.wrong.push(format!("entries of request {seq}, which is not there"));
         }
         let bytes: usize =

@@ -111,24 +111,33 @@ pub fn forget_requests(tx: &mut Tx<'_>, before: Timestamp) -> Result<bool, Store
         let row = tx.scan(&from, &schema::due(Due::Request, before, b""), Direction::Up, 1)?;
         let Some((key, _)) = row.into_iter().next() else { return Ok(true) };
         let seq = schema::read_due_request(&key)?;
-        let (first, last) = schema::failures(seq, 0);
-        let failures = tx.scan(&first, &last, Direction::Up, STEP)?;
-        let all = failures.len() < STEP;
-        for (failure, _) in failures {
-            tx.delete(failure)?;
-        }
-        if all {
-            if let Some(request) = tx.request(seq)? {
-                let token = schema::token(&request.client, &request.token);
-                tx.delete(token)?;
-                tx.delete(schema::by_client(&request.client, seq))?;
-                forget_delivery(tx, &request)?;
-                tx.delete(schema::request(seq))?;
-            }
-            tx.delete(key)?;
-        }
+        let (at, _) = schema::read_due(&key)?;
+        forget_request(tx, seq, at)?;
     }
     Ok(false)
+}
+
+/// Forgets the request of that number, which ended at that time, or as much of it as one step takes; whether that was
+/// all.
+pub(super) fn forget_request(tx: &mut Tx<'_>, seq: u64, ended_at: Timestamp) -> Result<bool, StoreError> {
+    let (first, last) = schema::failures(seq, 0);
+    let failures = tx.scan(&first, &last, Direction::Up, STEP)?;
+    let all = failures.len() < STEP;
+    for (failure, _) in failures {
+        tx.delete(failure)?;
+    }
+    if all {
+        if let Some(request) = tx.request(seq)? {
+            let token = schema::token(&request.client, &request.token);
+            tx.delete(token)?;
+            tx.delete(schema::by_client(&request.client, seq))?;
+            forget_delivery(tx, &request)?;
+            forget_unknown(tx, seq)?;
+            tx.delete(schema::request(seq))?;
+        }
+        tx.delete(schema::due(Due::Request, ended_at, &seq.to_be_bytes()))?;
+    }
+    Ok(all)
 }
 
 fn forget_delivery(tx: &mut Tx<'_>, request: &Request) -> Result<(), StoreError> {
@@ -136,6 +145,14 @@ fn forget_delivery(tx: &mut Tx<'_>, request: &Request) -> Result<(), StoreError>
         Some(hash) => super::acknowledged(tx, &hash, request.seq),
         None => Ok(()),
     }
+}
+
+fn forget_unknown(tx: &mut Tx<'_>, seq: u64) -> Result<(), StoreError> {
+    let (from, to) = schema::all_unknown(seq);
+    for (key, _) in tx.scan(&from, &to, Direction::Up, usize::MAX)? {
+        tx.delete(key)?;
+    }
+    Ok(())
 }
 
 /// Removes the requests from number `from` on without a trace: the store failed while it took them, their senders were
@@ -173,6 +190,7 @@ pub fn disown(tx: &mut Tx<'_>, from: u64) -> Result<bool, StoreError> {
     tx.delete(schema::token(&request.client, &request.token))?;
     tx.delete(schema::by_client(&request.client, seq))?;
     forget_delivery(tx, &request)?;
+    forget_unknown(tx, seq)?;
     // What is owed of it goes with it.
     tx.delete(schema::request(seq))?;
     Ok(false)

@@ -8,6 +8,7 @@ mod accept;
 mod answers;
 mod audit;
 mod commit;
+mod early;
 mod ending;
 mod handle;
 mod journal;
@@ -35,8 +36,9 @@ pub(crate) use store::Disk;
 #[cfg(test)]
 pub(crate) use accept::PLAN_NAMES;
 pub use accept::{Order, Plan, accept, acknowledged, plan};
-pub use answers::{Rows, device, devices, failures, find_request, open_entries, request, requests};
+pub use answers::{Rows, device, devices, failures, find_request, open_entries, request, requests, unknown_names};
 pub use audit::audit;
+pub use early::Early;
 pub use ending::{Canceled, cancel, disown, expire, forget_requests};
 pub use handle::{Ledger, StoreHealth, Unavailable};
 pub use outgoing::{Outdated, Owed, delivered, outdated, owed, published};
@@ -54,7 +56,7 @@ pub use tx::{Ended, Group, Summary, Touched, Tx};
 
 use crate::{
     config::{Config, Guard, Limits},
-    model::Lane,
+    model::{Lane, Target},
 };
 
 /// The part of the configuration that the rules follow.
@@ -68,6 +70,14 @@ pub struct Rules {
     pub publish_devices: bool,
     /// Lanes that nobody serves.
     pub off: Vec<Lane>,
+}
+
+impl Rules {
+    /// Whether a guard keeps `target` from being sent in `lane`, with or without `force`.
+    fn protects(&self, lane: Lane, target: &Target) -> bool {
+        let is_protected = |name: &str| self.guard.protected.iter().any(|pattern| pattern.matches(name));
+        lane.is_guarded() && target.guarded_names().into_iter().any(is_protected)
+    }
 }
 
 impl From<&Config> for Rules {

@@ -18,6 +18,8 @@ pub struct Owed {
     pub completed: bool,
     /// The first of the entries that did not succeed.
     pub failures: Vec<EntryFailure>,
+    /// Of `accepted`: the first names that the registry did not know.
+    pub unknown: Vec<String>,
 }
 
 /// The messages from place `from` on, in the order in which they became due, and the last place that was looked at,
@@ -47,12 +49,15 @@ pub fn owed(
         if message.completed && request.completed_at.is_none() {
             return Err(StoreError::Damaged(format!("request {} is owed an end that it did not have", message.seq)));
         }
-        let failures = match message.completed {
-            true => answers::failures(tx, message.seq, None, max_failures)?.rows.into_iter().map(|(_, f)| f).collect(),
-            false => Vec::new(),
-        };
+        let (mut failures, mut unknown) = (Vec::new(), Vec::new());
+        if message.completed {
+            let rows = answers::failures(tx, message.seq, None, max_failures)?.rows;
+            failures.extend(rows.into_iter().map(|(_, failure)| failure));
+        } else {
+            unknown = answers::unknown_names(tx, &request)?;
+        }
         so_far += failures.len();
-        owed.push(Owed { n, request, completed: message.completed, failures });
+        owed.push(Owed { n, request, completed: message.completed, failures, unknown });
         if so_far >= max_failures {
             break;
         }

@@ -349,6 +349,13 @@ pub(super) fn outdated(thing: &str) -> Vec<u8> {
 pub(super) fn redelivery(hash: &[u8; 32]) -> Vec<u8> {
     key(b'u', &[hash])
 }
+/// Names of a request's devices that the registry did not know, in pieces.
+pub(super) fn unknown(seq: u64, piece: u32) -> Vec<u8> {
+    key(b'n', &[&seq.to_be_bytes(), &piece.to_be_bytes()])
+}
+pub(super) fn all_unknown(seq: u64) -> (Vec<u8>, Vec<u8>) {
+    range(&key(b'n', &[&seq.to_be_bytes()]))
+}
 pub(super) fn due(kind: Due, at: Timestamp, id: &[u8]) -> Vec<u8> {
     // Flipping the sign bit makes times before 1970 sort first.
     let at = (at.0 as u64) ^ (1 << 63);
@@ -381,6 +388,16 @@ pub(super) fn read_due(key: &[u8]) -> Result<(Timestamp, &[u8]), StoreError> {
 pub(super) fn read_due_request(key: &[u8]) -> Result<u64, StoreError> {
     let (_, id) = read_due(key)?;
     id.try_into().map(u64::from_be_bytes).map_err(|_| misshapen(key))
+}
+
+/// The client's part of a key of [`by_client`].
+pub(super) fn client_of(key: &[u8]) -> Result<&[u8], StoreError> {
+    key.len().checked_sub(8).and_then(|end| key.get(..end)).ok_or_else(|| misshapen(key))
+}
+
+/// The request in a key of [`by_client`].
+pub(super) fn seq_of(key: &[u8]) -> Result<u64, StoreError> {
+    key.last_chunk::<8>().map(|seq| u64::from_be_bytes(*seq)).ok_or_else(|| misshapen(key))
 }
 
 /// A request's number as a value.

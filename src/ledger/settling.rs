@@ -10,7 +10,7 @@ use super::{
     turns,
     tx::Tx,
 };
-use crate::model::{Device, Happened, Lane, Outcome, Registered, Request, Target, Verdict, is_superseded};
+use crate::model::{Device, Happened, Lane, Now, Outcome, Registered, Request, Target, Verdict, is_superseded};
 
 /// Waiters that one step ends: a target that many requests name is settled in several.
 const WAITERS_A_STEP: usize = 40;
@@ -24,6 +24,7 @@ pub(super) fn device_of(tx: &Tx<'_>, target: &Target) -> Result<Option<Device>, 
 
 /// Whether somebody else associated the device after that request to take it off.
 pub(super) fn is_overtaken(
+    now: Now,
     lane: Lane,
     device: Option<&Device>,
     waiter: &Row,
@@ -32,7 +33,7 @@ pub(super) fn is_overtaken(
 ) -> bool {
     let device = device.filter(|device| device.registered == Registered::Associated && device.ours.is_none());
     let listed = device.and_then(|device| device.association);
-    lane.takes_off() && is_superseded(schema::read_held(&waiter.1), listed, request.asked_at(), clock_trusted)
+    lane.takes_off() && is_superseded(schema::read_held(&waiter.1), listed, request.asked_at(now), clock_trusted)
 }
 
 /// Nobody waits for it any more. What was never sent is forgotten; of what was sent, a list has to tell what became of
@@ -244,8 +245,8 @@ fn settle_by_list(
             continue;
         }
         let request = tx.known_request(place.0)?;
-        let overtaken =
-            result != Outcome::Succeeded && is_overtaken(work.lane, device.as_ref(), &row, &request, clock_trusted);
+        let overtaken = result != Outcome::Succeeded
+            && is_overtaken(tx.now, work.lane, device.as_ref(), &row, &request, clock_trusted);
         let outcome = if overtaken { Outcome::Superseded } else { result.clone() };
         tx.end_entry(target, place, &outcome)?;
     }

@@ -251,7 +251,9 @@ fn take_one(
         let request = tx.known_request(place.0)?;
         let ended = if is_expired(tx, &request) {
             Some(if work.sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut })
-        } else if is_overtaken(work.lane, device.as_ref(), &row, &request, clock_trusted) {
+        } else if !work.sent && tx.rules.protects(work.lane, target) {
+            Some(Outcome::Protected)
+        } else if is_overtaken(tx.now, work.lane, device.as_ref(), &row, &request, clock_trusted) {
             Some(Outcome::Superseded)
         } else {
             None
@@ -281,11 +283,11 @@ fn take_one(
     Ok(Took::Entry(target.clone(), charged))
 }
 
-/// Whether a request's time is over. The wall clock may have jumped since: within the run that accepted it, the time
+/// Whether a request's time is over. The wall clock may have jumped since: within the boot that accepted it, the time
 /// that really passed counts, unless the sender named the time to count from.
 pub(super) fn is_expired(tx: &Tx<'_>, request: &Request) -> bool {
     match (request.expires_at, request.lifetime_ms) {
-        (Some(_), Some(lifetime)) if request.run == tx.counters.run && request.issued_at.is_none() => {
+        (Some(_), Some(lifetime)) if request.boot == tx.now.boot && request.issued_at.is_none() => {
             tx.now.mono.0.saturating_sub(request.accepted_mono) >= lifetime
         }
         (Some(at), _) => at <= tx.now.wall,

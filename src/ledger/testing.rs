@@ -81,7 +81,14 @@ pub(crate) fn accept_many(store: &dyn Store, group: &mut super::Group, entries: 
     };
     let token = ClientToken::new("t").unwrap();
     let client = ClientId::new("bench").unwrap();
-    let order = super::Order { client, token: Some(token.clone()), fresh_token: token, change, delivery: None };
+    let order = super::Order {
+        client,
+        token: Some(token.clone()),
+        fresh_token: token,
+        change,
+        delivery: None,
+        clock_confirmed: true,
+    };
     super::accept(&mut tx, &order).unwrap().unwrap();
     tx.end();
 }

@@ -25,6 +25,21 @@ pub(super) fn place(target: &Target, row: &Row) -> Result<Place, StoreError> {
     schema::read_place(&row.0, schema::waiters(target).len())
 }
 
+/// Entries of other requests that end, `limit` of them, when somebody asks for `target` in `lane`.
+pub(super) fn overtaken(
+    tx: &Tx<'_>,
+    target: &Target,
+    work: &Work,
+    lane: Option<Lane>,
+    limit: usize,
+) -> Result<Vec<Row>, StoreError> {
+    match work.behind {
+        Some(behind) if lane == Some(work.lane) => waiters_from(tx, target, behind, limit),
+        _ if lane != Some(work.lane) && !work.sent => waiters(tx, target, work, limit),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// Finds a new entry its turn, before it is written as waiting. Of a command's entries each names another target.
 pub(super) fn join(tx: &mut Tx<'_>, target: &Target, lane: Lane, new: Place) -> Result<(), StoreError> {
     let Some(mut work) = tx.work_of(target)? else { return tx.set_work(target, Some(&Work::new(lane, new))) };

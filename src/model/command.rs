@@ -60,6 +60,12 @@ impl Operation {
             Self::Cancel | Self::GetRequest | Self::ListRequests | Self::GetDevice | Self::ListDevices => None,
         }
     }
+
+    /// Whether its entries are client devices.
+    #[must_use]
+    pub fn is_on_devices(self) -> bool {
+        self.lane().is_some_and(|lane| lane.traits().devices.is_some())
+    }
 }
 
 impl fmt::Display for Operation {
@@ -205,18 +211,16 @@ pub struct Change {
 }
 
 impl Change {
-    /// A text that two commands share if, and only if, they ask for the same: the order of entries is no content.
+    /// A text that two commands share if, and only if, they ask for the same: the order of entries is no content. A hash
+    /// of it is kept with the request, so that it has to be the same in every version of the agent.
     #[must_use]
     pub fn content(&self) -> String {
-        let text = |target: &Target| match target {
-            // As it always was: whoever sends again over an upgrade is known.
-            Target::Device(thing) => thing.to_string(),
-            other => other.key(),
-        };
-        let mut names: Vec<String> = self.targets.iter().map(text).collect();
-        names.sort_unstable();
+        let mut targets: Vec<String> = self.targets.iter().map(Target::key).collect();
+        targets.sort_unstable();
         let Self { operation, targets: _, force, dry_run: _, issued_at, expires_in, reason } = self;
-        format!("{operation}\n{force}\n{issued_at:?}\n{expires_in:?}\n{reason:?}\n{}", names.join("\n"))
+        let (issued_at, expires_in) = (issued_at.map(|at| at.0), expires_in.map(|time| time.as_secs()));
+        // A list: the order of an object's members would be the library's.
+        serde_json::json!([operation.as_str(), force, issued_at, expires_in, reason, targets]).to_string()
     }
 }
 
@@ -321,6 +325,15 @@ mod tests {
             expires_in: None,
             reason: None,
         };
+        let text = r#"["disassociate-client-devices",false,null,null,null,["da","db"]]"#;
+        assert_eq!(change(&["a", "b"]).content(), text, "as every version writes it");
+        let whole = Change {
+            issued_at: Some(Timestamp(1)),
+            expires_in: Some(Duration::from_secs(2)),
+            reason: Some("\"why\"".into()),
+            ..change(&["a"])
+        };
+        assert_eq!(whole.content(), r#"["disassociate-client-devices",false,1,2,"\"why\"",["da"]]"#);
         assert_eq!(change(&["a", "b"]).content(), change(&["b", "a"]).content());
         assert_ne!(change(&["a", "b"]).content(), change(&["a"]).content());
         assert_ne!(change(&["a"]).content(), Change { force: true, ..change(&["a"]) }.content());

@@ -86,20 +86,21 @@ pub struct DeviceView {
 /// Whether a command is overtaken: the device was associated anew after it was asked for (contract, "Superseded").
 ///
 /// `held` is the association's time that the registry held when the command was accepted, `listed` the one that the
-/// cloud lists now, `None` if it doesn't list the device.
+/// cloud lists now, `None` if it doesn't list the device. `asked_at` is `None` where no clock tells when the command was
+/// asked for.
 #[must_use]
 pub fn is_superseded(
     held: Option<Timestamp>,
     listed: Option<Timestamp>,
-    asked_at: Timestamp,
+    asked_at: Option<Timestamp>,
     clock_trusted: bool,
 ) -> bool {
-    match (held, listed) {
-        (_, None) => false,
-        (held, Some(listed)) if held == Some(listed) => false,
+    match (listed, asked_at.filter(|_| clock_trusted)) {
+        (None, _) => false,
+        (Some(_), _) if held == listed => false,
         // Without a clock to trust, a difference alone tells; without one held there is no difference.
-        (held, Some(_)) if !clock_trusted => held.is_some(),
-        (_, Some(listed)) => listed > asked_at,
+        (Some(_), None) => held.is_some(),
+        (Some(listed), Some(asked_at)) => listed > asked_at,
     }
 }
 
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn superseded_follows_the_contract() {
         let at = |t| Some(Timestamp(t));
-        let asked = Timestamp(100);
+        let asked = at(100);
         for (held, listed, trusted, expected) in [
             (at(50), at(50), true, false),
             (at(50), at(150), true, true),
@@ -125,6 +126,8 @@ mod tests {
             (at(50), None, false, false),
         ] {
             assert_eq!(is_superseded(held, listed, asked, trusted), expected, "{held:?} {listed:?} {trusted}");
+            let unknown = is_superseded(held, listed, None, true);
+            assert_eq!(unknown, is_superseded(held, listed, asked, false), "{held:?} {listed:?}");
         }
     }
 }

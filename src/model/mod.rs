@@ -18,7 +18,7 @@ pub use lane::{Lane, OnDevices, Service, Traits};
 pub(crate) use names::MAX_TOKEN;
 pub use names::{AssetId, CallToken, ClientId, ClientToken, InvalidName, MonitorId, Pattern, ThingName};
 #[cfg(test)]
-pub(crate) use names::{MAX_EXTERNAL, MAX_THING, MAX_USER};
+pub(crate) use names::{MAX_CLIENT, MAX_EXTERNAL, MAX_THING, MAX_USER};
 pub use rejection::{FieldFault, Reason, Rejection, RejectionCode};
 pub use request::{Again, EntryFailure, Fault, Outcome, Request, RequestStatus, SyncCounts, Tally, Window};
 pub use story::{Asked, Event, Happened};

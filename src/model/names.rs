@@ -1,11 +1,13 @@
 //! Names that come from outside, each checked once, where it enters.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 /// Longest name of a thing, in characters.
 pub(crate) const MAX_THING: usize = 128;
+/// Longest name of a client, in bytes.
+pub(crate) const MAX_CLIENT: usize = 128;
 /// Longest token of a client, in characters.
 pub(crate) const MAX_TOKEN: usize = 64;
 /// Longest name of a user of this machine, in characters.
@@ -16,9 +18,12 @@ pub(crate) const MAX_EXTERNAL: usize = 128;
 /// Why a text is not the name that it was taken for; the text completes "`…` ".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// Not a thing name, nor a client's name, which is one.
+    /// Not a thing name.
     #[error("must be 1 to 128 characters of a-z A-Z 0-9 : _ -")]
     Thing,
+    /// Not the name of a client.
+    #[error("must be 1 to 128 bytes without / + # and control characters, and must not begin with @ or $")]
+    Client,
     /// Not a client token.
     #[error("must be 1 to 64 characters, none of them white space")]
     Token,
@@ -40,7 +45,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Takes a text that follows the rule.
@@ -68,7 +73,7 @@ macro_rules! name {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0.into()
+                name.as_str().into()
             }
         }
 
@@ -95,10 +100,14 @@ fn is_call_token(text: &str) -> bool {
     (36..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// A thing, or after `@` a user of this machine, whom the kernel names: `@` cannot stand in a thing's name.
+/// One level of a topic, or after `@` a user of this machine, whom the kernel names.
 fn is_client(text: &str) -> bool {
     match text.strip_prefix('@') {
-        None => is_thing_name(text),
+        None => {
+            (1..=MAX_CLIENT).contains(&text.len())
+                && !text.starts_with('$')
+                && !text.chars().any(|c| c.is_control() || matches!(c, '/' | '+' | '#'))
+        }
         Some(user) => (1..=MAX_USER).contains(&user.len()) && user.bytes().all(|b| b.is_ascii_graphic() && b != b'/'),
     }
 }
@@ -130,14 +139,21 @@ name!(
     InvalidName::Thing
 );
 name!(
-    /// Who asked: the sender's own thing name, from the topic that the broker's policy ties to it; or `@` and the name of
-    /// the user who asked over the local socket.
+    /// Who asked: the sender's own name (its thing name, or its user name on the broker), from the topic that the
+    /// broker's policy ties to it; or `@` and the name of the user who asked over the local socket.
     ClientId,
     is_client,
-    InvalidName::Thing
+    InvalidName::Client
 );
 
 impl ClientId {
+    /// Stands for the senders of all commands whose topic names no client. No sender can have this name, and no request
+    /// has it.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self("@".into())
+    }
+
     /// Whether it is a user of this machine, whose results stay off the broker.
     #[must_use]
     pub fn is_local(&self) -> bool {
@@ -192,6 +208,35 @@ impl Pattern {
         Self(text.into())
     }
 
+    /// Whether there is a thing name or an asset id that matches. An asset's UUID consists of a thing name's characters.
+    #[must_use]
+    pub fn can_match(&self) -> bool {
+        let literal: String = self.0.chars().filter(|c| *c != '*').collect();
+        let wild = self.0.contains('*');
+        let is_thing = is_thing_name(&literal) || (wild && literal.is_empty());
+        if is_thing || (!wild && is_asset(&literal)) {
+            return true;
+        }
+        if !wild {
+            return false;
+        }
+        // An external id: the wildcards make up for what is missing of it.
+        const WORD: &str = "externalId:";
+        let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+        let (first, rest) = self.0.split_once('*').unwrap_or_default();
+        let last = rest.rsplit('*').next().unwrap_or_default();
+        let own = match first.strip_prefix(WORD) {
+            Some(own) => own,
+            None if WORD.starts_with(first) => "",
+            None => return false,
+        };
+        let between = [own, rest].concat();
+        between.bytes().all(|b| is_word(&b) || matches!(b, b'-' | b'.' | b':' | b'*'))
+            && between.len() <= MAX_EXTERNAL
+            && own.as_bytes().first().is_none_or(is_word)
+            && last.as_bytes().last().is_none_or(is_word)
+    }
+
     /// Whether `text` as a whole matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
@@ -228,8 +273,47 @@ mod tests {
         for (text, local) in [("bench", false), ("@root", true), ("@1000", true)] {
             assert_eq!(ClientId::new(text).map(|client| client.is_local()), Ok(local), "{text}");
         }
-        for bad in ["@", "@a/b", "@a b", "a@b", &format!("@{}", "x".repeat(65))] {
+        for good in ["operator.1", "j.doe@plant.example", "Prüfstand 7", &"x".repeat(128)] {
+            assert!(ClientId::new(good).is_ok_and(|client| !client.is_local()), "{good}");
+        }
+        for bad in [
+            "",
+            "@",
+            "@a/b",
+            "@a b",
+            "$a",
+            "a/b",
+            "a+",
+            "#",
+            "a\u{85}",
+            &"ü".repeat(65),
+            &format!("@{}", "x".repeat(65)),
+        ] {
             assert!(ClientId::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_can_match_nothing_is_known() {
+        for good in ["*", "a*b", "press-7", "externalId:a.b", "externalId:*", "ext*.b", "*.b", "a1b2*", "*:9.*"] {
+            assert!(Pattern::new(good).can_match(), "{good}");
+        }
+        for bad in [
+            "",
+            "a,b",
+            "^a$",
+            "a b*",
+            "a.b",
+            "a.b*",
+            "a/*",
+            "arn:aws:iot:eu-west-1:1:thing/a*",
+            "externalId:.a",
+            "externalId:.a*",
+            "externalId:a*.",
+            "ü*",
+            &"x".repeat(129),
+        ] {
+            assert!(!Pattern::new(bad).can_match(), "{bad}");
         }
     }
 

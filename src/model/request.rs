@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientId, ClientToken, Operation, Target, Timestamp};
+use super::{ClientId, ClientToken, Mono, Now, Operation, Target, Timestamp};
 
 /// A code and a message, the cloud's own or the agent's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub enum Outcome {
     Succeeded,
     /// With the cloud's own code.
     Failed(Fault),
+    /// A guard protects it since it was accepted; not sent.
+    Protected,
     /// Associated anew after it was asked for; not sent.
     Superseded,
     /// A later request asked for the opposite before this was done.
@@ -57,6 +59,9 @@ impl Outcome {
         let (code, message) = match self {
             Self::Succeeded => return None,
             Self::Failed(fault) => return Some(fault.clone()),
+            Self::Protected => {
+                ("AccessDeniedException", "protected by guard.protected since this was accepted; not sent")
+            }
             Self::Superseded => ("Superseded", "the device was associated again after this was asked for; not sent"),
             Self::Opposed => ("Superseded", "a later request asked for the opposite before this was done"),
             Self::Canceled => ("Canceled", "canceled before it was sent"),
@@ -114,7 +119,7 @@ impl Tally {
             Outcome::Succeeded => self.succeeded += 1,
             Outcome::Canceled => self.canceled += 1,
             Outcome::TimedOut | Outcome::OutcomeUnknown => self.timed_out += 1,
-            Outcome::Failed(_) | Outcome::Superseded | Outcome::Opposed => {}
+            Outcome::Failed(_) | Outcome::Protected | Outcome::Superseded | Outcome::Opposed => {}
         }
     }
 
@@ -223,20 +228,35 @@ pub struct Request {
     /// The hash of its delivery, if it came without a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<[u8; 32]>,
-    /// The run of the agent that accepted it, and how far into that run: the wall clock may jump, this doesn't.
-    pub run: u64,
-    /// Milliseconds into that run.
+    /// The boot of the machine in which it was accepted: the wall clock may jump, the time since a boot does not.
+    pub boot: u64,
+    /// When it was accepted, in milliseconds since that boot.
     pub accepted_mono: u64,
+    /// Whether the cloud had confirmed the wall clock by then.
+    pub clock_confirmed: bool,
     /// What a sync found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncCounts>,
+    /// Entries that the registry did not know when the command arrived; of a request on devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<u32>,
 }
 
 impl Request {
-    /// When the person asked: `issuedAt`, else `acceptedAt`.
+    /// When the person asked, by the wall clock of `now`: `issuedAt`, if that is not later than the acceptance, else the
+    /// acceptance. `None` where that is not known: the request is from an earlier boot, whose clock nobody confirmed.
     #[must_use]
-    pub fn asked_at(&self) -> Timestamp {
-        self.issued_at.unwrap_or(self.accepted_at)
+    pub fn asked_at(&self, now: Now) -> Option<Timestamp> {
+        let accepted = if self.boot == now.boot {
+            // The clock may have been set since.
+            Some(now.wall.before(now.mono.since(Mono(self.accepted_mono))))
+        } else {
+            self.clock_confirmed.then_some(self.accepted_at)
+        };
+        match (self.issued_at, accepted) {
+            (Some(issued), Some(accepted)) => Some(issued.min(accepted)),
+            (issued, accepted) => issued.or(accepted),
+        }
     }
 }
 

@@ -76,8 +76,10 @@ impl Mono {
 pub struct Now {
     /// Wall time.
     pub wall: Timestamp,
-    /// Monotonic time.
+    /// Monotonic time since the machine's boot.
     pub mono: Mono,
+    /// Which boot `mono` counts from: differs between two boots.
+    pub boot: u64,
 }
 
 #[cfg(test)]

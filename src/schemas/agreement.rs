@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::{commands, validators, words};
 use crate::model::{
-    AssetId, ClientId, ClientToken, InvalidName, MAX_EXTERNAL, MAX_THING, MAX_TOKEN, MAX_USER, MonitorId, Operation,
-    ThingName, Timestamp,
+    AssetId, ClientId, ClientToken, InvalidName, MAX_CLIENT, MAX_EXTERNAL, MAX_THING, MAX_TOKEN, MAX_USER, MonitorId,
+    Operation, ThingName, Timestamp,
 };
 
 const ID: &str = "a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f";
@@ -46,7 +46,11 @@ fn texts() -> impl Strategy<Value = String> {
         "a\n",
     ]
     .map(str::to_owned);
-    prop_oneof![long, select(known.to_vec()), times(), "\\PC{0,3}", any::<String>()]
+    let texts = prop_oneof![long, select(known.to_vec()), times(), "\\PC{0,3}", any::<String>()];
+    // The name of a client is limited in bytes, which JSON Schema does not count.
+    texts.prop_filter("characters of several bytes", |text| {
+        text.len() <= MAX_CLIENT || text.chars().count() > MAX_CLIENT
+    })
 }
 
 fn times() -> impl Strategy<Value = String> {

@@ -69,6 +69,9 @@ pub(super) fn object(
             required.push(name);
         }
         let mut schema = member(asked, at, describe);
+        if !required.contains(&name) {
+            schema = json!({"anyOf": [schema, {"type": "null"}]});
+        }
         schema["description"] = json!(describe(at));
         members.insert(name.to_owned(), schema);
     }

@@ -76,13 +76,13 @@ pub(super) fn examples(name: &str) -> Vec<Value> {
     };
     let (accepted, completed) = ("2026-11-21T09:00:00.123Z", "2026-11-21T09:00:00.456Z");
     match name {
-        "accepted" => vec![with(json!({"entryCount": 1, "acceptedAt": accepted}))],
+        "accepted" => vec![with(json!({"entryCount": 1, "acceptedAt": accepted, "unknownCount": 0}))],
         "rejected" => vec![with(json!({"code": "ValidationException", "reason": "FIELD_VALIDATION_FAILED",
             "message": "dryrun is not a member of this operation",
             "fields": [{"name": "dryrun", "message": "is not a member of this operation"}]}))],
         "completed" => {
             vec![with(json!({"status": "SUCCEEDED", "entryCount": 1, "succeededCount": 1, "failedCount": 0,
-            "errorEntries": [], "acceptedAt": accepted, "completedAt": completed}))]
+            "unknownCount": 0, "errorEntries": [], "acceptedAt": accepted, "completedAt": completed}))]
         }
         "status" => {
             let devices = json!({"ASSOCIATED": 240, "ASSOCIATING": 0, "DISASSOCIATED": 0, "DISASSOCIATING": 10});

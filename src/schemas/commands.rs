@@ -104,7 +104,7 @@ pub(super) fn example(operation: Operation) -> Value {
 /// Whether the agent on `MyCore` takes it.
 pub(super) fn is_taken(operation: Operation, payload: &Value) -> bool {
     let core = ThingName::new("MyCore").unwrap();
-    parse_command(&core, operation.as_str(), payload.to_string().as_bytes()).1.is_ok()
+    parse_command(&core, operation.as_str(), payload.to_string().as_bytes(), 100_000).1.is_ok()
 }
 
 /// The schema of its payload.

@@ -96,10 +96,12 @@ fn close(schema: &mut Value) {
 /// missing.
 fn answers(operation: Operation) -> &'static [&'static [&'static str]] {
     match operation {
-        Operation::DisassociateClientDevices
-        | Operation::AssociateClientDevices
-        | Operation::DisassociateAssets
-        | Operation::DisassociateProjectAssets => &[&["acceptedAt", "clientToken", "entryCount"], &["plan"]],
+        Operation::DisassociateClientDevices | Operation::AssociateClientDevices => {
+            &[&["acceptedAt", "clientToken", "entryCount", "unknownCount", "unknown?"], &["plan"]]
+        }
+        Operation::DisassociateAssets | Operation::DisassociateProjectAssets => {
+            &[&["acceptedAt", "clientToken", "entryCount"], &["plan"]]
+        }
         Operation::Sync => &[&["acceptedAt", "clientToken"]],
         Operation::Cancel => &[&["canceledCount", "inFlightCount"]],
         Operation::GetRequest => &[&["request", "nextToken?"]],

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::{
     metrics::METRICS,
     model::{
-        AssetId, ClientId, ClientToken, CloudState, DeviceState, Happened, MAX_EXTERNAL, MAX_THING, MAX_TOKEN,
-        MAX_USER, MonitorId, Operation, Reason, RejectionCode, RequestStatus, ThingName, Timestamp,
+        AssetId, ClientId, ClientToken, CloudState, DeviceState, Happened, MAX_CLIENT, MAX_EXTERNAL, MAX_THING,
+        MAX_TOKEN, MAX_USER, MonitorId, Operation, Reason, RejectionCode, RequestStatus, ThingName, Timestamp,
     },
     status::HEALTH,
 };
@@ -46,7 +46,9 @@ fn thing_name_() -> Value {
 }
 
 fn client_() -> Value {
-    json!({"type": "string", "pattern": format!("^({THING}{{1,{MAX_THING}}}|@[!-.0-~]{{1,{MAX_USER}}})$")})
+    let control = r"\u0000-\u001f\u007f-\u009f";
+    let level = format!("[^@$/+#{control}][^/+#{control}]{{0,{}}}", MAX_CLIENT - 1);
+    json!({"type": "string", "pattern": format!("^({level}|@[!-.0-~]{{1,{MAX_USER}}})$")})
 }
 
 fn token_() -> Value {

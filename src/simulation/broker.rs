@@ -240,7 +240,7 @@ impl Wire {
         let mut publish = Publish::new(topic, QoS::AtLeastOnce, Bytes::from(payload));
         publish.pkid = id;
         publish.dup = dup;
-        if !self.intake.take(epoch, publish) {
+        if !self.intake.take(epoch, publish, None) {
             self.world.violate(9, "a command is dropped");
         }
     }

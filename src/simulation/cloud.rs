@@ -12,7 +12,7 @@ use crate::{
     cloud::{Cloud, ListPage},
     conditions::Conditions,
     ledger::testing::look,
-    model::{CallError, CallFault, CallToken, EntryError, Lane, Target, ThingName, Timestamp, is_superseded},
+    model::{CallError, CallFault, CallToken, EntryError, Lane, Now, Target, ThingName, Timestamp, is_superseded},
 };
 
 /// What is wrong with the way to the cloud, beside a single call's faults.
@@ -238,7 +238,7 @@ impl SimCloud {
                     wrong = Some((4, format!("{name} is in two calls at a time")));
                 }
                 if lane == Lane::Disassociate
-                    && let Some(text) = gated(state, now, name, self.conditions.clock_trusted())
+                    && let Some(text) = gated(state, self.clock.now(), now, name, self.conditions.clock_trusted())
                 {
                     wrong = Some((8, text));
                 }
@@ -257,7 +257,7 @@ fn tell(told: &mut BTreeMap<String, Millis>, name: &str, at: Millis) {
 }
 
 /// Why a device's first call comes too early, or should not come at all (contract, "Superseded").
-fn gated(state: &super::world::State, now: Millis, name: &str, trusted: bool) -> Option<String> {
+fn gated(state: &super::world::State, clock: Now, now: Millis, name: &str, trusted: bool) -> Option<String> {
     let thing = ThingName::new(name).unwrap();
     let disk = &state.disk;
     if look::attempts(&disk.live, &thing) != 1 {
@@ -281,7 +281,7 @@ fn gated(state: &super::world::State, now: Millis, name: &str, trusted: bool) ->
     let overtaken = |(seq, held): &(u64, Option<Timestamp>)| {
         let request = look::request(&disk.live, *seq);
         accepted(seq) < *begun
-            && request.is_some_and(|request| is_superseded(*held, listed, request.asked_at(), trusted))
+            && request.is_some_and(|request| is_superseded(*held, listed, request.asked_at(clock), trusted))
     };
     // Which of its associations are the agent's own, who may be in its way, is not known here.
     let ours =

@@ -10,7 +10,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::{Body, Inbound, Line, Reply, Wired};
-use crate::wire::{self, Topics};
+use crate::{
+    model::ClientId,
+    wire::{self, Address, Topics},
+};
 
 /// Commands that wait to be handled with their payload; more are rejected. A broker's window of unacknowledged messages
 /// is far smaller, but Mosquitto 2.0 hands over thousands beyond it when its queue is long.
@@ -44,23 +47,33 @@ impl Intake {
 
     /// Hands a message on; `false` if there is no room, and it is dropped. One that the broker wants acknowledged has
     /// room, unless thousands from an earlier connection are still waiting.
-    pub(crate) fn take(&self, epoch: u64, publish: Publish) -> bool {
+    ///
+    /// `too_large` is the size of a payload of which only the beginning is there.
+    pub(crate) fn take(&self, epoch: u64, publish: Publish, too_large: Option<usize>) -> bool {
         let Some(address) = self.topics.parse_command(&publish.topic) else {
             tracing::debug!(topic = publish.topic, "a message on a topic that is no command");
             self.line.acknowledge(epoch, &publish);
             return true;
         };
+        let Address { client, operation } = address;
         let is_full = MAX_TAKEN - self.inbound.capacity() >= MAX_WAITING;
         if is_full && publish.qos == QoS::AtMostOnce {
             return false;
         }
-        let size = publish.payload.len();
-        let body = if publish.retain {
-            Body::Retained
+        let size = too_large.unwrap_or(publish.payload.len());
+        let token = || wire::token_of(&publish.payload);
+        let (client, no_sender) = match client {
+            Ok(client) => (client, None),
+            Err(why) => (ClientId::nobody(), Some(why)),
+        };
+        let body = if let Some(why) = no_sender {
+            Body::NoSender(why, token())
         } else if size > self.max_payload {
-            Body::TooLarge(size)
+            Body::TooLarge(size, token())
+        } else if publish.retain {
+            Body::Retained(token())
         } else if is_full || self.waiting.load(Ordering::Relaxed) + size > MAX_WAITING_BYTES {
-            Body::Busy(wire::token_of(&publish.payload))
+            Body::Busy(token())
         } else {
             self.waiting.fetch_add(size, Ordering::Relaxed);
             Body::Payload(publish.payload.to_vec())
@@ -68,11 +81,12 @@ impl Intake {
         let hash =
             Sha256::new().chain_update(&publish.topic).chain_update([0]).chain_update(&publish.payload).finalize();
         let inbound = Inbound {
-            client: address.client,
-            operation: address.operation,
+            client: client.clone(),
+            operation,
             body,
             delivery: (hash.into(), publish.dup),
             reply: Reply::broker(
+                client,
                 Arc::clone(&self.line),
                 epoch,
                 // Its id is all that the acknowledgement needs.
@@ -101,7 +115,7 @@ mod tests {
         let topics = Topics::new("offboard", &ThingName::new("MyCore").unwrap());
         let (client, _event_loop) = AsyncClient::new(MqttOptions::new("test", "localhost", 1), 10);
         let (intake, mut wired) = Intake::new(client, topics, 1000);
-        let take = |qos| intake.take(0, Publish::new("offboard/MyCore/commands/bench/sync", qos, "{}"));
+        let take = |qos| intake.take(0, Publish::new("offboard/MyCore/commands/bench/sync", qos, "{}"), None);
         assert_eq!((0..10_000).filter(|_| take(QoS::AtMostOnce)).count(), MAX_WAITING);
         assert!((0..u16::MAX).all(|_| take(QoS::AtLeastOnce)));
         assert!(!take(QoS::AtLeastOnce) && !take(QoS::AtMostOnce));

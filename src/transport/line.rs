@@ -46,6 +46,15 @@ const MAX_STUCK: usize = 50;
 /// Time between two such reconnections.
 const RECONNECT: Duration = Duration::from_secs(60);
 
+/// A broker that ends the connection over a message does so at once.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// Payloads are not shortened below this, in bytes: less than any broker's limit, and enough for each kind of message.
+const SHORTEST: usize = 4 << 10;
+
+/// How long the agent keeps to a limit that it found: the broker's configuration may have been changed since.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+
 /// What a published message was, to be told when the broker has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tag {
@@ -76,13 +85,43 @@ pub(crate) struct Link {
     pub(crate) session: bool,
 }
 
+/// A published message: what it was, and what is known of it if the broker ends the connection over it.
+struct Message {
+    tag: Tag,
+    topic: String,
+    size: usize,
+}
+
+/// A message that was on the wire, without an acknowledgement, when the broker ended the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// What it was.
+    pub(crate) tag: Tag,
+    /// Where it was published.
+    pub(crate) topic: String,
+    /// Bytes of its payload.
+    pub(crate) size: usize,
+}
+
+/// What follows from messages over which the broker ended the connection.
+#[derive(Default)]
+struct Refusals {
+    /// The last one, and how many connections in a row ended at it.
+    last: Option<(Refused, u32)>,
+    /// Longest payload that is published, and since when, where the broker takes less than the configuration says.
+    limit: Option<(usize, Instant)>,
+    /// A message that cannot be shortened, and since when it is not published.
+    dropped: Option<(Refused, Instant)>,
+}
+
 struct State {
     link: Link,
     client: AsyncClient,
     /// Given to the client library, which has not put them on the wire.
-    queued: VecDeque<Tag>,
+    queued: VecDeque<Message>,
     /// On the wire, by packet id, and since when.
-    sent: HashMap<u16, (Tag, Instant)>,
+    sent: HashMap<u16, (Message, Instant)>,
+    refusals: Refusals,
     replies: usize,
     statuses: usize,
     reconnected: Option<Instant>,
@@ -96,15 +135,16 @@ impl State {
         match tag {
             Tag::Offline => true,
             Tag::Reply(client) => {
-                let waiting = self.queued.iter().filter(|tag| matches!(tag, Tag::Reply(to) if to == client)).count();
+                let is_reply = |message: &&Message| matches!(&message.tag, Tag::Reply(to) if to == client);
+                let waiting = self.queued.iter().filter(is_reply).count();
                 waiting + self.unanswered(client).count() < MAX_REPLIES_EACH
                     && self.replies < MAX_REPLIES
                     && under_way < MAX_UNDER_WAY.0
             }
             Tag::Status => self.statuses < MAX_STATUSES && under_way < MAX_UNDER_WAY.1,
             Tag::Metrics => {
-                let mut all = self.queued.iter().chain(self.sent.values().map(|(tag, _)| tag));
-                !all.any(|tag| *tag == Tag::Metrics) && under_way < MAX_UNDER_WAY.1
+                let mut all = self.queued.iter().chain(self.sent.values().map(|(message, _)| message));
+                !all.any(|message| message.tag == Tag::Metrics) && under_way < MAX_UNDER_WAY.1
             }
             Tag::Owed(_) | Tag::Device(..) | Tag::GivenUp(_) => under_way < MAX_UNDER_WAY.1,
         }
@@ -112,7 +152,7 @@ impl State {
 
     /// Since when answers to `client` are on the wire.
     fn unanswered(&self, client: &ClientId) -> impl Iterator<Item = Instant> {
-        let own = self.sent.values().filter(move |(tag, since)| match tag {
+        let own = self.sent.values().filter(move |(message, since)| match &message.tag {
             Tag::Reply(to) | Tag::GivenUp(to) => to == client && since.elapsed() < FORGIVEN,
             _ => false,
         });
@@ -138,11 +178,11 @@ impl State {
     /// Gives up on answers that nobody will acknowledge, and on a connection that is full of such messages.
     fn sweep(&mut self) {
         let mut stuck = 0;
-        for (tag, since) in self.sent.values_mut() {
+        for (message, since) in self.sent.values_mut() {
             if since.elapsed() >= PATIENCE {
                 stuck += 1;
-                if let Tag::Reply(client) = tag {
-                    *tag = Tag::GivenUp(client.clone());
+                if let Tag::Reply(client) = &message.tag {
+                    message.tag = Tag::GivenUp(client.clone());
                     self.replies = self.replies.saturating_sub(1);
                 }
             }
@@ -181,6 +221,7 @@ impl Line {
             client,
             queued: VecDeque::new(),
             sent: HashMap::new(),
+            refusals: Refusals::default(),
             replies: 0,
             statuses: 0,
             reconnected: None,
@@ -248,20 +289,25 @@ impl Line {
         if !state.has_room(&tag) {
             return false;
         }
+        let size = payload.len();
         if state.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).is_err() {
             return false;
         }
         state.replies += usize::from(matches!(tag, Tag::Reply(_)));
         state.statuses += usize::from(tag == Tag::Status);
-        state.queued.push_back(tag);
+        state.queued.push_back(Message { tag, topic: topic.to_owned(), size });
         true
     }
 
     /// Publishes an answer to `client` on the connection `epoch`, when there is room; not at all if the broker takes none
-    /// to this client.
+    /// to this client, or ends the connection over this answer.
     pub(super) async fn reply(&self, epoch: u64, client: ClientId, topic: &str, payload: Vec<u8>) {
         let tag = Tag::Reply(client.clone());
         let mut room = self.room.subscribe();
+        if self.drops(&tag, topic, payload.len()) {
+            tracing::warn!(%client, topic, "an answer over which the broker ended the connection twice is dropped");
+            return;
+        }
         loop {
             {
                 let mut state = self.state();
@@ -289,8 +335,8 @@ impl Line {
     /// The client library put the oldest queued message on the wire.
     pub(crate) fn on_wire(&self, packet: u16) {
         let mut state = self.state();
-        if let Some(tag) = state.queued.pop_front() {
-            state.sent.insert(packet, (tag, Instant::now()));
+        if let Some(message) = state.queued.pop_front() {
+            state.sent.insert(packet, (message, Instant::now()));
         }
     }
 
@@ -299,7 +345,7 @@ impl Line {
         let tag = {
             let mut state = self.state();
             state.acknowledged = Some(Instant::now());
-            let tag = state.sent.remove(&packet).map(|(tag, _)| tag);
+            let tag = state.sent.remove(&packet).map(|(message, _)| message.tag);
             match tag {
                 Some(Tag::Reply(_)) => state.replies = state.replies.saturating_sub(1),
                 Some(Tag::Status) => state.statuses = state.statuses.saturating_sub(1),
@@ -320,6 +366,50 @@ impl Line {
         if !told {
             tracing::debug!(packet, "nobody to tell of a delivery; it will be made again");
         }
+    }
+
+    /// Before [`Self::down`]: the broker ended the connection. Where it did so twice at the same message, and at once, that
+    /// message is shortened at its next publishing, or else held back; the message is returned to be reported.
+    ///
+    /// The oldest message without an acknowledgement is the one: a broker handles what it receives in order. A network
+    /// that comes and goes hardly ever does so twice within moments of the same message.
+    pub(crate) fn ended_by_broker(&self, max_payload: usize) -> Option<Refused> {
+        let mut state = self.state();
+        let (message, since) = state.sent.values().min_by_key(|(_, since)| *since)?;
+        if since.elapsed() > AT_ONCE {
+            return None;
+        }
+        let Message { tag, topic, size } = message;
+        let refused = Refused { tag: tag.clone(), topic: topic.clone(), size: *size };
+        let times = match state.refusals.last.take() {
+            Some((last, times)) if last == refused => times + 1,
+            _ => 1,
+        };
+        if times < 2 {
+            state.refusals.last = Some((refused, times));
+            return None;
+        }
+        if refused.size > SHORTEST {
+            state.refusals.limit = Some(((refused.size / 2).clamp(SHORTEST, max_payload), Instant::now()));
+        } else {
+            state.refusals.dropped = Some((refused.clone(), Instant::now()));
+        }
+        Some(refused)
+    }
+
+    /// Longest payload to publish, where `configured` is what the configuration says.
+    pub(crate) fn max_payload(&self, configured: usize) -> usize {
+        match self.state().refusals.limit {
+            Some((limit, since)) if since.elapsed() < REMEMBERED => limit.min(configured),
+            _ => configured,
+        }
+    }
+
+    /// Whether the broker ended the connection over this message, which cannot be shortened.
+    pub(crate) fn drops(&self, tag: &Tag, topic: &str, size: usize) -> bool {
+        self.state().refusals.dropped.as_ref().is_some_and(|(dropped, since)| {
+            since.elapsed() < REMEMBERED && dropped.tag == *tag && dropped.topic == topic && dropped.size == size
+        })
     }
 
     /// When the broker last acknowledged anything.

@@ -1,6 +1,8 @@
 //! The ways in and out. Each gives who asked, the operation, the bytes, and a way to answer.
 
 mod client;
+mod connection;
+mod frames;
 mod intake;
 mod line;
 mod mqtt;
@@ -23,7 +25,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     model::{ClientId, ClientToken, Request},
-    wire::{Address, ResultKind, Topics, messages},
+    wire::{ResultKind, Topics, messages},
 };
 
 /// What the agent's parts hold of a connection.
@@ -38,17 +40,19 @@ pub(crate) struct Wired {
     pub(crate) waiting: Arc<AtomicUsize>,
 }
 
-/// What a message held, unless it was not to be held in memory.
+/// What a message held, or why it is rejected without a look at it, with the token that can be read in it.
 #[derive(Debug)]
 pub(crate) enum Body {
     /// The payload.
     Payload(Vec<u8>),
-    /// It has so many bytes.
-    TooLarge(usize),
-    /// Too much is waiting; its token.
+    /// The payload has so many bytes.
+    TooLarge(usize, Option<ClientToken>),
+    /// Too much is waiting.
     Busy(Option<ClientToken>),
-    /// It was retained by the broker: a command from the past.
-    Retained,
+    /// The broker retained the message: it is a command from the past.
+    Retained(Option<ClientToken>),
+    /// The topic does not name a sender; the text says why.
+    NoSender(String, Option<ClientToken>),
 }
 
 /// A command as it came in.
@@ -71,6 +75,7 @@ pub(crate) struct Reply(Way);
 enum Way {
     /// Only on the connection that delivered it.
     Broker {
+        client: ClientId,
         line: Arc<Line>,
         epoch: u64,
         publish: rumqttc::Publish,
@@ -84,8 +89,8 @@ enum Way {
 }
 
 impl Reply {
-    fn broker(line: Arc<Line>, epoch: u64, publish: rumqttc::Publish, topics: Arc<Topics>) -> Self {
-        Self(Way::Broker { line, epoch, publish, topics })
+    fn broker(client: ClientId, line: Arc<Line>, epoch: u64, publish: rumqttc::Publish, topics: Arc<Topics>) -> Self {
+        Self(Way::Broker { client, line, epoch, publish, topics })
     }
 
     fn local(answers: Answers, asked: mpsc::Sender<Asked>, hold: Hold) -> Self {
@@ -96,21 +101,28 @@ impl Reply {
     /// broker delivers the command again, and this is not sent.
     pub(crate) async fn answer(&self, kind: ResultKind, payload: Vec<u8>) {
         match &self.0 {
-            Way::Broker { line, epoch, publish, topics } => {
-                // Parsed again, and not kept: thousands of these may wait.
-                if let Some(Address { client, operation }) = topics.parse_command(&publish.topic) {
-                    let topic = topics.result(&client, &operation, kind);
-                    line.reply(*epoch, client, &topic, payload).await;
+            Way::Broker { client, line, epoch, publish, topics } => {
+                // Made of the command's topic, and not kept: thousands of these may wait.
+                if let Some(topic) = topics.result_of(&publish.topic, kind) {
+                    line.reply(*epoch, client.clone(), &topic, payload).await;
                 }
             }
             Way::Socket { answers, .. } => answers.send(kind, &payload),
         }
     }
 
+    /// Longest payload of an answer, where `configured` is what the configuration says.
+    pub(crate) fn max_payload(&self, configured: usize) -> usize {
+        match &self.0 {
+            Way::Broker { line, .. } => line.max_payload(configured),
+            Way::Socket { .. } => configured,
+        }
+    }
+
     /// It became that request: the outbox tells what comes of it on the broker, and who asked over the socket is told there.
-    pub(crate) async fn accepted(&mut self, request: &Request) {
+    pub(crate) async fn accepted(&mut self, request: &Request, unknown: Vec<String>) {
         if let Way::Socket { answers, asked, hold } = &mut self.0 {
-            answers.send(ResultKind::Accepted, &messages::accepted(request));
+            answers.send(ResultKind::Accepted, &messages::accepted(request, unknown, MAX_LINE));
             let (seq, token, answers) = (request.seq, request.token.clone(), answers.clone());
             // Fails at the stop.
             let _ = asked.send(Asked { seq, token, answers, _watched: hold.watched.take() }).await;

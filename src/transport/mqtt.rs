@@ -1,37 +1,34 @@
-//! MQTT 3.1.1 by rumqttc: connection, TLS, backoff, subscription, acknowledgements.
+//! The MQTT service: keeps the connection to the broker, subscribes, and hands on what arrives.
 //!
-//! One task polls, and does nothing else that could wait: whoever sends goes through the [`Line`]. The library's own
-//! queues are emptied at each end of a connection; what has to arrive is in the outbox.
+//! One task polls, and does nothing else that could wait: whoever sends goes through the [`Line`]. What was queued for
+//! a connection ends with it; what has to arrive is in the outbox.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, Incoming, LastWill, Outgoing, Publish, QoS,
-    Request, StateError, SubscribeReasonCode,
+    AsyncClient, Connect, ConnectReturnCode, ConnectionError, LastWill, Publish, QoS, StateError, SubscribeReasonCode,
 };
 use tokio::task::JoinHandle;
 
 use super::{
-    Line, Wired, client,
+    Line, Wired,
+    connection::{Connection, Endpoint, Event},
     intake::Intake,
+    line::{REMEMBERED, Refused},
     retry::{self, Retry},
+    tls,
 };
 use crate::{conditions::Conditions, config, wire::Topics};
 
-/// Publishes without an acknowledgement in the library's table; our own windows are far smaller.
-const INFLIGHT: u16 = 100;
-
-/// Requests that wait in the library: an acknowledgement must never find it full, and there are 65,535 packet ids.
+/// Requests that wait for the connection: an acknowledgement must never find it full, and there are 65,535 packet ids.
 const CHANNEL: usize = 1 << 16;
 
-/// From DNS to CONNACK, seconds.
-const CONNECT_TIMEOUT: u64 = 10;
-
-/// How long a message that was too large is told of.
-const TOLD: Duration = Duration::from_secs(3600);
+/// How long a message that was too large is reported in `problems`.
+const REPORTED: Duration = Duration::from_secs(3600);
 
 /// Wait before a denied subscription is tried again, at first and at most: a person may just be mending the policy.
 const RESUBSCRIBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
@@ -73,88 +70,105 @@ impl Closer {
 impl Mqtt {
     /// Starts connecting.
     pub(crate) fn start(parts: MqttParts) -> Self {
-        let (client, event_loop) = new_client(&parts);
+        let (requests_in, requests) = flume::bounded(CHANNEL);
+        let client = AsyncClient::from_senders(requests_in);
         let (intake, wired) = Intake::new(client, parts.topics.clone(), parts.max_payload);
         let status = parts.topics.status();
         let line = Arc::clone(&wired.line);
-        let poller =
-            Poller { parts, line: Arc::clone(&line), intake, event_loop, retry: Retry::new(), denied: 0, flooded: 0 };
+        let poller = Poller {
+            endpoint: Endpoint {
+                host: parts.mqtt.host.clone(),
+                port: parts.mqtt.port,
+                tls: None,
+                connect: connect_packet(&parts),
+            },
+            parts,
+            line: Arc::clone(&line),
+            intake,
+            connection: Connection::new(requests),
+            retry: Retry::new(),
+            denied: 0,
+            flooded: 0,
+            too_large: None,
+            expiries: HashMap::new(),
+        };
         let task = tokio::spawn(poller.run());
         Self { wired, closer: Closer { line, status, task } }
     }
 }
 
-fn new_client(parts: &MqttParts) -> (AsyncClient, EventLoop) {
-    let mut options = client::options(&parts.mqtt);
-    options.set_clean_session(false).set_manual_acks(true).set_inflight(INFLIGHT).set_last_will(LastWill::new(
-        parts.topics.status(),
-        crate::status::OFFLINE,
-        QoS::AtLeastOnce,
-        true,
-    ));
-    let (client, mut event_loop) = AsyncClient::new(options, CHANNEL);
-    let mut network = event_loop.network_options();
-    network.set_tcp_nodelay(true);
-    network.set_connection_timeout(CONNECT_TIMEOUT);
-    event_loop.set_network_options(network);
-    (client, event_loop)
+fn connect_packet(parts: &MqttParts) -> Connect {
+    let config::Mqtt { client_id, login, keep_alive, .. } = &parts.mqtt;
+    let mut connect = Connect::new(client_id);
+    connect.clean_session = false;
+    // At most 65535, by the configuration.
+    connect.keep_alive = u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX);
+    connect.last_will = Some(LastWill::new(parts.topics.status(), crate::status::OFFLINE, QoS::AtLeastOnce, true));
+    if let Some((username, password)) = login {
+        connect.set_login(username, password);
+    }
+    connect
 }
 
 struct Poller {
     parts: MqttParts,
+    endpoint: Endpoint,
     line: Arc<Line>,
     intake: Intake,
-    event_loop: EventLoop,
+    connection: Connection,
     retry: Retry,
     /// Subscriptions denied in a row.
     denied: u32,
     /// Commands dropped since the last connection.
     flooded: u64,
+    /// The topic of the last message that was too large, and when it last came.
+    too_large: Option<(String, Instant)>,
+    /// Which end the problems that are reported for a while.
+    expiries: HashMap<&'static str, JoinHandle<()>>,
 }
 
 impl Poller {
     async fn run(mut self) {
         let mut epoch = 0;
         let mut connected_at: Option<Instant> = None;
-        if let Err(message) = self.prepare() {
+        if let Err(message) = self.prepare().await {
             self.fail(message).await;
         }
         loop {
-            match self.event_loop.poll().await {
-                Ok(Event::Incoming(Incoming::ConnAck(connack))) => {
+            match self.connection.poll(&self.endpoint).await {
+                Ok(Event::Connected { session }) => {
                     connected_at = Some(Instant::now());
-                    if self.event_loop.mqtt_options.clean_session() {
-                        // This one was only to drop the session; the next one keeps its own.
-                        self.event_loop.mqtt_options.set_clean_session(false);
-                        self.line.disconnect();
-                        continue;
-                    }
                     self.parts.conditions.clear("BROKER_UNREACHABLE");
                     self.parts.conditions.connected(true);
-                    self.line.up(connack.session_present, &self.parts.topics.commands());
+                    self.line.up(session, &self.parts.topics.commands());
                     epoch = self.line.link().borrow().epoch;
-                    self.connected(epoch, connack.session_present);
+                    self.connected(epoch, session);
                 }
-                Ok(Event::Incoming(Incoming::Publish(publish))) => self.receive(epoch, publish),
-                Ok(Event::Incoming(Incoming::PubAck(ack))) => self.line.on_delivered(ack.pkid),
-                Ok(Event::Incoming(Incoming::SubAck(ack))) => self.subscribed(epoch, &ack.return_codes),
-                Ok(Event::Outgoing(Outgoing::Publish(packet))) if packet != 0 => self.line.on_wire(packet),
-                Ok(Event::Outgoing(Outgoing::AwaitAck(_))) => self.step_over(),
-                Ok(Event::Outgoing(Outgoing::Disconnect)) if self.line.is_closing() => return,
-                Ok(Event::Outgoing(Outgoing::Disconnect)) => {
+                Ok(Event::Message(publish)) => self.receive(epoch, publish, None),
+                Ok(Event::TooLarge { publish, size }) => {
+                    self.report_too_large(&publish, size);
+                    self.receive(epoch, publish, Some(size));
+                }
+                Ok(Event::Delivered(packet)) => self.line.on_delivered(packet),
+                Ok(Event::Subscribed(codes)) => self.subscribed(epoch, &codes),
+                Ok(Event::OnWire(packet)) => self.line.on_wire(packet),
+                Ok(Event::Disconnected) if self.line.is_closing() => return,
+                Ok(Event::Disconnected) => {
                     self.disconnected();
                     if let Some(at) = connected_at.take() {
                         self.retry.ended(at.elapsed());
                     }
-                    if let Err(message) = self.prepare() {
+                    if let Err(message) = self.prepare().await {
                         self.fail(message).await;
                     }
                 }
-                Ok(_) => {}
                 Err(error) => {
+                    let refused = is_end_by_broker(&error).then(|| self.line.ended_by_broker(self.parts.max_payload));
                     self.disconnected();
-                    self.shed(&error);
                     let mut message = explain(&self.parts.mqtt, &error);
+                    if let Some(refused) = refused.flatten() {
+                        message = self.report_refused(&refused);
+                    }
                     if let Some(at) = connected_at.take() {
                         self.retry.ended(at.elapsed());
                         if self.retry.is_unstable() {
@@ -167,43 +181,65 @@ impl Poller {
         }
     }
 
-    /// The next packet id belongs to a message that the broker never acknowledged: takes another id instead, or the
-    /// library would wait for that acknowledgement for ever, and send nothing else meanwhile.
-    fn step_over(&mut self) {
-        if let Some(mut publish) = self.event_loop.state.collision.take() {
-            publish.pkid = 0;
-            self.event_loop.pending.push_front(Request::Publish(publish));
-        }
-    }
-
     fn disconnected(&mut self) {
         self.parts.conditions.connected(false);
-        let Self { line, event_loop, .. } = self;
-        line.down(|| {
-            event_loop.clean();
-            event_loop.pending.clear();
-            event_loop.state.collision = None;
-            // What was read before the end and not handed out belongs to the connection that is gone.
-            event_loop.state.events.clear();
-        });
+        let Self { line, connection, .. } = self;
+        line.down(|| connection.clear());
     }
 
-    /// A message that is too large for us would be delivered again and again, and nothing else: the next connection
-    /// does without the session that holds it.
-    fn shed(&mut self, error: &ConnectionError) {
-        use rumqttc::mqttbytes::Error::PayloadSizeLimitExceeded;
-        if let ConnectionError::MqttState(StateError::Deserialization(PayloadSizeLimitExceeded(size))) = error {
-            self.event_loop.mqtt_options.set_clean_session(true);
-            let message = format!(
-                "a message of {size} bytes could not be taken; the broker's session was dropped to get rid of it, and \
-                 what else waited in it: senders without an answer should repeat their commands"
-            );
-            self.parts.conditions.raise("MESSAGE_TOO_LARGE", message);
-            let conditions = Arc::clone(&self.parts.conditions);
-            tokio::spawn(async move {
-                tokio::time::sleep(TOLD).await;
-                conditions.clear("MESSAGE_TOO_LARGE");
-            });
+    /// A message above the limit of the connection comes again and again if it is retained, or if its sender repeats
+    /// it: reported with its topic, so that somebody can clear it.
+    fn report_too_large(&mut self, publish: &Publish, size: usize) {
+        let topic = retry::cut(publish.topic.clone());
+        let again = self.too_large.as_ref().is_some_and(|(last, at)| *last == topic && at.elapsed() < REPORTED);
+        self.too_large = Some((topic.clone(), Instant::now()));
+        if !(publish.retain || again) {
+            return;
+        }
+        let how = if publish.retain {
+            format!(
+                "it is retained by the broker: clear it with an empty retained message (mosquitto_pub -r -n -t '{topic}')"
+            )
+        } else {
+            "it is sent again and again: find its sender by the topic's client level".to_owned()
+        };
+        let message = format!(
+            "a message of {size} bytes on {topic} is too large and is rejected each time it comes; {how}; other commands \
+             are served meanwhile"
+        );
+        self.report("MESSAGE_TOO_LARGE", message, REPORTED);
+    }
+
+    /// The broker ended the connection twice at the same message.
+    fn report_refused(&mut self, refused: &Refused) -> String {
+        let Refused { topic, size, .. } = refused;
+        let configured = self.parts.max_payload;
+        let now = self.line.max_payload(configured);
+        let done = if now < *size {
+            format!("messages are now published with at most {now} bytes of payload")
+        } else {
+            "the message is held back".to_owned()
+        };
+        let message = format!(
+            "the broker ended the connection twice at a message of {size} bytes on {topic}; {done}; check the broker's \
+             limit on messages (max_packet_size in Mosquitto), which must be above limits.maxPayloadBytes ({configured}), \
+             and that it lets {} publish there",
+            self.parts.mqtt.client_id
+        );
+        self.report("MESSAGE_REFUSED", message.clone(), REMEMBERED);
+        message
+    }
+
+    /// Keeps a problem in `problems` for a while after it was last seen.
+    fn report(&mut self, code: &'static str, message: String, time: Duration) {
+        self.parts.conditions.raise(code, message);
+        let conditions = Arc::clone(&self.parts.conditions);
+        let expiry = tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            conditions.clear(code);
+        });
+        if let Some(earlier) = self.expiries.insert(code, expiry) {
+            earlier.abort();
         }
     }
 
@@ -228,8 +264,8 @@ impl Poller {
     /// Connections end soon after they are made. MQTT 3.1.1 has no word for why.
     fn unstable(&self, why: &str) -> String {
         let message = format!(
-            "the broker ends each connection soon after it is made ({why}); check that no other client, a second agent for \
-             instance, uses the client id {}, and the broker's log",
+            "connections to the broker end soon after they are made ({why}); the broker's log says why it ended them; one \
+             cause is another client, a second agent for instance, with the client id {}",
             self.parts.mqtt.client_id
         );
         self.parts.conditions.raise("CONNECTION_UNSTABLE", message.clone());
@@ -244,7 +280,7 @@ impl Poller {
             }
             self.parts.conditions.raise("BROKER_UNREACHABLE", message);
             tokio::time::sleep(self.retry.wait(fastrand::f64())).await;
-            match self.prepare() {
+            match self.prepare().await {
                 Ok(()) => return,
                 Err(text) => message = text,
             }
@@ -252,8 +288,14 @@ impl Poller {
     }
 
     /// Reads the PEM files for the next connection.
-    fn prepare(&mut self) -> Result<(), String> {
-        client::secure(&self.parts.mqtt, &mut self.event_loop.mqtt_options)
+    async fn prepare(&mut self) -> Result<(), String> {
+        let mqtt = self.parts.mqtt.clone();
+        if mqtt.tls {
+            // Files are read on a thread that may wait.
+            let read = tokio::task::spawn_blocking(move || tls::client_config(&mqtt)).await;
+            self.endpoint.tls = Some(read.map_err(|error| error.to_string())??);
+        }
+        Ok(())
     }
 
     fn subscribed(&mut self, epoch: u64, codes: &[SubscribeReasonCode]) {
@@ -281,9 +323,9 @@ impl Poller {
         });
     }
 
-    fn receive(&mut self, epoch: u64, publish: Publish) {
+    fn receive(&mut self, epoch: u64, publish: Publish, too_large: Option<usize>) {
         let qos = publish.qos;
-        if self.intake.take(epoch, publish) {
+        if self.intake.take(epoch, publish, too_large) {
             return;
         }
         if qos != QoS::AtMostOnce {
@@ -295,6 +337,21 @@ impl Poller {
             tracing::warn!("more commands than can be taken; those sent with QoS 0 are dropped, use QoS 1");
         }
     }
+}
+
+/// Whether the other end closed the connection, and not we or the network's silence.
+fn is_end_by_broker(error: &ConnectionError) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match error {
+        ConnectionError::MqttState(StateError::ConnectionAborted) => true,
+        ConnectionError::Io(error) => matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof),
+        _ => false,
+    }
+}
+
+fn is_tls_alert(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::AlertReceived(_)))
 }
 
 /// What a failed connection means, and what to do.
@@ -316,7 +373,7 @@ pub(crate) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
             format!("{told}; check mqtt.caFile and that the certificate names {}", mqtt.host)
         }
         // What the other end says of our certificate comes after the handshake in TLS 1.3.
-        ConnectionError::MqttState(_) if told.contains("fatal alert") => {
+        ConnectionError::Io(error) if is_tls_alert(error) => {
             format!("{told}; the broker does not take our certificate: check mqtt.certFile and who issued it")
         }
         ConnectionError::Io(_) => {

@@ -77,8 +77,9 @@ impl Retry {
     }
 }
 
-/// A message of a length that can be told.
-pub(super) fn cut(mut message: String) -> String {
+/// A text from a peer or from the library as it can be logged: of a limited length, without control characters.
+pub(super) fn cut(message: String) -> String {
+    let mut message = message.replace(char::is_control, "\u{fffd}");
     if message.len() > MAX_MESSAGE {
         message.truncate(message.floor_char_boundary(MAX_MESSAGE));
         message.push_str("...");

@@ -1,14 +1,15 @@
-//! A command's payload: JSON in, a [`Command`] or every wrong member out. Nothing that is unknown is passed over.
+//! A command's payload: JSON in, a [`Command`] or the wrong members out. Nothing that is unknown is passed over.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, hash::Hash, time::Duration};
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::payload;
 use crate::{
-    fields::{Fields, Style},
+    fields::{Faults, Fields, MAX_FAULTS, Style, each},
     model::{
-        AssetId, Cancel, Change, ClientId, ClientToken, Command, DeviceState, FieldFault, MonitorId, Operation, Page,
-        Query, Reason, Rejection, RequestStatus, Target, ThingName, Timestamp,
+        AssetId, Cancel, Change, ClientId, ClientToken, Command, DeviceState, MonitorId, Operation, Page, Query,
+        Reason, Rejection, RequestStatus, Target, ThingName, Timestamp,
     },
 };
 
@@ -21,42 +22,26 @@ const MAX_NEXT_TOKEN: usize = 512;
 /// Longest `expiresInSeconds`, a year.
 const MAX_EXPIRY: u64 = 365 * 24 * 3600;
 
-/// Faulty members that a rejection names; more would make it larger than what it answers.
-pub(super) const MAX_FAULTS: usize = 20;
-
-/// The token alone, of a command that is not looked at any further.
-#[must_use]
-pub fn token_of(payload: &[u8]) -> Option<ClientToken> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Named<'p> {
-        #[serde(borrow)]
-        client_token: std::borrow::Cow<'p, str>,
-    }
-    let named: Named<'_> = serde_json::from_slice(payload).ok()?;
-    ClientToken::new(&named.client_token).ok()
-}
-
-/// Parses the payload of a command whose topic names `operation`, on the core device `core`.
+/// Parses the payload of a command whose topic names `operation`, on the core device `core`, which may name
+/// `max_entries` different things.
 ///
-/// The token comes apart from the rest, since a rejection echoes it too.
+/// The token comes apart from the rest, since a rejection echoes it too. Beside the payload this takes memory for the
+/// entries, about 120 bytes each, and for nothing else.
 ///
 /// # Errors
-/// A `ValidationException` that names every member that is missing, unknown or wrong.
+/// A `ValidationException` that names the members that are missing, unknown, wrong or there twice, 20 at most.
 pub fn parse_command(
     core: &ThingName,
     operation: &str,
     payload: &[u8],
+    max_entries: u64,
 ) -> (Option<ClientToken>, Result<(Operation, Command), Rejection>) {
-    let value: Value = match serde_json::from_slice(payload) {
+    let value = match payload::json(payload) {
         Ok(value) => value,
-        Err(error) => {
-            let message = format!("the payload is not JSON: {error}");
-            return (None, Err(Rejection::invalid(Reason::CannotParse, message)));
-        }
+        Err(rejection) => return (payload::token_of(payload), Err(rejection)),
     };
-    let mut faults = Vec::new();
-    let mut fields = Fields::of(value, "", Style::Message, &mut faults);
+    let mut faults = Faults::limited(MAX_FAULTS);
+    let mut fields = Fields::of(value, Style::Message, &mut faults);
     let token = fields.parsed("clientToken", ClientToken::new);
     let Some(operation) = Operation::parse(operation) else {
         let message = format!("there is no operation {:?}", operation.chars().take(64).collect::<String>());
@@ -65,7 +50,7 @@ pub fn parse_command(
     let command = match operation {
         Operation::DisassociateClientDevices | Operation::AssociateClientDevices => {
             check_core(core, &mut fields);
-            let targets = entries(&mut fields);
+            let targets = entries(&mut fields, max_entries);
             Some(change(operation, targets, &mut fields))
         }
         Operation::DisassociateAssets => {
@@ -73,7 +58,7 @@ pub fn parse_command(
             Some(change(operation, target.into_iter().collect(), &mut fields))
         }
         Operation::DisassociateProjectAssets => {
-            let targets = project_assets(&mut fields);
+            let targets = project_assets(&mut fields, max_entries);
             Some(change(operation, targets, &mut fields))
         }
         Operation::Sync => Some(Command::Change(Change {
@@ -102,13 +87,8 @@ pub fn parse_command(
     (token, result)
 }
 
-fn rejection(mut faults: Vec<FieldFault>) -> Rejection {
-    let count = faults.len();
-    for fault in &mut faults {
-        // The name may hold a member's name as it was sent; a control character would become six bytes of JSON.
-        fault.name = fault.name.chars().take(160).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    }
-    faults.truncate(MAX_FAULTS);
+fn rejection(faults: Faults) -> Rejection {
+    let (faults, count) = faults.into_parts();
     let mut rejection = Rejection::fields(faults);
     if count > MAX_FAULTS {
         rejection.message = format!("{count} members are not valid; the first {MAX_FAULTS} are named");
@@ -116,7 +96,7 @@ fn rejection(mut faults: Vec<FieldFault>) -> Rejection {
     rejection
 }
 
-fn check_core(core: &ThingName, fields: &mut Fields<'_>) {
+fn check_core(core: &ThingName, fields: &mut Fields<'_, '_>) {
     let _: Option<ThingName> = fields.parsed("coreDeviceThingName", |named| {
         if named == core.as_str() {
             Ok(core.clone())
@@ -127,7 +107,7 @@ fn check_core(core: &ThingName, fields: &mut Fields<'_>) {
 }
 
 /// What all changes have in common beside their targets.
-fn change(operation: Operation, targets: Vec<Target>, fields: &mut Fields<'_>) -> Command {
+fn change(operation: Operation, targets: Vec<Target>, fields: &mut Fields<'_, '_>) -> Command {
     Command::Change(Change {
         operation,
         targets,
@@ -139,61 +119,85 @@ fn change(operation: Operation, targets: Vec<Target>, fields: &mut Fields<'_>) -
     })
 }
 
-/// `entries: [{thingName}]`, each name once.
-fn entries(fields: &mut Fields<'_>) -> Vec<Target> {
-    let items = fields.filled("entries", "{\"thingName\"}");
-    let mut seen = HashSet::with_capacity(items.len());
-    let mut targets = Vec::with_capacity(items.len());
-    for (n, item) in items.into_iter().enumerate() {
-        let mut entry = fields.item("entries", n, item);
-        let name = entry.required("thingName", ThingName::new);
-        entry.close();
-        if let Some(name) = name
-            && seen.insert(name.clone())
-        {
-            targets.push(Target::Device(name));
+/// The different targets that a command names, up to one more than it may name.
+struct Targets<N> {
+    seen: HashSet<N>,
+    targets: Vec<Target>,
+    max: u64,
+}
+
+impl<N: Eq + Hash> Targets<N> {
+    fn new(max: u64) -> Self {
+        Self { seen: HashSet::new(), targets: Vec::new(), max }
+    }
+
+    fn insert(&mut self, name: N, target: impl FnOnce() -> Target) {
+        if self.seen.len() as u64 <= self.max && self.seen.insert(name) {
+            self.targets.push(target());
         }
     }
-    targets
+
+    /// A command with more can never be accepted.
+    fn finish(self, fields: &mut Fields<'_, '_>, key: &str) -> Vec<Target> {
+        if self.targets.len() as u64 > self.max {
+            fields.fault(key, format!("has more than limits.maxPendingEntries, {}; split the command", self.max));
+        }
+        self.targets
+    }
+}
+
+/// `entries: [{thingName}]`, each name once.
+fn entries(fields: &mut Fields<'_, '_>, max: u64) -> Vec<Target> {
+    let mut targets = Targets::new(max);
+    if let Some(list) = fields.filled("entries", "{\"thingName\"}") {
+        each(list, |n, item| {
+            let mut entry = fields.item("entries", n, item);
+            let name = entry.required("thingName", ThingName::new);
+            entry.close();
+            if let Some(name) = name {
+                targets.insert(name.clone(), || Target::Device(name));
+            }
+        });
+    }
+    targets.finish(fields, "entries")
 }
 
 /// `assetId`, `hierarchyId`, `childAssetId`.
-fn child(fields: &mut Fields<'_>) -> Option<Target> {
+fn child(fields: &mut Fields<'_, '_>) -> Option<Target> {
     let mut id = |name| fields.required(name, AssetId::new);
     let (asset, hierarchy, child) = (id("assetId"), id("hierarchyId"), id("childAssetId"));
     Some(Target::Child { asset: asset?, hierarchy: hierarchy?, child: child? })
 }
 
 /// `projectId` and `assetIds: []`, each asset once.
-fn project_assets(fields: &mut Fields<'_>) -> Vec<Target> {
+fn project_assets(fields: &mut Fields<'_, '_>, max: u64) -> Vec<Target> {
     let project = fields.required("projectId", MonitorId::new);
-    let items = fields.filled("assetIds", "asset's id");
-    let mut seen = HashSet::with_capacity(items.len());
-    let mut targets = Vec::with_capacity(items.len());
-    for (n, item) in items.into_iter().enumerate() {
-        if let Some(asset) = fields.element("assetIds", n, &item, MonitorId::new)
-            && let Some(project) = &project
-            && seen.insert(asset.clone())
-        {
-            targets.push(Target::ProjectAsset { project: project.clone(), asset });
-        }
+    let mut targets = Targets::new(max);
+    if let Some(list) = fields.filled("assetIds", "asset's id") {
+        each(list, |n, item: &RawValue| {
+            if let Some(asset) = fields.element("assetIds", n, item, MonitorId::new)
+                && let Some(project) = &project
+            {
+                targets.insert(asset.clone(), || Target::ProjectAsset { project: project.clone(), asset });
+            }
+        });
     }
-    targets
+    targets.finish(fields, "assetIds")
 }
 
-fn issued_at(fields: &mut Fields<'_>) -> Option<Timestamp> {
+fn issued_at(fields: &mut Fields<'_, '_>) -> Option<Timestamp> {
     fields
         .parsed("issuedAt", |text| Timestamp::parse(text).ok_or("must be a time as in RFC 3339, 2026-11-20T21:37:00Z"))
 }
 
-fn page(fields: &mut Fields<'_>) -> Page {
+fn page(fields: &mut Fields<'_, '_>) -> Page {
     Page {
         next_token: fields.short("nextToken", MAX_NEXT_TOKEN),
         max_results: fields.whole("maxResults", 1, Page::MAX_ROWS as u64).and_then(|n| usize::try_from(n).ok()),
     }
 }
 
-fn query(operation: Operation, fields: &mut Fields<'_>) -> Option<Query> {
+fn query(operation: Operation, fields: &mut Fields<'_, '_>) -> Option<Query> {
     Some(match operation {
         Operation::GetRequest => {
             let token = fields.required("targetClientToken", ClientToken::new);
@@ -234,7 +238,7 @@ mod tests {
 
     fn parse(operation: &str, payload: &str) -> Result<Command, Rejection> {
         let core = ThingName::new("MyCore").unwrap();
-        parse_command(&core, operation, payload.as_bytes()).1.map(|(_, command)| command)
+        parse_command(&core, operation, payload.as_bytes(), 100_000).1.map(|(_, command)| command)
     }
 
     fn faults(operation: &str, payload: &str) -> Vec<String> {
@@ -244,15 +248,47 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_found_without_the_rest() {
-        let token = |payload: &str| token_of(payload.as_bytes()).map(|token| token.to_string());
-        assert_eq!(token(r#"{"entries":[{"x":[1,{}]}],"clientToken":"t1","y":"z"}"#).as_deref(), Some("t1"));
-        assert_eq!(token(r#"{"clientToken":"\u0074"}"#).as_deref(), Some("t"));
-        for payload in
-            ["", "{", "[]", "{}", r#"{"clientToken":1}"#, r#"{"clientToken":"a b"}"#, r#"{"clientToken":"t""#]
-        {
-            assert_eq!(token(payload), None, "{payload}");
+    fn what_stands_there_twice_is_a_fault() {
+        let twice = [
+            (
+                "disassociate-client-devices",
+                r#"{"clientToken":"d1","entries":[{"thingName":"device-0001"}],"entries":[{"thingName":"device-0002"}]}"#,
+                "entries",
+            ),
+            (
+                "disassociate-client-devices",
+                r#"{"dryRun":true,"entries":[{"thingName":"a"}],"dryRun":false}"#,
+                "dryRun",
+            ),
+            (
+                "disassociate-client-devices",
+                r#"{"dryRun":true,"entries":[{"thingName":"a"}],"dry\u0052un":false}"#,
+                "dryRun",
+            ),
+            (
+                "associate-client-devices",
+                r#"{"entries":[{"thingName":"a"},{"thingName":"b","thingName":"c"}]}"#,
+                "entries[1].thingName",
+            ),
+            ("sync", r#"{"clientToken":"a","clientToken":"a"}"#, "clientToken"),
+            ("get-device", r#"{"thingName":"a","thingName":null}"#, "thingName"),
+        ];
+        for (operation, text, name) in twice {
+            assert_eq!(faults(operation, text), [name], "{text}");
         }
+    }
+
+    #[test]
+    fn a_command_with_more_entries_than_can_be_pending_is_rejected_and_repetitions_do_not_count() {
+        let payload = |different: usize| {
+            let entries: Vec<_> = (0..40).map(|n| format!("{{\"thingName\":\"d{}\"}}", n % different)).collect();
+            format!("{{\"entries\":[{}]}}", entries.join(","))
+        };
+        let core = ThingName::new("MyCore").unwrap();
+        let parse = |text: String| parse_command(&core, "disassociate-client-devices", text.as_bytes(), 10).1;
+        assert!(parse(payload(10)).is_ok());
+        let rejection = parse(payload(11)).unwrap_err();
+        assert!(rejection.message.contains("limits.maxPendingEntries, 10"), "{}", rejection.message);
     }
 
     #[test]
@@ -355,7 +391,7 @@ mod tests {
         #[test]
         fn no_payload_panics(payload in proptest::collection::vec(any::<u8>(), 0..200), n in 0..Operation::ALL.len()) {
             let core = ThingName::new("MyCore").unwrap();
-            let _ = parse_command(&core, Operation::ALL[n].as_str(), &payload);
+            let _ = parse_command(&core, Operation::ALL[n].as_str(), &payload, 100_000);
         }
     }
 }

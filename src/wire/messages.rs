@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 #[cfg(test)]
-use super::commands::{MAX_FAULTS, MAX_REASON};
+use super::commands::MAX_REASON;
+#[cfg(test)]
+use crate::fields::MAX_FAULTS;
 use crate::model::{
     DeviceView, EntryFailure, Event, Fault, Happened, Operation, Reason, Rejection, Request, RequestStatus, Timestamp,
 };
@@ -37,6 +39,13 @@ pub struct Accepted {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
     pub accepted_at: Option<String>,
+    /// Of a change of devices: entries that the registry did not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_count: Option<u32>,
+    /// The first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, schemars(default, length(max = PLAN_NAMES)))]
+    pub unknown: Vec<String>,
     /// Of a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanMessage>,
@@ -87,6 +96,8 @@ pub struct PlanMessage {
     /// The first of them.
     #[cfg_attr(test, schemars(length(max = PLAN_NAMES)))]
     pub guarded: Vec<String>,
+    /// Whether `guard.maxFraction` would reject the command without `force`.
+    pub max_fraction_exceeded: bool,
 }
 
 /// A code with its text.
@@ -267,6 +278,9 @@ pub struct RequestMessage {
     /// Those that ended otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_count: Option<u32>,
+    /// Of a change of devices: entries that the registry did not know when the command arrived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown_count: Option<u32>,
     /// Of a sync: devices that the cloud lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     associated_count: Option<u32>,
@@ -286,7 +300,7 @@ pub struct RequestMessage {
     /// The sender's own words.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(length(max = MAX_REASON)))]
-    reason: Option<String>,
+    pub reason: Option<String>,
     /// When the sender says that it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
@@ -318,6 +332,7 @@ pub fn request_summary(request: &Request) -> RequestMessage {
         entry_count: of_entries(tally.entries),
         succeeded_count: of_entries(tally.succeeded),
         failed_count: of_entries(tally.failed()),
+        unknown_count: request.unknown,
         associated_count: request.sync.map(|counts| counts.associated),
         added_count: request.sync.map(|counts| counts.added),
         removed_count: request.sync.map(|counts| counts.removed),
@@ -347,14 +362,17 @@ pub fn completed(request: &Request, failures: Vec<EntryFailure>, max_bytes: usiz
     to_json(&message)
 }
 
-/// `accepted` of a request, the same each time it is asked for.
+/// `accepted` of a request, the same each time it is asked for, with as many of the `unknown` names as fit in `max_bytes`.
 #[must_use]
-pub fn accepted(request: &Request) -> Vec<u8> {
+pub fn accepted(request: &Request, mut unknown: Vec<String>, max_bytes: usize) -> Vec<u8> {
+    unknown.truncate(fitting(&unknown, max_bytes));
     to_json(&Accepted {
         client_token: Some(request.token.to_string()),
         operation: request.operation.as_str(),
         entry_count: (request.operation != Operation::Sync).then_some(request.tally.entries),
         accepted_at: Some(request.accepted_at.to_string()),
+        unknown_count: request.unknown,
+        unknown,
         ..Accepted::default()
     })
 }
@@ -453,22 +471,29 @@ mod tests {
             delivery: None,
             completed_at: Some(Timestamp(1000)),
             reason: None,
-            run: 1,
+            boot: 1,
             accepted_mono: 0,
+            clock_confirmed: true,
             sync: None,
+            unknown: Some(0),
         }
     }
 
     #[test]
     fn messages_are_those_of_the_contract() {
         let mut request = request(2);
-        let expected = r#"{"clientToken":"t1","operation":"disassociate-client-devices","entryCount":2,"acceptedAt":"1970-01-01T00:00:00.000Z"}"#;
-        assert_eq!(String::from_utf8(accepted(&request)).unwrap(), expected);
+        let expected = r#"{"clientToken":"t1","operation":"disassociate-client-devices","entryCount":2,"acceptedAt":"1970-01-01T00:00:00.000Z","unknownCount":0}"#;
+        assert_eq!(String::from_utf8(accepted(&request, Vec::new(), 4096)).unwrap(), expected);
+        let names: Vec<String> = (0..100).map(|n| format!("{n:0>128}")).collect();
+        let cut = accepted(&request, names.clone(), 4096);
+        assert!(
+            cut.len() <= 4096 && serde_json::from_slice::<serde_json::Value>(&cut).unwrap()["unknown"][0] == names[0]
+        );
         let fault = Fault::new("Code", "why");
         request.tally.end(&Outcome::Succeeded);
         request.tally.end(&Outcome::Failed(fault.clone()));
         let failure = EntryFailure { target: Target::Device(ThingName::new("s3").unwrap()), fault };
-        let expected = r#"{"clientToken":"t1","operation":"disassociate-client-devices","status":"PARTIALLY_SUCCEEDED","entryCount":2,"succeededCount":1,"failedCount":1,"errorEntries":[{"thingName":"s3","code":"Code","message":"why"}],"acceptedAt":"1970-01-01T00:00:00.000Z","completedAt":"1970-01-01T00:00:01.000Z"}"#;
+        let expected = r#"{"clientToken":"t1","operation":"disassociate-client-devices","status":"PARTIALLY_SUCCEEDED","entryCount":2,"succeededCount":1,"failedCount":1,"unknownCount":0,"errorEntries":[{"thingName":"s3","code":"Code","message":"why"}],"acceptedAt":"1970-01-01T00:00:00.000Z","completedAt":"1970-01-01T00:00:01.000Z"}"#;
         assert_eq!(String::from_utf8(completed(&request, vec![failure], 4096)).unwrap(), expected);
     }
 

@@ -3,7 +3,9 @@
 mod commands;
 pub mod messages;
 pub mod page;
+mod payload;
 mod topics;
 
-pub use commands::{parse_command, token_of};
+pub use commands::parse_command;
+pub use payload::token_of;
 pub use topics::{Address, ResultKind, Topics};

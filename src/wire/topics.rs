@@ -1,15 +1,21 @@
 //! The topics below `{topicPrefix}/{coreThingName}`: what is written parses, and nothing else does.
 
-use crate::model::{ClientId, ThingName};
+use crate::model::{ClientId, InvalidName, ThingName};
 
 /// Where a command came from, by its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// The sender, as far as the broker's policy ties the level to it.
-    pub client: ClientId,
-    /// The operation's name as sent, known or not.
+    /// The sender, as far as the broker's policy ties the level to it; else why the level names no client.
+    pub client: Result<ClientId, String>,
+    /// The operation's name as sent, known or not; of a longer one than any operation has, the beginning.
     pub operation: String,
 }
+
+/// Characters of an operation's name that are echoed.
+const MAX_OPERATION: usize = 128;
+
+/// Longest topic, in bytes (MQTT 3.1.1, section 1.5.3).
+const MAX_TOPIC: usize = u16::MAX as usize;
 
 /// The last level of a result's topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +64,28 @@ impl Topics {
     /// Parses a command's topic; `None` if it is not exactly `commands/{client}/{operation}`.
     #[must_use]
     pub fn parse_command(&self, topic: &str) -> Option<Address> {
+        let (level, operation) = self.levels(topic)?;
+        let client = ClientId::new(level).ok().filter(|client| !client.is_local());
+        let client = client.ok_or_else(|| {
+            let shown: String = level.chars().take(32).collect();
+            format!("the topic level {shown:?} is not the name of a client: it {}", InvalidName::Client)
+        });
+        Some(Address { client, operation: operation.chars().take(MAX_OPERATION).collect() })
+    }
+
+    fn levels<'t>(&self, topic: &'t str) -> Option<(&'t str, &'t str)> {
         let rest = topic.strip_prefix(&self.root)?.strip_prefix("/commands/")?;
-        let (client, operation) = rest.split_once('/')?;
-        if operation.is_empty() || operation.len() > 128 || operation.contains('/') {
-            return None;
-        }
-        let client = ClientId::new(client).ok().filter(|client| !client.is_local())?;
-        Some(Address { client, operation: operation.to_owned() })
+        rest.split_once('/').filter(|(_, operation)| !operation.contains('/'))
+    }
+
+    /// Where the results of a command go that came on `topic`, whether its levels are names or not; `None` where no
+    /// message may be published to such a topic (MQTT 3.1.1, sections 1.5.3 and 4.7).
+    #[must_use]
+    pub fn result_of(&self, topic: &str, kind: ResultKind) -> Option<String> {
+        let (level, operation) = self.levels(topic)?;
+        let result = format!("{}/results/{level}/{operation}/{}", self.root, kind.as_str());
+        let is_allowed = |c: char| !c.is_control() && !matches!(c, '+' | '#');
+        (result.len() <= MAX_TOPIC && result.chars().all(is_allowed)).then_some(result)
     }
 
     /// Where a client's command goes.
@@ -116,16 +137,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_parses(client in "[a-zA-Z0-9:_-]{1,128}", operation in "[a-z-]{1,40}") {
+        fn what_is_written_parses(client in "[a-zA-Z0-9:_.%@ü-]{1,64}", operation in "[a-z-]{1,40}") {
             let topic = format!("offboard/MyCore/commands/{client}/{operation}");
             let address = topics().parse_command(&topic).unwrap();
-            prop_assert_eq!(address.client.as_str(), client);
+            prop_assert_eq!(address.client.is_ok(), !client.starts_with('@'));
+            if let Ok(parsed) = &address.client {
+                prop_assert_eq!(parsed.as_str(), client);
+                let result = topics().result(parsed, &operation, ResultKind::Accepted);
+                prop_assert_eq!(topics().result_of(&topic, ResultKind::Accepted), Some(result));
+            }
             prop_assert_eq!(address.operation, operation);
         }
 
         #[test]
         fn nothing_else_parses_into_another_name(topic in "offboard/MyCore/commands/[a-z/+#@ ]{0,30}") {
-            if let Some(Address { client, operation }) = topics().parse_command(&topic) {
+            if let Some(Address { client: Ok(client), operation }) = topics().parse_command(&topic) {
                 prop_assert_eq!(topic, format!("offboard/MyCore/commands/{client}/{operation}"));
                 prop_assert!(!operation.contains('/'));
             }
@@ -137,15 +163,26 @@ mod tests {
         for bad in [
             "offboard/MyCore/commands/victim/sync/commands/bench/sync",
             "offboard/MyCore/commands/victim",
-            "offboard/MyCore/commands/victim/",
-            "offboard/MyCore/commands//sync",
-            "offboard/MyCore/commands/@root/sync",
             "offboard/Other/commands/a/sync",
             "offboard/MyCore2/commands/a/sync",
             "offboard/MyCore/results/a/sync",
         ] {
             assert_eq!(topics().parse_command(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_level_that_is_no_client_is_answered_below_itself_where_a_topic_may_have_it() {
+        let long = "ü".repeat(65);
+        for (level, answered) in [("", true), ("@root", true), ("$x", true), (&long, true), ("a\u{1}b", false)] {
+            let topic = format!("offboard/MyCore/commands/{level}/sync");
+            let address = topics().parse_command(&topic).unwrap();
+            assert!(address.client.is_err(), "{level:?}");
+            let result = answered.then(|| format!("offboard/MyCore/results/{level}/sync/rejected"));
+            assert_eq!(topics().result_of(&topic, ResultKind::Rejected), result, "{level:?}");
+        }
+        let endless = format!("offboard/MyCore/commands/{}/sync", "x".repeat(65_520));
+        assert_eq!(topics().result_of(&endless, ResultKind::Rejected), None);
     }
 
     #[test]

@@ -68,7 +68,10 @@ impl Contract {
     pub fn sent(&self, topic: &str, payload: &[u8]) {
         let Some((_, rest)) = topic.split_once("/commands/") else { return };
         let Some(operation) = schema_of(topic).filter(|operation| schemas().contains_key(*operation)) else { return };
-        let (token, fault) = match serde_json::from_slice::<Value>(payload) {
+        // A byte order mark and trailing NUL bytes are no part of the payload.
+        let payload = payload.strip_prefix("\u{feff}".as_bytes()).unwrap_or(payload);
+        let end = payload.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let (token, fault) = match serde_json::from_slice::<Value>(&payload[..end]) {
             Ok(body) => (body["clientToken"].as_str().unwrap_or_default().to_owned(), check(operation, &body).err()),
             Err(error) => (String::new(), Some(error.to_string())),
         };
@@ -108,9 +111,13 @@ impl Contract {
         match (kind, find(token).or_else(|| find(""))) {
             ("accepted", Some(Some(fault))) => Err(format!("the agent accepted it, and {fault}")),
             ("rejected", Some(None)) if of_members && !token.is_empty() => {
-                let fields = body["fields"].as_array().into_iter().flatten();
-                let mut names = fields.map(|field| field["name"].as_str().unwrap_or_default());
-                match names.any(|name| BEYOND.contains(&name)) {
+                let mut fields = body["fields"].as_array().into_iter().flatten();
+                // A member that occurs twice is one to JSON Schema.
+                let is_beyond = |field: &Value| {
+                    field["name"].as_str().is_some_and(|name| BEYOND.contains(&name))
+                        || field["message"] == "occurs twice"
+                };
+                match fields.any(is_beyond) {
                     true => Ok(()),
                     false => Err("the agent rejected what the schema takes".into()),
                 }

@@ -43,7 +43,7 @@ pub fn promises(marks: &[Mark]) -> Vec<Promise> {
         match what {
             What::Command { topic, payload } => {
                 let levels: Vec<&str> = topic.split('/').collect();
-                let (token, command) = parse_command(&core, levels[4], payload);
+                let (token, command) = parse_command(&core, levels[4], payload, 100_000);
                 let client = ClientId::new(levels[3]).unwrap();
                 let change = match command {
                     Ok((_, Command::Change(change))) if !change.dry_run => change,
@@ -150,7 +150,8 @@ fn look(tx: &Tx<'_>, promises: &[Promise], cut: usize) -> Result<(Found, Vec<Str
             wrong.push(format!("{token} is there before it came"));
         }
         wrong.extend(content(tx, promise, &request)?);
-        if told(&promise.accepted).is_some_and(|text| text != messages::accepted(&request)) {
+        let unknown = ledger::unknown_names(tx, &request)?;
+        if told(&promise.accepted).is_some_and(|text| text != messages::accepted(&request, unknown, 130_000)) {
             wrong.push(format!("{token}: accepted is not what was told"));
         }
         if let Some(text) = told(&promise.completed) {
@@ -206,7 +207,14 @@ fn ask_again(tx: &mut Tx<'_>, promises: &[Promise], cut: usize) -> Result<Vec<St
             continue;
         }
         let (client, change) = (client.clone(), change.clone());
-        let order = Order { client, token: Some(token.clone()), fresh_token: token.clone(), change, delivery: None };
+        let order = Order {
+            client,
+            token: Some(token.clone()),
+            fresh_token: token.clone(),
+            change,
+            delivery: None,
+            clock_confirmed: true,
+        };
         match (ledger::accept(tx, &order)?, before) {
             (Err(rejection), _) => wrong.push(format!("{token} is rejected when sent again: {}", rejection.message)),
             (Ok(request), Some(before)) if request != before => wrong.push(format!("{token} is another request")),

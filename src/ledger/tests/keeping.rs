@@ -94,6 +94,46 @@ fn what_is_finished_is_forgotten_in_time() {
     assert_eq!(bench.store.rows.len(), empty - 1, "the device's row is gone, too");
 }
 
+/// One client's flood does not make the agent forget the tokens of others, nor anything of the last hour.
+#[test]
+fn early_forgetting_begins_with_the_client_that_takes_most_room_and_spares_the_last_hour() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    let finish = |bench: &mut Bench, client: &str, token: &str| {
+        bench.accept(&order(client, Some(token), change(&["a"])));
+        bench.take(9);
+        bench.settle(&["a"], &Verdict::Done);
+    };
+    for n in 0..5 {
+        finish(&mut bench, "quiet", &format!("q{n}"));
+    }
+    for n in 0..60 {
+        finish(&mut bench, "flood", &format!("f{n}"));
+    }
+    bench.wait(10_000_000);
+    for n in 60..90 {
+        finish(&mut bench, "flood", &format!("f{n}"));
+    }
+    let known = |bench: &mut Bench, client: &str| {
+        let client = ClientId::new(client).unwrap();
+        bench.run(|tx| requests(tx, Some(&client), None, None, 1000)).rows.len()
+    };
+    let hour_ago = bench.now.wall.before(Duration::from_secs(3600));
+    let goal = bench.summary().live_bytes * 3 / 4;
+    let mut early = Early::new(hour_ago, goal);
+    while !bench.run(|tx| early.step(tx)) {}
+    assert!(bench.summary().live_bytes <= goal);
+    let left = known(&mut bench, "flood");
+    assert!((31..90).contains(&left), "{left} left");
+    assert_eq!(known(&mut bench, "quiet"), 5);
+
+    // However short the room is.
+    let mut early = Early::new(hour_ago, 0);
+    while !bench.run(|tx| early.step(tx)) {}
+    assert_eq!((known(&mut bench, "flood"), known(&mut bench, "quiet")), (30, 0));
+    bench.run(|tx| Ok(assert_eq!(audit(tx)?, Vec::<String>::new())));
+}
+
 /// What was asked for again, and withdrawn, is forgotten all the same.
 #[test]
 fn a_tombstone_waits_for_what_is_asked_of_its_device() {

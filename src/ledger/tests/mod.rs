@@ -8,7 +8,7 @@ mod property;
 mod rules;
 mod story;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     testing::{self, MemStore},
@@ -62,6 +62,7 @@ fn order(client: &str, token: Option<&str>, change: Change) -> Order {
         fresh_token: ClientToken::new("made").unwrap(),
         change,
         delivery: None,
+        clock_confirmed: true,
     }
 }
 

@@ -93,6 +93,83 @@ fn guards_refuse_whole_commands() {
     assert_eq!(bench.refuse(&order("b", None, forced)), refused, "force does not lift protection");
     let plan = bench.run(|tx| plan(tx, &change(&["d0", "d9", "new", "plc-1"])));
     assert_eq!((plan.entries, plan.new, plan.unknown.0, plan.guarded.1), (4, 3, 2, vec!["plc-1".to_owned()]));
+    assert!(plan.max_fraction_exceeded);
+    let plan = bench.run(|tx| super::plan(tx, &associate(&["d9"])));
+    assert!(!plan.max_fraction_exceeded, "an association disassociates nothing");
+}
+
+/// Invariant 8's neighbour: what a deployment protects is not sent, though it was accepted before.
+#[test]
+fn guards_are_asked_again_before_each_sending() {
+    let mut bench = Bench::new();
+    bench.list(&[("plc-1", 5), ("d0", 5), ("d1", 5)]);
+    bench.accept(&order("b", Some("t"), change(&["plc-1", "d0", "d1"])));
+    bench.accept(&order("b", Some("u"), change(&["plc-1"])));
+    bench.accept(&order("b", Some("back"), associate(&["plc-2"])));
+    assert_eq!(bench.take(1), ["plc-1"]);
+    bench.settle(&["plc-1"], &Verdict::Unsent(fault("Unreachable")));
+    let protecting = r#"{"coreThingName":"MyCore","region":"r","guard":{"protected":["plc-*","d1"]}}"#;
+    bench.rules = Rules::from(&config::parse(protecting, |_| None).unwrap().0);
+    assert_eq!(bench.take(9), ["d0"]);
+    assert_eq!(bench.take_of(Lane::Associate, 9), ["plc-2"], "a guard keeps nobody from coming back");
+    for (token, names) in [("t", vec!["plc-1", "d1"]), ("u", vec!["plc-1"])] {
+        let seq = bench.request("b", token).seq;
+        let failures = bench.run(|tx| failures(tx, seq, None, 9)).rows;
+        let failed: Vec<_> = failures.iter().map(|(_, failure)| failure.target.name()).collect();
+        assert_eq!(failed, names);
+        for (_, failure) in &failures {
+            assert_eq!(failure.fault.code, "AccessDeniedException");
+            assert!(failure.fault.message.contains("guard.protected"), "{}", failure.fault.message);
+        }
+    }
+    assert_eq!(bench.status("b", "u"), RequestStatus::Failed);
+}
+
+/// What was sent before may be done already: its outcome is found out.
+#[test]
+fn what_was_sent_before_a_guard_came_is_finished() {
+    let mut bench = Bench::new();
+    bench.list(&[("plc-1", 5)]);
+    bench.accept(&order("b", Some("t"), change(&["plc-1"])));
+    bench.take(9);
+    bench.settle(&["plc-1"], &Verdict::Unknown(fault("NoResponse")));
+    let protecting = r#"{"coreThingName":"MyCore","region":"r","guard":{"protected":["plc-*"]}}"#;
+    bench.rules = Rules::from(&config::parse(protecting, |_| None).unwrap().0);
+    assert_eq!(bench.take(9), ["plc-1"]);
+    bench.settle(&["plc-1"], &Verdict::Done);
+    assert_eq!(bench.status("b", "t"), RequestStatus::Succeeded);
+}
+
+#[test]
+fn names_that_the_registry_does_not_know_are_counted_and_told_in_the_same_words_each_time() {
+    let mut bench = Bench::new();
+    bench.list(&[("Device-1", 5)]);
+    let strangers: Vec<String> = (0..150).map(|n| format!("device-{n:03}")).collect();
+    let names: Vec<&str> = strangers.iter().map(String::as_str).chain(["Device-1"]).collect();
+    let request = bench.accept(&order("b", Some("t"), change(&names)));
+    assert_eq!(request.unknown, Some(150));
+    let unknown = bench.run(|tx| unknown_names(tx, &request));
+    assert_eq!(unknown, strangers[..100]);
+    let again = bench.accept(&order("b", Some("u"), change(&names[..1])));
+    assert_eq!(again.unknown, Some(1), "an open request for it does not make it known");
+    let known = bench.accept(&order("b", Some("v"), change(&["Device-1"])));
+    assert_eq!((known.unknown, bench.run(|tx| unknown_names(tx, &known))), (Some(0), Vec::new()));
+}
+
+/// A command that ends very many entries of others would hold up everybody.
+#[test]
+fn an_opposite_command_ends_a_limited_number_of_entries() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    let names: Vec<String> = (0..100).map(|n| format!("d{n:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for n in 0..11 {
+        bench.accept(&order("b", Some(&format!("t{n}")), change(&names)));
+    }
+    let code = bench.refuse(&order("b", Some("back"), associate(&names)));
+    assert_eq!(code, RejectionCode::ThrottlingException);
+    bench.accept(&order("b", Some("some"), associate(&names[..90])));
+    assert_eq!(bench.request("b", "t0").tally.open, 10);
 }
 
 /// Devices that the registry doesn't know are no share of it.
