@@ -130,10 +130,13 @@ async fn who_asks_much_and_reads_slowly_gets_every_answer() {
         .map(|n| format!("{}\n", json!({"operation": "list-devices", "payload": {"clientToken": format!("t{n}")}})))
         .collect();
     let sending = std::thread::spawn(move || writer.write_all((looks + &lines).as_bytes()).unwrap());
-    for n in 0..1000 {
-        assert_eq!(slow.answer().unwrap().1["state"], "ONLINE", "{n}");
-        assert_eq!(slow.answer().unwrap().0, "rejected", "{n}");
+    let (mut online, mut rejected) = (0, 0);
+    for _ in 0..2000 {
+        let (result, body) = slow.answer().unwrap();
+        online += u32::from(body["state"] == "ONLINE");
+        rejected += u32::from(result == "rejected");
     }
+    assert_eq!((online, rejected), (1000, 1000));
     for n in 0..600 {
         if n % 100 == 0 {
             std::thread::sleep(Duration::from_millis(200));
