@@ -277,6 +277,9 @@ fn plan_text(plan: &Value) -> String {
             lines.push_str(&format!("{} {what}: {}\n", text(plan, count), some(plan, names, count, 5)));
         }
     }
+    if plan["maxFractionExceeded"] == true {
+        lines.push_str("more than guard.maxFraction of the devices; it is rejected without --force\n");
+    }
     lines
 }
 
