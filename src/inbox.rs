@@ -144,6 +144,7 @@ impl Inbox {
         let Inbound { client, operation, body, delivery, reply } = inbound;
         let mut size = 0;
         let (token, command) = match &body {
+            Body::NotTaken(why, token) => (token.clone(), Err(why.clone())),
             Body::Payload(payload) => {
                 size = payload.len();
                 wire::parse_command(&self.core, &operation, payload, self.max_pending)

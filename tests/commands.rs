@@ -445,7 +445,7 @@ async fn lists_come_in_the_forms_that_tools_write() {
         (b"# retired\n\n  d0001 # line 3\nd0002".to_vec(), Ok(2)),
         (utf16(false), Err("it is UTF-16 (little-endian)")),
         (utf16(true), Err("it is UTF-16 (big-endian)")),
-        (b"d0001\nd0\0002\n".to_vec(), Err(", line 2: there is a NUL byte")),
+        (b"d0001\nd\x00002\n".to_vec(), Err(", line 2: there is a NUL byte")),
         (b"name,site\nd0001,X\n".to_vec(), Err(", line 1: \"name,site\" is no name; a CSV file needs a header")),
         (b"\n# none\n".to_vec(), Err(": there are no names in it")),
     ] {

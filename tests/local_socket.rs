@@ -125,10 +125,18 @@ async fn who_asks_much_and_reads_slowly_gets_every_answer() {
     let world = running(300).await;
     let mut slow = Raw::connect(&world);
     let mut writer = slow.0.get_ref().try_clone().unwrap();
+    let looks = "{\"operation\":\"status\"}\ngarbage\n".repeat(1000);
     let lines: String = (0..600)
         .map(|n| format!("{}\n", json!({"operation": "list-devices", "payload": {"clientToken": format!("t{n}")}})))
         .collect();
-    let sending = std::thread::spawn(move || writer.write_all(lines.as_bytes()).unwrap());
+    let sending = std::thread::spawn(move || writer.write_all((looks + &lines).as_bytes()).unwrap());
+    let (mut online, mut rejected) = (0, 0);
+    for _ in 0..2000 {
+        let (result, body) = slow.answer().unwrap();
+        online += u32::from(body["state"] == "ONLINE");
+        rejected += u32::from(result == "rejected");
+    }
+    assert_eq!((online, rejected), (1000, 1000));
     for n in 0..600 {
         if n % 100 == 0 {
             std::thread::sleep(Duration::from_millis(200));
@@ -260,4 +268,25 @@ async fn what_a_connection_cannot_be_told_of_is_not_accepted_on_it() {
     ended.sort_unstable();
     assert_eq!(ended, names(0..64));
     assert_eq!(client.ask("disassociate-client-devices", &command("d0065")).0, "accepted");
+}
+
+/// What a client waits for may go with a damaged store: the end of the connection says so, and not silence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_what_is_lost_hears_of_it() {
+    let world = running(10).await;
+    world.fault(Action::Hang, None);
+    let mut waiting = Raw::connect(&world);
+    let command = |name: &str| json!({"clientToken": name, "entries": [{"thingName": name}]});
+    assert_eq!(waiting.ask("disassociate-client-devices", &command("d0001")).0, "accepted");
+    std::fs::remove_dir_all(world.dir.path().join("data/store")).unwrap();
+    let mut other = Raw::connect(&world);
+    until("the store is replaced", || {
+        let (_, status) = other.ask("status", &json!({}));
+        store_problems(&status) == ["STORE_REPLACED"] || {
+            Raw::connect(&world).ask("sync", &json!({}));
+            false
+        }
+    })
+    .await;
+    assert_eq!(waiting.answer(), None);
 }

@@ -94,10 +94,10 @@ impl Broker {
         let usage = |name: &str, error: String| Trouble::Usage(format!("{name} {error}"));
         let (tls, host, port) =
             config::broker_url(url).map_err(|error| usage("--mqtt-url", in_flags(error.replace(" or none", ""))))?;
-        let client = ClientId::new(client)
-            .ok()
-            .filter(|client| !client.is_local())
-            .ok_or_else(|| usage("--client-id", "must be a thing name".into()))?;
+        let client = ClientId::new(client).map_err(|error| error.to_string());
+        let client =
+            client.and_then(|client| if client.is_local() { Err("must not begin with @".into()) } else { Ok(client) });
+        let client = client.map_err(|error| usage("--client-id", error))?;
         let core = ThingName::new(core).map_err(|error| usage("--core-device-thing-name", error.to_string()))?;
         let password = std::env::var("OFFBOARD_MQTT_PASSWORD").unwrap_or_default();
         let mqtt = config::Mqtt {

@@ -229,8 +229,9 @@ async fn change(
             return show(common.output, &plan, plan_text);
         }
         let asks = people && !force;
-        let were_unknown = is_about_known && tell_unknown(&plan, asks)?;
-        if (asks && confirm(&mut agent, operation, &plan).await?) || (asks && were_unknown) {
+        let mut was_asked = is_about_known && tell_unknown(&plan, asks)? && asks;
+        was_asked |= asks && confirm(&mut agent, operation, &plan).await?;
+        if was_asked {
             // Nobody kept the connection alive while a person thought.
             agent = common.connect().await?;
         }
@@ -275,6 +276,9 @@ fn plan_text(plan: &Value) -> String {
         if plan[count].as_u64().is_some_and(|count| count > 0) {
             lines.push_str(&format!("{} {what}: {}\n", text(plan, count), some(plan, names, count, 5)));
         }
+    }
+    if plan["maxFractionExceeded"] == true {
+        lines.push_str("more than guard.maxFraction of the devices; it is rejected without --force\n");
     }
     lines
 }

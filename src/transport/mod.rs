@@ -24,7 +24,7 @@ use std::sync::{Arc, atomic::AtomicUsize};
 use tokio::sync::mpsc;
 
 use crate::{
-    model::{ClientId, ClientToken, Request},
+    model::{ClientId, ClientToken, Rejection, Request},
     wire::{ResultKind, Topics, messages},
 };
 
@@ -53,6 +53,8 @@ pub(crate) enum Body {
     Retained(Option<ClientToken>),
     /// The topic does not name a sender; the text says why.
     NoSender(String, Option<ClientToken>),
+    /// The transport could not take it, and why; its token.
+    NotTaken(Rejection, Option<ClientToken>),
 }
 
 /// A command as it came in.

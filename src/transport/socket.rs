@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -20,10 +20,10 @@ use tokio::{
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
-use self::places::{MAX_WATCHED, Place, Places};
+use self::places::{FULL, MAX_UNANSWERED, MAX_WATCHED, Place, Places};
 use super::{Body, Inbound, Reply};
 use crate::{
     conditions::Conditions,
@@ -31,7 +31,7 @@ use crate::{
     model::{ClientId, ClientToken, Operation, Reason, Rejection},
     stop::Stop,
     users,
-    wire::{ResultKind, messages},
+    wire::{self, ResultKind, messages},
 };
 
 /// The socket's name in the data directory.
@@ -46,8 +46,8 @@ const LARGE: usize = 64 << 10;
 /// Bytes of a line that is too long that are read past, so that its sender reads the answer.
 const MAX_SKIPPED: usize = 64 << 20;
 
-/// Answers of one connection that wait to be written. More than can be: a result and an answer for each thing asked.
-const MAX_ANSWERS: usize = 256;
+/// Answers of one connection that wait to be written: as many as there can be when nothing more is read from it.
+const MAX_ANSWERS: usize = FULL.1 + 2 * MAX_UNANSWERED + 2 * MAX_WATCHED;
 
 /// Longest time from a line's first byte to its last, in either direction. Who takes longer is gone, or up to no good.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,6 +59,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(250);
 /// Attempts until it is told.
 const QUIET: u32 = 40;
+
+/// Between two log lines on connections that were refused.
+const REFUSED_LOG: Duration = Duration::from_secs(60);
 
 /// A request that was accepted over the socket, and where its results go.
 pub(crate) struct Asked {
@@ -162,6 +165,7 @@ impl Socket {
         let places = Arc::new(Places::default());
         let [large, large_of_root] = [(); 2].map(|()| Arc::new(Semaphore::new(1)));
         let mut connections = JoinSet::new();
+        let mut refused = None;
         while !this.stop.is_requested() {
             tokio::select! {
                 biased;
@@ -182,7 +186,7 @@ impl Socket {
                                 };
                                 connections.spawn(Arc::clone(&this).serve(stream, connection));
                             }
-                            None => refuse(stream),
+                            None => this.refuse(stream, uid, &mut refused),
                         }
                     }
                     // Too many open files, say.
@@ -193,6 +197,22 @@ impl Socket {
         let _ = std::fs::remove_file(&path);
         // Answers that are on their way still go out, as long as the agent's stop lasts.
         while connections.join_next().await.is_some() {}
+    }
+
+    /// There is no place, and none is idle.
+    fn refuse(&self, stream: UnixStream, uid: u32, logged: &mut Option<Instant>) {
+        let text =
+            "all places of the local socket are taken by clients that wait for results; try again later, or as root";
+        let rejection = Rejection::throttled(text, Duration::from_secs(5));
+        self.conditions.rejected(rejection.code);
+        if logged.is_none_or(|at| at.elapsed() >= REFUSED_LOG) {
+            tracing::info!(user = %users::described(uid), "a connection to the local socket was refused: {text}");
+            *logged = Some(Instant::now());
+        }
+        let rejection = messages::rejected(None, "", &rejection);
+        let line = [b"{\"result\":\"rejected\",\"payload\":", rejection.as_slice(), b"}\n"].concat();
+        // It fits into the socket's empty buffer; a client that is gone needs none.
+        let _ = stream.into_std().and_then(|mut stream| io::Write::write(&mut stream, &line));
     }
 
     async fn serve(self: Arc<Self>, stream: UnixStream, connection: Connection) {
@@ -230,17 +250,16 @@ impl Socket {
         let place = &connection.place;
         let Ok(part) = read_line(read, &mut line, place, &connection.large).await else { return false };
         place.end();
+        let hold = async |large| Hold { watched: None, _unanswered: place.unanswered().await, _large: large };
         match part {
-            Part::Line(large) => {
-                let hold = Hold { watched: None, _unanswered: place.unanswered().await, _large: large };
-                self.take(&connection.client, line, answers, hold).await
-            }
+            Part::Line(large) => self.take(&connection.client, line, answers, hold(large).await).await,
             Part::TooLong => {
                 let text = format!(
                     "the line is longer than {MAX_LINE} bytes, which is what the local socket takes; split the list into \
                      several commands"
                 );
-                reject(answers, &line, &Rejection::invalid(Reason::Other, text));
+                let rejection = Rejection::invalid(Reason::Other, text);
+                self.reject(&connection.client, &line, answers, hold(None).await, rejection).await;
                 drop(line);
                 skip_line(read).await
             }
@@ -254,8 +273,8 @@ impl Socket {
             Ok(request) => request,
             Err(error) => {
                 let text = format!("a line has to be {{\"operation\", \"payload\"}}: {error}");
-                reject(answers, &line, &Rejection::invalid(Reason::CannotParse, text));
-                return true;
+                let rejection = Rejection::invalid(Reason::CannotParse, text);
+                return self.reject(client, &line, answers, hold, rejection).await;
             }
         };
         if let Some(message) = (self.look)(&request.operation) {
@@ -269,8 +288,8 @@ impl Socket {
                     "{MAX_WATCHED} requests of this connection have not ended, and their results are told on it; wait for \
                      some, or use another connection"
                 );
-                reject(answers, &line, &Rejection::throttled(text, Duration::from_secs(1)));
-                return true;
+                let rejection = Rejection::throttled(text, Duration::from_secs(1));
+                return self.reject(client, &line, answers, hold, rejection).await;
             }
         }
         let operation: String = request.operation.chars().take(MAX_OPERATION).collect();
@@ -288,14 +307,27 @@ impl Socket {
             }
             None => b"{}".to_vec(),
         };
-        let inbound = Inbound {
-            client: client.clone(),
-            operation,
-            body: Body::Payload(payload),
-            delivery: (hash.into(), false),
-            reply: Reply::local(answers.clone(), self.asked.clone(), hold),
-        };
-        self.inbound.send(inbound).await.is_ok()
+        self.hand_over(client, operation, Body::Payload(payload), hash.into(), answers, hold).await
+    }
+
+    /// Has the inbox reject a line, in its turn and with the log that it keeps; `false` when the agent is stopping.
+    async fn reject(&self, client: &ClientId, line: &[u8], answers: &Answers, hold: Hold, why: Rejection) -> bool {
+        let (operation, token) = begun(line);
+        self.hand_over(client, operation, Body::NotTaken(why, token), [0; 32], answers, hold).await
+    }
+
+    async fn hand_over(
+        &self,
+        client: &ClientId,
+        operation: String,
+        body: Body,
+        hash: [u8; 32],
+        answers: &Answers,
+        hold: Hold,
+    ) -> bool {
+        let (client, delivery) = (client.clone(), (hash, false));
+        let reply = Reply::local(answers.clone(), self.asked.clone(), hold);
+        self.inbound.send(Inbound { client, operation, body, delivery, reply }).await.is_ok()
     }
 }
 
@@ -317,32 +349,6 @@ impl Drop for Connection {
     }
 }
 
-/// There is no place, and none is idle.
-fn refuse(stream: UnixStream) {
-    let text = "all places of the local socket are taken by clients that wait for results; try again later, or as root";
-    let rejection = messages::rejected(None, "", &Rejection::throttled(text, Duration::from_secs(5)));
-    let line = [b"{\"result\":\"rejected\",\"payload\":", rejection.as_slice(), b"}\n"].concat();
-    // It fits into the socket's empty buffer; a client that is gone needs none.
-    let _ = stream.into_std().and_then(|mut stream| io::Write::write(&mut stream, &line));
-}
-
-/// Rejects a line, with what can be read of its operation and its token.
-fn reject(answers: &Answers, line: &[u8], rejection: &Rejection) {
-    let after = |name: &[u8]| {
-        let at = line.windows(name.len()).position(|bytes| bytes == name)?;
-        let rest = line.get(at + name.len()..)?.trim_ascii_start().strip_prefix(b":")?;
-        Some(rest.trim_ascii_start())
-    };
-    let token = after(b"\"payload\"").and_then(token_in);
-    let operation = after(b"\"operation\"").and_then(|rest| {
-        let text = rest.strip_prefix(b"\"")?;
-        let end = text.iter().take(MAX_OPERATION).position(|byte| *byte == b'"')?;
-        std::str::from_utf8(&text[..end]).ok()
-    });
-    let token = token.as_ref().map(ClientToken::as_str);
-    answers.send(ResultKind::Rejected, &messages::rejected(token, operation.unwrap_or_default(), rejection));
-}
-
 /// Opens the socket in the place of whatever an earlier agent left; one that still answers keeps it.
 async fn open(path: &Path) -> io::Result<UnixListener> {
     if UnixStream::connect(path).await.is_ok() {
@@ -357,31 +363,19 @@ async fn open(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// The token of a payload of which there is more, less, or something else than JSON behind it.
-fn token_in(payload: &[u8]) -> Option<ClientToken> {
-    struct Begun<'f>(&'f mut Option<String>);
-    impl<'de> serde::de::Visitor<'de> for Begun<'_> {
-        type Value = ();
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(name) = map.next_key::<String>()? {
-                if name == "clientToken" {
-                    *self.0 = Some(map.next_value()?);
-                    return Ok(());
-                }
-                map.next_value::<serde::de::IgnoredAny>()?;
-            }
-            Ok(())
-        }
-    }
-    let mut token = None;
-    // Fails at the latest at what follows the token, which was found by then.
-    let _ = serde_json::Deserializer::from_slice(payload).deserialize_map(Begun(&mut token));
-    ClientToken::new(&token?).ok()
+/// What can be read of a line's operation and token, whatever else is wrong with it.
+fn begun(line: &[u8]) -> (String, Option<ClientToken>) {
+    let after = |name: &[u8]| {
+        let at = line.windows(name.len()).position(|bytes| bytes == name)?;
+        let rest = line.get(at + name.len()..)?.trim_ascii_start().strip_prefix(b":")?;
+        Some(rest.trim_ascii_start())
+    };
+    let operation = after(b"\"operation\"").and_then(|rest| {
+        let text = rest.strip_prefix(b"\"")?;
+        let end = text.iter().take(MAX_OPERATION).position(|byte| *byte == b'"')?;
+        String::from_utf8(text[..end].to_vec()).ok()
+    });
+    (operation.unwrap_or_default(), after(b"\"payload\"").and_then(wire::token_of))
 }
 
 /// What was read of a line.
@@ -457,8 +451,6 @@ fn user_name(uid: u32) -> ClientId {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
 
     /// A client that sends a part of a line and then nothing, or a little now and then, has its time and no more.

@@ -2,6 +2,8 @@
 
 use ratatui_core::{buffer::Buffer, style::Style, text::Span};
 
+use crate::cli::show::clean;
+
 /// Heights of a column, from nothing to the most.
 const ASCII_HEIGHTS: [char; 9] = ['_', '.', ':', '-', '=', '+', '*', '%', '#'];
 const HEIGHTS: [char; 9] = ['_', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -94,6 +96,7 @@ impl Paint<'_> {
 
     /// Some terminals have no sign for what was cleaned away, and leave what stood there before.
     fn shown(&self, text: &str) -> String {
+        let text = clean(text);
         text.chars().map(|c| if c == '\u{fffd}' || self.ascii && !c.is_ascii() { '?' } else { c }).collect()
     }
 }

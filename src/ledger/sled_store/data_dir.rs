@@ -60,14 +60,19 @@ impl From<&Path> for DataDir {
 }
 
 impl DataDir {
-    /// Creates the directory where it is missing, and takes its lock, unless this process has it already.
+    /// Creates the directory where it is missing, and takes its lock, unless this process has it already. The lock of a
+    /// directory that was deleted, and made anew, is another one.
     ///
     /// # Errors
     /// Another process has the lock; or the directory belongs to somebody else, is not to be written, or is none.
     pub fn hold(&self) -> Result<(), NotHeld> {
         prepare(&self.path)?;
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.is_none() {
+        let file = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let named = fs::symlink_metadata(self.path.join("lock")).ok().map(file);
+        let is_held = held.as_ref().is_some_and(|held| held.metadata().ok().map(file) == named);
+        if !is_held {
+            *held = None;
             *held = Some(lock(&self.path)?);
         }
         Ok(())
@@ -98,6 +103,8 @@ impl Disk for DataDir {
         if store.is_dir() {
             fs::rename(&store, &aside)?;
         } else {
+            // The data directory may have gone with the store.
+            create(&self.path)?;
             DirBuilder::new().mode(0o700).create(&aside)?;
             moved(store, aside.join("store"))?;
         }
@@ -115,7 +122,8 @@ impl Disk for DataDir {
     }
 }
 
-/// Creates the directory where it is missing, and gives one of our own the mode 0700.
+/// Creates the directory where it is missing, and gives one of our own that is open to others the mode 0700. One that is
+/// closed to ourselves is somebody's wish, and told.
 ///
 /// # Errors
 /// As [`check_owner`]; the mode cannot be set.
@@ -125,7 +133,7 @@ pub(super) fn prepare(data_dir: &Path) -> Result<(), StoreError> {
     check_owner(data_dir)?;
     let metadata = fs::metadata(data_dir).map_err(named)?;
     let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
-    if is_own && metadata.mode() & 0o7777 != 0o700 {
+    if is_own && metadata.mode() & 0o7077 != 0 {
         fs::set_permissions(data_dir, fs::Permissions::from_mode(0o700)).map_err(named)?;
     }
     Ok(())

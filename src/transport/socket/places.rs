@@ -25,11 +25,11 @@ const FOR_ROOT: usize = 2;
 /// Bytes of answers that wait to be read, over all connections. Above it the connection that has most of them is closed.
 const MAX_QUEUED: usize = 16 << 20;
 
-/// Bytes of answers above which no more commands are read from a connection.
-const FULL: usize = 256 << 10;
+/// Bytes of answers, and answers, above which no more commands are read from a connection.
+pub(super) const FULL: (usize, usize) = (256 << 10, 64);
 
 /// Commands of one connection that are not answered yet.
-const MAX_UNANSWERED: usize = 32;
+pub(super) const MAX_UNANSWERED: usize = 32;
 
 /// Requests of one connection that have not ended. Their results are told on it, so each takes some memory.
 pub(super) const MAX_WATCHED: usize = 64;
@@ -46,6 +46,8 @@ pub(super) struct Place {
     is_leaving: AtomicBool,
     /// Bytes of answers that wait to be read.
     queued: AtomicUsize,
+    /// Answers that wait to be read.
+    answers: AtomicUsize,
     written: Notify,
     /// When a line was last read or written whole.
     used_at: Mutex<Instant>,
@@ -56,7 +58,7 @@ impl Place {
     pub(super) async fn has_room(&self) {
         loop {
             let written = self.written.notified();
-            if self.queued.load(Ordering::Relaxed) < FULL {
+            if self.queued.load(Ordering::Relaxed) < FULL.0 && self.answers.load(Ordering::Relaxed) < FULL.1 {
                 return;
             }
             written.await;
@@ -93,6 +95,7 @@ impl Place {
     /// An answer of so many bytes was written.
     pub(super) fn wrote(&self, bytes: usize) {
         self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.answers.fetch_sub(1, Ordering::Relaxed);
         self.touch();
         self.written.notify_one();
     }
@@ -153,6 +156,7 @@ impl Places {
             is_reading: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
+            answers: AtomicUsize::new(0),
             written: Notify::new(),
             used_at: Mutex::new(Instant::now()),
         });
@@ -168,6 +172,7 @@ impl Places {
     pub(super) fn queue(&self, place: &Place, bytes: usize) {
         let mut places = self.list();
         place.queued.fetch_add(bytes, Ordering::Relaxed);
+        place.answers.fetch_add(1, Ordering::Relaxed);
         let queued = |place: &Arc<Place>| place.queued.load(Ordering::Relaxed);
         while places.len() > 1 && places.iter().map(queued).sum::<usize>() > MAX_QUEUED {
             let Some((at, _)) = places.iter().enumerate().max_by_key(|(_, place)| queued(place)) else { return };
