@@ -248,20 +248,21 @@ impl<C: Cloud> Sync<C> {
             self.pace().await;
         }
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
-        for attempt in 1.. {
+        let mut attempts = 0;
+        loop {
             self.yield_to_commands(reading).await;
             self.rate.acquire().await.spend();
             reading.calls = reading.calls.saturating_add(1);
+            attempts += 1;
             let answer = self.cloud.list(next.clone()).await;
             self.conditions.answered(Lane::List, answer.as_ref().map(|_| ()));
             match answer {
-                Err(CallError { fault: CallFault::Throttled, retry_after, .. }) if attempt < PAGE_ATTEMPTS => {
+                Err(CallError { fault: CallFault::Throttled, retry_after, .. }) if attempts < PAGE_ATTEMPTS => {
                     tokio::time::sleep(backoff.fail(THROTTLED_FACTOR, retry_after, fastrand::f64())).await;
                 }
                 answer => return answer.map_err(Broken::Call),
             }
         }
-        Err(Broken::TooLong)
     }
 
     /// Where the cloud throttles commands, lists are the first to slow down: a page waits until a throttled command got

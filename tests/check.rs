@@ -305,6 +305,18 @@ async fn a_password_that_the_network_can_read_is_warned_of() {
     assert!(checks.contains(&warned), "without an agent: {checks:?}");
 }
 
+#[test]
+fn a_user_in_the_address_of_a_command_is_pointed_to_the_options_for_it() {
+    let program = product();
+    let mut status = Command::new(&program[0]);
+    status.args(&program[1..]).args(["status", "--mqtt-url", "mqtt://user:hunter2@broker", "--client-id", "me"]);
+    let output = status.args(["--core-device-thing-name", CORE]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    assert!(text.contains("--username") && text.contains("OFFBOARD_MQTT_PASSWORD"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_without_the_form_of_one_is_warned_of() {
     let mut world = World::new(10).await;
