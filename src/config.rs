@@ -467,8 +467,8 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Whether a region's name has the form that all of them have: words and a number, `us-gov-west-1`. One without it may
-/// be anything that a stand-in takes, and is no region of AWS.
+/// Whether a region's name has the form that all of them have: words and a number, `us-gov-west-1`.
+/// One without it may be anything that a stand-in takes, and is no region of AWS.
 pub(crate) fn is_like_a_region(name: &str) -> bool {
     let mut words: Vec<&str> = name.split('-').collect();
     let number = words.pop().unwrap_or_default();

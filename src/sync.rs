@@ -38,13 +38,14 @@ fn start_delay(calls_per_second: f64, chance: f64) -> Duration {
     START_SPREAD.div_f64(calls_per_second).min(MAX_START_SPREAD).mul_f64(chance)
 }
 
-/// Throttled pages are asked for after longer waits than failed ones, and so often in a row before the list is left.
+/// Throttled pages are asked for after longer waits than failed ones, and so often in a row before
+/// the list is left.
 const THROTTLED_FACTOR: u32 = 5;
 const PAGE_ATTEMPTS: u32 = 5;
 
-/// Lists that only settle errors of entries wait, one after the other, up to so many times what the last one took: a
-/// device that fails each second must not keep a large core listing for ever. Then they take a tenth of the rate, as
-/// periodic ones do.
+/// Lists that only settle errors of entries wait, one after the other, up to so many times what the
+/// last one took: a device that fails each second must not keep a large core listing for ever. Then
+/// they take a tenth of the rate, as periodic ones do.
 const MAX_SPACING: u32 = 9;
 
 /// What a list is wanted for.
@@ -242,7 +243,8 @@ impl<C: Cloud> Sync<C> {
         Err(Broken::TooLong)
     }
 
-    /// A page that is throttled is asked for again later: a list that began anew would take even more calls.
+    /// A page that is throttled is asked for again later: a list that began anew would take even
+    /// more calls.
     async fn page(&self, next: Option<String>, reading: &mut Reading) -> Result<crate::cloud::ListPage, Broken> {
         if next.is_some() {
             self.pace().await;
@@ -265,8 +267,9 @@ impl<C: Cloud> Sync<C> {
         }
     }
 
-    /// Where the cloud throttles commands, lists are the first to slow down: a page waits until a throttled command got
-    /// through. Once for each such answer, since the command may be one that waits for this list.
+    /// Where the cloud throttles commands, lists are the first to slow down: a page waits until a
+    /// throttled command got through. Once for each such answer, since the command may be one that
+    /// waits for this list.
     async fn yield_to_commands(&self, reading: &mut Reading) {
         match self.conditions.throttled_commands() {
             Some(count) if count > reading.throttled => reading.throttled = count,

@@ -246,7 +246,8 @@ async fn a_support_bundle_is_written_when_the_store_is_broken_too() {
     assert!(text.contains("STORE_TOO_NEW") && text.contains("newer version"), "{text}");
 }
 
-/// A recipe's default is an empty text for what is unset, and what the agent shows of it is read again by `check`.
+/// A recipe's default is an empty text for what is unset, and what the agent shows of it is read
+/// again by `check`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_recipes_own_default_configuration_is_checked_on_a_core() {
     let path = format!("recipe/com.offboard.Agent-{}.yaml", env!("CARGO_PKG_VERSION"));

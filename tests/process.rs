@@ -20,7 +20,8 @@ fn as_a_component(command: &mut Command) -> &mut Command {
     if is_root() { command.uid(NOBODY).gid(NOBODY) } else { command }
 }
 
-/// Other components run as the same user: the broker's password and the nucleus's token are in memory and environment.
+/// Other components run as the same user: the broker's password and the nucleus's token are in
+/// memory and environment.
 #[tokio::test]
 async fn another_process_of_the_same_user_reads_neither_memory_nor_environment() {
     let mut world = World::new(1).await;
