@@ -1,5 +1,5 @@
-//! What works as it is configured, and yet is worth a person's attention: a password that anybody on the way can read, a
-//! proxy that is named and not used. Found at the start, without any call.
+//! What works as it is configured, and yet is worth a person's attention: a password that anybody
+//! on the way can read, a proxy that is named and not used. Found at the start, without any call.
 
 use std::net::IpAddr;
 

@@ -322,8 +322,8 @@ impl Conditions {
         self.state().out_of_reach()
     }
 
-    /// While the cloud's last answer to a lane of commands was that there are too many calls: how many such answers there
-    /// were.
+    /// While the cloud's last answer to a lane of commands was that there are too many calls: how
+    /// many such answers there were.
     #[must_use]
     pub fn throttled_commands(&self) -> Option<u64> {
         let state = self.state();

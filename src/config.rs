@@ -220,11 +220,10 @@ fn shown(given: Value, config: &Config, unknown: &[String]) -> Value {
             *value = Value::String("(not shown)".into());
         }
     };
-    // An empty one is unset, and shown as that: what is shown is read again.
-    let password =
-        config.mqtt.as_ref().and_then(|mqtt| mqtt.login.as_ref()).filter(|(_, password)| !password.is_empty());
-    let secret = (password.is_some() || config.mqtt.is_none()).then_some("mqtt.password");
-    for path in secret.into_iter().chain(unknown.iter().map(String::as_str)) {
+    // One that is unset is shown as that: what is shown is read again.
+    let is_unset = |value: &Value| value.is_null() || matches!(value.as_str(), Some("" | "null"));
+    let has_password = shown.pointer("/mqtt/password").is_some_and(|value| !is_unset(value));
+    for path in has_password.then_some("mqtt.password").into_iter().chain(unknown.iter().map(String::as_str)) {
         // A key may have dots in it, a section has none.
         hide(Some(&mut shown), path);
         if let Some((section, key)) = path.split_once('.') {
@@ -261,12 +260,14 @@ fn read(
             None
         }
     };
-    let (given, from) = (root.text("region"), env("AWS_REGION"));
-    let region = given.or(from);
+    let region = root.text("region").or_else(|| env("AWS_REGION"));
     match &region {
         None => root.fault("region", "is required where AWS_REGION is not set"),
         // It becomes a part of host names.
-        Some(name) if !is_label(name) => root.fault("region", "must be the name of an AWS region, as eu-central-1 is"),
+        Some(name) if !is_label(name) => root.fault(
+            "region",
+            "must be the name of an AWS region, as eu-central-1 is (AWS_REGION counts where it is not set)",
+        ),
         Some(_) => {}
     }
     let data_dir =
@@ -500,8 +501,8 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Whether a region's name has the form that all of them have: words and a number, `us-gov-west-1`. One without it may
-/// be anything that a stand-in takes, and is no region of AWS.
+/// Whether a region's name has the form that all of them have: words and a number, `us-gov-west-1`.
+/// One without it may be anything that a stand-in takes, and is no region of AWS.
 pub(crate) fn is_like_a_region(name: &str) -> bool {
     let mut words: Vec<&str> = name.split('-').collect();
     let number = words.pop().unwrap_or_default();
@@ -626,13 +627,13 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_the_recipes_defaults_is_read_again() {
-        for password in ["", "null"] {
-            let text = format!(r#"{{"mqtt":{{"username":"","password":"{password}"}}}}"#);
+        for (url, password) in [("", ""), ("", "null"), ("none", "")] {
+            let text = format!(r#"{{"mqtt":{{"url":"{url}","username":"","password":"{password}"}}}}"#);
             let shown = parse(&text, env).unwrap().0.shown.to_string();
             assert!(parse(&shown, |_| None).is_ok(), "{shown}");
         }
-        let text = r#"{"mqtt":{"url":"none","username":"","password":"hunter2"}}"#;
-        assert!(!format!("{:?}", parse(text, env)).contains("hunter2"));
+        let text = r#"{"mqtt":{"url":"none","username":"u","password":"hunter2"}}"#;
+        assert!(!parse(text, env).unwrap().0.shown.to_string().contains("hunter2"));
     }
 
     #[test]

@@ -38,13 +38,14 @@ fn start_delay(calls_per_second: f64, chance: f64) -> Duration {
     START_SPREAD.div_f64(calls_per_second).min(MAX_START_SPREAD).mul_f64(chance)
 }
 
-/// Throttled pages are asked for after longer waits than failed ones, and so often in a row before the list is left.
+/// Throttled pages are asked for after longer waits than failed ones, and so often in a row before
+/// the list is left.
 const THROTTLED_FACTOR: u32 = 5;
 const PAGE_ATTEMPTS: u32 = 5;
 
-/// Lists that only settle errors of entries wait, one after the other, up to so many times what the last one took: a
-/// device that fails each second must not keep a large core listing for ever. Then they take a tenth of the rate, as
-/// periodic ones do.
+/// Lists that only settle errors of entries wait, one after the other, up to so many times what the
+/// last one took: a device that fails each second must not keep a large core listing for ever. Then
+/// they take a tenth of the rate, as periodic ones do.
 const MAX_SPACING: u32 = 9;
 
 /// What a list is wanted for.
@@ -242,30 +243,33 @@ impl<C: Cloud> Sync<C> {
         Err(Broken::TooLong)
     }
 
-    /// A page that is throttled is asked for again later: a list that began anew would take even more calls.
+    /// A page that is throttled is asked for again later: a list that began anew would take even
+    /// more calls.
     async fn page(&self, next: Option<String>, reading: &mut Reading) -> Result<crate::cloud::ListPage, Broken> {
         if next.is_some() {
             self.pace().await;
         }
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
-        for attempt in 1.. {
+        let mut attempts = 0;
+        loop {
             self.yield_to_commands(reading).await;
             self.rate.acquire().await.spend();
             reading.calls = reading.calls.saturating_add(1);
+            attempts += 1;
             let answer = self.cloud.list(next.clone()).await;
             self.conditions.answered(Lane::List, answer.as_ref().map(|_| ()));
             match answer {
-                Err(CallError { fault: CallFault::Throttled, retry_after, .. }) if attempt < PAGE_ATTEMPTS => {
+                Err(CallError { fault: CallFault::Throttled, retry_after, .. }) if attempts < PAGE_ATTEMPTS => {
                     tokio::time::sleep(backoff.fail(THROTTLED_FACTOR, retry_after, fastrand::f64())).await;
                 }
                 answer => return answer.map_err(Broken::Call),
             }
         }
-        Err(Broken::TooLong)
     }
 
-    /// Where the cloud throttles commands, lists are the first to slow down: a page waits until a throttled command got
-    /// through. Once for each such answer, since the command may be one that waits for this list.
+    /// Where the cloud throttles commands, lists are the first to slow down: a page waits until a
+    /// throttled command got through. Once for each such answer, since the command may be one that
+    /// waits for this list.
     async fn yield_to_commands(&self, reading: &mut Reading) {
         match self.conditions.throttled_commands() {
             Some(count) if count > reading.throttled => reading.throttled = count,

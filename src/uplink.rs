@@ -30,7 +30,8 @@ const STORE_WAIT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct RateLimit {
     bucket: Arc<Mutex<TokenBucket>>,
-    /// Held while waiting for a token. It is fair, so that nobody's page or call is passed by others for ever.
+    /// Held while waiting for a token. It is fair, so that nobody's page or call is passed by
+    /// others for ever.
     turn: Arc<tokio::sync::Mutex<()>>,
     returned: Arc<Notify>,
     clock: Clock,
@@ -189,7 +190,8 @@ impl<C: Cloud> Uplink<C> {
                     self.conditions.want_window();
                 }
                 if entries.is_empty() {
-                    // What waits for a list looks again at each page of it, and must not take the list's calls.
+                    // What waits for a list looks again at each page of it, and must not take the
+                    // list's calls.
                     return if more { Step::Again } else { Step::Nothing };
                 }
                 pace.into_iter().chain([permit]).for_each(Permit::spend);

@@ -246,7 +246,8 @@ async fn a_support_bundle_is_written_when_the_store_is_broken_too() {
     assert!(text.contains("STORE_TOO_NEW") && text.contains("newer version"), "{text}");
 }
 
-/// A recipe's default is an empty text for what is unset, and what the agent shows of it is read again by `check`.
+/// A recipe's default is an empty text for what is unset, and what the agent shows of it is read
+/// again by `check`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_recipes_own_default_configuration_is_checked_on_a_core() {
     let path = format!("recipe/com.offboard.Agent-{}.yaml", env!("CARGO_PKG_VERSION"));
@@ -303,6 +304,18 @@ async fn a_password_that_the_network_can_read_is_warned_of() {
     world.stop_agent();
     let (checks, _) = told(&check(&world, true, &quick), 1, "password");
     assert!(checks.contains(&warned), "without an agent: {checks:?}");
+}
+
+#[test]
+fn a_user_in_the_address_of_a_command_is_pointed_to_the_options_for_it() {
+    let program = product();
+    let mut status = Command::new(&program[0]);
+    status.args(&program[1..]).args(["status", "--mqtt-url", "mqtt://user:hunter2@broker", "--client-id", "me"]);
+    let output = status.args(["--core-device-thing-name", CORE]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    assert!(text.contains("--username") && text.contains("OFFBOARD_MQTT_PASSWORD"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

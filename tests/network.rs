@@ -164,8 +164,9 @@ async fn a_clock_years_off_at_the_start_is_told_and_works_once_it_is_set() {
     client.status("all is well", |s| s["health"] == "OK").await;
 }
 
-/// A stray variable or file would have the agent act in another's name, call another's endpoint, or hand the nucleus's
-/// token to another service. None of those that AWS SDKs read counts; the nucleus's own two do.
+/// A stray variable or file would have the agent act in another's name, call another's endpoint, or
+/// hand the nucleus's token to another service. None of those that AWS SDKs read counts; the
+/// nucleus's own two do.
 #[tokio::test]
 async fn no_variable_or_file_of_another_aws_program_steers_the_agent() {
     let (mut world, by) = behind_a_proxy(&[]).await;
@@ -267,7 +268,8 @@ async fn an_endpoint_that_nobody_listens_at_is_named_with_host_and_port() {
     assert!(message.contains(&format!("127.0.0.1:{port}")) && message.contains("refused"), "{message}");
 }
 
-/// A proxy that is named and not used is told of, in the log, in `status` and in `check`; what else is there works.
+/// A proxy that is named and not used is told of, in the log, in `status` and in `check`; what else
+/// is there works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_variable_that_is_no_address_is_named() {
     for (variable, value, says) in [

@@ -6,7 +6,6 @@ mod common;
 
 use std::{
     fs,
-    io::ErrorKind,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     process::{Command, Stdio},
 };
@@ -21,7 +20,8 @@ fn as_a_component(command: &mut Command) -> &mut Command {
     if is_root() { command.uid(NOBODY).gid(NOBODY) } else { command }
 }
 
-/// Other components run as the same user: the broker's password and the nucleus's token are in memory and environment.
+/// Other components run as the same user: the broker's password and the nucleus's token are in
+/// memory and environment.
 #[tokio::test]
 async fn another_process_of_the_same_user_reads_neither_memory_nor_environment() {
     let mut world = World::new(1).await;
@@ -41,7 +41,8 @@ async fn another_process_of_the_same_user_reads_neither_memory_nor_environment()
     command.arg("run").env_clear().env("OFFBOARD_CONFIG", world.config.to_string());
     command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", world.cloud.credentials_uri());
     command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN", world.cloud.authorization_token());
-    let mut agent = as_a_component(&mut command).stdout(Stdio::null()).spawn().unwrap();
+    // The world ends it, whatever comes of the test.
+    let id = world.agent.insert(as_a_component(&mut command).stdout(Stdio::null()).spawn().unwrap()).id();
     client.status("it works", |status| status["lastSyncAt"].is_string()).await;
     let read = |id: u32, file: &str| {
         let mut reader = Command::new("dd");
@@ -49,7 +50,7 @@ async fn another_process_of_the_same_user_reads_neither_memory_nor_environment()
         as_a_component(&mut reader).output().unwrap()
     };
     for file in ["environ", "mem", "maps", "auxv"] {
-        let output = read(agent.id(), file);
+        let output = read(id, file);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && text.contains("Permission denied"), "{file}: {text}");
     }
@@ -63,7 +64,5 @@ async fn another_process_of_the_same_user_reads_neither_memory_nor_environment()
     assert!(read(open.id(), "environ").status.success());
     open.kill().unwrap();
     open.wait().unwrap();
-    terminate(agent.id());
-    assert!(agent.wait().unwrap().success());
-    assert_eq!(fs::read(data.join("core")).map_err(|error| error.kind()), Err(ErrorKind::NotFound));
+    assert!(world.stop_agent().0.success());
 }

@@ -1,4 +1,5 @@
-//! Who gets the calls that `rate` allows: nothing takes one without making it, and lists leave most of them to commands.
+//! Who gets the calls that `rate` allows: nothing takes one without making it, and lists leave most
+//! of them to commands.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -8,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use common::*;
 
-/// After an outage the queued requests wait for the list, and must not take calls from it: with the rate's calls for
-/// themselves the pages take as long as the rate says.
+/// After an outage the queued requests wait for the list, and must not take calls from it: with the
+/// rate's calls for themselves the pages take as long as the rate says.
 #[tokio::test]
 async fn what_waits_for_a_list_takes_no_calls_from_it() {
     let mut world = World::new(3000).await;
@@ -33,8 +34,8 @@ async fn what_waits_for_a_list_takes_no_calls_from_it() {
     assert!(took < Duration::from_millis(4500), "30 pages at 10 calls a second took {took:?}");
 }
 
-/// A device whose entry fails each time needs a list to tell what became of it; one after the other does not keep the
-/// core listing.
+/// A device whose entry fails each time needs a list to tell what became of it; one after the other
+/// does not keep the core listing.
 #[tokio::test]
 async fn a_device_that_keeps_failing_does_not_keep_the_core_listing() {
     let mut world = World::new(1000).await;

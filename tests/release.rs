@@ -13,7 +13,8 @@ fn git(dir: &Path, words: &[&str]) {
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }
 
-/// A commit with that heading in its changelog, and a tool that fails at `fails`; what the check says of it.
+/// A commit with that heading in its changelog, and a tool that fails at `fails`; what the check
+/// says of it.
 fn checked(heading: &str, fails: &str, dirty: bool) -> (Option<i32>, String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tree = tempfile::tempdir().unwrap();

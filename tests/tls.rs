@@ -82,7 +82,8 @@ fn openssl(dir: &Path, words: &str) {
     assert!(run.status.success(), "openssl {words}: {}", String::from_utf8_lossy(&run.stderr));
 }
 
-/// What the agent and `check` say with one file of the agent's replaced by `make`, in its directory.
+/// What the agent and `check` say with one file of the agent's replaced by `make`, in its
+/// directory.
 async fn told_of(file: &str, make: impl FnOnce(&Path)) -> String {
     let (mut world, ..) = with_mutual_tls("", Vec::new()).await;
     make(world.dir.path());
@@ -102,7 +103,8 @@ async fn told_of(file: &str, make: impl FnOnce(&Path)) -> String {
     message.to_owned()
 }
 
-/// A file that is there and is not what it should be: what it is, and the command that makes it right.
+/// A file that is there and is not what it should be: what it is, and the command that makes it
+/// right.
 #[tokio::test]
 async fn a_key_or_certificate_in_another_form_is_told_with_the_command_that_converts_it() {
     let message = told_of("agent.key", |dir| {
@@ -171,7 +173,8 @@ async fn a_certificate_of_version_1_is_named_with_the_command_that_makes_version
     }
 }
 
-/// A broker that dies says no goodbye in TLS, of which the library tells with a link into its manual.
+/// A broker that dies says no goodbye in TLS, of which the library tells with a link into its
+/// manual.
 #[tokio::test]
 async fn a_connection_that_is_cut_is_told_without_a_link_into_a_librarys_manual() {
     let (mut world, _, port) = with_mutual_tls("", Vec::new()).await;

@@ -138,8 +138,8 @@ impl LanePlan {
         self.shut.iter().any(|shut| shut.denied)
     }
 
-    /// The resource that has been busy for longest, and since when; one that was not asked again within `cap` has nothing
-    /// to be asked any more.
+    /// The resource that has been busy for longest, and since when; one that was not asked again
+    /// within `cap` has nothing to be asked any more.
     #[must_use]
     pub fn busy(&self, now: Mono, cap: Duration) -> Option<(&str, Mono)> {
         let busy =

@@ -66,8 +66,9 @@ impl Run {
     }
 }
 
-/// Keeps memory and environment, which hold the broker's password and the nucleus's token, from other processes of the
-/// same user: on a core device that is every other component. There are no core dumps, either.
+/// Keeps memory and environment, which hold the broker's password and the nucleus's token, from
+/// other processes of the same user: on a core device that is every other component. There are no
+/// core dumps, either.
 fn hide_memory() -> io::Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)

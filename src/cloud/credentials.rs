@@ -1,6 +1,7 @@
-//! Credentials from Greengrass's token exchange service, and from nowhere else: a stray key, profile or address in the
-//! environment would act in another's name. Only the nucleus's two variables are read, which is why the SDK's own
-//! provider is not used: it prefers other variables to these, and sends them the nucleus's token.
+//! Credentials from Greengrass's token exchange service, and from nowhere else: a stray key,
+//! profile or address in the environment would act in another's name. Only the nucleus's two
+//! variables are read, which is why the SDK's own provider is not used: it prefers other variables
+//! to these, and sends them the nucleus's token.
 
 use std::{
     fmt,
@@ -28,7 +29,8 @@ use crate::{
     model::Mono,
 };
 
-/// The variables in which the nucleus gives the service's address, and the token that the service demands.
+/// The variables in which the nucleus gives the service's address, and the token that the service
+/// demands.
 const ADDRESS: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 
@@ -55,7 +57,8 @@ pub(super) struct TokenExchange {
 }
 
 impl TokenExchange {
-    /// `http` must go to this machine only, and directly: the proxies of the environment are not for the service.
+    /// `http` must go to this machine only, and directly: the proxies of the environment are not
+    /// for the service.
     pub(super) fn new(http: SharedHttpConnector, clock: Clock) -> Self {
         Self { http, clock, kept: Arc::default() }
     }
@@ -212,7 +215,8 @@ fn invalid(address: &str, why: &str) -> String {
     )
 }
 
-/// The service is on this machine: its token goes nowhere else. A name is looked at when it is resolved.
+/// The service is on this machine: its token goes nowhere else. A name is looked at when it is
+/// resolved.
 fn check(address: &str) -> std::result::Result<(), String> {
     let rest = address.strip_prefix("http://").or_else(|| address.strip_prefix("https://"));
     let rest = rest.ok_or_else(|| invalid(address, "it does not begin with http:// or https://"))?;

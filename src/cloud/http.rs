@@ -1,4 +1,5 @@
-//! The HTTP clients: the roots and proxies that they use, bodies that end, and failures that say where a request went.
+//! The HTTP clients: the roots and proxies that they use, bodies that end, and failures that say
+//! where a request went.
 
 use std::{error::Error, ffi::OsString, fmt, net::IpAddr};
 
@@ -22,7 +23,8 @@ use http_body_util::Limited;
 
 use super::proxies::Proxies;
 
-/// Bytes of a body. The largest that the API sends is a page of 100 devices, or 100 errors: some 100 KiB.
+/// Bytes of a body. The largest that the API sends is a page of 100 devices, or 100 errors: some
+/// 100 KiB.
 const MAX_BODY: usize = 1 << 20;
 
 /// The system's root certificates, and those of the file at `path` (`GG_ROOT_CA_PATH`).
@@ -42,7 +44,8 @@ pub(super) fn root_certificates(path: Option<OsString>) -> Result<tls::TlsContex
     tls::TlsContext::builder().with_trust_store(store).build().map_err(|error| told(&error))
 }
 
-/// The client for the cloud: through the proxies of the environment, each body limited, each failure with its route.
+/// The client for the cloud: through the proxies of the environment, each body limited, each
+/// failure with its route.
 pub(super) fn outward(roots: &tls::TlsContext, proxies: Proxies) -> SharedHttpClient {
     let roots = roots.clone();
     let client = Builder::new().build_with_connector_fn(move |settings, components| {
@@ -58,7 +61,8 @@ pub(super) fn outward(roots: &tls::TlsContext, proxies: Proxies) -> SharedHttpCl
     SharedHttpClient::new(Client { inner: client, proxies })
 }
 
-/// The connector for a service on this machine: without a proxy, and a name that stands for another machine is an error.
+/// The connector for a service on this machine: without a proxy, and a name that stands for another
+/// machine is an error.
 pub(super) fn local(roots: &tls::TlsContext) -> SharedHttpConnector {
     let connector = Connector::builder()
         .proxy_config(ProxyConfig::disabled())
@@ -173,8 +177,8 @@ impl HttpClient for Client {
     }
 }
 
-/// Limits each answer's body, since the SDK reads one whole, whoever sends it and however long it is: reading a longer
-/// one fails, and ends its connection.
+/// Limits each answer's body, since the SDK reads one whole, whoever sends it and however long it
+/// is: reading a longer one fails, and ends its connection.
 #[derive(Debug)]
 struct Limiting {
     inner: SharedHttpConnector,

@@ -1,11 +1,13 @@
-//! The proxies that the environment names, as the HTTP client reads them: which one a request takes, and which are of no
-//! use. The client itself passes over a value that it does not understand.
+//! The proxies that the environment names, as the HTTP client reads them: which one a request
+//! takes, and which are of no use. The client itself passes over a value that it does not
+//! understand.
 
 use std::sync::Arc;
 
 use hyper_util::client::proxy::matcher::Matcher;
 
-/// The variables for a scheme, in the order in which the client looks: the first one that is set counts.
+/// The variables for a scheme, in the order in which the client looks: the first one that is set
+/// counts.
 const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 const ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
@@ -27,7 +29,8 @@ impl Proxies {
         Self { matcher: Arc::new(Matcher::from_env()), https: named(HTTPS), http: named(HTTP) }
     }
 
-    /// The proxy that a request to that URL takes, with the variable that names it, and without its password.
+    /// The proxy that a request to that URL takes, with the variable that names it, and without its
+    /// password.
     pub(super) fn of(&self, url: &str) -> Option<String> {
         let url = url.parse().ok()?;
         let proxy = self.matcher.intercept(&url)?;
@@ -52,7 +55,8 @@ pub(crate) fn proxy_faults() -> Vec<String> {
     [HTTPS, HTTP, ALL].into_iter().filter_map(told).collect()
 }
 
-/// The first of these variables that is set, as the client takes it. An empty one is set, and means none.
+/// The first of these variables that is set, as the client takes it. An empty one is set, and means
+/// none.
 fn set(names: [&'static str; 2]) -> Option<(&'static str, String)> {
     let found = names.into_iter().find_map(|name| std::env::var(name).ok().map(|value| (name, value)));
     found.filter(|(_, value)| !value.is_empty())

@@ -113,7 +113,8 @@ fn what_to_check(mqtt: &config::Mqtt, error: &io::Error) -> String {
             };
             format!("check that the broker runs, and that it {mode} at {host}:{port}")
         }
-        // The system's resolver has no kind of its own: what is neither of the network nor of the kernel is its.
+        // The system's resolver has no kind of its own: what is neither of the network nor of the
+        // kernel is its.
         _ if error.raw_os_error().is_none() => {
             format!("check the host name {host} in mqtt.url, and this device's DNS")
         }

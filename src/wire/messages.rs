@@ -297,7 +297,8 @@ pub struct RequestMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(length(max = MAX_ERROR_ENTRIES)))]
     pub error_entries: Option<Vec<ErrorEntry>>,
-    /// Some of those that have not ended, with the last answer to each: why they wait. In `get-request` only.
+    /// Some of those that have not ended, with the last answer to each: why they wait. In
+    /// `get-request` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(length(min = 1, max = MAX_WAITING_ENTRIES)))]
     pub waiting_entries: Option<Vec<ErrorEntry>>,

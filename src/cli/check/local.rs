@@ -24,7 +24,8 @@ fn is_read_only(dir: &Path) -> bool {
     rustix::fs::statvfs(dir).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// Why nobody answers at the socket in `dir`, for people: an agent that cannot write there has no socket, or an old one.
+/// Why nobody answers at the socket in `dir`, for people: an agent that cannot write there has no
+/// socket, or an old one.
 pub(in crate::cli) fn why_no_answer(dir: &Path, cause: &std::io::Error) -> &'static str {
     use std::io::ErrorKind;
     match cause.kind() {

@@ -241,9 +241,8 @@ fn wait_for_release(db: &Path) {
     }
 }
 
-/// Returns the bytes of the complete ones.
-/// Bytes that have to be free in that data directory for its store to be opened: an opening writes a snapshot, beside the
-/// one that is there.
+/// Returns the bytes of the complete ones. Bytes that have to be free in that data directory for
+/// its store to be opened: an opening writes a snapshot, beside the one that is there.
 #[must_use]
 pub fn room_needed(data_dir: &Path) -> u64 {
     let entries = fs::read_dir(data_dir.join("store")).into_iter().flatten().flatten();
