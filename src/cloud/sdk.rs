@@ -3,6 +3,7 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
 use aws_sdk_greengrassv2::{
     config::{IdentityCache, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextRef},
@@ -10,11 +11,10 @@ use aws_sdk_greengrassv2::{
     operation::RequestId,
 };
 use aws_smithy_runtime_api::{
-    client::{behavior_version::BehaviorVersion, interceptors::dyn_dispatch_hint, orchestrator::HttpResponse},
+    client::{interceptors::dyn_dispatch_hint, orchestrator::HttpResponse},
     http::Headers,
 };
 use aws_smithy_types::{config_bag::ConfigBag, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_types::{SdkConfig, app_name::AppName, region::Region};
 
 use super::{
     classify::{classify, http_date, retry_after},

@@ -93,17 +93,13 @@ impl Early {
             }
             let seq = schema::seq_of(&key)?;
             match tx.request(seq)?.and_then(|request| request.completed_at) {
-                Some(at) if at < self.before => {
-                    if !forget_request(tx, seq, at)? {
-                        return Ok(false);
-                    }
-                }
                 // Those that were accepted later ended later, as a rule.
-                Some(_) => {
+                Some(at) if at >= self.before => {
                     *count = 0;
                     return Ok(false);
                 }
-                None => {}
+                Some(at) if !forget_request(tx, seq, at)? => return Ok(false),
+                _ => {}
             }
             *count = count.saturating_sub(1);
             *next = [key.as_slice(), &[0]].concat();
