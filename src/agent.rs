@@ -75,12 +75,12 @@ pub(crate) enum RunError {
 /// stopped.
 pub(crate) async fn run(config: Config, unknown: &[String], stop: impl Future<Output = ()>) -> Result<(), RunError> {
     tokio::pin!(stop);
-    let data_dir = DataDir::from(config.data_dir.as_path());
+    let clock = Clock::start();
+    let data_dir = DataDir::of(&config.data_dir, &config.core, &config.region, clock.clone());
     // Before anything else: two agents of one name would take the broker's session from each other.
     if !hold(&data_dir, stop.as_mut()).await {
         return Ok(());
     }
-    let clock = Clock::start();
     let (ledger, closed) = Ledger::start(data_dir, Rules::from(&config), clock.clone())?;
     let conditions = Conditions::new(clock.clone(), ledger.summary());
     cautions::raise(&config, &conditions);

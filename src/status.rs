@@ -22,6 +22,9 @@ pub(crate) const OFFLINE: &str = r#"{"state":"OFFLINE"}"#;
 /// Without problems, and with some.
 pub(crate) const HEALTH: [&str; 2] = ["OK", "DEGRADED"];
 
+/// Between two looks at whether somebody has removed a quarantined store.
+const LOOK_AT_KEPT: Duration = Duration::from_secs(60);
+
 /// At most one a second (contract, section 4).
 const PACE: Duration = Duration::from_secs(1);
 
@@ -138,17 +141,19 @@ impl Report {
     pub(crate) async fn watch_store(self, stop: Stop) {
         let mut health = self.ledger.health();
         while !stop.is_requested() {
-            self.store_problems(&health.borrow_and_update());
+            let is_kept = self.store_problems(&health.borrow_and_update());
             tokio::select! {
                 biased;
                 Ok(()) = health.changed() => {}
+                // Somebody may remove what is kept.
+                () = tokio::time::sleep(LOOK_AT_KEPT), if is_kept => {}
                 () = stop.requested() => {}
             }
         }
     }
 
-    /// The store's troubles, in the words of a problem.
-    fn store_problems(&self, health: &crate::ledger::StoreHealth) {
+    /// Reports what is wrong with the store as problems; whether quarantined stores are kept.
+    fn store_problems(&self, health: &crate::ledger::StoreHealth) -> bool {
         match &health.failing {
             None => {
                 ["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"].iter().for_each(|code| self.conditions.clear(code))
@@ -159,14 +164,32 @@ impl Report {
                 self.conditions.raise("STORE_FAILING", format!("{error}; commands are rejected until it is mended"))
             }
         }
-        if let Some((at, aside, why)) = &health.replaced {
-            let message = format!(
-                "the store was damaged ({why}) and replaced at {at}; what it held is kept in {}, commands without a \
-                 result have to be sent again; this is told until that directory is gone and the agent restarted",
-                aside.display()
-            );
-            self.conditions.raise("STORE_REPLACED", message);
+        let replaced = health.replaced.as_ref().filter(|(_, kept, _)| kept.exists());
+        match replaced {
+            Some((at, kept, why)) => {
+                let message = format!(
+                    "the store was damaged ({why}) and replaced at {at}; what it held is kept in {}, commands without a \
+                     result have to be sent again; remove that directory to end this message",
+                    kept.display()
+                );
+                self.conditions.raise("STORE_REPLACED", message);
+            }
+            None => self.conditions.clear("STORE_REPLACED"),
         }
+        let others = ledger::of_another_core(&self.data_dir);
+        if others.is_empty() {
+            self.conditions.clear("STORE_OF_ANOTHER_CORE");
+        } else {
+            let paths: Vec<_> = others.iter().map(|path| path.display().to_string()).collect();
+            let message = format!(
+                "the data directory held the store of another core device or region, of which nothing is sent; it is kept in \
+                 {}: move it to the data directory of that core device (as store, with store.id and store.tip beside it), or \
+                 remove it, to end this message",
+                paths.join(", ")
+            );
+            self.conditions.raise("STORE_OF_ANOTHER_CORE", message);
+        }
+        replaced.is_some() || !others.is_empty()
     }
 
     /// How much room there is, and how much the store needs.

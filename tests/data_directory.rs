@@ -175,3 +175,110 @@ async fn a_directory_that_many_users_share_is_refused_as_it_is() {
     assert_eq!((mode(&data), fs::read_dir(&data).unwrap().count()), (0o1777, 0));
     assert!(world.is_running());
 }
+
+/// `offboard disassociate` over the local socket, for an agent of whatever core device.
+fn disassociate(world: &World, name: &str) {
+    let program = product();
+    let data = world.config["dataDir"].as_str().unwrap();
+    let output = Command::new(&program[0])
+        .args(&program[1..])
+        .args(["disassociate", name, "--no-wait", "--data-dir", data])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn quarantined(world: &World) -> Vec<String> {
+    let entries = fs::read_dir(world.config["dataDir"].as_str().unwrap()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("store.of-")).collect()
+}
+
+/// Invariant 13: what is accepted for one core device and region is never sent for another.
+#[tokio::test]
+async fn a_store_of_another_core_or_region_is_quarantined_and_nothing_of_it_is_sent() {
+    for (key, value) in [("coreThingName", "GoldenImage"), ("region", "eu-west-1")] {
+        let mut world = World::new(5).await;
+        let own = world.config[key].clone();
+        world.set(key, json!(value));
+        world.cloud.offline(true);
+        world.start_agent();
+        let socket = world.dir.path().join("data/agent.sock");
+        until("the socket is there", || socket.exists()).await;
+        disassociate(&world, "d0001");
+        world.stop_agent();
+
+        // An image of that gateway, on this one.
+        let [from, to] = ["data", "copy"].map(|name| world.dir.path().join(name));
+        assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+        world.set("dataDir", json!(world.dir.path().join("copy")));
+        world.set(key, own);
+        world.cloud.offline(false);
+        let client = world.client("bench").await;
+        world.start_agent();
+        let status = client.status("it is reported", |s| problem_codes(s).contains(&"STORE_OF_ANOTHER_CORE")).await;
+        let message = status["problems"].to_string();
+        let core = if key == "region" { CORE } else { value };
+        assert!(message.contains(&format!("store.of-{core}-")) && message.contains("nothing is sent"), "{message}");
+        client.disassociate("t", &names(2..3));
+        assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
+        assert_eq!((world.taken_off("d0001"), world.taken_off("d0002")), (0, 1), "{key}");
+        assert_eq!(status["openRequests"], 0, "{key}: {status}");
+
+        // It stays over a restart, until somebody removes it.
+        let kept = quarantined(&world);
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        world.kill_and_forget(&client).await;
+        world.start_agent();
+        client.status("still", |s| problem_codes(s).contains(&"STORE_OF_ANOTHER_CORE")).await;
+        world.kill_and_forget(&client).await;
+        fs::remove_dir_all(world.dir.path().join("copy").join(&kept[0])).unwrap();
+        world.start_agent();
+        client.status("all is well", |s| s["health"] == "OK" && s["lastSyncAt"].is_string()).await;
+        assert_eq!(quarantined(&world), Vec::<String>::new());
+    }
+}
+
+/// The label beside the store may be lost; the store itself says whose it is.
+#[tokio::test]
+async fn a_store_of_another_core_is_known_without_its_label() {
+    let mut world = World::new(5).await;
+    world.set("coreThingName", json!("GoldenImage"));
+    world.cloud.offline(true);
+    world.start_agent();
+    let data = world.dir.path().join("data");
+    until("the socket is there", || data.join("agent.sock").exists()).await;
+    disassociate(&world, "d0001");
+    world.stop_agent();
+    fs::write(data.join("store.id"), "damaged").unwrap();
+    world.set("coreThingName", json!(CORE));
+    world.cloud.offline(false);
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("it is reported", |s| problem_codes(s).contains(&"STORE_OF_ANOTHER_CORE")).await;
+    client.status("it is in sync", |s| s["devices"]["ASSOCIATED"] == 5).await;
+    assert_eq!(world.taken_off("d0001"), 0);
+}
+
+/// A disk that breaks again and again is not filled by what is kept of it.
+#[tokio::test]
+async fn the_latest_damaged_stores_are_kept_and_no_more() {
+    let (mut world, client) = World::running(3).await;
+    let data = world.dir.path().join("data");
+    let damaged = || {
+        let names = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut found: Vec<String> = names.filter(|name| name.starts_with("store.damaged-")).collect();
+        found.sort_unstable();
+        found
+    };
+    let mut all = Vec::new();
+    for _ in 0..6 {
+        world.kill_and_forget(&client).await;
+        fs::write(data.join("store/db"), "").unwrap();
+        world.start_agent();
+        client.status("it goes on", |s| s["lastSyncAt"].is_string() && store_problems(s) == ["STORE_REPLACED"]).await;
+        all.extend(damaged().into_iter().filter(|name| !all.contains(name)).collect::<Vec<_>>());
+    }
+    assert_eq!(all.len(), 6);
+    assert_eq!(damaged(), all[2..]);
+}

@@ -30,6 +30,9 @@ pub enum StoreError {
     /// What is stored is not what was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// It belongs to another core device or region.
+    #[error("the store belongs to {0}, and cannot be quarantined")]
+    OfAnother(super::Owner),
     /// Written by a version of the agent that this one doesn't understand.
     #[error("the store was written by a newer version (schema {0}); install that version, this one touches nothing")]
     TooNew(u64),

@@ -1,4 +1,4 @@
-//! The data directory beside sled's own files: who owns it, who holds it, which store there is, where a damaged one is put.
+//! The data directory beside sled's own files: who owns it, who holds it, which store there is, where one is put that is damaged or another core's.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -13,12 +13,23 @@ use sha2::{Digest, Sha256};
 
 use super::SledStore;
 use crate::{
-    ledger::store::{Disk, StoreError},
+    clock::Clock,
+    ledger::{
+        schema::SCHEMA,
+        store::{Disk, StoreError},
+    },
+    model::ThingName,
     users,
 };
 
-/// What a store that was moved aside is called, before the time.
-const ASIDE: &str = "store.damaged-";
+/// What a damaged store is called that is quarantined, before the time.
+const DAMAGED: &str = "store.damaged-";
+
+/// What a store of another core device or region is called that is quarantined, before the core's name and the time.
+const OF_ANOTHER: &str = "store.of-";
+
+/// Damaged stores that are kept, the latest ones: a disk that breaks again and again must not be filled by them.
+const MAX_DAMAGED: usize = 4;
 
 /// Bits of a mode that let the group or others write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -31,6 +42,28 @@ const STICKY: u32 = 0o1000;
 pub struct DataDir {
     path: PathBuf,
     lock: Mutex<Option<File>>,
+    owner: Option<(Owner, Clock)>,
+}
+
+/// The core device and the region that a store belongs to: what was accepted for one is never sent for another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    core: String,
+    region: String,
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.core, self.region)
+    }
+}
+
+impl Owner {
+    /// As [`Display`](std::fmt::Display) writes it.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (core, region) = text.split_once(' ')?;
+        Some(Self { core: ThingName::new(core).ok()?.to_string(), region: region.to_owned() })
+    }
 }
 
 /// Why this process does not hold the data directory.
@@ -55,11 +88,18 @@ impl From<NotHeld> for StoreError {
 
 impl From<&Path> for DataDir {
     fn from(path: &Path) -> Self {
-        Self { path: path.to_path_buf(), lock: Mutex::default() }
+        Self { path: path.to_path_buf(), lock: Mutex::default(), owner: None }
     }
 }
 
 impl DataDir {
+    /// The directory for the stores of that core device and region; a store of another one is quarantined.
+    #[must_use]
+    pub fn of(path: &Path, core: &ThingName, region: &str, clock: Clock) -> Self {
+        let owner = Owner { core: core.to_string(), region: region.to_owned() };
+        Self { owner: Some((owner, clock)), ..Self::from(path) }
+    }
+
     /// Creates the directory where it is missing, and takes its lock, unless this process has it already. The lock of a
     /// directory that was deleted, and made anew, is another one.
     ///
@@ -90,12 +130,75 @@ impl Disk for DataDir {
 
     fn open(&self) -> Result<SledStore, StoreError> {
         self.hold()?;
-        SledStore::open_held(&self.path, None)
+        let Some((owner, clock)) = &self.owner else { return SledStore::open_held(&self.path, None, None) };
+        let labelled = match Label::read(&self.path)? {
+            // One of a newer version is left untouched, whoever it belongs to.
+            Some(Label::Written { owner: Some(found), schema, .. }) if found != *owner && schema <= SCHEMA => Some(found),
+            _ => None,
+        };
+        let opened = match labelled {
+            Some(found) => Err(StoreError::OfAnother(found)),
+            None => SledStore::open_held(&self.path, None, Some(owner)),
+        };
+        let found = match opened {
+            Err(StoreError::OfAnother(found)) => found,
+            opened => return opened,
+        };
+        let name = format!("{OF_ANOTHER}{}-{}", found.core, clock.now().wall.0);
+        let kept = self.quarantine(&name).map_err(|error| io_error(&name, &error))?;
+        tracing::error!(
+            store_of = %found,
+            this_core = %owner,
+            kept_as = %kept.display(),
+            "the data directory held the store of another core device or region: it is quarantined, and nothing of it is sent"
+        );
+        SledStore::open_held(&self.path, None, Some(owner))
     }
 
-    /// To `store.damaged-<time>` beside it. Where nothing is left of it, an empty directory keeps the word.
+    /// To `store.damaged-<time>` beside it. Where nothing is left of it, an empty directory stands for it.
     fn move_aside(&self, millis: i64) -> io::Result<PathBuf> {
-        let (store, aside) = (self.path.join("store"), self.path.join(format!("{ASIDE}{millis}")));
+        let kept = self.quarantine(&format!("{DAMAGED}{millis}"))?;
+        let mut all = kept_as(&self.path, DAMAGED);
+        all.sort_unstable_by_key(|path| time_of(path));
+        for oldest in all.iter().rev().skip(MAX_DAMAGED) {
+            tracing::warn!(path = %oldest.display(), "the oldest of {} damaged stores is deleted", all.len());
+            remove(oldest)?;
+        }
+        Ok(kept)
+    }
+
+    fn moved_aside(&self) -> Option<(i64, PathBuf)> {
+        kept_as(&self.path, DAMAGED).into_iter().filter_map(|path| Some((time_of(&path)?, path))).max()
+    }
+}
+
+/// Directories of quarantined stores whose name begins with `prefix`.
+fn kept_as(data_dir: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(data_dir).into_iter().flatten().filter_map(Result::ok);
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)).map(|entry| entry.path()).collect()
+}
+
+/// When a store was quarantined, in milliseconds since 1970.
+fn time_of(kept: &Path) -> Option<i64> {
+    let name = kept.file_name()?.to_str()?;
+    // A clock before 1970 makes a second hyphen.
+    let (at, time) = name.rsplit_once('-')?;
+    let time: i64 = time.parse().ok()?;
+    Some(if at.ends_with('-') { -time } else { time })
+}
+
+/// Stores of other core devices or regions that are kept in the data directory.
+#[must_use]
+pub fn of_another_core(data_dir: &Path) -> Vec<PathBuf> {
+    let mut kept = kept_as(data_dir, OF_ANOTHER);
+    kept.sort_unstable();
+    kept
+}
+
+impl DataDir {
+    /// Puts the store away whole, under `name`.
+    fn quarantine(&self, name: &str) -> io::Result<PathBuf> {
+        let (store, aside) = (self.path.join("store"), self.path.join(name));
         let moved = |from: PathBuf, to: PathBuf| match fs::rename(from, to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -108,17 +211,12 @@ impl Disk for DataDir {
             DirBuilder::new().mode(0o700).create(&aside)?;
             moved(store, aside.join("store"))?;
         }
-        for name in ["store.id", "store.tip"] {
+        // The label last: until it is gone, the next start finishes this.
+        for name in ["store.new", "store.tip", "store.id"] {
             moved(self.path.join(name), aside.join(name))?;
         }
         File::open(&self.path)?.sync_all()?;
         Ok(aside)
-    }
-
-    fn moved_aside(&self) -> Option<(i64, PathBuf)> {
-        let names = fs::read_dir(&self.path).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let last = names.filter_map(|name| name.strip_prefix(ASIDE)?.parse::<i64>().ok()).max()?;
-        Some((last, self.path.join(format!("{ASIDE}{last}"))))
     }
 }
 
@@ -261,6 +359,7 @@ pub(super) enum Label {
     Written {
         id: String,
         schema: u64,
+        owner: Option<Owner>,
     },
     /// It is being made: nothing was promised yet.
     New,
@@ -299,14 +398,16 @@ impl Label {
             return Some(Self::New);
         }
         let (said, check) = text.trim_end().rsplit_once(' ')?;
-        let (id, schema) = said.split_once(" schema ")?;
-        let schema = schema.parse().ok()?;
-        (check == Self::check(said)).then(|| Self::Written { id: id.into(), schema })
+        let (id, rest) = said.split_once(" schema ")?;
+        let (schema, owner) = rest.split_once(" of ").map_or((rest, None), |(schema, owner)| (schema, Some(owner)));
+        let (schema, owner) = (schema.parse().ok()?, owner.and_then(Owner::parse));
+        (check == Self::check(said)).then(|| Self::Written { id: id.into(), schema, owner })
     }
 
     pub(super) fn write(&self, data_dir: &Path) -> Result<(), StoreError> {
-        let Self::Written { id, schema } = self else { return Ok(()) };
-        let said = format!("{id} schema {schema}");
+        let Self::Written { id, schema, owner } = self else { return Ok(()) };
+        let owner = owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
+        let said = format!("{id} schema {schema}{owner}");
         put(data_dir, &format!("{said} {}\n", Self::check(&said)))
     }
 

@@ -27,7 +27,7 @@ use std::{
 };
 
 pub(crate) use data_dir::open_regular;
-pub use data_dir::{DataDir, NotHeld, check_owner, free, schema_of};
+pub use data_dir::{DataDir, NotHeld, Owner, check_owner, free, of_another_core, schema_of};
 use data_dir::{Label, check_links, create, io_error, lock, open_own, prepare, sync_names};
 
 use super::{
@@ -85,17 +85,21 @@ impl SledStore {
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         prepare(data_dir)?;
         let lock = lock(data_dir)?;
-        Self::open_held(data_dir, Some(lock))
+        Self::open_held(data_dir, Some(lock), None)
     }
 
     /// The same in a directory that this process holds.
-    fn open_held(data_dir: &Path, lock: Option<File>) -> Result<Self, StoreError> {
-        let store = Self::open_with_its_threads(data_dir, lock);
+    fn open_held(data_dir: &Path, lock: Option<File>, owner: Option<&Owner>) -> Result<Self, StoreError> {
+        let store = Self::open_with_its_threads(data_dir, lock, owner);
         wait_late(false);
         store
     }
 
-    fn open_with_its_threads(data_dir: &Path, lock: Option<File>) -> Result<Self, StoreError> {
+    fn open_with_its_threads(
+        data_dir: &Path,
+        lock: Option<File>,
+        owner: Option<&Owner>,
+    ) -> Result<Self, StoreError> {
         let named = |what: &Path| {
             let what = what.display().to_string();
             move |error: io::Error| io_error(&what, &error)
@@ -149,7 +153,7 @@ impl SledStore {
         store.sync_log()?;
         // Before the identity, which tells that all this is there.
         sync_names(&dir)?;
-        store.identify(data_dir, label)?;
+        store.identify(data_dir, label, owner)?;
         crate::failpoint::pass("open-identified");
         store.sync()?;
         store.beside.sync_all().map_err(named(&path))?;
@@ -158,7 +162,9 @@ impl SledStore {
 
     /// Tells a store that lost all its records from a new one, and one that lost the last of them from one that has
     /// them all: sled opens some truncated files cleanly, with nothing in them, or with less.
-    fn identify(&mut self, data_dir: &Path, label: Option<Label>) -> Result<(), StoreError> {
+    ///
+    /// A store belongs to its first owner; the label beside it may be damaged, so that it says so itself, too.
+    fn identify(&mut self, data_dir: &Path, label: Option<Label>, owner: Option<&Owner>) -> Result<(), StoreError> {
         let key = schema::meta("id");
         let inside = self.get(&key)?.map(|id| String::from_utf8_lossy(&id).into_owned());
         self.tip = match self.get(&schema::meta("tip"))? {
@@ -187,7 +193,18 @@ impl SledStore {
                 id
             }
         };
-        let ours = Label::Written { id, schema: schema::SCHEMA };
+        let key = schema::meta("owner");
+        let found = self.get(&key)?.and_then(|text| Owner::parse(&String::from_utf8_lossy(&text)));
+        let owner = match (found, owner) {
+            (Some(found), Some(owner)) if found != *owner => return Err(StoreError::OfAnother(found)),
+            (None, Some(owner)) => {
+                self.apply(&[(key, Some(owner.to_string().into_bytes()))])?;
+                self.sync()?;
+                Some(owner.clone())
+            }
+            (found, _) => found,
+        };
+        let ours = Label::Written { id, schema: schema::SCHEMA, owner };
         if label.as_ref() == Some(&ours) { Ok(()) } else { ours.write(data_dir) }
     }
 
