@@ -7,7 +7,25 @@ mod common;
 
 use std::time::Duration;
 
-use common::load::{Load, SMALL};
+use common::{
+    load::{Load, SMALL},
+    *,
+};
+
+/// What the broker has acknowledged is on disk within a second, if nothing else happens.
+#[tokio::test]
+async fn what_was_delivered_is_not_published_again_after_a_kill() {
+    let (mut world, client) = World::running(5).await;
+    client.disassociate("t", &names(0..1));
+    client.result("t", "completed").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.kill_and_forget(&client).await;
+    world.start_agent();
+    // The outbox publishes in order: what it owes from before comes first.
+    client.disassociate("u", &names(1..2));
+    client.result("u", "completed").await;
+    assert_eq!((client.results("t", "accepted"), client.results("t", "completed")), (vec![], vec![]));
+}
 
 #[tokio::test]
 async fn nothing_is_lost_over_kills_at_random_moments() {

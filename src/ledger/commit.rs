@@ -402,7 +402,7 @@ fn run_jobs(
                 let ended = job.step(&mut tx)?;
                 ran.counters.clone_from(&tx.counters);
                 let changed = tx.end();
-                ran.durable |= changed && !job.is_lazy();
+                ran.durable |= (changed && !job.is_lazy()) || job.syncs();
                 group.apply_full(store)?;
                 if ended {
                     break;

@@ -49,9 +49,7 @@ pub use schema::SCHEMA;
 pub use schema::{Counters, Load};
 pub use settling::{settle, verify};
 pub(crate) use sled_store::open_regular;
-pub use sled_store::{
-    DataDir, NotHeld, Owner, SledStore, check_owner, free, of_another_core, room_needed, schema_of,
-};
+pub use sled_store::{DataDir, NotHeld, Owner, SledStore, check_owner, free, of_another_core, room_needed, schema_of};
 pub use stats::{COMMIT_BOUNDS, Stats};
 pub use store::{Direction, Op, Row, Store, StoreError};
 pub use story::{forget_stories, story};

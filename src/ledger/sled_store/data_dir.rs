@@ -133,7 +133,9 @@ impl Disk for DataDir {
         let Some((owner, clock)) = &self.owner else { return SledStore::open_held(&self.path, None, None) };
         let labelled = match Label::read(&self.path)? {
             // One of a newer version is left untouched, whoever it belongs to.
-            Some(Label::Written { owner: Some(found), schema, .. }) if found != *owner && schema <= SCHEMA => Some(found),
+            Some(Label::Written { owner: Some(found), schema, .. }) if found != *owner && schema <= SCHEMA => {
+                Some(found)
+            }
             _ => None,
         };
         let opened = match labelled {

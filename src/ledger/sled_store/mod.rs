@@ -95,11 +95,7 @@ impl SledStore {
         store
     }
 
-    fn open_with_its_threads(
-        data_dir: &Path,
-        lock: Option<File>,
-        owner: Option<&Owner>,
-    ) -> Result<Self, StoreError> {
+    fn open_with_its_threads(data_dir: &Path, lock: Option<File>, owner: Option<&Owner>) -> Result<Self, StoreError> {
         let named = |what: &Path| {
             let what = what.display().to_string();
             move |error: io::Error| io_error(&what, &error)
