@@ -290,3 +290,53 @@ async fn who_waits_for_what_is_lost_hears_of_it() {
     .await;
     assert_eq!(waiting.answer(), None);
 }
+
+/// Whatever a line of the longest length holds, it takes at most 32 MiB, and the next question is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_line_takes_more_than_32_mib() {
+    const SIZE: usize = (8 << 20) - 200;
+    let world = running(10).await;
+    // What stands before, what is repeated, with a number in the place of %, what separates it, and what stands behind.
+    let kinds: [(&str, &str, &str, &str); 12] = [
+        ("{\"entries\":[", "{}", ",", "]}"),
+        ("{\"entries\":[", "0", ",", "]}"),
+        ("{\"entries\":[", "{\"thingName\":\"a b\"}", ",", "]}"),
+        ("{\"entries\":[", "{\"thingName\":\"d%\"}", ",", "]}"),
+        ("{\"entries\":[", "{\"thingName\":\"d1\"}", ",", "],\"dryRun\":true}"),
+        ("{\"entries\":[", "{\"x%\":1}", ",", "]}"),
+        ("{", "\"m%\":[1]", ",", "}"),
+        ("{", "\"entries\":0", ",", "}"),
+        ("{\"reason\":\"", "\\u0061", "", "\"}"),
+        ("{\"clientToken\":[", "[]", ",", "]}"),
+        ("{\"projectId\":\"x\",\"assetIds\":[", "\"a1b2c3d4-5678-90ab-cdef-%\"", ",", "]}"),
+        ("", "[", "", ""),
+    ];
+    let mut worst = 0.0_f64;
+    for (n, (before, item, separator, behind)) in kinds.into_iter().enumerate() {
+        let operation = if item.contains("a1b2c3d4") { "disassociate-project-assets" } else { "disassociate-client-devices" };
+        let mut line = format!("{{\"operation\":\"{operation}\",\"payload\":{before}");
+        let mut count = 0;
+        while line.len() + item.len() + 20 < SIZE {
+            if count > 0 {
+                line.push_str(separator);
+            }
+            line.push_str(&item.replace('%', &format!("{count:012}")));
+            count += 1;
+        }
+        line.push_str(behind);
+        line.push_str("}\n");
+        let used = world.memory().now;
+        world.forget_peak();
+        let mut raw = Raw::connect(&world);
+        raw.send(line.as_bytes());
+        let (result, body) = raw.answer().unwrap();
+        let peak = world.memory().peak;
+        let expected = if behind.contains("dryRun") { "accepted" } else { "rejected" };
+        assert_eq!(result, expected, "kind {n}: {body}");
+        assert!(peak - used < 32.0, "kind {n}: {peak} MiB at the peak, {used} before");
+        worst = worst.max(peak - used);
+        assert!(body["fields"].as_array().is_none_or(|fields| fields.len() <= 20), "kind {n}");
+        assert_eq!(raw.ask("list-devices", &json!({"clientToken": "t"})).0, "accepted");
+    }
+    println!("{worst:.1} MiB at most");
+}
