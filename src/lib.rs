@@ -1,6 +1,6 @@
 //! Offboard: an edge agent that takes client devices off their AWS IoT Greengrass core device.
 //!
-//! The way the data takes, the rooms and the invariants are in `ARCHITECTURE.md`. The library exists for the
+//! The data flow, the modules and the invariants are in `ARCHITECTURE.md`. The library exists for the
 //! binary and the tests; its interface follows their needs and is not kept stable.
 
 #![forbid(unsafe_code)]

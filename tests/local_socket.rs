@@ -313,7 +313,8 @@ async fn no_line_takes_more_than_32_mib() {
     ];
     let mut worst = 0.0_f64;
     for (n, (before, item, separator, behind)) in kinds.into_iter().enumerate() {
-        let operation = if item.contains("a1b2c3d4") { "disassociate-project-assets" } else { "disassociate-client-devices" };
+        let operation =
+            if item.contains("a1b2c3d4") { "disassociate-project-assets" } else { "disassociate-client-devices" };
         let mut line = format!("{{\"operation\":\"{operation}\",\"payload\":{before}");
         let mut count = 0;
         while line.len() + item.len() + 20 < SIZE {
