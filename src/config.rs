@@ -234,7 +234,12 @@ fn shown(given: Value, config: &Config, unknown: &[String]) -> Value {
     shown["region"] = config.region.as_str().into();
     shown["dataDir"] = config.data_dir.to_string_lossy().into();
     if let Some(path) = config.mqtt.as_ref().and_then(|mqtt| mqtt.ca_file.as_ref()) {
-        shown["mqtt"]["caFile"] = path.to_string_lossy().into();
+        // The whole section may be the empty string, which is unset.
+        let mqtt = &mut shown["mqtt"];
+        if !mqtt.is_object() {
+            *mqtt = Value::Object(serde_json::Map::new());
+        }
+        mqtt["caFile"] = path.to_string_lossy().into();
     }
     shown
 }
@@ -592,6 +597,7 @@ mod tests {
         };
         assert_eq!(ca_file("/etc/ca.pem", "{}"), Some("/artifacts/broker-ca.pem".into()));
         assert_eq!(ca_file("/etc/ca.pem", r#"{"mqtt":{"caFile":""}}"#), Some("/artifacts/broker-ca.pem".into()));
+        assert_eq!(ca_file("/etc/ca.pem", r#"{"mqtt":""}"#), Some("/artifacts/broker-ca.pem".into()));
         assert_eq!(ca_file("/etc/ca.pem", r#"{"mqtt":{"caFile":"own.pem"}}"#), Some("own.pem".into()));
         assert_eq!(ca_file("", "{}"), None, "without brokerCaFile no copy is made");
     }

@@ -2,6 +2,8 @@
 //! within its limit, memory does not grow, and what is written to flash for each command is printed.
 //!
 //! `OFFBOARD_COMMANDS=1000000 cargo test --release --test million -- --nocapture` is the long form.
+//! The agent forgets no request that ended within the last hour and throttles new commands instead.
+//! Therefore the long form sets the agent's wall clock an hour ahead every 20,000 commands.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -14,6 +16,9 @@ use common::*;
 /// Commands of one device each that are under way at a time.
 const WAVE: usize = 1000;
 
+/// Commands between two steps of the agent's wall clock in the long form.
+const COMMANDS_AN_HOUR: usize = 20_000;
+
 const MIB: f64 = 1_048_576.0;
 
 /// Bytes on disk below a directory.
@@ -23,6 +28,14 @@ fn size(dir: &Path) -> u64 {
     entries
         .map(|entry| if entry.path().is_dir() { size(&entry.path()) } else { entry.metadata().map_or(0, |m| m.len()) })
         .sum()
+}
+
+/// Sets the agent's wall clock so many hours ahead of the cloud's.
+fn set_clock(world: &World, hours: usize) {
+    let [new, file] = ["time.new", "time"].map(|name| world.dir.path().join(name));
+    fs::write(&new, format!("+{hours}h")).unwrap();
+    // At once, since the agent may be reading it.
+    fs::rename(new, file).unwrap();
 }
 
 /// Bytes that the agent's process had written to the disk.
@@ -38,6 +51,18 @@ async fn the_database_and_the_memory_stay_bounded_over_many_commands() {
     let limit = 256.0;
     let mut world = World::new(0).await;
     world.set("batch.lingerMs", json!(20));
+    let is_long = commands > COMMANDS_AN_HOUR;
+    if is_long {
+        set_clock(&world, 0);
+        let environment = [
+            ("LD_PRELOAD", library("libfaketimeMT.so.1")),
+            ("FAKETIME_TIMESTAMP_FILE", world.dir.path().join("time").display().to_string()),
+            ("FAKETIME_CACHE_DURATION", "1".into()),
+            ("DONT_FAKE_MONOTONIC", "1".into()),
+        ];
+        world.wrapper = vec!["env".into()];
+        world.wrapper.extend(environment.map(|(name, value)| format!("{name}={value}")));
+    }
     world.start_agent();
     let client = world.client("bench").await;
     client.status("the agent is in sync", |s| s["lastSyncAt"].is_string()).await;
@@ -45,6 +70,9 @@ async fn the_database_and_the_memory_stay_bounded_over_many_commands() {
     let data = world.dir.path().join("data");
     let (start, mut largest, mut early) = (Instant::now(), 0.0_f64, None);
     for wave in 0..commands.div_ceil(WAVE) {
+        if is_long && (wave * WAVE).is_multiple_of(COMMANDS_AN_HOUR) {
+            set_clock(&world, wave * WAVE / COMMANDS_AN_HOUR);
+        }
         world.cloud.associate_at(CORE, devices.clone(), std::time::SystemTime::now());
         let mut open: BTreeSet<String> = (0..WAVE).map(|n| format!("t{}", wave * WAVE + n)).collect();
         for (token, device) in open.iter().zip(&devices) {
@@ -82,7 +110,10 @@ async fn the_database_and_the_memory_stay_bounded_over_many_commands() {
     assert!(bytes < 65_536, "{bytes} bytes are written for each command");
     let grown = world.memory().now - early.unwrap_or_else(|| world.memory().now);
     assert!(grown < 16.0, "{grown:.1} MiB more memory than after 100,000 commands");
+    // `env` has become the agent itself.
+    let environment = std::mem::take(&mut world.wrapper);
     world.stop_agent();
+    world.wrapper = environment;
     // A start gives back what the last rewriting left to be gained.
     world.start_agent();
     until("the store is small", || size(&data) as f64 / MIB <= 128.0).await;

@@ -15,7 +15,7 @@ use std::{
 use libfuzzer_sys::fuzz_target;
 use offboard::{
     config,
-    ledger::{self, Direction, Group, Op, Order, Pick, Row, Rules, Store, StoreError, Tx},
+    ledger::{self, Direction, Early, Group, Op, Order, Pick, Row, Rules, Store, StoreError, Tx},
     model::{
         Again, AssetId, CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Lane, MonitorId, Mono, Now,
         Operation, RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
@@ -227,7 +227,9 @@ impl Bench {
         self.until("forget_requests", |tx| ledger::forget_requests(tx, before))?;
         after.clear();
         self.until("forget_devices", |tx| ledger::forget_devices(tx, before, &mut after))?;
-        self.until("forget_stories", |tx| ledger::forget_stories(tx, before))
+        self.until("forget_stories", |tx| ledger::forget_stories(tx, before))?;
+        let mut early = Early::new(before, 0);
+        self.until("forgetting early", |tx| early.step(tx))
     }
 
     /// Publishes what is owed, and acknowledges every second message.
@@ -241,7 +243,7 @@ impl Bench {
             for message in owed {
                 let bytes = match message.completed {
                     true => messages::completed(&message.request, message.failures, 16_384),
-                    false => messages::accepted(&message.request),
+                    false => messages::accepted(&message.request, message.unknown, 16_384),
                 };
                 assert!(!bytes.is_empty());
                 if message.n.is_multiple_of(2) {
@@ -343,7 +345,8 @@ impl Bench {
             9 => self.accept("bench", Some(&format!("s{argument}")), Operation::Sync, &[]),
             10 => {
                 let wall = [0, -1, i64::MAX, i64::MIN, 1_700_000_000_000, 4_000_000_000_000][usize::from(argument) % 6];
-                self.now = Now { wall: Timestamp(wall), mono: Mono(self.now.mono.0.saturating_add(number << 16)), boot: 1 };
+                self.now =
+                    Now { wall: Timestamp(wall), mono: Mono(self.now.mono.0.saturating_add(number << 16)), boot: 1 };
                 Ok(())
             }
             _ => {
