@@ -71,7 +71,8 @@ pub(crate) trait View {
     /// The devices whose retained message is out of date, each with the number of its last change.
     fn outdated(&self) -> BTreeMap<ThingName, u64>;
 
-    /// The history of each device that has one, the oldest event first.
+    /// The history of each device that has one, the oldest event first. What a query adds from open
+    /// requests is not part of it.
     fn history(&self) -> BTreeMap<ThingName, Vec<Event>>;
 
     /// The totals as the ledger keeps them, not counted again.

@@ -8,6 +8,7 @@ mod opposites;
 mod property;
 mod rules;
 mod story;
+mod view;
 
 use std::{collections::VecDeque, time::Duration};
 
