@@ -29,6 +29,8 @@ mod tx;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod view;
 
 #[cfg(test)]
 pub(crate) use store::Disk;

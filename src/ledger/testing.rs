@@ -1,20 +1,16 @@
 //! A store in memory, for tests of the rules.
 
-use std::collections::BTreeMap;
-
 use super::{
     Group, Rules, Tx, devices,
-    schema::{self, Work},
     store::{Direction, Op, Row, Store, StoreError},
+    view::Rows,
 };
-use crate::model::{
-    ClientId, ClientToken, Device, DeviceState, Now, Registered, Request, Target, ThingName, Timestamp,
-};
+use crate::model::{ClientId, ClientToken, DeviceState, Now, Target, ThingName};
 
 /// A map, which can record the batches that it is given.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemStore {
-    pub(crate) rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) rows: Rows,
     recording: Option<Vec<Vec<Op>>>,
 }
 
@@ -105,60 +101,4 @@ pub(crate) fn recount(store: &MemStore, rules: &Rules) {
     }
     let all = devices(&tx, None, None, 10_000).unwrap().rows.len() as u64;
     assert_eq!(all, DeviceState::ALL.iter().map(|state| tx.summary().devices(*state)).sum::<u64>());
-}
-
-/// What a simulation looks at in the rows, without a transaction.
-pub(crate) mod look {
-    use super::*;
-
-    pub(crate) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
-
-    /// The request's number, if the command is there.
-    pub(crate) fn command(rows: &Rows, client: &str, token: &str) -> Option<u64> {
-        let key = schema::token(&ClientId::new(client).unwrap(), &ClientToken::new(token).unwrap());
-        rows.get(&key).and_then(|bytes| schema::read_seq(bytes))
-    }
-
-    /// The number in a request's key.
-    pub(crate) fn request_key(key: &[u8]) -> Option<u64> {
-        key.strip_prefix(b"r").and_then(schema::read_seq)
-    }
-
-    pub(crate) fn request(rows: &Rows, seq: u64) -> Option<Request> {
-        rows.get(&schema::request(seq)).map(|bytes| schema::decode(bytes, "r").unwrap())
-    }
-
-    /// The name in a device's key.
-    pub(crate) fn device_key(key: &[u8]) -> Option<&str> {
-        key.strip_prefix(b"dA").or(key.strip_prefix(b"dD")).map(|name| std::str::from_utf8(name).unwrap())
-    }
-
-    /// A device, whatever is registered of it.
-    pub(crate) fn device(rows: &Rows, name: &str) -> Option<Device> {
-        let keys =
-            [Registered::Associated, Registered::Disassociated].map(|registered| schema::device(registered, name));
-        keys.iter().find_map(|key| rows.get(key)).map(|bytes| read_device(bytes))
-    }
-
-    pub(crate) fn read_device(bytes: &[u8]) -> Device {
-        schema::decode(bytes, "d").unwrap()
-    }
-
-    /// Who waits for a device, each with the association that it held when it was accepted.
-    pub(crate) fn waiters(rows: &Rows, thing: &ThingName) -> Vec<(u64, Option<Timestamp>)> {
-        let prefix = schema::waiters(&Target::Device(thing.clone()));
-        let place = |key: &[u8]| schema::read_place(key, prefix.len()).unwrap().0;
-        let (from, to) = schema::range(&prefix);
-        rows.range(from..to).map(|(key, held)| (place(key), schema::read_held(held))).collect()
-    }
-
-    /// Calls that carried a device for those who wait for it.
-    pub(crate) fn attempts(rows: &Rows, thing: &ThingName) -> u32 {
-        let work = rows.get(&schema::work(&Target::Device(thing.clone())));
-        work.map_or(0, |bytes| schema::decode::<Work>(bytes, "k").unwrap().attempts)
-    }
-
-    pub(crate) fn counters(rows: &Rows) -> schema::Counters {
-        rows.get(&schema::meta("counters")).map(|bytes| schema::decode(bytes, "m").unwrap()).unwrap_or_default()
-    }
 }

@@ -11,10 +11,11 @@ use rumqttc::{Publish, QoS, Request};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use super::world::{Millis, World};
+use super::world::{Millis, State, World};
 use crate::{
     conditions::Conditions,
-    ledger::testing::look,
+    ledger::view::View,
+    model::{ClientId, ClientToken},
     transport::{Intake, Line},
     wire::Topics,
 };
@@ -102,6 +103,11 @@ pub(super) async fn trouble(world: World) {
             world.state().broker.down = false;
         }
     }
+}
+
+/// The number of a command's request, if a power cut would leave it.
+fn on_disk(state: &State, (client, token): &(String, String)) -> Option<u64> {
+    state.disk.durable.find(&ClientId::new(client).unwrap(), &ClientToken::new(token).unwrap())
 }
 
 /// The agent's end of the wire, in the place of the client library's event loop and our poller.
@@ -258,7 +264,7 @@ impl Wire {
         let Some(token) = payload["clientToken"].as_str().map(str::to_owned) else { return };
         let is_change = operation == "disassociate-client-devices" || operation == "sync";
         let key = (client, token);
-        let kept = look::command(&state.disk.durable, &key.0, &key.1).is_some();
+        let kept = on_disk(&state, &key).is_some();
         let refused = state.seen.rejected.contains(&key);
         drop(state);
         // A rejection that the broker seems to deny may be dropped; its sender has no answer and asks again.
@@ -304,7 +310,7 @@ impl Wire {
         let mut wrong = None;
         {
             let mut state = self.world.state();
-            if look::command(&state.disk.durable, &key.0, &key.1).is_none() {
+            if on_disk(&state, &key).is_none() {
                 wrong = Some((1, format!("accepted, and not on disk: {key:?}")));
             }
             if state.seen.accepted.get(&key).is_some_and(|before| *before != payload) {
@@ -329,7 +335,7 @@ impl Wire {
         if state.seen.completed.get(key).is_some_and(|before| before != payload) {
             return Some((2, format!("completed in two ways: {key:?}")));
         }
-        let Some(seq) = look::command(&state.disk.durable, &key.0, &key.1) else {
+        let Some(seq) = on_disk(&state, key) else {
             return Some((2, format!("completed, and not on disk: {key:?}")));
         };
         let asked = state.seen.asked.get(key)?;

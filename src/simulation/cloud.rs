@@ -11,7 +11,7 @@ use crate::{
     clock::Clock,
     cloud::{Cloud, ListPage},
     conditions::Conditions,
-    ledger::testing::look,
+    ledger::view::{View, Waiter},
     model::{CallError, CallFault, CallToken, EntryError, Lane, Now, Target, ThingName, Timestamp, is_superseded},
 };
 
@@ -258,16 +258,16 @@ fn tell(told: &mut BTreeMap<String, Millis>, name: &str, at: Millis) {
 
 /// Why a device's first call comes too early, or should not come at all (contract, "Superseded").
 fn gated(state: &super::world::State, clock: Now, now: Millis, name: &str, trusted: bool) -> Option<String> {
-    let thing = ThingName::new(name).unwrap();
+    let target = Target::Device(ThingName::new(name).unwrap());
     let disk = &state.disk;
-    if look::attempts(&disk.live, &thing) != 1 {
+    if disk.live.work(&target).is_none_or(|work| work.attempts != 1) {
         return None;
     }
-    let waiters = look::waiters(&disk.live, &thing);
-    let accepted = |seq: &u64| disk.accepted_at.get(seq).copied().unwrap_or(Millis::MIN);
+    let waiters = disk.live.waiters(&target);
+    let accepted = |seq: u64| disk.accepted_at.get(&seq).copied().unwrap_or(Millis::MIN);
     // The oldest one decides: a device is in the queue once, at the place of who asked first.
-    let (seq, _) = waiters.first()?;
-    let left_over = *seq < disk.first_seq;
+    let (seq, _) = waiters.first()?.place;
+    let left_over = seq < disk.first_seq;
     let old = now - accepted(seq) > 320_000;
     let complete = state.cloud.complete.as_ref();
     if left_over && complete.is_none() {
@@ -278,10 +278,11 @@ fn gated(state: &super::world::State, clock: Now, now: Millis, name: &str, trust
     }
     let (begun, listed) = complete?;
     let listed = listed.get(name).map(|at| Timestamp(*at));
-    let overtaken = |(seq, held): &(u64, Option<Timestamp>)| {
-        let request = look::request(&disk.live, *seq);
-        accepted(seq) < *begun
-            && request.is_some_and(|request| is_superseded(*held, listed, request.asked_at(clock), trusted))
+    let overtaken = |Waiter { place: (seq, _), known_association }: &Waiter| {
+        let request = disk.live.request(*seq);
+        accepted(*seq) < *begun
+            && request
+                .is_some_and(|request| is_superseded(*known_association, listed, request.asked_at(clock), trusted))
     };
     // Which of its associations are the agent's own, who may be in its way, is not known here.
     let ours =

@@ -6,19 +6,22 @@ use super::world::{Millis, World};
 use crate::{
     ledger::{
         Direction, Disk, Op, Row, Rules, Store, StoreError,
-        testing::{MemStore, look},
+        testing::{self, MemStore},
+        view::{Rows, View, Written, written},
     },
     model::Registered,
 };
 
 #[derive(Default)]
 pub(super) struct DiskState {
-    pub(super) live: look::Rows,
-    pub(super) durable: look::Rows,
+    /// What the agent sees. The oracle looks at this and at the next only by their [`View`].
+    pub(super) live: Rows,
+    /// What a power cut would leave.
+    pub(super) durable: Rows,
     unsynced: Vec<Vec<Op>>,
     pub(super) full: bool,
     /// A rewritten store, which the next opening takes.
-    copy: Option<look::Rows>,
+    copy: Option<Rows>,
     /// When a request was first seen on disk, by number.
     pub(super) accepted_at: BTreeMap<u64, Millis>,
     /// When a device's record was last written as taken off by an outcome.
@@ -43,7 +46,7 @@ impl DiskState {
     }
 }
 
-fn put(rows: &mut look::Rows, ops: &[Op]) {
+fn put(rows: &mut Rows, ops: &[Op]) {
     for (key, value) in ops {
         match value {
             Some(value) => rows.insert(key.clone(), value.clone()),
@@ -138,13 +141,17 @@ impl SimStore {
             let mut guard = self.world.state();
             let state = &mut *guard;
             let (disk, cloud) = (&mut state.disk, &state.cloud);
-            for (key, value) in ops {
-                let old = disk.live.get(key);
-                if let (Some(seq), None, Some(_)) = (look::request_key(key), old, value) {
-                    disk.accepted_at.insert(seq, now);
-                }
-                let (Some(name), Some(value)) = (look::device_key(key), value) else { continue };
-                let (old, new) = (look::device(&disk.live, name), look::read_device(value));
+            for object in written(ops) {
+                let (thing, new) = match object {
+                    Written::Request(seq) => {
+                        if disk.live.request(seq).is_none() {
+                            disk.accepted_at.insert(seq, now);
+                        }
+                        continue;
+                    }
+                    Written::Device(thing, new) => (thing, new),
+                };
+                let (old, name) = (disk.live.device(&thing), thing.as_str());
                 let was = old.as_ref().map(|old| old.registered);
                 match new.registered {
                     Registered::Associated => {
@@ -181,15 +188,18 @@ impl SimStore {
     /// The totals and indexes, counted again from the records, now and then.
     fn check(&mut self) {
         let first = !std::mem::replace(&mut self.opened, true);
-        let counters = look::counters(&self.world.state().disk.durable);
-        if counters.open_entries > self.world.plan.max_pending {
-            self.world.violate(9, format!("{} entries are pending", counters.open_entries));
+        let (open_entries, sequence) = {
+            let durable = &self.world.state().disk.durable;
+            (durable.totals().open_entries, durable.sequence())
+        };
+        if open_entries > self.world.plan.max_pending {
+            self.world.violate(9, format!("{open_entries} entries are pending"));
         }
         // A store that is opened again within a life is no start.
         let mut state = self.world.state();
         if state.disk.begun != self.run {
             state.disk.begun = self.run;
-            state.disk.first_seq = counters.first_seq;
+            state.disk.first_seq = sequence;
         }
         drop(state);
         if first || self.world.chance(0.02) {
@@ -197,7 +207,7 @@ impl SimStore {
             store.rows.clone_from(&self.world.state().disk.durable);
             let rules = Arc::clone(&self.rules);
             let counted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                crate::ledger::testing::recount(&store, &rules);
+                testing::recount(&store, &rules);
             }));
             if let Err(panic) = counted {
                 let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();

@@ -29,7 +29,7 @@ use crate::{
     clock::Clock,
     conditions::Conditions,
     config::{self, Config},
-    ledger::{Ledger, Rules, testing::look},
+    ledger::{Ledger, Rules, view::View},
     model::Registered,
     stop,
     supervisor::Supervisor,
@@ -278,18 +278,15 @@ async fn judge(world: &World) {
     let quiet = tokio::time::timeout(CONVERGES, async {
         loop {
             sleep(Duration::from_secs(700)).await;
-            let counters = look::counters(&world.state().disk.live);
-            if counters.open_requests == 0
-                && counters.outgoing == 0
-                && counters.loads.values().all(|load| load.verifying == 0)
-            {
+            let totals = world.state().disk.live.totals();
+            if totals.open_requests == 0 && totals.owed == 0 && totals.work.values().all(|load| load.verifying == 0) {
                 return;
             }
         }
     });
     if quiet.await.is_err() {
-        let counters = look::counters(&world.state().disk.live);
-        world.violate(7, format!("it does not come to rest: {counters:?}"));
+        let totals = world.state().disk.live.totals();
+        world.violate(7, format!("it does not come to rest: {totals:?}"));
         return;
     }
     compare(world);
@@ -300,11 +297,10 @@ fn compare(world: &World) {
     let mut wrong = None;
     {
         let state = world.state();
-        let rows = state.disk.live.iter();
-        let devices = rows.filter_map(|(key, value)| Some((look::device_key(key)?, look::read_device(value))));
+        let devices = state.disk.live.devices().into_iter();
         let ours: Vec<(String, i64)> = devices
             .filter(|(_, device)| device.registered == Registered::Associated)
-            .map(|(name, device)| (name.to_owned(), device.association.map_or(0, |at| at.0)))
+            .map(|(thing, device)| (thing.to_string(), device.association.map_or(0, |at| at.0)))
             .collect();
         let theirs: Vec<(String, i64)> = state.cloud.associated.clone().into_iter().collect();
         if ours != theirs {

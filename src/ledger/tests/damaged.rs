@@ -1,5 +1,5 @@
-//! A store that is not what the ledger wrote: each damage ends in an error that says so, and never in a panic, in a rule
-//! without an end, or in a wrong answer. Most of these were found by `fuzz/`.
+//! Damaged rows, by their layout: each damage ends in an error that says so, and never in a panic,
+//! in a rule without an end, or in a wrong answer. Most of these were found by `fuzz/`.
 
 use super::*;
 

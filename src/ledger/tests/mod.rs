@@ -3,15 +3,18 @@
 
 mod damaged;
 mod keeping;
+mod layout;
 mod opposites;
 mod property;
 mod rules;
 mod story;
+mod view;
 
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
     testing::{self, MemStore},
+    view::{Snapshot, View},
     *,
 };
 use crate::{
@@ -83,6 +86,15 @@ impl Bench {
         Self { store, rules: Rules::from(&config), now, trusting: false }
     }
 
+    fn view(&self) -> &impl View {
+        &self.store.rows
+    }
+
+    /// All that is stored, and how many bytes it takes: for what must leave nothing behind.
+    fn contents(&mut self) -> (Snapshot, u64) {
+        (Snapshot::of(self.view()), self.summary().live_bytes)
+    }
+
     fn wait(&mut self, millis: u64) {
         self.now.wall.0 += i64::try_from(millis).unwrap();
         self.now.mono.0 += millis;
@@ -105,9 +117,10 @@ impl Bench {
     }
 
     fn refuse(&mut self, order: &Order) -> RejectionCode {
-        let before = self.store.rows.clone();
+        let before = (self.contents(), self.view().totals(), self.view().sequence());
         let code = self.run(|tx| accept(tx, order)).unwrap_err().code;
-        assert_eq!(before, self.store.rows, "a refusal writes nothing");
+        let after = (self.contents(), self.view().totals(), self.view().sequence());
+        assert_eq!(before, after, "a refusal changes nothing");
         code
     }
 

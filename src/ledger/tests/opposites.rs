@@ -179,10 +179,10 @@ fn explore(world: World, depth: usize, seen: &mut BTreeSet<String>) {
     for event in world.possible() {
         let mut next = world.clone();
         next.go(event);
-        // The same records by another way lead to the same.
+        // The same state by another way leads to the same.
         let World { bench, cloud, in_flight, asked, canceled, refused, .. } = &next;
-        let rows: Vec<_> = bench.store.rows.iter().filter(|(key, _)| key[0] != b'm').collect();
-        if seen.insert(format!("{depth} {rows:?} {cloud:?} {in_flight:?} {asked} {canceled:?} {refused:?}")) {
+        let state = Snapshot::of(bench.view());
+        if seen.insert(format!("{depth} {state:?} {cloud:?} {in_flight:?} {asked} {canceled:?} {refused:?}")) {
             explore(next, depth - 1, seen);
         }
     }
