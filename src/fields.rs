@@ -453,8 +453,8 @@ mod tests {
             for style in [Style::Message, Style::Configuration] {
                 let mut faults = Faults::limited(MAX_FAULTS);
                 let mut fields = Fields::of(raw(text), style, &mut faults);
-                fields.section("c").unknown();
-                fields.unknown();
+                let _ = fields.section("c").unknown();
+                let _ = fields.unknown();
                 let (faults, count) = faults.into_parts();
                 assert_eq!(count, 1, "{text}");
                 assert_eq!(faults[0].name, name, "{text}");
