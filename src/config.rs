@@ -698,6 +698,15 @@ mod tests {
         assert_eq!(names, ["mqtt", "guard.protected"]);
     }
 
+    /// Else the guard behind it would be lost without a word.
+    #[test]
+    fn a_key_that_is_no_text_is_a_fault() {
+        for text in [r#"{"\ud800":1,"guard":{"protected":["a"]}}"#, r#"{"guard":{"\ud800":1,"protected":["a"]}}"#] {
+            let error = parse(text, env).unwrap_err().to_string();
+            assert!(error.contains("not Unicode"), "{error}");
+        }
+    }
+
     #[test]
     fn a_byte_order_mark_is_no_fault() {
         assert!(parse("\u{feff}{\"region\":\"eu-west-1\"}", env).is_ok());

@@ -114,8 +114,11 @@ impl<'p, 'f> Fields<'p, 'f> {
         let text = value.map_or("null", RawValue::get);
         let unset = matches!(text, "null" | "\"\"");
         if text.starts_with('{') {
-            // A member that is not kept, or stands there twice, is a fault already.
-            let _ = serde_json::Deserializer::from_str(text).deserialize_map(Gather(&mut fields));
+            // The text was read as a whole before, but not the escapes in it: it ends at a name that is no text.
+            if let Err(error) = serde_json::Deserializer::from_str(text).deserialize_map(Gather(&mut fields)) {
+                let message = format!("has a member whose name is not Unicode: {error}");
+                fields.faults.push(|| FieldFault { name: path.to_string(), message });
+            }
         } else if value.is_some() && !(unset && style == Style::Configuration) {
             fields.faults.push(|| FieldFault { name: path.to_string(), message: "must be an object".into() });
         }
@@ -437,6 +440,27 @@ mod tests {
             ("d", UNKNOWN),
         ];
         assert_eq!((names.as_slice(), count), (&expected[..], 4));
+    }
+
+    /// A raw value may have such a name in it, since its escapes are not looked at. What follows it must not be passed over.
+    #[test]
+    fn a_name_that_is_no_text_is_a_fault() {
+        for (text, name) in [
+            (r#"{"a": "x", "\ud800": 1, "b": true}"#, ""),
+            (r#"{"c": {"\udc00\ud800": 1, "b": true}}"#, "c"),
+            (r#"{"c": {"\ud800\u0041": 1}}"#, "c"),
+        ] {
+            for style in [Style::Message, Style::Configuration] {
+                let mut faults = Faults::limited(MAX_FAULTS);
+                let mut fields = Fields::of(raw(text), style, &mut faults);
+                let _ = fields.section("c").unknown();
+                let _ = fields.unknown();
+                let (faults, count) = faults.into_parts();
+                assert_eq!(count, 1, "{text}");
+                assert_eq!(faults[0].name, name, "{text}");
+                assert!(faults[0].message.contains("not Unicode"), "{text}: {}", faults[0].message);
+            }
+        }
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(crate) struct Inbox {
     pub(crate) max_entries: usize,
     /// Entries that may be pending.
     pub(crate) max_pending: u64,
-    /// Bytes of the store's file above which nothing is accepted.
+    /// Bytes of records in the store above which nothing is accepted.
     pub(crate) max_database: u64,
     /// Whether operations on assets are accepted.
     pub(crate) site_wise: bool,
@@ -224,11 +224,14 @@ impl Inbox {
         delivery: ([u8; 32], bool),
     ) -> Pending {
         let operation = change.operation;
-        // The ledger counts what is in the store; the store's file may be several times as large until it is rewritten.
+        // The ledger counts what is in the store. The store's file is several times as large until it is rewritten, and a
+        // small one is not rewritten: what is rejected here must become possible by that.
         let stored = self.ledger.summary().borrow().store_bytes;
-        if stored > self.max_database {
+        let max = ledger::max_file_bytes(self.max_database);
+        if stored > max {
             let text = format!(
-                "the store's file has {stored} bytes, limits.maxDatabaseBytes is {}; send again later, or raise it",
+                "the store's file has {stored} bytes, more than {max} (of limits.maxDatabaseBytes, {}); send again later, \
+                 when it was rewritten",
                 self.max_database
             );
             let rejection = Rejection::throttled(text, STORE_FULL_WAIT);

@@ -328,3 +328,26 @@ async fn a_flood_of_log_lines_is_cut_and_told_of() {
     until("it tells of what it left out", || world.log_lines("left_out=") > 0).await;
     is_well(&world, &client, before, start, "20,000 commands, half of them garbage, and failing calls").await;
 }
+
+/// The store's file is a multiple of what is in it until it is rewritten, and a small one is never rewritten: commands
+/// that were rejected for it would be rejected for ever.
+#[tokio::test]
+async fn the_limit_on_the_store_counts_what_is_in_it_and_not_its_file() {
+    let mut world = World::new(10).await;
+    world.set("limits.maxDatabaseBytes", json!(4 << 20));
+    let client = world.client("bench").await;
+    world.start_agent();
+    client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
+    for n in 0..1200 {
+        let token = format!("t{n}");
+        client.disassociate(&token, &[format!("x{n}")]);
+        let answered = client
+            .wait(&token, |message| {
+                let is_completed = message.topic.ends_with("/completed");
+                (message.body["clientToken"] == token.as_str() && !is_completed).then(|| message.clone())
+            })
+            .await;
+        assert!(answered.topic.ends_with("/accepted"), "{n}: {}", answered.body);
+        client.forget();
+    }
+}

@@ -341,3 +341,23 @@ async fn no_line_takes_more_than_32_mib() {
     }
     println!("{worst:.1} MiB at most");
 }
+
+/// Serde's message names the member; in a line of 8 MiB the name may be all of it.
+#[tokio::test]
+async fn the_name_of_an_unknown_member_is_cut_in_the_answer_and_in_the_log() {
+    let world = running(10).await;
+    world.forget_peak();
+    let before = world.memory();
+    let mut client = Raw::connect(&world);
+    for filling in ["x", "\u{7f}", "\\n"] {
+        let name = filling.repeat((8 << 20) / filling.len() - 100);
+        client.send(format!("{{\"{name}\":1}}\n").as_bytes());
+        let (kind, answer) = client.answer().unwrap();
+        assert_eq!((kind.as_str(), &answer["reason"]), ("rejected", &json!("CANNOT_PARSE")));
+        let message = answer["message"].as_str().unwrap();
+        assert!(message.contains("unknown field") && message.len() < 1024, "{} bytes", message.len());
+    }
+    assert!(world.log().len() < 100_000, "{} bytes", world.log().len());
+    let after = world.memory();
+    assert!(after.peak - before.now < 32.0, "{} MiB at the peak, {} before", after.peak, before.now);
+}

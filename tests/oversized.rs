@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use common::*;
 
@@ -143,4 +143,26 @@ async fn a_result_that_the_broker_does_not_take_is_shortened_and_others_arrive()
     let completed = client.result("many", "completed").await;
     assert_eq!((&completed["status"], &completed["failedCount"]), (&json!("FAILED"), &json!(100)));
     assert_eq!(completed["errorEntriesTruncated"], true);
+}
+
+/// Metrics can be neither shortened nor put on hold one by one.
+#[tokio::test]
+async fn metrics_that_the_broker_does_not_take_end_no_more_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::absent(dir.path());
+    broker.more = "max_packet_size 2500".into();
+    broker.restart().await;
+    let mut world = World::with(dir, broker, 20).await;
+    world.set("metrics.intervalSeconds", json!(1));
+    let client = world.client("bench").await;
+    world.start_agent();
+    let status = client.status("it is reported", |s| problem_codes(s).contains(&"MESSAGE_REFUSED")).await;
+    let text = status["problems"].to_string();
+    assert!(text.contains("/metrics") && text.contains("held back"), "{text}");
+    // The connection lives on, while further metrics are due.
+    client.status("the connection holds", |s| !problem_codes(s).contains(&"CONNECTION_UNSTABLE")).await;
+    let connections = world.broker.connections("MyCore-offboard");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    completes(&client, "t", 0).await;
+    assert_eq!(world.broker.connections("MyCore-offboard"), connections);
 }

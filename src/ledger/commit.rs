@@ -341,6 +341,12 @@ fn is_bloated(live: u64, size: u64, rewritten: Option<(u64, u64)>) -> bool {
         && rewritten.is_none_or(|(live_then, size_then)| size > 2 * size_then || live < live_then / 2)
 }
 
+/// Bytes that the store's file may have, where `live` bytes of records are allowed: above it the store is rewritten at the
+/// next look, whatever its last rewriting left.
+pub(crate) fn max_file_bytes(live: u64) -> u64 {
+    live.saturating_mul(4).max(SMALL).saturating_mul(2)
+}
+
 /// Makes it true that what was rejected for the store's failure is not taken, although the store may have kept it.
 fn disown(store: &mut impl Store, from: u64, rules: &Rules, clock: &Clock) -> Result<Counters, StoreError> {
     loop {
@@ -441,6 +447,10 @@ mod tests {
     #[test]
     fn a_store_is_rewritten_when_it_is_mostly_dead_and_not_again_and_again() {
         let mib = |n: u64| n << 20;
+        // A fresh copy takes three times what is live.
+        for live in [0, mib(1), mib(256)] {
+            assert!(is_bloated(live, max_file_bytes(live) + 1, Some((live, 3 * live))), "{live}");
+        }
         assert!(!is_bloated(0, mib(60), None), "small enough whatever is in it");
         assert!(is_bloated(mib(20), mib(100), None) && !is_bloated(mib(30), mib(100), None), "four times");
         let rewritten = Some((mib(30), mib(90)));

@@ -42,6 +42,7 @@ pub use answers::{
     Rows, device, devices, failures, find_request, open_entries, request, requests, unknown_names, waiting,
 };
 pub use audit::audit;
+pub(crate) use commit::max_file_bytes;
 pub use early::Early;
 pub use ending::{Canceled, cancel, disown, expire, forget_requests};
 pub use handle::{Ledger, StoreHealth, Unavailable};

@@ -69,6 +69,8 @@ struct Network {
     incoming: BytesMut,
     outgoing: BytesMut,
     ping: Interval,
+    /// Whether anything arrived since the last ping.
+    is_heard: bool,
 }
 
 /// The connection, or the lack of one.
@@ -117,10 +119,18 @@ impl Connection {
             match woken {
                 Woken::Read(read) => match read? {
                     0 => return Err(StateError::ConnectionAborted.into()),
-                    _ => self.receive()?,
+                    _ => {
+                        network.is_heard = true;
+                        self.receive()?;
+                    }
                 },
                 Woken::Request(request) => self.send(request.map_err(|_| ConnectionError::RequestsDone)?)?,
-                Woken::Ping => self.handle(Request::PingReq(PingReq))?,
+                Woken::Ping => {
+                    // The response to a ping waits behind a large message: a broker that still sends is there. Else the
+                    // message would end each connection before it has arrived, and come again on the next one.
+                    self.state.await_pingresp &= !std::mem::take(&mut network.is_heard);
+                    self.handle(Request::PingReq(PingReq))?;
+                }
             }
             self.flush().await?;
         }
@@ -230,7 +240,7 @@ async fn connect(endpoint: &Endpoint) -> Result<(Network, bool), ConnectionError
     let mut ping = interval_at(Instant::now() + keep_alive, keep_alive);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (incoming, outgoing) = (BytesMut::with_capacity(READ), BytesMut::new());
-    let mut network = Network { stream, frames: Frames::default(), incoming, outgoing, ping };
+    let mut network = Network { stream, frames: Frames::default(), incoming, outgoing, ping, is_heard: false };
     let Network { stream, frames, incoming, outgoing, .. } = &mut network;
     let packet = Packet::Connect(connect.clone());
     packet.write(outgoing, MAX_PACKET).map_err(StateError::Deserialization)?;
@@ -251,5 +261,45 @@ async fn connect(endpoint: &Endpoint) -> Result<(Network, bool), ConnectionError
         Frame::Packet(Packet::ConnAck(ack)) => Err(ConnectionError::ConnectionRefused(ack.code)),
         Frame::Packet(packet) => Err(ConnectionError::NotConnAck(packet)),
         Frame::Skipped { publish, .. } => Err(ConnectionError::NotConnAck(Packet::Publish(publish))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::{ConnAck, QoS};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A retained one would end every connection.
+    #[tokio::test]
+    async fn a_message_that_takes_longer_than_two_pings_arrives_and_silence_ends_the_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut connect = Connect::new("test");
+        connect.keep_alive = 1;
+        let endpoint =
+            Endpoint { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port(), tls: None, connect };
+        let broker = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut bytes = BytesMut::new();
+            let ack = Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false));
+            ack.write(&mut bytes, usize::MAX).unwrap();
+            let large =
+                Publish::new("offboard/MyCore/commands/bench/sync", QoS::AtMostOnce, vec![b'x'; 2 * MAX_PACKET]);
+            Packet::Publish(large).write(&mut bytes, usize::MAX).unwrap();
+            for piece in bytes.chunks(bytes.len() / 30) {
+                stream.write_all(piece).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            stream
+        });
+        let (_requests, receiver) = flume::bounded(1);
+        let mut connection = Connection::new(receiver);
+        assert!(matches!(connection.poll(&endpoint).await, Ok(Event::Connected { session: false })));
+        let large = connection.poll(&endpoint).await;
+        assert!(matches!(large, Ok(Event::TooLarge { size, .. }) if size == 2 * MAX_PACKET), "{large:?}");
+        let ended = connection.poll(&endpoint).await;
+        assert!(matches!(ended, Err(ConnectionError::MqttState(StateError::AwaitPingResp))), "{ended:?}");
+        drop(broker.await.unwrap());
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    mem::{self, Discriminant},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -54,6 +55,9 @@ const SHORTEST: usize = 4 << 10;
 
 /// How long the agent keeps to a limit that it found: the broker's configuration may have been changed since.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+
+/// How long messages of a kind are held back that can be neither shortened nor put on hold one by one.
+const KIND_HELD: Duration = Duration::from_secs(3600);
 
 /// What a published message was, to be told when the broker has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +116,19 @@ struct Refusals {
     limit: Option<(usize, Instant)>,
     /// A message that cannot be shortened, and since when it is not published.
     dropped: Option<(Refused, Instant)>,
+    /// Since when no device's message and no metrics are published: a policy that refuses one refuses all of its kind.
+    kinds: HashMap<Discriminant<Tag>, Instant>,
+}
+
+impl Refused {
+    /// Whether the messages of its kind are alike to a broker.
+    pub(crate) fn is_of_a_kind(&self) -> bool {
+        matches!(self.tag, Tag::Device(..) | Tag::Metrics)
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        self == other || self.is_of_a_kind() && mem::discriminant(&self.tag) == mem::discriminant(&other.tag)
+    }
 }
 
 struct State {
@@ -279,11 +296,15 @@ impl Line {
     }
 
     /// Hands a message to the client library; `false` if that is not possible now. `epoch` names the connection that
-    /// it is for, if it is for one only.
+    /// it is for, if it is for one only. A message whose kind the broker ends connections over counts as handed over: it
+    /// is never acknowledged.
     pub(crate) fn publish(&self, epoch: Option<u64>, topic: &str, payload: Vec<u8>, retain: bool, tag: Tag) -> bool {
         let mut state = self.state();
         if !state.link.up || epoch.is_some_and(|epoch| epoch != state.link.epoch) {
             return false;
+        }
+        if state.refusals.kinds.get(&mem::discriminant(&tag)).is_some_and(|since| since.elapsed() < KIND_HELD) {
+            return true;
         }
         state.sweep();
         if !state.has_room(&tag) {
@@ -382,14 +403,16 @@ impl Line {
         let Message { tag, topic, size } = message;
         let refused = Refused { tag: tag.clone(), topic: topic.clone(), size: *size };
         let times = match state.refusals.last.take() {
-            Some((last, times)) if last == refused => times + 1,
+            Some((last, times)) if last.is_like(&refused) => times + 1,
             _ => 1,
         };
         if times < 2 {
             state.refusals.last = Some((refused, times));
             return None;
         }
-        if refused.size > SHORTEST {
+        if refused.is_of_a_kind() {
+            state.refusals.kinds.insert(mem::discriminant(&refused.tag), Instant::now());
+        } else if refused.size > SHORTEST {
             state.refusals.limit = Some(((refused.size / 2).clamp(SHORTEST, max_payload), Instant::now()));
         } else {
             state.refusals.dropped = Some((refused.clone(), Instant::now()));

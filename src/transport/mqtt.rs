@@ -210,7 +210,9 @@ impl Poller {
         let Refused { topic, size, .. } = refused;
         let configured = self.parts.max_payload;
         let now = self.line.max_payload(configured);
-        let done = if now < *size {
+        let done = if refused.is_of_a_kind() {
+            "messages of its kind are held back for an hour".to_owned()
+        } else if now < *size {
             format!("messages are now published with at most {now} bytes of payload")
         } else {
             "the message is held back".to_owned()

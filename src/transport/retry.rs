@@ -1,7 +1,7 @@
 //! When to connect again after a connection that failed or ended, and what of it is worth a line in the log. Time and
 //! randomness are arguments.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::batching::Backoff;
 
@@ -78,13 +78,29 @@ impl Retry {
 }
 
 /// A text from a peer or from the library as it can be logged: of a limited length, without control characters.
-pub(super) fn cut(message: String) -> String {
-    let mut message = message.replace(char::is_control, "\u{fffd}");
-    if message.len() > MAX_MESSAGE {
-        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
-        message.push_str("...");
+pub(super) fn cut(message: impl fmt::Display) -> String {
+    let mut cut = Cut(String::new());
+    let fits = fmt::write(&mut cut, format_args!("{message}")).is_ok();
+    let Cut(mut text) = cut;
+    if !fits {
+        text.push_str("...");
     }
-    message
+    text
+}
+
+/// Takes the beginning of a text. What a peer sent may have megabytes, so it is not copied whole before.
+struct Cut(String);
+
+impl fmt::Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }) {
+            if self.0.len() + c.len_utf8() > MAX_MESSAGE {
+                return Err(fmt::Error);
+            }
+            self.0.push(c);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use self::places::{FULL, MAX_UNANSWERED, MAX_WATCHED, Place, Places};
-use super::{Body, Inbound, Reply};
+use super::{Body, Inbound, Reply, retry};
 use crate::{
     conditions::Conditions,
     ledger,
@@ -272,7 +272,7 @@ impl Socket {
         let request: Request<'_> = match serde_json::from_slice(&line) {
             Ok(request) => request,
             Err(error) => {
-                let text = format!("a line has to be {{\"operation\", \"payload\"}}: {error}");
+                let text = format!("a line has to be {{\"operation\", \"payload\"}}: {}", retry::cut(&error));
                 let rejection = Rejection::invalid(Reason::CannotParse, text);
                 return self.reject(client, &line, answers, hold, rejection).await;
             }
