@@ -692,10 +692,11 @@ mod tests {
 
     #[test]
     fn a_key_that_occurs_twice_is_a_fault_at_any_depth() {
-        let text = r#"{"guard":{"protected":["a"],"protected":[]},"mqtt":{},"region":"x","mqtt":{"url":"none"}}"#;
+        let text = r#"{"x":{"y":{"z":1,"z":2}},
+            "guard":{"protected":["a"],"protected":[]},"mqtt":{},"region":"x","mqtt":{"url":"none"}}"#;
         let ConfigError(faults) = parse(text, env).unwrap_err();
         let names: Vec<_> = faults.iter().map(|fault| fault.name.as_str()).collect();
-        assert_eq!(names, ["mqtt", "guard.protected"]);
+        assert_eq!(names, ["mqtt", "guard.protected", "x.y.z"]);
     }
 
     /// Else the guard behind it would be lost without a word.

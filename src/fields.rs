@@ -323,10 +323,15 @@ impl<'p, 'f> Fields<'p, 'f> {
         Fields::at(Path::Element(&self.path, key, index), Some(value), self.style, self.faults)
     }
 
-    /// The paths of the members that nobody asked for.
+    /// The paths of the members that nobody asked for. Members that occur twice in them are faults all the same.
     #[must_use]
     pub fn unknown(self) -> Vec<String> {
-        self.members.iter().map(|(key, _)| self.name(key)).collect()
+        let names = self.members.iter().map(|(key, _)| self.name(key)).collect();
+        let Self { path, members, style, faults } = self;
+        for (key, value) in members.into_iter().filter(|(_, value)| value.get().starts_with('{')) {
+            let _ = Fields::at(Path::Member(&path, &key), Some(value), style, faults).unknown();
+        }
+        names
     }
 
     /// Ends a strict object: what nobody asked for is a fault.

@@ -127,6 +127,16 @@ impl Upkeep {
         if live_bytes > goal {
             self.forget_early(now.before(SPARED), goal).await?;
         }
+        let live_bytes = self.ledger.summary().borrow().live_bytes;
+        if live_bytes > max - max / 64 {
+            let text = format!(
+                "the store has {live_bytes} bytes of records, limits.maxDatabaseBytes is {max}: new commands are rejected until \
+                 older ones have ended for an hour; raise the limit if this lasts"
+            );
+            self.conditions.raise("STORE_LIMIT", text);
+        } else {
+            self.conditions.clear("STORE_LIMIT");
+        }
         Ok(after)
     }
 

@@ -17,7 +17,7 @@ const COUNT_STEP: usize = 1000;
 /// Requests that one step looks at, to forget them.
 const STEP: usize = 20;
 
-/// Clients that are told apart; those beyond it count as one.
+/// Clients whose requests are counted; those beyond it are left alone in this run.
 const MAX_CLIENTS: usize = 10_000;
 
 /// How far it has come.

@@ -49,7 +49,8 @@ pub(super) fn abandon(tx: &mut Tx<'_>, target: &Target, mut work: Work) -> Resul
     tx.set_work(target, Some(&work))
 }
 
-fn to_verify(tx: &Tx<'_>, work: &mut Work) {
+/// Has the next complete list show what became of it.
+pub(super) fn to_verify(tx: &Tx<'_>, work: &mut Work) {
     work.queue = Queue::Verify;
     work.mark = tx.counters.mark;
     work.joined_before = tx.counters.next_seq;

@@ -2,12 +2,12 @@
 
 use super::{
     schema::{self, Call, Place, Queue, Work},
-    settling::{abandon, device_of, is_overtaken},
+    settling::{abandon, device_of, is_overtaken, to_verify},
     store::{Direction, StoreError},
     turns,
     tx::Tx,
 };
-use crate::model::{Again, CallToken, Lane, Outcome, Request, Target, Window};
+use crate::model::{Again, CallToken, Fault, Lane, Outcome, Request, Target, Window};
 
 /// Rows that one look at the queue may pass over because they ended instead of being sent.
 const MAX_PASSED: usize = 400;
@@ -246,12 +246,23 @@ fn take_one(
     let Some(mut work) = tx.work_of(target)? else { return Ok(Took::Nothing) };
     let device = device_of(tx, target)?;
     let mut first = None;
+    let protected = tx.rules.protects(work.lane, target);
+    if protected && work.sent && work.lane.is_settled_by_list() {
+        // It is not sent again; whether an earlier call did it is for the next list to show.
+        let text = "protected by guard.protected since this was accepted; an earlier call was not answered, and the cloud's \
+                    list does not show it done";
+        work.error = Some(Fault::new("AccessDeniedException", text));
+        tx.counters.mark += 1;
+        to_verify(tx, &mut work);
+        tx.set_work(target, Some(&work))?;
+        return Ok(Took::Nothing);
+    }
     for row in turns::waiters(tx, target, &work, usize::MAX)? {
         let place = turns::place(target, &row)?;
         let request = tx.known_request(place.0)?;
         let ended = if is_expired(tx, &request) {
             Some(if work.sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut })
-        } else if !work.sent && tx.rules.protects(work.lane, target) {
+        } else if protected {
             Some(Outcome::Protected)
         } else if is_overtaken(tx.now, work.lane, device.as_ref(), &row, &request, clock_trusted) {
             Some(Outcome::Superseded)

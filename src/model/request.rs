@@ -59,9 +59,10 @@ impl Outcome {
         let (code, message) = match self {
             Self::Succeeded => return None,
             Self::Failed(fault) => return Some(fault.clone()),
-            Self::Protected => {
-                ("AccessDeniedException", "protected by guard.protected since this was accepted; not sent")
-            }
+            Self::Protected => (
+                "AccessDeniedException",
+                "protected by guard.protected since this was accepted; not sent again, if it was at all",
+            ),
             Self::Superseded => ("Superseded", "the device was associated again after this was asked for; not sent"),
             Self::Opposed => ("Superseded", "a later request asked for the opposite before this was done"),
             Self::Canceled => ("Canceled", "canceled before it was sent"),

@@ -56,8 +56,10 @@ const SHORTEST: usize = 4 << 10;
 /// How long the agent keeps to a limit that it found: the broker's configuration may have been changed since.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
-/// How long messages of a kind are held back that can be neither shortened nor put on hold one by one.
+/// How long messages of a kind are held back that can be neither shortened nor put on hold one by one; the status, which
+/// people look at, for a shorter time.
 const KIND_HELD: Duration = Duration::from_secs(3600);
+const STATUS_HELD: Duration = Duration::from_secs(600);
 
 /// What a published message was, to be told when the broker has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,14 +118,15 @@ struct Refusals {
     limit: Option<(usize, Instant)>,
     /// A message that cannot be shortened, and since when it is not published.
     dropped: Option<(Refused, Instant)>,
-    /// Since when no device's message and no metrics are published: a policy that refuses one refuses all of its kind.
+    /// Since when no status, no device's message and no metrics are published: a policy that refuses one refuses all of its
+    /// kind.
     kinds: HashMap<Discriminant<Tag>, Instant>,
 }
 
 impl Refused {
     /// Whether the messages of its kind are alike to a broker.
     pub(crate) fn is_of_a_kind(&self) -> bool {
-        matches!(self.tag, Tag::Device(..) | Tag::Metrics)
+        matches!(self.tag, Tag::Device(..) | Tag::Metrics | Tag::Status)
     }
 
     fn is_like(&self, other: &Self) -> bool {
@@ -296,15 +299,17 @@ impl Line {
     }
 
     /// Hands a message to the client library; `false` if that is not possible now. `epoch` names the connection that
-    /// it is for, if it is for one only. A message whose kind the broker ends connections over counts as handed over: it
-    /// is never acknowledged.
+    /// it is for, if it is for one only. Metrics and device messages over whose kind the broker ends connections count as
+    /// handed over: they are never acknowledged.
     pub(crate) fn publish(&self, epoch: Option<u64>, topic: &str, payload: Vec<u8>, retain: bool, tag: Tag) -> bool {
         let mut state = self.state();
         if !state.link.up || epoch.is_some_and(|epoch| epoch != state.link.epoch) {
             return false;
         }
-        if state.refusals.kinds.get(&mem::discriminant(&tag)).is_some_and(|since| since.elapsed() < KIND_HELD) {
-            return true;
+        let time = if tag == Tag::Status { STATUS_HELD } else { KIND_HELD };
+        if state.refusals.kinds.get(&mem::discriminant(&tag)).is_some_and(|since| since.elapsed() < time) {
+            // The status is tried again, as it is then.
+            return tag != Tag::Status;
         }
         state.sweep();
         if !state.has_room(&tag) {
@@ -457,6 +462,48 @@ impl Line {
             let mut offline = self.offline.subscribe();
             let _ = offline.wait_for(|done| *done).await;
             let _ = self.state().client.try_disconnect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The broker's end comes right after `tag` was put on the wire.
+    fn end_at(line: &Line, tag: &Tag, size: usize) -> Option<Refused> {
+        line.up(true, "filter");
+        assert!(line.publish(None, "topic", vec![b'x'; size], false, tag.clone()));
+        line.on_wire(1);
+        let refused = line.ended_by_broker(130_000);
+        line.down(|| ());
+        refused
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_over_which_the_broker_ends_the_connection_is_held_back_and_others_are_not() {
+        let (sender, _requests) = flume::bounded(100);
+        let (line, _deliveries) = Line::new(AsyncClient::from_senders(sender));
+        assert_eq!(end_at(&line, &Tag::Status, 400), None, "once may be chance");
+        assert!(end_at(&line, &Tag::Status, 410).is_some());
+        line.up(true, "filter");
+        assert!(!line.publish(None, "status", vec![], true, Tag::Status));
+        assert!(line.publish(None, "results", vec![], false, Tag::Owed(1)));
+        tokio::time::advance(STATUS_HELD).await;
+        assert!(line.publish(None, "status", vec![], true, Tag::Status));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_was_on_the_wire_for_a_while_is_not_the_cause() {
+        let (sender, _requests) = flume::bounded(100);
+        let (line, _deliveries) = Line::new(AsyncClient::from_senders(sender));
+        for _ in 0..5 {
+            line.up(true, "filter");
+            assert!(line.publish(None, "topic", vec![], false, Tag::Owed(1)));
+            line.on_wire(1);
+            tokio::time::advance(AT_ONCE * 2).await;
+            assert_eq!(line.ended_by_broker(130_000), None);
+            line.down(|| ());
         }
     }
 }

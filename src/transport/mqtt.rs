@@ -211,7 +211,7 @@ impl Poller {
         let configured = self.parts.max_payload;
         let now = self.line.max_payload(configured);
         let done = if refused.is_of_a_kind() {
-            "messages of its kind are held back for an hour".to_owned()
+            "messages of its kind are held back for a while (the status for ten minutes, others for an hour)".to_owned()
         } else if now < *size {
             format!("messages are now published with at most {now} bytes of payload")
         } else {

@@ -125,19 +125,27 @@ fn guards_are_asked_again_before_each_sending() {
     assert_eq!(bench.status("b", "u"), RequestStatus::Failed);
 }
 
-/// What was sent before may be done already: its outcome is found out.
+/// What was sent before may be done already: the next list shows it, and it is not sent again.
 #[test]
-fn what_was_sent_before_a_guard_came_is_finished() {
-    let mut bench = Bench::new();
-    bench.list(&[("plc-1", 5)]);
-    bench.accept(&order("b", Some("t"), change(&["plc-1"])));
-    bench.take(9);
-    bench.settle(&["plc-1"], &Verdict::Unknown(fault("NoResponse")));
-    let protecting = r#"{"coreThingName":"MyCore","region":"r","guard":{"protected":["plc-*"]}}"#;
-    bench.rules = Rules::from(&config::parse(protecting, |_| None).unwrap().0);
-    assert_eq!(bench.take(9), ["plc-1"]);
-    bench.settle(&["plc-1"], &Verdict::Done);
-    assert_eq!(bench.status("b", "t"), RequestStatus::Succeeded);
+fn what_was_sent_before_a_guard_came_is_looked_up_and_not_sent_again() {
+    for done in [true, false] {
+        let mut bench = Bench::new();
+        bench.list(&[("plc-1", 5)]);
+        bench.accept(&order("b", Some("t"), change(&["plc-1"])));
+        bench.take(9);
+        bench.settle(&["plc-1"], &Verdict::Unknown(fault("NoResponse")));
+        let protecting = r#"{"coreThingName":"MyCore","region":"r","guard":{"protected":["plc-*"]}}"#;
+        bench.rules = Rules::from(&config::parse(protecting, |_| None).unwrap().0);
+        assert!(bench.take(9).is_empty());
+        assert_eq!(bench.status("b", "t"), RequestStatus::InProgress);
+        bench.list(if done { &[] } else { &[("plc-1", 5)] });
+        let expected = if done { RequestStatus::Succeeded } else { RequestStatus::Failed };
+        assert_eq!(bench.status("b", "t"), expected);
+        assert!(bench.take(9).is_empty());
+        let seq = bench.request("b", "t").seq;
+        let failures = bench.run(|tx| failures(tx, seq, None, 9)).rows;
+        assert!(failures.iter().all(|(_, failure)| failure.fault.code == "AccessDeniedException"), "{failures:?}");
+    }
 }
 
 #[test]
