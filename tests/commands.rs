@@ -197,7 +197,7 @@ async fn without_an_agent_that_is_what_is_told() {
     let mut world = World::new(0).await;
     for word in ["status", "devices", "sync"] {
         let (_, err) = told(&offboard(&world, &[word]), 3);
-        assert!(err.contains("agent.sock") && err.contains("is it running"), "{err}");
+        assert!(err.contains("agent.sock") && err.contains("name the agent's by --data-dir"), "{err}");
     }
     let nowhere = command(&world, &["status"]).env_remove("OFFBOARD_DATA_DIR").output().unwrap();
     assert!(told(&nowhere, 3).1.contains("--data-dir"));

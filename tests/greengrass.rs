@@ -340,7 +340,7 @@ async fn either_runtime_installs_it_starts_it_and_stops_it() {
         let mut ours = world.config.clone();
         ours.as_object_mut().unwrap().remove("dataDir");
         merge(&mut configuration["agent"], &ours);
-        configuration["agent"]["guard"]["protected"] = json!(["it's $HOME `x` \"y\" \\z*"]);
+        configuration["agent"]["mqtt"]["username"] = json!("it's $HOME `x` \"y\" \\z*");
         if runtime == Runtime::Lite {
             configuration = in_strings(&configuration);
         }

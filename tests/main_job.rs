@@ -189,6 +189,7 @@ async fn a_dry_run_tells_and_does_nothing() {
     let expected = json!({
         "entryCount": 251, "cloudCallCount": 3,
         "unknownCount": 1, "unknown": ["stranger"], "guardedCount": 1, "guarded": ["d0007"],
+        "maxFractionExceeded": false,
     });
     assert_eq!(plan, expected);
     assert_eq!(world.cloud.count(Operation::Disassociate), 0);

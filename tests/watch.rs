@@ -185,7 +185,7 @@ async fn without_a_terminal_or_an_agent_that_is_what_is_told() {
     let mut terminal = watch(&world);
     assert_eq!(terminal.end().await.code(), Some(3));
     terminal.is_as_before().await;
-    let told = |lines: &[String]| lines.concat().contains("there is no agent's socket");
+    let told = |lines: &[String]| lines.concat().contains("there is no such directory");
     terminal.shows("why it ended", told).await;
     let mut terminal = Terminal::with(&mut command(&world, &["watch", "--output", "json"]));
     assert_eq!(terminal.end().await.code(), Some(64));

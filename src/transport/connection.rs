@@ -117,7 +117,8 @@ impl Connection {
                 _ = network.ping.tick() => Woken::Ping,
             };
             match woken {
-                Woken::Read(read) => match read? {
+                // An error of an established connection, unlike one of the connecting.
+                Woken::Read(read) => match read.map_err(StateError::Io)? {
                     0 => return Err(StateError::ConnectionAborted.into()),
                     _ => {
                         network.is_heard = true;
@@ -206,7 +207,7 @@ impl Connection {
             stream.write_all_buf(outgoing).await?;
             stream.flush().await
         };
-        Ok(timeout(PATIENCE, written).await.map_err(|_| ConnectionError::FlushTimeout)??)
+        Ok(timeout(PATIENCE, written).await.map_err(|_| ConnectionError::FlushTimeout)?.map_err(StateError::Io)?)
     }
 
     fn gather_events(&mut self) {

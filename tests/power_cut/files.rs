@@ -148,9 +148,9 @@ impl Reader {
         let unknown = || -> ! { panic!("not understood, and on the agent's files: {}", call.short()) };
         let arguments = call.arguments();
         match call.name.as_str() {
-            // These read, or lock.
+            // These read, lock, or change what is no content.
             "stat" | "lstat" | "fstat" | "statx" | "newfstatat" | "access" | "faccessat" | "faccessat2"
-            | "readlink" | "readlinkat" | "getdents64" | "statfs" | "fstatfs" | "pread64" | "flock" => {}
+            | "readlink" | "readlinkat" | "getdents64" | "chmod" | "statfs" | "fstatfs" | "pread64" | "flock" => {}
             // These promise nothing.
             "sync_file_range" | "fadvise64" => {}
             "fcntl" if matches!(arguments[1], "F_GETFD" | "F_GETFL") || arguments[1] == "F_SETFD" => {}
