@@ -1,7 +1,8 @@
-//! The ledger's own time for 1,000 and 10,000 entries, on a real disk: accepting, taking and settling.
+//! The ledger's own time for 1,000 and 10,000 entries, on a real disk: accepting, taking and
+//! settling.
 //!
-//! `cargo bench --bench ledger [-- DIRECTORY]`. Prints the fastest of several rounds, and the ratio, which is 10 where the time is
-//! proportional to the entries.
+//! `cargo bench --bench ledger [-- DIRECTORY]`. Prints the fastest of several rounds, and the
+//! ratio, which is 10 where the time is proportional to the entries.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 

@@ -28,11 +28,11 @@ use crate::{
     metrics::Metrics,
     model::{Lane, Timestamp, Traits},
     outbox::Outbox,
+    socket_results::SocketResults,
     status::{self, Report, Status},
     stop,
     supervisor::{Failure, Supervisor},
     sync::Sync,
-    told::Told,
     transport::{Closer, GOODBYE, MAX_LINE, Mqtt, MqttParts, Socket, Wired},
     upkeep::Upkeep,
     uplink::{RateLimit, Uplink},
@@ -241,8 +241,8 @@ impl<C: Cloud> Parts<C> {
         let (inbound, commands) = mpsc::channel(LOCAL_COMMANDS);
         let (asked, requests) = mpsc::channel(LOCAL_COMMANDS);
         calls.spawn("inbox of the local socket", self.inbox(MAX_LINE, None, stop).run(commands));
-        let told = Told { ledger: self.ledger.clone(), max_bytes: MAX_LINE, stop: stop.clone() };
-        calls.spawn("results of the local socket", told.run(requests));
+        let socket_results = SocketResults { ledger: self.ledger.clone(), max_bytes: MAX_LINE, stop: stop.clone() };
+        calls.spawn("results of the local socket", socket_results.run(requests));
         let (report, shown) = (self.report(), self.config.shown.to_string().into_bytes());
         let socket = Socket {
             data_dir: self.config.data_dir.clone(),

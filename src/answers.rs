@@ -1,4 +1,5 @@
-//! Questions to messages: what the ledger returns, as `accepted` shows it, cut to a page and to the limit of bytes.
+//! Questions to messages: what the ledger returns, as `accepted` shows it, cut to a page and to the
+//! limit of bytes.
 
 use crate::{
     ledger::{self, Canceled, Plan, Rows, StoreError, Tx},
@@ -100,8 +101,8 @@ pub(crate) fn answer(
     Ok(Ok(messages::to_json(&message)))
 }
 
-/// A request without its failures. Its reason is for its own client; a user of this machine sees that, too, and whose
-/// request it is.
+/// A request without its failures. Its reason is for its own client; a user of this machine sees
+/// that, too, and whose request it is.
 fn shown(client: &ClientId, request: &Request) -> messages::RequestMessage {
     let mut shown = messages::request_summary(request);
     if !client.is_local() && *client != request.client {

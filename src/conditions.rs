@@ -1,5 +1,5 @@
-//! What is known of the world outside, in memory: the cloud's state, the clock's, what a person should mend. Written by
-//! whoever finds out, read by whoever decides, told in `status`.
+//! What is known of the world outside, in memory: the cloud's state, the clock's, what a person
+//! should mend. Written by whoever finds out, read by whoever decides, told in `status`.
 
 use std::{
     borrow::Cow,
@@ -104,8 +104,8 @@ impl State {
         self.service(Service::Greengrass).is_out_of_reach()
     }
 
-    /// Keeps the age of requests; a store that was opened anew begins with leftovers, or may be another one, whose
-    /// registry is empty: `true` then, for a list is wanted.
+    /// Keeps the age of requests; a store that was opened anew begins with leftovers, or may be
+    /// another one, whose registry is empty: `true` then, for a list is wanted.
     fn note(&mut self, now: crate::model::Mono, summary: Summary) -> bool {
         let opened = (summary.run, summary.first_seq);
         let mut again = false;
@@ -199,7 +199,8 @@ impl Conditions {
         self.answered_beside(lane, result, false);
     }
 
-    /// As [`Self::answered`]. `refused` tells that resources, of this call or of earlier ones, lack a permission.
+    /// As [`Self::answered`]. `refused` tells that resources, of this call or of earlier ones, lack
+    /// a permission.
     pub fn answered_beside(&self, lane: Lane, result: Result<(), &CallError>, refused: bool) {
         let next_seq = self.ledger.borrow().next_seq;
         let at = self.clock.now();
@@ -215,7 +216,8 @@ impl Conditions {
                 state.gate.out_of_reach(next_seq);
             }
             if listed && !seen.is_out_of_reach() {
-                // One answer shows that the way is free for all lanes of the service. SiteWise's have hosts of their own.
+                // One answer shows that the way is free for all lanes of the service. SiteWise's
+                // have hosts of their own.
                 state.lanes.retain(|lane, told| lane.traits().service != service || !told.state.is_out_of_reach());
             }
             let told = state.lanes.remove(&lane);
@@ -258,7 +260,8 @@ impl Conditions {
     /// A lane has nothing more to do: what its last call came to is nobody's concern.
     pub fn idle(&self, lane: Lane) {
         let is_told = |told: &Answered| {
-            // Out of reach, a list finds out when that is over, and what came meanwhile waits for it.
+            // Out of reach, a list finds out when that is over, and what came meanwhile waits for
+            // it.
             let awaits_list = lane.is_settled_by_list() && told.state.is_out_of_reach();
             !awaits_list && (told.problem.is_some() || told.denied.is_some())
         };
@@ -339,8 +342,8 @@ impl Conditions {
         self.change(|state| state.lists_wanted += 1);
     }
 
-    /// Asks for a complete list for the requests that [`Self::window`] keeps back, unless one is being read that
-    /// will do.
+    /// Asks for a complete list for the requests that [`Self::window`] keeps back, unless one is
+    /// being read that will do.
     pub fn want_window(&self) {
         let _ = self.window();
         let state = self.state();
@@ -413,8 +416,8 @@ impl Conditions {
     }
 }
 
-/// What a person should know of a failed call. A code is the lane's own where a person has to mend something for that lane
-/// alone, and else the service's.
+/// What a person should know of a failed call. A code is the lane's own where a person has to mend
+/// something for that lane alone, and else the service's.
 fn problem(lane: Lane, error: &CallError) -> Option<(Code, String)> {
     let CallError { fault, code, message, .. } = error;
     let Traits { suffix, action, service, scoped, .. } = lane.traits();
@@ -423,7 +426,8 @@ fn problem(lane: Lane, error: &CallError) -> Option<(Code, String)> {
         Service::SiteWise => "_SITEWISE",
     };
     let (name, suffix, text) = match fault {
-        // A device without a battery for its clock starts in the past, before the certificate begins.
+        // A device without a battery for its clock starts in the past, before the certificate
+        // begins.
         CallFault::Unreachable if code == cloud::CERTIFICATE_REFUSED => (
             "CLOUD_UNREACHABLE",
             service,

@@ -180,10 +180,11 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Reads a configuration. `env` looks a variable up; an empty one is unset (nucleus lite sets such).
+/// Reads a configuration. `env` looks a variable up; an empty one is unset (nucleus lite sets
+/// such).
 ///
-/// The second part of the answer names the keys that are not known, to be warned of: an upgrade or a rollback may
-/// find those of another version.
+/// The second part of the answer names the keys that are not known, to be warned of: an upgrade or
+/// a rollback may find those of another version.
 ///
 /// # Errors
 /// Every key that is missing or wrong.
@@ -212,7 +213,8 @@ pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<(Config
     }
 }
 
-/// Without the password, and without what stands under unknown keys: a misspelt one may hold a secret, too.
+/// Without the password, and without what stands under unknown keys: a misspelt one may hold a
+/// secret, too.
 fn shown(given: Value, config: &Config, unknown: &[String]) -> Value {
     let mut shown = if given.is_object() { given } else { Value::Object(serde_json::Map::new()) };
     let hide = |object: Option<&mut Value>, key: &str| {
@@ -317,7 +319,8 @@ fn read(
 
     let mut section = root.section("limits");
     let limits = Limits {
-        // The client library takes 1 MiB with topic and header; below 16384 a full rejection would not fit.
+        // The client library takes 1 MiB with topic and header; below 16384 a full rejection would
+        // not fit.
         max_payload_bytes: usize_of(section.whole("maxPayloadBytes", 16_384, 1_000_000).unwrap_or(130_000)),
         max_pending_entries: section.whole("maxPendingEntries", 1, 10_000_000).unwrap_or(100_000),
         max_database_bytes: section.whole("maxDatabaseBytes", 1 << 20, 1 << 40).unwrap_or(268_435_456),

@@ -1,4 +1,5 @@
-//! Retained device messages (`publishDevices`): all of them where the broker kept no session, then those that changed.
+//! Retained device messages (`publishDevices`): all of them where the broker kept no session, then
+//! those that changed.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Failpoints: places where a test has the process killed, as `OFFBOARD_FAILPOINT=name:n` says, at the n-th pass. Without
-//! the feature `failpoints`, which no release can have, they are nothing.
+//! Failpoints: places where a test has the process killed, as `OFFBOARD_FAILPOINT=name:n` says, at
+//! the n-th pass. Without the feature `failpoints`, which no release can have, they are nothing.
 
 #[cfg(all(feature = "failpoints", not(debug_assertions)))]
 compile_error!("the feature `failpoints` is for tests; no release has it");
@@ -7,7 +7,8 @@ compile_error!("the feature `failpoints` is for tests; no release has it");
 /// All of them, in the order of the way that a command takes.
 #[cfg(feature = "failpoints")]
 pub const NAMES: &[&str] = &[
-    // Opening: the store is known to be ours; a large batch is being finished after a crash; before it is in use.
+    // Opening: the store is known to be ours; a large batch is being finished after a crash; before
+    // it is in use.
     "open-identified",
     "open-recovering",
     "open-counted",
@@ -17,7 +18,8 @@ pub const NAMES: &[&str] = &[
     "commit-before-apply",
     "commit-before-sync",
     "commit-synced",
-    // A large batch: half of the journal is written; all of it; half of it is carried out; all; it is struck off.
+    // A large batch: half of the journal is written; all of it; half of it is carried out; all; it
+    // is struck off.
     "journal-half-written",
     "journal-marked",
     "journal-half-done",
@@ -43,7 +45,8 @@ pub const NAMES: &[&str] = &[
     "upkeep-forgot",
 ];
 
-/// The parts of the agent that [`fail`] ends, with `publishDevices` and `metrics.intervalSeconds` set.
+/// The parts of the agent that [`fail`] ends, with `publishDevices` and `metrics.intervalSeconds`
+/// set.
 #[cfg(feature = "failpoints")]
 pub const PARTS: &[&str] = &[
     "ledger",

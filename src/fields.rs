@@ -1,7 +1,9 @@
-//! Reads a JSON object member by member and collects the faults with their paths, instead of stopping at the first.
+//! Reads a JSON object member by member and collects the faults with their paths, instead of
+//! stopping at the first.
 //!
-//! The text comes from outside and may have megabytes. So nothing is kept of it but references into it: a member is
-//! parsed when it is asked for, a list element by element. Faults are counted, and only the first ones are kept.
+//! The text comes from outside and may have megabytes. So nothing is kept of it but references into
+//! it: a member is parsed when it is asked for, a list element by element. Faults are counted, and
+//! only the first ones are kept.
 
 use std::{borrow::Cow, fmt};
 
@@ -15,10 +17,12 @@ use crate::model::FieldFault;
 #[cfg(test)]
 use crate::schemas::asked::{Ask, note};
 
-/// Faults of a message that are kept. A rejection that named more would be larger than what it answers.
+/// Faults of a message that are kept. A rejection that named more would be larger than what it
+/// answers.
 pub const MAX_FAULTS: usize = 20;
 
-/// Members of a message's object that are kept: no operation has half as many, so that an object with more is rejected.
+/// Members of a message's object that are kept: no operation has half as many, so that an object
+/// with more is rejected.
 const MAX_MEMBERS: usize = 64;
 
 /// Characters of a member's name that are shown.
@@ -29,7 +33,8 @@ const MAX_NAME: usize = 160;
 pub enum Style {
     /// A client's message: JSON's own types. `null` is unset.
     Message,
-    /// A configuration that a nucleus may have rewritten: `300.0`, `"300"` and `"true"` count, `""` and `null` are unset.
+    /// A configuration that a nucleus may have rewritten: `300.0`, `"300"` and `"true"` count, `""`
+    /// and `null` are unset.
     Configuration,
 }
 
@@ -86,7 +91,8 @@ impl fmt::Display for Path<'_> {
         if !matches!(parent, Path::Root) {
             f.write_str(".")?;
         }
-        // A member's name stands there as it was sent; a control character would become six bytes of JSON.
+        // A member's name stands there as it was sent; a control character would become six bytes
+        // of JSON.
         for c in key.chars().take(MAX_NAME) {
             fmt::Write::write_char(f, if c.is_control() { '\u{fffd}' } else { c })?;
         }
@@ -104,7 +110,8 @@ pub struct Fields<'p, 'f> {
 }
 
 impl<'p, 'f> Fields<'p, 'f> {
-    /// The members of the whole text `value`. Anything but an object is a fault, and so is a member that occurs twice.
+    /// The members of the whole text `value`. Anything but an object is a fault, and so is a member
+    /// that occurs twice.
     pub fn of(value: &'p RawValue, style: Style, faults: &'f mut Faults) -> Self {
         Self::at(Path::Root, Some(value), style, faults)
     }
@@ -114,7 +121,8 @@ impl<'p, 'f> Fields<'p, 'f> {
         let text = value.map_or("null", RawValue::get);
         let unset = matches!(text, "null" | "\"\"");
         if text.starts_with('{') {
-            // The text was read as a whole before, but not the escapes in it: it ends at a name that is no text.
+            // The text was read as a whole before, but not the escapes in it: it ends at a name
+            // that is no text.
             if let Err(error) = serde_json::Deserializer::from_str(text).deserialize_map(Gather(&mut fields)) {
                 let message = format!("has a member whose name is not Unicode: {error}");
                 fields.faults.push(|| FieldFault { name: path.to_string(), message });
@@ -165,7 +173,8 @@ impl<'p, 'f> Fields<'p, 'f> {
         (!unset).then_some(value)
     }
 
-    /// A member that is no list and no object, which would take memory: those stand there as an empty list.
+    /// A member that is no list and no object, which would take memory: those stand there as an
+    /// empty list.
     fn scalar(&mut self, key: &str) -> Option<Value> {
         Some(scalar_of(self.raw(key)?))
     }
@@ -323,7 +332,8 @@ impl<'p, 'f> Fields<'p, 'f> {
         Fields::at(Path::Element(&self.path, key, index), Some(value), self.style, self.faults)
     }
 
-    /// The paths of the members that nobody asked for. Members that occur twice in them are faults all the same.
+    /// The paths of the members that nobody asked for. Members that occur twice in them are faults
+    /// all the same.
     #[must_use]
     pub fn unknown(self) -> Vec<String> {
         let names = self.members.iter().map(|(key, _)| self.name(key)).collect();
@@ -447,7 +457,8 @@ mod tests {
         assert_eq!((names.as_slice(), count), (&expected[..], 4));
     }
 
-    /// A raw value may have such a name in it, since its escapes are not looked at. What follows it must not be passed over.
+    /// A raw value may have such a name in it, since its escapes are not looked at. What follows it
+    /// must not be passed over.
     #[test]
     fn a_name_that_is_no_text_is_a_fault() {
         for (text, name) in [

@@ -1,5 +1,6 @@
-//! The inbox: a message to a command to the ledger. Commands are handed over in the order of their arrival without
-//! waiting for each other, so that the ledger can make many durable at once; answered and acknowledged in that order.
+//! The inbox: a message to a command to the ledger. Commands are handed over in the order of their
+//! arrival without waiting for each other, so that the ledger can make many durable at once;
+//! answered and acknowledged in that order.
 
 use std::{
     future::Future,
@@ -29,7 +30,8 @@ use crate::{
     wire::{self, ResultKind, messages},
 };
 
-/// Commands that are in the ledger and not answered: as many as one group of the ledger takes, twice.
+/// Commands that are in the ledger and not answered: as many as one group of the ledger takes,
+/// twice.
 const MAX_PENDING: usize = 512;
 
 /// How long a sender is to wait where the store's file is too large.
@@ -41,7 +43,8 @@ enum Answer {
     Message(Vec<u8>),
     /// Not taken: why, for the log, and the answer, which is not kept.
     Rejected(RejectionCode, String, Vec<u8>),
-    /// It became that request; the outbox has its `accepted`. With the first names that the registry does not know.
+    /// It became that request; the outbox has its `accepted`. With the first names that the
+    /// registry does not know.
     Accepted(Box<(Request, Vec<String>)>),
 }
 
@@ -224,8 +227,9 @@ impl Inbox {
         delivery: ([u8; 32], bool),
     ) -> Pending {
         let operation = change.operation;
-        // The ledger counts what is in the store. The store's file is several times as large until it is rewritten, and a
-        // small one is not rewritten: what is rejected here must become possible by that.
+        // The ledger counts what is in the store. The store's file is several times as large until
+        // it is rewritten, and a small one is not rewritten: what is rejected here must become
+        // possible by that.
         let stored = self.ledger.summary().borrow().store_bytes;
         let max = ledger::max_file_bytes(self.max_database);
         if stored > max {

@@ -1,7 +1,7 @@
 //! Offboard: an edge agent that takes client devices off their AWS IoT Greengrass core device.
 //!
-//! The data flow, the modules and the invariants are in `ARCHITECTURE.md`. The library exists for the
-//! binary and the tests; its interface follows their needs and is not kept stable.
+//! The data flow, the modules and the invariants are in `ARCHITECTURE.md`. The library exists for
+//! the binary and the tests; its interface follows their needs and is not kept stable.
 
 #![forbid(unsafe_code)]
 
@@ -26,11 +26,11 @@ mod devices;
 mod inbox;
 mod outbox;
 mod rejection_log;
+mod socket_results;
 mod status;
 mod stop;
 mod supervisor;
 mod sync;
-mod told;
 mod transport;
 mod upkeep;
 mod uplink;

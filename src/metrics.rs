@@ -1,4 +1,5 @@
-//! Counters and gauges: what is published as `metrics`, and shown by `offboard status --metrics` for Prometheus.
+//! Counters and gauges: what is published as `metrics`, and shown by `offboard status --metrics`
+//! for Prometheus.
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
 
@@ -16,7 +17,8 @@ use crate::{
     wire::{Topics, messages},
 };
 
-/// Each metric: its name, its type in Prometheus' terms, and what it counts. Counters begin at zero with the agent.
+/// Each metric: its name, its type in Prometheus' terms, and what it counts. Counters begin at zero
+/// with the agent.
 pub const METRICS: &[(&str, &str, &str)] = &[
     ("offboard_info", "gauge", "1, with the version as a label"),
     ("offboard_start_time_seconds", "gauge", "when the agent started, in seconds since 1970"),
@@ -87,7 +89,8 @@ impl Metrics {
                 () = tokio::time::sleep(self.interval) => {}
                 () = self.stop.requested() => return,
             }
-            // Without a connection these are lost: the counters of the next ones tell what happened.
+            // Without a connection these are lost: the counters of the next ones tell what
+            // happened.
             self.line.publish(None, &self.topics.metrics(), self.report.metrics(), false, Tag::Metrics);
         }
     }
@@ -183,8 +186,8 @@ fn seconds(at: Timestamp) -> f64 {
     at.0 as f64 / 1000.0
 }
 
-/// A message in the text format of Prometheus, version 0.0.4, as a node exporter's text-file collector takes it
-/// (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+/// A message in the text format of Prometheus, version 0.0.4, as a node exporter's text-file
+/// collector takes it (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 #[must_use]
 pub fn exposition(message: &MetricsMessage) -> String {
     let mut text = String::new();

@@ -1,5 +1,5 @@
-//! Which rejections are logged: one a minute for each client and code, so that a client that repeats its mistake does
-//! not fill the log. Time is an argument.
+//! Which rejections are logged: one a minute for each client and code, so that a client that
+//! repeats its mistake does not fill the log. Time is an argument.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,7 +8,8 @@ use crate::model::{ClientId, Mono, RejectionCode};
 /// Time between two lines about a client and a code.
 const PACE: Duration = Duration::from_secs(60);
 
-/// Pairs of client and code that are remembered. Beyond it a line may come earlier than after [`PACE`].
+/// Pairs of client and code that are remembered. Beyond it a line may come earlier than after
+/// [`PACE`].
 const MAX_KNOWN: usize = 1024;
 
 /// What was logged lately.

@@ -1,4 +1,5 @@
-//! The retained `status`: what an operator should know at a glance, published at each connection and at each change.
+//! The retained `status`: what an operator should know at a glance, published at each connection
+//! and at each change.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 

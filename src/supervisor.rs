@@ -1,5 +1,6 @@
-//! The running parts of the agent, by name. Each runs until the stop: one that returns or panics before is a defect, and
-//! the agent must not live on without it, since it would acknowledge commands that nobody carries out.
+//! The running parts of the agent, by name. Each runs until the stop: one that returns or panics
+//! before is a defect, and the agent must not live on without it, since it would acknowledge
+//! commands that nobody carries out.
 
 use std::{any::Any, collections::HashMap, fmt};
 

@@ -1,4 +1,5 @@
-//! What is past its time ends, looked for once a second while anything is open; and what was kept long enough is forgotten.
+//! What is past its time ends, looked for once a second while anything is open; and what was kept
+//! long enough is forgotten.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,14 +20,15 @@ const PACE: Duration = Duration::from_secs(1);
 /// Steps of 28 requests with a deadline that are looked at in one go.
 const STEPS: u32 = 25;
 
-/// What ended since is never forgotten early: a sender may not have its answer yet. New commands are throttled instead.
+/// What ended since is never forgotten early: a sender may not have its answer yet. New commands
+/// are throttled instead.
 const SPARED: Duration = Duration::from_secs(3600);
 
 /// Steps of early forgetting between which others are served: each takes a few milliseconds.
 const EARLY_STEPS: usize = 8;
 
-/// Time between two looks at the retention, which is counted in days; and all that is looked at while nothing is open, since
-/// each look wakes a gateway that could sleep.
+/// Time between two looks at the retention, which is counted in days; and all that is looked at
+/// while nothing is open, since each look wakes a gateway that could sleep.
 const RETENTION_EVERY: Duration = Duration::from_secs(120);
 
 /// Something changed; once a second at most, or a large sync would have us look all the time.
@@ -119,9 +121,9 @@ impl Upkeep {
         }
         let max = self.limits.max_database_bytes;
         let Summary { live_bytes, store_bytes, .. } = *self.ledger.summary().borrow();
-        // sled takes several times the room of what is in it, and a rewritten store up to three times: so where its file
-        // nears half of the limit an eighth is left, which makes it worth being rewritten. The memory that sled takes
-        // grows with what is in it, too.
+        // sled takes several times the room of what is in it, and a rewritten store up to three
+        // times: so where its file nears half of the limit an eighth is left, which makes it worth
+        // being rewritten. The memory that sled takes grows with what is in it, too.
         let is_large = store_bytes > max / 16 * 7;
         let goal = if is_large { max / 8 } else { max / 2 };
         if live_bytes > goal {
@@ -140,7 +142,8 @@ impl Upkeep {
         Ok(after)
     }
 
-    /// Makes room without looking at the retention: requests first, then histories, then disassociated devices.
+    /// Makes room without looking at the retention: requests first, then histories, then
+    /// disassociated devices.
     async fn forget_early(&self, before: Timestamp, goal: u64) -> Result<(), Unavailable> {
         let mut requests = Early::new(before, goal);
         let mut devices = Vec::new();

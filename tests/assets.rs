@@ -1,5 +1,6 @@
-//! The operations on SiteWise's assets: the same ledger, batching, results and guarantees as for devices, and what sets
-//! SiteWise apart: a resource for each call, and a token by which it knows a repetition.
+//! The operations on SiteWise's assets: the same ledger, batching, results and guarantees as for
+//! devices, and what sets SiteWise apart: a resource for each call, and a token by which it knows a
+//! repetition.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -169,7 +170,8 @@ async fn a_call_cut_after_its_effect_is_repeated_with_its_token() {
     assert_eq!(world.cloud.effective_asset_disassociations(&asset(1)), 2, "from its parent, and out of the project");
 }
 
-/// Over a kill, too: the token is on disk before the call. Who joins meanwhile goes into a call of its own.
+/// Over a kill, too: the token is on disk before the call. Who joins meanwhile goes into a call of
+/// its own.
 #[tokio::test]
 async fn the_token_survives_a_kill_and_the_content_stays_its_own() {
     let (mut world, client) = running().await;
@@ -213,8 +215,8 @@ async fn a_changed_content_gets_a_new_token() {
     assert_eq!(tokens.values().flatten().collect::<BTreeSet<_>>().len(), tokens.len(), "{tokens:?}");
 }
 
-/// `kill -9` again and again, with answers that are cut off: the cloud sees one token for each content, and each asset leaves
-/// once. `OFFBOARD_ROUNDS=100` for the long form.
+/// `kill -9` again and again, with answers that are cut off: the cloud sees one token for each
+/// content, and each asset leaves once. `OFFBOARD_ROUNDS=100` for the long form.
 #[tokio::test]
 async fn one_token_for_each_content_over_kills() {
     let rounds = std::env::var("OFFBOARD_ROUNDS").map_or(8, |text| text.parse().expect("a number"));
@@ -397,8 +399,8 @@ async fn what_waits_for_sitewise_is_told_when_it_is_off() {
     client.status("it is told no more", |s| s["health"] == "OK").await;
 }
 
-/// Twenty children of a parent without permission, and one of a parent that is busy for a moment: the latter waits for no
-/// more than its own time, and devices have the rate for themselves.
+/// Twenty children of a parent without permission, and one of a parent that is busy for a moment:
+/// the latter waits for no more than its own time, and devices have the rate for themselves.
 #[tokio::test]
 async fn many_that_are_denied_cost_the_others_neither_time_nor_calls() {
     let mut world = world().await;
@@ -428,7 +430,8 @@ async fn many_that_are_denied_cost_the_others_neither_time_nor_calls() {
     client.status("it is nobody's concern", |s| s["health"] == "OK" && s["cloud"] == "REACHABLE").await;
 }
 
-/// SiteWise has an endpoint of its own, and so has Monitor: what is out of reach of one is not out of reach of the other.
+/// SiteWise has an endpoint of its own, and so has Monitor: what is out of reach of one is not out
+/// of reach of the other.
 #[tokio::test]
 async fn sitewise_out_of_reach_is_not_greengrass_out_of_reach() {
     let mut world = world().await;

@@ -1,5 +1,6 @@
-//! The brokers that gateways run, as their policies make them: mutual TLS with each kind of key, a policy that ties a client's
-//! commands to its name, passwords, a denied subscription, a bridge to a broker upstream.
+//! The brokers that gateways run, as their policies make them: mutual TLS with each kind of key, a
+//! policy that ties a client's commands to its name, passwords, a denied subscription, a bridge to
+//! a broker upstream.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 

@@ -81,7 +81,8 @@ async fn a_well_set_up_is_told_with_the_agent_and_without() {
     assert_eq!(names, expected);
 }
 
-/// Wrong authority, no credentials, no permission, a clock that is off: by the agent's own word, and in its place.
+/// Wrong authority, no credentials, no permission, a clock that is off: by the agent's own word,
+/// and in its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_is_told_with_what_to_do() {
     for running in [false, true] {
@@ -200,7 +201,8 @@ async fn a_support_bundle_has_what_helps_and_no_secret() {
     assert_eq!(bundle().status.code(), Some(1), "nothing is overwritten");
 }
 
-/// Two agents with one name on a broker throw each other off it: one that runs is never tried in its place.
+/// Two agents with one name on a broker throw each other off it: one that runs is never tried in
+/// its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_runs_is_asked_and_never_replaced() {
     let (mut world, client) = World::running(10).await;

@@ -1,5 +1,5 @@
-//! Wall clocks that are wrong when a command is accepted: whether a device was associated anew since is decided by the
-//! time that really passed.
+//! Wall clocks that are wrong when a command is accepted: whether a device was associated anew
+//! since is decided by the time that really passed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -12,7 +12,8 @@ use std::{
 
 use common::*;
 
-/// A world whose agent has never synced, has no cloud, and reads its wall clock from the file `time`.
+/// A world whose agent has never synced, has no cloud, and reads its wall clock from the file
+/// `time`.
 async fn offline_at(time: &str) -> (World, Client) {
     let mut world = World::new(3).await;
     fs::write(world.dir.path().join("time"), time).unwrap();

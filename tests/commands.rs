@@ -1,4 +1,5 @@
-//! The commands on the core, by the built binary against a running agent, over its local socket: no broker is needed.
+//! The commands on the core, by the built binary against a running agent, over its local socket: no
+//! broker is needed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -321,8 +322,8 @@ async fn the_socket_is_not_confused() {
     assert_eq!((&plan["entryCount"], &plan["cloudCallCount"]), (&json!(60_000), &json!(600)));
 }
 
-/// The same over the broker, from any machine: a list that is too long for one payload becomes several requests, and is told
-/// as one.
+/// The same over the broker, from any machine: a list that is too long for one payload becomes
+/// several requests, and is told as one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_go_over_the_broker_too() {
     let (world, client) = World::running(7000).await;
@@ -394,8 +395,8 @@ async fn a_broker_that_cannot_be_used_is_explained() {
     assert!(err.starts_with("--ca-file /nothing.pem: "), "{err}");
 }
 
-/// A list is read and checked whole before anything is sent, over either transport; what is wrong is told by file, line and
-/// value.
+/// A list is read and checked whole before anything is sent, over either transport; what is wrong
+/// is told by file, line and value.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_in_a_long_list_is_told_before_anything_is_sent() {
     let (world, client) = World::running(30).await;
@@ -474,7 +475,8 @@ async fn lists_come_in_the_forms_that_tools_write() {
     assert!(err.contains("more than 64 MiB"), "{err}");
 }
 
-/// A name that the registry does not know may be misspelt: it is shown before the command is accepted, and a person is asked.
+/// A name that the registry does not know may be misspelt: it is shown before the command is
+/// accepted, and a person is asked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_that_the_registry_does_not_know_are_shown_first() {
     let world = running(30).await;
@@ -520,7 +522,8 @@ async fn a_time_to_expire_has_a_unit_or_is_in_seconds() {
     assert!(err.contains("'7w'") && err.contains("30s, 15m, 12h, 7d"), "{err}");
 }
 
-/// What is too long for one message, and cannot be split, is told with its size and the limit before it is sent.
+/// What is too long for one message, and cannot be split, is told with its size and the limit
+/// before it is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_is_too_long_is_told_with_the_limit() {
     let (world, _client) = World::running(3).await;

@@ -1,4 +1,5 @@
-//! The data directory: one process at a time uses it, and none uses one in which others can place files.
+//! The data directory: one process at a time uses it, and none uses one in which others can place
+//! files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -77,7 +78,8 @@ async fn a_second_process_waits_and_takes_over() {
     assert!(second.wait().unwrap().success());
 }
 
-/// Root's agent is given a directory of somebody who has put links to root's files in the place of the agent's own.
+/// Root's agent is given a directory of somebody who has put links to root's files in the place of
+/// the agent's own.
 #[tokio::test]
 async fn links_in_a_directory_of_somebody_else_lead_nowhere() {
     assert!(is_root(), "the attack is one on root");

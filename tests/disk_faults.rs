@@ -1,5 +1,5 @@
-//! The disk below the store: full, full at the start, read-only. What was acknowledged stays, what is refused is not
-//! there, and all goes on by itself when the disk does.
+//! The disk below the store: full, full at the start, read-only. What was acknowledged stays, what
+//! is refused is not there, and all goes on by itself when the disk does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 

@@ -1,5 +1,5 @@
-//! What docs/ shows is what the agent takes: each example is a file, and is held against the agent's own topics,
-//! configuration and commands.
+//! What docs/ shows is what the agent takes: each example is a file, and is held against the
+//! agent's own topics, configuration and commands.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 

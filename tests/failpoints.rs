@@ -1,4 +1,5 @@
-//! The agent is killed at each point that matters, by name and count, under load. Needs a binary with the feature:
+//! The agent is killed at each point that matters, by name and count, under load. Needs a binary
+//! with the feature:
 //! `cargo test --features failpoints --test failpoints`; `OFFBOARD_ROUNDS=200` for the long form.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
@@ -88,8 +89,8 @@ async fn each_failpoint_is_reached_and_loses_nothing() {
     load.finish(names.len() + 1).await;
 }
 
-/// Whichever part of the agent panics: the agent says which, stops in order with a status of its own, and the next start
-/// carries out what was accepted.
+/// Whichever part of the agent panics: the agent says which, stops in order with a status of its
+/// own, and the next start carries out what was accepted.
 #[tokio::test]
 async fn a_part_that_fails_ends_the_agent_and_loses_nothing() {
     let (mut world, client) = World::running(PARTS.len() + 1).await;
@@ -131,7 +132,8 @@ async fn a_part_that_fails_ends_the_agent_and_loses_nothing() {
     }
 }
 
-/// What was refused for a full disk is removed at the next opening; killed in between, the agent does it again.
+/// What was refused for a full disk is removed at the next opening; killed in between, the agent
+/// does it again.
 #[tokio::test]
 async fn a_kill_while_disowning_loses_nothing() {
     let (mut world, disk, client) = World::on_disk(300, 24).await;

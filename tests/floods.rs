@@ -1,5 +1,5 @@
-//! Floods: more than anybody should send. What was accepted is done, the rest is told to wait, nobody else is held up,
-//! and neither memory nor log grow with what comes from outside.
+//! Floods: more than anybody should send. What was accepted is done, the rest is told to wait,
+//! nobody else is held up, and neither memory nor log grow with what comes from outside.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -14,7 +14,8 @@ use std::{
 use common::*;
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, QoS};
 
-/// What the agent may take more than before, MiB; the ledger's records of what it has accepted are in it.
+/// What the agent may take more than before, MiB; the ledger's records of what it has accepted are
+/// in it.
 const GROWTH: f64 = 32.0;
 
 /// What one of the floods may take at most; a loaded machine needs it.
@@ -172,7 +173,8 @@ async fn full_world() -> (World, Client) {
     (world, client)
 }
 
-/// A question is answered; as long as the flood is being worked off it may be told to come back in a second.
+/// A question is answered; as long as the flood is being worked off it may be told to come back in
+/// a second.
 async fn answers(client: &Client) {
     for n in 0..60 {
         let token = format!("well-{n}-{:08x}", fastrand::u32(..));
@@ -329,8 +331,8 @@ async fn a_flood_of_log_lines_is_cut_and_told_of() {
     is_well(&world, &client, before, start, "20,000 commands, half of them garbage, and failing calls").await;
 }
 
-/// The store's file is a multiple of what is in it until it is rewritten, and a small one is never rewritten: commands
-/// that were rejected for it would be rejected for ever.
+/// The store's file is a multiple of what is in it until it is rewritten, and a small one is never
+/// rewritten: commands that were rejected for it would be rejected for ever.
 #[tokio::test]
 async fn the_limit_on_the_store_counts_what_is_in_it_and_not_its_file() {
     let mut world = World::new(10).await;

@@ -1,6 +1,7 @@
-//! The recipe: what both runtimes take of it, and that it starts the agent. The rules are those of GDK's recipe schema
-//! (gdk/static/recipe_schema.json of aws-greengrass-gdk-cli 1.6), of the classic nucleus's parser, and of nucleus lite 2.6
-//! (docs/RECIPE_SUPPORT_CHANGES.md, modules/ggl-recipe and modules/recipe-runner of aws-greengrass-lite).
+//! The recipe: what both runtimes take of it, and that it starts the agent. The rules are those of
+//! GDK's recipe schema (gdk/static/recipe_schema.json of aws-greengrass-gdk-cli 1.6), of the
+//! classic nucleus's parser, and of nucleus lite 2.6 (docs/RECIPE_SUPPORT_CHANGES.md,
+//! modules/ggl-recipe and modules/recipe-runner of aws-greengrass-lite).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -174,7 +175,8 @@ struct Paths {
     artifacts: String,
 }
 
-/// `text` with its variables replaced, each value by way of `quote`. Every brace is a variable's, as lite has it.
+/// `text` with its variables replaced, each value by way of `quote`. Every brace is a variable's,
+/// as lite has it.
 fn interpolate(text: &str, configuration: &Value, paths: &Paths, quote: impl Fn(&str) -> String) -> String {
     let mut out = String::new();
     let mut rest = text;

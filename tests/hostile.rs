@@ -1,4 +1,5 @@
-//! Bad input: each kind is rejected with its code and its member, and nothing stops the agent from answering.
+//! Bad input: each kind is rejected with its code and its member, and nothing stops the agent from
+//! answering.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 

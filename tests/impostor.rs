@@ -1,5 +1,5 @@
-//! Whoever stands in the agent's place, on the socket or on the broker: what it says reaches a terminal as text alone, and
-//! root does not act on it.
+//! Whoever stands in the agent's place, on the socket or on the broker: what it says reaches a
+//! terminal as text alone, and root does not act on it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -17,7 +17,8 @@ use std::{
 
 use common::{terminal::Terminal, *};
 
-/// All that a terminal obeys, once: a control sequence, C1 controls, a line end, and what turns the direction of writing.
+/// All that a terminal obeys, once: a control sequence, C1 controls, a line end, and what turns the
+/// direction of writing.
 const EVIL: &str = "\u{1b}[2J\u{9b}2J\u{7f}\r\nforged 1\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}";
 
 fn is_evil(c: char) -> bool {
@@ -163,7 +164,8 @@ async fn what_is_no_answer_is_cut_and_cleaned_and_an_endless_line_takes_little_m
     assert!(self::said(&output).contains("something else answers"), "{}", self::said(&output));
 }
 
-/// A rejection without a token is the answer to what was asked, and answers without an end are not collected.
+/// A rejection without a token is the answer to what was asked, and answers without an end are not
+/// collected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejection_without_a_token_is_told() {
     let (_dir, data) = directory();

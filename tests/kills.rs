@@ -1,5 +1,6 @@
-//! `kill -9` of the built binary at random moments, under load: nothing that was accepted is lost, nothing is told twice
-//! in different words, and every device is taken off once. `OFFBOARD_ROUNDS=200` for the long form.
+//! `kill -9` of the built binary at random moments, under load: nothing that was accepted is lost,
+//! nothing is told twice in different words, and every device is taken off once.
+//! `OFFBOARD_ROUNDS=200` for the long form.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -33,7 +34,8 @@ async fn nothing_is_lost_over_kills_at_random_moments() {
     for round in 0..load.rounds {
         load.world.start_agent();
         load.send_round(round);
-        // Half of the time while it starts; half of the time amid its answers, wherever they are by now.
+        // Half of the time while it starts; half of the time amid its answers, wherever they are by
+        // now.
         if load.random.bool() {
             tokio::time::sleep(Duration::from_millis(load.random.u64(0..500))).await;
             load.look();

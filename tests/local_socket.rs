@@ -1,4 +1,5 @@
-//! The local socket under clients that behave badly: none of them keeps another one waiting, or grows the agent.
+//! The local socket under clients that behave badly: none of them keeps another one waiting, or
+//! grows the agent.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -160,7 +161,8 @@ async fn idle_connections_give_way() {
     assert!(idle[0].answer().is_none());
 }
 
-/// The agent's own user takes all places by waiting for results: root still gets in, and the next one is told.
+/// The agent's own user takes all places by waiting for results: root still gets in, and the next
+/// one is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agents_user_does_not_lock_root_out() {
     let nobody = as_nobody();
@@ -270,7 +272,8 @@ async fn what_a_connection_cannot_be_told_of_is_not_accepted_on_it() {
     assert_eq!(client.ask("disassociate-client-devices", &command("d0065")).0, "accepted");
 }
 
-/// What a client waits for may go with a damaged store: the end of the connection says so, and not silence.
+/// What a client waits for may go with a damaged store: the end of the connection says so, and not
+/// silence.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_what_is_lost_hears_of_it() {
     let world = running(10).await;
@@ -291,12 +294,14 @@ async fn who_waits_for_what_is_lost_hears_of_it() {
     assert_eq!(waiting.answer(), None);
 }
 
-/// Whatever a line of the longest length holds, it takes at most 32 MiB, and the next question is answered.
+/// Whatever a line of the longest length holds, it takes at most 32 MiB, and the next question is
+/// answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_line_takes_more_than_32_mib() {
     const SIZE: usize = (8 << 20) - 200;
     let world = running(10).await;
-    // What stands before, what is repeated, with a number in the place of %, what separates it, and what stands behind.
+    // What stands before, what is repeated, with a number in the place of %, what separates it, and
+    // what stands behind.
     let kinds: [(&str, &str, &str, &str); 12] = [
         ("{\"entries\":[", "{}", ",", "]}"),
         ("{\"entries\":[", "0", ",", "]}"),

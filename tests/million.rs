@@ -1,5 +1,6 @@
-//! A long life: commands without end, over the same devices, which somebody associates again and again. The database stays
-//! within its limit, memory does not grow, and what is written to flash for each command is printed.
+//! A long life: commands without end, over the same devices, which somebody associates again and
+//! again. The database stays within its limit, memory does not grow, and what is written to flash
+//! for each command is printed.
 //!
 //! `OFFBOARD_COMMANDS=1000000 cargo test --release --test million -- --nocapture` is the long form.
 //! The agent forgets no request that ended within the last hour and throttles new commands instead.
@@ -105,7 +106,8 @@ async fn the_database_and_the_memory_stay_bounded_over_many_commands() {
             );
         }
     }
-    // Each is written a few times: the request, its work, its outcome, its messages; sled writes whole pages.
+    // Each is written a few times: the request, its work, its outcome, its messages; sled writes
+    // whole pages.
     let bytes = written(&world) / commands as u64;
     assert!(bytes < 65_536, "{bytes} bytes are written for each command");
     let grown = world.memory().now - early.unwrap_or_else(|| world.memory().now);

@@ -1,5 +1,5 @@
-//! The way to the cloud as a site has it: by name over TLS, through a proxy, with an authority of its own, in FIPS mode, and
-//! on a device whose clock is years off at the start.
+//! The way to the cloud as a site has it: by name over TLS, through a proxy, with an authority of
+//! its own, in FIPS mode, and on a device whose clock is years off at the start.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -21,7 +21,8 @@ use tokio_rustls::{TlsAcceptor, rustls};
 
 const HOST: &str = "greengrass.eu-central-1.amazonaws.com";
 
-/// The stand-in behind TLS, with the cloud's own name; its authority is in `dir/root.pem`. Returns the port.
+/// The stand-in behind TLS, with the cloud's own name; its authority is in `dir/root.pem`. Returns
+/// the port.
 async fn terminate_tls(dir: &std::path::Path, cloud: &Cloud) -> u16 {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -85,7 +86,8 @@ async fn proxy(to: u16) -> (u16, Arc<Mutex<BTreeSet<String>>>) {
     (port, asked)
 }
 
-/// A world whose agent has no endpoint configured, and a proxy in its environment; what the proxy was asked for.
+/// A world whose agent has no endpoint configured, and a proxy in its environment; what the proxy
+/// was asked for.
 async fn behind_a_proxy(more: &[&str]) -> (World, Arc<Mutex<BTreeSet<String>>>) {
     let mut world = World::new(10).await;
     world.config["cloud"] = json!({});

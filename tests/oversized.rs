@@ -1,4 +1,5 @@
-//! Messages that are too large, in either direction: none of them stops the others, and none takes memory.
+//! Messages that are too large, in either direction: none of them stops the others, and none takes
+//! memory.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -98,9 +99,8 @@ async fn memory_does_not_grow_with_a_message() {
     assert!(world.is_running());
 }
 
-/// The broker ends the connection at a message above its own limit (MQTT 3.1.1 has no other way).
-#[tokio::test]
-async fn a_broker_that_takes_less_than_configured_gets_shorter_messages() {
+/// An agent in sync with 1,000 devices, at a broker that takes less than the agent is configured for.
+async fn with_small_broker() -> (World, Client) {
     let dir = tempfile::tempdir().unwrap();
     let mut broker = Broker::absent(dir.path());
     broker.more = "max_packet_size 9000".into();
@@ -109,6 +109,13 @@ async fn a_broker_that_takes_less_than_configured_gets_shorter_messages() {
     let client = world.client("bench").await;
     world.start_agent();
     client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
+    (world, client)
+}
+
+/// The broker ends the connection at a message above its own limit (MQTT 3.1.1 has no other way).
+#[tokio::test]
+async fn a_broker_that_takes_less_than_configured_gets_shorter_messages() {
+    let (world, client) = with_small_broker().await;
 
     // The response to a query: some 100 devices do not fit.
     let answered = client.ask("list-devices", json!({})).await;
@@ -129,14 +136,7 @@ async fn a_broker_that_takes_less_than_configured_gets_shorter_messages() {
 /// The same with a result that has to arrive.
 #[tokio::test]
 async fn a_result_that_the_broker_does_not_take_is_shortened_and_others_arrive() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut broker = Broker::absent(dir.path());
-    broker.more = "max_packet_size 9000".into();
-    broker.restart().await;
-    let mut world = World::with(dir, broker, 1000).await;
-    let client = world.client("bench").await;
-    world.start_agent();
-    client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
+    let (world, client) = with_small_broker().await;
     let (code, message) = ("ValidationException".to_owned(), "m".repeat(500));
     world.fault(Action::EntryErrors { things: names(0..100), code, message, omit_name: false }, None);
     client.disassociate("many", &names(0..100));

@@ -1,5 +1,6 @@
-//! Who may send, and what each sender gets to know: names that are no thing names, tokens that are echoed, rejections
-//! that are logged, devices that the registry does not know, and guards that came after a command.
+//! Who may send, and what each sender gets to know: names that are no thing names, tokens that are
+//! echoed, rejections that are logged, devices that the registry does not know, and guards that
+//! came after a command.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 

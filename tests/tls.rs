@@ -43,7 +43,8 @@ async fn mutual_tls_follows_a_rotation_of_authority_and_certificate_on_disk() {
     client.disassociate("t", &names(0..1));
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
 
-    // Another authority, without a restart of the agent. Each of the three steps is told until the next one is taken.
+    // Another authority, without a restart of the agent. Each of the three steps is told until the
+    // next one is taken.
     let second = authority("second");
     fs::write(dir.join("broker-ca.pem"), second.pem()).unwrap();
     issue(&dir, "broker", "localhost", &second);

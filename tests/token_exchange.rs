@@ -1,5 +1,6 @@
-//! The token exchange service's odd answers, those of the classic nucleus and of nucleus lite: none is taken for credentials,
-//! each is told, a command is taken meanwhile, and carried out when the service is well, without a restart.
+//! The token exchange service's odd answers, those of the classic nucleus and of nucleus lite: none
+//! is taken for credentials, each is told, a command is taken meanwhile, and carried out when the
+//! service is well, without a restart.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 

@@ -1,4 +1,5 @@
-//! `offboard watch` as a person sees it: the built binary on a pseudo terminal of 80x24, with keys pressed.
+//! `offboard watch` as a person sees it: the built binary on a pseudo terminal of 80x24, with keys
+//! pressed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -36,7 +37,8 @@ fn watch(world: &World) -> Terminal {
     Terminal::with(command(world, &["watch"]).env("TERM", "vt100"))
 }
 
-/// A cloud that takes its time, and some requests: one that is done, one of which a part failed, one on its way.
+/// A cloud that takes its time, and some requests: one that is done, one of which a part failed,
+/// one on its way.
 async fn working() -> (World, Client) {
     let mut world = World::new(1000).await;
     world.set("batch.maxEntries", json!(25));
@@ -191,7 +193,8 @@ async fn without_a_terminal_or_an_agent_that_is_what_is_told() {
     assert_eq!(terminal.end().await.code(), Some(64));
 }
 
-/// What answers on the socket in the place of an agent, with texts and numbers of our own, until it is asked to be silent.
+/// What answers on the socket in the place of an agent, with texts and numbers of our own, until it
+/// is asked to be silent.
 fn stand_in(world: &World, silent: &'static AtomicBool) {
     let dir = world.dir.path().join("data");
     std::fs::create_dir_all(&dir).unwrap();

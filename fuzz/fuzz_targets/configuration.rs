@@ -1,4 +1,5 @@
-//! Configurations: every bad key is told at once, what is taken keeps to its limits, and a password is never shown.
+//! Configurations: every bad key is told at once, what is taken keeps to its limits, and a password
+//! is never shown.
 
 #![no_main]
 
@@ -109,7 +110,8 @@ fn check_limits(config: &Config) {
     assert!(guard.protected.iter().any(|pattern| pattern.matches(core.as_str())), "the core is not guarded");
     if let Some(mqtt) = mqtt {
         assert!(!mqtt.host.is_empty() && mqtt.port > 0 && (1..=128).contains(&mqtt.client_id.len()));
-        // A client identifier may be longer, or have other characters, than a thing name, and then names no device.
+        // A client identifier may be longer, or have other characters, than a thing name, and then
+        // names no device.
         if ThingName::new(&mqtt.client_id).is_ok() {
             assert!(guard.protected.iter().any(|pattern| pattern.matches(&mqtt.client_id)), "the agent is not guarded");
         }

@@ -1,5 +1,5 @@
-//! Payloads: none ends the process, what is accepted keeps to its limits and means the same however it is written, and
-//! a rejection is small.
+//! Payloads: none ends the process, what is accepted keeps to its limits and means the same however
+//! it is written, and a rejection is small.
 
 #![no_main]
 
@@ -49,8 +49,8 @@ fuzz_target!(|data: &[u8]| {
         }
     }
 
-    // White space, escapes and the order of members are no content. A member that occurs twice is a fault here, and not
-    // to the library.
+    // White space, escapes and the order of members are no content. A member that occurs twice is a
+    // fault here, and not to the library.
     if result.is_ok()
         && let Ok(value) = serde_json::from_slice::<Value>(payload)
     {

@@ -1,8 +1,9 @@
-//! Stored records: whatever stands in a store, opening it and working on it ends in an error or in a sensible result,
-//! never in a panic, without an end, or in memory without a bound.
+//! Stored records: whatever stands in a store, opening it and working on it ends in an error or in
+//! a sensible result, never in a panic, without an end, or in memory without a bound.
 //!
-//! The input starts from one of a few stores that the ledger itself has written, damages it row by row, and runs some of
-//! the rules in between; then everything that the agent ever does is done to what is left.
+//! The input starts from one of a few stores that the ledger itself has written, damages it row by
+//! row, and runs some of the rules in between; then everything that the agent ever does is done to
+//! what is left.
 
 #![no_main]
 
@@ -23,7 +24,8 @@ use offboard::{
     wire::messages,
 };
 
-/// Steps in which a rule that goes on over several transactions has to end, on stores of a few hundred rows.
+/// Steps in which a rule that goes on over several transactions has to end, on stores of a few
+/// hundred rows.
 const MAX_STEPS: usize = 3000;
 
 /// Rows that the work on a store may add to it.
@@ -163,7 +165,8 @@ impl Bench {
         })
     }
 
-    /// Takes a call's entries, and settles them with each kind of answer in turn, from kind `first` on.
+    /// Takes a call's entries, and settles them with each kind of answer in turn, from kind `first`
+    /// on.
     fn call(&mut self, limit: usize, window: Window, first: usize) -> Outcome {
         for lane in Lane::ALL.into_iter().filter(|lane| lane.traits().max_entries > 0) {
             self.call_of(lane, limit.min(lane.traits().max_entries), window, first)?;

@@ -1,4 +1,5 @@
-//! Topics: what parses is written back as it was, what is written parses, and no other topic is a command.
+//! Topics: what parses is written back as it was, what is written parses, and no other topic is a
+//! command.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! The running agent, as the commands reach it: over its local socket, or as any other client of the broker.
+//! The running agent, as the commands reach it: over its local socket, or as any other client of
+//! the broker.
 
 use std::{
     io,
@@ -69,8 +70,9 @@ impl Answer {
         }
     }
 
-    /// Whether it answers the command with that token. A rejection without a token does, too: what cannot be read of a command
-    /// cannot be echoed; where the operation is known it has to be that one.
+    /// Whether it answers the command with that token. A rejection without a token does, too: what
+    /// cannot be read of a command cannot be echoed; where the operation is known it has to be that
+    /// one.
     pub(super) fn is_to(&self, token: &str, operation: Option<&str>) -> bool {
         match self {
             Self::Rejected(body) if body["clientToken"].is_null() => {
@@ -140,8 +142,8 @@ impl Agent {
             None => {
                 let hint = match &self.line {
                     Line::Socket(_) => "",
-                    // A broker drops what its policy does not allow, and acknowledges it all the same (MQTT 3.1.1,
-                    // 3.3.5).
+                    // A broker drops what its policy does not allow, and acknowledges it all the
+                    // same (MQTT 3.1.1, 3.3.5).
                     Line::Broker(_) => {
                         "; check that it runs, and that --client-id is your user name on the broker, or the common name \
                          of --cert-file: the broker drops a command in another name"
@@ -185,7 +187,8 @@ impl Agent {
         timeout(self.patience, self.next()).await.ok()?.ok()
     }
 
-    /// The user who gave the answers, and in which data directory, if that is neither root nor the one who asks.
+    /// The user who gave the answers, and in which data directory, if that is neither root nor the
+    /// one who asks.
     pub(super) fn foreign(&self) -> Option<(u32, &Path)> {
         match &self.line {
             Line::Socket(line) if ![0, rustix::process::geteuid().as_raw()].contains(&line.peer) => {

@@ -22,7 +22,8 @@ use crate::{
     wire::Topics,
 };
 
-/// Below the agent's default `limits.maxPayloadBytes`, which is below what Greengrass's broker takes.
+/// Below the agent's default `limits.maxPayloadBytes`, which is below what Greengrass's broker
+/// takes.
 pub(super) const MAX_PAYLOAD: usize = 128_000;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -56,7 +57,8 @@ pub(super) struct Broker {
     #[arg(long, value_name = "FILE", requires_all = ["mqtt_url", "cert_file"])]
     key_file: Option<PathBuf>,
 
-    /// A user name; its password is in $OFFBOARD_MQTT_PASSWORD, where no list of processes shows it.
+    /// A user name; its password is in $OFFBOARD_MQTT_PASSWORD, where no list of processes shows
+    /// it.
     #[arg(long, value_name = "NAME", requires = "mqtt_url")]
     username: Option<String>,
 
@@ -172,7 +174,8 @@ impl BrokerLine {
         Trouble::NoAnswer(format!("the broker at {host}:{port}: {error}; {text} {}", self.client))
     }
 
-    /// Publishes a command with a token, and waits for its first answer. `status` is what the broker retains.
+    /// Publishes a command with a token, and waits for its first answer. `status` is what the
+    /// broker retains.
     pub(super) async fn ask(&mut self, operation: &str, mut payload: Value) -> Result<Answer, Trouble> {
         if operation == "status" {
             return self.status().await;
@@ -221,7 +224,8 @@ impl BrokerLine {
         }
     }
 
-    /// The next answer to what was asked here, or a rejection without a token of the operation that is being asked.
+    /// The next answer to what was asked here, or a rejection without a token of the operation that
+    /// is being asked.
     async fn receive(&mut self, asking: Option<&str>) -> Result<Answer, Trouble> {
         loop {
             let Event::Incoming(Incoming::Publish(publish)) = self.poll().await? else { continue };
@@ -238,7 +242,8 @@ impl BrokerLine {
         }
     }
 
-    /// What the broker retains, which may come before it acknowledges the subscription (MQTT 3.1.1, section 3.8.4).
+    /// What the broker retains, which may come before it acknowledges the subscription (MQTT 3.1.1,
+    /// section 3.8.4).
     async fn status(&mut self) -> Result<Answer, Trouble> {
         let topic = self.topics.status();
         self.mqtt

@@ -1,4 +1,5 @@
-//! `offboard support-bundle`: one archive with what somebody needs who is to help, and without secrets.
+//! `offboard support-bundle`: one archive with what somebody needs who is to help, and without
+//! secrets.
 
 use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
@@ -54,7 +55,8 @@ impl SupportBundle {
     }
 }
 
-/// A part, or why there is none: whoever needs this may have an agent that answers some questions only.
+/// A part, or why there is none: whoever needs this may have an agent that answers some questions
+/// only.
 fn pretty(part: Result<Value, Trouble>) -> Vec<u8> {
     let part = part.unwrap_or_else(|trouble| json!({"error": trouble.to_string()}));
     format!("{}\n", escaped(&format!("{part:#}"))).into_bytes()
@@ -65,7 +67,8 @@ fn system() -> String {
     format!("{} {}", std::env::consts::ARCH, release.trim())
 }
 
-/// What the agent tells of itself, of the latest requests, and of devices that something happened to.
+/// What the agent tells of itself, of the latest requests, and of devices that something happened
+/// to.
 async fn ask(agent: &mut Agent) -> Vec<(&'static str, Vec<u8>)> {
     let metrics = agent.query("metrics", json!({})).await;
     let text =

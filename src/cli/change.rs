@@ -1,4 +1,5 @@
-//! `offboard disassociate`, `associate`, `disassociate-assets`, `disassociate-project-assets`, `sync`: what becomes a request.
+//! `offboard disassociate`, `associate`, `disassociate-assets`, `disassociate-project-assets`,
+//! `sync`: what becomes a request.
 
 use std::{
     fs::File,
@@ -17,7 +18,8 @@ use super::{
     show::{clean, complain, show, text},
 };
 
-/// Bytes of a list that are read: far more than the agent's default limit of pending entries has room for.
+/// Bytes of a list that are read: far more than the agent's default limit of pending entries has
+/// room for.
 const MAX_LIST: u64 = 64 << 20;
 
 /// Names that are shown of those that the registry does not know.
@@ -60,8 +62,9 @@ pub(super) struct Devices {
     #[arg(value_name = "THING", required_unless_present = "from_file")]
     things: Vec<String>,
 
-    /// More of them from a file or, with -, from standard input: one a line, or separated by white space; or a CSV file with
-    /// a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device.
+    /// More of them from a file or, with -, from standard input: one a line, or separated by white
+    /// space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2
+    /// list-client-devices-associated-with-core-device.
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
 
@@ -97,8 +100,8 @@ pub(super) struct ProjectAssets {
     #[arg(value_name = "ASSET", required_unless_present = "from_file")]
     assets: Vec<String>,
 
-    /// More of them from a file or, with -, from standard input: one a line, or separated by white space; or a CSV file with
-    /// a column assetId.
+    /// More of them from a file or, with -, from standard input: one a line, or separated by white
+    /// space; or a CSV file with a column assetId.
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
 
@@ -293,8 +296,8 @@ fn some(plan: &Value, names: &str, count: &str, most: usize) -> String {
     first.join(", ")
 }
 
-/// Shows the names that the registry does not know, which may be misspelt; `true` if there are any. A person is asked whether
-/// to go on with them.
+/// Shows the names that the registry does not know, which may be misspelt; `true` if there are any.
+/// A person is asked whether to go on with them.
 fn tell_unknown(plan: &Value, asks: bool) -> Result<bool, Trouble> {
     let count = plan["unknownCount"].as_u64().unwrap_or_default();
     // A command that a guard rejects disassociates nothing; why it does is what is to be read then.
@@ -322,7 +325,8 @@ fn agreed(question: &str) -> Result<bool, Trouble> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Asks a person who is about to take off more than half of what there is. Whether there was a question.
+/// Asks a person who is about to take off more than half of what there is. Whether there was a
+/// question.
 async fn confirm(agent: &mut Agent, operation: &str, plan: &Value) -> Result<bool, Trouble> {
     if operation != "disassociate-client-devices" {
         return Ok(false);

@@ -1,7 +1,8 @@
 //! Lists of names (contract, "Lists of names"): bytes in, names or every faulty line out. No I/O.
 //!
-//! People make lists with editors, spreadsheets and the AWS CLI. Each form is recognised by its first significant line, and
-//! a line that does not fit that form is a fault: a guess could disassociate the wrong device.
+//! People make lists with editors, spreadsheets and the AWS CLI. Each form is recognised by its
+//! first significant line, and a line that does not fit that form is a fault: a guess could
+//! disassociate the wrong device.
 
 use std::{borrow::Cow, collections::HashSet, fmt, ops::ControlFlow};
 
@@ -172,7 +173,8 @@ fn decoded(bytes: &[u8]) -> Result<String, Faults> {
     }
 }
 
-/// The encoding of a text in units of more than a byte, by its byte order mark or by where its first characters have zeros.
+/// The encoding of a text in units of more than a byte, by its byte order mark or by where its
+/// first characters have zeros.
 fn wide(bytes: &[u8]) -> Option<&'static str> {
     const LITTLE: &str = "UTF-16 (little-endian), as spreadsheets' \"Unicode text\" and PowerShell write it";
     const BIG: &str = "UTF-16 (big-endian)";
@@ -291,7 +293,8 @@ impl<'t> Table<'t> {
     }
 }
 
-/// The records of a CSV file (RFC 4180), with the number of the line that each begins on. Comments are left out.
+/// The records of a CSV file (RFC 4180), with the number of the line that each begins on. Comments
+/// are left out.
 struct Records<'t> {
     rest: &'t str,
     line: usize,
@@ -413,7 +416,8 @@ impl<'t> Members<'t> {
     }
 }
 
-/// What the AWS CLI prints as JSON: an object with a list of objects, or what `--query` leaves of that.
+/// What the AWS CLI prints as JSON: an object with a list of objects, or what `--query` leaves of
+/// that.
 fn json(text: &str, found: &mut Found<'_>) -> Result<(), Faults> {
     let kind = found.kind;
     let unreadable = |error: serde_json::Error| {

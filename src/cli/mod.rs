@@ -86,16 +86,19 @@ enum Subcommands {
     Sync(Asking<change::Sync>),
     /// Show how the agent is. Fails if something is wrong.
     Status(Asking<query::Status>),
-    /// Check what the agent needs, one line each: configuration, data directory, store, broker, credentials, cloud, clock.
+    /// Check what the agent needs, one line each: configuration, data directory, store, broker,
+    /// credentials, cloud, clock.
     ///
     /// Fails if there is an error; a warning is none.
     Check(Asking<check::Check>),
-    /// Write an archive for whoever is to help: configuration without secrets, status, metrics, the latest requests, versions.
+    /// Write an archive for whoever is to help: configuration without secrets, status, metrics, the
+    /// latest requests, versions.
     SupportBundle(Asking<bundle::SupportBundle>),
     /// Watch the agent at work, on a terminal of 80x24 or more.
     ///
-    /// Keys: Up, Down, j, k and the page keys select; Enter looks into a request or a device; Tab goes to the other
-    /// list; s shows devices of one state; p shows all problems; r asks now; ? tells of the keys; q, Esc or Ctrl-C ends it.
+    /// Keys: Up, Down, j, k and the page keys select; Enter looks into a request or a device; Tab
+    /// goes to the other list; s shows devices of one state; p shows all problems; r asks now; ?
+    /// tells of the keys; q, Esc or Ctrl-C ends it.
     #[cfg(feature = "watch")]
     Watch(Asking<watch::Watch>),
 }

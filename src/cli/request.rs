@@ -1,4 +1,5 @@
-//! A request from a command's side: sent, in several parts where it is too long for one payload, waited for, and told as one.
+//! A request from a command's side: sent, in several parts where it is too long for one payload,
+//! waited for, and told as one.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -14,7 +15,8 @@ use super::{
 };
 use crate::model::MAX_TOKEN;
 
-/// How often a wait looks how far it is, on a terminal and elsewhere. The agent's `completed` may be lost with a connection.
+/// How often a wait looks how far it is, on a terminal and elsewhere. The agent's `completed` may
+/// be lost with a connection.
 const LOOK: Duration = Duration::from_millis(500);
 const LOOK_UNSEEN: Duration = Duration::from_secs(10);
 
@@ -36,7 +38,8 @@ struct Part {
     completed: Option<Value>,
 }
 
-/// Cuts a payload whose list makes it longer than `max` bytes; the parts are named `<token>.1` and so on.
+/// Cuts a payload whose list makes it longer than `max` bytes; the parts are named `<token>.1` and
+/// so on.
 ///
 /// # Errors
 /// The token is too long for that.
@@ -179,8 +182,8 @@ async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// What an answer tells of the parts: how far one is, or that it has ended. `completed` says so, and so does `get-request`,
-/// whose answer has the same form: whichever comes first.
+/// What an answer tells of the parts: how far one is, or that it has ended. `completed` says so,
+/// and so does `get-request`, whose answer has the same form: whichever comes first.
 fn note(parts: &mut [Part], answer: Answer) {
     let (body, is_end) = match answer {
         Answer::Completed(body) => (body, true),

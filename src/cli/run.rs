@@ -13,7 +13,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// The configuration, a JSON file; without it the variable OFFBOARD_CONFIG holds the JSON itself.
+    /// The configuration, a JSON file; without it the variable OFFBOARD_CONFIG holds the JSON
+    /// itself.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -75,7 +76,8 @@ fn hide_memory() -> io::Result<()> {
 }
 
 fn run(config: Config, unknown: &[String], limit: log::Limit) -> Result<(), RunError> {
-    // What computes is the ledger's thread; between the others a second one would only cost the waking.
+    // What computes is the ledger's thread; between the others a second one would only cost the
+    // waking.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
     runtime.spawn(limit.keep_telling());
     runtime.block_on(async {

@@ -1,8 +1,9 @@
 //! What the commands print: tables for people, a JSON document for programs.
 //!
-//! Texts come from the cloud, from whoever sent a command, from files, and from whoever stands in the agent's place: nothing
-//! of theirs moves the terminal's cursor or turns its writing. All that is printed passes [`print`] or [`complain`], which see
-//! to that once more; what becomes part of a line is cleaned by [`clean`], so that it makes no lines of its own.
+//! Texts come from the cloud, from whoever sent a command, from files, and from whoever stands in
+//! the agent's place: nothing of theirs moves the terminal's cursor or turns its writing. All that
+//! is printed passes [`print`] or [`complain`], which see to that once more; what becomes part of a
+//! line is cleaned by [`clean`], so that it makes no lines of its own.
 
 use std::io::Write;
 
@@ -25,8 +26,8 @@ pub(super) fn json_line(message: &Value) -> String {
     format!("{}\n", escaped(&message.to_string()))
 }
 
-/// JSON with escapes for all that a terminal would obey. Outside of its texts there is none of that but line ends, and in them
-/// each character may be written as its number (RFC 8259, section 7).
+/// JSON with escapes for all that a terminal would obey. Outside of its texts there is none of that
+/// but line ends, and in them each character may be written as its number (RFC 8259, section 7).
 pub(super) fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -80,7 +81,8 @@ pub(super) fn text(message: &Value, member: &str) -> String {
     }
 }
 
-/// A member that is one of a set of words, `ONLINE` for instance: an agent may have new ones, but they are words.
+/// A member that is one of a set of words, `ONLINE` for instance: an agent may have new ones, but
+/// they are words.
 pub(super) fn word(message: &Value, member: &str) -> String {
     let is_word = |text: &&str| text.len() <= 40 && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     message[member].as_str().filter(is_word).unwrap_or("?").to_owned()
@@ -94,8 +96,8 @@ pub(super) fn devices_by_state(status: &Value) -> Vec<(&'static str, u64)> {
     states
 }
 
-/// Whether a terminal obeys it instead of showing it: control characters, those that turn the direction of writing (UAX #9)
-/// or break lines, and those that are not seen at all.
+/// Whether a terminal obeys it instead of showing it: control characters, those that turn the
+/// direction of writing (UAX #9) or break lines, and those that are not seen at all.
 fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -41,7 +41,8 @@ const MAX_ANSWER: usize = MAX_LINE + 4096;
 
 #[derive(Debug, Args)]
 pub(super) struct LocalSocket {
-    /// The running agent's data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it.
+    /// The running agent's data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass
+    /// keeps it.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }

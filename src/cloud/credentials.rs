@@ -40,7 +40,8 @@ const READ: Duration = Duration::from_secs(35);
 /// Credentials are used until so long before their end.
 const MARGIN: Duration = Duration::from_secs(300);
 
-/// And no longer than this, whatever their end: they last an hour as a rule, and the local clock may be off.
+/// And no longer than this, whatever their end: they last an hour as a rule, and the local clock
+/// may be off.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
 /// Characters of an error's body that are shown.
@@ -48,7 +49,8 @@ const MAX_REASON: usize = 300;
 
 /// Asks the token exchange service, and keeps what it gives for a while.
 ///
-/// The SDK's own cache is not used: it goes by the wall clock alone, and keeps what the cloud calls expired.
+/// The SDK's own cache is not used: it goes by the wall clock alone, and keeps what the cloud calls
+/// expired.
 #[derive(Clone, Debug)]
 pub(super) struct TokenExchange {
     http: SharedHttpConnector,

@@ -28,8 +28,9 @@ pub struct ListPage {
 
 /// The calls. Each is one HTTP request: repetition and patience are the caller's.
 pub trait Cloud: Send + Sync + 'static {
-    /// Carries out a lane's call, for at most as many targets as its [`Traits`](crate::model::Traits) say, and with a
-    /// token if they say so. An empty list means that all went well, and that the service itself said so.
+    /// Carries out a lane's call, for at most as many targets as its
+    /// [`Traits`](crate::model::Traits) say, and with a token if they say so. An empty list means
+    /// that all went well, and that the service itself said so.
     fn call(
         &self,
         lane: Lane,

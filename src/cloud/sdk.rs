@@ -1,5 +1,5 @@
-//! What the clients of the AWS services have in common: how they are set up, and what their answers mean. Retries are off:
-//! the agent owns them, over restarts and for days.
+//! What the clients of the AWS services have in common: how they are set up, and what their answers
+//! mean. Retries are off: the agent owns them, over restarts and for days.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -31,7 +31,8 @@ use crate::{
 
 /// From name resolution to the end of the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(10);
-/// From sending a request to the head of its answer: behind a black hole nothing else ends the wait.
+/// From sending a request to the head of its answer: behind a black hole nothing else ends the
+/// wait.
 const READ: Duration = Duration::from_secs(30);
 /// The whole of a call, with loading credentials.
 const ATTEMPT: Duration = Duration::from_secs(75);
@@ -198,8 +199,8 @@ impl Judge {
     }
 }
 
-/// A success counts only if the service signed it with a request id: to the SDK an empty 200, as a captive portal
-/// gives it, is a success too, since everything in these answers is optional.
+/// A success counts only if the service signed it with a request id: to the SDK an empty 200, as a
+/// captive portal gives it, is a success too, since everything in these answers is optional.
 fn genuine<O: RequestId>(output: O) -> Result<O, CallError> {
     match output.request_id() {
         Some(_) => Ok(output),

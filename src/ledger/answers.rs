@@ -14,7 +14,8 @@ use crate::model::{
 /// Rows that a filtered page may pass over; beyond it ends early, and its token goes on from there.
 const MAX_PASSED: usize = 1000;
 
-/// A page of rows, each with the cursor to go on after it, and where to go on if that is not the last row's.
+/// A page of rows, each with the cursor to go on after it, and where to go on if that is not the
+/// last row's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows<T> {
     /// The rows.
@@ -87,7 +88,8 @@ pub fn open_entries(tx: &Tx<'_>, seq: u64, after: Option<&str>, limit: usize) ->
     Ok(cut(rows, limit))
 }
 
-/// Why entries of a request wait: the last answer to each of those that were sent and have not ended, among the first
+/// Why entries of a request wait: the last answer to each of those that were sent and have not
+/// ended, among the first
 /// `limit` that are open.
 ///
 /// # Errors
@@ -220,7 +222,8 @@ pub fn devices(
     }
 }
 
-/// Names that may be in a state, sorted: from the registry, and from the work where a device is not in it.
+/// Names that may be in a state, sorted: from the registry, and from the work where a device is not
+/// in it.
 fn names_after(
     tx: &Tx<'_>,
     state: Option<DeviceState>,

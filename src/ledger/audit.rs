@@ -1,5 +1,5 @@
-//! Totals and indexes counted again from the records: what should never differ. For tests, and for whoever looks at a store by
-//! hand.
+//! Totals and indexes counted again from the records: what should never differ. For tests, and for
+//! whoever looks at a store by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -195,7 +195,8 @@ impl<'r> Audit<'r> {
         Ok(())
     }
 
-    /// Each story goes at some time, with its device or by itself, and nothing waits for the end of one that is not there.
+    /// Each story goes at some time, with its device or by itself, and nothing waits for the end of
+    /// one that is not there.
     fn stories(&mut self) -> Result<(), StoreError> {
         let mut by_themselves = 0;
         for (key, record) in self.of(b'h') {

@@ -1,5 +1,6 @@
-//! Forgets finished requests before their retention is over, where room is short: those of the client that takes most
-//! room first, so that nobody's flood makes the agent forget the tokens of others.
+//! Forgets finished requests before their retention is over, where room is short: those of the
+//! client that takes most room first, so that nobody's flood makes the agent forget the tokens of
+//! others.
 
 use std::collections::HashMap;
 
@@ -29,7 +30,8 @@ pub struct Early {
     goal: u64,
     /// The next row to count, until all are counted.
     counting: Option<Vec<u8>>,
-    /// By the beginning of their rows' keys: how many requests each client has, and which row is next.
+    /// By the beginning of their rows' keys: how many requests each client has, and which row is
+    /// next.
     clients: HashMap<Vec<u8>, (u64, Vec<u8>)>,
 }
 
@@ -40,7 +42,8 @@ impl Early {
         Self { before, goal, counting: Some(Vec::new()), clients: HashMap::new() }
     }
 
-    /// Goes on, as much as one transaction takes; `true` when there is room enough, or nothing more to forget.
+    /// Goes on, as much as one transaction takes; `true` when there is room enough, or nothing more
+    /// to forget.
     ///
     /// # Errors
     /// The store failed.

@@ -22,7 +22,8 @@ pub struct Canceled {
     next: u32,
 }
 
-/// Withdraws a request's entries that were not sent, as many as one transaction takes; `true` when all were seen.
+/// Withdraws a request's entries that were not sent, as many as one transaction takes; `true` when
+/// all were seen.
 ///
 /// # Errors
 /// The store failed.
@@ -59,8 +60,9 @@ fn is_sent(tx: &Tx<'_>, target: &Target, place: Place) -> Result<bool, StoreErro
     Ok(tx.work_of(target)?.is_some_and(|work| work.sent && work.is_for(place)))
 }
 
-/// Looks at the next few requests that have a deadline, from `after` on, and ends those that are past it; `true` at
-/// the end of a round. All of them are looked at, not only those before the wall clock, which may jump either way.
+/// Looks at the next few requests that have a deadline, from `after` on, and ends those that are
+/// past it; `true` at the end of a round. All of them are looked at, not only those before the wall
+/// clock, which may jump either way.
 ///
 /// # Errors
 /// The store failed.
@@ -101,7 +103,8 @@ fn end_expired(tx: &mut Tx<'_>, seq: u64) -> Result<bool, StoreError> {
     Ok(rows.is_empty())
 }
 
-/// Forgets requests that ended before `before`, as much as one transaction takes; `true` when none is left.
+/// Forgets requests that ended before `before`, as much as one transaction takes; `true` when none
+/// is left.
 ///
 /// # Errors
 /// The store failed.
@@ -117,8 +120,8 @@ pub fn forget_requests(tx: &mut Tx<'_>, before: Timestamp) -> Result<bool, Store
     Ok(false)
 }
 
-/// Forgets the request of that number, which ended at that time, or as much of it as one step takes; whether that was
-/// all.
+/// Forgets the request of that number, which ended at that time, or as much of it as one step
+/// takes; whether that was all.
 pub(super) fn forget_request(tx: &mut Tx<'_>, seq: u64, ended_at: Timestamp) -> Result<bool, StoreError> {
     let (first, last) = schema::failures(seq, 0);
     let failures = tx.scan(&first, &last, Direction::Up, STEP)?;
@@ -155,9 +158,10 @@ fn forget_unknown(tx: &mut Tx<'_>, seq: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes the requests from number `from` on without a trace: the store failed while it took them, their senders were
-/// told that they are not taken, and yet they are there. One in each transaction, and that one whole, or a crash would
-/// leave the rest of it to pass for the request; `true` when none is left.
+/// Removes the requests from number `from` on without a trace: the store failed while it took them,
+/// their senders were told that they are not taken, and yet they are there. One in each
+/// transaction, and that one whole, or a crash would leave the rest of it to pass for the request;
+/// `true` when none is left.
 ///
 /// # Errors
 /// The store failed.

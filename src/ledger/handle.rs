@@ -117,8 +117,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts the thread on the store in `data_dir`, whose lock it keeps. It ends, and the store is closed, when the last handle is
-    /// gone; the second value is then done.
+    /// Starts the thread on the store in `data_dir`, whose lock it keeps. It ends, and the store is
+    /// closed, when the last handle is gone; the second value is then done.
     ///
     /// # Errors
     /// The operating system gives no thread.
@@ -170,8 +170,8 @@ impl Ledger {
         (Self { jobs, summary, health, work, outgoing, devices, counting }, committer, queue)
     }
 
-    /// Runs a rule and answers when what it wrote is durable. The rule is called again, in another transaction, until
-    /// it returns something; a crash may fall between two of its transactions.
+    /// Runs a rule and answers when what it wrote is durable. The rule is called again, in another
+    /// transaction, until it returns something; a crash may fall between two of its transactions.
     ///
     /// # Errors
     /// The store failed; nothing is promised.
@@ -182,8 +182,8 @@ impl Ledger {
         self.submit(rule, false).await?.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// As [`Self::run`], but the answer may come before the writes are durable: for deletions whose loss costs only a
-    /// repetition, and for questions.
+    /// As [`Self::run`], but the answer may come before the writes are durable: for deletions whose
+    /// loss costs only a repetition, and for questions.
     ///
     /// # Errors
     /// The store failed.
@@ -204,7 +204,8 @@ impl Ledger {
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Puts a rule in line, and returns where its answer will come: rules run in the order of submission.
+    /// Puts a rule in line, and returns where its answer will come: rules run in the order of
+    /// submission.
     ///
     /// # Errors
     /// The ledger is closed.

@@ -1,4 +1,5 @@
-//! The outbox: messages that are owed, kept until the broker has acknowledged them, and devices to publish anew.
+//! The outbox: messages that are owed, kept until the broker has acknowledged them, and devices to
+//! publish anew.
 
 use super::{
     answers, schema,
@@ -22,9 +23,10 @@ pub struct Owed {
     pub unknown: Vec<String>,
 }
 
-/// The messages from place `from` on, in the order in which they became due, and the last place that was looked at,
-/// `None` where there was none: some of them may have been forgotten with their requests. Each has its first `max_failures`
-/// failures, and after as many in all it is enough.
+/// The messages from place `from` on, in the order in which they became due, and the last place
+/// that was looked at,
+/// `None` where there was none: some of them may have been forgotten with their requests. Each has
+/// its first `max_failures` failures, and after as many in all it is enough.
 ///
 /// # Errors
 /// The store failed.

@@ -19,8 +19,9 @@
 //! | `x` | kind, time, id → | deadlines and retention |
 //! | `j` | n → writes | the journal |
 //!
-//! A value is a version byte and JSON: a reader takes members that it doesn't know and defaults those that it misses,
-//! so that a rollback finds its way. A change that breaks this needs a new [`SCHEMA`].
+//! A value is a version byte and JSON: a reader takes members that it doesn't know and defaults
+//! those that it misses, so that a rollback finds its way. A change that breaks this needs a new
+//! [`SCHEMA`].
 
 use std::collections::BTreeMap;
 
@@ -50,7 +51,8 @@ const MAX_COUNT: u64 = 1 << 53;
 pub struct Load {
     /// Targets with work.
     pub work: u64,
-    /// Of these, the ones that wait for a repetition, for reasons of their own or of their resource.
+    /// Of these, the ones that wait for a repetition, for reasons of their own or of their
+    /// resource.
     pub retrying: u64,
     /// And those that wait for a complete list to tell how they ended.
     pub verifying: u64,
@@ -85,8 +87,8 @@ pub struct Counters {
     pub mark: u64,
     /// Bytes of all keys and values.
     pub live_bytes: u64,
-    /// Sum of [`digest`] over all rows: none is missing, and none is an old one. Not there after a version that did not
-    /// keep it has written, until the rows are counted.
+    /// Sum of [`digest`] over all rows: none is missing, and none is an old one. Not there after a
+    /// version that did not keep it has written, until the rows are counted.
     pub digest: Option<u64>,
     /// Requests that have not ended.
     pub open_requests: u64,
@@ -372,7 +374,8 @@ pub(super) fn failures(seq: u64, no: u32) -> (Vec<u8>, Vec<u8>) {
     (failure(seq, no), range(&key(b'f', &[&seq.to_be_bytes()])).1)
 }
 
-/// A key that is not as it is written here would be passed over, deleted in vain, and found again, without an end.
+/// A key that is not as it is written here would be passed over, deleted in vain, and found again,
+/// without an end.
 fn misshapen(key: &[u8]) -> StoreError {
     let prefix = key.first().map_or_else(String::new, |byte| byte.escape_ascii().to_string());
     StoreError::Damaged(format!("a key of kind {prefix:?} cannot be read"))

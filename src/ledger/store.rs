@@ -1,7 +1,8 @@
-//! What the ledger's rules ask of a store: read, scan a range, apply a batch atomically, make what was applied durable.
+//! What the ledger's rules ask of a store: read, scan a range, apply a batch atomically, make what
+//! was applied durable.
 //!
-//! sled is one form of it ([`super::SledStore`]); tests and the simulation bring others, so that every rule runs
-//! under both.
+//! sled is one form of it ([`super::SledStore`]); tests and the simulation bring others, so that
+//! every rule runs under both.
 
 /// One write: a key with its new value, `None` to delete it.
 pub type Op = (Vec<u8>, Option<Vec<u8>>);
@@ -18,7 +19,8 @@ pub enum Direction {
     Down,
 }
 
-/// Why the store could not do it. After any of them the store is to be dropped and opened again: sled stays failed.
+/// Why the store could not do it. After any of them the store is to be dropped and opened again:
+/// sled stays failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The file system has no room.
@@ -44,7 +46,8 @@ pub(crate) trait Disk: std::fmt::Display {
 
     fn open(&self) -> Result<Self::Store, StoreError>;
 
-    /// Puts the store away whole, so that a new one is made at the next opening; returns where it is kept.
+    /// Puts the store away whole, so that a new one is made at the next opening; returns where it
+    /// is kept.
     fn move_aside(&self, millis: i64) -> std::io::Result<std::path::PathBuf>;
 
     /// The last store that was put away and is still there, and when that was.
@@ -67,8 +70,8 @@ pub trait Store {
     /// The store failed.
     fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Row>, StoreError>;
 
-    /// Applies all of `ops` or none. At once visible, durable only after [`Self::sync`], and then in the order
-    /// of the calls: a crash leaves a prefix of them.
+    /// Applies all of `ops` or none. At once visible, durable only after [`Self::sync`], and then
+    /// in the order of the calls: a crash leaves a prefix of them.
     ///
     /// # Errors
     /// The store failed; nothing of `ops` may be assumed.
@@ -85,8 +88,9 @@ pub trait Store {
         0
     }
 
-    /// Copies what is live to a fresh store, which takes this one's place when it is opened again: to be dropped after
-    /// that, and after an error, too. `false` if there is no room for a copy; nothing was done then.
+    /// Copies what is live to a fresh store, which takes this one's place when it is opened again:
+    /// to be dropped after that, and after an error, too. `false` if there is no room for a copy;
+    /// nothing was done then.
     ///
     /// # Errors
     /// The store failed, or its copy did, which may be taken all the same.
@@ -94,7 +98,8 @@ pub trait Store {
         Ok(false)
     }
 
-    /// Whether some rows may be missing, or be older than others, without any sign: to be counted when it is opened.
+    /// Whether some rows may be missing, or be older than others, without any sign: to be counted
+    /// when it is opened.
     fn is_bare(&self) -> bool {
         false
     }

@@ -45,9 +45,9 @@ pub struct Taken {
     pub more: bool,
 }
 
-/// Picks the entries of the next call and notes them as sent, before they are. Those that expired or were
-/// superseded meanwhile are ended instead. `fresh` becomes the call's token, where it needs one and its content was
-/// not sent before.
+/// Picks the entries of the next call and notes them as sent, before they are. Those that expired
+/// or were superseded meanwhile are ended instead. `fresh` becomes the call's token, where it needs
+/// one and its content was not sent before.
 ///
 /// # Errors
 /// The store failed.
@@ -107,7 +107,8 @@ pub fn take(
     Ok(taken)
 }
 
-/// Gives a call its token, kept with each of its entries: the one that its content was sent with before, else `fresh`.
+/// Gives a call its token, kept with each of its entries: the one that its content was sent with
+/// before, else `fresh`.
 fn name_call(tx: &mut Tx<'_>, entries: &[(Target, u32)], fresh: &CallToken) -> Result<Option<CallToken>, StoreError> {
     let Some((first, _)) = entries.first() else { return Ok(None) };
     let mut keys: Vec<String> = entries.iter().map(|(target, _)| target.key()).collect();
@@ -132,7 +133,8 @@ struct Look<'l> {
     clock_trusted: bool,
 }
 
-/// What may go into one call: entries about one resource; and those of a call that has to be repeated, by themselves.
+/// What may go into one call: entries about one resource; and those of a call that has to be
+/// repeated, by themselves.
 type Kind = (Option<String>, Option<CallToken>);
 
 fn take_range(
@@ -183,7 +185,8 @@ fn take_range(
     Ok(())
 }
 
-/// Looks at what is set aside, resource by resource, and passes over those that refuse in one step each.
+/// Looks at what is set aside, resource by resource, and passes over those that refuse in one step
+/// each.
 fn take_aside(
     tx: &mut Tx<'_>,
     mut from: u64,
@@ -230,12 +233,14 @@ impl Look<'_> {
 /// What came of a target that was to be taken.
 enum Took {
     Entry(Target, u32),
-    /// It stands at the place of somebody who is gone, and those who still wait for it have to wait for a list.
+    /// It stands at the place of somebody who is gone, and those who still wait for it have to wait
+    /// for a list.
     Gated,
     Nothing,
 }
 
-/// Notes a target as sent, unless nobody waits for it any more; `again` for a part of the call before.
+/// Notes a target as sent, unless nobody waits for it any more; `again` for a part of the call
+/// before.
 fn take_one(
     tx: &mut Tx<'_>,
     target: &Target,
@@ -284,7 +289,8 @@ fn take_one(
         Some(first) if !window.allows(first) => return Ok(Took::Gated),
         Some(_) => {}
     }
-    // Left over by a kill, or put off while a refused call was taken apart: what became of it is not known.
+    // Left over by a kill, or put off while a refused call was taken apart: what became of it is
+    // not known.
     work.doubt |= work.sent && !again;
     work.sent = true;
     tx.ended.retried += u64::from(work.attempts > 0);
@@ -294,8 +300,8 @@ fn take_one(
     Ok(Took::Entry(target.clone(), charged))
 }
 
-/// Whether a request's time is over. The wall clock may have jumped since: within the boot that accepted it, the time
-/// that really passed counts, unless the sender named the time to count from.
+/// Whether a request's time is over. The wall clock may have jumped since: within the boot that
+/// accepted it, the time that really passed counts, unless the sender named the time to count from.
 pub(super) fn is_expired(tx: &Tx<'_>, request: &Request) -> bool {
     match (request.expires_at, request.lifetime_ms) {
         (Some(_), Some(lifetime)) if request.boot == tx.now.boot && request.issued_at.is_none() => {

@@ -89,7 +89,8 @@ pub(crate) fn accept_many(store: &dyn Store, group: &mut super::Group, entries: 
     tx.end();
 }
 
-/// Derived rows against what they are derived from, and the pages of the registry against the totals.
+/// Derived rows against what they are derived from, and the pages of the registry against the
+/// totals.
 pub(crate) fn recount(store: &MemStore, rules: &Rules) {
     let mut group = Group::default();
     let tx = Tx::begin(store, &mut group, Now::default(), rules).unwrap();

@@ -48,7 +48,8 @@ impl Operation {
         Self::ALL.iter().copied().find(|operation| operation.as_str() == text)
     }
 
-    /// The kind of cloud call that carries this operation's entries; `None` for those that are answered at once.
+    /// The kind of cloud call that carries this operation's entries; `None` for those that are
+    /// answered at once.
     #[must_use]
     pub fn lane(self) -> Option<Lane> {
         match self {
@@ -74,7 +75,8 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What one entry of a request is about. Open requests that name the same target share one piece of work.
+/// What one entry of a request is about. Open requests that name the same target share one piece of
+/// work.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// A client device.
@@ -126,7 +128,8 @@ impl Target {
         }
     }
 
-    /// The resource that a call for it is about, where that is not this core device. A call is about one.
+    /// The resource that a call for it is about, where that is not this core device. A call is
+    /// about one.
     #[must_use]
     pub fn scope(&self) -> Option<&str> {
         match self {
@@ -211,8 +214,9 @@ pub struct Change {
 }
 
 impl Change {
-    /// A text that two commands share if, and only if, they ask for the same: the order of entries is no content. A hash
-    /// of it is kept with the request, so that it has to be the same in every version of the agent.
+    /// A text that two commands share if, and only if, they ask for the same: the order of entries
+    /// is no content. A hash of it is kept with the request, so that it has to be the same in every
+    /// version of the agent.
     #[must_use]
     pub fn content(&self) -> String {
         let mut targets: Vec<String> = self.targets.iter().map(Target::key).collect();

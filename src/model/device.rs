@@ -44,7 +44,8 @@ pub enum Registered {
     Disassociated,
 }
 
-/// A registry record: what the cloud last said, and what was last asked. What is under way is the ledger's.
+/// A registry record: what the cloud last said, and what was last asked. What is under way is the
+/// ledger's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// The cloud's word.
@@ -52,8 +53,8 @@ pub struct Device {
     /// The association's time; kept after we ended it, to recognise a list that lags behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub association: Option<Timestamp>,
-    /// When we associated it ourselves, as long as that association is the one that is listed: such a one overtakes
-    /// nobody (contract, "Superseded").
+    /// When we associated it ourselves, as long as that association is the one that is listed: such
+    /// a one overtakes nobody (contract, "Superseded").
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ours: Option<Timestamp>,
     /// Who last asked.
@@ -83,11 +84,12 @@ pub struct DeviceView {
     pub device: Device,
 }
 
-/// Whether a command is overtaken: the device was associated anew after it was asked for (contract, "Superseded").
+/// Whether a command is overtaken: the device was associated anew after it was asked for (contract,
+/// "Superseded").
 ///
-/// `held` is the association's time that the registry held when the command was accepted, `listed` the one that the
-/// cloud lists now, `None` if it doesn't list the device. `asked_at` is `None` where no clock tells when the command was
-/// asked for.
+/// `held` is the association's time that the registry held when the command was accepted, `listed`
+/// the one that the cloud lists now, `None` if it doesn't list the device. `asked_at` is `None`
+/// where no clock tells when the command was asked for.
 #[must_use]
 pub fn is_superseded(
     held: Option<Timestamp>,
@@ -98,7 +100,8 @@ pub fn is_superseded(
     match (listed, asked_at.filter(|_| clock_trusted)) {
         (None, _) => false,
         (Some(_), _) if held == listed => false,
-        // Without a clock to trust, a difference alone tells; without one held there is no difference.
+        // Without a clock to trust, a difference alone tells; without one held there is no
+        // difference.
         (Some(_), None) => held.is_some(),
         (Some(listed), Some(asked_at)) => listed > asked_at,
     }

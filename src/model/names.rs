@@ -85,7 +85,8 @@ macro_rules! name {
     };
 }
 
-/// The rule of the AWS IoT registry (`CreateThing`), stricter than Greengrass's own model, which has no pattern.
+/// The rule of the AWS IoT registry (`CreateThing`), stricter than Greengrass's own model, which
+/// has no pattern.
 fn is_thing_name(text: &str) -> bool {
     (1..=MAX_THING).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-'))
@@ -121,7 +122,8 @@ fn is_uuid(text: &str) -> bool {
         && text.bytes().any(|b| b != b'0' && b != b'-')
 }
 
-/// SiteWise's `CustomID`, matched to its end: `externalId:[a-zA-Z0-9_][a-zA-Z_\-0-9.:]*[a-zA-Z0-9_]+`, or an `ID`.
+/// SiteWise's `CustomID`, matched to its end:
+/// `externalId:[a-zA-Z0-9_][a-zA-Z_\-0-9.:]*[a-zA-Z0-9_]+`, or an `ID`.
 fn is_asset(text: &str) -> bool {
     let Some(id) = text.strip_prefix("externalId:") else { return is_uuid(text) };
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
@@ -139,16 +141,17 @@ name!(
     InvalidName::Thing
 );
 name!(
-    /// Who asked: the sender's own name (its thing name, or its user name on the broker), from the topic that the
-    /// broker's policy ties to it; or `@` and the name of the user who asked over the local socket.
+    /// Who asked: the sender's own name (its thing name, or its user name on the broker), from the
+    /// topic that the broker's policy ties to it; or `@` and the name of the user who asked over
+    /// the local socket.
     ClientId,
     is_client,
     InvalidName::Client
 );
 
 impl ClientId {
-    /// Stands for the senders of all commands whose topic names no client. No sender can have this name, and no request
-    /// has it.
+    /// Stands for the senders of all commands whose topic names no client. No sender can have this
+    /// name, and no request has it.
     #[must_use]
     pub fn nobody() -> Self {
         Self("@".into())
@@ -180,8 +183,8 @@ name!(
     InvalidName::Monitor
 );
 name!(
-    /// The `clientToken` of a call to the cloud, by which a service knows a repetition. The agent's own: it has nothing to
-    /// do with the [`ClientToken`] of a command.
+    /// The `clientToken` of a call to the cloud, by which a service knows a repetition. The agent's
+    /// own: it has nothing to do with the [`ClientToken`] of a command.
     CallToken,
     is_call_token,
     InvalidName::CallToken
@@ -208,7 +211,8 @@ impl Pattern {
         Self(text.into())
     }
 
-    /// Whether there is a thing name or an asset id that matches. An asset's UUID consists of a thing name's characters.
+    /// Whether there is a thing name or an asset id that matches. An asset's UUID consists of a
+    /// thing name's characters.
     #[must_use]
     pub fn can_match(&self) -> bool {
         let literal: String = self.0.chars().filter(|c| *c != '*').collect();

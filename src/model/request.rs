@@ -17,7 +17,8 @@ impl Fault {
     /// Longest code, in characters.
     pub const MAX_CODE: usize = 128;
 
-    /// Longest text that is kept of a message from outside, in characters (contract: `limits.maxPayloadBytes`).
+    /// Longest text that is kept of a message from outside, in characters (contract:
+    /// `limits.maxPayloadBytes`).
     pub const MAX_CHARS: usize = 1024;
 
     /// A fault with its texts cut to what is kept, and words of our own where the cloud gave none.
@@ -194,7 +195,8 @@ pub struct SyncCounts {
     pub removed: u32,
 }
 
-/// An accepted command as the ledger keeps it: of constant size, whatever the number of its entries.
+/// An accepted command as the ledger keeps it: of constant size, whatever the number of its
+/// entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// Its place in the order of acceptance.
@@ -229,7 +231,8 @@ pub struct Request {
     /// The hash of its delivery, if it came without a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<[u8; 32]>,
-    /// The boot of the machine in which it was accepted: the wall clock may jump, the time since a boot does not.
+    /// The boot of the machine in which it was accepted: the wall clock may jump, the time since a
+    /// boot does not.
     pub boot: u64,
     /// When it was accepted, in milliseconds since that boot.
     pub accepted_mono: u64,
@@ -244,8 +247,9 @@ pub struct Request {
 }
 
 impl Request {
-    /// When the person asked, by the wall clock of `now`: `issuedAt`, if that is not later than the acceptance, else the
-    /// acceptance. `None` where that is not known: the request is from an earlier boot, whose clock nobody confirmed.
+    /// When the person asked, by the wall clock of `now`: `issuedAt`, if that is not later than the
+    /// acceptance, else the acceptance. `None` where that is not known: the request is from an
+    /// earlier boot, whose clock nobody confirmed.
     #[must_use]
     pub fn asked_at(&self, now: Now) -> Option<Timestamp> {
         let accepted = if self.boot == now.boot {
@@ -261,8 +265,8 @@ impl Request {
     }
 }
 
-/// Which requests may be sent, by their number: those below `cleared`, and those from `fresh` on. The others wait for a
-/// complete list (contract, "Superseded").
+/// Which requests may be sent, by their number: those below `cleared`, and those from `fresh` on.
+/// The others wait for a complete list (contract, "Superseded").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// All below had their list.
@@ -282,8 +286,8 @@ impl Window {
     }
 }
 
-/// From where on those are looked at who were sent before; then come those before it, so that who is refused each time
-/// holds up nobody.
+/// From where on those are looked at who were sent before; then come those before it, so that who
+/// is refused each time holds up nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Again {
     /// A request's number, and that of an entry in it.

@@ -7,7 +7,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A wall-clock instant in milliseconds since 1970, shown as RFC 3339 in UTC.
 ///
-/// A gateway's wall clock may be years off and may jump: compare two of them only where the contract says so.
+/// A gateway's wall clock may be years off and may jump: compare two of them only where the
+/// contract says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);

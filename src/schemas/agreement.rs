@@ -1,7 +1,9 @@
-//! Schemas and parser agree: a payload that a schema takes is one that the agent takes, and the other way round.
+//! Schemas and parser agree: a payload that a schema takes is one that the agent takes, and the
+//! other way round.
 //!
-//! What JSON Schema cannot tell, or tells otherwise, is left out here: `coreDeviceThingName` has to be this core's; a date
-//! has to be one of the calendar; and the agent also takes a leap second, and any character between date and time.
+//! What JSON Schema cannot tell, or tells otherwise, is left out here: `coreDeviceThingName` has to
+//! be this core's; a date has to be one of the calendar; and the agent also takes a leap second,
+//! and any character between date and time.
 
 use proptest::{prelude::*, sample::select};
 use serde_json::{Map, Value, json};
@@ -14,7 +16,8 @@ use crate::model::{
 
 const ID: &str = "a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f";
 
-/// Texts of a length at which a rule may change its mind, of characters that belong to one rule or another.
+/// Texts of a length at which a rule may change its mind, of characters that belong to one rule or
+/// another.
 fn texts() -> impl Strategy<Value = String> {
     let lengths: Vec<usize> = [0, 1, 2, MAX_TOKEN, MAX_USER, MAX_THING, MAX_EXTERNAL, 256, 512]
         .into_iter()

@@ -1,5 +1,5 @@
-//! What a parser asks of a payload, noted by `Fields` while it runs, and put together as a schema: the parser is the only
-//! place that says what a command may hold.
+//! What a parser asks of a payload, noted by `Fields` while it runs, and put together as a schema:
+//! the parser is the only place that says what a command may hold.
 
 use std::{cell::RefCell, collections::BTreeMap};
 

@@ -12,7 +12,8 @@ use crate::{
 /// The last levels of a result's topic.
 const KINDS: [ResultKind; 3] = [ResultKind::Accepted, ResultKind::Rejected, ResultKind::Completed];
 
-/// Each parameter of an address, the name that stands for it where the topics are made, and what it is.
+/// Each parameter of an address, the name that stands for it where the topics are made, and what it
+/// is.
 const PARAMETERS: [(&str, &str, &str); 6] = [
     ("topicPrefix", "PREFIX", "The agent's `topicPrefix`; `offboard` if it is not configured."),
     ("coreThingName", "CORE", "The core device's thing name."),

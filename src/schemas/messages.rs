@@ -92,8 +92,8 @@ fn close(schema: &mut Value) {
     }
 }
 
-/// Members beside `clientToken` and `operation`, in each form that the answer to an operation has; `?` where one may be
-/// missing.
+/// Members beside `clientToken` and `operation`, in each form that the answer to an operation has;
+/// `?` where one may be missing.
 fn answers(operation: Operation) -> &'static [&'static [&'static str]] {
     match operation {
         Operation::DisassociateClientDevices | Operation::AssociateClientDevices => {

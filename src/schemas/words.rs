@@ -1,5 +1,5 @@
-//! The rules of texts and the lists of words, as JSON Schema. The numbers and the words are the model's own; that a rule
-//! here takes what the model's takes is tested in `agreement.rs`.
+//! The rules of texts and the lists of words, as JSON Schema. The numbers and the words are the
+//! model's own; that a rule here takes what the model's takes is tested in `agreement.rs`.
 
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
@@ -17,7 +17,8 @@ use crate::{
 const THING: &str = "[a-zA-Z0-9:_-]";
 /// As the model has it: a UUID in lower case.
 const UUID: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
-/// No white space of Unicode, nor a control character; spelt out, since what `\s` means differs between engines.
+/// No white space of Unicode, nor a control character; spelt out, since what `\s` means differs
+/// between engines.
 const SOLID: &str = r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]";
 const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
 

@@ -267,7 +267,8 @@ impl Wire {
         let kept = on_disk(&state, &key).is_some();
         let refused = state.seen.rejected.contains(&key);
         drop(state);
-        // A rejection that the broker seems to deny may be dropped; its sender has no answer and asks again.
+        // A rejection that the broker seems to deny may be dropped; its sender has no answer and
+        // asks again.
         let slow = self.world.state().broker.slow_at.is_some_and(|at| self.world.now() - at < 400_000);
         let denied = self.world.plan.denied_client && key.0 == self.last_client();
         if is_change && !kept && !refused && !denied && !slow {

@@ -38,13 +38,15 @@ pub(super) struct CloudState {
     changes: Vec<(Millis, String, Option<Millis>)>,
     begin: BTreeMap<String, Millis>,
     pub(super) weather: Weather,
-    /// When the agent was last told that a device is gone: by an answer to a call, or by a complete list.
+    /// When the agent was last told that a device is gone: by an answer to a call, or by a complete
+    /// list.
     pub(super) gone: BTreeMap<String, Millis>,
     /// When the agent was last told that a device is there: by an answer to a call, or by a list.
     pub(super) here: BTreeMap<String, Millis>,
     /// The same, by answers alone.
     pub(super) joined: BTreeMap<String, Millis>,
-    /// Until when each association of a device has ended, as the agent was told: a list that still has one lags behind.
+    /// Until when each association of a device has ended, as the agent was told: a list that still
+    /// has one lags behind.
     ended: BTreeMap<String, Millis>,
     /// When the list that is being read began.
     pub(super) list_begun: Option<Millis>,

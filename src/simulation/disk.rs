@@ -1,4 +1,5 @@
-//! The disk: what was applied is seen, what was synced survives a power cut, and of the rest a prefix may.
+//! The disk: what was applied is seen, what was synced survives a power cut, and of the rest a
+//! prefix may.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -35,7 +36,8 @@ pub(super) struct DiskState {
 }
 
 impl DiskState {
-    /// What a crash leaves: all of it after a kill, after a power cut what was synced and a prefix of the rest.
+    /// What a crash leaves: all of it after a kill, after a power cut what was synced and a prefix
+    /// of the rest.
     pub(super) fn crash(&mut self, rng: &mut fastrand::Rng) {
         let unsynced = std::mem::take(&mut self.unsynced);
         let kept = if rng.bool() { unsynced.len() } else { rng.usize(0..=unsynced.len()) };
@@ -162,7 +164,8 @@ impl SimStore {
                                 wrong =
                                     Some((6, format!("{name} is associated again by a list older than its outcome")));
                             }
-                            // When it was told, and not when it is written: both may be in one group with the next outcome.
+                            // When it was told, and not when it is written: both may be in one
+                            // group with the next outcome.
                             let told = answered.or(cloud.list_begun).unwrap_or(now);
                             disk.associated_at.insert(name.to_owned(), told);
                         }

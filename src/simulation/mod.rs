@@ -1,9 +1,11 @@
-//! A simulation of the whole agent, driven by one seed: the real ledger, inbox, outbox, uplink, sync, upkeep, status and line,
-//! on a simulated broker, cloud, disk and clock. Time is virtual, and all chance comes from the seed, so that a seed
-//! always runs in the same way.
+//! A simulation of the whole agent, driven by one seed: the real ledger, inbox, outbox, uplink,
+//! sync, upkeep, status and line, on a simulated broker, cloud, disk and clock. Time is virtual,
+//! and all chance comes from the seed, so that a seed always runs in the same way.
 //!
-//! Every step is held against the invariants of `ARCHITECTURE.md`; once the faults stop, everything has to converge.
-//! `OFFBOARD_SEEDS=N` runs so many seeds, `OFFBOARD_SEED=N` that one, `OFFBOARD_TRACE=1` prints what happens.
+//! Every step is held against the invariants of `ARCHITECTURE.md`; once the faults stop, everything
+//! has to converge.
+//! `OFFBOARD_SEEDS=N` runs so many seeds, `OFFBOARD_SEED=N` that one, `OFFBOARD_TRACE=1` prints
+//! what happens.
 
 // Only a build of its own can give tokio's chance a seed; the others check that this compiles.
 #![cfg_attr(not(tokio_unstable), allow(dead_code))]
@@ -188,7 +190,8 @@ async fn faults(world: World) {
     world.changed.notify_waiters();
 }
 
-/// Runs a seed to its end, or to the first thing that must never be. Returns a fingerprint of all that happened.
+/// Runs a seed to its end, or to the first thing that must never be. Returns a fingerprint of all
+/// that happened.
 fn run(seed: u64) -> Result<u64, world::Violation> {
     fastrand::seed(seed);
     let mut builder = tokio::runtime::Builder::new_current_thread();

@@ -11,7 +11,8 @@ use rustls::ClientConfig;
 use super::{retry, tls};
 use crate::{causes::find, config};
 
-/// The library's limit on a packet in either direction, with topic and header. MQTT 3.1.1 cannot announce one to the broker.
+/// The library's limit on a packet in either direction, with topic and header. MQTT 3.1.1 cannot
+/// announce one to the broker.
 const MAX_PACKET: usize = 1 << 20;
 
 /// Packets that wait in a command's client: it asks one thing at a time.
@@ -38,7 +39,8 @@ pub(crate) fn secure(mqtt: &config::Mqtt, options: &mut MqttOptions) -> Result<(
     Ok(())
 }
 
-/// Reads the PEM files for the next connection, off the caller's thread; `None` where there is no TLS.
+/// Reads the PEM files for the next connection, off the caller's thread; `None` where there is no
+/// TLS.
 ///
 /// # Errors
 /// Which file, and what is wrong with it.

@@ -1,8 +1,10 @@
-//! A connection to the broker: the client library's codec and its state of MQTT 3.1.1, run over a socket of our own.
+//! A connection to the broker: the client library's codec and its state of MQTT 3.1.1, run over a
+//! socket of our own.
 //!
-//! The library's own event loop is not used for two reasons. It gives up the connection at a message above its limit,
-//! which the broker then delivers again and again; here [`Frames`] skips the message. And it writes each packet by
-//! itself; here everything that waits leaves with one write.
+//! The library's own event loop is not used for two reasons. It gives up the connection at a
+//! message above its limit, which the broker then delivers again and again; here [`Frames`] skips
+//! the message. And it writes each packet by itself; here everything that waits leaves with one
+//! write.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -48,7 +50,8 @@ pub(super) enum Event {
     Connected { session: bool },
     /// The broker delivered a message.
     Message(Publish),
-    /// The broker delivered a message of `size` bytes, which was not kept; `publish` has the beginning of its payload.
+    /// The broker delivered a message of `size` bytes, which was not kept; `publish` has the
+    /// beginning of its payload.
     TooLarge { publish: Publish, size: usize },
     /// The broker answered a subscription.
     Subscribed(Vec<SubscribeReasonCode>),
@@ -94,10 +97,12 @@ impl Connection {
         Self { state: MqttState::new(INFLIGHT, true), requests, network: None, events: VecDeque::new() }
     }
 
-    /// Connects to `endpoint` if there is no connection; else the next thing that happens. Not cancel-safe.
+    /// Connects to `endpoint` if there is no connection; else the next thing that happens. Not
+    /// cancel-safe.
     ///
     /// # Errors
-    /// The connection is not made, or has ended. [`Self::clear`] must be called before the next poll.
+    /// The connection is not made, or has ended. [`Self::clear`] must be called before the next
+    /// poll.
     pub(super) async fn poll(&mut self, endpoint: &Endpoint) -> Result<Event, ConnectionError> {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -127,8 +132,9 @@ impl Connection {
                 },
                 Woken::Request(request) => self.send(request.map_err(|_| ConnectionError::RequestsDone)?)?,
                 Woken::Ping => {
-                    // The response to a ping waits behind a large message: a broker that still sends is there. Else the
-                    // message would end each connection before it has arrived, and come again on the next one.
+                    // The response to a ping waits behind a large message: a broker that still
+                    // sends is there. Else the message would end each connection before it has
+                    // arrived, and come again on the next one.
                     self.state.await_pingresp &= !std::mem::take(&mut network.is_heard);
                     self.handle(Request::PingReq(PingReq))?;
                 }
@@ -137,8 +143,8 @@ impl Connection {
         }
     }
 
-    /// Forgets the connection, everything that waits to be sent on it, and everything that arrived on it and was not
-    /// handed out.
+    /// Forgets the connection, everything that waits to be sent on it, and everything that arrived
+    /// on it and was not handed out.
     pub(super) fn clear(&mut self) {
         self.network = None;
         self.events.clear();
@@ -179,9 +185,9 @@ impl Connection {
 
     fn handle(&mut self, request: Request) -> Result<(), StateError> {
         let mut packet = self.state.handle_outgoing_packet(request)?;
-        // The next packet id belongs to a message that the broker never acknowledged: takes the one after it, or the
-        // library would wait for that acknowledgement, and send nothing else meanwhile. One is free, since the table
-        // is not full.
+        // The next packet id belongs to a message that the broker never acknowledged: takes the one
+        // after it, or the library would wait for that acknowledgement, and send nothing else
+        // meanwhile. One is free, since the table is not full.
         while let Some(mut publish) = self.state.collision.take() {
             publish.pkid = 0;
             packet = self.state.handle_outgoing_packet(Request::Publish(publish))?;

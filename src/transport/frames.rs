@@ -1,6 +1,7 @@
-//! The framing of the connection to the broker: the client library's codec, and beside it the skipping of a PUBLISH
-//! that is too large to be kept in memory. The broker would deliver such a message again at every connection, so an
-//! error would end the service; skipping it lets the agent reject and acknowledge it.
+//! The framing of the connection to the broker: the client library's codec, and beside it the
+//! skipping of a PUBLISH that is too large to be kept in memory. The broker would deliver such a
+//! message again at every connection, so an error would end the service; skipping it lets the agent
+//! reject and acknowledge it.
 
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::{
@@ -8,8 +9,10 @@ use rumqttc::{
     mqttbytes::{Error, PacketType},
 };
 
-/// Longest packet that is kept in memory, in either direction, in bytes after the fixed header. Far above
-/// `limits.maxPayloadBytes` by default, so that a rejection can echo the token of most messages that are too large.
+/// Longest packet that is kept in memory, in either direction, in bytes after the fixed header. Far
+/// above
+/// `limits.maxPayloadBytes` by default, so that a rejection can echo the token of most messages
+/// that are too large.
 pub(super) const MAX_PACKET: usize = 1 << 20;
 
 /// Bytes of a skipped payload that are kept: the token mostly stands at the beginning.
@@ -84,8 +87,8 @@ impl Frames {
     }
 }
 
-/// Takes the headers of a PUBLISH with `remaining` bytes after its fixed header off `bytes`; `None` if they have not
-/// arrived yet. Any other packet of that size is a fault of the peer.
+/// Takes the headers of a PUBLISH with `remaining` bytes after its fixed header off `bytes`; `None`
+/// if they have not arrived yet. Any other packet of that size is a fault of the peer.
 fn begin_skipping(bytes: &mut BytesMut, remaining: usize) -> Result<Option<Skipping>, Error> {
     let too_large = Error::PayloadSizeLimitExceeded(remaining);
     // The last byte of the remaining length is the first one without a continuation bit.

@@ -15,12 +15,13 @@ use crate::{
     wire::{self, Address, Topics},
 };
 
-/// Commands that wait to be handled with their payload; more are rejected. A broker's window of unacknowledged messages
-/// is far smaller, but Mosquitto 2.0 hands over thousands beyond it when its queue is long.
+/// Commands that wait to be handled with their payload; more are rejected. A broker's window of
+/// unacknowledged messages is far smaller, but Mosquitto 2.0 hands over thousands beyond it when
+/// its queue is long.
 const MAX_WAITING: usize = 4096;
 
-/// Commands that wait in all. There are no more packet ids, and what has one is never dropped: the broker would not
-/// deliver it again on this connection, and keep its place in the window for it.
+/// Commands that wait in all. There are no more packet ids, and what has one is never dropped: the
+/// broker would not deliver it again on this connection, and keep its place in the window for it.
 const MAX_TAKEN: usize = MAX_WAITING + u16::MAX as usize;
 
 /// Bytes of payloads that wait to be handled; more are rejected.
@@ -45,8 +46,8 @@ impl Intake {
         (Self { topics: Arc::new(topics), max_payload, line, inbound: sender, waiting }, wired)
     }
 
-    /// Hands a message on; `false` if there is no room, and it is dropped. One that the broker wants acknowledged has
-    /// room, unless thousands from an earlier connection are still waiting.
+    /// Hands a message on; `false` if there is no room, and it is dropped. One that the broker
+    /// wants acknowledged has room, unless thousands from an earlier connection are still waiting.
     ///
     /// `too_large` is the size of a payload of which only the beginning is there.
     pub(crate) fn take(&self, epoch: u64, publish: Publish, too_large: Option<usize>) -> bool {

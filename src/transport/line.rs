@@ -1,5 +1,6 @@
-//! The line to the broker: everything that is sent goes through one lock, which also holds the connection's number.
-//! An acknowledgement of an old connection can so never go out on a new one, where its id may be another message's.
+//! The line to the broker: everything that is sent goes through one lock, which also holds the
+//! connection's number. An acknowledgement of an old connection can so never go out on a new one,
+//! where its id may be another message's.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,22 +17,24 @@ use tokio::{
 
 use crate::model::{ClientId, ThingName};
 
-/// Answers under way above which the next one waits: they must leave slots of the library's table of 100 to others.
+/// Answers under way above which the next one waits: they must leave slots of the library's table
+/// of 100 to others.
 const MAX_REPLIES: usize = 50;
 
-/// Answers to one client under way above which its next one waits: a client whose results the broker denies must leave
-/// room for others.
+/// Answers to one client under way above which its next one waits: a client whose results the
+/// broker denies must leave room for others.
 const MAX_REPLIES_EACH: usize = 16;
 
-/// How long that one waits, with all that comes after it, until it is dropped: answers are not promised. The broker
-/// denies them if it acknowledged others meanwhile; if there were no others it may be slow.
+/// How long that one waits, with all that comes after it, until it is dropped: answers are not
+/// promised. The broker denies them if it acknowledged others meanwhile; if there were no others it
+/// may be slow.
 const DENIED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
 
 /// How long a message that the broker never acknowledged counts against its client.
 const FORGIVEN: Duration = Duration::from_secs(300);
 
-/// Messages under way above which no other is handed over, answers and all: the library takes nothing more, neither an
-/// acknowledgement nor a disconnection, once its table of 100 is full.
+/// Messages under way above which no other is handed over, answers and all: the library takes
+/// nothing more, neither an acknowledgement nor a disconnection, once its table of 100 is full.
 const MAX_UNDER_WAY: (usize, usize) = (80, 95);
 
 /// Statuses under way above which no other is published.
@@ -40,8 +43,8 @@ const MAX_STATUSES: usize = 3;
 /// Without an acknowledgement for so long, a broker that denies a message will never give one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Such messages above which the connection is made anew: each keeps a slot of the table, and without a free slot
-/// not even our acknowledgements leave.
+/// Such messages above which the connection is made anew: each keeps a slot of the table, and
+/// without a free slot not even our acknowledgements leave.
 const MAX_STUCK: usize = 50;
 
 /// Time between two such reconnections.
@@ -50,14 +53,16 @@ const RECONNECT: Duration = Duration::from_secs(60);
 /// A broker that ends the connection over a message does so at once.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Payloads are not shortened below this, in bytes: less than any broker's limit, and enough for each kind of message.
+/// Payloads are not shortened below this, in bytes: less than any broker's limit, and enough for
+/// each kind of message.
 const SHORTEST: usize = 4 << 10;
 
-/// How long the agent keeps to a limit that it found: the broker's configuration may have been changed since.
+/// How long the agent keeps to a limit that it found: the broker's configuration may have been
+/// changed since.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
-/// How long messages of a kind are held back that can be neither shortened nor put on hold one by one; the status, which
-/// people look at, for a shorter time.
+/// How long messages of a kind are held back that can be neither shortened nor put on hold one by
+/// one; the status, which people look at, for a shorter time.
 const KIND_HELD: Duration = Duration::from_secs(3600);
 const STATUS_HELD: Duration = Duration::from_secs(600);
 
@@ -91,14 +96,16 @@ pub(crate) struct Link {
     pub(crate) session: bool,
 }
 
-/// A published message: what it was, and what is known of it if the broker ends the connection over it.
+/// A published message: what it was, and what is known of it if the broker ends the connection over
+/// it.
 struct Message {
     tag: Tag,
     topic: String,
     size: usize,
 }
 
-/// A message that was on the wire, without an acknowledgement, when the broker ended the connection.
+/// A message that was on the wire, without an acknowledgement, when the broker ended the
+/// connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     /// What it was.
@@ -114,12 +121,13 @@ pub(crate) struct Refused {
 struct Refusals {
     /// The last one, and how many connections in a row ended at it.
     last: Option<(Refused, u32)>,
-    /// Longest payload that is published, and since when, where the broker takes less than the configuration says.
+    /// Longest payload that is published, and since when, where the broker takes less than the
+    /// configuration says.
     limit: Option<(usize, Instant)>,
     /// A message that cannot be shortened, and since when it is not published.
     dropped: Option<(Refused, Instant)>,
-    /// Since when no status, no device's message and no metrics are published: a policy that refuses one refuses all of its
-    /// kind.
+    /// Since when no status, no device's message and no metrics are published: a policy that
+    /// refuses one refuses all of its kind.
     kinds: HashMap<Discriminant<Tag>, Instant>,
 }
 
@@ -195,7 +203,8 @@ impl State {
         self.statuses = 0;
     }
 
-    /// Gives up on answers that nobody will acknowledge, and on a connection that is full of such messages.
+    /// Gives up on answers that nobody will acknowledge, and on a connection that is full of such
+    /// messages.
     fn sweep(&mut self) {
         let mut stuck = 0;
         for (message, since) in self.sent.values_mut() {
@@ -287,8 +296,8 @@ impl Line {
         }
     }
 
-    /// Disconnected. `clean` empties the client library's own queues under the lock, so that nothing of the old
-    /// connection follows.
+    /// Disconnected. `clean` empties the client library's own queues under the lock, so that
+    /// nothing of the old connection follows.
     pub(crate) fn down(&self, clean: impl FnOnce()) {
         let mut state = self.state();
         clean();
@@ -298,9 +307,9 @@ impl Line {
         self.link.send_replace(state.link);
     }
 
-    /// Hands a message to the client library; `false` if that is not possible now. `epoch` names the connection that
-    /// it is for, if it is for one only. Metrics and device messages over whose kind the broker ends connections count as
-    /// handed over: they are never acknowledged.
+    /// Hands a message to the client library; `false` if that is not possible now. `epoch` names
+    /// the connection that it is for, if it is for one only. Metrics and device messages over whose
+    /// kind the broker ends connections count as handed over: they are never acknowledged.
     pub(crate) fn publish(&self, epoch: Option<u64>, topic: &str, payload: Vec<u8>, retain: bool, tag: Tag) -> bool {
         let mut state = self.state();
         if !state.link.up || epoch.is_some_and(|epoch| epoch != state.link.epoch) {
@@ -325,8 +334,8 @@ impl Line {
         true
     }
 
-    /// Publishes an answer to `client` on the connection `epoch`, when there is room; not at all if the broker takes none
-    /// to this client, or ends the connection over this answer.
+    /// Publishes an answer to `client` on the connection `epoch`, when there is room; not at all if
+    /// the broker takes none to this client, or ends the connection over this answer.
     pub(super) async fn reply(&self, epoch: u64, client: ClientId, topic: &str, payload: Vec<u8>) {
         let tag = Tag::Reply(client.clone());
         let mut room = self.room.subscribe();
@@ -394,11 +403,13 @@ impl Line {
         }
     }
 
-    /// Before [`Self::down`]: the broker ended the connection. Where it did so twice at the same message, and at once, that
-    /// message is shortened at its next publishing, or else held back; the message is returned to be reported.
+    /// Before [`Self::down`]: the broker ended the connection. Where it did so twice at the same
+    /// message, and at once, that message is shortened at its next publishing, or else held back;
+    /// the message is returned to be reported.
     ///
-    /// The oldest message without an acknowledgement is the one: a broker handles what it receives in order. A network
-    /// that comes and goes hardly ever does so twice within moments of the same message.
+    /// The oldest message without an acknowledgement is the one: a broker handles what it receives
+    /// in order. A network that comes and goes hardly ever does so twice within moments of the same
+    /// message.
     pub(crate) fn ended_by_broker(&self, max_payload: usize) -> Option<Refused> {
         let mut state = self.state();
         let (message, since) = state.sent.values().min_by_key(|(_, since)| *since)?;
@@ -455,7 +466,8 @@ impl Line {
         self.state().closing
     }
 
-    /// Says goodbye: publishes `payload` as the last status, waits for the broker to have it, disconnects.
+    /// Says goodbye: publishes `payload` as the last status, waits for the broker to have it,
+    /// disconnects.
     pub(super) async fn close(&self, topic: &str, payload: Vec<u8>) {
         self.state().closing = true;
         if self.publish(None, topic, payload, true, Tag::Offline) {

@@ -40,7 +40,8 @@ pub(crate) struct Wired {
     pub(crate) waiting: Arc<AtomicUsize>,
 }
 
-/// What a message held, or why it is rejected without a look at it, with the token that can be read in it.
+/// What a message held, or why it is rejected without a look at it, with the token that can be read
+/// in it.
 #[derive(Debug)]
 pub(crate) enum Body {
     /// The payload.
@@ -99,8 +100,9 @@ impl Reply {
         Self(Way::Socket { answers, asked, hold })
     }
 
-    /// Sends an answer that is not kept; waits for room on the broker's connection if many are under way. If the connection is another by now the
-    /// broker delivers the command again, and this is not sent.
+    /// Sends an answer that is not kept; waits for room on the broker's connection if many are
+    /// under way. If the connection is another by now the broker delivers the command again, and
+    /// this is not sent.
     pub(crate) async fn answer(&self, kind: ResultKind, payload: Vec<u8>) {
         match &self.0 {
             Way::Broker { client, line, epoch, publish, topics } => {
@@ -121,7 +123,8 @@ impl Reply {
         }
     }
 
-    /// It became that request: the outbox tells what comes of it on the broker, and who asked over the socket is told there.
+    /// It became that request: the outbox tells what comes of it on the broker, and who asked over
+    /// the socket is told there.
     pub(crate) async fn accepted(&mut self, request: &Request, unknown: Vec<String>) {
         if let Way::Socket { answers, asked, hold } = &mut self.0 {
             answers.send(ResultKind::Accepted, &messages::accepted(request, unknown, MAX_LINE));

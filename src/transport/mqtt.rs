@@ -1,7 +1,7 @@
 //! The MQTT service: keeps the connection to the broker, subscribes, and hands on what arrives.
 //!
-//! One task polls, and does nothing else that could wait: whoever sends goes through the [`Line`]. What was queued for
-//! a connection ends with it; what has to arrive is in the outbox.
+//! One task polls, and does nothing else that could wait: whoever sends goes through the [`Line`].
+//! What was queued for a connection ends with it; what has to arrive is in the outbox.
 
 use std::{
     collections::HashMap,
@@ -22,13 +22,15 @@ use super::{
 };
 use crate::{conditions::Conditions, config, wire::Topics};
 
-/// Requests that wait for the connection: an acknowledgement must never find it full, and there are 65,535 packet ids.
+/// Requests that wait for the connection: an acknowledgement must never find it full, and there are
+/// 65,535 packet ids.
 const CHANNEL: usize = 1 << 16;
 
 /// How long a message that was too large is reported in `problems`.
 const REPORTED: Duration = Duration::from_secs(3600);
 
-/// Wait before a denied subscription is tried again, at first and at most: a person may just be mending the policy.
+/// Wait before a denied subscription is tried again, at first and at most: a person may just be
+/// mending the policy.
 const RESUBSCRIBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// How long a clean stop waits for the broker to take `OFFLINE`.
@@ -182,8 +184,8 @@ impl Poller {
         line.down(|| connection.clear());
     }
 
-    /// A message above the limit of the connection comes again and again if it is retained, or if its sender repeats
-    /// it: reported with its topic, so that somebody can clear it.
+    /// A message above the limit of the connection comes again and again if it is retained, or if
+    /// its sender repeats it: reported with its topic, so that somebody can clear it.
     fn report_too_large(&mut self, publish: &Publish, size: usize) {
         let topic = retry::cut(publish.topic.clone());
         let again = self.too_large.as_ref().is_some_and(|(last, at)| *last == topic && at.elapsed() < REPORTED);
@@ -321,7 +323,8 @@ impl Poller {
             return;
         }
         if qos != QoS::AtMostOnce {
-            // It comes again on the next connection, by when the commands of earlier ones are done with.
+            // It comes again on the next connection, by when the commands of earlier ones are done
+            // with.
             self.line.disconnect();
         }
         self.flooded += 1;

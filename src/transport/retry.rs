@@ -1,5 +1,5 @@
-//! When to connect again after a connection that failed or ended, and what of it is worth a line in the log. Time and
-//! randomness are arguments.
+//! When to connect again after a connection that failed or ended, and what of it is worth a line in
+//! the log. Time and randomness are arguments.
 
 use std::{fmt, time::Duration};
 
@@ -11,8 +11,8 @@ const WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// At least a little: a connection that ends at once must not spin.
 const LEAST: Duration = Duration::from_millis(50);
 
-/// A connection that lasted so long was one. Longer than the longest wait: of two clients with one id each would else
-/// take the other's wait for a success of its own, and come back at once.
+/// A connection that lasted so long was one. Longer than the longest wait: of two clients with one
+/// id each would else take the other's wait for a success of its own, and come back at once.
 pub(super) const STABLE: Duration = Duration::from_secs(35);
 
 /// Connections in a row that ended earlier, from which on there is somebody to look for.
@@ -57,7 +57,8 @@ impl Retry {
         self.made >= UNSTABLE
     }
 
-    /// Keeps the log short when the same thing happens again and again: a line at the 1st, 2nd, 4th, 8th time and so on.
+    /// Keeps the log short when the same thing happens again and again: a line at the 1st, 2nd,
+    /// 4th, 8th time and so on.
     pub(super) fn is_worth_a_line(&mut self, message: &str) -> bool {
         let known = self.told.iter().any(|(told, _)| told == message);
         if !known && self.told.len() < MAX_MESSAGES {
@@ -77,7 +78,8 @@ impl Retry {
     }
 }
 
-/// A text from a peer or from the library as it can be logged: of a limited length, without control characters.
+/// A text from a peer or from the library as it can be logged: of a limited length, without control
+/// characters.
 pub(super) fn cut(message: impl fmt::Display) -> String {
     let mut cut = Cut(String::new());
     let fits = fmt::write(&mut cut, format_args!("{message}")).is_ok();
@@ -88,7 +90,8 @@ pub(super) fn cut(message: impl fmt::Display) -> String {
     text
 }
 
-/// Takes the beginning of a text. What a peer sent may have megabytes, so it is not copied whole before.
+/// Takes the beginning of a text. What a peer sent may have megabytes, so it is not copied whole
+/// before.
 struct Cut(String);
 
 impl fmt::Write for Cut {
@@ -109,7 +112,8 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// An hour in which each attempt ends as `attempt` says; when they were, and how many lines they were worth.
+    /// An hour in which each attempt ends as `attempt` says; when they were, and how many lines
+    /// they were worth.
     fn hour(seed: u64, mut attempt: impl FnMut(&mut Retry, u64) -> bool) -> (Vec<Duration>, usize) {
         let mut random = fastrand::Rng::with_seed(seed);
         let (mut retry, mut now, mut at, mut lines) = (Retry::new(), Duration::ZERO, Vec::new(), 0);

@@ -1,6 +1,7 @@
-//! The local socket, `agent.sock` in the data directory: a way in for people on the core, who need neither broker nor
-//! certificate. JSON either way, one object a line: `{"operation": …, "payload": {…}}` in, `{"result": …, "payload": {…}}`
-//! out, with the payloads that cross the broker. Who asks is the user at the other end, by the kernel's word.
+//! The local socket, `agent.sock` in the data directory: a way in for people on the core, who need
+//! neither broker nor certificate. JSON either way, one object a line: `{"operation": …, "payload":
+//! {…}}` in, `{"result": …, "payload": {…}}` out, with the payloads that cross the broker. Who asks
+//! is the user at the other end, by the kernel's word.
 
 mod places;
 
@@ -40,19 +41,23 @@ pub(crate) const FILE: &str = "agent.sock";
 /// Longest line, in bytes (contract, "Local socket").
 pub(crate) const MAX_LINE: usize = 8 << 20;
 
-/// Lines above this take memory that counts: one at a time is read and answered, and one more for root.
+/// Lines above this take memory that counts: one at a time is read and answered, and one more for
+/// root.
 const LARGE: usize = 64 << 10;
 
 /// Bytes of a line that is too long that are read past, so that its sender reads the answer.
 const MAX_SKIPPED: usize = 64 << 20;
 
-/// Answers of one connection that wait to be written: as many as there can be when nothing more is read from it.
+/// Answers of one connection that wait to be written: as many as there can be when nothing more is
+/// read from it.
 const MAX_ANSWERS: usize = FULL.1 + 2 * MAX_UNANSWERED + 2 * MAX_WATCHED;
 
-/// Longest time from a line's first byte to its last, in either direction. Who takes longer is gone, or up to no good.
+/// Longest time from a line's first byte to its last, in either direction. Who takes longer is
+/// gone, or up to no good.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Who has closed its side is told for so long what comes of it: it may be gone, and its place be another's.
+/// Who has closed its side is told for so long what comes of it: it may be gone, and its place be
+/// another's.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Between two attempts to open the socket, whose directory the store may be making.
@@ -89,7 +94,8 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// Hands an answer to the connection, which is closed if too many wait there already. Waits for nobody.
+    /// Hands an answer to the connection, which is closed if too many wait there already. Waits for
+    /// nobody.
     pub(crate) fn send(&self, kind: ResultKind, payload: &[u8]) {
         let line = [b"{\"result\":\"", kind.as_str().as_bytes(), b"\",\"payload\":", payload, b"}\n"].concat();
         self.places.queue(&self.place, line.len());
@@ -310,7 +316,8 @@ impl Socket {
         self.hand_over(client, operation, Body::Payload(payload), hash.into(), answers, hold).await
     }
 
-    /// Has the inbox reject a line, in its turn and with the log that it keeps; `false` when the agent is stopping.
+    /// Has the inbox reject a line, in its turn and with the log that it keeps; `false` when the
+    /// agent is stopping.
     async fn reject(&self, client: &ClientId, line: &[u8], answers: &Answers, hold: Hold, why: Rejection) -> bool {
         let (operation, token) = begun(line);
         self.hand_over(client, operation, Body::NotTaken(why, token), [0; 32], answers, hold).await
@@ -349,7 +356,8 @@ impl Drop for Connection {
     }
 }
 
-/// Opens the socket in the place of whatever an earlier agent left; one that still answers keeps it.
+/// Opens the socket in the place of whatever an earlier agent left; one that still answers keeps
+/// it.
 async fn open(path: &Path) -> io::Result<UnixListener> {
     if UnixStream::connect(path).await.is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers there"));
@@ -453,7 +461,8 @@ fn user_name(uid: u32) -> ClientId {
 mod tests {
     use super::*;
 
-    /// A client that sends a part of a line and then nothing, or a little now and then, has its time and no more.
+    /// A client that sends a part of a line and then nothing, or a little now and then, has its
+    /// time and no more.
     #[tokio::test(start_paused = true)]
     async fn who_trickles_a_line_is_not_waited_for_and_holds_up_no_large_one() {
         let large = Arc::new(Semaphore::new(1));

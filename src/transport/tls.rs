@@ -1,5 +1,5 @@
-//! TLS to the broker: rustls with ring, from PEM files that are read at every connection, so that a rotation needs no
-//! restart; and what a failed handshake means.
+//! TLS to the broker: rustls with ring, from PEM files that are read at every connection, so that a
+//! rotation needs no restart; and what a failed handshake means.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -10,8 +10,8 @@ use rustls::{
 
 use crate::{causes::find, config::Mqtt};
 
-/// Reads the files and makes a configuration of them, off the thread of the caller: a file may lie on a dead network
-/// file system.
+/// Reads the files and makes a configuration of them, off the thread of the caller: a file may lie
+/// on a dead network file system.
 ///
 /// # Errors
 /// Which file, and what is wrong with it.
@@ -38,7 +38,8 @@ pub(super) fn read_client_config(mqtt: &Mqtt) -> Result<Arc<ClientConfig>, Strin
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    // Explicit, since another crate in the build may bring a second provider, and the default is then a panic.
+    // Explicit, since another crate in the build may bring a second provider, and the default is
+    // then a panic.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -1,4 +1,5 @@
-//! A command's payload: JSON in, a [`Command`] or the wrong members out. Nothing that is unknown is passed over.
+//! A command's payload: JSON in, a [`Command`] or the wrong members out. Nothing that is unknown is
+//! passed over.
 
 use std::{collections::HashSet, hash::Hash, time::Duration};
 
@@ -16,20 +17,23 @@ use crate::{
 /// Longest `reason`, in characters: it is kept in the request's record, which has to stay small.
 pub(super) const MAX_REASON: usize = 256;
 
-/// Longest `nextToken`, in characters: the longest name that a list goes on after, and its check sum, are shorter.
+/// Longest `nextToken`, in characters: the longest name that a list goes on after, and its check
+/// sum, are shorter.
 const MAX_NEXT_TOKEN: usize = 512;
 
 /// Longest `expiresInSeconds`, a year.
 const MAX_EXPIRY: u64 = 365 * 24 * 3600;
 
-/// Parses the payload of a command whose topic names `operation`, on the core device `core`, which may name
+/// Parses the payload of a command whose topic names `operation`, on the core device `core`, which
+/// may name
 /// `max_entries` different things.
 ///
-/// The token comes apart from the rest, since a rejection echoes it too. Beside the payload this takes memory for the
-/// entries, about 120 bytes each, and for nothing else.
+/// The token comes apart from the rest, since a rejection echoes it too. Beside the payload this
+/// takes memory for the entries, about 120 bytes each, and for nothing else.
 ///
 /// # Errors
-/// A `ValidationException` that names the members that are missing, unknown, wrong or there twice, 20 at most.
+/// A `ValidationException` that names the members that are missing, unknown, wrong or there twice,
+/// 20 at most.
 pub fn parse_command(
     core: &ThingName,
     operation: &str,
@@ -337,7 +341,8 @@ mod tests {
         assert_eq!(rejection.fields.len(), MAX_FAULTS);
         assert!(rejection.message.starts_with("5000 members"), "{}", rejection.message);
 
-        // As many bytes of JSON as a member's name can make, against the smallest `limits.maxPayloadBytes`.
+        // As many bytes of JSON as a member's name can make, against the smallest
+        // `limits.maxPayloadBytes`.
         for character in ["\\u0001", "\\\"", "\u{10ffff}"] {
             let members: Vec<_> = (10..40).map(|n| format!("\"{n}{}\":1", character.repeat(160))).collect();
             let rejection = parse("sync", &format!("{{{}}}", members.join(","))).unwrap_err();

@@ -1,4 +1,5 @@
-//! The JSON that the agent sends. Each message is made within a limit of bytes: lists are cut, and say so.
+//! The JSON that the agent sends. Each message is made within a limit of bytes: lists are cut, and
+//! say so.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,8 @@ use crate::{ledger::PLAN_NAMES, model::Page, schemas::words};
 /// Error entries in one message, as in the API.
 pub const MAX_ERROR_ENTRIES: usize = 100;
 
-/// Room for all members of a message but its list: texts from outside in it are limited to 128 + 1024 characters.
+/// Room for all members of a message but its list: texts from outside in it are limited to 128 +
+/// 1024 characters.
 const ROOM_BESIDE_LIST: usize = 2048;
 
 /// `accepted`, for all operations.
@@ -371,7 +373,8 @@ pub fn completed(request: &Request, failures: Vec<EntryFailure>, max_bytes: usiz
     to_json(&message)
 }
 
-/// `accepted` of a request, the same each time it is asked for, with as many of the `unknown` names as fit in `max_bytes`.
+/// `accepted` of a request, the same each time it is asked for, with as many of the `unknown` names
+/// as fit in `max_bytes`.
 #[must_use]
 pub fn accepted(request: &Request, mut unknown: Vec<String>, max_bytes: usize) -> Vec<u8> {
     unknown.truncate(fitting(&unknown, max_bytes));
@@ -386,7 +389,8 @@ pub fn accepted(request: &Request, mut unknown: Vec<String>, max_bytes: usize) -
     })
 }
 
-/// How many of `rows`, from the first on, fit into a message of `max_bytes`; at least one, so that a list goes on.
+/// How many of `rows`, from the first on, fit into a message of `max_bytes`; at least one, so that
+/// a list goes on.
 #[must_use]
 pub fn fitting<T: Serialize>(rows: &[T], max_bytes: usize) -> usize {
     let room = max_bytes.saturating_sub(ROOM_BESIDE_LIST);
@@ -454,7 +458,8 @@ pub fn rejected(token: Option<&str>, operation: &str, rejection: &Rejection) -> 
 /// A message as bytes.
 #[must_use]
 pub fn to_json<T: Serialize>(message: &T) -> Vec<u8> {
-    // Fails only for maps with keys that are no strings, or for a `Serialize` that fails; messages have neither.
+    // Fails only for maps with keys that are no strings, or for a `Serialize` that fails; messages
+    // have neither.
     serde_json::to_vec(message).unwrap_or_default()
 }
 

@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::model::{ClientToken, Reason, Rejection};
 
-/// The JSON text of a payload. A UTF-8 byte order mark and trailing NUL bytes, which some tools add, are not part of it.
+/// The JSON text of a payload. A UTF-8 byte order mark and trailing NUL bytes, which some tools
+/// add, are not part of it.
 ///
 /// # Errors
 /// The payload is not one JSON text in UTF-8.
@@ -39,8 +40,8 @@ fn is_utf_16(payload: &[u8]) -> bool {
     matches!(payload, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) || matches!(payload, [0, b, ..] | [b, 0, _, ..] if *b != 0)
 }
 
-/// The token alone, of a command that is not looked at any further: also of one that is not JSON behind its token, or of
-/// which only the beginning is there.
+/// The token alone, of a command that is not looked at any further: also of one that is not JSON
+/// behind its token, or of which only the beginning is there.
 #[must_use]
 pub fn token_of(payload: &[u8]) -> Option<ClientToken> {
     let text: Cow<'_, [u8]> = if is_utf_16(payload) {

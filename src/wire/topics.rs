@@ -5,9 +5,11 @@ use crate::model::{ClientId, InvalidName, ThingName};
 /// Where a command came from, by its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// The sender, as far as the broker's policy ties the level to it; else why the level names no client.
+    /// The sender, as far as the broker's policy ties the level to it; else why the level names no
+    /// client.
     pub client: Result<ClientId, String>,
-    /// The operation's name as sent, known or not; of a longer one than any operation has, the beginning.
+    /// The operation's name as sent, known or not; of a longer one than any operation has, the
+    /// beginning.
     pub operation: String,
 }
 
@@ -55,7 +57,8 @@ impl Topics {
 
     /// The filter that takes every command.
     ///
-    /// Two levels exactly: where a policy's `*` also crosses `/`, `#` would let a sender put another's name first.
+    /// Two levels exactly: where a policy's `*` also crosses `/`, `#` would let a sender put
+    /// another's name first.
     #[must_use]
     pub fn commands(&self) -> String {
         format!("{}/commands/+/+", self.root)
@@ -78,8 +81,9 @@ impl Topics {
         rest.split_once('/').filter(|(_, operation)| !operation.contains('/'))
     }
 
-    /// Where the results of a command go that came on `topic`, whether its levels are names or not; `None` where no
-    /// message may be published to such a topic (MQTT 3.1.1, sections 1.5.3 and 4.7).
+    /// Where the results of a command go that came on `topic`, whether its levels are names or not;
+    /// `None` where no message may be published to such a topic (MQTT 3.1.1, sections 1.5.3 and
+    /// 4.7).
     #[must_use]
     pub fn result_of(&self, topic: &str, kind: ResultKind) -> Option<String> {
         let (level, operation) = self.levels(topic)?;

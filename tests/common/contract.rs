@@ -1,5 +1,6 @@
-//! `docs/schemas`, held against what crosses the broker in all tests: each message that the agent sends is valid, each command
-//! that it accepts is, and none that is valid is rejected for its members.
+//! `docs/schemas`, held against what crosses the broker in all tests: each message that the agent
+//! sends is valid, each command that it accepts is, and none that is valid is rejected for its
+//! members.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,7 +11,8 @@ use std::{
 
 use super::Value;
 
-/// Members that a schema cannot tell all about: which core this is, and which list a token continues.
+/// Members that a schema cannot tell all about: which core this is, and which list a token
+/// continues.
 const BEYOND: [&str; 2] = ["coreDeviceThingName", "nextToken"];
 
 /// More would only repeat the first.
@@ -41,7 +43,8 @@ pub fn check(name: &str, message: &Value) -> Result<(), String> {
     Err(format!("{name} is not as docs/schemas has it: {}", faults.join("; ")))
 }
 
-/// Which schema is the one of a topic, below any prefix and core; `None` for a topic that is not the agent's.
+/// Which schema is the one of a topic, below any prefix and core; `None` for a topic that is not
+/// the agent's.
 pub fn schema_of(topic: &str) -> Option<&str> {
     let levels: Vec<&str> = topic.split('/').collect();
     match levels.as_slice() {
@@ -57,8 +60,8 @@ pub fn schema_of(topic: &str) -> Option<&str> {
 /// One end of the conversation: what it sent, and what was wrong.
 #[derive(Default)]
 pub struct Contract {
-    /// By client, operation and token: what is wrong with it, or nothing. Without a token under an empty one, and only if
-    /// none was valid.
+    /// By client, operation and token: what is wrong with it, or nothing. Without a token under an
+    /// empty one, and only if none was valid.
     sent: Mutex<HashMap<(String, String), Option<String>>>,
     faults: Mutex<Vec<String>>,
 }

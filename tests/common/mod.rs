@@ -1,4 +1,5 @@
-//! The agent as a user has it: the built binary, a real Mosquitto, and the sandbox's cloud, all on this machine.
+//! The agent as a user has it: the built binary, a real Mosquitto, and the sandbox's cloud, all on
+//! this machine.
 
 #![allow(
     dead_code,
@@ -45,8 +46,8 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// What starts the product: the binary that was built with the tests, or what `OFFBOARD_PRODUCT` says, which may be one for
-/// another machine with an emulator before it (`tests/cross`).
+/// What starts the product: the binary that was built with the tests, or what `OFFBOARD_PRODUCT`
+/// says, which may be one for another machine with an emulator before it (`tests/cross`).
 pub fn product() -> Vec<String> {
     match std::env::var("OFFBOARD_PRODUCT") {
         Ok(words) => words.split_whitespace().map(str::to_owned).collect(),
@@ -502,8 +503,8 @@ pub fn store_problems(status: &Value) -> Vec<&str> {
     problem_codes(status).into_iter().filter(|code| code.starts_with("STORE_")).collect()
 }
 
-/// Whatever happened to the store before: what comes now is taken and carried out, without a restart, and
-/// the registry is the cloud's.
+/// Whatever happened to the store before: what comes now is taken and carried out, without a
+/// restart, and the registry is the cloud's.
 pub async fn works(world: &World, client: &Client, token: &str, device: usize) {
     world.cloud.offline(false);
     client.disassociate(token, &names(device..device + 1));
@@ -532,7 +533,8 @@ pub async fn answer(client: &Client, operation: &str, mut body: Value) -> Result
 }
 
 impl World {
-    /// Kills the agent and waits until the broker has said so: what is seen from now on is the next agent's.
+    /// Kills the agent and waits until the broker has said so: what is seen from now on is the next
+    /// agent's.
     pub async fn kill_and_forget(&mut self, client: &Client) {
         self.kill();
         client.status("the broker tells its end", |s| s["state"] == "OFFLINE").await;
@@ -540,8 +542,8 @@ impl World {
     }
 }
 
-/// What makes file modes count for whoever runs the tests: root obeys them without these two capabilities, and
-/// anybody else does anyway.
+/// What makes file modes count for whoever runs the tests: root obeys them without these two
+/// capabilities, and anybody else does anyway.
 pub fn obeying_modes() -> Vec<String> {
     if is_root() {
         ["setpriv", "--bounding-set=-dac_override,-dac_read_search"].map(str::to_owned).into()
@@ -605,7 +607,8 @@ impl World {
     /// Time that the agent's process spent computing.
     pub fn computed(&self) -> Duration {
         let stat = fs::read_to_string(self.proc("stat")).unwrap();
-        // The name in parentheses may hold spaces; user and system time are the 14th and 15th field, in 10 ms.
+        // The name in parentheses may hold spaces; user and system time are the 14th and 15th
+        // field, in 10 ms.
         let after_name = stat.rsplit_once(')').unwrap().1;
         let ticks: u64 = after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
         Duration::from_millis(ticks * 10)
@@ -640,8 +643,8 @@ impl Broker {
     }
 }
 
-/// A world whose broker denies the subscription to commands, to anybody, as Greengrass's does where the policy lacks it.
-/// Mosquitto's own plugin can; its ACL files cannot.
+/// A world whose broker denies the subscription to commands, to anybody, as Greengrass's does where
+/// the policy lacks it. Mosquitto's own plugin can; its ACL files cannot.
 pub async fn denied_subscription() -> World {
     let dir = tempfile::tempdir().unwrap();
     let policy = json!({

@@ -15,7 +15,8 @@ pub fn authority(name: &str) -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// Writes `NAME.pem` and `NAME.key` (PKCS#8), signed by `authority`; `host` is its name, the common one too.
+/// Writes `NAME.pem` and `NAME.key` (PKCS#8), signed by `authority`; `host` is its name, the common
+/// one too.
 pub fn issue(dir: &Path, name: &str, host: &str, authority: &Authority) {
     issue_for(dir, name, host, authority, &KeyPair::generate().unwrap());
 }
@@ -29,7 +30,8 @@ pub fn issue_for(dir: &Path, name: &str, host: &str, authority: &Authority, key:
     fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
 }
 
-/// A world whose broker also listens with TLS, and wants certificates of this authority; the listener's port.
+/// A world whose broker also listens with TLS, and wants certificates of this authority; the
+/// listener's port.
 pub async fn with_mutual_tls(more: &str, environment: Vec<(&'static str, String)>) -> (World, Authority, u16) {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();

@@ -1,4 +1,5 @@
-//! Opens what a power cut left, as the agent would, and holds it against what had been promised until then.
+//! Opens what a power cut left, as the agent would, and holds it against what had been promised
+//! until then.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
@@ -16,17 +17,20 @@ use crate::common::CORE;
 /// The default of `limits.maxPayloadBytes`.
 const MAX_BYTES: usize = 130_000;
 
-/// A command that is not there is taken when it is sent again; so many entries are enough to show it.
+/// A command that is not there is taken when it is sent again; so many entries are enough to show
+/// it.
 const SMALL: usize = 50;
 
-/// A command that becomes a request, and what the agent said about it, each with its place in the trace.
+/// A command that becomes a request, and what the agent said about it, each with its place in the
+/// trace.
 pub struct Promise {
     client: ClientId,
     token: ClientToken,
     change: Change,
     /// When the agent had it.
     pub arrived: usize,
-    /// When somebody was told that it is durable: its PUBACK or its `accepted`, whichever came first.
+    /// When somebody was told that it is durable: its PUBACK or its `accepted`, whichever came
+    /// first.
     pub acknowledged: Option<usize>,
     accepted: Option<(usize, Vec<u8>)>,
     pub completed: Option<(usize, Vec<u8>)>,
@@ -95,7 +99,8 @@ pub struct Found {
     pub completed: usize,
 }
 
-/// Opens the store below `data_dir`, and fails with all that is not as it was promised before line `cut`.
+/// Opens the store below `data_dir`, and fails with all that is not as it was promised before line
+/// `cut`.
 pub async fn check(data_dir: &Path, promises: &Arc<Vec<Promise>>, cut: usize) -> Result<Found, Vec<String>> {
     let (config, _) = config::parse(&format!(r#"{{"coreThingName":"{CORE}","region":"r"}}"#), |_| None).unwrap();
     let (ledger, closed) = Ledger::start(data_dir, Rules::from(&config), Clock::start()).unwrap();
@@ -198,7 +203,8 @@ fn content(tx: &Tx<'_>, promise: &Promise, request: &Request) -> Result<Vec<Stri
     Ok(wrong)
 }
 
-/// All senders ask again: a command that is there is known, with its content, and one that is not is taken.
+/// All senders ask again: a command that is there is known, with its content, and one that is not
+/// is taken.
 fn ask_again(tx: &mut Tx<'_>, promises: &[Promise], cut: usize) -> Result<Vec<String>, StoreError> {
     let mut wrong = Vec::new();
     for Promise { client, token, change, .. } in promises.iter().filter(|promise| promise.arrived < cut) {

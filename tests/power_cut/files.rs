@@ -1,5 +1,5 @@
-//! What the calls did to files below a directory. Strict: a call on one of these files that is not understood fails the
-//! test, since a write that is overlooked would prove nothing.
+//! What the calls did to files below a directory. Strict: a call on one of these files that is not
+//! understood fails the test, since a write that is overlooked would prove nothing.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -45,7 +45,8 @@ pub enum What {
     },
 }
 
-/// What is there before, all of it durable: paths, and contents or `None` for a directory; parents come first.
+/// What is there before, all of it durable: paths, and contents or `None` for a directory; parents
+/// come first.
 #[derive(Default)]
 pub struct Base(Vec<(String, Option<Vec<u8>>)>);
 
@@ -103,7 +104,8 @@ pub fn read(calls: &[Call], root: &str, base: Base) -> Files {
     let hex = trace::escape(root);
     // No file: it is made anew at each start, and holds nothing.
     let socket = trace::escape("/agent.sock");
-    // A descriptor's number may be another file's before the `close` that freed it is seen to return.
+    // A descriptor's number may be another file's before the `close` that freed it is seen to
+    // return.
     let place = |call: &Call| if call.name == "close" { call.begin } else { call.end };
     let mut sorted: Vec<&Call> = calls.iter().collect();
     sorted.sort_by_key(|call| place(call));
@@ -123,7 +125,8 @@ pub fn read(calls: &[Call], root: &str, base: Base) -> Files {
     reader.files
 }
 
-/// Where a call names the files that it is about: what is written or read may happen to name one, too.
+/// Where a call names the files that it is about: what is written or read may happen to name one,
+/// too.
 fn concerned(call: &Call) -> &str {
     let data = ["write", "writev", "pwrite64", "sendto", "sendmsg", "read", "pread64", "recvfrom", "recvmsg"];
     match data.contains(&call.name.as_str()) {

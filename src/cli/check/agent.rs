@@ -21,7 +21,8 @@ const REPLACED: &[&str] = &["STORE_REPLACED"];
 /// Problems that have no line of their own.
 const OTHERS: &[&str] = &["SITEWISE_OFF", "MESSAGE_TOO_LARGE", "SOCKET_UNAVAILABLE", "LIST_", "RESOURCE_BUSY"];
 
-/// Has the agent make a list call, so that what it tells of the cloud is of now. What that fails by stands among the problems.
+/// Has the agent make a list call, so that what it tells of the cloud is of now. What that fails by
+/// stands among the problems.
 pub(super) async fn list(mut agent: Agent) -> Option<String> {
     let Ok(Answer::Accepted(accepted)) = agent.ask("sync", json!({})).await else { return None };
     match agent.next_in_time().await {

@@ -17,7 +17,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Time before its end from which a certificate is warned of.
 const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What was found out about one certificate; of two that are well the one that ends first comes first.
+/// What was found out about one certificate; of two that are well the one that ends first comes
+/// first.
 type Found = (State, i64, String);
 
 pub(super) async fn findings(mqtt: &Mqtt) -> Option<Finding> {

@@ -1,5 +1,5 @@
-//! `offboard check`: what has to be there for the agent to work, one line each. A running agent is asked, since it tries all of
-//! it anyway; where there is none, this command tries it in its place.
+//! `offboard check`: what has to be there for the agent to work, one line each. A running agent is
+//! asked, since it tries all of it anyway; where there is none, this command tries it in its place.
 
 mod agent;
 mod broker;
@@ -33,7 +33,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// The agent's configuration, a JSON file; without it the variable OFFBOARD_CONFIG, then what the running agent has.
+    /// The agent's configuration, a JSON file; without it the variable OFFBOARD_CONFIG, then what
+    /// the running agent has.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -89,7 +90,8 @@ const CLOCK: &[&str] = &["CLOCK_"];
 const QUOTA: &[&str] = &["THROTTLED"];
 const CLOUD: &[&str] = &["ACCESS_DENIED", "REFUSED", "CLOUD_"];
 
-/// The lines on the cloud, from what is known of its problems; `answered` tells what a list call that went well came to.
+/// The lines on the cloud, from what is known of its problems; `answered` tells what a list call
+/// that went well came to.
 fn cloud_findings(problems: &Problems, answered: Option<String>, skew: Option<f64>) -> Vec<Finding> {
     let credentials = first(problems, CREDENTIALS);
     let clock = first(problems, CLOCK);
@@ -129,11 +131,13 @@ fn cloud_findings(problems: &Problems, answered: Option<String>, skew: Option<f6
 struct Source {
     text: String,
     from: String,
-    /// The user who gave it, if that is neither root nor the one who checks, and what that user is to call.
+    /// The user who gave it, if that is neither root nor the one who checks, and what that user is
+    /// to call.
     foreign: Option<Foreign>,
 }
 
-/// Another user, whose word is no reason to connect to a host or to open a file: root's `check` would do so as root.
+/// Another user, whose word is no reason to connect to a host or to open a file: root's `check`
+/// would do so as root.
 struct Foreign {
     user: u32,
     options: String,
@@ -212,7 +216,8 @@ impl Check {
                 };
                 findings.extend(agent::findings(&mut agent, &config, listed).await?);
             }
-            // Not to be tried in the place of one that runs: the broker would take one for the other.
+            // Not to be tried in the place of one that runs: the broker would take one for the
+            // other.
             Err(cause) if !is_absent(&cause) || local::is_held(&dir) => {
                 let text = format!(
                     "{}: one runs, and cannot be asked ({cause}); ask as the user that it runs as (sudo -u USER)",

@@ -1,4 +1,5 @@
-//! The data directory beside sled's own files: who owns it, who holds it, which store there is, where one is put that is damaged or another core's.
+//! The data directory beside sled's own files: who owns it, who holds it, which store there is,
+//! where one is put that is damaged or another core's.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -25,10 +26,12 @@ use crate::{
 /// What a damaged store is called that is quarantined, before the time.
 const DAMAGED: &str = "store.damaged-";
 
-/// What a store of another core device or region is called that is quarantined, before the core's name and the time.
+/// What a store of another core device or region is called that is quarantined, before the core's
+/// name and the time.
 const OF_ANOTHER: &str = "store.of-";
 
-/// Damaged stores that are kept, the latest ones: a disk that breaks again and again must not be filled by them.
+/// Damaged stores that are kept, the latest ones: a disk that breaks again and again must not be
+/// filled by them.
 const MAX_DAMAGED: usize = 4;
 
 /// Bits of a mode that let the group or others write.
@@ -37,15 +40,16 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// The bit of a mode of a directory that many users share, as `/tmp`.
 const STICKY: u32 = 0o1000;
 
-/// The data directory, and the lock on it from the time that this process has it. The lock outlives every opening of the
-/// store: between two of them no other process may take the directory over.
+/// The data directory, and the lock on it from the time that this process has it. The lock outlives
+/// every opening of the store: between two of them no other process may take the directory over.
 pub struct DataDir {
     path: PathBuf,
     lock: Mutex<Option<File>>,
     owner: Option<(Owner, Clock)>,
 }
 
-/// The core device and the region that a store belongs to: what was accepted for one is never sent for another.
+/// The core device and the region that a store belongs to: what was accepted for one is never sent
+/// for another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     core: String,
@@ -93,18 +97,20 @@ impl From<&Path> for DataDir {
 }
 
 impl DataDir {
-    /// The directory for the stores of that core device and region; a store of another one is quarantined.
+    /// The directory for the stores of that core device and region; a store of another one is
+    /// quarantined.
     #[must_use]
     pub fn of(path: &Path, core: &ThingName, region: &str, clock: Clock) -> Self {
         let owner = Owner { core: core.to_string(), region: region.to_owned() };
         Self { owner: Some((owner, clock)), ..Self::from(path) }
     }
 
-    /// Creates the directory where it is missing, and takes its lock, unless this process has it already. The lock of a
-    /// directory that was deleted, and made anew, is another one.
+    /// Creates the directory where it is missing, and takes its lock, unless this process has it
+    /// already. The lock of a directory that was deleted, and made anew, is another one.
     ///
     /// # Errors
-    /// Another process has the lock; or the directory belongs to somebody else, is not to be written, or is none.
+    /// Another process has the lock; or the directory belongs to somebody else, is not to be
+    /// written, or is none.
     pub fn hold(&self) -> Result<(), NotHeld> {
         prepare(&self.path)?;
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,7 +163,8 @@ impl Disk for DataDir {
         SledStore::open_held(&self.path, None, Some(owner))
     }
 
-    /// To `store.damaged-<time>` beside it. Where nothing is left of it, an empty directory stands for it.
+    /// To `store.damaged-<time>` beside it. Where nothing is left of it, an empty directory stands
+    /// for it.
     fn move_aside(&self, millis: i64) -> io::Result<PathBuf> {
         let kept = self.quarantine(&format!("{DAMAGED}{millis}"))?;
         let mut all = kept_as(&self.path, DAMAGED);
@@ -222,8 +229,8 @@ impl DataDir {
     }
 }
 
-/// Creates the directory where it is missing, and gives one of our own that is open to others the mode 0700. One that is
-/// closed to ourselves is somebody's wish, and told.
+/// Creates the directory where it is missing, and gives one of our own that is open to others the
+/// mode 0700. One that is closed to ourselves is somebody's wish, and told.
 ///
 /// # Errors
 /// As [`check_owner`]; the mode cannot be set.
@@ -239,11 +246,12 @@ pub(super) fn prepare(data_dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Refuses a data directory in which another user than root or this process's own can place files: these would be links to
-/// files of ours. Touches nothing. A directory that is not there is fine.
+/// Refuses a data directory in which another user than root or this process's own can place files:
+/// these would be links to files of ours. Touches nothing. A directory that is not there is fine.
 ///
 /// # Errors
-/// The directory, or a link to it, belongs to somebody else; or others may write to it, and its mode is not ours to mend.
+/// The directory, or a link to it, belongs to somebody else; or others may write to it, and its
+/// mode is not ours to mend.
 pub fn check_owner(data_dir: &Path) -> Result<(), StoreError> {
     let named = |error: io::Error| io_error(&data_dir.display().to_string(), &error);
     let me = rustix::process::geteuid().as_raw();
@@ -297,7 +305,8 @@ pub(crate) fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result
     Ok(file)
 }
 
-/// Opens a file that the agent writes to: as [`open_regular`], and what somebody else put there is refused.
+/// Opens a file that the agent writes to: as [`open_regular`], and what somebody else put there is
+/// refused.
 pub(super) fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let file = open_regular(options, path)?;
     let metadata = file.metadata()?;
@@ -454,8 +463,8 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-/// Creates a directory and what is missing above it, durably: what is synced in a directory that a power cut takes away
-/// with its name is lost all the same.
+/// Creates a directory and what is missing above it, durably: what is synced in a directory that a
+/// power cut takes away with its name is lost all the same.
 pub(super) fn create(dir: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;

@@ -1,15 +1,20 @@
 //! sled 0.34.7 as the ledger's store, with what it needs to be durable and safe to open.
 //!
-//! * On Linux sled's flush is `sync_file_range`, which flushes neither the disk's cache nor the file's new size. So a
-//!   sync is sled's flush and then `fdatasync` on a second handle of sled's own file.
-//! * sled takes what it has flushed for durable, and writes so into the head of its next segment of 1 MiB. If power
-//!   fails when that head is on the disk and what it speaks of is not, the next opening fails, or loses records that were
-//!   durable long ago. So much less than a segment is written between two syncs.
+//! * On Linux sled's flush is `sync_file_range`, which flushes neither the disk's cache nor the
+//!   file's new size. So a sync is sled's flush and then `fdatasync` on a second handle of sled's
+//!   own file.
+//! * sled takes what it has flushed for durable, and writes so into the head of its next segment of
+//!   1 MiB. If power fails when that head is on the disk and what it speaks of is not, the next
+//!   opening fails, or loses records that were durable long ago. So much less than a segment is
+//!   written between two syncs.
 //! * sled never syncs its `conf` file nor its directories: done once at each opening.
-//! * A half-written snapshot (`snap.*.generating`) makes every later opening fail: deleted before; nothing else is.
+//! * A half-written snapshot (`snap.*.generating`) makes every later opening fail: deleted before;
+//!   nothing else is.
 //! * After an I/O error sled stays failed: the caller drops this and opens anew.
-//! * Damage shows as an error or as a panic, at the opening or at any later read: each call is guarded.
-//! * A log that lost its end, or its snapshots, opens cleanly with older records. Two small files beside the store tell:
+//! * Damage shows as an error or as a panic, at the opening or at any later read: each call is
+//!   guarded.
+//! * A log that lost its end, or its snapshots, opens cleanly with older records. Two small files
+//!   beside the store tell:
 //!   `store.id`, which store there is, and `store.tip`, how far it was synced.
 
 mod copy;
@@ -38,20 +43,23 @@ use super::{
 /// Bytes of sled's page cache; its default of 1 GiB is no size for a gateway.
 const CACHE: u64 = 4 << 20;
 
-/// Free bytes below which the store is not opened: an opening writes a snapshot, and a full disk is what breaks it.
+/// Free bytes below which the store is not opened: an opening writes a snapshot, and a full disk is
+/// what breaks it.
 const MIN_FREE: u64 = 8 << 20;
 
-/// Bytes of sled's segments: twice what it takes by itself, so that twice as much may go between two syncs. Chosen for good,
-/// since sled opens no store that was made with another.
+/// Bytes of sled's segments: twice what it takes by itself, so that twice as much may go between
+/// two syncs. Chosen for good, since sled opens no store that was made with another.
 const SEGMENT: usize = 1 << 20;
 
-/// Writes, and bytes of keys and values, between two syncs, unless one batch has more. With half of each sled's log grew by at
-/// most 340 KB from one sync to the next (measured), so that with these it stays below a segment.
+/// Writes, and bytes of keys and values, between two syncs, unless one batch has more. With half of
+/// each sled's log grew by at most 340 KB from one sync to the next (measured), so that with these
+/// it stays below a segment.
 const MAX_UNSYNCED: (usize, usize) = (512, 128 << 10);
 
-/// How late a timed wait of sled's threads may end, in nanoseconds: ten minutes, or the kernel's `unsigned long` where that is
-/// shorter. sled's seven threads look once a second whether there is something to do, and are woken when there is: so these
-/// looks may wait for something else to wake the processor.
+/// How late a timed wait of sled's threads may end, in nanoseconds: ten minutes, or the kernel's
+/// `unsigned long` where that is shorter. sled's seven threads look once a second whether there is
+/// something to do, and are woken when there is: so these looks may wait for something else to wake
+/// the processor.
 const SLACK: Option<NonZeroU64> = NonZeroU64::new(if usize::BITS < 64 { 4_294_967_295 } else { 600_000_000_000 });
 
 /// Looks, 10 ms apart, at whether a database that was just dropped is let go of.
@@ -63,7 +71,8 @@ pub struct SledStore {
     data_dir: PathBuf,
     // Dropped first: the lock must outlive the database.
     db: sled::Db,
-    /// sled's own file, by another handle. Lives and dies with `db`: after another opening it may be another inode.
+    /// sled's own file, by another handle. Lives and dies with `db`: after another opening it may
+    /// be another inode.
     log: File,
     /// Writes that were applied since the last sync, and their bytes.
     unsynced: (usize, usize),
@@ -77,11 +86,12 @@ pub struct SledStore {
 }
 
 impl SledStore {
-    /// Opens or creates the database below `data_dir`, which is created with mode 0700 if it is missing.
+    /// Opens or creates the database below `data_dir`, which is created with mode 0700 if it is
+    /// missing.
     ///
     /// # Errors
-    /// The directory cannot be used, another process holds it, the disk is full, or the store is damaged: then it is
-    /// for the caller to put it aside and open anew.
+    /// The directory cannot be used, another process holds it, the disk is full, or the store is
+    /// damaged: then it is for the caller to put it aside and open anew.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         prepare(data_dir)?;
         let lock = lock(data_dir)?;
@@ -156,10 +166,12 @@ impl SledStore {
         Ok(store)
     }
 
-    /// Tells a store that lost all its records from a new one, and one that lost the last of them from one that has
-    /// them all: sled opens some truncated files cleanly, with nothing in them, or with less.
+    /// Tells a store that lost all its records from a new one, and one that lost the last of them
+    /// from one that has them all: sled opens some truncated files cleanly, with nothing in them,
+    /// or with less.
     ///
-    /// A store belongs to its first owner; the label beside it may be damaged, so that it says so itself, too.
+    /// A store belongs to its first owner; the label beside it may be damaged, so that it says so
+    /// itself, too.
     fn identify(&mut self, data_dir: &Path, label: Option<Label>, owner: Option<&Owner>) -> Result<(), StoreError> {
         let key = schema::meta("id");
         let inside = self.get(&key)?.map(|id| String::from_utf8_lossy(&id).into_owned());
@@ -213,8 +225,9 @@ impl SledStore {
         (tip == !u64::from_be_bytes(check)).then_some(tip)
     }
 
-    /// Not synced: it is there after a kill, and after a power cut it is at most older than the store, which says less,
-    /// but nothing wrong. For the same reason a failure is none of the store's.
+    /// Not synced: it is there after a kill, and after a power cut it is at most older than the
+    /// store, which says less, but nothing wrong. For the same reason a failure is none of the
+    /// store's.
     fn write_tip(&self) {
         let bytes = [self.tip.to_be_bytes(), (!self.tip).to_be_bytes()].concat();
         if let Err(error) = self.beside.write_all_at(&bytes, 0) {
@@ -242,8 +255,9 @@ fn wait_late(late: bool) {
     let _ = rustix::thread::set_current_timer_slack(if late { SLACK } else { None });
 }
 
-/// sled's threads may hold its file, and with it sled's own lock, for a moment after the last handle is gone; so may a
-/// process that is being started, until its `exec`. Who holds it for longer is told by sled's error.
+/// sled's threads may hold its file, and with it sled's own lock, for a moment after the last
+/// handle is gone; so may a process that is being started, until its `exec`. Who holds it for
+/// longer is told by sled's error.
 fn wait_for_release(db: &Path) {
     let Ok(file) = File::open(db) else { return };
     for _ in 0..LETTING_GO {

@@ -28,7 +28,8 @@ impl Bench {
     }
 }
 
-/// One request of a client `bench`, number 0, for 50 devices, the first of which was sent and failed; and a sync.
+/// One request of a client `bench`, number 0, for 50 devices, the first of which was sent and
+/// failed; and a sync.
 fn bench() -> Bench {
     let mut bench = Bench::new();
     let names: Vec<String> = (0..50).map(|n| format!("d{n:02}")).collect();

@@ -55,7 +55,8 @@ fn what_is_disowned_leaves_no_trace() {
     assert_eq!(bench.contents(), before);
 }
 
-/// Or a crash in between would leave a request of some of its entries, which passes for the whole one.
+/// Or a crash in between would leave a request of some of its entries, which passes for the whole
+/// one.
 #[test]
 fn what_is_disowned_goes_in_one_piece() {
     let mut bench = Bench::new();
@@ -88,7 +89,8 @@ fn what_is_finished_is_forgotten_in_time() {
     assert_eq!(bench.contents(), empty, "the device is gone, too");
 }
 
-/// One client's flood does not make the agent forget the tokens of others, nor anything of the last hour.
+/// One client's flood does not make the agent forget the tokens of others, nor anything of the last
+/// hour.
 #[test]
 fn early_forgetting_begins_with_the_client_that_takes_most_room_and_spares_the_last_hour() {
     let mut bench = Bench::new();

@@ -1,5 +1,5 @@
-//! A bench for the rules, on a store in memory: after each transaction the totals and indexes are counted again from
-//! the records.
+//! A bench for the rules, on a store in memory: after each transaction the totals and indexes are
+//! counted again from the records.
 
 mod damaged;
 mod keeping;

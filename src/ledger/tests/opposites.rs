@@ -1,4 +1,5 @@
-//! Opposite requests for one device: whatever happens between them, the cloud ends as the later one asked.
+//! Opposite requests for one device: whatever happens between them, the cloud ends as the later one
+//! asked.
 
 use std::collections::BTreeSet;
 
@@ -136,7 +137,8 @@ impl World {
         }
     }
 
-    /// The cloud answers well from here on: all that was asked ends, and the cloud is as it was asked for last.
+    /// The cloud answers well from here on: all that was asked ends, and the cloud is as it was
+    /// asked for last.
     fn ends_well(mut self) {
         self.bench.trusting = true;
         for _ in 0..12 {
@@ -188,8 +190,8 @@ fn explore(world: World, depth: usize, seen: &mut BTreeSet<String>) {
     }
 }
 
-/// `associate` after `disassociate` and the other way round, both pending, one in flight, or the first done, answered in
-/// any way, with lists, kills and cancels between.
+/// `associate` after `disassociate` and the other way round, both pending, one in flight, or the
+/// first done, answered in any way, with lists, kills and cancels between.
 #[test]
 fn the_cloud_ends_as_the_later_request_asked() {
     for script in [&[DIS, ASS][..], &[ASS, DIS], &[DIS, ASS, DIS], &[ASS, DIS, ASS]] {
@@ -199,8 +201,8 @@ fn the_cloud_ends_as_the_later_request_asked() {
     }
 }
 
-/// What the cloud lists after we associated it is ours, and overtakes no later request to take it off (contract,
-/// "Superseded"). An association by somebody else does.
+/// What the cloud lists after we associated it is ours, and overtakes no later request to take it
+/// off (contract, "Superseded"). An association by somebody else does.
 #[test]
 fn our_own_association_overtakes_nobody() {
     let mut bench = Bench::new();
@@ -244,7 +246,8 @@ fn a_list_that_lags_does_not_undo_an_association() {
     assert_eq!(bench.state("a"), Some(DeviceState::Disassociated), "that is no lag any more");
 }
 
-/// What we changed is kept for a while although a list shows it otherwise, but that is no word on a later request.
+/// What we changed is kept for a while although a list shows it otherwise, but that is no word on a
+/// later request.
 #[test]
 fn a_list_that_may_lag_behind_tells_of_no_success() {
     let mut bench = Bench::new();

@@ -33,8 +33,9 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// Whatever happens in whatever order: totals and indexes fit the records (checked after each transaction), no
-    /// device is in two calls, and once the cloud answers, every request has ended.
+    /// Whatever happens in whatever order: totals and indexes fit the records (checked after each
+    /// transaction), no device is in two calls, and once the cloud answers, every request has
+    /// ended.
     #[test]
     fn any_order_of_events_keeps_the_ledger_whole(steps in proptest::collection::vec(step(), 1..60)) {
         let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","publishDevices":true}"#);

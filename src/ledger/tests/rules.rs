@@ -441,7 +441,8 @@ fn a_guard_is_not_gone_around_by_associating_first() {
     assert_eq!(bench.refuse(&order("x", Some("u"), change(&names[..3]))), RejectionCode::AccessDeniedException);
 }
 
-/// An answer is for the call that it answers: the store may be another one by then, where the opposite is asked for.
+/// An answer is for the call that it answers: the store may be another one by then, where the
+/// opposite is asked for.
 #[test]
 fn an_answer_ends_nothing_that_was_not_sent_by_its_lane() {
     let mut bench = Bench::new();

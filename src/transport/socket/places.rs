@@ -1,8 +1,9 @@
-//! The connections of the local socket: how many there may be, which of them gives way, and how many bytes of answers may
-//! wait for clients that do not read.
+//! The connections of the local socket: how many there may be, which of them gives way, and how
+//! many bytes of answers may wait for clients that do not read.
 //!
-//! One connection never stalls another: an answer is put into the connection's own queue at once, or the connection is
-//! closed. Two places are for root alone, so that no user of the agent's own can lock the machine's administrator out.
+//! One connection never stalls another: an answer is put into the connection's own queue at once,
+//! or the connection is closed. Two places are for root alone, so that no user of the agent's own
+//! can lock the machine's administrator out.
 
 use std::{
     sync::{
@@ -22,7 +23,8 @@ const PLACES: usize = 16;
 /// Further ones that only root gets.
 const FOR_ROOT: usize = 2;
 
-/// Bytes of answers that wait to be read, over all connections. Above it the connection that has most of them is closed.
+/// Bytes of answers that wait to be read, over all connections. Above it the connection that has
+/// most of them is closed.
 const MAX_QUEUED: usize = 16 << 20;
 
 /// Bytes of answers, and answers, above which no more commands are read from a connection.
@@ -31,7 +33,8 @@ pub(super) const FULL: (usize, usize) = (256 << 10, 64);
 /// Commands of one connection that are not answered yet.
 pub(super) const MAX_UNANSWERED: usize = 32;
 
-/// Requests of one connection that have not ended. Their results are told on it, so each takes some memory.
+/// Requests of one connection that have not ended. Their results are told on it, so each takes some
+/// memory.
 pub(super) const MAX_WATCHED: usize = 64;
 
 /// One connection.
@@ -65,13 +68,15 @@ impl Place {
         }
     }
 
-    /// Counts one more command that is not answered, as long as the permit lives; waits while there are too many.
+    /// Counts one more command that is not answered, as long as the permit lives; waits while there
+    /// are too many.
     pub(super) async fn unanswered(&self) -> Option<OwnedSemaphorePermit> {
         // Never closed.
         Arc::clone(&self.unanswered).acquire_owned().await.ok()
     }
 
-    /// Counts one more request that has not ended, as long as the permit lives; nothing if there are too many.
+    /// Counts one more request that has not ended, as long as the permit lives; nothing if there
+    /// are too many.
     pub(super) fn watched(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.watched).try_acquire_owned().ok()
     }
@@ -132,8 +137,8 @@ impl Places {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection of that user, and when it is to be closed. If there is none the connection that has been idle
-    /// for longest gives way; nothing if none is idle.
+    /// A place for a connection of that user, and when it is to be closed. If there is none the
+    /// connection that has been idle for longest gives way; nothing if none is idle.
     pub(super) fn enter(&self, uid: u32) -> Option<(Arc<Place>, Stop)> {
         let mut places = self.list();
         let is_full = match uid {

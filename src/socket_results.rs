@@ -1,5 +1,5 @@
-//! Who asked over the socket is told what came of it, as long as the connection lasts. Nothing is owed: who has gone looks
-//! with `get-request`.
+//! Sends each client of the local socket the outcomes of its requests, as long as its connection
+//! lasts. The agent owes nothing beyond that: a client that has gone asks with `get-request`.
 
 use std::time::Duration;
 
@@ -16,14 +16,15 @@ use crate::{
 /// Between two looks at what has ended.
 const PACE: Duration = Duration::from_millis(100);
 
-pub(crate) struct Told {
+pub(crate) struct SocketResults {
     pub(crate) ledger: Ledger,
     pub(crate) max_bytes: usize,
     pub(crate) stop: Stop,
 }
 
-impl Told {
-    /// Tells it until the stop. How many wait is bounded by the socket: some on each of its few connections.
+impl SocketResults {
+    /// Tells it until the stop. How many wait is bounded by the socket: some on each of its few
+    /// connections.
     pub(crate) async fn run(self, mut asked: mpsc::Receiver<Asked>) {
         let mut waiting: Vec<Asked> = Vec::new();
         let mut summary = self.ledger.summary();
@@ -49,7 +50,8 @@ impl Told {
         }
     }
 
-    /// Returns those that still wait: all of them while the store cannot be read, whose opening changes the totals.
+    /// Returns those that still wait: all of them while the store cannot be read, whose opening
+    /// changes the totals.
     async fn tell_completed(&self, waiting: Vec<Asked>) -> Vec<Asked> {
         let Ok(mut known) = self.look(waiting.iter().map(|asked| asked.seq).collect()).await else { return waiting };
         let mut left = Vec::with_capacity(waiting.len());
@@ -60,7 +62,8 @@ impl Told {
                     self.send(&asked.answers, &request, failures);
                 }
                 Some(_) => left.push(asked),
-                // It went with a damaged store, and nothing will come: the end of the connection says so.
+                // It went with a damaged store, and nothing will come: the end of the connection
+                // says so.
                 None => asked.answers.close(),
             }
         }
