@@ -560,7 +560,9 @@ fuzz_target!(|data: &[u8]| {
     };
     match work(&mut bench, &mut input) {
         Ok(()) | Err(StoreError::Damaged(_) | StoreError::TooNew(_)) => {}
-        Err(error @ (StoreError::Full | StoreError::Io(_) | StoreError::OfAnother(_))) => panic!("a store in memory fails: {error}"),
+        Err(error @ (StoreError::Full | StoreError::Io(_) | StoreError::OfAnother(_))) => {
+            panic!("a store in memory fails: {error}")
+        }
     }
     let rows = base.rows.len() + data.len() + MAX_NEW_ROWS;
     assert!(bench.store.rows.len() <= rows, "{} rows", bench.store.rows.len());
