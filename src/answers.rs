@@ -78,8 +78,8 @@ pub(crate) fn answer(
         }
         Query::Device { thing, history } => match ledger::device(tx, thing)? {
             Some(view) => {
-                let story = if *history { Some(ledger::story(tx, thing)?) } else { None };
-                let history = story.map(|story| story.into_iter().map(Into::into).collect());
+                let events = if *history { Some(ledger::history(tx, thing)?) } else { None };
+                let history = events.map(|events| events.into_iter().map(Into::into).collect());
                 Accepted { device: Some(messages::device(view, synced_at)), history, ..blank }
             }
             None => {

@@ -7,24 +7,18 @@ compile_error!("the feature `failpoints` is for tests; no release has it");
 /// All of them, in the order of the way that a command takes.
 #[cfg(feature = "failpoints")]
 pub const NAMES: &[&str] = &[
-    // Opening: the store is known to be ours; a large batch is being finished after a crash; before
-    // it is in use.
-    "open-identified",
-    "open-recovering",
-    "open-counted",
-    // What was rejected is removed after the store failed.
-    "open-disowning",
-    // A group of transactions: to be written; written; synced, and nobody has been answered.
-    "commit-before-apply",
+    // Opening: before it is in use.
+    "open-bound",
+    // A group of jobs: to be written; written; synced, and nobody has been answered.
+    "commit-before-write",
     "commit-before-sync",
     "commit-synced",
-    // A large batch: half of the journal is written; all of it; half of it is carried out; all; it
-    // is struck off.
-    "journal-half-written",
-    "journal-marked",
-    "journal-half-done",
-    "journal-done",
-    "journal-struck",
+    // A checkpoint: another segment has begun; the registry has all rows; it says so; the journal
+    // says so.
+    "checkpoint-begun",
+    "checkpoint-written",
+    "checkpoint-bound",
+    "checkpoint-complete",
     // A command is durable, or refused: before its answer, before its PUBACK, after it.
     "inbox-before-answer",
     "inbox-before-acknowledging",
@@ -41,8 +35,8 @@ pub const NAMES: &[&str] = &[
     "sync-removed",
     "sync-before-end",
     // Retention: within a transaction; after it.
-    "upkeep-forgetting",
-    "upkeep-forgot",
+    "maintenance-forgetting",
+    "maintenance-forgot",
 ];
 
 /// The parts of the agent that [`fail`] ends, with `publishDevices` and `metrics.intervalSeconds`

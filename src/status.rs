@@ -169,13 +169,24 @@ impl Report {
         match replaced {
             Some((at, kept, why)) => {
                 let message = format!(
-                    "the store was damaged ({why}) and replaced at {at}; what it held is kept in {}, commands without a \
-                     result have to be sent again; remove that directory to end this message",
+                    "the store was damaged ({why}) and replaced at {at}; what it held is kept in {}. Finished requests and \
+                     the history of devices are lost; accepted commands are carried out. Remove that directory to end this \
+                     message",
                     kept.display()
                 );
                 self.conditions.raise("STORE_REPLACED", message);
             }
             None => self.conditions.clear("STORE_REPLACED"),
+        }
+        match &health.defect {
+            Some(what) => {
+                let message = format!(
+                    "a rule of the ledger failed on its own state ({what}), and the command or call that it was about was \
+                     not carried out; please report it with a support bundle, and restart the agent"
+                );
+                self.conditions.raise("INTERNAL_ERROR", message);
+            }
+            None => self.conditions.clear("INTERNAL_ERROR"),
         }
         let others = ledger::of_another_core(&self.data_dir);
         if others.is_empty() {
@@ -184,7 +195,7 @@ impl Report {
             let paths: Vec<_> = others.iter().map(|path| path.display().to_string()).collect();
             let message = format!(
                 "the data directory held the store of another core device or region, of which nothing is sent; it is kept in \
-                 {}: move it to the data directory of that core device (as store, with store.id and store.tip beside it), or \
+                 {}: move it to the data directory of that core device (as store, with its journal beside it), or \
                  remove it, to end this message",
                 paths.join(", ")
             );

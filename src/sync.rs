@@ -324,7 +324,7 @@ impl<C: Cloud> Sync<C> {
     }
 
     async fn finish(&self, mark: ListMark, seen: Seen, mut counts: SyncCounts) -> Result<SyncCounts, Broken> {
-        let mut after = Vec::new();
+        let mut after = None;
         let removed = self.ledger.run(move |tx| {
             let all = ledger::remove_unlisted(tx, mark, |thing| seen.has(thing), &mut after, &mut counts)?;
             Ok(all.then_some(counts))
@@ -333,7 +333,7 @@ impl<C: Cloud> Sync<C> {
         failpoint::pass("sync-removed");
         let trusted = self.conditions.clock_trusted();
         for lane in Lane::ALL.into_iter().filter(|lane| lane.is_settled_by_list()) {
-            let mut after = Vec::new();
+            let mut after = (0, 0);
             let verified = self.ledger.run(move |tx| {
                 let all = ledger::verify(tx, lane, mark, trusted, &mut after)?;
                 Ok(all.then_some(()))

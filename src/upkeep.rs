@@ -11,21 +11,15 @@ use crate::{
     config::{Limits, Retention},
     failpoint,
     ledger::{self, Early, Ledger, Summary, Unavailable},
-    model::{Lane, Mono, Timestamp},
+    model::{Lane, Mono},
     stop::Stop,
 };
 
 const PACE: Duration = Duration::from_secs(1);
 
-/// Steps of 28 requests with a deadline that are looked at in one go.
-const STEPS: u32 = 25;
-
 /// What ended since is never forgotten early: a sender may not have its answer yet. New commands
 /// are throttled instead.
 const SPARED: Duration = Duration::from_secs(3600);
-
-/// Steps of early forgetting between which others are served: each takes a few milliseconds.
-const EARLY_STEPS: usize = 8;
 
 /// Time between two looks at the retention, which is counted in days; and all that is looked at
 /// while nothing is open, since each look wakes a gateway that could sleep.
@@ -51,7 +45,7 @@ pub(crate) struct Upkeep {
 impl Upkeep {
     pub(crate) async fn run(self) {
         let mut forgot: Option<Mono> = None;
-        let mut after = Vec::new();
+        let mut next = 0;
         let (mut summary, mut health) = (self.ledger.summary(), self.ledger.health());
         while !self.stop.is_requested() {
             // A store that failed is opened again when somebody asks for something.
@@ -65,8 +59,8 @@ impl Upkeep {
             if retention {
                 forgot = Some(now);
             }
-            match self.tick(after.clone(), retention).await {
-                Ok(next) => after = next,
+            match self.tick(next, retention).await {
+                Ok(after) => next = after,
                 Err(error) => tracing::debug!(%error, "no upkeep"),
             }
             tokio::select! {
@@ -93,41 +87,29 @@ impl Upkeep {
         }
     }
 
-    /// Goes on with the deadlines from `after` on, and returns where to go on the next time.
-    async fn tick(&self, mut after: Vec<u8>, retention: bool) -> Result<Vec<u8>, Unavailable> {
-        let now = self.clock.now().wall;
-        let [requests, tombstones] = [self.retention.requests, self.retention.tombstones].map(|kept| now.before(kept));
-        let mut steps = 0;
-        let mut stage = 0;
-        let mut tombstone = Vec::new();
-        // All in one go, since each answer wakes us; but each step in a transaction of its own.
+    /// Goes on with the deadlines from request `next` on, and returns where to go on the next time.
+    async fn tick(&self, mut next: u64, retention: bool) -> Result<u64, Unavailable> {
+        let (trusted, confirmed) = (self.conditions.clock_trusted(), self.conditions.clock_confirmed());
+        let trusted = trusted && confirmed;
         let looked = self.ledger.run(move |tx| {
-            let done = match stage {
-                0 => {
-                    steps += 1;
-                    ledger::expire(tx, &mut after)? || steps == STEPS
-                }
-                1 => ledger::forget_requests(tx, requests)?,
-                2 => ledger::forget_devices(tx, tombstones, &mut tombstone)?,
-                _ => ledger::forget_stories(tx, tombstones)?,
-            };
-            stage += u32::from(done);
-            let last = if retention { 4 } else { 1 };
-            Ok((stage == last).then(|| after.clone()))
+            if trusted {
+                tx.confirm_clock();
+            }
+            Ok(ledger::expire(tx, trusted, &mut next)?.then_some(next))
         });
-        let after = looked.await?;
+        let next = looked.await?;
         if retention {
-            failpoint::pass("upkeep-forgot");
+            self.forget().await?;
         }
         let max = self.limits.max_database_bytes;
         let Summary { live_bytes, store_bytes, .. } = *self.ledger.summary().borrow();
-        // sled takes several times the room of what is in it, and a rewritten store up to three
+        // sled takes several times the room of what is in it, and a rewritten registry up to three
         // times: so where its file nears half of the limit an eighth is left, which makes it worth
         // being rewritten. The memory that sled takes grows with what is in it, too.
         let is_large = store_bytes > max / 16 * 7;
         let goal = if is_large { max / 8 } else { max / 2 };
         if live_bytes > goal {
-            self.forget_early(now.before(SPARED), goal).await?;
+            self.forget_early(goal).await?;
         }
         let live_bytes = self.ledger.summary().borrow().live_bytes;
         if live_bytes > max - max / 64 {
@@ -139,35 +121,43 @@ impl Upkeep {
         } else {
             self.conditions.clear("STORE_LIMIT");
         }
-        Ok(after)
+        Ok(next)
     }
 
-    /// Makes room without looking at the retention: requests first, then histories, then
-    /// disassociated devices.
-    async fn forget_early(&self, before: Timestamp, goal: u64) -> Result<(), Unavailable> {
-        let mut requests = Early::new(before, goal);
-        let mut devices = Vec::new();
-        loop {
-            let (mut early, mut after) = (requests, devices);
-            let steps = self.ledger.run(move |tx| {
-                let mut done = false;
-                for _ in 0..EARLY_STEPS {
-                    done = early.step(tx)?
-                        && (tx.counters.live_bytes <= goal
-                            || (ledger::forget_stories(tx, before)?
-                                // By those of the last minutes a list that lags behind is known.
-                                && ledger::forget_devices(tx, before, &mut after)?));
-                    if done || tx.is_full() {
-                        break;
-                    }
-                }
-                Ok(Some((done, early.clone(), std::mem::take(&mut after))))
-            });
-            let done;
-            (done, requests, devices) = steps.await?;
-            if done || self.stop.is_requested() {
-                return Ok(());
+    /// Forgets what was kept long enough.
+    async fn forget(&self) -> Result<(), Unavailable> {
+        let [requests, tombstones] = [self.retention.requests, self.retention.tombstones].map(millis);
+        let (mut next, mut after, mut are_requests_done) = (0, Vec::new(), false);
+        let forgotten = self.ledger.run(move |tx| {
+            let elapsed = tx.elapsed();
+            if !are_requests_done {
+                are_requests_done = ledger::forget_requests(tx, elapsed.saturating_sub(requests), &mut next)?;
+                return Ok(None);
             }
-        }
+            let done = ledger::forget_devices(tx, elapsed.saturating_sub(tombstones), &mut after)?;
+            Ok(done.then_some(()))
+        });
+        forgotten.await?;
+        failpoint::pass("maintenance-forgot");
+        Ok(())
     }
+
+    /// Makes room without looking at the retention: requests first, then disassociated devices and
+    /// histories.
+    async fn forget_early(&self, goal: u64) -> Result<(), Unavailable> {
+        let (spared, mut requests, mut after) = (millis(SPARED), None, Vec::new());
+        let forgotten = self.ledger.run(move |tx| {
+            let before = tx.elapsed().saturating_sub(spared);
+            let done = requests.get_or_insert_with(|| Early::new(before, goal)).step(tx)?
+                && (tx.live_bytes() <= goal
+                    // By those of the last minutes a list that lags behind is known.
+                    || ledger::forget_devices(tx, before, &mut after)?);
+            Ok(done.then_some(()))
+        });
+        forgotten.await
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

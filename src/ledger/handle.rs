@@ -6,11 +6,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Rules,
-    commit::Committer,
-    sled_store::DataDir,
+    committer::Committer,
+    data_dir::{DataDir, Disk},
+    pending::{Summary, Tx},
+    registry::store::StoreError,
     stats::{Counting, Stats},
-    store::{Disk, StoreError},
-    tx::{Summary, Tx},
 };
 use crate::{clock::Clock, model::Timestamp};
 
@@ -27,8 +27,10 @@ pub struct Unavailable(pub String);
 pub struct StoreHealth {
     /// Why nothing can be stored now.
     pub failing: Option<StoreError>,
-    /// The last store that was damaged: when, where it was put, and what was wrong with it.
+    /// The last store that was damaged: when, where it is kept, and what was wrong with it.
     pub replaced: Option<(Timestamp, PathBuf, String)>,
+    /// A rule found its own state inconsistent.
+    pub defect: Option<String>,
 }
 
 /// A rule in line, and who waits for it.
@@ -129,8 +131,9 @@ impl Ledger {
     ) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
         let (ledger, mut thread, mut queue) = Self::assemble(data_dir.into(), rules, clock);
         let (closed_in, closed) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         thread::Builder::new().name("ledger".into()).spawn(move || {
-            thread.run(&mut queue);
+            thread.run(&mut queue, &runtime);
             let _ = closed_in.send(());
         })?;
         Ok((ledger, closed))
@@ -151,7 +154,7 @@ impl Ledger {
 
     fn assemble<D: Disk>(disk: D, rules: Rules, clock: Clock) -> (Self, Committer<D>, mpsc::Receiver<Box<dyn Job>>) {
         let (jobs, queue) = mpsc::channel(WAITING);
-        let replaced = disk.moved_aside().map(|(at, aside)| (Timestamp(at), aside, "in an earlier run".into()));
+        let replaced = disk.quarantined().map(|(at, kept)| (Timestamp(at), kept, "in an earlier run".into()));
         let (summary_in, summary) = watch::channel(Summary::default());
         let (health_in, health) = watch::channel(StoreHealth { replaced, ..StoreHealth::default() });
         let (work_in, work) = watch::channel(());

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::tx::Ended;
+use super::pending::Ended;
 
 /// Upper bounds of the classes that commits are counted in, in microseconds: from a good disk to a card that is worn out.
 pub const COMMIT_BOUNDS: [u64; 7] = [1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000, 4_000_000];

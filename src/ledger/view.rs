@@ -2,15 +2,15 @@
 //! of the rules judge the ledger by it alone, so that they stay as they are when the ledger stores
 //! its state in another way.
 //!
-//! Only [`rows`] knows how today's ledger lays out its state. A view never repairs: it panics on a
+//! Only [`image`] knows how the ledger lays out its state. A view never repairs: it panics on a
 //! record that it cannot read, since a test has failed then.
 
-mod rows;
+mod image;
 
 use std::collections::BTreeMap;
 
-pub(crate) use self::rows::{Rows, written};
-use super::schema::Load;
+pub(crate) use self::image::Image;
+use super::Load;
 use crate::model::{
     CallToken, ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Fault, Lane, Request, Target,
     ThingName, Timestamp,
@@ -150,14 +150,6 @@ pub(crate) struct Totals {
     pub(crate) work: BTreeMap<Lane, Load>,
     /// Whether the registry was ever read from the cloud to its end.
     pub(crate) synced: bool,
-}
-
-/// An object that a commit gives a new value.
-pub(crate) enum Written {
-    /// A request, by number.
-    Request(u64),
-    /// A device of the registry.
-    Device(ThingName, Device),
 }
 
 /// A request with its entries.

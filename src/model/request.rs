@@ -236,6 +236,12 @@ pub struct Request {
     pub boot: u64,
     /// When it was accepted, in milliseconds since that boot.
     pub accepted_mono: u64,
+    /// When it was accepted, in milliseconds of the time that the agent knows to have passed.
+    #[serde(default)]
+    pub accepted_elapsed: u64,
+    /// When the last entry ended, by the same measure.
+    #[serde(default)]
+    pub completed_elapsed: u64,
     /// Whether the cloud had confirmed the wall clock by then.
     pub clock_confirmed: bool,
     /// What a sync found.

@@ -1,31 +1,36 @@
-//! The disk: what was applied is seen, what was synced survives a power cut, and of the rest a
-//! prefix may.
+//! The disk: what was written is seen, what was synced survives a power cut, and of the rest any
+//! sectors of the journal may, and a prefix of what the registry was given.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::world::{Millis, World};
 use crate::{
     ledger::{
-        Direction, Disk, Op, Row, Rules, Store, StoreError,
-        testing::{self, MemStore},
-        view::{Rows, View, Written, written},
+        Disk, Files, MemFiles, Rules, State, Store, StoreError,
+        store::{Direction, Op, Row},
+        testing::{self, MemStore, Rows},
+        view::{Image, View},
     },
-    model::Registered,
+    model::{Device, Registered, ThingName},
 };
 
 #[derive(Default)]
 pub(super) struct DiskState {
     /// What the agent sees. The oracle looks at this and at the next only by their [`View`].
-    pub(super) live: Rows,
+    pub(super) live: Image,
     /// What a power cut would leave.
-    pub(super) durable: Rows,
+    pub(super) durable: Image,
+    journal: MemFiles,
+    /// The rows of the registry, as they are seen.
+    rows: Rows,
+    durable_rows: Rows,
     unsynced: Vec<Vec<Op>>,
     pub(super) full: bool,
-    /// A rewritten store, which the next opening takes.
+    /// A rewritten registry, which the next opening takes.
     copy: Option<Rows>,
     /// When a request was first seen on disk, by number.
     pub(super) accepted_at: BTreeMap<u64, Millis>,
-    /// When a device's record was last written as taken off by an outcome.
+    /// When a device's record was last written as disassociated by an outcome.
     ended_at: BTreeMap<String, Millis>,
     /// When it was last written as associated.
     associated_at: BTreeMap<String, Millis>,
@@ -36,13 +41,18 @@ pub(super) struct DiskState {
 }
 
 impl DiskState {
-    /// What a crash leaves: all of it after a kill, after a power cut what was synced and a prefix
-    /// of the rest.
+    /// What a crash leaves: all of it after a kill, after a power cut what was synced and a part of
+    /// the rest.
     pub(super) fn crash(&mut self, rng: &mut fastrand::Rng) {
         let unsynced = std::mem::take(&mut self.unsynced);
-        let kept = if rng.bool() { unsynced.len() } else { rng.usize(0..=unsynced.len()) };
+        let is_kill = rng.bool();
+        let kept = if is_kill { unsynced.len() } else { rng.usize(0..=unsynced.len()) };
         for ops in &unsynced[..kept] {
-            put(&mut self.durable, ops);
+            put(&mut self.durable_rows, ops);
+        }
+        self.rows = self.durable_rows.clone();
+        if !is_kill {
+            self.journal.crash(rng);
         }
         self.live = self.durable.clone();
     }
@@ -58,6 +68,7 @@ fn put(rows: &mut Rows, ops: &[Op]) {
 }
 
 /// The disk as an incarnation of the agent sees it.
+#[derive(Clone)]
 pub(super) struct SimDisk {
     pub(super) world: World,
     pub(super) rules: Arc<Rules>,
@@ -70,90 +81,58 @@ impl std::fmt::Display for SimDisk {
     }
 }
 
-impl Disk for SimDisk {
-    type Store = SimStore;
-
-    fn open(&self) -> Result<SimStore, StoreError> {
-        let mut store = SimStore {
-            world: self.world.clone(),
-            rules: Arc::clone(&self.rules),
-            run: self.run,
-            failed: false,
-            opened: false,
-        };
-        store.access()?;
-        let disk = &mut self.world.state().disk;
-        if disk.full {
-            return Err(StoreError::Full);
-        }
-        if let Some(copy) = disk.copy.take() {
-            disk.unsynced.clear();
-            disk.live.clone_from(&copy);
-            disk.durable = copy;
-        }
-        Ok(store)
+impl SimDisk {
+    fn lives(&self) -> Result<(), StoreError> {
+        if self.world.lives(self.run) { Ok(()) } else { Err(StoreError::Io("the agent is dead".into())) }
     }
 
-    fn move_aside(&self, _: i64) -> std::io::Result<PathBuf> {
-        self.world.violate(7, "the store is taken for damaged");
-        Ok(PathBuf::new())
-    }
-}
-
-pub(super) struct SimStore {
-    world: World,
-    rules: Arc<Rules>,
-    run: u64,
-    /// After an error nothing works until the store is opened again.
-    failed: bool,
-    opened: bool,
-}
-
-impl SimStore {
     /// Each access may be the last thing that the agent does, before it or after it.
-    fn access(&mut self) -> Result<(), StoreError> {
-        let world = self.world.clone();
-        if self.failed || !world.lives(self.run) {
-            return Err(StoreError::Io("the agent is dead, or the store failed before".into()));
-        }
-        if !world.fine() && world.chance(world.plan.crash) {
-            world.note(|| "crash".into());
-            world.state().crashed = true;
-            world.changed.notify_waiters();
+    fn access(&self) -> Result<(), StoreError> {
+        self.lives()?;
+        if !self.world.fine() && self.world.chance(self.world.plan.crash) {
+            self.world.note(|| "crash".into());
+            self.world.state().crashed = true;
+            self.world.changed.notify_waiters();
             return Err(StoreError::Io("crash".into()));
-        }
-        if !world.fine() && world.chance(world.plan.disk_error) {
-            self.failed = true;
-            world.note(|| "disk error".into());
-            return Err(StoreError::Io("input/output error".into()));
         }
         Ok(())
     }
 
-    fn full(&mut self) -> Result<(), StoreError> {
-        self.failed |= self.world.state().disk.full;
-        if self.failed { Err(StoreError::Full) } else { Ok(()) }
+    fn errs(&self) -> bool {
+        let errs = !self.world.fine() && self.world.chance(self.world.plan.disk_error);
+        if errs {
+            self.world.note(|| "disk error".into());
+        }
+        errs
     }
 
     /// What the records say has to have been said by the cloud.
-    fn watch(&self, ops: &[Op]) {
+    fn watch(&self, new: &Image) {
         let now = self.world.now();
         let mut wrong = None;
         {
             let mut guard = self.world.state();
             let state = &mut *guard;
             let (disk, cloud) = (&mut state.disk, &state.cloud);
-            for object in written(ops) {
-                let (thing, new) = match object {
-                    Written::Request(seq) => {
-                        if disk.live.request(seq).is_none() {
-                            disk.accepted_at.insert(seq, now);
-                        }
-                        continue;
-                    }
-                    Written::Device(thing, new) => (thing, new),
-                };
+            for seq in new.state.requests().keys() {
+                if disk.live.request(*seq).is_none() {
+                    disk.accepted_at.insert(*seq, now);
+                }
+            }
+            // What a crash left of the last groups is nothing that the agent did now.
+            let begins = disk.begun != self.run;
+            let changed: Vec<(ThingName, Device)> = new
+                .state
+                .devices()
+                .iter()
+                .filter_map(|(thing, changed)| Some((thing.clone(), changed.row.device.clone()?)))
+                .filter(|_| !begins)
+                .collect();
+            for (thing, new) in changed {
                 let (old, name) = (disk.live.device(&thing), thing.as_str());
+                if old.as_ref() == Some(&new) {
+                    continue;
+                }
                 let was = old.as_ref().map(|old| old.registered);
                 match new.registered {
                     Registered::Associated => {
@@ -164,10 +143,10 @@ impl SimStore {
                                 wrong =
                                     Some((6, format!("{name} is associated again by a list older than its outcome")));
                             }
-                            // When it was told, and not when it is written: both may be in one
+                            // When the cloud said it, and not when it is written: both may be in one
                             // group with the next outcome.
-                            let told = answered.or(cloud.list_begun).unwrap_or(now);
-                            disk.associated_at.insert(name.to_owned(), told);
+                            let said = answered.or(cloud.list_begun).unwrap_or(now);
+                            disk.associated_at.insert(name.to_owned(), said);
                         }
                     }
                     Registered::Disassociated => {
@@ -188,55 +167,201 @@ impl SimStore {
         }
     }
 
-    /// The totals and indexes, counted again from the records, now and then.
-    fn check(&mut self) {
-        let first = !std::mem::replace(&mut self.opened, true);
-        let (open_entries, sequence) = {
-            let durable = &self.world.state().disk.durable;
-            (durable.totals().open_entries, durable.sequence())
+    /// The totals and indexes, counted again from the objects, now and then; and at a start, that
+    /// nothing durable is missing.
+    fn check(&self, new: &Image) {
+        let begins = {
+            let mut guard = self.world.state();
+            let disk = &mut guard.disk;
+            let begins = disk.begun != self.run;
+            if begins {
+                disk.begun = self.run;
+                disk.first_seq = new.state.counters.first_seq;
+            }
+            begins
         };
+        let open_entries = new.totals().open_entries;
         if open_entries > self.world.plan.max_pending {
             self.world.violate(9, format!("{open_entries} entries are pending"));
         }
-        // A store that is opened again within a life is no start.
-        let mut state = self.world.state();
-        if state.disk.begun != self.run {
-            state.disk.begun = self.run;
-            state.disk.first_seq = sequence;
+        if begins {
+            let lost = {
+                let state = self.world.state();
+                let durable = &state.disk.durable;
+                let is_lost = |seq: &u64| new.request(*seq).is_none();
+                let lost: Vec<u64> = durable.requests().iter().map(|one| one.seq).filter(is_lost).collect();
+                lost
+            };
+            if !lost.is_empty() {
+                self.world.violate(7, format!("requests {lost:?} were durable, and are gone"));
+            }
         }
-        drop(state);
-        if first || self.world.chance(0.02) {
-            let mut store = MemStore::default();
-            store.rows.clone_from(&self.world.state().disk.durable);
-            let rules = Arc::clone(&self.rules);
+        if begins || self.world.chance(0.02) {
             let counted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                testing::recount(&store, &rules);
+                testing::recount(new, &self.rules);
             }));
             if let Err(panic) = counted {
                 let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-                self.world.violate(7, format!("totals and records differ: {text}"));
+                self.world.violate(7, format!("totals and objects differ: {text}"));
             }
         }
     }
 }
 
+impl Disk for SimDisk {
+    type Files = SimFiles;
+    type Registry = SimStore;
+
+    fn open_journal(&self) -> Result<SimFiles, StoreError> {
+        self.access()?;
+        let files = self.world.state().disk.journal.clone();
+        Ok(SimFiles { disk: self.clone(), files })
+    }
+
+    fn open_registry(&self) -> Result<SimStore, StoreError> {
+        self.access()?;
+        if self.errs() {
+            return Err(StoreError::Io("input/output error".into()));
+        }
+        let disk = &mut self.world.state().disk;
+        if disk.full {
+            return Err(StoreError::Full);
+        }
+        if let Some(copy) = disk.copy.take() {
+            disk.unsynced.clear();
+            disk.rows.clone_from(&copy);
+            disk.durable_rows = copy;
+        }
+        Ok(SimStore { disk: self.clone(), failed: false })
+    }
+
+    fn quarantine_registry(&self, _: i64) -> std::io::Result<PathBuf> {
+        self.world.violate(7, "the registry is taken for damaged");
+        Ok(PathBuf::new())
+    }
+
+    fn discard_registry(&self) -> std::io::Result<()> {
+        self.world.violate(7, "the registry is taken for one that was never made");
+        Ok(())
+    }
+
+    fn quarantine_all(&self, _: i64) -> std::io::Result<PathBuf> {
+        self.world.violate(7, "the journal is taken for damaged");
+        Ok(PathBuf::new())
+    }
+
+    fn owner(&self) -> String {
+        "MyCore eu-central-1".into()
+    }
+
+    /// Small, so that there are checkpoints.
+    fn segment(&self) -> u64 {
+        96 << 10
+    }
+
+    fn observe(&self, state: &State, durable: bool) {
+        if !self.world.lives(self.run) {
+            return;
+        }
+        let rows = self.world.state().disk.rows.clone();
+        let image = Image { state: state.clone(), registry: MemStore { rows } };
+        self.watch(&image);
+        if durable {
+            self.check(&image);
+            self.world.state().disk.durable = image.clone();
+        }
+        self.world.state().disk.live = image;
+    }
+}
+
+/// The segments of the journal.
+pub(super) struct SimFiles {
+    disk: SimDisk,
+    files: MemFiles,
+}
+
+impl Files for SimFiles {
+    fn list(&self) -> Result<Vec<(u32, u64)>, StoreError> {
+        self.disk.lives()?;
+        self.files.list()
+    }
+
+    fn create(&mut self, number: u32, length: u64) -> Result<(), StoreError> {
+        self.disk.access()?;
+        self.files.set_full(self.disk.world.state().disk.full);
+        self.files.create(number, length)
+    }
+
+    fn read(&self, number: u32, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError> {
+        self.disk.lives()?;
+        self.files.read(number, offset, buffer)
+    }
+
+    fn write(&mut self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.disk.access()?;
+        if self.disk.errs() {
+            self.files.fail_writes(1);
+        }
+        self.files.write(number, offset, bytes)?;
+        self.disk.access()
+    }
+
+    fn sync(&mut self, number: u32) -> Result<(), StoreError> {
+        self.disk.access()?;
+        if self.disk.errs() {
+            self.files.fail_syncs(1);
+        }
+        self.files.sync(number)?;
+        self.disk.access()
+    }
+
+    fn keep_copy(&self, _: &str) -> Result<PathBuf, StoreError> {
+        self.disk.world.violate(7, "the journal is taken for damaged");
+        Ok(PathBuf::new())
+    }
+}
+
+pub(super) struct SimStore {
+    disk: SimDisk,
+    /// After an error nothing works until the registry is opened again.
+    failed: bool,
+}
+
+impl SimStore {
+    fn access(&mut self) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Io("the registry failed before".into()));
+        }
+        self.disk.access()?;
+        if self.disk.errs() {
+            self.failed = true;
+            return Err(StoreError::Io("input/output error".into()));
+        }
+        self.failed = self.disk.world.state().disk.full;
+        if self.failed { Err(StoreError::Full) } else { Ok(()) }
+    }
+
+    fn reads(&self) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Io("the registry failed before".into()));
+        }
+        self.disk.lives()
+    }
+}
+
 impl Store for SimStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        if self.failed || !self.world.lives(self.run) {
-            return Err(StoreError::Io("the store failed before".into()));
-        }
-        Ok(self.world.state().disk.live.get(key).cloned())
+        self.reads()?;
+        Ok(self.disk.world.state().disk.rows.get(key).cloned())
     }
 
     fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Row>, StoreError> {
-        if self.failed || !self.world.lives(self.run) {
-            return Err(StoreError::Io("the store failed before".into()));
-        }
+        self.reads()?;
         if from >= to {
             return Ok(Vec::new());
         }
-        let state = self.world.state();
-        let rows = state.disk.live.range(from.to_vec()..to.to_vec()).map(|(key, value)| (key.clone(), value.clone()));
+        let state = self.disk.world.state();
+        let rows = state.disk.rows.range(from.to_vec()..to.to_vec()).map(|(key, value)| (key.clone(), value.clone()));
         Ok(match direction {
             Direction::Up => rows.take(limit).collect(),
             Direction::Down => rows.rev().take(limit).collect(),
@@ -245,28 +370,24 @@ impl Store for SimStore {
 
     fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError> {
         self.access()?;
-        self.full()?;
-        self.watch(ops);
         {
-            let mut state = self.world.state();
-            put(&mut state.disk.live, ops);
+            let mut state = self.disk.world.state();
+            put(&mut state.disk.rows, ops);
             state.disk.unsynced.push(ops.to_vec());
         }
-        self.access()
+        self.disk.access()
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.access()?;
-        self.full()?;
         {
-            let mut guard = self.world.state();
+            let mut guard = self.disk.world.state();
             let disk = &mut guard.disk;
             for ops in std::mem::take(&mut disk.unsynced) {
-                put(&mut disk.durable, &ops);
+                put(&mut disk.durable_rows, &ops);
             }
         }
-        self.check();
-        self.access()
+        self.disk.access()
     }
 
     /// Enough to be rewritten once in a life.
@@ -277,18 +398,18 @@ impl Store for SimStore {
     fn rewrite(&mut self) -> Result<bool, StoreError> {
         self.access()?;
         {
-            let mut guard = self.world.state();
+            let mut guard = self.disk.world.state();
             let disk = &mut guard.disk;
             if disk.full {
                 return Ok(false);
             }
-            disk.copy = Some(disk.live.clone());
+            disk.copy = Some(disk.rows.clone());
         }
-        // The copy is complete, and this store would go on, too.
-        if !self.world.fine() && self.world.chance(0.2) {
+        // The copy is complete, and this registry would go on, too.
+        if !self.disk.world.fine() && self.disk.world.chance(0.2) {
             return Err(StoreError::Io("input/output error at the end of the copy".into()));
         }
-        self.access()?;
+        self.disk.access()?;
         Ok(true)
     }
 }

@@ -487,6 +487,8 @@ mod tests {
             reason: None,
             boot: 1,
             accepted_mono: 0,
+            accepted_elapsed: 0,
+            completed_elapsed: 0,
             clock_confirmed: true,
             sync: None,
             unknown: Some(0),

@@ -1,20 +1,21 @@
-//! A bench for the rules, on a store in memory: after each transaction the totals and indexes are
-//! counted again from the records.
+//! A bench for the rules, on a registry in memory. After each transaction the totals and indexes are
+//! counted again, what the journal would get is replayed, and the transaction is undone and redone.
+//! Every few transactions a checkpoint moves what is settled to the registry.
 
-mod damaged;
 mod keeping;
-mod layout;
 mod opposites;
 mod property;
 mod rules;
 mod story;
 mod view;
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use super::{
-    testing::{self, MemStore},
-    view::{Snapshot, View},
+    pending::{Group, State, Tx, read},
+    registry::{Binding, Checkpoint, Step},
+    testing,
+    view::{Image, Snapshot, View},
     *,
 };
 use crate::{
@@ -25,13 +26,19 @@ use crate::{
     },
 };
 
+/// Transactions between two checkpoints.
+const CHECKPOINT_EVERY: u32 = 3;
+
 #[derive(Clone)]
 struct Bench {
-    store: MemStore,
+    image: Image,
     rules: Rules,
     now: Now,
     /// Leaves the counting away, where a test goes over the same steps too often for it.
     trusting: bool,
+    transactions: u32,
+    /// What the journal would have got.
+    written: Vec<u8>,
 }
 
 fn thing(name: &str) -> ThingName {
@@ -80,19 +87,17 @@ impl Bench {
 
     fn with(text: &str) -> Self {
         let (config, _) = config::parse(text, |_| None).unwrap();
-        let mut store = MemStore::default();
-        open(&mut store).unwrap();
         let now = Now { wall: Timestamp(1_000_000), ..Now::default() };
-        Self { store, rules: Rules::from(&config), now, trusting: false }
+        let rules = Rules::from(&config);
+        Self { image: Image::default(), rules, now, trusting: false, transactions: 0, written: Vec::new() }
     }
 
     fn view(&self) -> &impl View {
-        &self.store.rows
+        &self.image
     }
 
-    /// All that is stored, and how many bytes it takes: for what must leave nothing behind.
-    fn contents(&mut self) -> (Snapshot, u64) {
-        (Snapshot::of(self.view()), self.summary().live_bytes)
+    fn contents(&mut self) -> Snapshot {
+        Snapshot::of(self.view())
     }
 
     fn wait(&mut self, millis: u64) {
@@ -100,16 +105,74 @@ impl Bench {
         self.now.mono.0 += millis;
     }
 
+    /// The time that is known to have passed.
+    fn elapsed(&self) -> u64 {
+        self.now.mono.0
+    }
+
     fn run<R>(&mut self, rule: impl FnOnce(&mut Tx<'_>) -> Result<R, StoreError>) -> R {
+        let before = (!self.trusting).then(|| self.image.clone());
+        let Image { state, registry } = &mut self.image;
         let mut group = Group::default();
-        let mut tx = Tx::begin(&self.store, &mut group, self.now, &self.rules).unwrap();
+        let mut tx = Tx::begin(state, registry, &mut group, self.now, &self.rules);
         let result = rule(&mut tx).unwrap();
         tx.end();
-        group.apply(&mut self.store).unwrap();
-        if !self.trusting {
-            testing::recount(&self.store, &self.rules);
+        self.written.clear();
+        if !group.is_empty() {
+            self.written = group.images(state);
+        }
+        if let Some(before) = before {
+            self.check(&before, group);
+            self.transactions += 1;
+            if self.transactions.is_multiple_of(CHECKPOINT_EVERY) {
+                self.checkpoint();
+            }
         }
         result
+    }
+
+    /// The images of a transaction say all that it changed, and the old values undo it.
+    fn check(&self, before: &Image, mut group: Group) {
+        testing::recount(&self.image, &self.rules);
+        let (old, new) = (Snapshot::of(before), Snapshot::of(&self.image));
+        let mut replayed = before.clone();
+        // Twice: setting an image again changes nothing.
+        for _ in 0..2 {
+            read(&self.written, |image| drop(replayed.state.replay(image))).unwrap();
+            assert_eq!(Snapshot::of(&replayed), new, "the journal says what changed");
+        }
+        replayed.state.index();
+        testing::recount(&replayed, &self.rules);
+        let mut undone = self.image.clone();
+        group.undo(&mut undone.state);
+        assert_eq!(Snapshot::of(&undone), old, "the old values undo it");
+        testing::recount(&undone, &self.rules);
+        group.redo(&mut undone.state, &self.written).unwrap();
+        assert_eq!(Snapshot::of(&undone), new);
+    }
+
+    /// Moves what is settled to the registry. Nothing that can be seen changes, and what was logged
+    /// again is all that the journal needs.
+    fn checkpoint(&mut self) {
+        let before = Snapshot::of(&self.image);
+        let Image { state, registry } = &mut self.image;
+        let mut checkpoint = Checkpoint::begin(state, Binding::default());
+        let mut carried = State::default();
+        loop {
+            match checkpoint.step(state, registry).unwrap() {
+                Step::Log(images) => read(&images, |image| drop(carried.replay(image))).unwrap(),
+                Step::More => {}
+                Step::Done => break,
+            }
+        }
+        checkpoint.complete(state);
+        carried.counters = state.counters;
+        carried.index();
+        assert_eq!(Snapshot::of(&self.image), before, "a checkpoint changes nothing that can be seen");
+        testing::recount(&self.image, &self.rules);
+        let carried = Image { state: carried, registry: self.image.registry.clone() };
+        assert_eq!(Snapshot::of(&carried), before, "what is open is logged again");
+        testing::recount(&carried, &self.rules);
     }
 
     fn accept(&mut self, order: &Order) -> Request {
@@ -134,11 +197,11 @@ impl Bench {
         let page: Vec<_> = devices.iter().map(|(name, at)| (thing(name), Some(Timestamp(*at)))).collect();
         let mut done = 0;
         while !self.run(|tx| apply_page(tx, list, &page, &mut done, &mut counts)) {}
-        let mut after = Vec::new();
+        let mut after = None;
         let listed = |name: &ThingName| devices.iter().any(|(listed, _)| *listed == name.as_str());
         while !self.run(|tx| remove_unlisted(tx, list, listed, &mut after, &mut counts)) {}
         for lane in Lane::ALL {
-            let mut after = Vec::new();
+            let mut after = (0, 0);
             while !self.run(|tx| verify(tx, lane, list, true, &mut after)) {}
         }
         while !self.run(|tx| end_list(tx, list, counts)) {}
@@ -167,11 +230,16 @@ impl Bench {
     }
 
     fn expire(&mut self) {
-        let mut after = Vec::new();
-        while !self.run(|tx| expire(tx, &mut after)) {}
+        let mut next = 0;
+        while !self.run(|tx| expire(tx, true, &mut next)) {}
     }
 
-    fn forget_devices(&mut self, before: Timestamp) {
+    fn forget_requests(&mut self, before: u64) {
+        let mut next = 0;
+        while !self.run(|tx| forget_requests(tx, before, &mut next)) {}
+    }
+
+    fn forget_devices(&mut self, before: u64) {
         let mut after = Vec::new();
         while !self.run(|tx| forget_devices(tx, before, &mut after)) {}
     }

@@ -1,4 +1,4 @@
-//! A device's story: what is told of it, and that it stays small and goes in time.
+//! A device's history: what it shows, that it stays small, and that it is forgotten in time.
 
 use super::*;
 use crate::model::Event;
@@ -9,7 +9,7 @@ fn told(bench: &mut Bench, name: &str) -> Vec<(i64, &'static str)> {
 
 fn story_of(bench: &mut Bench, name: &str) -> Vec<Event> {
     let name = thing(name);
-    bench.run(|tx| story(tx, &name))
+    bench.run(|tx| history(tx, &name))
 }
 
 #[test]
@@ -68,16 +68,13 @@ fn a_story_is_forgotten_event_by_event() {
         bench.settle(&["a"], &Verdict::Failed(fault("No")));
         bench.wait(1000);
     }
-    forget_stories_of(&mut bench, 1_000_500);
+    bench.forget_devices(500);
     assert_eq!(told(&mut bench, "a"), [(1_001_000, "REQUESTED"), (1_001_000, "FAILED")]);
-    forget_stories_of(&mut bench, 1_001_001);
+    bench.forget_devices(1001);
     assert_eq!(told(&mut bench, "a"), []);
     assert!(bench.view().history().is_empty(), "and leaves nothing");
 }
 
-fn forget_stories_of(bench: &mut Bench, before: i64) {
-    while !bench.run(|tx| forget_stories(tx, Timestamp(before))) {}
-}
 
 /// With its tombstone, and what is younger by itself.
 #[test]
@@ -92,10 +89,10 @@ fn a_story_goes_with_its_device() {
     let request = bench.accept(&order("tool", Some("t"), change(&["b"])));
     let mut so_far = Canceled::default();
     while !bench.run(|tx| cancel(tx, request.seq, &mut so_far)) {}
-    forget_stories_of(&mut bench, 1_000_500);
+    bench.forget_devices(0);
     assert_eq!(told(&mut bench, "a").len(), 2, "as long as its tombstone");
-    bench.forget_devices(Timestamp(1_000_500));
+    bench.forget_devices(500);
     assert_eq!((told(&mut bench, "a").len(), told(&mut bench, "b").len()), (0, 2));
-    forget_stories_of(&mut bench, 1_001_001);
+    bench.forget_devices(1001);
     assert!(bench.view().history().is_empty(), "and leaves nothing");
 }

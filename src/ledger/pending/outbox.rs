@@ -1,12 +1,13 @@
-//! The outbox: messages that are owed, kept until the broker has acknowledged them, and devices to
-//! publish anew.
+//! The outbox: messages that are owed, kept until the broker has acknowledged them, and devices
+//! whose retained message is to be published anew.
 
-use super::{
-    answers, schema,
-    store::{Direction, StoreError},
-    tx::Tx,
+use std::ops::Bound;
+
+use super::{queries, tx::Tx};
+use crate::{
+    ledger::registry::store::StoreError,
+    model::{DeviceView, EntryFailure, Request, ThingName},
 };
-use crate::model::{DeviceView, EntryFailure, Request, ThingName};
 
 /// A message that is owed, with what it is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,39 +25,32 @@ pub struct Owed {
 }
 
 /// The messages from place `from` on, in the order in which they became due, and the last place
-/// that was looked at,
-/// `None` where there was none: some of them may have been forgotten with their requests. Each has
-/// its first `max_failures` failures, and after as many in all it is enough.
+/// that was looked at, `None` where there was none. Each has its first `max_failures` failures, and
+/// after as many in all it is enough.
 ///
 /// # Errors
-/// The store failed.
+/// The registry failed.
 pub fn owed(
     tx: &mut Tx<'_>,
     from: u64,
     limit: usize,
     max_failures: usize,
 ) -> Result<(Vec<Owed>, Option<u64>), StoreError> {
-    let mut owed = Vec::new();
-    let mut last = None;
-    let mut so_far = 0;
-    for (key, record) in tx.scan(&schema::outgoing(from), &schema::outgoing(u64::MAX), Direction::Up, limit)? {
-        let n = schema::read_number(&key)?;
+    let (mut owed, mut last, mut so_far) = (Vec::new(), None, 0);
+    let messages: Vec<_> = tx.state.owed().range(from..).take(limit).map(|(n, message)| (*n, *message)).collect();
+    for (n, message) in messages {
         last = Some(n);
-        let message: schema::Outgoing = schema::decode(&record, "the outbox")?;
-        // Forgotten with its request, whose time is over.
+        // Lost with the registry: only a repeated answer is owed of a request that is not in memory.
         let Some(request) = tx.request(message.seq)? else {
             delivered(tx, n)?;
             continue;
         };
-        if message.completed && request.completed_at.is_none() {
-            return Err(StoreError::Damaged(format!("request {} is owed an end that it did not have", message.seq)));
-        }
         let (mut failures, mut unknown) = (Vec::new(), Vec::new());
         if message.completed {
-            let rows = answers::failures(tx, message.seq, None, max_failures)?.rows;
+            let rows = queries::failures(tx, message.seq, None, max_failures)?.rows;
             failures.extend(rows.into_iter().map(|(_, failure)| failure));
         } else {
-            unknown = answers::unknown_names(tx, &request)?;
+            unknown = queries::unknown_names(tx, &request)?;
         }
         so_far += failures.len();
         owed.push(Owed { n, request, completed: message.completed, failures, unknown });
@@ -70,10 +64,14 @@ pub fn owed(
 /// The broker has it.
 ///
 /// # Errors
-/// The store failed.
+/// None yet.
 pub fn delivered(tx: &mut Tx<'_>, n: u64) -> Result<(), StoreError> {
-    if tx.delete(schema::outgoing(n))? {
-        tx.counters.outgoing = tx.counters.outgoing.saturating_sub(1);
+    let Some(message) = tx.state.owed().get(&n).copied() else { return Ok(()) };
+    tx.put_owed(n, None);
+    tx.state.counters.outgoing = tx.state.counters.outgoing.saturating_sub(1);
+    // The registry has it, and nothing needs it in memory any more.
+    if !tx.state.is_owed(message.seq) && tx.state.request(message.seq).is_some_and(|kept| kept.stored) {
+        tx.put_request(message.seq, None);
     }
     Ok(())
 }
@@ -92,30 +90,23 @@ pub struct Outdated {
 /// Devices whose retained message is out of date, by name, after the given one.
 ///
 /// # Errors
-/// The store failed.
+/// The registry failed.
 pub fn outdated(tx: &Tx<'_>, after: Option<&ThingName>, limit: usize) -> Result<Vec<Outdated>, StoreError> {
-    let (mut from, to) = schema::range(&schema::outdated(""));
-    if let Some(after) = after {
-        from = [schema::outdated(after.as_str()).as_slice(), &[0]].concat();
-    }
-    let mut found = Vec::new();
-    for (key, change) in tx.scan(&from, &to, Direction::Up, limit)? {
-        let thing = schema::read_thing(&key[1..])?;
-        let change = schema::read_seq(&change).unwrap_or_default();
-        let view = answers::device(tx, &thing)?;
-        found.push(Outdated { thing, change, view });
-    }
-    Ok(found)
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let outdated = tx.state.outdated().range::<ThingName, _>((from, Bound::Unbounded)).take(limit);
+    let view = |(thing, change): (&ThingName, &u64)| {
+        Ok(Outdated { thing: thing.clone(), change: *change, view: queries::device(tx, thing)? })
+    };
+    outdated.map(view).collect()
 }
 
 /// The broker has a device's message as of `change`.
 ///
 /// # Errors
-/// The store failed.
+/// None yet.
 pub fn published(tx: &mut Tx<'_>, thing: &ThingName, change: u64) -> Result<(), StoreError> {
-    let key = schema::outdated(thing.as_str());
-    if tx.get(&key)?.and_then(|bytes| schema::read_seq(&bytes)) == Some(change) {
-        tx.delete(key)?;
+    if tx.state.outdated().get(thing) == Some(&change) {
+        tx.put_outdated(thing, None);
     }
     Ok(())
 }

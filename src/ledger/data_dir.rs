@@ -1,5 +1,7 @@
-//! The data directory beside sled's own files: who owns it, who holds it, which store there is,
-//! where one is put that is damaged or another core's.
+//! The data directory: its owner and its lock, and where a store is quarantined that is damaged or
+//! belongs to another core device.
+//!
+//! The store consists of `journal`, the segments of the journal, and `store`, sled's database.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -10,18 +12,60 @@ use std::{
 };
 
 use rustix::fs::OFlags;
-use sha2::{Digest, Sha256};
 
-use super::SledStore;
-use crate::{
-    clock::Clock,
-    ledger::{
-        schema::SCHEMA,
-        store::{Disk, StoreError},
+use super::{
+    journal::{DEFAULT_SEGMENT, Directory, Files, Identity, Journal},
+    pending::SCHEMA,
+    registry::{
+        SledStore,
+        store::{Store, StoreError},
     },
-    model::ThingName,
-    users,
 };
+use crate::{clock::Clock, model::ThingName, users};
+
+/// Where a store is. It can be opened again and again, and be quarantined.
+pub(crate) trait Disk: std::fmt::Display {
+    type Files: Files;
+    type Registry: Store;
+
+    /// The journal's segments, in a directory that this process holds. What belongs to another core
+    /// device or region was quarantined before.
+    fn open_journal(&self) -> Result<Self::Files, StoreError>;
+
+    fn open_registry(&self) -> Result<Self::Registry, StoreError>;
+
+    /// Quarantines the registry, so that a new one is made at the next opening; returns where it is
+    /// kept. `millis` is the time, since 1970.
+    fn quarantine_registry(&self, millis: i64) -> io::Result<PathBuf>;
+
+    /// Removes a registry whose making was interrupted.
+    fn discard_registry(&self) -> io::Result<()>;
+
+    /// The same for registry and journal.
+    fn quarantine_all(&self, millis: i64) -> io::Result<PathBuf>;
+
+    /// The last store that was quarantined and is still there, and when that was.
+    fn quarantined(&self) -> Option<(i64, PathBuf)> {
+        None
+    }
+
+    /// The core device and the region that a store belongs to.
+    fn owner(&self) -> String;
+
+    /// Bytes of a segment of the journal.
+    fn segment(&self) -> u64 {
+        DEFAULT_SEGMENT
+    }
+
+    /// Shows a simulation what the ledger has in memory, and whether that is durable.
+    #[cfg(test)]
+    fn observe(&self, _: &super::pending::State, _durable: bool) {}
+
+    /// A random identity for a new journal.
+    fn new_id(&self) -> u128 {
+        fastrand::u128(..)
+    }
+}
 
 /// What a damaged store is called that is quarantined, before the time.
 const DAMAGED: &str = "store.damaged-";
@@ -59,14 +103,6 @@ pub struct Owner {
 impl std::fmt::Display for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.core, self.region)
-    }
-}
-
-impl Owner {
-    /// As [`Display`](std::fmt::Display) writes it.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (core, region) = text.split_once(' ')?;
-        Some(Self { core: ThingName::new(core).ok()?.to_string(), region: region.to_owned() })
     }
 }
 
@@ -131,53 +167,70 @@ impl std::fmt::Display for DataDir {
     }
 }
 
-impl Disk for DataDir {
-    type Store = SledStore;
+impl DataDir {
+    /// The journal as it is, without a look at who it belongs to.
+    fn files(&self) -> Result<Directory, StoreError> {
+        Directory::open(&self.path.join("journal"))
+    }
 
-    fn open(&self) -> Result<SledStore, StoreError> {
+    fn is_of_another(&self, found: &Identity) -> bool {
+        let ours = self.owner();
+        // One of a newer version is left untouched, whoever it belongs to.
+        u64::from(found.schema) <= SCHEMA && !ours.is_empty() && !found.owner.is_empty() && found.owner != ours
+    }
+}
+
+impl Disk for DataDir {
+    type Files = Directory;
+    type Registry = SledStore;
+
+    fn open_journal(&self) -> Result<Directory, StoreError> {
         self.hold()?;
-        let Some((owner, clock)) = &self.owner else { return SledStore::open_held(&self.path, None, None) };
-        let labelled = match Label::read(&self.path)? {
-            // One of a newer version is left untouched, whoever it belongs to.
-            Some(Label::Written { owner: Some(found), schema, .. }) if found != *owner && schema <= SCHEMA => {
-                Some(found)
-            }
-            _ => None,
+        let files = self.files()?;
+        let found = match Journal::identify(&files)? {
+            Some(found) if u64::from(found.schema) > SCHEMA => return Err(StoreError::TooNew(found.schema.into())),
+            Some(found) if self.is_of_another(&found) => found,
+            _ => return Ok(files),
         };
-        let opened = match labelled {
-            Some(found) => Err(StoreError::OfAnother(found)),
-            None => SledStore::open_held(&self.path, None, Some(owner)),
-        };
-        let found = match opened {
-            Err(StoreError::OfAnother(found)) => found,
-            opened => return opened,
-        };
-        let name = format!("{OF_ANOTHER}{}-{}", found.core, clock.now().wall.0);
-        let kept = self.quarantine(&name).map_err(|error| io_error(&name, &error))?;
+        drop(files);
+        let core = found.owner.split(' ').next().unwrap_or_default();
+        let millis = self.owner.as_ref().map_or(0, |(_, clock)| clock.now().wall.0);
+        let name = format!("{OF_ANOTHER}{core}-{millis}");
+        let kept = self.quarantine(&name, true).map_err(|error| io_error(&name, &error))?;
         tracing::error!(
-            store_of = %found,
-            this_core = %owner,
+            store_of = found.owner,
+            this_core = self.owner(),
             kept_as = %kept.display(),
             "the data directory held the store of another core device or region: it is quarantined, and nothing of it is sent"
         );
-        SledStore::open_held(&self.path, None, Some(owner))
+        self.files()
+    }
+
+    fn open_registry(&self) -> Result<SledStore, StoreError> {
+        self.hold()?;
+        SledStore::open(&self.path)
     }
 
     /// To `store.damaged-<time>` beside it. Where nothing is left of it, an empty directory stands
     /// for it.
-    fn move_aside(&self, millis: i64) -> io::Result<PathBuf> {
-        let kept = self.quarantine(&format!("{DAMAGED}{millis}"))?;
-        let mut all = kept_as(&self.path, DAMAGED);
-        all.sort_unstable_by_key(|path| time_of(path));
-        for oldest in all.iter().rev().skip(MAX_DAMAGED) {
-            tracing::warn!(path = %oldest.display(), "the oldest of {} damaged stores is deleted", all.len());
-            remove(oldest)?;
-        }
-        Ok(kept)
+    fn quarantine_registry(&self, millis: i64) -> io::Result<PathBuf> {
+        self.quarantine_damaged(millis, false)
     }
 
-    fn moved_aside(&self) -> Option<(i64, PathBuf)> {
+    fn discard_registry(&self) -> io::Result<()> {
+        remove(&self.path.join("store"))
+    }
+
+    fn quarantine_all(&self, millis: i64) -> io::Result<PathBuf> {
+        self.quarantine_damaged(millis, true)
+    }
+
+    fn quarantined(&self) -> Option<(i64, PathBuf)> {
         kept_as(&self.path, DAMAGED).into_iter().filter_map(|path| Some((time_of(&path)?, path))).max()
+    }
+
+    fn owner(&self) -> String {
+        self.owner.as_ref().map(|(owner, _)| owner.to_string()).unwrap_or_default()
     }
 }
 
@@ -205,27 +258,39 @@ pub fn of_another_core(data_dir: &Path) -> Vec<PathBuf> {
 }
 
 impl DataDir {
-    /// Puts the store away whole, under `name`.
-    fn quarantine(&self, name: &str) -> io::Result<PathBuf> {
-        let (store, aside) = (self.path.join("store"), self.path.join(name));
+    fn quarantine_damaged(&self, millis: i64, with_journal: bool) -> io::Result<PathBuf> {
+        let kept = self.quarantine(&format!("{DAMAGED}{millis}"), with_journal)?;
+        let mut all = kept_as(&self.path, DAMAGED);
+        all.sort_unstable_by_key(|path| time_of(path));
+        for oldest in all.iter().rev().skip(MAX_DAMAGED) {
+            tracing::warn!(path = %oldest.display(), "the oldest of {} damaged stores is deleted", all.len());
+            remove(oldest)?;
+        }
+        Ok(kept)
+    }
+
+    /// Moves the store to `name`, and the journal with it, if wanted.
+    fn quarantine(&self, name: &str, with_journal: bool) -> io::Result<PathBuf> {
+        let (store, kept) = (self.path.join("store"), self.path.join(name));
         let moved = |from: PathBuf, to: PathBuf| match fs::rename(from, to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        if store.is_dir() {
-            fs::rename(&store, &aside)?;
+        if store.is_dir() && !kept.exists() {
+            fs::rename(&store, &kept)?;
         } else {
             // The data directory may have gone with the store.
             create(&self.path)?;
-            DirBuilder::new().mode(0o700).create(&aside)?;
-            moved(store, aside.join("store"))?;
+            DirBuilder::new().recursive(true).mode(0o700).create(&kept)?;
+            moved(store, kept.join("store"))?;
         }
-        // The label last: until it is gone, the next start finishes this.
-        for name in ["store.new", "store.tip", "store.id"] {
-            moved(self.path.join(name), aside.join(name))?;
+        moved(self.path.join("store.new"), kept.join("store.new"))?;
+        if with_journal {
+            // Last: it says whose the store is, and until it is gone, the next start finishes this.
+            moved(self.path.join("journal"), kept.join("journal"))?;
         }
         File::open(&self.path)?.sync_all()?;
-        Ok(aside)
+        Ok(kept)
     }
 }
 
@@ -364,94 +429,16 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, NotHeld> {
     }
 }
 
-/// Which store there is, and its schema, as `store.id` beside it says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Label {
-    Written {
-        id: String,
-        schema: u64,
-        owner: Option<Owner>,
-    },
-    /// It is being made: nothing was promised yet.
-    New,
-    /// There was a store, and no more is known.
-    Damaged,
-}
-
-/// Bytes of `store.id` that are read: more than it ever has.
-const MAX_LABEL: u64 = 4096;
-
-/// What stands in `store.id` while the store is being made.
-pub(super) const NEW: &str = "new\n";
-
-impl Label {
-    pub(super) fn read(data_dir: &Path) -> Result<Option<Self>, StoreError> {
-        let path = data_dir.join("store.id");
-        let read = open_regular(OpenOptions::new().read(true), &path).and_then(|file| {
-            let mut bytes = Vec::new();
-            file.take(MAX_LABEL).read_to_end(&mut bytes).map(|_| bytes)
-        });
-        match read {
-            Ok(bytes) => Ok(Some(Self::parse(&String::from_utf8_lossy(&bytes)).unwrap_or(Self::Damaged))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error(&path.display().to_string(), &error)),
-        }
-    }
-
-    /// Before the first file of a new store: a power cut in its making is no damage.
-    pub(super) fn mark_new(data_dir: &Path) -> Result<Self, StoreError> {
-        put(data_dir, NEW)?;
-        Ok(Self::New)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        if text == NEW {
-            return Some(Self::New);
-        }
-        let (said, check) = text.trim_end().rsplit_once(' ')?;
-        let (id, rest) = said.split_once(" schema ")?;
-        let (schema, owner) = rest.split_once(" of ").map_or((rest, None), |(schema, owner)| (schema, Some(owner)));
-        let (schema, owner) = (schema.parse().ok()?, owner.and_then(Owner::parse));
-        (check == Self::check(said)).then(|| Self::Written { id: id.into(), schema, owner })
-    }
-
-    pub(super) fn write(&self, data_dir: &Path) -> Result<(), StoreError> {
-        let Self::Written { id, schema, owner } = self else { return Ok(()) };
-        let owner = owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
-        let said = format!("{id} schema {schema}{owner}");
-        put(data_dir, &format!("{said} {}\n", Self::check(&said)))
-    }
-
-    /// A flipped bit must not pass for another schema.
-    fn check(said: &str) -> String {
-        Sha256::digest(said).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-/// The schema of the store in a data directory, without opening it; `None` if there is none yet.
+/// The schema of the store in a data directory; `None` if there is none yet.
 ///
 /// # Errors
 /// What says it cannot be read, or is damaged.
 pub fn schema_of(data_dir: &Path) -> Result<Option<u64>, StoreError> {
-    match Label::read(data_dir)? {
-        None | Some(Label::New) => Ok(None),
-        Some(Label::Written { schema, .. }) => Ok(Some(schema)),
-        Some(Label::Damaged) => Err(StoreError::Damaged("store.id cannot be read".into())),
+    let journal = data_dir.join("journal");
+    if !journal.exists() {
+        return Ok(None);
     }
-}
-
-/// Writes `store.id` durably, and at once: half of it would be taken for that of a damaged store.
-fn put(data_dir: &Path, text: &str) -> Result<(), StoreError> {
-    let [path, fresh] = ["store.id", "store.id.new"].map(|name| data_dir.join(name));
-    // What an earlier attempt left is replaced and not written to: it may be anything.
-    let written = remove(&fresh).and_then(|()| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, &path)?;
-        File::open(data_dir)?.sync_all()
-    });
-    written.map_err(|error| io_error(&path.display().to_string(), &error))
+    Ok(Journal::identify(&Directory::open(&journal)?)?.map(|found| found.schema.into()))
 }
 
 /// Deletes a file, or a directory with all below it; nothing there is fine.

@@ -1,18 +1,18 @@
-//! What the ledger's rules ask of a store: read, scan a range, apply a batch atomically, make what
-//! was applied durable.
+//! What the ledger asks of the registry: read, scan a range, apply a batch atomically, make what was
+//! applied durable.
 //!
 //! sled is one form of it ([`super::SledStore`]); tests and the simulation bring others, so that
 //! every rule runs under both.
 
 /// One write: a key with its new value, `None` to delete it.
-pub type Op = (Vec<u8>, Option<Vec<u8>>);
+pub(crate) type Op = (Vec<u8>, Option<Vec<u8>>);
 
 /// A key with its value.
-pub type Row = (Vec<u8>, Vec<u8>);
+pub(crate) type Row = (Vec<u8>, Vec<u8>);
 
 /// Which end a scan starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub(crate) enum Direction {
     /// From the smallest key.
     Up,
     /// From the largest key.
@@ -32,32 +32,19 @@ pub enum StoreError {
     /// What is stored is not what was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
-    /// It belongs to another core device or region.
-    #[error("the store belongs to {0}, and cannot be quarantined")]
-    OfAnother(super::Owner),
-    /// Written by a version of the agent that this one doesn't understand.
+    /// Written by a version of the agent that this one does not understand.
     #[error("the store was written by a newer version (schema {0}); install that version, this one touches nothing")]
     TooNew(u64),
-}
-
-/// Where a store is: it can be opened, again and again, and a damaged one be put away.
-pub(crate) trait Disk: std::fmt::Display {
-    type Store: Store;
-
-    fn open(&self) -> Result<Self::Store, StoreError>;
-
-    /// Puts the store away whole, so that a new one is made at the next opening; returns where it
-    /// is kept.
-    fn move_aside(&self, millis: i64) -> std::io::Result<std::path::PathBuf>;
-
-    /// The last store that was put away and is still there, and when that was.
-    fn moved_aside(&self) -> Option<(i64, std::path::PathBuf)> {
-        None
-    }
+    /// The journal has something whole that this version does not understand.
+    #[error("the store was written by a newer version ({0}); install that version, this one touches nothing")]
+    Unread(String),
+    /// The ledger's own state does not fit together: a defect, and no damage.
+    #[error("an internal error; please report it: {0}")]
+    Defect(String),
 }
 
 /// A sorted map of bytes.
-pub trait Store {
+pub(crate) trait Store {
     /// The value at `key`.
     ///
     /// # Errors
@@ -96,11 +83,5 @@ pub trait Store {
     /// The store failed, or its copy did, which may be taken all the same.
     fn rewrite(&mut self) -> Result<bool, StoreError> {
         Ok(false)
-    }
-
-    /// Whether some rows may be missing, or be older than others, without any sign: to be counted
-    /// when it is opened.
-    fn is_bare(&self) -> bool {
-        false
     }
 }

@@ -1,0 +1,182 @@
+//! The segments as files of a directory.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use super::{Files, StoreError, format::PAGE};
+use crate::ledger::data_dir::{create, io_error, open_own};
+
+/// What the name of a segment's file begins with, before its number.
+const PREFIX: &str = "segment-";
+
+/// Copies of damaged journals that are kept, the first ones: a disk that breaks again and again must
+/// not be filled by them.
+const MAX_COPIES: usize = 4;
+
+/// A directory with the files `segment-0`, `segment-1`, …, which stay open.
+pub(crate) struct Directory {
+    path: PathBuf,
+    files: BTreeMap<u32, File>,
+}
+
+impl Directory {
+    /// Opens the directory and all segments in it; makes it, with mode 0700, where it is missing.
+    ///
+    /// # Errors
+    /// The operating system refused; a segment is a link, or belongs to another user.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let named = |error: io::Error| io_error(&path.display().to_string(), &error);
+        create(path).map_err(named)?;
+        if fs::symlink_metadata(path).map_err(named)?.is_symlink() {
+            return Err(named(io::Error::other("it is a link, which is not followed; remove it")));
+        }
+        let mut directory = Self { path: path.to_path_buf(), files: BTreeMap::new() };
+        for entry in fs::read_dir(path).map_err(named)? {
+            let name = entry.map_err(named)?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
+            // Not another spelling of a number, as "segment-01".
+            if let Some(number) = number.filter(|number| *name == *format!("{PREFIX}{number}")) {
+                let path = directory.file(number);
+                let opened = open_own(OpenOptions::new().read(true).write(true), &path);
+                directory.files.insert(number, opened.map_err(|error| io_error(&path.display().to_string(), &error))?);
+            }
+        }
+        Ok(directory)
+    }
+
+    fn file(&self, number: u32) -> PathBuf {
+        self.path.join(format!("{PREFIX}{number}"))
+    }
+
+    fn failed(&self, number: u32, error: &io::Error) -> StoreError {
+        io_error(&self.file(number).display().to_string(), error)
+    }
+
+    fn get(&self, number: u32) -> Result<&File, StoreError> {
+        self.files.get(&number).ok_or_else(|| self.failed(number, &io::Error::from(io::ErrorKind::NotFound)))
+    }
+
+    /// Makes the file, or extends it with zeros, and syncs it and its name.
+    fn extend(&mut self, number: u32, length: u64) -> io::Result<()> {
+        if !self.files.contains_key(&number) {
+            let mut options = OpenOptions::new();
+            let path = self.file(number);
+            let file = open_own(options.read(true).write(true).create(true).truncate(false), &path)?;
+            self.files.insert(number, file);
+        }
+        let Some(file) = self.files.get(&number) else { return Ok(()) };
+        let mut offset = file.metadata()?.len();
+        if offset < length {
+            // In pieces of 4 KiB: after larger writes the kernel keeps the file in large pages, and
+            // counts and writes one of these for each small group.
+            while offset < length {
+                let piece = (PAGE - offset % PAGE).min(length - offset);
+                file.write_all_at(&[0; PAGE as usize][..piece as usize], offset)?;
+                offset += piece;
+            }
+            file.sync_all()?;
+        }
+        // Also for a file that is long enough: its name may not have been synced when it was made.
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn copies(&self, parent: &Path) -> usize {
+        let entries = fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok);
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("journal.damaged-")).count()
+    }
+}
+
+impl Files for Directory {
+    fn list(&self) -> Result<Vec<(u32, u64)>, StoreError> {
+        let length = |(number, file): (&u32, &File)| match file.metadata() {
+            Ok(metadata) => Ok((*number, metadata.len())),
+            Err(error) => Err(self.failed(*number, &error)),
+        };
+        self.files.iter().map(length).collect()
+    }
+
+    fn create(&mut self, number: u32, length: u64) -> Result<(), StoreError> {
+        self.extend(number, length).map_err(|error| self.failed(number, &error))
+    }
+
+    fn read(&self, number: u32, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError> {
+        let Some(file) = self.files.get(&number) else { return Ok(0) };
+        let mut read = 0;
+        while read < buffer.len() {
+            match file.read_at(&mut buffer[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed(number, &error)),
+            }
+        }
+        Ok(read)
+    }
+
+    fn write(&mut self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.get(number)?.write_all_at(bytes, offset).map_err(|error| self.failed(number, &error))
+    }
+
+    fn sync(&mut self, number: u32) -> Result<(), StoreError> {
+        self.get(number)?.sync_data().map_err(|error| self.failed(number, &error))
+    }
+
+    /// Beside the directory, as another one of that name.
+    fn keep_copy(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let kept = self.path.with_file_name(name);
+        let named = |error: io::Error| io_error(&kept.display().to_string(), &error);
+        if kept.is_dir() {
+            return Ok(kept);
+        }
+        let parent = self.path.parent().unwrap_or(Path::new("."));
+        if self.copies(parent) >= MAX_COPIES {
+            let text = format!("{MAX_COPIES} copies of damaged journals are kept already; remove them");
+            return Err(named(io::Error::other(text)));
+        }
+        // Under another name until it is whole.
+        let new = self.path.with_file_name("journal.copy.new");
+        let copied = remove_copy(&new).and_then(|()| {
+            create(&new)?;
+            for (number, file) in &self.files {
+                let mut options = OpenOptions::new();
+                let mut copy = open_own(options.write(true).create_new(true), &new.join(format!("{PREFIX}{number}")))?;
+                copy_readable(file, &mut copy)?;
+                copy.sync_all()?;
+            }
+            File::open(&new)?.sync_all()?;
+            fs::rename(&new, &kept)?;
+            File::open(parent)?.sync_all()
+        });
+        if copied.is_err() {
+            // Best effort: an incomplete copy only takes room.
+            let _ = remove_copy(&new);
+        }
+        copied.map(|()| kept.clone()).map_err(named)
+    }
+}
+
+fn remove_copy(path: &Path) -> io::Result<()> {
+    fs::remove_dir_all(path).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+/// Copies page by page. A page that the disk cannot read becomes zeros: what is damaged is copied just
+/// then.
+fn copy_readable(file: &File, copy: &mut impl Write) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let mut page = [0; PAGE as usize];
+    let mut offset = 0;
+    while offset < length {
+        let piece = &mut page[..PAGE.min(length - offset) as usize];
+        if file.read_exact_at(piece, offset).is_err() {
+            piece.fill(0);
+        }
+        copy.write_all(piece)?;
+        offset += PAGE;
+    }
+    Ok(())
+}

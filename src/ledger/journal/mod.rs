@@ -1,0 +1,396 @@
+//! The write-ahead journal: groups of jobs in preallocated segments that are used in turn.
+//!
+//! * A segment's header names its predecessor and the last frame of it that counts. Recovery starts
+//!   at the newest header, and follows the predecessors back to the segment at which the last
+//!   complete checkpoint began.
+//! * Each frame holds the checksum of the one before and a number that only grows, so that recovery
+//!   can tell the next frame from what an earlier use of the file, or of its pages, left there.
+//! * The tail that recovery finds may be in the page cache only: after a sync that failed, Linux
+//!   shows pages that are not on the disk, and the next sync succeeds. So an opening writes every
+//!   group that is not known to be durable once more, behind a `Restart` mark.
+//! * After a sync that failed no page of the segment is trusted: [`Journal::cut`] begins another one,
+//!   whose header says up to where its predecessor counts.
+
+mod directory;
+mod format;
+mod header;
+mod recovery;
+mod scan;
+mod segments;
+mod survey;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub(crate) use directory::Directory;
+use format::{Head, Kind, PAGE, Use};
+use header::Previous;
+
+use super::StoreError;
+
+/// Where the segments are: files that are written in place. The real one is [`Directory`]; tests and
+/// the simulation bring others.
+pub(crate) trait Files {
+    /// The segments that exist: number and length in bytes.
+    ///
+    /// # Errors
+    /// The operating system refused.
+    fn list(&self) -> Result<Vec<(u32, u64)>, StoreError>;
+
+    /// Makes segment `number` with `length` bytes of zeros, durably, name included. A file that is
+    /// there keeps its bytes, and is extended with zeros if it is shorter.
+    ///
+    /// # Errors
+    /// No room, or the operating system refused.
+    fn create(&mut self, number: u32, length: u64) -> Result<(), StoreError>;
+
+    /// Reads `buffer.len()` bytes at `offset`, and returns how many there were: fewer at the end of
+    /// the file, none in a file that does not exist.
+    ///
+    /// # Errors
+    /// The operating system refused.
+    fn read(&self, number: u32, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError>;
+
+    /// Writes: visible at once, durable after [`Self::sync`].
+    ///
+    /// # Errors
+    /// The operating system refused; a part may be written.
+    fn write(&mut self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Makes what was written to the segment durable (`fdatasync`).
+    ///
+    /// # Errors
+    /// The operating system refused: what was written since the last success may be lost, also if a
+    /// later sync succeeds.
+    fn sync(&mut self, number: u32) -> Result<(), StoreError>;
+
+    /// Keeps a copy of all segments for a person, and returns where; the segments stay. With a name
+    /// that has a copy already, nothing is copied.
+    ///
+    /// # Errors
+    /// No room, or the operating system refused.
+    fn keep_copy(&self, name: &str) -> Result<PathBuf, StoreError>;
+}
+
+/// Which ledger a journal belongs to; stands in the header of each segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// Random, for each ledger that is made.
+    pub id: u128,
+    /// Version of the payloads.
+    pub schema: u32,
+    /// Core device and region, as "core region"; at most 300 bytes.
+    pub owner: String,
+}
+
+/// Bytes of a segment, if no larger one is asked for.
+pub(crate) const DEFAULT_SEGMENT: u64 = 2 << 20;
+
+/// Segments of a new journal: one that is written, one that a checkpoint frees, and one for a cut in
+/// between.
+const SEGMENTS: u32 = 3;
+
+/// Bytes of each segment that groups leave free: a page for a `Complete` mark, and one for the mark of
+/// a clean stop.
+const RESERVE: u64 = 2 * PAGE;
+
+/// Bytes of the write buffer that are kept between two groups; a larger one is given back.
+const KEPT_BUFFER: usize = 256 << 10;
+
+/// What an opening found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// The journal was made by this opening.
+    pub is_new: bool,
+    /// As the journal's newest header says. Of a new journal: what the caller gave.
+    pub identity: Identity,
+    /// Number of the last checkpoint of the registry that is complete by the journal. The registry
+    /// has to have this one, or the next one (a crash between the registry's last batch and
+    /// [`Journal::complete`]).
+    pub checkpoint: u64,
+    /// The largest sequence number that counts, 0 for a new journal.
+    pub sequence: u64,
+    /// Set if something that was durable is gone or unreadable. Reported by each opening until a
+    /// checkpoint is complete.
+    pub damage: Option<Damage>,
+}
+
+/// What is missing in a damaged journal.
+#[derive(Debug)]
+pub(crate) struct Damage {
+    /// For people: which segment, which byte, what.
+    pub text: String,
+    /// Where a copy of the damaged journal is; `None` if none could be made.
+    pub kept_as: Option<PathBuf>,
+    /// Sequence number of the last group that was read before the first hole, 0 if there is none.
+    pub intact_through: u64,
+}
+
+/// What recovery hands to its caller, in order.
+#[derive(Debug)]
+pub(crate) enum Replay<'a> {
+    /// A group that counts.
+    Group { sequence: u64, payload: &'a [u8] },
+    /// Groups that were durable are missing here.
+    Hole,
+}
+
+/// An end of the journal: a frame, or the header of a segment without one.
+#[derive(Clone, Copy, Debug)]
+struct Tip {
+    index: u64,
+    /// The checksum of it.
+    crc: u32,
+    /// The last group up to there.
+    sequence: u64,
+}
+
+/// A segment that recovery needs.
+#[derive(Clone, Debug)]
+struct Segment {
+    number: u32,
+    length: u64,
+    used: Use,
+    /// Index of its header.
+    index: u64,
+    previous: Option<Previous>,
+}
+
+/// The journal. One owner: its files must not be written by anybody else.
+pub(crate) struct Journal<F: Files> {
+    files: F,
+    identity: Identity,
+    /// Bytes of a new segment.
+    unit: u64,
+    /// The segments that recovery needs, in order of their epochs. All others are free.
+    chain: Vec<Segment>,
+    /// The last one of them, which is written.
+    current: Segment,
+    /// Epoch of the segment at which recovery begins.
+    base: u64,
+    /// The last complete checkpoint.
+    checkpoint: u64,
+    /// Epoch of the segment that the checkpoint under way began with.
+    switching: Option<u64>,
+    /// The last frame that was appended, and the last one that is durable.
+    last: Tip,
+    durable: Tip,
+    /// Where the next frame goes, in bytes.
+    offset: u64,
+    next_index: u64,
+    next_epoch: u64,
+    next_sequence: u64,
+    /// A sync failed, or it is unknown whether the disk has the header of a next segment.
+    must_cut: bool,
+    /// Number of the segment that was begun, or tried, last.
+    tried: u32,
+    buffer: Vec<u8>,
+}
+
+impl<F: Files> Journal<F> {
+    /// Which ledger is in these files? `None`: there is no journal. Reads only the headers, and
+    /// never writes: the journal of another core device or of a newer version has to be recognised
+    /// before anything of it is touched. A damaged header is skipped.
+    ///
+    /// # Errors
+    /// [`StoreError::TooNew`]; [`StoreError::Damaged`] if no header can be read; the files failed.
+    pub(crate) fn identify(files: &F) -> Result<Option<Identity>, StoreError> {
+        Ok(survey::survey(files)?.newest.map(|newest| newest.header.identity.clone()))
+    }
+
+    /// Opens the journal, or makes one that belongs to `fresh` if there is none. Calls `replay` for
+    /// each group that counts, in order; for a group after missing ones first with
+    /// [`Replay::Hole`]. Nothing is written before the last of these calls succeeded. After it all
+    /// replayed groups are durable.
+    ///
+    /// The journal keeps the identity that it was made with, but takes `fresh.schema` if that is
+    /// newer, with this opening already.
+    ///
+    /// # Errors
+    /// As [`Self::identify`]; an error of `replay`; the files failed.
+    pub(crate) fn open(
+        files: F,
+        fresh: Identity,
+        segment: u64,
+        replay: &mut dyn FnMut(Replay<'_>) -> Result<(), StoreError>,
+    ) -> Result<(Self, Recovered), StoreError> {
+        recovery::open(files, fresh, segment, replay)
+    }
+
+    /// Writes one group without a sync, and returns its sequence number. The group counts at recovery
+    /// if it is whole, also if it was never synced: it survives a kill of the process.
+    ///
+    /// # Errors
+    /// The write failed: the journal is as it was, and the next group goes to the same place, with
+    /// another sequence number. Or [`Self::cut`] is due after a failed sync. Or the group has
+    /// more than [`Self::room`], which is a defect of the caller.
+    pub(crate) fn append(&mut self, payload: &[u8]) -> Result<u64, StoreError> {
+        if self.must_cut {
+            return Err(cut_is_due());
+        }
+        let (takes, room) = (Self::footprint(payload.len() as u64), self.room());
+        if takes > room {
+            let text =
+                format!("a group of {takes} bytes does not fit into the journal's segment, which has {room} left");
+            return Err(StoreError::Io(text));
+        }
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.write(Kind::Group, sequence, payload)?;
+        Ok(sequence)
+    }
+
+    /// Makes what was appended durable; without a system call if it is already.
+    ///
+    /// # Errors
+    /// The sync failed: nothing that was appended since the last success may be assumed, and nothing
+    /// can be appended before [`Self::cut`] succeeded.
+    pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
+        if self.must_cut {
+            return Err(cut_is_due());
+        }
+        if self.last.index != self.durable.index {
+            self.must_cut = true;
+            self.files.sync(self.current.number)?;
+            self.must_cut = false;
+            self.durable = self.last;
+        }
+        Ok(())
+    }
+
+    /// After a failed sync: begins another segment, whose synced header says that its predecessor
+    /// counts up to the last group that a successful sync covered. What was appended since never
+    /// counts then, whatever the disk kept of it. May be repeated until it succeeds.
+    ///
+    /// # Errors
+    /// The files failed; it is unknown whether the groups in question count.
+    pub(crate) fn cut(&mut self) -> Result<(), StoreError> {
+        // What the caller decided to drop may be on the disk even if no segment can be begun.
+        self.must_cut = true;
+        self.begin(self.unit, None)
+    }
+
+    /// Bytes that the current segment still takes; see [`Self::footprint`]. A segment takes 16 KiB less
+    /// than it is long.
+    pub(crate) fn room(&self) -> u64 {
+        self.current.length.saturating_sub(self.offset).saturating_sub(RESERVE)
+    }
+
+    /// Bytes of the current segment.
+    pub(crate) fn length(&self) -> u64 {
+        self.current.length
+    }
+
+    /// Sees to it that the next segment has at least `length` bytes on the disk.
+    ///
+    /// # Errors
+    /// No room, or the files failed.
+    pub(crate) fn reserve(&mut self, length: u64) -> Result<(), StoreError> {
+        let (number, length) = self.free_segment(length)?;
+        self.files.create(number, length)
+    }
+
+    /// Bytes of a segment that a group with a payload of so many bytes takes.
+    pub(crate) fn footprint(payload: u64) -> u64 {
+        format::footprint(payload)
+    }
+
+    /// Sequence number of the last appended group, 0 if there was none.
+    pub(crate) fn appended(&self) -> u64 {
+        self.last.sequence
+    }
+
+    /// Sequence number of the last group that is durable, 0 if there is none.
+    pub(crate) fn synced(&self) -> u64 {
+        self.durable.sequence
+    }
+
+    /// Begins another segment for all that follows, of at least `length` bytes, and returns the number
+    /// of the checkpoint that begins with it. The older segments stay until [`Self::complete`]. While
+    /// a checkpoint is under way, it is begun anew, with the same number.
+    ///
+    /// # Errors
+    /// Something is not synced, which is a defect of the caller; or the files failed. If
+    /// [`Self::append`] asks for it after that, [`Self::cut`] is due.
+    pub(crate) fn switch(&mut self, length: u64) -> Result<u64, StoreError> {
+        if self.last.index != self.durable.index {
+            return Err(StoreError::Io("the journal's segment is not synced, so no other one can begin".into()));
+        }
+        self.begin(length, None)?;
+        self.switching = Some(self.current.used.epoch);
+        Ok(self.checkpoint + 1)
+    }
+
+    /// Whether a checkpoint has begun and is not complete. A checkpoint does not outlive the process:
+    /// after an opening the answer is no, and the caller begins it again.
+    pub(crate) fn is_switching(&self) -> bool {
+        self.switching.is_some()
+    }
+
+    /// The registry has all rows of the checkpoint, and all live objects were appended again since
+    /// [`Self::switch`]. Appends a mark and syncs it, with all groups before. Recovery begins at
+    /// that segment then, and the older ones are free.
+    ///
+    /// # Errors
+    /// No checkpoint is under way; [`Self::cut`] is due; or the files failed, as for [`Self::append`]
+    /// and [`Self::sync`]. The checkpoint stays under way.
+    pub(crate) fn complete(&mut self) -> Result<(), StoreError> {
+        let Some(base) = self.switching else {
+            return Err(StoreError::Io("no checkpoint of the journal is under way".into()));
+        };
+        self.write(Kind::Complete, self.last.sequence, &format::complete(base, self.checkpoint + 1))?;
+        self.sync()?;
+        self.completed(base, self.checkpoint + 1);
+        Ok(())
+    }
+
+    /// Marks a clean stop, durably, together with all groups before: none of them can be taken for
+    /// torn at the next opening.
+    ///
+    /// # Errors
+    /// As [`Self::append`] and [`Self::sync`].
+    pub(crate) fn close(&mut self) -> Result<(), StoreError> {
+        self.sync()?;
+        self.write(Kind::Close, self.last.sequence, &[])?;
+        self.sync()
+    }
+
+    /// A `Complete` mark is durable.
+    fn completed(&mut self, base: u64, checkpoint: u64) {
+        (self.base, self.checkpoint, self.switching) = (base, checkpoint, None);
+        self.chain.retain(|segment| segment.used.epoch >= base);
+    }
+
+    /// Writes a frame at the end.
+    fn write(&mut self, kind: Kind, sequence: u64, payload: &[u8]) -> Result<(), StoreError> {
+        if self.must_cut {
+            return Err(cut_is_due());
+        }
+        let takes = format::footprint(payload.len() as u64);
+        let length = u32::try_from(payload.len()).ok();
+        let (Some(length), true) = (length, self.offset.saturating_add(takes) <= self.current.length) else {
+            return Err(StoreError::Io("the journal's segment is full".into()));
+        };
+        let index = self.next_index;
+        self.next_index += 1;
+        let (synced, previous) = (self.durable.index, self.last.crc);
+        let head = Head { used: self.current.used, kind: kind.code(), index, synced, sequence, previous, length };
+        let crc = format::encode(&head, payload, &mut self.buffer);
+        let written = self.files.write(self.current.number, self.offset, &self.buffer);
+        if self.buffer.capacity() > KEPT_BUFFER {
+            self.buffer = Vec::new();
+        }
+        written?;
+        self.offset += takes;
+        self.last = Tip { index, crc, sequence };
+        Ok(())
+    }
+}
+
+fn cut_is_due() -> StoreError {
+    StoreError::Io("a sync of the journal failed, and no other segment could be begun yet".into())
+}

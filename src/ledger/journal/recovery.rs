@@ -1,0 +1,318 @@
+//! Opens a journal: finds its segments, replays their groups, and makes durable what is not known to
+//! be.
+
+use super::{
+    Damage, Files, Identity, Journal, RESERVE, Recovered, Replay, SEGMENTS, Segment, StoreError, Tip,
+    format::{self, Carried, FIRST, Kind, Use},
+    scan::{self, Entry, Scanned},
+    survey::{Link, Newest, before, survey},
+};
+
+/// How far sequence numbers jump after damage: past every number that a lost group can have had, so
+/// that no row or token of another request is met.
+const JUMP: u64 = 1 << 20;
+
+/// A segment with what counts of it.
+struct Part {
+    link: Link,
+    scanned: Scanned,
+    /// What was before it is missing.
+    is_after_hole: bool,
+}
+
+/// What the segments say.
+struct Reading {
+    /// The segments to be replayed, the newest one first.
+    parts: Vec<Part>,
+    /// Where recovery begins, and the last checkpoint, by a mark that may be in the page cache only.
+    base: u64,
+    checkpoint: u64,
+    /// The same by what is durable: no segment from there on may be written to before the marks are
+    /// durable.
+    durable_base: u64,
+    durable_checkpoint: u64,
+    /// Index of the last frame of the newest segment that is known to be durable.
+    durable: u64,
+    /// The segments from `durable_base` to before those of `parts`, the newest one first.
+    older: Vec<Link>,
+}
+
+fn read<F: Files>(files: &F, newest: &Newest, links: &[Link]) -> Result<Reading, StoreError> {
+    let known = Link::of(&newest.header, newest.crc, newest.header.length);
+    let last = links.last().unwrap_or(&known).clone();
+    let scanned = last.scan(files, None)?;
+    let durable = scanned.entries.iter().map(|entry| entry.head.synced).fold(last.start.index, u64::max);
+    let (mut base, mut checkpoint) = (newest.header.base, newest.header.checkpoint);
+    let (mut durable_base, mut durable_checkpoint) = (base, checkpoint);
+    for entry in scanned.entries.iter().filter(|entry| [Kind::Complete, Kind::Restart].contains(&entry.kind)) {
+        if let Some(found) = format::completed(&scan::payload(files, last.number, entry)?) {
+            (base, checkpoint) = found;
+            if entry.head.index <= durable {
+                (durable_base, durable_checkpoint) = found;
+            }
+        }
+    }
+    let mut at = last.clone();
+    let mut parts = vec![Part { link: last, scanned, is_after_hole: false }];
+    while at.used.epoch > base {
+        let (found, through) = before(&at, links);
+        let is_missing = through.is_none();
+        if let Some(part) = parts.last_mut() {
+            part.is_after_hole = is_missing;
+        }
+        let Some(found) = found.filter(|found| found.used.epoch >= base) else { break };
+        let scanned = found.scan(files, through)?;
+        at = found.clone();
+        parts.push(Part { link: at.clone(), scanned, is_after_hole: false });
+    }
+    let mut older = Vec::new();
+    while at.used.epoch > durable_base {
+        let Some(found) = before(&at, links).0 else { break };
+        at = found.clone();
+        older.push(at.clone());
+    }
+    Ok(Reading { parts, base, checkpoint, durable_base, durable_checkpoint, durable, older })
+}
+
+/// Hands out the groups, and collects what is missing.
+struct Replayer<'a> {
+    replay: &'a mut dyn FnMut(Replay<'_>) -> Result<(), StoreError>,
+    /// The last group that was replayed, or that is in the registry.
+    sequence: u64,
+    /// The last call was for a hole.
+    is_hole: bool,
+    holes: Vec<String>,
+    intact_through: Option<u64>,
+}
+
+impl Replayer<'_> {
+    fn hole(&mut self, text: String) -> Result<(), StoreError> {
+        self.holes.push(text);
+        self.intact_through.get_or_insert(self.sequence);
+        if !std::mem::replace(&mut self.is_hole, true) {
+            (self.replay)(Replay::Hole)?;
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, sequence: u64, payload: &[u8]) -> Result<(), StoreError> {
+        // A group whose repetition was read without the mark that voids the first one.
+        if sequence <= self.sequence {
+            return Ok(());
+        }
+        (self.sequence, self.is_hole) = (sequence, false);
+        (self.replay)(Replay::Group { sequence, payload })
+    }
+
+    fn part<F: Files>(&mut self, files: &F, part: &Part) -> Result<(), StoreError> {
+        let Part { link, scanned, is_after_hole } = part;
+        let number = link.number;
+        if link.is_salvaged {
+            self.hole(format!("the header of segment-{number} cannot be read"))?;
+        } else if *is_after_hole {
+            self.hole(format!("the segment before segment-{number} is missing"))?;
+        }
+        self.sequence = self.sequence.max(link.start.sequence);
+        let mut holes = scanned.holes.iter();
+        let mut missing = |end: &str| {
+            let at = holes.next().copied().unwrap_or(FIRST);
+            let cut = if link.is_cut { ", and the file is shorter than it was made" } else { "" };
+            format!("segment-{number} at byte {at}: groups that were durable cannot be read{end}{cut}")
+        };
+        for entry in &scanned.entries {
+            if entry.is_after_hole {
+                self.hole(missing(""))?;
+            }
+            for carried in contents(files, number, entry)? {
+                match carried {
+                    Carried::Group { sequence, payload } => self.group(sequence, &payload)?,
+                    Carried::Hole => self.hole(format!("segment-{number}: an earlier start found groups missing"))?,
+                }
+            }
+        }
+        if scanned.has_hole_at_end {
+            self.hole(missing(", up to the segment's end"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The groups in a frame: one, none in a mark, any number in a [`Kind::Restart`].
+fn contents<F: Files>(files: &F, number: u32, entry: &Entry) -> Result<Vec<Carried>, StoreError> {
+    match entry.kind {
+        Kind::Group => {
+            let payload = scan::payload(files, number, entry)?;
+            Ok(vec![Carried::Group { sequence: entry.head.sequence, payload }])
+        }
+        Kind::Restart => Ok(Carried::decode(&scan::payload(files, number, entry)?)),
+        Kind::Complete | Kind::Close => Ok(Vec::new()),
+    }
+}
+
+/// See [`Journal::open`]; `unit` are the bytes of a new segment.
+pub(super) fn open<F: Files>(
+    files: F,
+    fresh: Identity,
+    unit: u64,
+    replay: &mut dyn FnMut(Replay<'_>) -> Result<(), StoreError>,
+) -> Result<(Journal<F>, Recovered), StoreError> {
+    let survey = survey(&files)?;
+    let Some(newest) = &survey.newest else { return make(files, fresh, unit) };
+    let links = survey.links(&files, newest)?;
+    let reading = read(&files, newest, &links)?;
+    let mut replayer = Replayer { replay, sequence: 0, is_hole: false, holes: Vec::new(), intact_through: None };
+    for part in reading.parts.iter().rev() {
+        replayer.part(&files, part)?;
+    }
+    let (sequence, holes) = (replayer.sequence, replayer.holes);
+    let damage = replayer.intact_through.map(|intact_through| {
+        let name = format!("journal.damaged-{:016x}-{intact_through}", newest.header.salt);
+        let kept_as = files.keep_copy(&name).ok();
+        Damage { text: holes.join("; "), kept_as, intact_through }
+    });
+    let jump = if damage.is_some() { JUMP } else { 0 };
+    let identity = newest.header.identity.clone();
+    let mut journal = resume(files, newest, &links, &reading, unit, sequence, jump)?;
+    journal.identity.schema = identity.schema.max(fresh.schema);
+    let checkpoint = reading.checkpoint;
+    journal.carry(&reading, fresh.schema > identity.schema)?;
+    Ok((journal, Recovered { is_new: false, identity, checkpoint, sequence, damage }))
+}
+
+/// Makes a new journal.
+fn make<F: Files>(mut files: F, fresh: Identity, unit: u64) -> Result<(Journal<F>, Recovered), StoreError> {
+    for number in 0..SEGMENTS {
+        files.create(number, unit)?;
+    }
+    let none = Tip { index: 0, crc: 0, sequence: 0 };
+    let nowhere = Segment { number: u32::MAX, length: 0, used: Use { salt: 0, epoch: 0 }, index: 0, previous: None };
+    let mut journal = Journal {
+        files,
+        identity: fresh.clone(),
+        unit,
+        chain: Vec::new(),
+        current: nowhere,
+        base: 0,
+        checkpoint: 0,
+        switching: None,
+        last: none,
+        durable: none,
+        offset: 0,
+        next_index: 1,
+        next_epoch: 1,
+        next_sequence: 1,
+        must_cut: true,
+        tried: u32::MAX,
+        buffer: Vec::new(),
+    };
+    journal.begin(unit, None)?;
+    Ok((journal, Recovered { is_new: true, identity: fresh, checkpoint: 0, sequence: 0, damage: None }))
+}
+
+/// The journal as it stands, at the last frame that is known to be durable.
+fn resume<F: Files>(
+    mut files: F,
+    newest: &Newest,
+    links: &[Link],
+    reading: &Reading,
+    unit: u64,
+    sequence: u64,
+    jump: u64,
+) -> Result<Journal<F>, StoreError> {
+    let Some(last) = reading.parts.first() else { return Err(StoreError::Damaged("no segment".into())) };
+    let entry = last.scanned.entries.iter().rfind(|entry| entry.head.index <= reading.durable);
+    let durable = entry.map_or(last.link.start, |entry| Tip {
+        index: entry.head.index,
+        crc: entry.crc,
+        sequence: entry.head.sequence,
+    });
+    let read = reading.parts.iter().map(|part| &part.scanned);
+    let largest = read.clone().map(|scanned| scanned.max_index).chain(links.iter().map(|link| link.start.index)).max();
+    let used = read.map(|scanned| scanned.max_sequence + 1).chain([newest.header.next_sequence, sequence + 1]).max();
+    let chain = reading.older.iter().rev().chain(reading.parts.iter().rev().map(|part| &part.link));
+    let chain: Vec<Segment> = chain.map(Link::segment).collect();
+    let all = files.list()?;
+    for number in (0..SEGMENTS).filter(|number| chain.iter().all(|segment| segment.number != *number)) {
+        if all.iter().all(|(other, length)| other != &number || *length < unit) {
+            // A spare one: without it the journal works until a cut needs it.
+            let _ = files.create(number, unit);
+        }
+    }
+    let current = last.link.segment();
+    Ok(Journal {
+        files,
+        identity: newest.header.identity.clone(),
+        unit,
+        chain,
+        tried: current.number,
+        current,
+        base: reading.durable_base,
+        checkpoint: reading.durable_checkpoint,
+        switching: None,
+        last: durable,
+        durable,
+        offset: entry.map_or(FIRST, Entry::end),
+        next_index: largest.unwrap_or(0) + 1 + jump,
+        next_epoch: links.last().map_or(0, |link| link.used.epoch).max(newest.header.epoch) + 1,
+        next_sequence: used.unwrap_or(0) + jump,
+        must_cut: false,
+        buffer: Vec::new(),
+    })
+}
+
+impl<F: Files> Journal<F> {
+    /// Makes durable what was replayed: the frames after the last one that is known to be durable are
+    /// written once more, in one frame, since they may be in the page cache only. In another
+    /// segment if there is no room, or if `must_begin`, or if the header of this one is not known to
+    /// be durable, or is damaged.
+    fn carry(&mut self, reading: &Reading, must_begin: bool) -> Result<(), StoreError> {
+        let Some(last) = reading.parts.first() else { return Ok(()) };
+        let number = last.link.number;
+        let tail = last.scanned.entries.iter().filter(|entry| entry.head.index > reading.durable);
+        let (mut end, mut sequence) = (self.offset, self.durable.sequence);
+        let mut carried = Vec::new();
+        for entry in tail {
+            // The next frame goes to the place of what is missing, so that only this one keeps that
+            // something is.
+            carried.extend(entry.is_after_hole.then_some(Carried::Hole));
+            carried.extend(contents(&self.files, number, entry)?);
+            // The mark of a clean stop is overwritten.
+            if entry.kind != Kind::Close {
+                (end, sequence) = (entry.end(), entry.head.sequence);
+            }
+        }
+        carried.extend(last.scanned.has_hole_at_end.then_some(Carried::Hole));
+        let mut payload = format::complete(reading.base, reading.checkpoint).to_vec();
+        carried.iter().for_each(|carried| carried.encode(&mut payload));
+        let is_whole = end == self.offset && carried.is_empty();
+        let takes = format::footprint(payload.len() as u64);
+        let has_room = end.saturating_add(takes).saturating_add(RESERVE) <= self.current.length;
+        let mut base = reading.base;
+        let has_header = !last.scanned.entries.is_empty() && !last.link.is_salvaged;
+        let mut outcome = Err(StoreError::Full);
+        if has_header && has_room && !must_begin {
+            outcome = if is_whole { Ok(()) } else { self.restart(end, sequence, &payload) };
+        }
+        // A bad sector must not keep the agent from its start: each spare segment is tried.
+        for _ in 0..SEGMENTS {
+            if outcome.is_ok() {
+                break;
+            }
+            if self.is_empty() && reading.base == self.current.used.epoch {
+                // The new segment takes the place of this one.
+                base = self.next_epoch;
+                payload[..16].copy_from_slice(&format::complete(base, reading.checkpoint));
+            }
+            outcome = self.begin(takes + FIRST + RESERVE, (!is_whole).then_some((sequence, &payload)));
+        }
+        outcome?;
+        self.completed(base, reading.checkpoint);
+        Ok(())
+    }
+
+    fn restart(&mut self, offset: u64, sequence: u64, payload: &[u8]) -> Result<(), StoreError> {
+        self.offset = offset;
+        self.write(Kind::Restart, sequence, payload)?;
+        self.sync()
+    }
+}

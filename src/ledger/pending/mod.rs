@@ -1,0 +1,45 @@
+//! The open work in memory, and the rules about it.
+//!
+//! [`State`] holds the small objects that everything consists of. A rule is a function on a
+//! transaction ([`Tx`]): it decides from the state, the input and the time, and sets new values of
+//! objects. It reads the registry where the state does not have a device or a request, and does no
+//! other I/O. What a rule changed becomes images in the journal; replaying these gives the state.
+
+mod accept;
+#[cfg(test)]
+mod audit;
+mod ending;
+mod history;
+mod list;
+mod object;
+mod outbox;
+mod queries;
+mod retention;
+mod settle;
+mod state;
+mod take;
+mod tx;
+mod waiters;
+
+#[cfg(test)]
+pub(crate) use accept::PLAN_NAMES;
+pub use accept::{Order, Plan, accept, acknowledged, plan};
+#[cfg(test)]
+pub(crate) use audit::audit;
+pub use ending::{Canceled, cancel, expire};
+pub use history::history;
+pub use list::{ListMark, apply_page, begin_list, end_list, remove_unlisted, sync_wanted};
+pub(crate) use object::{DeviceRow, Key, Kept, Slot};
+#[cfg(test)]
+pub(crate) use object::Queue;
+pub use object::{Counters, Load, SCHEMA};
+pub use outbox::{Outdated, Owed, delivered, outdated, owed, published};
+pub use queries::{
+    Rows, device, devices, failures, find_request, open_entries, request, requests, unknown_names, waiting,
+};
+pub use retention::{Early, forget_devices, forget_requests};
+pub use settle::{settle, verify};
+pub(crate) use state::State;
+pub use take::{Pick, Taken, take};
+pub use tx::{Ended, Group, Summary, Touched, Tx};
+pub(crate) use tx::{read, write};

@@ -1,0 +1,251 @@
+//! Forgets what was kept long enough, by the time that is known to have passed, and, where room is
+//! short, finished requests before their time.
+
+use std::collections::HashMap;
+
+use super::{
+    object::{Changed, DeviceRow, Forgotten},
+    tx::Tx,
+};
+use crate::{
+    ledger::registry::{
+        rows,
+        store::{Direction, StoreError},
+    },
+    model::{ClientId, Registered, Request, Target, ThingName},
+};
+
+/// Rows that one step looks at: some milliseconds.
+const STEP: usize = 500;
+
+/// Clients whose requests are counted; those beyond it are left alone in this run.
+const MAX_CLIENTS: usize = 10_000;
+
+/// Forgets a finished request with its token.
+fn forget(tx: &mut Tx<'_>, request: &Request) -> Result<(), StoreError> {
+    let seq = request.seq;
+    let is_stored = tx.state.request(seq).is_none_or(|kept| kept.stored);
+    if is_stored {
+        let bytes = stored_bytes(tx, request)?;
+        let counters = &mut tx.state.counters;
+        counters.registry_bytes = counters.registry_bytes.saturating_sub(bytes);
+    }
+    if tx.state.request(seq).is_some() {
+        tx.put_request(seq, None);
+    }
+    if let Some(hash) = request.delivery
+        && tx.state.unacknowledged().get(&hash) == Some(&seq)
+    {
+        tx.put_unacknowledged(hash, None);
+    }
+    // The registry may have rows of it also where it was not stored for good.
+    tx.put_forgotten(seq, Forgotten { client: request.client.clone(), token: request.token.clone() });
+    Ok(())
+}
+
+/// Bytes of a request's rows in the registry.
+fn stored_bytes(tx: &Tx<'_>, request: &Request) -> Result<u64, StoreError> {
+    let seq = request.seq;
+    let mut rows = tx.scan((rows::request(seq), rows::request(seq + 1)), Direction::Up, 1)?;
+    rows.extend(tx.scan(rows::failures(seq, 0), Direction::Up, usize::MAX)?);
+    rows.extend(tx.scan(rows::names(seq), Direction::Up, usize::MAX)?);
+    let bytes: usize = rows.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let token = rows::token(&request.client, &request.token).len() + size_of::<u64>();
+    Ok((bytes + token) as u64)
+}
+
+/// The finished requests in memory of which no message is owed, that ended before `before`.
+fn finished(tx: &Tx<'_>, before: u64) -> Vec<Request> {
+    let kept = tx.state.requests().values().map(|kept| &kept.request);
+    let ended = kept.filter(|request| request.completed_at.is_some() && request.completed_elapsed < before);
+    ended.filter(|request| !tx.state.is_owed(request.seq)).take(STEP).cloned().collect()
+}
+
+/// Forgets requests that ended before `before`, by [`Tx::elapsed`], from number `next` on; `true`
+/// when all were seen. A request of which a message is owed stays.
+///
+/// # Errors
+/// The registry failed.
+pub fn forget_requests(tx: &mut Tx<'_>, before: u64, next: &mut u64) -> Result<bool, StoreError> {
+    let in_memory = finished(tx, before);
+    for request in &in_memory {
+        forget(tx, request)?;
+    }
+    if in_memory.len() == STEP {
+        return Ok(false);
+    }
+    let (_, to) = rows::all_of(b'r');
+    let found = tx.scan((rows::request(*next), to), Direction::Up, STEP)?;
+    for (key, row) in &found {
+        let seq = rows::read_seq(key)?;
+        *next = seq.saturating_add(1);
+        if tx.state.request(seq).is_some() || tx.state.forgotten().contains_key(&seq) {
+            continue;
+        }
+        let request = rows::decode_request(seq, row)?;
+        if request.completed_elapsed < before {
+            if !tx.state.is_owed(seq) {
+                forget(tx, &request)?;
+            }
+        } else if request.accepted_elapsed >= before {
+            // Those of later numbers were accepted, and so ended, later.
+            return Ok(true);
+        }
+    }
+    Ok(found.len() < STEP)
+}
+
+/// Forgets devices that were disassociated before `before`, by [`Tx::elapsed`], and events of other
+/// devices from before; from the key `after` on; `true` when all were seen. A device with open
+/// entries stays.
+///
+/// # Errors
+/// The registry failed.
+pub fn forget_devices(tx: &mut Tx<'_>, before: u64, after: &mut Vec<u8>) -> Result<bool, StoreError> {
+    if after.is_empty() {
+        let changed = tx.state.devices().iter();
+        let names: Vec<ThingName> =
+            changed.filter(|(thing, changed)| is_due(tx, thing, &changed.row, before)).map(|(thing, _)| thing.clone()).collect();
+        for thing in names {
+            forget_device(tx, &thing, before)?;
+        }
+    }
+    let (mut from, to) = rows::all_of(b'd');
+    if !after.is_empty() {
+        from = [after.as_slice(), &[0]].concat();
+    }
+    let found = tx.scan((from, to), Direction::Up, STEP)?;
+    for (key, row) in &found {
+        after.clone_from(key);
+        if rows::time_of(row).is_some_and(|time| time < before) {
+            forget_device(tx, &rows::read_thing(key)?, before)?;
+        }
+    }
+    crate::failpoint::pass("maintenance-forgetting");
+    Ok(found.len() < STEP)
+}
+
+fn has_tombstone(row: &DeviceRow) -> bool {
+    row.device.as_ref().is_some_and(|device| device.registered == Registered::Disassociated)
+}
+
+fn is_due(tx: &Tx<'_>, thing: &ThingName, row: &DeviceRow, before: u64) -> bool {
+    if has_tombstone(row) {
+        row.changed < before && tx.work_of(&Target::Device(thing.clone())).is_none()
+    } else {
+        row.events.first().is_some_and(|(at, _)| *at < before)
+    }
+}
+
+fn forget_device(tx: &mut Tx<'_>, thing: &ThingName, before: u64) -> Result<(), StoreError> {
+    let Changed { row, stored, .. } = tx.device_row(thing)?;
+    if !is_due(tx, thing, &row, before) {
+        return Ok(());
+    }
+    if has_tombstone(&row) {
+        tx.set_device(thing, None, None)?;
+    }
+    let Changed { mut row, .. } = tx.device_row(thing)?;
+    row.events.retain(|(at, _)| *at >= before);
+    let mut changed = Changed { row, stored, change: 0 };
+    if changed.row.is_empty() {
+        // Counted as gone now, and deleted with the next checkpoint.
+        let counters = &mut tx.state.counters;
+        counters.registry_bytes = counters.registry_bytes.saturating_sub(stored);
+        changed.stored = 0;
+    }
+    tx.put_device(thing, changed);
+    Ok(())
+}
+
+/// Forgets finished requests before their retention is over, those of the client that has most of
+/// them first, so that one client's flood does not make the agent forget the tokens of others.
+#[derive(Clone, Debug)]
+pub struct Early {
+    /// Requests that ended since are kept, by [`Tx::elapsed`].
+    before: u64,
+    /// Bytes down to which requests are forgotten.
+    goal: u64,
+    /// Whether all requests are counted.
+    counted: bool,
+    /// The number of the next request to look at.
+    next: u64,
+    /// Whether this round forgot any.
+    forgot: bool,
+    /// How many requests each client has.
+    clients: HashMap<ClientId, u64>,
+}
+
+impl Early {
+    /// Keeps what ended since `before`, and stops when `goal` bytes are left.
+    #[must_use]
+    pub fn new(before: u64, goal: u64) -> Self {
+        Self { before, goal, counted: false, next: 0, forgot: false, clients: HashMap::new() }
+    }
+
+    /// Goes on, as much as one step takes; `true` when there is room enough, or nothing more to
+    /// forget.
+    ///
+    /// # Errors
+    /// The registry failed.
+    pub fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
+        if tx.live_bytes() <= self.goal {
+            return Ok(true);
+        }
+        let largest = self.clients.iter().max_by_key(|(client, count)| (**count, (*client).as_str()));
+        let largest = largest.map(|(client, _)| client.clone());
+        if self.counted && largest.is_none() {
+            return Ok(true);
+        }
+        let requests = self.requests(tx)?;
+        let ended = requests.len() < STEP;
+        for request in requests {
+            if self.counted && tx.live_bytes() <= self.goal {
+                return Ok(true);
+            }
+            self.next = request.seq.saturating_add(1);
+            let is_old = request.completed_at.is_some() && request.completed_elapsed < self.before;
+            if !is_old || tx.state.is_owed(request.seq) {
+                continue;
+            }
+            if !self.counted {
+                if self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&request.client) {
+                    *self.clients.entry(request.client).or_default() += 1;
+                }
+            } else if Some(&request.client) == largest.as_ref() {
+                forget(tx, &request)?;
+                self.forgot = true;
+                if let Some(count) = self.clients.get_mut(&request.client) {
+                    *count = count.saturating_sub(1);
+                }
+            }
+        }
+        if ended {
+            if let (true, false, Some(largest)) = (self.counted, self.forgot, largest) {
+                self.clients.remove(&largest);
+            }
+            (self.counted, self.next, self.forgot) = (true, 0, false);
+        }
+        Ok(false)
+    }
+
+    /// The next requests by number, in memory and in the registry.
+    fn requests(&self, tx: &Tx<'_>) -> Result<Vec<Request>, StoreError> {
+        let mut requests: std::collections::BTreeMap<u64, Request> = tx
+            .state
+            .requests()
+            .range(self.next..)
+            .take(STEP)
+            .map(|(seq, kept)| (*seq, kept.request.clone()))
+            .collect();
+        let (_, to) = rows::all_of(b'r');
+        for (key, row) in tx.scan((rows::request(self.next), to), Direction::Up, STEP)? {
+            let seq = rows::read_seq(&key)?;
+            if !requests.contains_key(&seq) && !tx.state.forgotten().contains_key(&seq) {
+                requests.insert(seq, rows::decode_request(seq, &row)?);
+            }
+        }
+        // Where one of the two was cut, the other may go on beyond it.
+        Ok(requests.into_values().take(STEP).collect())
+    }
+}

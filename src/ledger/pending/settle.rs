@@ -1,0 +1,262 @@
+//! What an answer means for every entry that waits for it, and what a list shows of entries whose
+//! outcome is not known.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{
+    list::ListMark,
+    object::{Queue, Waiter, Work},
+    tx::Tx,
+    waiters,
+};
+use crate::{
+    ledger::registry::store::StoreError,
+    model::{
+        Device, Fault, Happened, Lane, Now, Outcome, Registered, Request, Target, Timestamp, Verdict, is_superseded,
+    },
+};
+
+/// Entries that one step settles, or looks at after a list: a few milliseconds.
+const STEP: usize = 500;
+
+pub(super) fn device_of(tx: &Tx<'_>, target: &Target) -> Result<Option<Device>, StoreError> {
+    match target {
+        Target::Device(thing) => tx.device(thing),
+        _ => Ok(None),
+    }
+}
+
+/// Whether somebody else associated the device after that request for its disassociation.
+pub(super) fn is_superseded_by_list(
+    now: Now,
+    lane: Lane,
+    device: Option<&Device>,
+    known: Option<Timestamp>,
+    request: &Request,
+    clock_trusted: bool,
+) -> bool {
+    let device = device.filter(|device| device.registered == Registered::Associated && device.ours.is_none());
+    let listed = device.and_then(|device| device.association);
+    lane.takes_off() && is_superseded(known, listed, request.asked_at(now), clock_trusted)
+}
+
+/// Nothing waits for it any more. Work that was never sent is removed. Of work that was sent, a list
+/// has to show the outcome, and a queued opposite waits for that. Where no list shows it, nothing
+/// depends on it.
+pub(super) fn abandon(tx: &mut Tx<'_>, target: &Target, mut work: Work) -> Result<(), StoreError> {
+    if !work.sent || !work.lane.is_settled_by_list() {
+        return waiters::next(tx, target, &work);
+    }
+    if work.queue != Queue::AwaitList {
+        tx.state.counters.mark += 1;
+        await_list(tx, &mut work);
+    }
+    tx.set_work(target, Some(work))
+}
+
+/// Has the next complete list show the outcome.
+pub(super) fn await_list(tx: &Tx<'_>, work: &mut Work) {
+    work.queue = Queue::AwaitList;
+    work.outcome_seq = tx.state.counters.mark;
+    work.joined_before = tx.state.counters.next_seq;
+}
+
+/// Settles what an answer means, as much of it as one step takes; what is left in `verdicts` is for
+/// the next. Stopping in between loses nothing: what is not settled counts as sent, and is sent
+/// again.
+///
+/// # Errors
+/// The registry failed.
+pub fn settle(tx: &mut Tx<'_>, lane: Lane, verdicts: &mut VecDeque<(Target, Verdict)>) -> Result<(), StoreError> {
+    tx.state.counters.mark += 1;
+    let mut left = STEP;
+    while let Some((target, verdict)) = verdicts.front() {
+        let waiting = tx.work_of(target).map_or(1, |work| work.waiters.len().max(1));
+        if left < STEP && waiting > left {
+            return Ok(());
+        }
+        left = left.saturating_sub(waiting);
+        settle_one(tx, lane, target, verdict)?;
+        verdicts.pop_front();
+    }
+    Ok(())
+}
+
+fn settle_one(tx: &mut Tx<'_>, lane: Lane, target: &Target, verdict: &Verdict) -> Result<(), StoreError> {
+    // The ledger may be another one by now, where the same target is asked for anew: that was not
+    // sent.
+    let Some(work) = tx.work_of(target).filter(|work| work.lane == lane && work.sent) else { return Ok(()) };
+    let mut work = work.clone();
+    let outcome = match verdict {
+        Verdict::Done => Outcome::Succeeded,
+        Verdict::Failed(fault) => {
+            let mut fault = fault.clone();
+            if work.outcome_unknown && !lane.is_settled_by_list() {
+                fault.message.push_str(" (an earlier call was not answered, and may have done it)");
+            }
+            work.error = Some(Arc::new(fault.clone()));
+            Outcome::Failed(fault)
+        }
+        Verdict::Again(fault) => {
+            tx.append_event(target, Happened::answered(fault))?;
+            work.error = Some(Arc::new(fault.clone()));
+            work.entry_errors = work.entry_errors.saturating_add(1);
+            work.queue = Queue::Retry;
+            work.sent = work.outcome_unknown;
+            // The call's outcome is known: a repetition is another call.
+            work.call = None;
+            return put_back(tx, target, work);
+        }
+        Verdict::Unsent(fault) | Verdict::Aside(fault) => {
+            work.error = Some(Arc::new(fault.clone()));
+            work.sent = work.outcome_unknown;
+            if let Verdict::Aside(_) = verdict {
+                work.queue = Queue::Parked;
+            }
+            return put_back(tx, target, work);
+        }
+        Verdict::Unknown(fault) => {
+            work.error = Some(Arc::new(fault.clone()));
+            work.outcome_unknown = true;
+            return put_back(tx, target, work);
+        }
+        Verdict::Verify(fault) => {
+            tx.append_event(target, Happened::answered(fault))?;
+            work.error = Some(Arc::new(fault.clone()));
+            await_list(tx, &mut work);
+            return put_back(tx, target, work);
+        }
+    };
+    // Before the entries end: a device's message is published with its final state.
+    finish(tx, target, &work, &outcome)?;
+    let fault = outcome.fault().map(Arc::new);
+    for Waiter(place, _) in work.waiting() {
+        tx.end_shared(target, *place, &outcome, fault.as_ref())?;
+    }
+    Ok(())
+}
+
+fn put_back(tx: &mut Tx<'_>, target: &Target, work: Work) -> Result<(), StoreError> {
+    if !work.sent && work.queued_opposite.is_some() {
+        // It turned out not to be sent, and the later request asks for the opposite: it supersedes.
+        waiters::next(tx, target, &work)?;
+        return waiters::supersede(tx, target, work.waiting());
+    }
+    if work.waiting().is_empty() {
+        return abandon(tx, target, work);
+    }
+    tx.set_work(target, Some(work))
+}
+
+/// The device's record after its work ended, and the end of the work.
+fn finish(tx: &mut Tx<'_>, target: &Target, work: &Work, outcome: &Outcome) -> Result<(), StoreError> {
+    if let (Target::Device(thing), Some(devices)) = (target, work.lane.traits().devices) {
+        let old = tx.device(thing)?;
+        let by = tx.request(work.place.0)?.map(|request| (request.client, request.token, request.accepted_at));
+        let done = *outcome == Outcome::Succeeded;
+        let registered = match &old {
+            Some(device) if !done => device.registered,
+            None if !done => Registered::Disassociated,
+            _ => devices.goal,
+        };
+        let associated_now = done && devices.goal == Registered::Associated;
+        let device = Device {
+            registered,
+            // The next list shows when. A list that showed the outcome has shown that, too.
+            association: old
+                .as_ref()
+                .and_then(|old| old.association)
+                .filter(|_| !associated_now || work.queue == Queue::AwaitList),
+            ours: if associated_now { Some(tx.now.wall) } else { old.as_ref().and_then(|old| old.ours) },
+            requested: by.or_else(|| old.and_then(|device| device.requested)),
+            attempts: work.attempts,
+            error: if done { None } else { work.error.as_deref().cloned() },
+            changed_at: tx.now.wall,
+            mark: tx.state.counters.mark,
+        };
+        tx.set_device(thing, Some(device), None)?;
+    }
+    waiters::next(tx, target, work)
+}
+
+/// Settles what waits for a list, after a complete one: it shows whether what was sent is done.
+/// Returns `false` if there is more to do in another step, after the target `after`.
+///
+/// # Errors
+/// The registry failed.
+pub fn verify(
+    tx: &mut Tx<'_>,
+    lane: Lane,
+    list: ListMark,
+    clock_trusted: bool,
+    after: &mut (u64, u32),
+) -> Result<bool, StoreError> {
+    let key = |place| (lane, Queue::AwaitList, 0, place);
+    let found: Vec<Target> = tx
+        .state
+        .queues()
+        .range(key(*after)..key((u64::MAX, 0)))
+        .take(STEP)
+        .map(|((_, _, _, place), target)| {
+            *after = (place.0, place.1.saturating_add(1));
+            target.clone()
+        })
+        .collect();
+    if found.is_empty() {
+        return Ok(true);
+    }
+    tx.state.counters.mark += 1;
+    for target in found {
+        if let Some(work) = tx.work_of(&target).filter(|work| work.outcome_seq <= list.mark) {
+            let work = work.clone();
+            settle_by_list(tx, &target, work, list, clock_trusted)?;
+        }
+    }
+    Ok(false)
+}
+
+/// Done for the entries of requests from before the list began. If it is not done, it failed for
+/// those from before the answer that left it open. Later ones are sent.
+fn settle_by_list(
+    tx: &mut Tx<'_>,
+    target: &Target,
+    mut work: Work,
+    list: ListMark,
+    clock_trusted: bool,
+) -> Result<(), StoreError> {
+    let device = device_of(tx, target)?;
+    let shown = device.as_ref().map_or(Registered::Disassociated, |device| device.registered);
+    let (result, asked_before) = if work.lane.traits().devices.is_some_and(|devices| devices.goal == shown) {
+        (Outcome::Succeeded, list.seq)
+    } else {
+        let unknown =
+            || Arc::new(Fault::new("TimedOut", "outcome unknown; the cloud's list does not show it done"));
+        let fault = work.error.get_or_insert_with(unknown);
+        (Outcome::Failed((**fault).clone()), work.joined_before)
+    };
+    let mut later = Vec::new();
+    for waiter in work.waiting() {
+        let Waiter(place, known) = *waiter;
+        if place.0 >= asked_before {
+            later.push(*waiter);
+            continue;
+        }
+        let request = tx.open_request(place.0)?;
+        let superseded = result != Outcome::Succeeded
+            && is_superseded_by_list(tx.now, work.lane, device.as_ref(), known, request, clock_trusted);
+        let outcome = if superseded { Outcome::Superseded } else { result.clone() };
+        tx.end_entry(target, place, &outcome)?;
+    }
+    match later.first() {
+        Some(first) if work.queued_opposite.is_none() => {
+            let place = first.0;
+            let (sent, outcome_unknown, entry_errors) = (false, false, 0);
+            let work = Work { queue: Queue::Fresh, place, waiters: later, sent, outcome_unknown, entry_errors, ..work };
+            tx.set_work(target, Some(work))
+        }
+        _ => {
+            waiters::supersede(tx, target, &later)?;
+            finish(tx, target, &work, &result)
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! What goes into the next call: entries are picked, and recorded as sent before they are.
+
+use std::{ops::Bound, sync::Arc};
+
+use super::{
+    object::{self, Call, Place, Queue, QueueKey, Work},
+    settle::{abandon, await_list, device_of, is_superseded_by_list},
+    tx::{Tx, defect},
+};
+use crate::{
+    ledger::registry::store::StoreError,
+    model::{Again, CallToken, Fault, Lane, Outcome, Request, Target, Window},
+};
+
+/// Work that one look at the queue may pass over because it ended instead of being sent.
+const MAX_PASSED: usize = 400;
+
+/// What to take from the ledger for the next call.
+#[derive(Clone, Debug)]
+pub enum Pick {
+    /// From the queue.
+    Queue {
+        /// At most so many.
+        limit: usize,
+        /// What may be sent.
+        window: Window,
+        /// Those too that wait for a repetition, or are parked; else none of them.
+        again: Option<Again>,
+        /// Resources that refuse: entries about them are parked, or stay so.
+        shut: Vec<String>,
+    },
+    /// These, which were taken before.
+    These(Vec<Target>),
+}
+
+/// Entries to be sent in one call, and how many calls failed for reasons of their own before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// In order; each is recorded as sent.
+    pub entries: Vec<(Target, u32)>,
+    /// By which the service recognises the call, if it repeats it.
+    pub token: Option<CallToken>,
+    /// Where the next look at those who were sent before goes on.
+    pub again: Again,
+    /// There is work that waits for a complete list.
+    pub gated: bool,
+    /// There may be more to take although there is nothing here: what was looked at ended instead.
+    pub more: bool,
+}
+
+/// Picks the entries of the next call and records them as sent, before they are. Those that expired
+/// or were superseded meanwhile are ended instead. `fresh` becomes the call's token, where it needs
+/// one and its content was not sent before.
+///
+/// # Errors
+/// The registry failed.
+pub fn take(
+    tx: &mut Tx<'_>,
+    lane: Lane,
+    pick: &Pick,
+    clock_trusted: bool,
+    fresh: &CallToken,
+) -> Result<Taken, StoreError> {
+    let mut taken = Taken::default();
+    match pick {
+        Pick::These(targets) => {
+            taken.more = true;
+            for target in targets {
+                if tx.work_of(target).is_none_or(|work| work.lane != lane) {
+                    continue;
+                }
+                if let Took::Entry(entry_errors) = take_one(tx, target, Window::OPEN, clock_trusted, true)? {
+                    taken.entries.push((target.clone(), entry_errors));
+                }
+            }
+        }
+        Pick::Queue { limit, window, again, shut } => {
+            let look = Look { lane, limit: *limit, window: *window, shut, clock_trusted };
+            let mut kind = None;
+            let allowed = [((0, 0), (window.cleared.min(window.fresh), 0)), ((window.fresh, 0), (u64::MAX, 0))];
+            for (from, to) in allowed {
+                take_range(tx, Queue::Fresh, (look.key(Queue::Fresh, from), look.key(Queue::Fresh, to)), &look, &mut kind, &mut taken)?;
+            }
+            taken.again = again.unwrap_or_default();
+            if let Some(Again { entry: cursor, resource }) = *again {
+                for (from, to) in [(cursor, (u64::MAX, 0)), ((0, 0), cursor)] {
+                    for (low, high) in allowed {
+                        let range = (look.key(Queue::Retry, from.max(low)), look.key(Queue::Retry, to.min(high)));
+                        take_range(tx, Queue::Retry, range, &look, &mut kind, &mut taken)?;
+                    }
+                }
+                for (from, to) in [(resource, u64::MAX), (0, resource)] {
+                    if taken.entries.is_empty() {
+                        take_parked(tx, from, to, &look, &mut kind, &mut taken)?;
+                    }
+                }
+            }
+            for queue in [Some(Queue::Fresh), again.map(|_| Queue::Retry)].into_iter().flatten() {
+                let (from, to) = (look.key(queue, (window.cleared, 0)), look.key(queue, (window.fresh, 0)));
+                taken.gated |= from < to && tx.state.queues().range(from..to).next().is_some();
+            }
+        }
+    }
+    if lane.traits().token {
+        taken.token = name_call(tx, &taken.entries, fresh)?;
+    }
+    Ok(taken)
+}
+
+/// Gives a call its token, kept with each of its entries: the one that its content was sent with
+/// before, else `fresh`.
+fn name_call(tx: &mut Tx<'_>, entries: &[(Target, u32)], fresh: &CallToken) -> Result<Option<CallToken>, StoreError> {
+    let Some((first, _)) = entries.first() else { return Ok(None) };
+    let mut keys: Vec<String> = entries.iter().map(|(target, _)| target.key()).collect();
+    keys.sort_unstable();
+    let content = object::hash(keys.join("\n").as_bytes());
+    let known = tx.work_of(first).and_then(|work| work.call.clone()).filter(|call| call.content == content);
+    let call = known.unwrap_or_else(|| Box::new(Call { token: fresh.clone(), content }));
+    for (target, _) in entries {
+        if let Some(work) = tx.work_of(target).cloned() {
+            tx.set_work(target, Some(Work { call: Some(call.clone()), ..work }))?;
+        }
+    }
+    Ok(Some(call.token))
+}
+
+/// How to look at a queue.
+struct Look<'l> {
+    lane: Lane,
+    limit: usize,
+    window: Window,
+    shut: &'l [String],
+    clock_trusted: bool,
+}
+
+impl Look<'_> {
+    fn key(&self, queue: Queue, place: Place) -> QueueKey {
+        (self.lane, queue, 0, place)
+    }
+
+    fn is_shut(&self, target: &Target) -> bool {
+        target.scope().is_some_and(|scope| self.shut.iter().any(|shut| shut == scope))
+    }
+}
+
+/// What may go into one call: entries about one resource; and those of a call that has to be
+/// repeated, by themselves.
+type Kind = (Option<String>, Option<CallToken>);
+
+fn take_range(
+    tx: &mut Tx<'_>,
+    queue: Queue,
+    (from, to): (QueueKey, QueueKey),
+    look: &Look<'_>,
+    kind: &mut Option<Kind>,
+    taken: &mut Taken,
+) -> Result<(), StoreError> {
+    let (mut passed, mut ended) = (0, false);
+    let mut from = Bound::Included(from);
+    while taken.entries.len() < look.limit && passed < MAX_PASSED {
+        if let Bound::Included(from) | Bound::Excluded(from) = &from
+            && *from >= to
+        {
+            return Ok(());
+        }
+        let range = tx.state.queues().range((from, Bound::Excluded(to)));
+        let found: Vec<(QueueKey, Target)> =
+            range.take(look.limit - taken.entries.len()).map(|(key, target)| (*key, target.clone())).collect();
+        let Some((last, _)) = found.last() else { return Ok(()) };
+        from = Bound::Excluded(*last);
+        for (key, target) in found {
+            let Some(work) = tx.work_of(&target).filter(|work| object::queue_key(&target, work) == key) else {
+                return Err(defect(format!("there is no work at the place of {:?}", target.name())));
+            };
+            passed += 1;
+            if queue == Queue::Fresh && look.is_shut(&target) {
+                let work = Work { queue: Queue::Parked, ..work.clone() };
+                tx.set_work(&target, Some(work))?;
+                ended = true;
+                continue;
+            }
+            let place = work.place;
+            let this = (target.scope().map(str::to_owned), work.call.as_ref().map(|call| call.token.clone()));
+            if kind.as_ref().is_some_and(|kind| *kind != this) {
+                continue;
+            }
+            match take_one(tx, &target, look.window, look.clock_trusted, false)? {
+                Took::Entry(entry_errors) => {
+                    taken.entries.push((target, entry_errors));
+                    if queue == Queue::Retry {
+                        taken.again.entry = (place.0, place.1.saturating_add(1));
+                    }
+                    *kind = Some(this);
+                    passed -= 1;
+                }
+                Took::Gated => taken.gated = true,
+                Took::Nothing => ended = true,
+            }
+        }
+    }
+    taken.more |= passed >= MAX_PASSED && ended;
+    Ok(())
+}
+
+/// Looks at what is parked, resource by resource, and passes over those that refuse in one step
+/// each.
+fn take_parked(
+    tx: &mut Tx<'_>,
+    mut from: u64,
+    to: u64,
+    look: &Look<'_>,
+    kind: &mut Option<Kind>,
+    taken: &mut Taken,
+) -> Result<(), StoreError> {
+    let key = |resource| (look.lane, Queue::Parked, resource, (0, 0));
+    // Beyond those that refuse there is one with entries to take, or one whose entries have ended.
+    for _ in 0..=look.shut.len() + 1 {
+        if from >= to {
+            return Ok(());
+        }
+        let first = tx.state.queues().range(key(from)..key(to)).next();
+        let Some(((_, _, resource, _), target)) = first else { return Ok(()) };
+        let (resource, is_shut) = (*resource, look.is_shut(target));
+        from = resource.saturating_add(1);
+        if !is_shut {
+            let before = taken.entries.len();
+            take_range(tx, Queue::Parked, (key(resource), key(from)), look, kind, taken)?;
+            if taken.entries.len() > before {
+                taken.again.resource = from;
+                return Ok(());
+            }
+        }
+    }
+    taken.more |= taken.entries.is_empty();
+    taken.again.resource = from;
+    Ok(())
+}
+
+/// What came of a target that was to be taken.
+enum Took {
+    /// It is recorded as sent; with the number of its own errors.
+    Entry(u32),
+    /// Its work is at the place of an entry that has ended, and the entries that still wait for it
+    /// have to wait for a list.
+    Gated,
+    Nothing,
+}
+
+/// Records a target as sent, unless nothing waits for it any more; `again` for a part of the call
+/// before.
+fn take_one(
+    tx: &mut Tx<'_>,
+    target: &Target,
+    window: Window,
+    clock_trusted: bool,
+    again: bool,
+) -> Result<Took, StoreError> {
+    let Some(work) = tx.work_of(target) else { return Ok(Took::Nothing) };
+    let (lane, sent) = (work.lane, work.sent);
+    let protected = tx.rules.protects(lane, target);
+    if protected && sent && lane.is_settled_by_list() {
+        // It is not sent again; whether an earlier call did it is for the next list to show.
+        let text = "protected by guard.protected since this was accepted; an earlier call was not answered, and the cloud's \
+                    list does not show it done";
+        let mut work = work.clone();
+        work.error = Some(Arc::new(Fault::new("AccessDeniedException", text)));
+        tx.state.counters.mark += 1;
+        await_list(tx, &mut work);
+        tx.set_work(target, Some(work))?;
+        return Ok(Took::Nothing);
+    }
+    let mut work = work.clone();
+    let device = device_of(tx, target)?;
+    let mut first = None;
+    for waiter in work.waiting().to_vec() {
+        let (place, known) = (waiter.0, waiter.1);
+        let request = tx.open_request(place.0)?;
+        let ended = if is_expired(tx, request, clock_trusted) {
+            Some(if sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut })
+        } else if protected {
+            Some(Outcome::Protected)
+        } else if is_superseded_by_list(tx.now, lane, device.as_ref(), known, request, clock_trusted) {
+            Some(Outcome::Superseded)
+        } else {
+            None
+        };
+        match ended {
+            Some(outcome) => {
+                tx.end_entry(target, place, &outcome)?;
+                work.waiters.retain(|waiter| waiter.0 != place);
+            }
+            None => first = first.or(Some(place.0)),
+        }
+    }
+    match first {
+        None => {
+            abandon(tx, target, work)?;
+            return Ok(Took::Nothing);
+        }
+        Some(first) if !window.allows(first) => {
+            tx.set_work(target, Some(work))?;
+            return Ok(Took::Gated);
+        }
+        Some(_) => {}
+    }
+    // Left over by a kill, or put off while a refused call was taken apart: its outcome is not
+    // known.
+    work.outcome_unknown |= sent && !again;
+    work.sent = true;
+    tx.ended.retried += u64::from(work.attempts > 0);
+    work.attempts = work.attempts.saturating_add(1);
+    let entry_errors = work.entry_errors;
+    tx.set_work(target, Some(work))?;
+    Ok(Took::Entry(entry_errors))
+}
+
+/// Whether a request's time is over.
+///
+/// The time that is known to have passed since the acceptance decides, since the wall clock may have
+/// been set meanwhile. A time that the sender named, or that passed between two boots, is taken from
+/// the wall clock as well, if the cloud confirms it.
+pub(super) fn is_expired(tx: &Tx<'_>, request: &Request, clock_trusted: bool) -> bool {
+    let (Some(at), Some(lifetime)) = (request.expires_at, request.lifetime_ms) else { return false };
+    let passed = tx.elapsed().saturating_sub(request.accepted_elapsed) >= lifetime;
+    let is_wall_needed = request.issued_at.is_some() || request.boot != tx.now.boot;
+    passed || (is_wall_needed && clock_trusted && at <= tx.now.wall)
+}

@@ -1,0 +1,624 @@
+//! A transaction: what one step of a rule changes of the state, to be made durable or undone.
+//!
+//! Transactions run one after the other on one thread. Each changes the state in memory at once, so
+//! that the next one sees it. A [`Group`] collects what several of them changed: its images go into
+//! the journal as one, and if that fails, or a rule does, the old values are put back.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::object::{
+    Both, Changed, Counters, DeviceRow, Forgotten, Image, Key, Kept, Load, Outgoing, Place, Progress, Queue, Slot, Work,
+    visible,
+};
+use super::state::{State, Undo};
+use crate::{
+    ledger::{
+        Rules,
+        registry::{
+            rows,
+            store::{Direction, Row, Store, StoreError},
+        },
+    },
+    model::{
+        ClientId, ClientToken, Device, DeviceState, Fault, Happened, Lane, Now, Outcome, Request,
+        RequestStatus, Target, ThingName, Timestamp,
+    },
+};
+
+/// What a commit may have given others to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Work to send, or a sync to run.
+    pub work: bool,
+    /// Messages to publish.
+    pub outgoing: bool,
+    /// Retained device messages to publish.
+    pub devices: bool,
+}
+
+/// What ended and was sent again in a transaction, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Requests, by their status in the order of [`RequestStatus::ALL`].
+    pub requests: [u64; RequestStatus::ALL.len()],
+    /// Entries that succeeded.
+    pub succeeded: u64,
+    /// Entries that did not.
+    pub failed: u64,
+    /// Entries taken for a call, not for the first time.
+    pub retried: u64,
+}
+
+impl Ended {
+    pub(crate) fn add(&mut self, more: &Self) {
+        for (count, more) in self.requests.iter_mut().zip(more.requests) {
+            *count += more;
+        }
+        self.succeeded += more.succeeded;
+        self.failed += more.failed;
+        self.retried += more.retried;
+    }
+}
+
+/// Transactions that become durable together.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// The old values, in the order of the changes.
+    undo: Vec<Undo>,
+    /// The totals before the first transaction.
+    before: Option<Counters>,
+    /// The objects that changed.
+    changed: BTreeSet<Key>,
+    /// What was touched, over all of them.
+    pub touched: Touched,
+    /// What ended, over all of them.
+    pub ended: Ended,
+}
+
+impl Group {
+    /// Whether nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.before.is_none()
+    }
+
+    /// How many objects changed.
+    pub(crate) fn len(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// The present images of all that changed, totals first, as they go into the journal.
+    pub(crate) fn images(&self, state: &State) -> Vec<u8> {
+        let mut payload = Self::totals(state);
+        for key in &self.changed {
+            // The image of a request has its totals and entries in it.
+            let whole = match key {
+                Key::Progress(seq) | Key::Slot(seq, _) => Some(Key::Request(*seq)),
+                _ => None,
+            };
+            if whole.is_none_or(|whole| !self.changed.contains(&whole))
+                && let Some(image) = state.image(key)
+            {
+                write(&mut payload, &image);
+            }
+        }
+        payload
+    }
+
+    /// The image of the totals alone.
+    pub(crate) fn totals(state: &State) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(1024);
+        write(&mut payload, &Image::Counters(state.counters));
+        payload
+    }
+
+    /// The journal has it: what would undo it is kept in `appended` until it is durable.
+    pub(crate) fn append_to(&mut self, appended: &mut Self) {
+        self.changed.clear();
+        if let Some(before) = self.before.take() {
+            appended.before.get_or_insert(before);
+        }
+        appended.undo.append(&mut self.undo);
+    }
+
+    /// Puts the old values back.
+    pub(crate) fn undo(&mut self, state: &mut State) {
+        let Self { undo, before, .. } = std::mem::take(self);
+        undo.into_iter().rev().for_each(|undo| state.undo(undo));
+        if let Some(before) = before {
+            // Time that passed has passed.
+            state.counters = Counters { elapsed: state.counters.elapsed, ..before };
+            state.index();
+        }
+    }
+
+    /// Sets the images of a payload again that were undone.
+    ///
+    /// # Errors
+    /// None: the payload was just written.
+    pub(crate) fn redo(&mut self, state: &mut State, payload: &[u8]) -> Result<(), StoreError> {
+        self.before = Some(state.counters);
+        let set = read(payload, |image| self.undo.extend(state.replay(image)));
+        state.index();
+        set.map_err(|error| defect(error.to_string()))
+    }
+}
+
+/// Adds an image to a payload. Each is a line of JSON.
+pub(crate) fn write(payload: &mut Vec<u8>, image: &Image<'_>) {
+    // Fails only for maps with keys that are no strings; no image has one.
+    let written = serde_json::to_writer(&mut *payload, image);
+    debug_assert!(written.is_ok(), "an image is always JSON");
+    payload.push(b'\n');
+}
+
+/// Reads the images of a payload.
+///
+/// # Errors
+/// An image cannot be read.
+pub(crate) fn read(payload: &[u8], mut each: impl FnMut(Image<'_>)) -> Result<(), serde_json::Error> {
+    for image in serde_json::Deserializer::from_slice(payload).into_iter::<Image<'_>>() {
+        each(image?);
+    }
+    Ok(())
+}
+
+/// A transaction.
+pub struct Tx<'a> {
+    pub(crate) state: &'a mut State,
+    pub(super) registry: &'a dyn Store,
+    group: &'a mut Group,
+    undo: Vec<Undo>,
+    before: Counters,
+    /// The clocks, read once.
+    pub now: Now,
+    /// Limits and guards.
+    pub rules: &'a Rules,
+    pub(super) touched: Touched,
+    pub(super) ended: Ended,
+}
+
+impl<'a> Tx<'a> {
+    /// Begins a transaction.
+    #[must_use]
+    pub(crate) fn begin(
+        state: &'a mut State,
+        registry: &'a dyn Store,
+        group: &'a mut Group,
+        now: Now,
+        rules: &'a Rules,
+    ) -> Self {
+        let before = state.counters;
+        state.counters.elapsed = state.counters.elapsed.at(now);
+        let (touched, ended) = (Touched::default(), Ended::default());
+        Self { state, registry, group, undo: Vec::new(), before, now, rules, touched, ended }
+    }
+
+    /// Ends it: what it changed joins the group. Returns whether there was anything.
+    pub(crate) fn end(self) -> bool {
+        let Self { state, group, undo, before, touched, ended, .. } = self;
+        group.ended.add(&ended);
+        group.touched.work |= touched.work;
+        group.touched.outgoing |= touched.outgoing;
+        group.touched.devices |= touched.devices;
+        let changed = !undo.is_empty() || state.counters.differ(&before);
+        if changed {
+            group.before.get_or_insert(before);
+            group.undo.extend(undo);
+        }
+        changed
+    }
+
+    /// Undoes it: the rule failed.
+    pub(crate) fn abort(self) {
+        let Self { state, undo, before, .. } = self;
+        for undo in undo.into_iter().rev() {
+            state.undo(undo);
+        }
+        state.counters = Counters { elapsed: state.counters.elapsed, ..before };
+    }
+
+    /// The time that the agent knows to have passed, in milliseconds.
+    #[must_use]
+    pub fn elapsed(&self) -> u64 {
+        self.state.counters.elapsed.millis
+    }
+
+    /// Notes that the cloud confirms the wall clock: time between two boots counts now.
+    pub fn confirm_clock(&mut self) {
+        self.state.counters.elapsed = self.state.counters.elapsed.confirmed_at(self.now);
+    }
+
+    fn changed(&mut self, key: Key, undo: Undo) {
+        self.undo.push(undo);
+        self.group.changed.insert(key);
+    }
+
+    pub(super) fn put_request(&mut self, seq: u64, new: Option<Kept>) {
+        let old = self.state.put_request(seq, new);
+        self.changed(Key::Request(seq), Undo::Request(seq, old.map(Box::new)));
+    }
+
+    fn put_progress(&mut self, seq: u64, new: Progress) {
+        if let Some(old) = self.state.put_progress(seq, new) {
+            self.changed(Key::Progress(seq), Undo::Progress(seq, old));
+        }
+    }
+
+    fn put_slot(&mut self, (seq, index): Place, new: Slot) {
+        if let Some(old) = self.state.put_slot(seq, index, new) {
+            self.changed(Key::Slot(seq, index), Undo::Slot(seq, index, old));
+        }
+    }
+
+    pub(super) fn put_forgotten(&mut self, seq: u64, new: Forgotten) {
+        let old = self.state.put_forgotten(seq, Some(new));
+        self.changed(Key::Forgotten(seq), Undo::Forgotten(seq, old));
+    }
+
+    pub(super) fn put_owed(&mut self, n: u64, new: Option<Outgoing>) -> Option<Outgoing> {
+        let old = self.state.put_owed(n, new);
+        self.changed(Key::Owed(n), Undo::Owed(n, old));
+        old
+    }
+
+    pub(super) fn put_unacknowledged(&mut self, hash: [u8; 32], new: Option<u64>) {
+        let old = self.state.put_unacknowledged(hash, new);
+        self.changed(Key::Unacknowledged(hash), Undo::Unacknowledged(hash, old));
+    }
+
+    pub(super) fn put_outdated(&mut self, thing: &ThingName, new: Option<u64>) {
+        let old = self.state.put_outdated(thing, new);
+        self.changed(Key::Outdated(thing.clone()), Undo::Outdated(thing.clone(), old));
+    }
+
+    pub(super) fn put_device(&mut self, thing: &ThingName, new: Changed) {
+        let old = self.state.put_device(thing, Some(new));
+        self.changed(Key::Device(thing.clone()), Undo::Device(thing.clone(), old.map(Box::new)));
+    }
+
+    /// The request with that number: open, or finished and kept.
+    pub(super) fn request(&self, seq: u64) -> Result<Option<Request>, StoreError> {
+        match self.state.request(seq) {
+            Some(kept) => Ok(Some(kept.request.clone())),
+            None if self.state.forgotten().contains_key(&seq) => Ok(None),
+            None => self.registry.get(&rows::request(seq))?.map(|row| rows::decode_request(seq, &row)).transpose(),
+        }
+    }
+
+    /// The number of a client's request with that token.
+    pub(super) fn find(&self, client: &ClientId, token: &ClientToken) -> Result<Option<u64>, StoreError> {
+        if let Some(seq) = self.state.find(client, token) {
+            return Ok(Some(seq));
+        }
+        match self.registry.get(&rows::token(client, token))? {
+            Some(row) => Ok(Some(rows::read_seq(&row)?).filter(|seq| !self.state.forgotten().contains_key(seq))),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Self::request`], where an index says that the request is open.
+    pub(super) fn open_request(&self, seq: u64) -> Result<&Request, StoreError> {
+        let kept = self.state.request(seq).ok_or_else(|| defect(format!("request {seq} is not open")))?;
+        Ok(&kept.request)
+    }
+
+    /// A device's row with the bytes that the registry has of it.
+    pub(super) fn device_row(&self, thing: &ThingName) -> Result<Changed, StoreError> {
+        if let Some(changed) = self.state.devices().get(thing) {
+            return Ok(changed.clone());
+        }
+        let key = rows::device(thing.as_str());
+        match self.registry.get(&key)? {
+            None => Ok(Changed::default()),
+            Some(row) => {
+                let stored = (key.len() + row.len()) as u64;
+                Ok(Changed { row: rows::decode_device(&row)?, stored, change: 0 })
+            }
+        }
+    }
+
+    /// A device of the registry.
+    pub(super) fn device(&self, thing: &ThingName) -> Result<Option<Device>, StoreError> {
+        match self.state.device(thing) {
+            Some(row) => Ok(row.device.clone()),
+            None => Ok(self.device_row(thing)?.row.device),
+        }
+    }
+
+    pub(super) fn work_of(&self, target: &Target) -> Option<&Work> {
+        self.state.work(target)
+    }
+
+    /// At most `limit` rows of the registry, from one end.
+    pub(super) fn scan(
+        &self,
+        (from, to): (Vec<u8>, Vec<u8>),
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.registry.scan(&from, &to, direction, limit)
+    }
+
+    /// Totals as `status` shows them.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary::of(self.state)
+    }
+
+    /// Bytes of all that is kept: rows of the registry, and an estimate of what is in memory.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        live_bytes(self.state)
+    }
+
+    fn count_device(&mut self, before: Both<'_>, after: Both<'_>) {
+        self.state.counters.count_device(before, -1);
+        self.state.counters.count_device(after, 1);
+    }
+
+    fn count_work(&mut self, (lane, queue): (Lane, Queue), by: i64) {
+        self.state.counters.loads[lane.index()].count(queue, by);
+    }
+
+    /// Notes that a device's retained message is out of date.
+    fn outdate(&mut self, thing: &ThingName) {
+        if self.rules.publish_devices {
+            let n = self.state.counters.next_outgoing;
+            self.state.counters.next_outgoing += 1;
+            self.put_outdated(thing, Some(n));
+            self.touched.devices = true;
+        }
+    }
+
+    /// Sets what the registry knows of a device, `None` to forget it, and adds an event to its
+    /// history.
+    pub(super) fn set_device(
+        &mut self,
+        thing: &ThingName,
+        new: Option<Device>,
+        happened: Option<Happened>,
+    ) -> Result<(), StoreError> {
+        let Changed { row: old, stored, .. } = self.device_row(thing)?;
+        let (wall, millis) = (self.now.wall, self.elapsed());
+        let mut events = old.events;
+        if let Some(happened) = happened {
+            super::history::append_event(&mut events, (millis, wall), happened);
+        } else if old.device == new {
+            return Ok(());
+        }
+        let has_changed = old.device != new;
+        if has_changed {
+            let work = self.state.work(&Target::Device(thing.clone())).cloned();
+            self.count_device((old.device.as_ref(), work.as_ref()), (new.as_ref(), work.as_ref()));
+        }
+        let changed = if has_changed { millis } else { old.changed };
+        self.put_device(thing, Changed { row: DeviceRow { device: new, changed, events }, stored, change: 0 });
+        if has_changed {
+            self.outdate(thing);
+        }
+        Ok(())
+    }
+
+    /// Adds an event to a device's history; other targets have none.
+    pub(super) fn append_event(&mut self, target: &Target, happened: Happened) -> Result<(), StoreError> {
+        let Target::Device(thing) = target else { return Ok(()) };
+        let Changed { mut row, stored, .. } = self.device_row(thing)?;
+        super::history::append_event(&mut row.events, (self.elapsed(), self.now.wall), happened);
+        self.put_device(thing, Changed { row, stored, change: 0 });
+        Ok(())
+    }
+
+    /// Sets a target's work, `None` when nothing is left to do.
+    pub(super) fn set_work(&mut self, target: &Target, new: Option<Work>) -> Result<(), StoreError> {
+        let shown = |work: Option<&Work>| work.map(|work| (work.lane, work.queued_opposite.is_some()));
+        let place = |work: Option<&Work>| work.map(|work| (work.lane, work.queue, work.place));
+        let old = self.state.work(target);
+        let (was_shown, was_at) = (shown(old), place(old));
+        let (is_shown, is_at) = (shown(new.as_ref()), place(new.as_ref()));
+        if old == new.as_ref() {
+            return Ok(());
+        }
+        if was_at != is_at {
+            if let Some((lane, queue, _)) = was_at {
+                self.count_work((lane, queue), -1);
+            }
+            if let Some((lane, queue, _)) = is_at {
+                self.count_work((lane, queue), 1);
+                self.touched.work = true;
+            }
+        }
+        if let Target::Device(thing) = target
+            && was_shown != is_shown
+        {
+            let device = self.device(thing)?;
+            let old = self.state.work(target).cloned();
+            let (before, after) = ((device.as_ref(), old.as_ref()), (device.as_ref(), new.as_ref()));
+            self.count_device(before, after);
+            if visible(before.0, before.1) != visible(after.0, after.1) {
+                self.outdate(thing);
+            }
+        }
+        let old = self.state.put_work(target, new);
+        self.changed(Key::Work(target.clone()), Undo::Work(target.clone(), old.map(Box::new)));
+        Ok(())
+    }
+
+    /// Ends one entry of a request, and the request with its last one. The caller takes the entry
+    /// out of its target's waiters.
+    pub(super) fn end_entry(&mut self, target: &Target, place: Place, outcome: &Outcome) -> Result<(), StoreError> {
+        self.end_shared(target, place, outcome, outcome.fault().map(Arc::new).as_ref())
+    }
+
+    /// The same, where several entries share the fault.
+    pub(super) fn end_shared(
+        &mut self,
+        target: &Target,
+        place: Place,
+        outcome: &Outcome,
+        fault: Option<&Arc<Fault>>,
+    ) -> Result<(), StoreError> {
+        if self.state.open_target(place) != Some(target) {
+            return Err(defect(format!("entry {} of request {} is not open", place.1, place.0)));
+        }
+        let request = self.open_request(place.0)?;
+        let (mut progress, seq) = (Progress::of(request), request.seq);
+        let asked = super::history::asked(request);
+        if progress.tally.open == 0 {
+            return Err(defect(format!("request {seq} has an entry too many")));
+        }
+        self.append_event(target, Happened::ended(asked, fault.map(|fault| &**fault)))?;
+        let slot = match fault {
+            Some(fault) => Slot::Failed(target.clone(), Arc::clone(fault)),
+            None => Slot::Succeeded,
+        };
+        self.put_slot(place, slot);
+        progress.tally.end(outcome);
+        let counters = &mut self.state.counters;
+        match target {
+            Target::Registry => counters.open_syncs = counters.open_syncs.saturating_sub(1),
+            _ => {
+                counters.open_entries = counters.open_entries.saturating_sub(1);
+                match outcome {
+                    Outcome::Succeeded => self.ended.succeeded += 1,
+                    _ => self.ended.failed += 1,
+                }
+            }
+        }
+        let is_over = progress.tally.open == 0;
+        if is_over {
+            progress.completed_at = Some(self.now.wall);
+            progress.completed_elapsed = self.elapsed();
+        }
+        self.put_progress(seq, progress);
+        if is_over {
+            self.complete(seq, progress.tally.status())?;
+        }
+        Ok(())
+    }
+
+    /// Notes what a sync found for a request.
+    pub(super) fn set_sync(&mut self, seq: u64, counts: crate::model::SyncCounts) -> Result<(), StoreError> {
+        let progress = Progress { sync: Some(counts), ..Progress::of(self.open_request(seq)?) };
+        self.put_progress(seq, progress);
+        Ok(())
+    }
+
+    /// Invariant 2: the one place where a request gets its final status, and with it its
+    /// `completed`.
+    fn complete(&mut self, seq: u64, status: RequestStatus) -> Result<(), StoreError> {
+        if let Some(at) = RequestStatus::ALL.iter().position(|one| *one == status) {
+            self.ended.requests[at] += 1;
+        }
+        self.state.counters.open_requests = self.state.counters.open_requests.saturating_sub(1);
+        let client = self.open_request(seq)?.client.clone();
+        self.owe(&client, seq, true);
+        Ok(())
+    }
+
+    /// Puts a message into the outbox: `completed`, else `accepted`. A client of the local socket
+    /// gets its answers there.
+    pub(super) fn owe(&mut self, client: &ClientId, seq: u64, completed: bool) {
+        if client.is_local() {
+            return;
+        }
+        let n = self.state.counters.next_outgoing;
+        self.state.counters.next_outgoing += 1;
+        self.state.counters.outgoing += 1;
+        self.touched.outgoing = true;
+        self.put_owed(n, Some(Outgoing { seq, completed }));
+    }
+}
+
+/// The state does not fit together: a defect of the agent, and no damage of the store.
+pub(super) fn defect(what: String) -> StoreError {
+    StoreError::Defect(what)
+}
+
+/// Bytes that an open entry is counted for: its images in the journal and its rows, measured and
+/// rounded up.
+pub(super) const BYTES_AN_ENTRY: u64 = 512;
+
+/// Bytes that a request in memory is counted for, beside its entries.
+pub(super) const BYTES_A_REQUEST: u64 = 1024;
+
+/// Bytes that a message in the outbox is counted for.
+pub(super) const BYTES_A_MESSAGE: u64 = 64;
+
+fn live_bytes(state: &State) -> u64 {
+    let counters = &state.counters;
+    counters.registry_bytes
+        + state.requests().len() as u64 * BYTES_A_REQUEST
+        + counters.open_entries * BYTES_AN_ENTRY
+        + counters.outgoing * BYTES_A_MESSAGE
+}
+
+/// What others see of the totals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    associated: u64,
+    associating: u64,
+    disassociating: u64,
+    disassociated: u64,
+    /// Entries that have not ended.
+    pub pending_entries: u64,
+    /// Requests that have not ended.
+    pub open_requests: u64,
+    loads: [Load; Lane::ALL.len()],
+    /// Bytes of all that is kept.
+    pub live_bytes: u64,
+    /// The number that the next request gets.
+    pub next_seq: u64,
+    /// The same when this run began: everything below is left over.
+    pub first_seq: u64,
+    /// Counts the runs.
+    pub run: u64,
+    /// Bytes that the store takes on its disk, looked at now and then.
+    pub store_bytes: u64,
+}
+
+impl Summary {
+    pub(crate) fn of(state: &State) -> Self {
+        let counters = &state.counters;
+        Self {
+            associated: counters.associated,
+            associating: counters.associating,
+            disassociating: counters.disassociating,
+            disassociated: counters.disassociated,
+            pending_entries: counters.open_entries,
+            open_requests: counters.open_requests,
+            loads: counters.loads,
+            live_bytes: live_bytes(state),
+            next_seq: counters.next_seq,
+            first_seq: counters.first_seq,
+            run: counters.run,
+            store_bytes: 0,
+        }
+    }
+
+    /// Devices in a state.
+    #[must_use]
+    pub fn devices(&self, state: DeviceState) -> u64 {
+        match state {
+            DeviceState::Associated => self.associated,
+            DeviceState::Associating => self.associating,
+            DeviceState::Disassociating => self.disassociating,
+            DeviceState::Disassociated => self.disassociated,
+        }
+    }
+
+    /// What there is to do by a kind of call.
+    #[must_use]
+    pub fn load(&self, lane: Lane) -> Load {
+        self.loads[lane.index()]
+    }
+
+    /// Work of any kind of call that waits for a list.
+    #[must_use]
+    pub fn verifying(&self) -> u64 {
+        self.loads.iter().map(|load| load.verifying).sum()
+    }
+}
+
+/// Both times of an event.
+pub(super) type At = (u64, Timestamp);

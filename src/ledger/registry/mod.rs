@@ -1,0 +1,54 @@
+//! The registry: devices, finished requests, tokens and history, in sled.
+//!
+//! It is written at checkpoints only, in sorted batches, and has nothing that the journal does not
+//! make durable before.
+
+mod checkpoint;
+mod copy;
+pub(crate) mod rows;
+mod sled;
+pub(crate) mod store;
+
+pub(crate) use checkpoint::{Checkpoint, Step, carried_bytes};
+pub(crate) use sled::SledStore;
+pub use sled::room_needed;
+use serde::{Deserialize, Serialize};
+use store::{Direction, Store, StoreError};
+
+/// Which journal a registry belongs to, and how far it goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Binding {
+    /// The journal's identity.
+    pub(crate) journal: u128,
+    /// Counts the registries of one journal: a damaged one is replaced.
+    pub(crate) generation: u64,
+    /// The last checkpoint of which the registry has all rows.
+    pub(crate) checkpoint: u64,
+}
+
+impl Binding {
+    fn key() -> Vec<u8> {
+        rows::meta("binding")
+    }
+
+    /// Reads it; `None` for a new registry, which has no rows at all.
+    ///
+    /// # Errors
+    /// The registry failed, or has rows and no binding.
+    pub(crate) fn read(registry: &dyn Store) -> Result<Option<Self>, StoreError> {
+        match registry.get(&Self::key())? {
+            Some(row) => rows::decode(&row, "the binding").map(Some),
+            None if registry.scan(&[0], &[u8::MAX], Direction::Up, 1)?.is_empty() => Ok(None),
+            None => Err(StoreError::Damaged("there are rows, and nothing that says which journal they belong to".into())),
+        }
+    }
+
+    /// Writes it durably.
+    ///
+    /// # Errors
+    /// The registry failed.
+    pub(crate) fn write(self, registry: &mut dyn Store) -> Result<(), StoreError> {
+        registry.apply(&[(Self::key(), Some(rows::encode(&self)))])?;
+        registry.sync()
+    }
+}
