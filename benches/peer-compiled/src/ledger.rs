@@ -114,7 +114,7 @@ impl Ledger {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
-            let alone = first.is_none();
+            let quiet = first.is_none();
             let mut jobs = Vec::new();
             for job in first.into_iter().chain(inbox.try_iter()).take(self.config.group) {
                 match job {
@@ -122,7 +122,7 @@ impl Ledger {
                     job => jobs.push(job),
                 }
             }
-            if jobs.is_empty() && !alone && acknowledged.len() < MANY {
+            if jobs.is_empty() && !quiet && acknowledged.len() < MANY {
                 continue;
             }
             let open = jobs.iter().any(|job| matches!(job, Job::Command(_) | Job::Connected));
