@@ -474,6 +474,8 @@ def latency(options, table):
                 own = [(call["ended"] - call["at"]) * 1e6 for call in made]
                 beyond = [wait[1] - time for wait, time in zip(waits, own)] if len(own) == len(waits) else []
                 found[agent.name] = {"accepted": [wait[0] for wait in waits], "beyond": beyond}
+        # A disk that was busy before must not make the goal an easy one.
+        flushes = min(flushes, flush_times(options, 1), key=statistics.median)
         table.raw["latency" + label] = found | {"hops": hops, "flushes": flushes}
         hop, flush = percentile(hops, .5), percentile(flushes, .5)
         goal = 1.3 * (flush + 2 * hop)
@@ -498,6 +500,7 @@ def steady(options, table):
             agent.start_in_sync(50 * seconds)
             waits = load(options, "commands", broker, commands=50 * seconds, every_ms=20)["waits"]
             found[agent.name] = [accepted for accepted, _ in waits]
+    flushes = min(flushes, flush_times(options, 1 if options.quick else 3), key=statistics.median)
     table.raw["steady"] = found | {"flushes": flushes}
     flush = percentile(flushes, .5) / 1e3
     for share, text in ((.5, "p50"), (.999, "p99.9"), (1, "the longest")):
