@@ -32,6 +32,9 @@ pub(crate) struct Commands {
     /// Wait between two groups
     #[arg(long, default_value_t = 0)]
     pause_ms: u64,
+    /// Instead of a window: a command of each sender every so many milliseconds, whatever came back
+    #[arg(long)]
+    every_ms: Option<u64>,
     /// Commands in all
     #[arg(long)]
     commands: usize,
@@ -113,10 +116,12 @@ async fn send(
     let limit = Duration::from_secs_f64(load.seconds);
     loop {
         let may_send = start.elapsed() < limit && part.sent < total;
-        let room = match load.group {
-            Some(group) if part.completed + part.rejected == part.sent => group,
-            Some(_) => 0,
-            None => window.saturating_sub(part.sent - part.accepted - part.rejected),
+        let next = load.every_ms.map(|every| start + Duration::from_millis(every * part.sent as u64));
+        let room = match (next, load.group) {
+            (Some(next), _) => usize::from(next <= Instant::now()),
+            (None, Some(group)) if part.completed + part.rejected == part.sent => group,
+            (None, Some(_)) => 0,
+            (None, None) => window.saturating_sub(part.sent - part.accepted - part.rejected),
         };
         if may_send && room > 0 {
             if load.pause_ms > 0 && part.sent > 0 {
@@ -133,8 +138,14 @@ async fn send(
         if !may_send && part.completed + part.rejected == part.sent {
             return Ok(part);
         }
-        let Ok(message) = tokio::time::timeout(SILENCE, wire.turn()).await else { return Ok(part) };
-        part.take(&message?, numbers.start, &load.prefix);
+        // The next command's time cancels the turn, which loses nothing as long as the socket takes all that is written,
+        // as it does at such a pace.
+        let wait = next.filter(|_| may_send).map_or(SILENCE, |next| next.saturating_duration_since(Instant::now()));
+        match tokio::time::timeout(wait, wire.turn()).await {
+            Ok(message) => part.take(&message?, numbers.start, &load.prefix),
+            Err(_) if next.is_some() && may_send => continue,
+            Err(_) => return Ok(part),
+        }
         while let Some(message) = wire.waiting() {
             part.take(&message, numbers.start, &load.prefix);
         }
@@ -186,7 +197,7 @@ fn report(load: &Commands, parts: &[Part], start: Instant) -> Value {
         "secondsToAccepted": last(|told| told.accepted), "secondsToCompleted": last(|told| told.completed),
         "computed": computed(),
     });
-    if load.group == Some(1) {
+    if load.group == Some(1) || load.every_ms.is_some() {
         // Microseconds of each, in the order of the commands.
         let waits: Vec<[u64; 2]> = all()
             .filter_map(|told| Some([told.accepted? - told.sent?, told.completed? - told.sent?].map(micros)))
