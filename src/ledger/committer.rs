@@ -80,6 +80,8 @@ pub(super) struct Committer<D: Disk> {
     reopen: (Mono, Duration),
     /// A sync of the registry's file failed: its readable rows are copied before it counts again.
     is_suspect: bool,
+    /// The last step of a checkpoint failed.
+    is_stalled: bool,
     until_look: u32,
     /// What was live, and the file's size, when the registry was last rewritten.
     rewritten: Option<(u64, u64)>,
@@ -117,6 +119,7 @@ impl<D: Disk> Committer<D> {
             held: Vec::new(),
             reopen: (Mono(0), REOPEN.0),
             is_suspect: false,
+            is_stalled: false,
             // The first look is at the first group.
             until_look: 1,
             rewritten: None,
@@ -192,7 +195,8 @@ impl<D: Disk> Committer<D> {
             jobs.into_iter().for_each(|job| job.finish(Err(error.clone())));
             return;
         }
-        self.state.is_short_of_room = self.is_short_of_room();
+        // While a checkpoint cannot go on, the rest of its segment is for what was accepted before.
+        self.state.is_short_of_room = self.is_stalled && self.used_quarters() >= 2;
         let (mut durable, mut failed) = (false, None);
         let mut ran: Vec<Ran> = Vec::with_capacity(jobs.len());
         for mut job in jobs {
@@ -214,7 +218,9 @@ impl<D: Disk> Committer<D> {
                 self.tell(durable.then(|| begun.elapsed()));
                 ran.into_iter().for_each(|(job, result)| job.finish(result));
                 self.look_at_size();
-                self.continue_checkpoint();
+                // The fuller the segment, the more, so that a checkpoint ends before it is full.
+                let steps = 1 << (2 * self.used_quarters());
+                let _ = (0..steps).all(|_| self.continue_checkpoint());
             }
             Err(error) => self.fail(ran, error),
         }
@@ -227,10 +233,10 @@ impl<D: Disk> Committer<D> {
         self.journal.is_some() && self.registry.is_some() && !self.needs_cut
     }
 
-    /// While a checkpoint cannot go on, its segment is kept for what was accepted before.
-    fn is_short_of_room(&self) -> bool {
-        let journal = self.journal.as_ref();
-        journal.is_some_and(|journal| journal.is_switching() && journal.room() < journal.length() / 2)
+    /// The part of the segment that is used, in quarters.
+    fn used_quarters(&self) -> u64 {
+        let used = |journal: &Journal<D::Files>| 4 - (4 * journal.room()).div_ceil(journal.length().max(1));
+        self.journal.as_ref().map_or(0, used)
     }
 
     /// Runs a job's steps, as long as nothing else waits: whether it has ended, and whether it
@@ -380,10 +386,12 @@ impl<D: Disk> Committer<D> {
                 journal.complete().map_err(NotSynced)?;
                 failpoint::pass("checkpoint-complete");
                 self.binding = binding;
+                self.is_stalled = false;
                 Ok(false)
             }
             Err(error) => {
                 // It begins anew when the registry is open again; the journal keeps both segments.
+                self.is_stalled = true;
                 self.registry_failed(error.clone());
                 Err(NotWritten(error))
             }

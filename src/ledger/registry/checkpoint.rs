@@ -15,8 +15,8 @@ use crate::{
     model::{Target, ThingName},
 };
 
-/// Objects whose rows one step writes.
-const STEP: usize = 128;
+/// Rows that one step writes, about: one batch.
+const STEP: usize = 240;
 
 /// Writes between two syncs of the registry. More, and sled's log could grow by a segment between
 /// them, which a power cut takes for complete (see `sled.rs`).
