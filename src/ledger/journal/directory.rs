@@ -14,8 +14,8 @@ use crate::ledger::data_dir::{create, io_error, open_own};
 /// What the name of a segment's file begins with, before its number.
 const PREFIX: &str = "segment-";
 
-/// Copies of damaged journals that are kept, the first ones: a disk that breaks again and again must
-/// not be filled by them.
+/// Copies of damaged journals that are kept, the first ones: a disk that breaks again and again
+/// must not be filled by them.
 const MAX_COPIES: usize = 4;
 
 /// A directory with the files `segment-0`, `segment-1`, …, which stay open.
@@ -164,8 +164,8 @@ fn remove_copy(path: &Path) -> io::Result<()> {
     fs::remove_dir_all(path).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-/// Copies page by page. A page that the disk cannot read becomes zeros: what is damaged is copied just
-/// then.
+/// Copies page by page. A page that the disk cannot read becomes zeros: what is damaged is copied
+/// just then.
 fn copy_readable(file: &File, copy: &mut impl Write) -> io::Result<()> {
     let length = file.metadata()?.len();
     let mut page = [0; PAGE as usize];

@@ -1,8 +1,8 @@
 //! The bytes of a segment: its frames and their checksums. Pure functions.
 //!
-//! A segment is a file whose first two pages hold the same header twice, since one unreadable sector
-//! must not take all groups of the segment with it. Frames follow, each at a 4 KiB boundary: a group
-//! of jobs, or a mark. All integers are little-endian.
+//! A segment is a file whose first two pages hold the same header twice, since one unreadable
+//! sector must not take all groups of the segment with it. Frames follow, each at a 4 KiB boundary:
+//! a group of jobs, or a mark. All integers are little-endian.
 //!
 //! The checksum is CRC-32 (`crc32fast`, which sled brings along, and which uses the processor's
 //! instructions also where the product is compiled for size). It has to detect torn writes and

@@ -11,14 +11,14 @@ pub(super) const FORMAT: u32 = 1;
 /// The oldest version of this code that reads what this one writes.
 const OLDEST_READER: u32 = 1;
 
-/// Bytes of the longest owner in a header: header and all fit into a disk sector of 512 bytes, which
-/// disks write whole or not at all.
+/// Bytes of the longest owner in a header: header and all fit into a disk sector of 512 bytes,
+/// which disks write whole or not at all.
 pub(super) const MAX_OWNER: usize = 300;
 
 const HEADER_MAGIC: [u8; 8] = *b"offbjrnl";
 
-/// Offset of a header's checksum, and of what follows it. The part before the checksum is the same in
-/// all versions: magic (8 bytes), version (4), oldest reader (4), length of the header (4).
+/// Offset of a header's checksum, and of what follows it. The part before the checksum is the same
+/// in all versions: magic (8 bytes), version (4), oldest reader (4), length of the header (4).
 const HEADER_CRC: usize = 20;
 const HEADER_BODY: usize = 24;
 

@@ -8,8 +8,8 @@
 //! * The tail that recovery finds may be in the page cache only: after a sync that failed, Linux
 //!   shows pages that are not on the disk, and the next sync succeeds. So an opening writes every
 //!   group that is not known to be durable once more, behind a `Restart` mark.
-//! * After a sync that failed no page of the segment is trusted: [`Journal::cut`] begins another one,
-//!   whose header says up to where its predecessor counts.
+//! * After a sync that failed no page of the segment is trusted: [`Journal::cut`] begins another
+//!   one, whose header says up to where its predecessor counts.
 
 mod directory;
 mod format;
@@ -32,8 +32,8 @@ use header::Previous;
 
 use super::StoreError;
 
-/// Where the segments are: files that are written in place. The real one is [`Directory`]; tests and
-/// the simulation bring others.
+/// Where the segments are: files that are written in place. The real one is [`Directory`]; tests
+/// and the simulation bring others.
 pub(crate) trait Files {
     /// The segments that exist: number and length in bytes.
     ///
@@ -90,12 +90,12 @@ pub(crate) struct Identity {
 /// Bytes of a segment, if no larger one is asked for.
 pub(crate) const DEFAULT_SEGMENT: u64 = 2 << 20;
 
-/// Segments of a new journal: one that is written, one that a checkpoint frees, and one for a cut in
-/// between.
+/// Segments of a new journal: one that is written, one that a checkpoint frees, and one for a cut
+/// in between.
 const SEGMENTS: u32 = 3;
 
-/// Bytes of each segment that groups leave free: a page for a `Complete` mark, and one for the mark of
-/// a clean stop.
+/// Bytes of each segment that groups leave free: a page for a `Complete` mark, and one for the mark
+/// of a clean stop.
 const RESERVE: u64 = 2 * PAGE;
 
 /// Bytes of the write buffer that are kept between two groups; a larger one is given back.
@@ -221,13 +221,14 @@ impl<F: Files> Journal<F> {
         recovery::open(files, fresh, segment, replay)
     }
 
-    /// Writes one group without a sync, and returns its sequence number. The group counts at recovery
-    /// if it is whole, also if it was never synced: it survives a kill of the process.
+    /// Writes one group without a sync, and returns its sequence number. The group counts at
+    /// recovery if it is whole, also if it was never synced: it survives a kill of the process.
     ///
     /// # Errors
     /// The write failed: the journal is as it was, and the next group goes to the same place, with
-    /// another sequence number. Or [`Self::cut`] is due after a failed sync. Or the group has
-    /// more than [`Self::room`], which is a defect of the caller.
+    /// another sequence number. Where that place is on a bad sector each write fails: [`Self::cut`]
+    /// takes another segment. Or [`Self::cut`] is due after a failed sync. Or the group has more
+    /// than [`Self::room`], which is a defect of the caller.
     pub(crate) fn append(&mut self, payload: &[u8]) -> Result<u64, StoreError> {
         if self.must_cut {
             return Err(cut_is_due());
@@ -247,8 +248,8 @@ impl<F: Files> Journal<F> {
     /// Makes what was appended durable; without a system call if it is already.
     ///
     /// # Errors
-    /// The sync failed: nothing that was appended since the last success may be assumed, and nothing
-    /// can be appended before [`Self::cut`] succeeded.
+    /// The sync failed: nothing that was appended since the last success may be assumed, and
+    /// nothing can be appended before [`Self::cut`] succeeded.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         if self.must_cut {
             return Err(cut_is_due());
@@ -262,9 +263,10 @@ impl<F: Files> Journal<F> {
         Ok(())
     }
 
-    /// After a failed sync: begins another segment, whose synced header says that its predecessor
-    /// counts up to the last group that a successful sync covered. What was appended since never
-    /// counts then, whatever the disk kept of it. May be repeated until it succeeds.
+    /// After a failed sync, or after writes that fail again and again: begins another segment,
+    /// whose synced header says that its predecessor counts up to the last group that a successful
+    /// sync covered. What was appended since never counts then, whatever the disk kept of it. May
+    /// be repeated until it succeeds.
     ///
     /// # Errors
     /// The files failed; it is unknown whether the groups in question count.
@@ -274,8 +276,8 @@ impl<F: Files> Journal<F> {
         self.begin(self.unit, None)
     }
 
-    /// Bytes that the current segment still takes; see [`Self::footprint`]. A segment takes 16 KiB less
-    /// than it is long.
+    /// Bytes that the current segment still takes; see [`Self::footprint`]. A segment takes 16 KiB
+    /// less than it is long.
     pub(crate) fn room(&self) -> u64 {
         self.current.length.saturating_sub(self.offset).saturating_sub(RESERVE)
     }
@@ -309,9 +311,9 @@ impl<F: Files> Journal<F> {
         self.durable.sequence
     }
 
-    /// Begins another segment for all that follows, of at least `length` bytes, and returns the number
-    /// of the checkpoint that begins with it. The older segments stay until [`Self::complete`]. While
-    /// a checkpoint is under way, it is begun anew, with the same number.
+    /// Begins another segment for all that follows, of at least `length` bytes, and returns the
+    /// number of the checkpoint that begins with it. The older segments stay until
+    /// [`Self::complete`]. While a checkpoint is under way, it is begun anew, with the same number.
     ///
     /// # Errors
     /// Something is not synced, which is a defect of the caller; or the files failed. If
@@ -325,8 +327,8 @@ impl<F: Files> Journal<F> {
         Ok(self.checkpoint + 1)
     }
 
-    /// Whether a checkpoint has begun and is not complete. A checkpoint does not outlive the process:
-    /// after an opening the answer is no, and the caller begins it again.
+    /// Whether a checkpoint has begun and is not complete. A checkpoint does not outlive the
+    /// process: after an opening the answer is no, and the caller begins it again.
     pub(crate) fn is_switching(&self) -> bool {
         self.switching.is_some()
     }
@@ -336,8 +338,8 @@ impl<F: Files> Journal<F> {
     /// that segment then, and the older ones are free.
     ///
     /// # Errors
-    /// No checkpoint is under way; [`Self::cut`] is due; or the files failed, as for [`Self::append`]
-    /// and [`Self::sync`]. The checkpoint stays under way.
+    /// No checkpoint is under way; [`Self::cut`] is due; or the files failed, as for
+    /// [`Self::append`] and [`Self::sync`]. The checkpoint stays under way.
     pub(crate) fn complete(&mut self) -> Result<(), StoreError> {
         let Some(base) = self.switching else {
             return Err(StoreError::Io("no checkpoint of the journal is under way".into()));

@@ -1,5 +1,5 @@
-//! Opens a journal: finds its segments, replays their groups, and makes durable what is not known to
-//! be.
+//! Opens a journal: finds its segments, replays their groups, and makes durable what is not known
+//! to be.
 
 use super::{
     Damage, Files, Identity, Journal, RESERVE, Recovered, Replay, SEGMENTS, Segment, StoreError, Tip,
@@ -24,7 +24,8 @@ struct Part {
 struct Reading {
     /// The segments to be replayed, the newest one first.
     parts: Vec<Part>,
-    /// Where recovery begins, and the last checkpoint, by a mark that may be in the page cache only.
+    /// Where recovery begins, and the last checkpoint, by a mark that may be in the page cache
+    /// only.
     base: u64,
     checkpoint: u64,
     /// The same by what is durable: no segment from there on may be written to before the marks are
@@ -175,7 +176,7 @@ pub(super) fn open<F: Files>(
     let mut journal = resume(files, newest, &links, &reading, unit, sequence, jump)?;
     journal.identity.schema = identity.schema.max(fresh.schema);
     let checkpoint = reading.checkpoint;
-    journal.carry(&reading, fresh.schema > identity.schema)?;
+    journal.carry(&reading, sequence, fresh.schema > identity.schema)?;
     Ok((journal, Recovered { is_new: false, identity, checkpoint, sequence, damage }))
 }
 
@@ -224,7 +225,8 @@ fn resume<F: Files>(
     let durable = entry.map_or(last.link.start, |entry| Tip {
         index: entry.head.index,
         crc: entry.crc,
-        sequence: entry.head.sequence,
+        // A mark names the last group before it, which may be missing.
+        sequence: entry.head.sequence.min(sequence),
     });
     let read = reading.parts.iter().map(|part| &part.scanned);
     let largest = read.clone().map(|scanned| scanned.max_index).chain(links.iter().map(|link| link.start.index)).max();
@@ -261,25 +263,25 @@ fn resume<F: Files>(
 }
 
 impl<F: Files> Journal<F> {
-    /// Makes durable what was replayed: the frames after the last one that is known to be durable are
-    /// written once more, in one frame, since they may be in the page cache only. In another
-    /// segment if there is no room, or if `must_begin`, or if the header of this one is not known to
-    /// be durable, or is damaged.
-    fn carry(&mut self, reading: &Reading, must_begin: bool) -> Result<(), StoreError> {
+    /// Makes durable what was replayed: the frames after the last one that is known to be durable
+    /// are written once more, in one frame, since they may be in the page cache only. In another
+    /// segment if there is no room, or if `must_begin`, or if the header of this one is not known
+    /// to be durable, or is damaged.
+    fn carry(&mut self, reading: &Reading, sequence: u64, must_begin: bool) -> Result<(), StoreError> {
         let Some(last) = reading.parts.first() else { return Ok(()) };
         let number = last.link.number;
         let tail = last.scanned.entries.iter().filter(|entry| entry.head.index > reading.durable);
-        let (mut end, mut sequence) = (self.offset, self.durable.sequence);
+        let mut end = self.offset;
         let mut carried = Vec::new();
         for entry in tail {
             // The next frame goes to the place of what is missing, so that only this one keeps that
             // something is.
             carried.extend(entry.is_after_hole.then_some(Carried::Hole));
             carried.extend(contents(&self.files, number, entry)?);
-            // The mark of a clean stop is overwritten.
-            if entry.kind != Kind::Close {
-                (end, sequence) = (entry.end(), entry.head.sequence);
-            }
+            // After all of them, marks too: they may be durable, and frames that are left over
+            // behind them may say so. One of these would make a durable frame missing that was
+            // overwritten.
+            end = entry.end();
         }
         carried.extend(last.scanned.has_hole_at_end.then_some(Carried::Hole));
         let mut payload = format::complete(reading.base, reading.checkpoint).to_vec();

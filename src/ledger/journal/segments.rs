@@ -12,19 +12,19 @@ use super::{
 const MAX_SEGMENTS: usize = 256;
 
 impl<F: Files> Journal<F> {
-    /// Begins another segment after the last durable frame, of at least `length` bytes. What was appended
-    /// since does not count. `carried` is the last sequence number and the payload of a
+    /// Begins another segment after the last durable frame, of at least `length` bytes. What was
+    /// appended since does not count. `carried` is the last sequence number and the payload of a
     /// [`Kind::Restart`] that the segment begins with.
     pub(super) fn begin(&mut self, length: u64, carried: Option<(u64, &[u8])>) -> Result<(), StoreError> {
         let (number, length) = self.free_segment(length)?;
         self.files.create(number, length)?;
         self.tried = number;
-        // From here on the disk may keep the header, and nothing may be appended to the predecessor,
-        // where it would not count.
+        // From here on the disk may keep the header, and nothing may be appended to the
+        // predecessor, where it would not count.
         self.must_cut = true;
         let old = &self.current;
-        // A segment without a durable frame is left out, so that attempts that fail, and starts that
-        // follow each other, do not use up all segments.
+        // A segment without a durable frame is left out, so that attempts that fail, and starts
+        // that follow each other, do not use up all segments.
         let is_empty = self.is_empty();
         let previous = if is_empty {
             old.previous.clone()
@@ -32,7 +32,7 @@ impl<F: Files> Journal<F> {
             let (through, crc) = (self.durable.index, self.durable.crc);
             Some(Previous { number: old.number, epoch: old.used.epoch, through, crc })
         };
-        let used = Use { salt: 0, epoch: self.next_epoch };
+        let used = Use { salt: fastrand::u64(..), epoch: self.next_epoch };
         let index = self.next_index;
         (self.next_epoch, self.next_index) = (self.next_epoch + 1, self.next_index + 1);
         let replaced = |epoch: u64| if is_empty && epoch == old.used.epoch { used.epoch } else { epoch };

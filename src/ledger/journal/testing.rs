@@ -19,8 +19,8 @@ type Sector = [u8; SECTOR as usize];
 #[derive(Clone)]
 struct Cached {
     bytes: Sector,
-    /// To be written by the next sync. Otherwise a sync of it failed: it reads as it was written, and
-    /// is not on the disk.
+    /// To be written by the next sync. Otherwise a sync of it failed: it reads as it was written,
+    /// and is not on the disk.
     is_dirty: bool,
 }
 
@@ -72,8 +72,8 @@ impl MemFiles {
         Self(Arc::new(Mutex::new(self.inner().clone())))
     }
 
-    /// Power fails: of what was not synced any sectors survive, whole. What a failed sync covered is
-    /// as it was before.
+    /// Power fails: of what was not synced any sectors survive, whole. What a failed sync covered
+    /// is as it was before.
     pub(crate) fn crash(&self, rng: &mut Rng) {
         // Often all or nothing: a random half of many sectors is never one of these.
         let mode = rng.u8(..4);
@@ -84,8 +84,8 @@ impl MemFiles {
         });
     }
 
-    /// A crash after which those unsynced sectors are there for which `keeps` says so, by segment and
-    /// offset in bytes.
+    /// A crash after which those unsynced sectors are there for which `keeps` says so, by segment
+    /// and offset in bytes.
     pub(crate) fn crash_keeping(&self, mut keeps: impl FnMut(u32, u64) -> bool) {
         let mut inner = self.inner();
         for (number, file) in &mut inner.files {
@@ -138,8 +138,8 @@ impl MemFiles {
         file.disk.insert(offset / SECTOR, bytes);
     }
 
-    /// Reads of that page fail from now on until it is written whole: a write of a part of it has to
-    /// read the rest, and fails, too.
+    /// Reads of that page fail from now on until it is written whole: a write of a part of it has
+    /// to read the rest, and fails, too.
     pub(crate) fn break_page(&self, number: u32, offset: u64) {
         if let Some(file) = self.inner().files.get_mut(&number) {
             file.unreadable.insert(offset / PAGE);

@@ -5,6 +5,7 @@ mod directory;
 mod opening;
 mod property;
 mod rules;
+mod segments;
 
 use super::{Files, Identity, Journal, Recovered, Replay, StoreError, recovery, testing::MemFiles};
 
@@ -17,6 +18,11 @@ fn identity() -> Identity {
 
 /// What an opening replayed: groups, and `None` for a hole.
 type Replayed = Vec<Option<(u64, Vec<u8>)>>;
+
+/// A group of several pages.
+fn long(text: &str) -> String {
+    format!("{text:.<10000}")
+}
 
 struct Opened {
     journal: Journal<MemFiles>,

@@ -90,3 +90,45 @@ fn a_journal_whose_making_was_interrupted_is_made_anew() {
         assert!(open(&files).replayed.is_empty());
     }
 }
+
+#[test]
+fn an_opening_that_fails_half_way_loses_nothing() {
+    for seed in 0..100 {
+        let files = MemFiles::new(seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut journal = open(&files).journal;
+        journal.put("a");
+        // Durable, but no later frame says so.
+        journal.put(&format!("{:.<10000}", "b"));
+        for _ in 0..3 {
+            files.fail_syncs(9);
+            assert!(try_open(&files).is_err());
+            files.crash(&mut rng);
+        }
+        let Opened { recovered, replayed, .. } = open(&files);
+        assert!(recovered.damage.is_none(), "seed {seed}: {:?}", recovered.damage);
+        assert_eq!(texts(&replayed), "a b", "seed {seed}");
+    }
+}
+
+#[test]
+fn an_opening_writes_to_no_segment_that_a_mark_frees_which_may_not_be_durable() {
+    for seed in 0..100 {
+        let files = MemFiles::new(seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut journal = open(&files).journal;
+        journal.put("a");
+        journal.switch(0).unwrap();
+        journal.put("b");
+        // Too large to be written twice into this segment.
+        journal.append(&vec![b'.'; journal.room() as usize - 100]).unwrap();
+        files.fail_syncs(9);
+        journal.sync().unwrap_err();
+        journal.must_cut = false;
+        journal.complete().unwrap_err();
+        assert!(try_open(&files).is_err(), "no segment could be begun");
+        files.crash(&mut rng);
+        let text = peek(&files);
+        assert!(text.starts_with("a b"), "seed {seed}: {text}");
+    }
+}

@@ -207,9 +207,10 @@ impl Drop for Run {
     }
 }
 
+/// `JOURNAL_SEEDS` is the number of seeds to try.
 #[test]
 fn what_was_synced_comes_back_and_what_was_cut_away_does_not() {
-    let seeds = std::env::var("JOURNAL_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(400);
+    let seeds = std::env::var("JOURNAL_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(250);
     for seed in 0..seeds {
         let mut run = Run::new(seed);
         run.trace.push(format!("seed {seed}"));
