@@ -22,8 +22,8 @@ use super::{
     journal::{Identity, Journal, Recovered, Replay},
     pending::{self, Group, SCHEMA, State, Summary, Touched, Tx},
     registry::{
-        Binding, Checkpoint, Step, carried_bytes,
-        store::{Store, StoreError},
+        Binding, Checkpoint, Step, carried_bytes, rows,
+        store::{Direction, Store, StoreError},
     },
 };
 use crate::{clock::Clock, failpoint, model::Mono, supervisor::panic_text};
@@ -39,6 +39,9 @@ const LAZY: Duration = Duration::from_secs(1);
 
 /// The part of a segment that has to be free for the next group, else a checkpoint begins.
 const RESERVED: u64 = 8;
+
+/// Rows that are read at a time.
+const COUNT_STEP: usize = 1000;
 
 /// Groups between two looks at the size of the registry.
 const LOOK_AT_SIZE: u32 = 256;
@@ -80,6 +83,8 @@ pub(super) struct Committer<D: Disk> {
     reopen: (Mono, Duration),
     /// A sync of the registry's file failed: its readable rows are copied before it counts again.
     is_suspect: bool,
+    /// A part of the journal was lost, and with it what changed of the totals.
+    needs_count: bool,
     /// The last step of a checkpoint failed.
     is_stalled: bool,
     until_look: u32,
@@ -119,6 +124,7 @@ impl<D: Disk> Committer<D> {
             held: Vec::new(),
             reopen: (Mono(0), REOPEN.0),
             is_suspect: false,
+            needs_count: false,
             is_stalled: false,
             // The first look is at the first group.
             until_look: 1,
@@ -267,6 +273,7 @@ impl<D: Disk> Committer<D> {
                             tracing::error!(defect = what, "a rule of the ledger failed; please report it");
                             self.tell.health.send_modify(|health| health.defect = Some(what));
                         }
+                        StoreError::Replaced => {}
                         error => *failed = Some(error),
                     }
                     return Err(unavailable);
@@ -565,6 +572,8 @@ impl<D: Disk> Committer<D> {
         let Recovered { identity, checkpoint, damage, .. } = recovered;
         if let Some(damage) = damage {
             state.pass_over(PASSED_OVER);
+            state.mend();
+            self.needs_count = true;
             let kept_as = damage.kept_as.unwrap_or_default();
             tracing::error!(reason = damage.text, kept_as = %kept_as.display(), "the journal is damaged");
             let at = self.clock.now().wall;
@@ -633,6 +642,7 @@ impl<D: Disk> Committer<D> {
                 tracing::error!("the journal is older than the registry: the outcome of what it has open is not known");
                 self.state.lose_track();
                 self.state.pass_over(PASSED_OVER);
+                self.needs_count = true;
                 self.binding.checkpoint = found.checkpoint;
             }
             Some(_) => {}
@@ -640,6 +650,9 @@ impl<D: Disk> Committer<D> {
                 return Err(StoreError::Damaged("all rows of its registry are gone".into()));
             }
             None => expected.write(&mut registry)?,
+        }
+        if self.needs_count {
+            self.count_devices(&registry)?;
         }
         if !self.state.counters.is_bound {
             self.state.counters.is_bound = true;
@@ -654,6 +667,25 @@ impl<D: Disk> Committer<D> {
             self.is_suspect = false;
         }
         Ok(registry)
+    }
+
+    /// Counts the devices by all rows, where the journal's totals may be wrong.
+    fn count_devices(&mut self, registry: &D::Registry) -> Result<(), StoreError> {
+        let (mut from, to) = rows::all_of(b'd');
+        let mut devices = Vec::new();
+        loop {
+            let found = registry.scan(&from, &to, Direction::Up, COUNT_STEP)?;
+            let Some((last, _)) = found.last() else { break };
+            from = [last.as_slice(), &[0]].concat();
+            for (key, row) in &found {
+                if let Some((registered, _)) = rows::decode_listed(row)? {
+                    devices.push((rows::read_thing(key)?, registered));
+                }
+            }
+        }
+        self.state.recount_devices(devices);
+        self.needs_count = false;
+        Ok(())
     }
 
     /// Quarantines the registry; a new one is made at the next opening, and read from the cloud.

@@ -114,7 +114,10 @@ impl Audit<'_> {
             .chain(worked)
             .collect::<BTreeSet<_>>()
             .into_iter()
-            .map(|thing| (devices.get(&thing), self.state.work(&Target::Device(thing.clone()))))
+            .map(|thing| {
+                let registered = devices.get(&thing).map(|device| device.registered);
+                (registered, self.state.work(&Target::Device(thing)))
+            })
             .collect();
         let (known, leaving) = (
             both.iter().filter(|(device, work)| is_known(*device, *work)).count(),

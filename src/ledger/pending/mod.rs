@@ -11,6 +11,7 @@ mod audit;
 mod ending;
 mod history;
 mod list;
+mod mend;
 mod object;
 mod outbox;
 mod queries;

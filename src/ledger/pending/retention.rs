@@ -138,12 +138,13 @@ fn is_due(tx: &Tx<'_>, thing: &ThingName, row: &DeviceRow, before: u64) -> bool 
 }
 
 fn forget_device(tx: &mut Tx<'_>, thing: &ThingName, before: u64) -> Result<(), StoreError> {
-    let Changed { row, stored, .. } = tx.device_row(thing)?;
-    if !is_due(tx, thing, &row, before) {
+    let old = tx.device_row(thing)?;
+    if !is_due(tx, thing, &old.row, before) {
         return Ok(());
     }
-    if has_tombstone(&row) {
-        tx.set_device(thing, None, None)?;
+    let stored = old.stored;
+    if has_tombstone(&old.row) {
+        tx.set_device(thing, old, None, None)?;
     }
     let Changed { mut row, .. } = tx.device_row(thing)?;
     row.events.retain(|(at, _)| *at >= before);

@@ -10,10 +10,10 @@ use std::{
 };
 
 use super::object::{
-    Changed, Counters, DeviceRow, Forgotten, Image, Key, Kept, Outgoing, Place, Progress, Queue, QueueKey, Slot, Work,
+    Changed, Counters, DeviceRow, Forgotten, Image, Key, Kept, Outgoing, Place, Progress, QueueKey, Slot, Work,
     queue_key,
 };
-use crate::model::{ClientId, ClientToken, DeviceState, Now, Operation, Target, ThingName};
+use crate::model::{ClientId, ClientToken, Now, Operation, Target, ThingName};
 
 /// What a client has in the ledger, for the limit of one client's share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -396,29 +396,6 @@ impl State {
         self.recount();
     }
 
-    /// A part of the journal is lost: whatever is open now may have been sent, or have ended.
-    pub(crate) fn lose_track(&mut self) {
-        self.counters.mark += 1;
-        let targets: Vec<Target> = self.works.keys().cloned().collect();
-        for target in targets {
-            let Some(mut work) = self.works.get(&target).cloned() else { continue };
-            (work.sent, work.outcome_unknown) = (true, true);
-            if work.lane.is_settled_by_list() {
-                work.queue = Queue::AwaitList;
-                (work.outcome_seq, work.joined_before) = (self.counters.mark, self.counters.next_seq);
-            }
-            self.put_work(&target, Some(work));
-        }
-    }
-
-    /// Numbers that may have been given away are not given again.
-    pub(crate) fn pass_over(&mut self, numbers: u64) {
-        let counters = &mut self.counters;
-        for number in [&mut counters.next_seq, &mut counters.next_outgoing, &mut counters.mark] {
-            *number = number.saturating_add(numbers);
-        }
-    }
-
     /// The registry is lost, and a new one begins: what it had is to be read from the cloud. What
     /// is in memory stays, and goes into the new one.
     pub(crate) fn lose_registry(&mut self) {
@@ -427,7 +404,7 @@ impl State {
         self.forgotten.clear();
         self.devices.values_mut().for_each(|changed| changed.stored = 0);
         self.requests.values_mut().for_each(|kept| kept.stored = false);
-        self.recount_devices();
+        self.recount_devices([]);
     }
 
     /// Counts what is open again.
@@ -446,23 +423,5 @@ impl State {
             }
         }
         counters.outgoing = self.owed.len() as u64;
-    }
-
-    /// Counts the devices again, of a registry that has no rows.
-    fn recount_devices(&mut self) {
-        let counters = &mut self.counters;
-        (counters.known, counters.leaving) = (0, 0);
-        DeviceState::ALL.iter().for_each(|state| *counters.devices(*state) = 0);
-        for (thing, changed) in &self.devices {
-            let work = self.works.get(&Target::Device(thing.clone()));
-            counters.count_device((changed.row.device.as_ref(), work), 1);
-        }
-        for (target, work) in &self.works {
-            if let Target::Device(thing) = target
-                && !self.devices.contains_key(thing)
-            {
-                counters.count_device((None, Some(work)), 1);
-            }
-        }
     }
 }

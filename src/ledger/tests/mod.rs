@@ -3,6 +3,7 @@
 //! Every few transactions a checkpoint moves what is settled to the registry.
 
 mod keeping;
+mod mending;
 mod opposites;
 mod property;
 mod rules;
