@@ -87,6 +87,8 @@ pub(super) struct Committer<D: Disk> {
     needs_count: bool,
     /// The last step of a checkpoint failed.
     is_stalled: bool,
+    /// Bytes that the next segment has for sure.
+    reserved: u64,
     until_look: u32,
     /// What was live, and the file's size, when the registry was last rewritten.
     rewritten: Option<(u64, u64)>,
@@ -126,6 +128,7 @@ impl<D: Disk> Committer<D> {
             is_suspect: false,
             needs_count: false,
             is_stalled: false,
+            reserved: 0,
             // The first look is at the first group.
             until_look: 1,
             rewritten: None,
@@ -286,6 +289,9 @@ impl<D: Disk> Committer<D> {
     fn commit(&mut self, durable: bool) -> Result<(), Uncommitted> {
         if !self.group.is_empty() {
             let payload = self.group.images(&self.state);
+            if durable {
+                self.reserve()?;
+            }
             self.make_room(&payload)?;
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
             failpoint::pass("commit-before-write");
@@ -339,10 +345,30 @@ impl<D: Disk> Committer<D> {
 
     /// Begins another segment, which takes all that is open and `needed` bytes.
     fn switch(&mut self, needed: u64) -> Result<(), Uncommitted> {
+        let length = self.next_length(needed);
         let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
-        let length = 2 * (carried_bytes(&self.state) + needed) + self.disk.segment();
+        self.reserved = 0;
         journal.switch(length).map_err(NotSynced)?;
         failpoint::pass("checkpoint-begun");
+        Ok(())
+    }
+
+    /// Bytes of the next segment: all that is open is logged again there, and as much fits beside it.
+    fn next_length(&self, needed: u64) -> u64 {
+        let unit = self.disk.segment();
+        unit.max(2 * (carried_bytes(&self.state) + needed) + unit / 2)
+    }
+
+    /// Sees to it that the next segment has room for all that is open before more is accepted: so
+    /// that what was accepted never fails for a full disk.
+    fn reserve(&mut self) -> Result<(), Uncommitted> {
+        let length = self.next_length(0);
+        if length > self.reserved
+            && let Some(journal) = &mut self.journal
+        {
+            journal.reserve(length).map_err(NotWritten)?;
+            self.reserved = length;
+        }
         Ok(())
     }
 

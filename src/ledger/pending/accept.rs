@@ -161,6 +161,9 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
     }
     let survey = survey(tx, &order.change, Some(&order.client))?;
     if let Some(rejection) = refusal(tx, order, &survey) {
+        if rejection.code == RejectionCode::ThrottlingException {
+            tx.state.refuse(&order.client);
+        }
         return Ok(Err(rejection));
     }
     let Survey { plan, known, .. } = survey;

@@ -15,6 +15,13 @@ use super::object::{
 };
 use crate::model::{ClientId, ClientToken, Now, Operation, Target, ThingName};
 
+/// How long a client that was refused for a limit counts as one that asks: twice as long as it is
+/// told to wait.
+const REFUSED_MILLIS: u64 = 120_000;
+
+/// Clients of which it is remembered that they were refused.
+const MAX_REFUSED: usize = 64;
+
 /// What a client has in the ledger, for the limit of one client's share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClientLoad {
@@ -43,6 +50,10 @@ pub(crate) struct State {
     owed_of: HashMap<u64, u32>,
     deadlines: BTreeSet<u64>,
     clients: HashMap<ClientId, ClientLoad>,
+    /// Entries of all requests in memory.
+    slots: u64,
+    /// Clients that were refused for a limit, and when, by `Elapsed`: the last few.
+    refused: BTreeMap<ClientId, u64>,
     /// Counts the changes of device rows.
     changes: u64,
     /// The journal has no room for more commands until a checkpoint is complete.
@@ -76,13 +87,15 @@ impl State {
         if let Some(old) = self.requests.get(&seq) {
             let name = (old.request.client.clone(), old.request.token.clone());
             let (client, open) = (old.request.client.clone(), old.request.tally.open);
+            self.slots = self.slots.saturating_sub(old.slots.len() as u64);
             if self.tokens.get(&name) == Some(&seq) {
                 self.tokens.remove(&name);
             }
             self.deadlines.remove(&seq);
             self.count(&client, -1, -i64::from(open), 0);
         }
-        if let Some(Kept { request, .. }) = &new {
+        if let Some(Kept { request, slots, .. }) = &new {
+            self.slots += slots.len() as u64;
             self.tokens.insert((request.client.clone(), request.token.clone()), seq);
             if request.expires_at.is_some() && request.tally.open > 0 {
                 self.deadlines.insert(seq);
@@ -278,6 +291,11 @@ impl State {
         &self.requests
     }
 
+    /// Entries of all requests in memory.
+    pub(crate) fn slots(&self) -> u64 {
+        self.slots
+    }
+
     pub(crate) fn forgotten(&self) -> &BTreeMap<u64, Forgotten> {
         &self.forgotten
     }
@@ -328,9 +346,20 @@ impl State {
         self.clients.get(client).copied().unwrap_or_default()
     }
 
-    /// Whether another client has anything in the ledger.
+    /// Whether another client has anything in the ledger, or was refused for a limit lately.
     pub(crate) fn has_others(&self, client: &ClientId) -> bool {
+        let lately = self.counters.elapsed.millis.saturating_sub(REFUSED_MILLIS);
         self.clients.len() > usize::from(self.clients.contains_key(client))
+            || self.refused.iter().any(|(other, at)| other != client && *at >= lately)
+    }
+
+    /// Notes that a client was refused for a limit: others leave it room. Not kept over a restart.
+    pub(super) fn refuse(&mut self, client: &ClientId) {
+        let now = self.counters.elapsed.millis;
+        self.refused.retain(|_, at| at.saturating_add(REFUSED_MILLIS) >= now);
+        if self.refused.len() < MAX_REFUSED {
+            self.refused.insert(client.clone(), now);
+        }
     }
 
     /// The entry's target, if it is open.

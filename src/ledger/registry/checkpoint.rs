@@ -11,7 +11,7 @@ use super::{
     store::{Direction, Op, Store, StoreError},
 };
 use crate::{
-    ledger::pending::{Key, Slot, State, write},
+    ledger::pending::{Key, State, write},
     model::{Target, ThingName},
 };
 
@@ -237,15 +237,11 @@ impl Checkpoint {
     }
 }
 
-/// Bytes that logging again all that is open takes, for the size of the next segment: an upper
-/// bound, and measured.
+/// Bytes that logging again all that is open takes, for the size of the next segment: an upper bound
+/// for names of usual lengths, and measured.
 pub(crate) fn carried_bytes(state: &State) -> u64 {
-    let slots: u64 = state.requests().values().map(|kept| kept.slots.len() as u64).sum();
-    let failed = |slot: &&Slot| matches!(slot, Slot::Failed(..));
-    let failures = state.requests().values().map(|kept| kept.slots.iter().filter(failed).count() as u64).sum::<u64>();
     state.requests().len() as u64 * 1024
-        + slots * 160
-        + failures * 256
+        + state.slots() * 192
         + state.works().len() as u64 * 256
         + state.owed().len() as u64 * 48
         + state.outdated().len() as u64 * 160
