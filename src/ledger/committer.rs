@@ -610,6 +610,8 @@ impl<D: Disk> Committer<D> {
         (self.group, self.appended) = (Group::default(), Group::default());
         self.binding = Binding { journal: identity.id, generation: self.state.counters.generation, checkpoint };
         self.journal = Some(journal);
+        #[cfg(test)]
+        self.disk.observe(&self.state, true);
         self.log_totals()
     }
 
