@@ -40,6 +40,9 @@ const LAZY: Duration = Duration::from_secs(1);
 /// The part of a segment that has to be free for the next group, else a checkpoint begins.
 const RESERVED: u64 = 8;
 
+/// Devices that changed, and whose rows wait in memory, above which a checkpoint begins: a megabyte.
+const MAX_ROWS: usize = 3000;
+
 /// Rows that are read at a time.
 const COUNT_STEP: usize = 1000;
 
@@ -375,7 +378,8 @@ impl<D: Disk> Committer<D> {
     /// Goes on with a checkpoint, or begins one if it is time; whether there is more to do.
     fn continue_checkpoint(&mut self) -> bool {
         let Some(journal) = self.journal.as_ref().filter(|_| self.is_open()) else { return false };
-        let is_due = !journal.is_switching() && journal.room() < self.disk.segment() / RESERVED;
+        let is_full = journal.room() < self.disk.segment() / RESERVED || self.state.devices().len() > MAX_ROWS;
+        let is_due = !journal.is_switching() && is_full;
         if !is_due && !journal.is_switching() {
             return false;
         }

@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn an_entry_takes_no_more_than_it_is_counted_for() {
     let long = |c: char| AssetId::new(&format!("externalId:{}", c.to_string().repeat(128))).unwrap();
-    let child = Target::Child { asset: long('a'), hierarchy: long('b'), child: long('c') };
+    let child = Target::child(long('a'), long('b'), long('c'));
     let cases = [
         (Operation::DisassociateClientDevices, device("d"), Lane::Disassociate),
         (Operation::DisassociateClientDevices, device(&"d".repeat(128)), Lane::Disassociate),
