@@ -1,5 +1,5 @@
-//! Invariant 1 by system-call trace: between a command's arrival and its `accepted`, and its PUBACK, sled's file is
-//! written and synced.
+//! Invariant 1 by system-call trace: between a command's arrival and its `accepted`, and its PUBACK, a
+//! segment of the journal is written and synced. The registry has no part in it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -36,12 +36,20 @@ fn read_trace(trace: &str) -> Vec<Call> {
     calls
 }
 
-fn is_db(call: &Call, name: &str) -> bool {
-    call.text.starts_with(name) && call.text.contains("/store/db>")
+/// The segment of the journal that a call of this name is on.
+fn segment<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
+    let rest = call.text.strip_prefix(name)?.strip_prefix('(')?;
+    let (_, path) = rest.split_once(',').map_or(rest, |(descriptor, _)| descriptor).split_once('<')?;
+    let (path, _) = path.split_once('>')?;
+    path.contains("/journal/segment-").then_some(path)
+}
+
+fn is_on_registry(call: &Call) -> bool {
+    ["pwrite64(", "fdatasync(", "fsync("].iter().any(|name| call.text.starts_with(name)) && call.text.contains("/store/db>")
 }
 
 #[tokio::test]
-async fn accepted_follows_the_sync_of_the_stores_file() {
+async fn accepted_follows_the_sync_of_the_journal() {
     let mut world = World::new(10).await;
     let path = world.dir.path().join("trace");
     let strace = "/usr/bin/strace";
@@ -81,10 +89,18 @@ async fn accepted_follows_the_sync_of_the_stores_file() {
             .find(|c| c.text.starts_with("write") && c.text.contains(r"@\2\0\") && c.begin > arrival.end)
             .expect("its PUBACK");
         let told = accepted.begin.min(puback.begin);
-        let written = calls.iter().rfind(|c| is_db(c, "pwrite64") && c.begin > arrival.begin && c.end < told);
-        let written = written.expect("a write of the store's file between the arrival and the answer");
-        let synced = calls.iter().find(|c| is_db(c, "fdatasync") && c.begin > written.end && c.end < told);
-        let synced = synced.expect("a sync of the store's file after its last write and before the answer");
+        let between = |c: &&Call| c.begin > arrival.begin && c.end < told;
+        let written = calls.iter().filter(between).rfind(|c| segment(c, "pwrite64").is_some());
+        let written = written.expect("a write to the journal between the arrival and the answer");
+        let synced = calls
+            .iter()
+            .filter(between)
+            .find(|c| segment(c, "fdatasync") == segment(written, "pwrite64") && c.begin > written.end)
+            .expect("a sync of that segment after its last write and before the answer");
         assert!(synced.text.contains("= 0"), "{}", synced.text);
+        let [writes, syncs] = ["pwrite64", "fdatasync"]
+            .map(|name| calls.iter().filter(between).filter(|c| segment(c, name).is_some()).count());
+        assert_eq!((writes, syncs), (1, 1), "an idle agent takes a command with one write and one sync");
+        assert_eq!(calls.iter().filter(between).filter(|c| is_on_registry(c)).count(), 0, "sled has no part in it");
     }
 }

@@ -9,7 +9,6 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{
-    disk::send_until_refused,
     load::{LARGE_EVERY, Load},
     *,
 };
@@ -32,61 +31,73 @@ fn bury(world: &mut World, name: &str) {
     assert!(world.log().contains(&format!("killed at {name}:")), "{name}");
 }
 
-/// What a failpoint asks for to be reached: a large batch that a crash left in the journal.
-fn needs_a_journal(name: &str) -> bool {
-    name == "open-recovering"
-}
-
-/// Only a store that failed leaves something to disown.
-fn needs_a_failure(name: &str) -> bool {
-    name == "open-disowning"
+/// A checkpoint begins when a segment of the journal is nearly full, and at a clean stop.
+fn is_of_a_checkpoint(name: &str) -> bool {
+    name.starts_with("checkpoint-")
 }
 
 /// Passes within a round, at most, that are worth counting to.
 fn most_passes(name: &str) -> u64 {
     match name {
-        "journal-half-done" => 5,
-        "inbox-before-answer" | "sync-removed" | "sync-before-end" | "upkeep-forgot" => 1,
-        "journal-half-written" | "outbox-delivered" | "sync-between-pages" => 2,
+        "inbox-before-answer" | "sync-removed" | "sync-before-end" | "maintenance-forgot" | "open-bound" => 1,
+        "outbox-delivered" | "sync-between-pages" => 2,
         name if name.starts_with("uplink-") => 2,
-        name if name.starts_with("open-") || name.starts_with("journal-") => 1,
         name if name.starts_with("commit-") => 12,
         _ => 4,
     }
 }
 
+/// Waits for the death at the armed failpoint: what comes last in a round may come after all is
+/// told.
+async fn wait_for_death(load: &mut Load, name: &str) {
+    let start = std::time::Instant::now();
+    while !load.settle_or_die().await {
+        assert!(start.elapsed() < PATIENCE, "{name} is not reached by the load");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    bury(&mut load.world, name);
+    disarm(&mut load.world);
+}
+
+/// Asks the agent to stop, and waits for its death at the armed failpoint on the way. `env`, which
+/// arms it, is the agent's own process.
+async fn die_at_the_stop(load: &mut Load, name: &str) {
+    terminate(load.world.agent.as_ref().unwrap().id());
+    until(&format!("{name} is reached by a clean stop"), || !load.world.is_running()).await;
+    bury(&mut load.world, name);
+    disarm(&mut load.world);
+}
+
 #[tokio::test]
 async fn each_failpoint_is_reached_and_loses_nothing() {
-    let names: Vec<&str> = NAMES.iter().copied().filter(|name| !needs_a_failure(name)).collect();
     // Every round has a large command: it is the first of its twenty.
-    let mut load = Load::with(names.len() * LARGE_EVERY, fastrand::u64(..)).await;
-    for (n, name) in names.iter().enumerate() {
-        if needs_a_journal(name) {
-            arm(&mut load.world, "journal-marked", 1);
+    let mut load = Load::with(NAMES.len() * LARGE_EVERY, fastrand::u64(..)).await;
+    let mut kills = 0;
+    for (n, name) in NAMES.iter().enumerate() {
+        for at_a_stop in [false, true] {
+            if at_a_stop && !is_of_a_checkpoint(name) {
+                continue;
+            }
+            arm(&mut load.world, name, 1);
             load.world.start_agent();
             load.send_round(n * LARGE_EVERY);
-            assert!(load.settle_or_die().await, "journal-marked is not reached");
-            bury(&mut load.world, "journal-marked");
+            if at_a_stop {
+                assert!(!load.settle_or_die().await, "{name} is reached before the stop");
+                die_at_the_stop(&mut load, name).await;
+            } else {
+                if is_of_a_checkpoint(name) {
+                    load.send_filling();
+                }
+                wait_for_death(&mut load, name).await;
+            }
+            kills += 1;
+            load.world.start_agent();
+            assert!(!load.settle_or_die().await, "it ended by itself after {name}");
+            load.world.kill();
         }
-        arm(&mut load.world, name, 1);
-        load.world.start_agent();
-        if !needs_a_journal(name) {
-            load.send_round(n * LARGE_EVERY);
-        }
-        // What comes last in a round may come after all is told.
-        let start = std::time::Instant::now();
-        while !load.settle_or_die().await {
-            assert!(start.elapsed() < PATIENCE, "{name} is not reached by the load");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        bury(&mut load.world, name);
-        disarm(&mut load.world);
-        load.world.start_agent();
-        assert!(!load.settle_or_die().await, "it ended by itself after {name}");
-        load.world.kill();
     }
     load.world.start_agent();
-    load.finish(names.len() + 1).await;
+    load.finish(kills).await;
 }
 
 /// Whichever part of the agent panics: the agent says which, stops in order with a status of its
@@ -132,64 +143,31 @@ async fn a_part_that_fails_ends_the_agent_and_loses_nothing() {
     }
 }
 
-/// What was refused for a full disk is removed at the next opening; killed in between, the agent
-/// does it again.
-#[tokio::test]
-async fn a_kill_while_disowning_loses_nothing() {
-    let (mut world, disk, client) = World::on_disk(300, 24).await;
-    world.wrapper.extend(["env".into(), "OFFBOARD_FAILPOINT=open-disowning:1".into()]);
-    world.start_agent();
-    client.status("in sync", |s| s["lastSyncAt"].is_string()).await;
-    world.cloud.offline(true);
-    client.disassociate("kept", &names(0..1));
-    client.result("kept", "accepted").await;
-    disk.fill();
-    let (taken, refused) = send_until_refused(&client, 1).await;
-    disk.free();
-    until("it is killed while it disowns", || !world.is_running()).await;
-    bury(&mut world, "open-disowning");
-    world.wrapper = disk.wrapper();
-    world.cloud.offline(false);
-    world.start_agent();
-    for token in std::iter::once("kept").chain(taken.iter().map(String::as_str)) {
-        assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
-    }
-    let question = json!({"targetClientToken": format!("t{refused}")});
-    assert_eq!(answer(&client, "get-request", question).await.unwrap_err()["code"], "ResourceNotFoundException");
-    assert_eq!(world.taken_off(&names(refused..refused + 1)[0]), 0);
-}
-
 #[tokio::test]
 async fn nothing_is_lost_over_kills_at_failpoints() {
     let mut load = Load::new().await;
     let mut hits: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    let mut journal = false;
     for round in 0..load.rounds {
-        let candidates: Vec<&str> = NAMES
-            .iter()
-            .copied()
-            .filter(|name| !needs_a_failure(name) && (journal || !needs_a_journal(name)))
-            .collect();
-        // A journal is seldom there to be recovered from, and is worth it.
-        let name = match journal && load.random.bool() {
-            true => "open-recovering",
-            false => candidates[load.random.usize(0..candidates.len())],
-        };
-        let n = load.random.u64(1..=most_passes(name));
+        let name = NAMES[load.random.usize(0..NAMES.len())];
+        let is_of_a_checkpoint = is_of_a_checkpoint(name);
+        let n = if is_of_a_checkpoint { 1 } else { load.random.u64(1..=most_passes(name)) };
         arm(&mut load.world, name, n);
         load.world.start_agent();
-        // The journal is for large commands only.
-        load.send_round(if name.starts_with("journal-") { 0 } else { round + 1 });
+        load.send_round(round + 1);
+        let fills = is_of_a_checkpoint && load.random.bool();
+        if fills {
+            load.send_filling();
+        }
         let (hit, missed) = hits.entry(name).or_default();
         if load.settle_or_die().await {
             *hit += 1;
             bury(&mut load.world, name);
-            journal = ["journal-marked", "journal-half-done", "journal-done"].contains(&name)
-                || (journal && name == "open-identified");
+        } else if is_of_a_checkpoint {
+            *hit += 1;
+            die_at_the_stop(&mut load, name).await;
         } else {
             *missed += 1;
             load.world.kill();
-            journal = false;
         }
         disarm(&mut load.world);
         // Half of the time the next start is killed as well, on what this one left.
@@ -197,7 +175,6 @@ async fn nothing_is_lost_over_kills_at_failpoints() {
             load.world.start_agent();
             assert!(!load.settle_or_die().await, "it ended by itself after {name}:{n}, seed {}", load.seed);
             load.world.kill();
-            journal = false;
         }
     }
     load.world.start_agent();

@@ -34,6 +34,10 @@ async fn nothing_is_lost_over_kills_at_random_moments() {
     for round in 0..load.rounds {
         load.world.start_agent();
         load.send_round(round);
+        // So that some of the kills are amid a checkpoint.
+        if load.random.u8(0..8) == 0 {
+            load.send_filling();
+        }
         // Half of the time while it starts; half of the time amid its answers, wherever they are by
         // now.
         if load.random.bool() {

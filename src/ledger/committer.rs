@@ -450,8 +450,13 @@ impl<D: Disk> Committer<D> {
         self.flush();
         if self.is_open() && self.sync().is_ok() && self.state.has_settled() {
             let is_switching = self.journal.as_ref().is_some_and(Journal::is_switching);
-            let begun = is_switching || self.switch(0).is_ok();
-            while begun && self.step_checkpoint().unwrap_or(false) {}
+            let mut more = if is_switching { Ok(true) } else { self.switch(0).map(|()| true) };
+            while let Ok(true) = more {
+                more = self.step_checkpoint();
+            }
+            if let Err(NotWritten(error) | NotSynced(error)) = more {
+                tracing::warn!(%error, "no checkpoint at the stop; the next start reads more of the journal");
+            }
         }
         if let Some(journal) = self.journal.as_mut().filter(|_| !self.needs_cut)
             && let Err(error) = journal.close()

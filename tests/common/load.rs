@@ -11,8 +11,10 @@ use super::*;
 /// Commands that a round sends, and their devices.
 pub const SMALL: usize = 3;
 const SMALL_DEVICES: usize = 2;
-/// Several batches in the journal, and several of writes.
+/// Several calls.
 const LARGE_DEVICES: usize = 300;
+/// Enough for a segment of the journal: a checkpoint begins.
+const FILLING_DEVICES: usize = 3000;
 /// A round in so many has a large one.
 pub const LARGE_EVERY: usize = 20;
 
@@ -47,8 +49,6 @@ impl Load {
         let mut world = World::new(0).await;
         // So that each start has something to forget.
         world.set("retention.tombstonesDays", json!(0));
-        // So that a list has several pages.
-        world.cloud.set_page_size(Some(4));
         let client = world.client("bench").await;
         // The broker keeps commands for an agent that was there once.
         world.start_agent();
@@ -76,14 +76,7 @@ impl Load {
         if round.is_multiple_of(LARGE_EVERY) {
             sizes.push(LARGE_DEVICES);
         }
-        for size in sizes {
-            let devices = names(self.devices..self.devices + size);
-            let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
-            self.world.cloud.associate_at(CORE, devices.clone(), long_ago);
-            self.commands.push(devices);
-            self.devices += size;
-            self.send(self.commands.len() - 1);
-        }
+        sizes.into_iter().for_each(|size| self.send_command(size));
         self.client.send("list-requests", &json!({"clientToken": "question", "maxResults": 3}));
         let fault = match self.random.u8(0..6) {
             0 => Action::CutBefore,
@@ -92,6 +85,23 @@ impl Load {
             _ => return,
         };
         self.world.fault(fault, Some(1));
+    }
+
+    /// Sends a command whose groups fill a segment of the journal until it has ended.
+    pub fn send_filling(&mut self) {
+        self.send_command(FILLING_DEVICES);
+    }
+
+    fn send_command(&mut self, size: usize) {
+        let devices = names(self.devices..self.devices + size);
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        self.world.cloud.associate_at(CORE, devices.clone(), long_ago);
+        // A list has several pages, and not thousands.
+        let listed = self.world.cloud.associated(CORE).len();
+        self.world.cloud.set_page_size(Some(4.max(listed / 50)));
+        self.commands.push(devices);
+        self.devices += size;
+        self.send(self.commands.len() - 1);
     }
 
     fn send(&self, n: usize) {

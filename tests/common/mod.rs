@@ -15,6 +15,7 @@ pub mod contract;
 pub mod disk;
 pub mod load;
 pub mod odd;
+pub mod sample;
 pub mod terminal;
 pub mod tls;
 

@@ -84,6 +84,11 @@ impl Files {
     pub fn is_named(&self, inode: Inode, path: &str) -> bool {
         self.inodes[inode].0 == path
     }
+
+    /// Whether its path begins so.
+    pub fn is_below(&self, inode: Inode, prefix: &str) -> bool {
+        self.inodes[inode].0.starts_with(prefix)
+    }
 }
 
 struct Open {

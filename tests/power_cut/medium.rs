@@ -32,8 +32,8 @@ pub enum Names {
 pub struct Model {
     pub writes: Writes,
     pub names: Names,
-    /// For the control: the product's own `fdatasync` does nothing.
-    pub without_sync_data: bool,
+    /// For the control: `fdatasync` of files whose path begins so does nothing.
+    pub without_sync_data: Option<&'static str>,
 }
 
 pub const MODELS: [Model; 6] = [
@@ -47,7 +47,7 @@ pub const MODELS: [Model; 6] = [
 
 impl Model {
     pub const fn new(writes: Writes, names: Names) -> Self {
-        Self { writes, names, without_sync_data: false }
+        Self { writes, names, without_sync_data: None }
     }
 }
 
@@ -74,7 +74,7 @@ pub fn at(log: &Files, cut: usize, model: Model, random: &mut fastrand::Rng) -> 
     let mut synced: BTreeMap<Inode, usize> = BTreeMap::new();
     for op in log.ops.iter().filter(|op| op.end < cut) {
         if let What::Sync { inode, data_only } = op.what
-            && !(model.without_sync_data && data_only)
+            && !(data_only && model.without_sync_data.is_some_and(|prefix| log.is_below(inode, prefix)))
         {
             let covered = synced.entry(inode).or_default();
             *covered = op.begin.max(*covered);

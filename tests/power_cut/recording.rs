@@ -18,10 +18,11 @@ use crate::common::*;
 /// The directory that is replayed, by a name that is found in the trace; it holds the agent's data directory.
 const MEDIUM: &str = "/power-cut-medium";
 
-/// Entries of the large command: its writes go through the ledger's journal.
-const LARGE: usize = 1000;
+/// Entries of the large command: until it has ended, it fills a segment of the journal, and a
+/// checkpoint begins.
+const LARGE: usize = 3000;
 
-/// sled's segments: a file is written in pieces of this size, and a free one is used again.
+/// sled's segments: a file is written in pieces of this size.
 const SEGMENT: usize = 1024 * 1024;
 
 pub struct Recording {
@@ -53,8 +54,9 @@ async fn traced(devices: usize) -> (World, PathBuf, PathBuf) {
     (world, root, trace)
 }
 
-/// The agent's life, with everything that makes its store move: many small commands, a large one, repetitions,
-/// failures, an outage, and three starts, since it is at its start that sled writes a snapshot and deletes the one before.
+/// The agent's life, with everything that makes its store move: many small commands, one that fills a segment of the
+/// journal, repetitions, failures, an outage, and three starts, since it is at its start that sled writes a snapshot and
+/// deletes the one before, and at a clean stop that a checkpoint is made.
 pub async fn record() -> Recording {
     let (mut world, _, trace) = traced(LARGE + 200).await;
     let client = world.client("bench").await;
@@ -167,28 +169,35 @@ impl Recording {
 
     /// What the recording has to hold for the test to mean anything.
     pub fn assert_rich(&self) {
-        let count = |wanted: fn(&files::What) -> bool| self.files.ops.iter().filter(|op| wanted(&op.what)).count();
-        let db = |inode: usize| self.files.is_named(inode, "data/store/db");
-        let starts = self.files.ops.iter().filter_map(|op| match op.what {
-            files::What::Write { inode, at, .. } if db(inode) && at % SEGMENT == 0 => Some(at),
-            _ => None,
+        let ops = &self.files.ops;
+        let on = |wanted: fn(&Self, &files::What) -> bool| ops.iter().filter(|op| wanted(self, &op.what)).count();
+        // A segment of the journal begins with its header.
+        let begun: Vec<usize> = ops
+            .iter()
+            .filter_map(|op| match &op.what {
+                files::What::Write { inode, at: 0, bytes }
+                    if self.files.is_below(*inode, "data/journal/segment-") && bytes.iter().any(|byte| *byte != 0) =>
+                {
+                    Some(*inode)
+                }
+                _ => None,
+            })
+            .collect();
+        let again = begun.len() - begun.iter().collect::<BTreeSet<_>>().len();
+        let syncs = on(|_, what| matches!(what, files::What::Sync { .. }));
+        let of_db = on(|this, what| {
+            matches!(what, files::What::Sync { inode, data_only: true } if this.files.is_named(*inode, "data/store/db"))
         });
-        let starts: Vec<usize> = starts.collect();
-        let again = starts.len() - starts.iter().collect::<BTreeSet<_>>().len();
+        let snapshots = on(|_, what| {
+            matches!(what, files::What::Name { names, .. } if names.len() == 2 && names[1].0.starts_with("snap."))
+        });
         let told = self.promises.iter().filter(|promise| promise.completed.is_some()).count();
-        let synced = count(|what| matches!(what, files::What::Sync { .. }));
-        let is_snapshot = |name: &str| name.starts_with("snap.");
-        let renames = self.files.ops.iter().filter(
-            |op| matches!(&op.what, files::What::Name { names, .. } if names.len() == 2 && is_snapshot(&names[1].0)),
-        );
-        let deleted = self.files.ops.iter().filter(
-            |op| matches!(&op.what, files::What::Name { names, .. } if names[0].1.is_none() && is_snapshot(&names[0].0)),
-        );
-        let (renames, deleted) = (renames.count(), deleted.count());
         println!(
-            "recorded: {} operations on files, of which {synced} syncs; {again} segments begun again; {renames} snapshots; \
-             {} commands, {told} of them completed; {} places to cut, {} of them beside a sync or an acknowledgement",
-            self.files.ops.len(),
+            "recorded: {} operations on files, of which {syncs} syncs, {of_db} of them sled's; {} segments of the journal \
+             begun, {again} of them again; {snapshots} snapshots of sled; {} commands, {told} of them completed; {} places to \
+             cut, {} of them beside a sync or an acknowledgement",
+            ops.len(),
+            begun.len(),
             self.promises.len(),
             self.points.all.len(),
             self.points.vital.len()
@@ -196,9 +205,10 @@ impl Recording {
         let unsynced = self.most_unsynced();
         println!("at most {unsynced} bytes of sled's file were not synced at any moment");
         assert!(unsynced < SEGMENT, "{unsynced} bytes unsynced: sled may have called durable what was not");
-        assert!(again > 0, "no segment was used again: the store did not grow enough");
-        assert!(renames >= 2 && deleted > renames, "no snapshot replaced another");
-        assert!(synced > 50 && told == self.promises.len(), "{synced} syncs, {told} completed");
+        // One at the birth, one at each of three clean stops, and one because a segment was full.
+        assert!(begun.len() >= 5 && again >= 2, "{begun:?}: too few checkpoints");
+        assert!(of_db >= 10 && snapshots >= 2, "sled was hardly written to");
+        assert!(syncs > 50 && told == self.promises.len(), "{syncs} syncs, {told} completed");
     }
 
     /// The most bytes of sled's log that no sync covered at any moment. A whole segment of one byte is none: at its start
