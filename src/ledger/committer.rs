@@ -40,9 +40,6 @@ const LAZY: Duration = Duration::from_secs(1);
 /// The part of a segment that has to be free for the next group, else a checkpoint begins.
 const RESERVED: u64 = 8;
 
-/// Devices that changed, and whose rows wait in memory, above which a checkpoint begins: a megabyte.
-const MAX_ROWS: usize = 3000;
-
 /// Rows that are read at a time.
 const COUNT_STEP: usize = 1000;
 
@@ -90,6 +87,8 @@ pub(super) struct Committer<D: Disk> {
     needs_count: bool,
     /// The last step of a checkpoint failed.
     is_stalled: bool,
+    /// By how much names are longer than usual.
+    carry_factor: u64,
     /// Bytes that the next segment has for sure.
     reserved: u64,
     until_look: u32,
@@ -131,6 +130,7 @@ impl<D: Disk> Committer<D> {
             is_suspect: false,
             needs_count: false,
             is_stalled: false,
+            carry_factor: 1,
             reserved: 0,
             // The first look is at the first group.
             until_look: 1,
@@ -358,8 +358,9 @@ impl<D: Disk> Committer<D> {
 
     /// Bytes of the next segment: all that is open is logged again there, and as much fits beside it.
     fn next_length(&self, needed: u64) -> u64 {
-        let unit = self.disk.segment();
-        unit.max(2 * (carried_bytes(&self.state) + needed) + unit / 2)
+        let (unit, carried) = (self.disk.segment(), carried_bytes(&self.state) * self.carry_factor);
+        // Most of the time little is open, and the segments stay as they are.
+        if carried + needed < unit / 4 { unit } else { carried + carried / 2 + needed + unit }
     }
 
     /// Sees to it that the next segment has room for all that is open before more is accepted: so
@@ -378,8 +379,7 @@ impl<D: Disk> Committer<D> {
     /// Goes on with a checkpoint, or begins one if it is time; whether there is more to do.
     fn continue_checkpoint(&mut self) -> bool {
         let Some(journal) = self.journal.as_ref().filter(|_| self.is_open()) else { return false };
-        let is_full = journal.room() < self.disk.segment() / RESERVED || self.state.devices().len() > MAX_ROWS;
-        let is_due = !journal.is_switching() && is_full;
+        let is_due = !journal.is_switching() && journal.room() < self.disk.segment() / RESERVED;
         if !is_due && !journal.is_switching() {
             return false;
         }
@@ -406,6 +406,12 @@ impl<D: Disk> Committer<D> {
         let checkpoint = self.checkpoint.get_or_insert_with(|| Checkpoint::begin(&self.state, binding));
         match checkpoint.step(&self.state, registry) {
             Ok(Step::More) => Ok(true),
+            Ok(Step::Log(images)) if Journal::<D::Files>::footprint(images.len() as u64) > journal.room() => {
+                // More than was reckoned with: all of it goes into a longer segment.
+                self.carry_factor *= 2;
+                self.checkpoint = None;
+                self.switch(0).map(|()| true)
+            }
             Ok(Step::Log(images)) => {
                 if let Err(error) = journal.append(&images) {
                     // They would be missing.
@@ -424,6 +430,7 @@ impl<D: Disk> Committer<D> {
                 failpoint::pass("checkpoint-complete");
                 self.binding = binding;
                 self.is_stalled = false;
+                self.carry_factor = 1;
                 Ok(false)
             }
             Err(error) => {

@@ -19,7 +19,7 @@ impl State {
         for target in targets {
             if let Some(work) = self.work(&target).cloned() {
                 let work = self.with_unknown_outcome(work);
-                self.put_work(&target, Some(work));
+                self.put_work(&target, Some(Box::new(work)));
             }
         }
     }
@@ -59,7 +59,7 @@ impl State {
                 work.queued_opposite = None;
             }
             let is_needed = !work.waiting().is_empty() || (work.sent && work.lane.is_settled_by_list());
-            self.put_work(&target, is_needed.then_some(work));
+            self.put_work(&target, is_needed.then(|| Box::new(work)));
         }
     }
 
@@ -81,11 +81,11 @@ impl State {
                 Some(mut work) if work.lane == lane && work.is_for(place) => {
                     let at = work.waiters.partition_point(|waiter| waiter.0 < place);
                     work.waiters.insert(at, waiter);
-                    self.put_work(&target, Some(work));
+                    self.put_work(&target, Some(Box::new(work)));
                 }
                 None => {
                     let work = self.with_unknown_outcome(Work::new(lane, vec![waiter]));
-                    self.put_work(&target, Some(work));
+                    self.put_work(&target, Some(Box::new(work)));
                 }
                 Some(_) => {
                     let text = "outcome unknown: the journal was damaged, and a request for the opposite is open";

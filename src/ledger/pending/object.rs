@@ -448,7 +448,7 @@ impl DeviceRow {
 pub(crate) struct Changed {
     /// The row; empty to delete it.
     #[serde(rename = "r")]
-    pub(crate) row: DeviceRow,
+    pub(crate) row: Box<DeviceRow>,
     /// Bytes of the row that the registry has, 0 for none.
     #[serde(rename = "b", default, skip_serializing_if = "is_default")]
     pub(crate) stored: u64,

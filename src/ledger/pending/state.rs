@@ -39,7 +39,7 @@ pub(crate) struct State {
     pub(crate) counters: Counters,
     requests: BTreeMap<u64, Kept>,
     forgotten: BTreeMap<u64, Forgotten>,
-    works: BTreeMap<Target, Work>,
+    works: BTreeMap<Target, Box<Work>>,
     owed: BTreeMap<u64, Outgoing>,
     unacknowledged: BTreeMap<[u8; 32], u64>,
     outdated: BTreeMap<ThingName, u64>,
@@ -128,7 +128,7 @@ impl State {
         put(&mut self.forgotten, seq, new)
     }
 
-    pub(super) fn put_work(&mut self, target: &Target, new: Option<Work>) -> Option<Work> {
+    pub(super) fn put_work(&mut self, target: &Target, new: Option<Box<Work>>) -> Option<Box<Work>> {
         let key = new.as_ref().map(|new| queue_key(target, new));
         let old = put(&mut self.works, target.clone(), new);
         let old_key = old.as_ref().map(|old| queue_key(target, old));
@@ -181,7 +181,7 @@ impl State {
             Undo::Progress(seq, old) => drop(self.put_progress(seq, old)),
             Undo::Slot(seq, index, old) => drop(self.put_slot(seq, index, old)),
             Undo::Forgotten(seq, old) => drop(self.put_forgotten(seq, old)),
-            Undo::Work(target, old) => drop(self.put_work(&target, old.map(|old| *old))),
+            Undo::Work(target, old) => drop(self.put_work(&target, old)),
             Undo::Owed(n, old) => drop(self.put_owed(n, old)),
             Undo::Unacknowledged(hash, old) => drop(self.put_unacknowledged(hash, old)),
             Undo::Outdated(thing, old) => drop(self.put_outdated(&thing, old)),
@@ -204,7 +204,7 @@ impl State {
             Image::Slot(seq, index, new) => Undo::Slot(seq, index, self.put_slot(seq, index, new.into_owned())?),
             Image::Forgotten(seq, new) => Undo::Forgotten(seq, self.put_forgotten(seq, new.map(Cow::into_owned))),
             Image::Work(target, new) => {
-                let old = self.put_work(&target, new.map(Cow::into_owned)).map(Box::new);
+                let old = self.put_work(&target, new.map(|new| Box::new(new.into_owned())));
                 Undo::Work(target.into_owned(), old)
             }
             Image::Owed(n, new) => Undo::Owed(n, self.put_owed(n, new)),
@@ -233,7 +233,7 @@ impl State {
                 let work = self.works.get_key_value(target);
                 // The target's own copy, where there is one: the image lives as long as the state.
                 let target = work.map_or_else(|| Cow::Owned(target.clone()), |(target, _)| Cow::Borrowed(target));
-                Image::Work(target, work.map(|(_, work)| Cow::Borrowed(work)))
+                Image::Work(target, work.map(|(_, work)| Cow::Borrowed(&**work)))
             }
             Key::Owed(n) => Image::Owed(*n, self.owed.get(n).copied()),
             Key::Unacknowledged(hash) => Image::Unacknowledged(*hash, self.unacknowledged.get(hash).copied()),
@@ -305,10 +305,10 @@ impl State {
     }
 
     pub(crate) fn work(&self, target: &Target) -> Option<&Work> {
-        self.works.get(target)
+        self.works.get(target).map(|work| &**work)
     }
 
-    pub(crate) fn works(&self) -> &BTreeMap<Target, Work> {
+    pub(crate) fn works(&self) -> &BTreeMap<Target, Box<Work>> {
         &self.works
     }
 
@@ -372,7 +372,7 @@ impl State {
 
     /// A device's row, if it is here.
     pub(crate) fn device(&self, thing: &ThingName) -> Option<&DeviceRow> {
-        self.devices.get(thing).map(|changed| &changed.row)
+        self.devices.get(thing).map(|changed| &*changed.row)
     }
 
     /// The registry has that request now: it stays in memory as long as a message of it is owed.

@@ -314,7 +314,7 @@ impl<'a> Tx<'a> {
             None => Ok(Changed::default()),
             Some(row) => {
                 let stored = (key.len() + row.len()) as u64;
-                Ok(Changed { row: rows::decode_device(&row)?, stored, change: 0 })
+                Ok(Changed { row: Box::new(rows::decode_device(&row)?), stored, change: 0 })
             }
         }
     }
@@ -406,7 +406,8 @@ impl<'a> Tx<'a> {
             self.state.counters = counters;
         }
         let changed = if has_changed { millis } else { old.changed };
-        self.put_device(thing, Changed { row: DeviceRow { device: new, changed, events }, stored, change: 0 });
+        let row = Box::new(DeviceRow { device: new, changed, events });
+        self.put_device(thing, Changed { row, stored, change: 0 });
         if has_changed {
             self.outdate(thing);
         }
@@ -456,8 +457,8 @@ impl<'a> Tx<'a> {
                 self.outdate(thing);
             }
         }
-        let old = self.state.put_work(target, new);
-        self.changed(Key::Work(target.clone()), Undo::Work(target.clone(), old.map(Box::new)));
+        let old = self.state.put_work(target, new.map(Box::new));
+        self.changed(Key::Work(target.clone()), Undo::Work(target.clone(), old));
         Ok(())
     }
 

@@ -237,13 +237,13 @@ impl Checkpoint {
     }
 }
 
-/// Bytes that logging again all that is open takes, for the size of the next segment: an upper bound
-/// for names of usual lengths, and measured.
+/// Bytes that logging again all that is open takes, for the size of the next segment: measured with
+/// names of 14 characters.
 pub(crate) fn carried_bytes(state: &State) -> u64 {
-    state.requests().len() as u64 * 1024
-        + state.slots() * 192
-        + state.works().len() as u64 * 256
+    state.requests().len() as u64 * 640
+        + state.slots() * 48
+        + state.works().len() as u64 * 112
         + state.owed().len() as u64 * 48
-        + state.outdated().len() as u64 * 160
+        + state.outdated().len() as u64 * 48
         + state.unacknowledged().len() as u64 * 160
 }
