@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 
 use super::{
     Rules,
-    handle::{Job, Tellers, Unavailable},
     data_dir::Disk,
+    handle::{Job, Tellers, Unavailable},
     journal::{Identity, Journal, Recovered, Replay},
     pending::{self, Group, SCHEMA, State, Summary, Touched, Tx},
     registry::{
@@ -323,9 +323,8 @@ impl<D: Disk> Committer<D> {
     /// Sees to it that the segment takes the group.
     fn make_room(&mut self, payload: &[u8]) -> Result<(), Uncommitted> {
         let needed = Journal::<D::Files>::footprint(payload.len() as u64);
-        let has_room = |journal: &Option<Journal<D::Files>>| {
-            journal.as_ref().is_some_and(|journal| needed <= journal.room())
-        };
+        let has_room =
+            |journal: &Option<Journal<D::Files>>| journal.as_ref().is_some_and(|journal| needed <= journal.room());
         if has_room(&self.journal) {
             return Ok(());
         }
@@ -383,7 +382,9 @@ impl<D: Disk> Committer<D> {
         if !is_due && !journal.is_switching() {
             return false;
         }
-        let step = self.commit(true).and_then(|()| if is_due { self.switch(0).map(|()| true) } else { self.step_checkpoint() });
+        let step = self
+            .commit(true)
+            .and_then(|()| if is_due { self.switch(0).map(|()| true) } else { self.step_checkpoint() });
         match step {
             Ok(more) => {
                 self.tell(None);
@@ -492,7 +493,8 @@ impl<D: Disk> Committer<D> {
             *summary = now;
             changed
         });
-        for (touched, wake) in [(work, &self.tell.work), (outgoing, &self.tell.outgoing), (devices, &self.tell.devices)] {
+        for (touched, wake) in [(work, &self.tell.work), (outgoing, &self.tell.outgoing), (devices, &self.tell.devices)]
+        {
             if touched {
                 wake.send_replace(());
             }
@@ -596,8 +598,8 @@ impl<D: Disk> Committer<D> {
         let fresh = Identity { id: self.disk.new_id(), schema: SCHEMA as u32, owner: self.disk.owner() };
         let mut state = State::default();
         let opened = Journal::open(files, fresh, self.disk.segment(), &mut |replay| match replay {
-            Replay::Group { payload, .. } => pending::read(payload, |image| drop(state.replay(image)))
-                .map_err(|error| StoreError::Unread(error.to_string())),
+            Replay::Group { sequence, payload } => pending::read(payload, |image| drop(state.replay(image)))
+                .map_err(|error| StoreError::Unread(format!("group {sequence} of the journal: {error}"))),
             Replay::Hole => {
                 state.lose_track();
                 Ok(())
@@ -611,13 +613,19 @@ impl<D: Disk> Committer<D> {
             }
             opened => opened?,
         };
-        let Recovered { identity, checkpoint, damage, .. } = recovered;
+        let Recovered { is_new, identity, checkpoint, sequence, damage } = recovered;
+        tracing::debug!(is_new, checkpoint, sequence, "the journal is open");
         if let Some(damage) = damage {
             state.pass_over(PASSED_OVER);
             state.mend();
             self.needs_count = true;
             let kept_as = damage.kept_as.unwrap_or_default();
-            tracing::error!(reason = damage.text, kept_as = %kept_as.display(), "the journal is damaged");
+            tracing::error!(
+                reason = damage.text,
+                intact_through = damage.intact_through,
+                kept_as = %kept_as.display(),
+                "the journal is damaged: what stands before and behind the damage counts"
+            );
             let at = self.clock.now().wall;
             self.tell.health.send_modify(|health| health.replaced = Some((at, kept_as, damage.text)));
         }

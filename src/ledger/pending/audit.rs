@@ -96,7 +96,8 @@ impl Audit<'_> {
         }
         self.equal("queue", self.state.works().len() as u64, self.state.queues().len());
         for lane in Lane::ALL {
-            let (total, found) = (self.state.counters.loads[lane.index()], loads.get(&lane).copied().unwrap_or_default());
+            let (total, found) =
+                (self.state.counters.loads[lane.index()], loads.get(&lane).copied().unwrap_or_default());
             self.hold(&format!("{lane:?}: {total:?} by the totals, {found:?} by the objects"), total == found);
         }
     }

@@ -3,11 +3,7 @@
 
 use std::time::Duration;
 
-use super::{
-    object::Queue,
-    tx::Tx,
-    waiters,
-};
+use super::{object::Queue, tx::Tx, waiters};
 use crate::{
     ledger::registry::{
         rows,
@@ -165,8 +161,7 @@ pub fn remove_unlisted(
         let old = row.row.device.clone();
         let Some(old) = old.filter(|old| old.registered == Registered::Associated) else { continue };
         // An association of the agent's own that is not listed yet.
-        let lags =
-            old.association.is_none() && old.ours.is_some_and(|at| is_lately(tx, at)) && !is_awaited(tx, &thing);
+        let lags = old.association.is_none() && old.ours.is_some_and(|at| is_lately(tx, at)) && !is_awaited(tx, &thing);
         if old.mark > list.mark || lags {
             continue;
         }

@@ -309,9 +309,8 @@ impl Work {
 
     /// How many of the waiters it is done for: they come first.
     fn served(&self) -> usize {
-        self.queued_opposite.map_or(self.waiters.len(), |opposite| {
-            self.waiters.partition_point(|waiter| waiter.0 < opposite)
-        })
+        self.queued_opposite
+            .map_or(self.waiters.len(), |opposite| self.waiters.partition_point(|waiter| waiter.0 < opposite))
     }
 
     /// The entries that it is done for.

@@ -230,8 +230,7 @@ fn settle_by_list(
     let (result, asked_before) = if work.lane.traits().devices.is_some_and(|devices| devices.goal == shown) {
         (Outcome::Succeeded, list.seq)
     } else {
-        let unknown =
-            || Arc::new(Fault::new("TimedOut", "outcome unknown; the cloud's list does not show it done"));
+        let unknown = || Arc::new(Fault::new("TimedOut", "outcome unknown; the cloud's list does not show it done"));
         let fault = work.error.get_or_insert_with(unknown);
         (Outcome::Failed((**fault).clone()), work.joined_before)
     };

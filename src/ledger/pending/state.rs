@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::object::{
-    Changed, Counters, DeviceRow, Forgotten, Image, Key, Kept, Outgoing, Place, Progress, QueueKey, Slot, Work,
+    Changed, Counters, DeviceRow, Forgotten, Image, Kept, Key, Outgoing, Place, Progress, QueueKey, Slot, Work,
     queue_key,
 };
 use crate::model::{ClientId, ClientToken, Now, Operation, Target, ThingName};
@@ -237,12 +237,8 @@ impl State {
             }
             Key::Owed(n) => Image::Owed(*n, self.owed.get(n).copied()),
             Key::Unacknowledged(hash) => Image::Unacknowledged(*hash, self.unacknowledged.get(hash).copied()),
-            Key::Outdated(thing) => {
-                Image::Outdated(Cow::Owned(thing.clone()), self.outdated.get(thing).copied())
-            }
-            Key::Device(thing) => {
-                Image::Device(Cow::Owned(thing.clone()), self.devices.get(thing).map(Cow::Borrowed))
-            }
+            Key::Outdated(thing) => Image::Outdated(Cow::Owned(thing.clone()), self.outdated.get(thing).copied()),
+            Key::Device(thing) => Image::Device(Cow::Owned(thing.clone()), self.devices.get(thing).map(Cow::Borrowed)),
         })
     }
 

@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::object::{
-    Changed, Counters, DeviceRow, Forgotten, Image, Key, Kept, Load, Outgoing, Place, Progress, Queue, Slot, Work,
+    Changed, Counters, DeviceRow, Forgotten, Image, Kept, Key, Load, Outgoing, Place, Progress, Queue, Slot, Work,
     visible,
 };
 use super::state::{State, Undo};

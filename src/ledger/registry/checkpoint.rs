@@ -139,7 +139,8 @@ impl Checkpoint {
                 rows::of_request(kept, ops);
             }
         }
-        self.grown += ops.iter().map(|(key, value)| (key.len() + value.as_ref().map_or(0, Vec::len)) as u64).sum::<u64>();
+        self.grown +=
+            ops.iter().map(|(key, value)| (key.len() + value.as_ref().map_or(0, Vec::len)) as u64).sum::<u64>();
         while self.next[2] < self.forgotten.len() && ops.len() < STEP {
             let seq = self.forgotten[self.next[2]];
             self.next[2] += 1;
@@ -176,9 +177,9 @@ impl Checkpoint {
             Carry::Requests(from) => {
                 let open = |seq: &u64, is_over: bool| !is_over || state.is_owed(*seq);
                 let mut rest = state.requests().range(from..);
-                match rest.find(|(seq, kept)| {
-                    open(seq, kept.request.completed_at.is_some()) && !log(&Key::Request(**seq))
-                }) {
+                match rest
+                    .find(|(seq, kept)| open(seq, kept.request.completed_at.is_some()) && !log(&Key::Request(**seq)))
+                {
                     Some((seq, _)) => Carry::Requests(seq + 1),
                     None => Carry::Works(None),
                 }

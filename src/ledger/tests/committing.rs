@@ -105,8 +105,7 @@ struct Rig {
 
 fn start(disk: &TestDisk, rules: &Rules) -> (Ledger, JoinHandle<()>) {
     let clock = Clock::simulated(tokio::time::Instant::now(), Arc::new(AtomicI64::new(1_800_000_000_000)));
-    let (ledger, thread) =
-        Ledger::simulate(disk.clone(), rules.clone(), clock, || Duration::from_millis(1));
+    let (ledger, thread) = Ledger::simulate(disk.clone(), rules.clone(), clock, || Duration::from_millis(1));
     (ledger, tokio::spawn(thread))
 }
 
