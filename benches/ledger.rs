@@ -12,11 +12,10 @@ use std::{
 };
 
 use offboard::{
+    clock::Clock,
     config,
-    ledger::{self, Group, Order, Pick, Rules, SledStore, Store, StoreError, Tx},
-    model::{
-        Again, CallToken, Change, ClientId, ClientToken, Lane, Now, Operation, Target, ThingName, Verdict, Window,
-    },
+    ledger::{self, Ledger, Order, Pick, Rules},
+    model::{Again, CallToken, Change, ClientId, ClientToken, Lane, Operation, Target, ThingName, Verdict, Window},
 };
 
 const ROUNDS: usize = 5;
@@ -25,13 +24,14 @@ const ROUNDS: usize = 5;
 const COMMAND: u32 = 2500;
 
 fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let dir = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let dir = dir.map_or_else(std::env::temp_dir, Into::into);
     let mut whole = Vec::new();
     println!("| entries | accept, ms | take and settle, ms | both, ms | µs an entry |");
     println!("| --- | --- | --- | --- | --- |");
     for entries in [1_000, 10_000] {
-        let rounds = (0..ROUNDS).map(|_| round(&dir, entries));
+        let rounds = (0..ROUNDS).map(|_| runtime.block_on(round(&dir, entries)));
         let (accept, settle) = rounds.min_by_key(|(accept, settle)| *accept + *settle).unwrap();
         let both = accept + settle;
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
@@ -42,13 +42,11 @@ fn main() {
     println!("ratio {:.1} for ten times the entries", whole[1].as_secs_f64() / whole[0].as_secs_f64());
 }
 
-/// So many entries from nothing to completed, on a fresh store.
-fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
+/// So many entries from nothing to completed, on a fresh store; each step is durable.
+async fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
     let dir = tempfile::tempdir_in(dir).unwrap();
     let (config, _) = config::parse(r#"{"coreThingName":"Core","region":"r"}"#, |_| None).unwrap();
-    let rules = Rules::from(&config);
-    let mut store = SledStore::open(dir.path()).unwrap();
-    ledger::open(&mut store).unwrap();
+    let (ledger, closed) = Ledger::start(dir.path(), Rules::from(&config), Clock::start()).unwrap();
     let order = |first: u32| {
         let name = |n: u32| Target::Device(ThingName::new(&format!("sensor-{n:06}")).unwrap());
         let change = Change {
@@ -66,34 +64,29 @@ fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
     };
     let orders: Vec<Order> = (0..entries).step_by(COMMAND as usize).map(order).collect();
     let start = Instant::now();
-    for order in &orders {
-        commit(&mut store, &rules, |tx| ledger::accept(tx, order)).unwrap();
+    for order in orders {
+        ledger.run(move |tx| ledger::accept(tx, &order).map(Some)).await.unwrap().unwrap();
     }
     let accept = start.elapsed();
     let start = Instant::now();
     loop {
         let pick = Pick::Queue { limit: 100, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
-        let taken = commit(&mut store, &rules, |tx| {
-            ledger::take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0))
+        let take = ledger.run(move |tx| {
+            ledger::take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)).map(Some)
         });
+        let taken = take.await.unwrap();
         if taken.entries.is_empty() {
             break;
         }
         let mut verdicts: VecDeque<_> = taken.entries.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
-        while !verdicts.is_empty() {
-            commit(&mut store, &rules, |tx| ledger::settle(tx, Lane::Disassociate, &mut verdicts));
-        }
+        let settle = ledger.run(move |tx| {
+            ledger::settle(tx, Lane::Disassociate, &mut verdicts)?;
+            Ok(verdicts.is_empty().then_some(()))
+        });
+        settle.await.unwrap();
     }
-    (accept, start.elapsed())
-}
-
-/// A transaction, durable.
-fn commit<R>(store: &mut SledStore, rules: &Rules, rule: impl FnOnce(&mut Tx<'_>) -> Result<R, StoreError>) -> R {
-    let mut group = Group::default();
-    let mut tx = Tx::begin(store, &mut group, Now::default(), rules).unwrap();
-    let result = rule(&mut tx).unwrap();
-    tx.end();
-    group.apply(store).unwrap();
-    store.sync().unwrap();
-    result
+    let settle = start.elapsed();
+    drop(ledger);
+    closed.await.unwrap();
+    (accept, settle)
 }

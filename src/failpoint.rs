@@ -62,12 +62,6 @@ pub const PARTS: &[&str] = &[
 /// Passes the failpoint `name`.
 #[cfg(feature = "failpoints")]
 pub(crate) fn pass(name: &'static str) {
-    pass_with(name, || ());
-}
-
-/// As [`pass`]; `last` runs before the kill, to make durable what a power cut might have found so.
-#[cfg(feature = "failpoints")]
-pub(crate) fn pass_with<R>(name: &'static str, last: impl FnOnce() -> R) {
     use std::sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -84,7 +78,6 @@ pub(crate) fn pass_with<R>(name: &'static str, last: impl FnOnce() -> R) {
         && wanted == name
         && PASSES.fetch_add(1, Ordering::SeqCst) + 1 == *n
     {
-        last();
         eprintln!("killed at {name}:{n}");
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
@@ -133,7 +126,3 @@ pub(crate) fn failing<F: Future<Output = ()>>(_: &'static str, part: F) -> F {
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub(crate) fn pass(_: &'static str) {}
-
-#[cfg(not(feature = "failpoints"))]
-#[inline(always)]
-pub(crate) fn pass_with<R>(_: &'static str, _: impl FnOnce() -> R) {}

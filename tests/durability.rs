@@ -45,7 +45,8 @@ fn segment<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
 }
 
 fn is_on_registry(call: &Call) -> bool {
-    ["pwrite64(", "fdatasync(", "fsync("].iter().any(|name| call.text.starts_with(name)) && call.text.contains("/store/db>")
+    ["pwrite64(", "fdatasync(", "fsync("].iter().any(|name| call.text.starts_with(name))
+        && call.text.contains("/store/db>")
 }
 
 #[tokio::test]

@@ -178,8 +178,9 @@ fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
 fn without_one_of_the_syncs_the_same_cuts_lose_commands() {
     let recording = recorded();
     let promises = recording.promises.iter();
-    let mut told: Vec<usize> =
-        promises.flat_map(|one| one.acknowledged.into_iter().chain(one.completed.as_ref().map(|(at, _)| *at))).collect();
+    let mut told: Vec<usize> = promises
+        .flat_map(|one| one.acknowledged.into_iter().chain(one.completed.as_ref().map(|(at, _)| *at)))
+        .collect();
     told.sort_unstable();
     let cuts: Vec<usize> = told.iter().step_by(told.len() / 20).map(|at| at + 1).collect();
     for without in ["data/journal/", "data/store/"] {

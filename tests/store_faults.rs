@@ -229,7 +229,8 @@ async fn a_registry_that_breaks_under_the_agent_costs_no_accepted_command() {
         fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(&vec![0x5a; length], 0).unwrap();
     };
     let empty = |path: &Path| truncate(path, 0);
-    let cases: [(&str, &str, &dyn Fn(&Path)); 7] = [
+    type Case<'c> = (&'c str, &'c str, &'c dyn Fn(&Path));
+    let cases: [Case<'_>; 7] = [
         ("deleted", "store/db", &delete),
         ("deleted", "store", &delete),
         ("deleted", "store/conf", &delete),

@@ -49,7 +49,8 @@ impl SiteWise {
         targets: &[Target],
         token: &CallToken,
     ) -> Result<Vec<EntryError>, CallError> {
-        let [Target::Child { asset, hierarchy, child }] = targets else { return Err(misfit()) };
+        let [Target::Child(named)] = targets else { return Err(misfit()) };
+        let crate::model::ChildAsset { asset, hierarchy, child } = &**named;
         let call = self
             .client
             .disassociate_assets()

@@ -17,13 +17,13 @@ use tokio::sync::mpsc;
 
 use super::{
     Rules,
-    handle::{Job, Tellers, Unavailable},
     data_dir::Disk,
+    handle::{Job, Tellers, Unavailable},
     journal::{Identity, Journal, Recovered, Replay},
     pending::{self, Group, SCHEMA, State, Summary, Touched, Tx},
     registry::{
-        Binding, Checkpoint, Step, carried_bytes,
-        store::{Store, StoreError},
+        Binding, Checkpoint, Step, carried_bytes, rows,
+        store::{Direction, Store, StoreError},
     },
 };
 use crate::{clock::Clock, failpoint, model::Mono, supervisor::panic_text};
@@ -39,6 +39,9 @@ const LAZY: Duration = Duration::from_secs(1);
 
 /// The part of a segment that has to be free for the next group, else a checkpoint begins.
 const RESERVED: u64 = 8;
+
+/// Rows that are read at a time.
+const COUNT_STEP: usize = 1000;
 
 /// Groups between two looks at the size of the registry.
 const LOOK_AT_SIZE: u32 = 256;
@@ -80,8 +83,14 @@ pub(super) struct Committer<D: Disk> {
     reopen: (Mono, Duration),
     /// A sync of the registry's file failed: its readable rows are copied before it counts again.
     is_suspect: bool,
+    /// A part of the journal was lost, and with it what changed of the totals.
+    needs_count: bool,
     /// The last step of a checkpoint failed.
     is_stalled: bool,
+    /// By how much names are longer than usual.
+    carry_factor: u64,
+    /// Bytes that the next segment has for sure.
+    reserved: u64,
     until_look: u32,
     /// What was live, and the file's size, when the registry was last rewritten.
     rewritten: Option<(u64, u64)>,
@@ -119,7 +128,10 @@ impl<D: Disk> Committer<D> {
             held: Vec::new(),
             reopen: (Mono(0), REOPEN.0),
             is_suspect: false,
+            needs_count: false,
             is_stalled: false,
+            carry_factor: 1,
+            reserved: 0,
             // The first look is at the first group.
             until_look: 1,
             rewritten: None,
@@ -267,6 +279,7 @@ impl<D: Disk> Committer<D> {
                             tracing::error!(defect = what, "a rule of the ledger failed; please report it");
                             self.tell.health.send_modify(|health| health.defect = Some(what));
                         }
+                        StoreError::Replaced => {}
                         error => *failed = Some(error),
                     }
                     return Err(unavailable);
@@ -279,6 +292,9 @@ impl<D: Disk> Committer<D> {
     fn commit(&mut self, durable: bool) -> Result<(), Uncommitted> {
         if !self.group.is_empty() {
             let payload = self.group.images(&self.state);
+            if durable {
+                self.reserve()?;
+            }
             self.make_room(&payload)?;
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
             failpoint::pass("commit-before-write");
@@ -307,9 +323,8 @@ impl<D: Disk> Committer<D> {
     /// Sees to it that the segment takes the group.
     fn make_room(&mut self, payload: &[u8]) -> Result<(), Uncommitted> {
         let needed = Journal::<D::Files>::footprint(payload.len() as u64);
-        let has_room = |journal: &Option<Journal<D::Files>>| {
-            journal.as_ref().is_some_and(|journal| needed <= journal.room())
-        };
+        let has_room =
+            |journal: &Option<Journal<D::Files>>| journal.as_ref().is_some_and(|journal| needed <= journal.room());
         if has_room(&self.journal) {
             return Ok(());
         }
@@ -332,10 +347,31 @@ impl<D: Disk> Committer<D> {
 
     /// Begins another segment, which takes all that is open and `needed` bytes.
     fn switch(&mut self, needed: u64) -> Result<(), Uncommitted> {
+        let length = self.next_length(needed);
         let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
-        let length = 2 * (carried_bytes(&self.state) + needed) + self.disk.segment();
+        self.reserved = 0;
         journal.switch(length).map_err(NotSynced)?;
         failpoint::pass("checkpoint-begun");
+        Ok(())
+    }
+
+    /// Bytes of the next segment: all that is open is logged again there, and as much fits beside it.
+    fn next_length(&self, needed: u64) -> u64 {
+        let (unit, carried) = (self.disk.segment(), carried_bytes(&self.state) * self.carry_factor);
+        // Most of the time little is open, and the segments stay as they are.
+        if carried + needed < unit / 4 { unit } else { carried + carried / 2 + needed + unit }
+    }
+
+    /// Sees to it that the next segment has room for all that is open before more is accepted: so
+    /// that what was accepted never fails for a full disk.
+    fn reserve(&mut self) -> Result<(), Uncommitted> {
+        let length = self.next_length(0);
+        if length > self.reserved
+            && let Some(journal) = &mut self.journal
+        {
+            journal.reserve(length).map_err(NotWritten)?;
+            self.reserved = length;
+        }
         Ok(())
     }
 
@@ -346,7 +382,9 @@ impl<D: Disk> Committer<D> {
         if !is_due && !journal.is_switching() {
             return false;
         }
-        let step = self.commit(true).and_then(|()| if is_due { self.switch(0).map(|()| true) } else { self.step_checkpoint() });
+        let step = self
+            .commit(true)
+            .and_then(|()| if is_due { self.switch(0).map(|()| true) } else { self.step_checkpoint() });
         match step {
             Ok(more) => {
                 self.tell(None);
@@ -369,6 +407,12 @@ impl<D: Disk> Committer<D> {
         let checkpoint = self.checkpoint.get_or_insert_with(|| Checkpoint::begin(&self.state, binding));
         match checkpoint.step(&self.state, registry) {
             Ok(Step::More) => Ok(true),
+            Ok(Step::Log(images)) if Journal::<D::Files>::footprint(images.len() as u64) > journal.room() => {
+                // More than was reckoned with: all of it goes into a longer segment.
+                self.carry_factor *= 2;
+                self.checkpoint = None;
+                self.switch(0).map(|()| true)
+            }
             Ok(Step::Log(images)) => {
                 if let Err(error) = journal.append(&images) {
                     // They would be missing.
@@ -387,6 +431,7 @@ impl<D: Disk> Committer<D> {
                 failpoint::pass("checkpoint-complete");
                 self.binding = binding;
                 self.is_stalled = false;
+                self.carry_factor = 1;
                 Ok(false)
             }
             Err(error) => {
@@ -448,7 +493,8 @@ impl<D: Disk> Committer<D> {
             *summary = now;
             changed
         });
-        for (touched, wake) in [(work, &self.tell.work), (outgoing, &self.tell.outgoing), (devices, &self.tell.devices)] {
+        for (touched, wake) in [(work, &self.tell.work), (outgoing, &self.tell.outgoing), (devices, &self.tell.devices)]
+        {
             if touched {
                 wake.send_replace(());
             }
@@ -552,8 +598,8 @@ impl<D: Disk> Committer<D> {
         let fresh = Identity { id: self.disk.new_id(), schema: SCHEMA as u32, owner: self.disk.owner() };
         let mut state = State::default();
         let opened = Journal::open(files, fresh, self.disk.segment(), &mut |replay| match replay {
-            Replay::Group { payload, .. } => pending::read(payload, |image| drop(state.replay(image)))
-                .map_err(|error| StoreError::Unread(error.to_string())),
+            Replay::Group { sequence, payload } => pending::read(payload, |image| drop(state.replay(image)))
+                .map_err(|error| StoreError::Unread(format!("group {sequence} of the journal: {error}"))),
             Replay::Hole => {
                 state.lose_track();
                 Ok(())
@@ -567,11 +613,19 @@ impl<D: Disk> Committer<D> {
             }
             opened => opened?,
         };
-        let Recovered { identity, checkpoint, damage, .. } = recovered;
+        let Recovered { is_new, identity, checkpoint, sequence, damage } = recovered;
+        tracing::debug!(is_new, checkpoint, sequence, "the journal is open");
         if let Some(damage) = damage {
             state.pass_over(PASSED_OVER);
+            state.mend();
+            self.needs_count = true;
             let kept_as = damage.kept_as.unwrap_or_default();
-            tracing::error!(reason = damage.text, kept_as = %kept_as.display(), "the journal is damaged");
+            tracing::error!(
+                reason = damage.text,
+                intact_through = damage.intact_through,
+                kept_as = %kept_as.display(),
+                "the journal is damaged: what stands before and behind the damage counts"
+            );
             let at = self.clock.now().wall;
             self.tell.health.send_modify(|health| health.replaced = Some((at, kept_as, damage.text)));
         }
@@ -580,6 +634,8 @@ impl<D: Disk> Committer<D> {
         (self.group, self.appended) = (Group::default(), Group::default());
         self.binding = Binding { journal: identity.id, generation: self.state.counters.generation, checkpoint };
         self.journal = Some(journal);
+        #[cfg(test)]
+        self.disk.observe(&self.state, true);
         self.log_totals()
     }
 
@@ -638,6 +694,7 @@ impl<D: Disk> Committer<D> {
                 tracing::error!("the journal is older than the registry: the outcome of what it has open is not known");
                 self.state.lose_track();
                 self.state.pass_over(PASSED_OVER);
+                self.needs_count = true;
                 self.binding.checkpoint = found.checkpoint;
             }
             Some(_) => {}
@@ -645,6 +702,9 @@ impl<D: Disk> Committer<D> {
                 return Err(StoreError::Damaged("all rows of its registry are gone".into()));
             }
             None => expected.write(&mut registry)?,
+        }
+        if self.needs_count {
+            self.count_devices(&registry)?;
         }
         if !self.state.counters.is_bound {
             self.state.counters.is_bound = true;
@@ -659,6 +719,25 @@ impl<D: Disk> Committer<D> {
             self.is_suspect = false;
         }
         Ok(registry)
+    }
+
+    /// Counts the devices by all rows, where the journal's totals may be wrong.
+    fn count_devices(&mut self, registry: &D::Registry) -> Result<(), StoreError> {
+        let (mut from, to) = rows::all_of(b'd');
+        let mut devices = Vec::new();
+        loop {
+            let found = registry.scan(&from, &to, Direction::Up, COUNT_STEP)?;
+            let Some((last, _)) = found.last() else { break };
+            from = [last.as_slice(), &[0]].concat();
+            for (key, row) in &found {
+                if let Some((registered, _)) = rows::decode_listed(row)? {
+                    devices.push((rows::read_thing(key)?, registered));
+                }
+            }
+        }
+        self.state.recount_devices(devices);
+        self.needs_count = false;
+        Ok(())
     }
 
     /// Quarantines the registry; a new one is made at the next opening, and read from the cloud.

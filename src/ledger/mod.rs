@@ -25,23 +25,23 @@ pub(crate) mod view;
 pub(crate) use committer::max_file_bytes;
 #[cfg(test)]
 pub(crate) use data_dir::Disk;
-#[cfg(test)]
-pub(crate) use journal::{Files, testing::MemFiles};
-#[cfg(test)]
-pub(crate) use pending::State;
-#[cfg(test)]
-pub(crate) use registry::store::{self, Store};
 pub(crate) use data_dir::open_regular;
 pub use data_dir::{DataDir, NotHeld, Owner, check_owner, free, of_another_core, schema_of};
 pub use handle::{Ledger, StoreHealth, Unavailable};
 #[cfg(test)]
+pub(crate) use journal::{Files, testing::MemFiles};
+#[cfg(test)]
 pub(crate) use pending::PLAN_NAMES;
+#[cfg(test)]
+pub(crate) use pending::State;
 pub use pending::{
     Canceled, Counters, Early, Ended, Group, ListMark, Load, Order, Outdated, Owed, Pick, Plan, Rows, SCHEMA, Summary,
     Taken, Touched, Tx, accept, acknowledged, apply_page, begin_list, cancel, delivered, device, devices, end_list,
     expire, failures, find_request, forget_devices, forget_requests, history, open_entries, outdated, owed, plan,
     published, remove_unlisted, request, requests, settle, sync_wanted, take, unknown_names, verify, waiting,
 };
+#[cfg(test)]
+pub(crate) use registry::store::{self, Store};
 pub use registry::{room_needed, store::StoreError};
 pub use stats::{COMMIT_BOUNDS, Stats};
 

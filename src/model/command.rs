@@ -82,37 +82,58 @@ pub enum Target {
     /// A client device.
     #[serde(rename = "d")]
     Device(ThingName),
-    /// An asset as a child of another.
+    /// An asset as a child of another. Boxed, as the next: most targets are devices, and there may be
+    /// a hundred thousand of them in memory.
     #[serde(rename = "c")]
-    Child {
-        /// The parent.
-        asset: AssetId,
-        /// Of the parent's hierarchies, the one that the child is in.
-        hierarchy: AssetId,
-        /// The child.
-        child: AssetId,
-    },
+    Child(Box<ChildAsset>),
     /// An asset in a project of SiteWise Monitor.
     #[serde(rename = "p")]
-    ProjectAsset {
-        /// The project.
-        project: MonitorId,
-        /// The asset.
-        asset: MonitorId,
-    },
+    ProjectAsset(Box<ProjectAsset>),
     /// The registry as a whole, which a `sync` reads anew.
     #[serde(rename = "l")]
     Registry,
 }
 
+/// An asset as a child of another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChildAsset {
+    /// The parent.
+    pub asset: AssetId,
+    /// Of the parent's hierarchies, the one that the child is in.
+    pub hierarchy: AssetId,
+    /// The child.
+    pub child: AssetId,
+}
+
+/// An asset in a project of SiteWise Monitor.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProjectAsset {
+    /// The project.
+    pub project: MonitorId,
+    /// The asset.
+    pub asset: MonitorId,
+}
+
 impl Target {
+    /// An asset as a child of another.
+    #[must_use]
+    pub fn child(asset: AssetId, hierarchy: AssetId, child: AssetId) -> Self {
+        Self::Child(Box::new(ChildAsset { asset, hierarchy, child }))
+    }
+
+    /// An asset in a project of SiteWise Monitor.
+    #[must_use]
+    pub fn project_asset(project: MonitorId, asset: MonitorId) -> Self {
+        Self::ProjectAsset(Box::new(ProjectAsset { project, asset }))
+    }
+
     /// The name that messages and the cloud's answers know it by.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::Device(thing) => thing.as_str(),
-            Self::Child { child, .. } => child.as_str(),
-            Self::ProjectAsset { asset, .. } => asset.as_str(),
+            Self::Child(it) => it.child.as_str(),
+            Self::ProjectAsset(it) => it.asset.as_str(),
             Self::Registry => "",
         }
     }
@@ -122,8 +143,8 @@ impl Target {
     pub fn member(&self) -> Option<&'static str> {
         match self {
             Self::Device(_) => Some("thingName"),
-            Self::Child { .. } => Some("childAssetId"),
-            Self::ProjectAsset { .. } => Some("assetId"),
+            Self::Child(_) => Some("childAssetId"),
+            Self::ProjectAsset(_) => Some("assetId"),
             Self::Registry => None,
         }
     }
@@ -134,8 +155,8 @@ impl Target {
     pub fn scope(&self) -> Option<&str> {
         match self {
             Self::Device(_) | Self::Registry => None,
-            Self::Child { asset, .. } => Some(asset.as_str()),
-            Self::ProjectAsset { project, .. } => Some(project.as_str()),
+            Self::Child(it) => Some(it.asset.as_str()),
+            Self::ProjectAsset(it) => Some(it.project.as_str()),
         }
     }
 
@@ -144,8 +165,8 @@ impl Target {
     pub fn guarded_names(&self) -> Vec<&str> {
         match self {
             Self::Device(thing) => vec![thing.as_str()],
-            Self::Child { asset, child, .. } => vec![asset.as_str(), child.as_str()],
-            Self::ProjectAsset { asset, .. } => vec![asset.as_str()],
+            Self::Child(it) => vec![it.asset.as_str(), it.child.as_str()],
+            Self::ProjectAsset(it) => vec![it.asset.as_str()],
             Self::Registry => Vec::new(),
         }
     }
@@ -155,8 +176,8 @@ impl Target {
     pub fn key(&self) -> String {
         match self {
             Self::Device(thing) => format!("d{thing}"),
-            Self::Child { asset, hierarchy, child } => format!("c{asset} {hierarchy} {child}"),
-            Self::ProjectAsset { project, asset } => format!("p{project} {asset}"),
+            Self::Child(it) => format!("c{} {} {}", it.asset, it.hierarchy, it.child),
+            Self::ProjectAsset(it) => format!("p{} {}", it.project, it.asset),
             Self::Registry => "l".to_owned(),
         }
     }
@@ -170,12 +191,12 @@ impl Target {
             "c" => {
                 let ids = rest.split(' ').map(AssetId::new).collect::<Result<Vec<_>, _>>().ok()?;
                 let [asset, hierarchy, child] = <[AssetId; 3]>::try_from(ids).ok()?;
-                Some(Self::Child { asset, hierarchy, child })
+                Some(Self::child(asset, hierarchy, child))
             }
             "p" => {
                 let (project, asset) = rest.split_once(' ')?;
                 let (project, asset) = (MonitorId::new(project).ok()?, MonitorId::new(asset).ok()?);
-                Some(Self::ProjectAsset { project, asset })
+                Some(Self::project_asset(project, asset))
             }
             "l" if rest.is_empty() => Some(Self::Registry),
             _ => None,
@@ -306,9 +327,9 @@ mod tests {
         let (parent, hierarchy) = (asset("externalId:press.line:1"), asset("a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f"));
         let id = |digit: &str| MonitorId::new(&"12345678-1234-1234-1234-12345678901x".replace('x', digit)).unwrap();
         for target in [
-            Target::ProjectAsset { project: id("a"), asset: id("b") },
+            Target::project_asset(id("a"), id("b")),
             Target::Device(ThingName::new("press-7").unwrap()),
-            Target::Child { asset: parent, hierarchy, child: asset("externalId:ab") },
+            Target::child(parent, hierarchy, asset("externalId:ab")),
             Target::Registry,
         ] {
             assert_eq!(Target::from_key(&target.key()), Some(target));

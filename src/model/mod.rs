@@ -12,7 +12,7 @@ mod time;
 mod verdict;
 
 pub use answer::{CallError, CallFault, CloudState, EntryError};
-pub use command::{Cancel, Change, Command, Operation, Page, Query, Target};
+pub use command::{Cancel, Change, ChildAsset, Command, Operation, Page, Query, Target};
 pub use device::{Device, DeviceState, DeviceView, Registered, is_superseded};
 pub use lane::{Lane, OnDevices, Service, Traits};
 pub(crate) use names::MAX_TOKEN;

@@ -162,8 +162,8 @@ fn an_entry_is_named_as_the_model_names_it() {
     let (asset, monitor) = (AssetId::new(id).unwrap(), MonitorId::new(id).unwrap());
     let mut members: Vec<_> = [
         Target::Device(ThingName::new("sensor-7").unwrap()),
-        Target::Child { asset: asset.clone(), hierarchy: asset.clone(), child: asset },
-        Target::ProjectAsset { project: monitor.clone(), asset: monitor },
+        Target::child(asset.clone(), asset.clone(), asset),
+        Target::project_asset(monitor.clone(), monitor),
         Target::Registry,
     ]
     .iter()

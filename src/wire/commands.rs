@@ -170,7 +170,7 @@ fn entries(fields: &mut Fields<'_, '_>, max: u64) -> Vec<Target> {
 fn child(fields: &mut Fields<'_, '_>) -> Option<Target> {
     let mut id = |name| fields.required(name, AssetId::new);
     let (asset, hierarchy, child) = (id("assetId"), id("hierarchyId"), id("childAssetId"));
-    Some(Target::Child { asset: asset?, hierarchy: hierarchy?, child: child? })
+    Some(Target::child(asset?, hierarchy?, child?))
 }
 
 /// `projectId` and `assetIds: []`, each asset once.
@@ -182,7 +182,7 @@ fn project_assets(fields: &mut Fields<'_, '_>, max: u64) -> Vec<Target> {
             if let Some(asset) = fields.element("assetIds", n, item, MonitorId::new)
                 && let Some(project) = &project
             {
-                targets.insert(asset.clone(), || Target::ProjectAsset { project: project.clone(), asset });
+                targets.insert(asset.clone(), || Target::project_asset(project.clone(), asset));
             }
         });
     }

@@ -91,7 +91,9 @@ impl Sample {
         let (stores, journals) = (kept(&data, "store.damaged-"), kept(&data, "journal.damaged-"));
         match found {
             Found::Intact => assert!(stores.is_empty() && journals.is_empty(), "{what}: {stores:?}, {journals:?}"),
-            Found::RegistryLost => assert!(stores.len() == 1 && journals.is_empty(), "{what}: {stores:?}, {journals:?}"),
+            Found::RegistryLost => {
+                assert!(stores.len() == 1 && journals.is_empty(), "{what}: {stores:?}, {journals:?}")
+            }
             Found::JournalDamaged => assert!(journals.len() + stores.len() > 0, "{what}: nothing is kept"),
         }
         for path in stores.iter().chain(&journals) {
@@ -184,7 +186,9 @@ impl Sample {
             assert_eq!(self.world.taken_off(&name), 1, "{what}: {name}");
         }
         let left = self.world.cloud.associated(CORE).len();
-        self.client.status(&format!("{what}: the registry is the cloud's"), |s| s["devices"]["ASSOCIATED"] == left).await;
+        self.client
+            .status(&format!("{what}: the registry is the cloud's"), |s| s["devices"]["ASSOCIATED"] == left)
+            .await;
         assert!(self.world.is_running(), "{what}: the agent ended");
     }
 }
@@ -192,7 +196,8 @@ impl Sample {
 /// What was put away in the data directory, by the beginning of its name.
 pub fn kept(data: &Path, prefix: &str) -> Vec<PathBuf> {
     let names = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
-    let mut kept: Vec<_> = names.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(prefix)).collect();
+    let mut kept: Vec<_> =
+        names.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(prefix)).collect();
     kept.sort_unstable();
     kept
 }

@@ -185,12 +185,12 @@ impl Recording {
             .collect();
         let again = begun.len() - begun.iter().collect::<BTreeSet<_>>().len();
         let syncs = on(|_, what| matches!(what, files::What::Sync { .. }));
-        let of_db = on(|this, what| {
-            matches!(what, files::What::Sync { inode, data_only: true } if this.files.is_named(*inode, "data/store/db"))
-        });
-        let snapshots = on(|_, what| {
-            matches!(what, files::What::Name { names, .. } if names.len() == 2 && names[1].0.starts_with("snap."))
-        });
+        let of_db = on(
+            |this, what| matches!(what, files::What::Sync { inode, data_only: true } if this.files.is_named(*inode, "data/store/db")),
+        );
+        let snapshots = on(
+            |_, what| matches!(what, files::What::Name { names, .. } if names.len() == 2 && names[1].0.starts_with("snap.")),
+        );
         let told = self.promises.iter().filter(|promise| promise.completed.is_some()).count();
         println!(
             "recorded: {} operations on files, of which {syncs} syncs, {of_db} of them sled's; {} segments of the journal \

@@ -145,7 +145,7 @@ fn trouble_of_the_whole_call_is_nobodys_failure() {
 fn child(parent: &str, child: usize) -> (Target, u32) {
     let id = |text: &str| AssetId::new(text).unwrap();
     let (asset, hierarchy) = (id(&format!("externalId:{parent}")), id("externalId:line"));
-    (Target::Child { asset, hierarchy, child: id(&format!("externalId:child-{child}")) }, 0)
+    (Target::child(asset, hierarchy, id(&format!("externalId:child-{child}"))), 0)
 }
 
 fn shut(plan: &mut LanePlan, now: Mono) -> Vec<String> {

@@ -302,11 +302,13 @@ impl<F: Files> Journal<F> {
     }
 
     /// Sequence number of the last appended group, 0 if there was none.
+    #[cfg(test)]
     pub(crate) fn appended(&self) -> u64 {
         self.last.sequence
     }
 
     /// Sequence number of the last group that is durable, 0 if there is none.
+    #[cfg(test)]
     pub(crate) fn synced(&self) -> u64 {
         self.durable.sequence
     }

@@ -104,10 +104,10 @@ fn survey(tx: &Tx<'_>, change: &Change, client: Option<&ClientId>) -> Result<Sur
                 note(&mut plan.guarded, target);
             }
             if let Target::Device(thing) = target {
-                match tx.device(thing)? {
+                match tx.listed(thing)? {
                     None => note(&mut plan.unknown, target),
-                    Some(device) if device.registered == Registered::Associated => {
-                        association = device.association;
+                    Some((Registered::Associated, since)) => {
+                        association = since;
                         associated += u64::from(!is_leaving(work));
                     }
                     Some(_) => {}
@@ -161,6 +161,9 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
     }
     let survey = survey(tx, &order.change, Some(&order.client))?;
     if let Some(rejection) = refusal(tx, order, &survey) {
+        if rejection.code == RejectionCode::ThrottlingException {
+            tx.state.refuse(&order.client);
+        }
         return Ok(Err(rejection));
     }
     let Survey { plan, known, .. } = survey;

@@ -96,7 +96,8 @@ impl Audit<'_> {
         }
         self.equal("queue", self.state.works().len() as u64, self.state.queues().len());
         for lane in Lane::ALL {
-            let (total, found) = (self.state.counters.loads[lane.index()], loads.get(&lane).copied().unwrap_or_default());
+            let (total, found) =
+                (self.state.counters.loads[lane.index()], loads.get(&lane).copied().unwrap_or_default());
             self.hold(&format!("{lane:?}: {total:?} by the totals, {found:?} by the objects"), total == found);
         }
     }
@@ -114,7 +115,10 @@ impl Audit<'_> {
             .chain(worked)
             .collect::<BTreeSet<_>>()
             .into_iter()
-            .map(|thing| (devices.get(&thing), self.state.work(&Target::Device(thing.clone()))))
+            .map(|thing| {
+                let registered = devices.get(&thing).map(|device| device.registered);
+                (registered, self.state.work(&Target::Device(thing)))
+            })
             .collect();
         let (known, leaving) = (
             both.iter().filter(|(device, work)| is_known(*device, *work)).count(),

@@ -82,8 +82,7 @@ pub fn expire(tx: &mut Tx<'_>, clock_trusted: bool, next: &mut u64) -> Result<bo
         let entries = open_entries(tx, *seq, 0);
         let ends = entries.len().min(left);
         for (index, target) in entries.into_iter().take(ends) {
-            let outcome =
-                if is_sent(tx, &target, (*seq, index)) { Outcome::OutcomeUnknown } else { Outcome::TimedOut };
+            let outcome = if is_sent(tx, &target, (*seq, index)) { Outcome::OutcomeUnknown } else { Outcome::TimedOut };
             waiters::withdraw(tx, &target, (*seq, index), &outcome)?;
         }
         left -= ends;

@@ -25,7 +25,8 @@ pub(super) fn append_event(events: &mut Vec<(u64, Event)>, (elapsed, at): At, ha
     let too_many = events.len().saturating_sub(MAX_EVENTS);
     events.drain(..too_many);
     if events.len() > 1 {
-        let sizes: Vec<usize> = events.iter().map(|event| serde_json::to_vec(event).map_or(0, |json| json.len())).collect();
+        let sizes: Vec<usize> =
+            events.iter().map(|event| serde_json::to_vec(event).map_or(0, |json| json.len())).collect();
         let mut total: usize = sizes.iter().sum();
         let mut large = 0;
         while total > MAX_BYTES && large + 1 < sizes.len() {

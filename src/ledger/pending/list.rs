@@ -3,11 +3,7 @@
 
 use std::time::Duration;
 
-use super::{
-    object::Queue,
-    tx::Tx,
-    waiters,
-};
+use super::{object::Queue, tx::Tx, waiters};
 use crate::{
     ledger::registry::{
         rows,
@@ -30,12 +26,21 @@ pub struct ListMark {
     pub mark: u64,
     /// The number of the next request.
     pub seq: u64,
+    /// Of which registry: a list shows nothing about a later one, which may lack a part of it.
+    pub generation: u64,
 }
 
 /// Begins a list.
 #[must_use]
 pub fn begin_list(tx: &Tx<'_>) -> ListMark {
-    ListMark { mark: tx.state.counters.mark, seq: tx.state.counters.next_seq }
+    let counters = &tx.state.counters;
+    ListMark { mark: counters.mark, seq: counters.next_seq, generation: counters.generation }
+}
+
+impl ListMark {
+    pub(super) fn check(self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        if self.generation == tx.state.counters.generation { Ok(()) } else { Err(StoreError::Replaced) }
+    }
 }
 
 /// Whether a sync was asked for that has not run.
@@ -55,7 +60,7 @@ pub fn sync_wanted(tx: &Tx<'_>) -> Result<bool, StoreError> {
 /// reported as a success that the list does not show.
 ///
 /// # Errors
-/// The registry failed.
+/// The registry failed, or was replaced since the list began.
 pub fn apply_page(
     tx: &mut Tx<'_>,
     list: ListMark,
@@ -63,10 +68,12 @@ pub fn apply_page(
     done: &mut usize,
     counts: &mut SyncCounts,
 ) -> Result<bool, StoreError> {
+    list.check(tx)?;
     let step = page.iter().skip(*done).take(STEP);
     for (thing, association) in step {
         *done += 1;
-        let old = tx.device(thing)?;
+        let row = tx.device_row(thing)?;
+        let old = row.row.device.clone();
         let known = old.as_ref().is_some_and(|device| device.registered == Registered::Associated);
         if known && old.as_ref().is_some_and(|device| device.association == *association) {
             continue;
@@ -96,7 +103,7 @@ pub fn apply_page(
         };
         // The first list names all there is: nothing happened.
         let happened = (!known && tx.state.counters.synced).then_some(Happened::Listed);
-        tx.set_device(thing, Some(device), happened)?;
+        tx.set_device(thing, row, Some(device), happened)?;
     }
     Ok(*done >= page.len())
 }
@@ -134,7 +141,7 @@ fn blank(now: Timestamp) -> Device {
 /// registry from the name `after` on; `true` at its end.
 ///
 /// # Errors
-/// The registry failed.
+/// The registry failed, or was replaced since the list began.
 pub fn remove_unlisted(
     tx: &mut Tx<'_>,
     list: ListMark,
@@ -142,6 +149,7 @@ pub fn remove_unlisted(
     after: &mut Option<ThingName>,
     counts: &mut SyncCounts,
 ) -> Result<bool, StoreError> {
+    list.check(tx)?;
     let names = device_names(tx, after.as_ref())?;
     let done = names.len() < STEP;
     for thing in names {
@@ -149,10 +157,11 @@ pub fn remove_unlisted(
         if is_listed(&thing) {
             continue;
         }
-        let Some(old) = tx.device(&thing)?.filter(|old| old.registered == Registered::Associated) else { continue };
+        let row = tx.device_row(&thing)?;
+        let old = row.row.device.clone();
+        let Some(old) = old.filter(|old| old.registered == Registered::Associated) else { continue };
         // An association of the agent's own that is not listed yet.
-        let lags =
-            old.association.is_none() && old.ours.is_some_and(|at| is_lately(tx, at)) && !is_awaited(tx, &thing);
+        let lags = old.association.is_none() && old.ours.is_some_and(|at| is_lately(tx, at)) && !is_awaited(tx, &thing);
         if old.mark > list.mark || lags {
             continue;
         }
@@ -161,7 +170,7 @@ pub fn remove_unlisted(
         // is kept to compare.
         let changed_at = tx.now.wall;
         let device = Device { registered: Registered::Disassociated, association: None, ours: None, changed_at, ..old };
-        tx.set_device(&thing, Some(device), Some(Happened::Unlisted))?;
+        tx.set_device(&thing, row, Some(device), Some(Happened::Unlisted))?;
     }
     Ok(done)
 }
@@ -185,8 +194,9 @@ fn device_names(tx: &Tx<'_>, after: Option<&ThingName>) -> Result<Vec<ThingName>
 /// many as one step takes; `true` when all of them have ended.
 ///
 /// # Errors
-/// The registry failed.
+/// The registry failed, or was replaced since the list began.
 pub fn end_list(tx: &mut Tx<'_>, list: ListMark, counts: SyncCounts) -> Result<bool, StoreError> {
+    list.check(tx)?;
     tx.state.counters.synced = true;
     let Some(work) = tx.work_of(&Target::Registry) else { return Ok(true) };
     let waiting: Vec<_> = work.waiters.iter().map(|waiter| waiter.0).filter(|place| place.0 < list.seq).collect();

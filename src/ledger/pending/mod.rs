@@ -11,6 +11,7 @@ mod audit;
 mod ending;
 mod history;
 mod list;
+mod mend;
 mod object;
 mod outbox;
 mod queries;
@@ -29,10 +30,10 @@ pub(crate) use audit::audit;
 pub use ending::{Canceled, cancel, expire};
 pub use history::history;
 pub use list::{ListMark, apply_page, begin_list, end_list, remove_unlisted, sync_wanted};
-pub(crate) use object::{DeviceRow, Key, Kept, Slot};
 #[cfg(test)]
 pub(crate) use object::Queue;
 pub use object::{Counters, Load, SCHEMA};
+pub(crate) use object::{DeviceRow, Kept, Key, Slot};
 pub use outbox::{Outdated, Owed, delivered, outdated, owed, published};
 pub use queries::{
     Rows, device, devices, failures, find_request, open_entries, request, requests, unknown_names, waiting,

@@ -168,6 +168,12 @@ impl Counters {
         }
     }
 
+    /// Forgets how many devices there are.
+    pub(super) fn clear_devices(&mut self) {
+        (self.known, self.leaving) = (0, 0);
+        DeviceState::ALL.iter().for_each(|state| *self.devices(*state) = 0);
+    }
+
     /// Counts one more device as its two objects have it, or one less.
     pub(super) fn count_device(&mut self, (device, work): Both<'_>, by: i64) {
         let add = |count: &mut u64| *count = count.saturating_add_signed(by);
@@ -303,9 +309,8 @@ impl Work {
 
     /// How many of the waiters it is done for: they come first.
     fn served(&self) -> usize {
-        self.queued_opposite.map_or(self.waiters.len(), |opposite| {
-            self.waiters.partition_point(|waiter| waiter.0 < opposite)
-        })
+        self.queued_opposite
+            .map_or(self.waiters.len(), |opposite| self.waiters.partition_point(|waiter| waiter.0 < opposite))
     }
 
     /// The entries that it is done for.
@@ -442,7 +447,7 @@ impl DeviceRow {
 pub(crate) struct Changed {
     /// The row; empty to delete it.
     #[serde(rename = "r")]
-    pub(crate) row: DeviceRow,
+    pub(crate) row: Box<DeviceRow>,
     /// Bytes of the row that the registry has, 0 for none.
     #[serde(rename = "b", default, skip_serializing_if = "is_default")]
     pub(crate) stored: u64,
@@ -500,13 +505,13 @@ pub(crate) enum Image<'a> {
     Device(Cow<'a, ThingName>, Option<Cow<'a, Changed>>),
 }
 
-/// A device as its two objects have it.
-pub(super) type Both<'r> = (Option<&'r Device>, Option<&'r Work>);
+/// A device as its two objects have it: what the cloud says of it, and what is to be done.
+pub(super) type Both<'r> = (Option<Registered>, Option<&'r Work>);
 
-/// The state that people see, from the two objects that make it up.
-pub(super) fn visible(device: Option<&Device>, work: Option<&Work>) -> Option<DeviceState> {
+/// The state that people see.
+pub(super) fn visible(registered: Option<Registered>, work: Option<&Work>) -> Option<DeviceState> {
     let under_way = work.and_then(|work| work.lane.traits().devices).map(|devices| devices.under_way);
-    under_way.or(device.map(|device| match device.registered {
+    under_way.or(registered.map(|registered| match registered {
         Registered::Associated => DeviceState::Associated,
         Registered::Disassociated => DeviceState::Disassociated,
     }))
@@ -521,8 +526,8 @@ pub(super) fn is_leaving(work: Option<&Work>) -> bool {
 }
 
 /// Whether guards count it among the devices there are.
-pub(super) fn is_known(device: Option<&Device>, work: Option<&Work>) -> bool {
-    is_leaving(work) || device.is_some_and(|device| device.registered == Registered::Associated)
+pub(super) fn is_known(registered: Option<Registered>, work: Option<&Work>) -> bool {
+    is_leaving(work) || registered == Some(Registered::Associated)
 }
 
 /// A target as its key, which is one text in any version of the agent.

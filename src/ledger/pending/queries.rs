@@ -212,7 +212,8 @@ fn requests_before(tx: &Tx<'_>, before: u64, limit: usize) -> Result<Vec<Request
 pub fn device(tx: &Tx<'_>, thing: &ThingName) -> Result<Option<DeviceView>, StoreError> {
     let record = tx.device(thing)?;
     let work = tx.work_of(&Target::Device(thing.clone()));
-    let Some(state) = visible(record.as_ref(), work) else { return Ok(None) };
+    let registered = record.as_ref().map(|device| device.registered);
+    let Some(state) = visible(registered, work) else { return Ok(None) };
     let device = match (record, work) {
         (record, Some(work)) => under_way(tx, record, work)?,
         (Some(record), None) => record,

@@ -104,8 +104,10 @@ pub fn forget_requests(tx: &mut Tx<'_>, before: u64, next: &mut u64) -> Result<b
 pub fn forget_devices(tx: &mut Tx<'_>, before: u64, after: &mut Vec<u8>) -> Result<bool, StoreError> {
     if after.is_empty() {
         let changed = tx.state.devices().iter();
-        let names: Vec<ThingName> =
-            changed.filter(|(thing, changed)| is_due(tx, thing, &changed.row, before)).map(|(thing, _)| thing.clone()).collect();
+        let names: Vec<ThingName> = changed
+            .filter(|(thing, changed)| is_due(tx, thing, &changed.row, before))
+            .map(|(thing, _)| thing.clone())
+            .collect();
         for thing in names {
             forget_device(tx, &thing, before)?;
         }
@@ -138,12 +140,13 @@ fn is_due(tx: &Tx<'_>, thing: &ThingName, row: &DeviceRow, before: u64) -> bool 
 }
 
 fn forget_device(tx: &mut Tx<'_>, thing: &ThingName, before: u64) -> Result<(), StoreError> {
-    let Changed { row, stored, .. } = tx.device_row(thing)?;
-    if !is_due(tx, thing, &row, before) {
+    let old = tx.device_row(thing)?;
+    if !is_due(tx, thing, &old.row, before) {
         return Ok(());
     }
-    if has_tombstone(&row) {
-        tx.set_device(thing, None, None)?;
+    let stored = old.stored;
+    if has_tombstone(&old.row) {
+        tx.set_device(thing, old, None, None)?;
     }
     let Changed { mut row, .. } = tx.device_row(thing)?;
     row.events.retain(|(at, _)| *at >= before);
@@ -231,13 +234,8 @@ impl Early {
 
     /// The next requests by number, in memory and in the registry.
     fn requests(&self, tx: &Tx<'_>) -> Result<Vec<Request>, StoreError> {
-        let mut requests: std::collections::BTreeMap<u64, Request> = tx
-            .state
-            .requests()
-            .range(self.next..)
-            .take(STEP)
-            .map(|(seq, kept)| (*seq, kept.request.clone()))
-            .collect();
+        let mut requests: std::collections::BTreeMap<u64, Request> =
+            tx.state.requests().range(self.next..).take(STEP).map(|(seq, kept)| (*seq, kept.request.clone())).collect();
         let (_, to) = rows::all_of(b'r');
         for (key, row) in tx.scan((rows::request(self.next), to), Direction::Up, STEP)? {
             let seq = rows::read_seq(&key)?;

@@ -151,10 +151,11 @@ fn put_back(tx: &mut Tx<'_>, target: &Target, work: Work) -> Result<(), StoreErr
 /// The device's record after its work ended, and the end of the work.
 fn finish(tx: &mut Tx<'_>, target: &Target, work: &Work, outcome: &Outcome) -> Result<(), StoreError> {
     if let (Target::Device(thing), Some(devices)) = (target, work.lane.traits().devices) {
-        let old = tx.device(thing)?;
+        let row = tx.device_row(thing)?;
+        let old = row.row.device.as_ref();
         let by = tx.request(work.place.0)?.map(|request| (request.client, request.token, request.accepted_at));
         let done = *outcome == Outcome::Succeeded;
-        let registered = match &old {
+        let registered = match old {
             Some(device) if !done => device.registered,
             None if !done => Registered::Disassociated,
             _ => devices.goal,
@@ -164,17 +165,16 @@ fn finish(tx: &mut Tx<'_>, target: &Target, work: &Work, outcome: &Outcome) -> R
             registered,
             // The next list shows when. A list that showed the outcome has shown that, too.
             association: old
-                .as_ref()
                 .and_then(|old| old.association)
                 .filter(|_| !associated_now || work.queue == Queue::AwaitList),
-            ours: if associated_now { Some(tx.now.wall) } else { old.as_ref().and_then(|old| old.ours) },
-            requested: by.or_else(|| old.and_then(|device| device.requested)),
+            ours: if associated_now { Some(tx.now.wall) } else { old.and_then(|old| old.ours) },
+            requested: by.or_else(|| old.and_then(|device| device.requested.clone())),
             attempts: work.attempts,
             error: if done { None } else { work.error.as_deref().cloned() },
             changed_at: tx.now.wall,
             mark: tx.state.counters.mark,
         };
-        tx.set_device(thing, Some(device), None)?;
+        tx.set_device(thing, row, Some(device), None)?;
     }
     waiters::next(tx, target, work)
 }
@@ -191,6 +191,7 @@ pub fn verify(
     clock_trusted: bool,
     after: &mut (u64, u32),
 ) -> Result<bool, StoreError> {
+    list.check(tx)?;
     let key = |place| (lane, Queue::AwaitList, 0, place);
     let found: Vec<Target> = tx
         .state
@@ -229,8 +230,7 @@ fn settle_by_list(
     let (result, asked_before) = if work.lane.traits().devices.is_some_and(|devices| devices.goal == shown) {
         (Outcome::Succeeded, list.seq)
     } else {
-        let unknown =
-            || Arc::new(Fault::new("TimedOut", "outcome unknown; the cloud's list does not show it done"));
+        let unknown = || Arc::new(Fault::new("TimedOut", "outcome unknown; the cloud's list does not show it done"));
         let fault = work.error.get_or_insert_with(unknown);
         (Outcome::Failed((**fault).clone()), work.joined_before)
     };

@@ -10,10 +10,17 @@ use std::{
 };
 
 use super::object::{
-    Changed, Counters, DeviceRow, Forgotten, Image, Key, Kept, Outgoing, Place, Progress, Queue, QueueKey, Slot, Work,
+    Changed, Counters, DeviceRow, Forgotten, Image, Kept, Key, Outgoing, Place, Progress, QueueKey, Slot, Work,
     queue_key,
 };
-use crate::model::{ClientId, ClientToken, DeviceState, Now, Operation, Target, ThingName};
+use crate::model::{ClientId, ClientToken, Now, Operation, Target, ThingName};
+
+/// How long a client that was refused for a limit counts as one that asks: twice as long as it is
+/// told to wait.
+const REFUSED_MILLIS: u64 = 120_000;
+
+/// Clients of which it is remembered that they were refused.
+const MAX_REFUSED: usize = 64;
 
 /// What a client has in the ledger, for the limit of one client's share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +39,7 @@ pub(crate) struct State {
     pub(crate) counters: Counters,
     requests: BTreeMap<u64, Kept>,
     forgotten: BTreeMap<u64, Forgotten>,
-    works: BTreeMap<Target, Work>,
+    works: BTreeMap<Target, Box<Work>>,
     owed: BTreeMap<u64, Outgoing>,
     unacknowledged: BTreeMap<[u8; 32], u64>,
     outdated: BTreeMap<ThingName, u64>,
@@ -43,6 +50,10 @@ pub(crate) struct State {
     owed_of: HashMap<u64, u32>,
     deadlines: BTreeSet<u64>,
     clients: HashMap<ClientId, ClientLoad>,
+    /// Entries of all requests in memory.
+    slots: u64,
+    /// Clients that were refused for a limit, and when, by `Elapsed`: the last few.
+    refused: BTreeMap<ClientId, u64>,
     /// Counts the changes of device rows.
     changes: u64,
     /// The journal has no room for more commands until a checkpoint is complete.
@@ -76,13 +87,15 @@ impl State {
         if let Some(old) = self.requests.get(&seq) {
             let name = (old.request.client.clone(), old.request.token.clone());
             let (client, open) = (old.request.client.clone(), old.request.tally.open);
+            self.slots = self.slots.saturating_sub(old.slots.len() as u64);
             if self.tokens.get(&name) == Some(&seq) {
                 self.tokens.remove(&name);
             }
             self.deadlines.remove(&seq);
             self.count(&client, -1, -i64::from(open), 0);
         }
-        if let Some(Kept { request, .. }) = &new {
+        if let Some(Kept { request, slots, .. }) = &new {
+            self.slots += slots.len() as u64;
             self.tokens.insert((request.client.clone(), request.token.clone()), seq);
             if request.expires_at.is_some() && request.tally.open > 0 {
                 self.deadlines.insert(seq);
@@ -115,7 +128,7 @@ impl State {
         put(&mut self.forgotten, seq, new)
     }
 
-    pub(super) fn put_work(&mut self, target: &Target, new: Option<Work>) -> Option<Work> {
+    pub(super) fn put_work(&mut self, target: &Target, new: Option<Box<Work>>) -> Option<Box<Work>> {
         let key = new.as_ref().map(|new| queue_key(target, new));
         let old = put(&mut self.works, target.clone(), new);
         let old_key = old.as_ref().map(|old| queue_key(target, old));
@@ -168,7 +181,7 @@ impl State {
             Undo::Progress(seq, old) => drop(self.put_progress(seq, old)),
             Undo::Slot(seq, index, old) => drop(self.put_slot(seq, index, old)),
             Undo::Forgotten(seq, old) => drop(self.put_forgotten(seq, old)),
-            Undo::Work(target, old) => drop(self.put_work(&target, old.map(|old| *old))),
+            Undo::Work(target, old) => drop(self.put_work(&target, old)),
             Undo::Owed(n, old) => drop(self.put_owed(n, old)),
             Undo::Unacknowledged(hash, old) => drop(self.put_unacknowledged(hash, old)),
             Undo::Outdated(thing, old) => drop(self.put_outdated(&thing, old)),
@@ -191,7 +204,7 @@ impl State {
             Image::Slot(seq, index, new) => Undo::Slot(seq, index, self.put_slot(seq, index, new.into_owned())?),
             Image::Forgotten(seq, new) => Undo::Forgotten(seq, self.put_forgotten(seq, new.map(Cow::into_owned))),
             Image::Work(target, new) => {
-                let old = self.put_work(&target, new.map(Cow::into_owned)).map(Box::new);
+                let old = self.put_work(&target, new.map(|new| Box::new(new.into_owned())));
                 Undo::Work(target.into_owned(), old)
             }
             Image::Owed(n, new) => Undo::Owed(n, self.put_owed(n, new)),
@@ -220,16 +233,12 @@ impl State {
                 let work = self.works.get_key_value(target);
                 // The target's own copy, where there is one: the image lives as long as the state.
                 let target = work.map_or_else(|| Cow::Owned(target.clone()), |(target, _)| Cow::Borrowed(target));
-                Image::Work(target, work.map(|(_, work)| Cow::Borrowed(work)))
+                Image::Work(target, work.map(|(_, work)| Cow::Borrowed(&**work)))
             }
             Key::Owed(n) => Image::Owed(*n, self.owed.get(n).copied()),
             Key::Unacknowledged(hash) => Image::Unacknowledged(*hash, self.unacknowledged.get(hash).copied()),
-            Key::Outdated(thing) => {
-                Image::Outdated(Cow::Owned(thing.clone()), self.outdated.get(thing).copied())
-            }
-            Key::Device(thing) => {
-                Image::Device(Cow::Owned(thing.clone()), self.devices.get(thing).map(Cow::Borrowed))
-            }
+            Key::Outdated(thing) => Image::Outdated(Cow::Owned(thing.clone()), self.outdated.get(thing).copied()),
+            Key::Device(thing) => Image::Device(Cow::Owned(thing.clone()), self.devices.get(thing).map(Cow::Borrowed)),
         })
     }
 
@@ -278,6 +287,11 @@ impl State {
         &self.requests
     }
 
+    /// Entries of all requests in memory.
+    pub(crate) fn slots(&self) -> u64 {
+        self.slots
+    }
+
     pub(crate) fn forgotten(&self) -> &BTreeMap<u64, Forgotten> {
         &self.forgotten
     }
@@ -287,10 +301,10 @@ impl State {
     }
 
     pub(crate) fn work(&self, target: &Target) -> Option<&Work> {
-        self.works.get(target)
+        self.works.get(target).map(|work| &**work)
     }
 
-    pub(crate) fn works(&self) -> &BTreeMap<Target, Work> {
+    pub(crate) fn works(&self) -> &BTreeMap<Target, Box<Work>> {
         &self.works
     }
 
@@ -328,9 +342,20 @@ impl State {
         self.clients.get(client).copied().unwrap_or_default()
     }
 
-    /// Whether another client has anything in the ledger.
+    /// Whether another client has anything in the ledger, or was refused for a limit lately.
     pub(crate) fn has_others(&self, client: &ClientId) -> bool {
+        let lately = self.counters.elapsed.millis.saturating_sub(REFUSED_MILLIS);
         self.clients.len() > usize::from(self.clients.contains_key(client))
+            || self.refused.iter().any(|(other, at)| other != client && *at >= lately)
+    }
+
+    /// Notes that a client was refused for a limit: others leave it room. Not kept over a restart.
+    pub(super) fn refuse(&mut self, client: &ClientId) {
+        let now = self.counters.elapsed.millis;
+        self.refused.retain(|_, at| at.saturating_add(REFUSED_MILLIS) >= now);
+        if self.refused.len() < MAX_REFUSED {
+            self.refused.insert(client.clone(), now);
+        }
     }
 
     /// The entry's target, if it is open.
@@ -343,7 +368,7 @@ impl State {
 
     /// A device's row, if it is here.
     pub(crate) fn device(&self, thing: &ThingName) -> Option<&DeviceRow> {
-        self.devices.get(thing).map(|changed| &changed.row)
+        self.devices.get(thing).map(|changed| &*changed.row)
     }
 
     /// The registry has that request now: it stays in memory as long as a message of it is owed.
@@ -396,29 +421,6 @@ impl State {
         self.recount();
     }
 
-    /// A part of the journal is lost: whatever is open now may have been sent, or have ended.
-    pub(crate) fn lose_track(&mut self) {
-        self.counters.mark += 1;
-        let targets: Vec<Target> = self.works.keys().cloned().collect();
-        for target in targets {
-            let Some(mut work) = self.works.get(&target).cloned() else { continue };
-            (work.sent, work.outcome_unknown) = (true, true);
-            if work.lane.is_settled_by_list() {
-                work.queue = Queue::AwaitList;
-                (work.outcome_seq, work.joined_before) = (self.counters.mark, self.counters.next_seq);
-            }
-            self.put_work(&target, Some(work));
-        }
-    }
-
-    /// Numbers that may have been given away are not given again.
-    pub(crate) fn pass_over(&mut self, numbers: u64) {
-        let counters = &mut self.counters;
-        for number in [&mut counters.next_seq, &mut counters.next_outgoing, &mut counters.mark] {
-            *number = number.saturating_add(numbers);
-        }
-    }
-
     /// The registry is lost, and a new one begins: what it had is to be read from the cloud. What
     /// is in memory stays, and goes into the new one.
     pub(crate) fn lose_registry(&mut self) {
@@ -427,7 +429,7 @@ impl State {
         self.forgotten.clear();
         self.devices.values_mut().for_each(|changed| changed.stored = 0);
         self.requests.values_mut().for_each(|kept| kept.stored = false);
-        self.recount_devices();
+        self.recount_devices([]);
     }
 
     /// Counts what is open again.
@@ -446,23 +448,5 @@ impl State {
             }
         }
         counters.outgoing = self.owed.len() as u64;
-    }
-
-    /// Counts the devices again, of a registry that has no rows.
-    fn recount_devices(&mut self) {
-        let counters = &mut self.counters;
-        (counters.known, counters.leaving) = (0, 0);
-        DeviceState::ALL.iter().for_each(|state| *counters.devices(*state) = 0);
-        for (thing, changed) in &self.devices {
-            let work = self.works.get(&Target::Device(thing.clone()));
-            counters.count_device((changed.row.device.as_ref(), work), 1);
-        }
-        for (target, work) in &self.works {
-            if let Target::Device(thing) = target
-                && !self.devices.contains_key(thing)
-            {
-                counters.count_device((None, Some(work)), 1);
-            }
-        }
     }
 }

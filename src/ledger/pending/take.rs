@@ -79,7 +79,14 @@ pub fn take(
             let mut kind = None;
             let allowed = [((0, 0), (window.cleared.min(window.fresh), 0)), ((window.fresh, 0), (u64::MAX, 0))];
             for (from, to) in allowed {
-                take_range(tx, Queue::Fresh, (look.key(Queue::Fresh, from), look.key(Queue::Fresh, to)), &look, &mut kind, &mut taken)?;
+                take_range(
+                    tx,
+                    Queue::Fresh,
+                    (look.key(Queue::Fresh, from), look.key(Queue::Fresh, to)),
+                    &look,
+                    &mut kind,
+                    &mut taken,
+                )?;
             }
             taken.again = again.unwrap_or_default();
             if let Some(Again { entry: cursor, resource }) = *again {

@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::object::{
-    Both, Changed, Counters, DeviceRow, Forgotten, Image, Key, Kept, Load, Outgoing, Place, Progress, Queue, Slot, Work,
+    Changed, Counters, DeviceRow, Forgotten, Image, Kept, Key, Load, Outgoing, Place, Progress, Queue, Slot, Work,
     visible,
 };
 use super::state::{State, Undo};
@@ -20,7 +20,7 @@ use crate::{
         },
     },
     model::{
-        ClientId, ClientToken, Device, DeviceState, Fault, Happened, Lane, Now, Outcome, Request,
+        ClientId, ClientToken, Device, DeviceState, Fault, Happened, Lane, Now, Outcome, Registered, Request,
         RequestStatus, Target, ThingName, Timestamp,
     },
 };
@@ -90,6 +90,7 @@ impl Group {
     /// The present images of all that changed, totals first, as they go into the journal.
     pub(crate) fn images(&self, state: &State) -> Vec<u8> {
         let mut payload = Self::totals(state);
+        payload.reserve(256 * self.changed.len());
         for key in &self.changed {
             // The image of a request has its totals and entries in it.
             let whole = match key {
@@ -313,8 +314,19 @@ impl<'a> Tx<'a> {
             None => Ok(Changed::default()),
             Some(row) => {
                 let stored = (key.len() + row.len()) as u64;
-                Ok(Changed { row: rows::decode_device(&row)?, stored, change: 0 })
+                Ok(Changed { row: Box::new(rows::decode_device(&row)?), stored, change: 0 })
             }
+        }
+    }
+
+    /// Whether the cloud lists a device, and since when; `None` if the registry does not know it.
+    pub(super) fn listed(&self, thing: &ThingName) -> Result<Option<(Registered, Option<Timestamp>)>, StoreError> {
+        match self.state.device(thing) {
+            Some(row) => Ok(row.device.as_ref().map(|device| (device.registered, device.association))),
+            None => match self.registry.get(&rows::device(thing.as_str()))? {
+                Some(row) => rows::decode_listed(&row),
+                None => Ok(None),
+            },
         }
     }
 
@@ -352,11 +364,6 @@ impl<'a> Tx<'a> {
         live_bytes(self.state)
     }
 
-    fn count_device(&mut self, before: Both<'_>, after: Both<'_>) {
-        self.state.counters.count_device(before, -1);
-        self.state.counters.count_device(after, 1);
-    }
-
     fn count_work(&mut self, (lane, queue): (Lane, Queue), by: i64) {
         self.state.counters.loads[lane.index()].count(queue, by);
     }
@@ -372,14 +379,15 @@ impl<'a> Tx<'a> {
     }
 
     /// Sets what the registry knows of a device, `None` to forget it, and adds an event to its
-    /// history.
+    /// history. `old` is its row as [`Self::device_row`] has it.
     pub(super) fn set_device(
         &mut self,
         thing: &ThingName,
+        old: Changed,
         new: Option<Device>,
         happened: Option<Happened>,
     ) -> Result<(), StoreError> {
-        let Changed { row: old, stored, .. } = self.device_row(thing)?;
+        let Changed { row: old, stored, .. } = old;
         let (wall, millis) = (self.now.wall, self.elapsed());
         let mut events = old.events;
         if let Some(happened) = happened {
@@ -389,11 +397,17 @@ impl<'a> Tx<'a> {
         }
         let has_changed = old.device != new;
         if has_changed {
-            let work = self.state.work(&Target::Device(thing.clone())).cloned();
-            self.count_device((old.device.as_ref(), work.as_ref()), (new.as_ref(), work.as_ref()));
+            let registered = |device: Option<&Device>| device.map(|device| device.registered);
+            let work = self.state.work(&Target::Device(thing.clone()));
+            let (before, after) = ((registered(old.device.as_ref()), work), (registered(new.as_ref()), work));
+            let mut counters = self.state.counters;
+            counters.count_device(before, -1);
+            counters.count_device(after, 1);
+            self.state.counters = counters;
         }
         let changed = if has_changed { millis } else { old.changed };
-        self.put_device(thing, Changed { row: DeviceRow { device: new, changed, events }, stored, change: 0 });
+        let row = Box::new(DeviceRow { device: new, changed, events });
+        self.put_device(thing, Changed { row, stored, change: 0 });
         if has_changed {
             self.outdate(thing);
         }
@@ -431,16 +445,20 @@ impl<'a> Tx<'a> {
         if let Target::Device(thing) = target
             && was_shown != is_shown
         {
-            let device = self.device(thing)?;
-            let old = self.state.work(target).cloned();
-            let (before, after) = ((device.as_ref(), old.as_ref()), (device.as_ref(), new.as_ref()));
-            self.count_device(before, after);
-            if visible(before.0, before.1) != visible(after.0, after.1) {
+            let device = self.listed(thing)?.map(|(registered, _)| registered);
+            let old = self.state.work(target);
+            let (before, after) = ((device, old), (device, new.as_ref()));
+            let has_changed = visible(before.0, before.1) != visible(after.0, after.1);
+            let mut counters = self.state.counters;
+            counters.count_device(before, -1);
+            counters.count_device(after, 1);
+            self.state.counters = counters;
+            if has_changed {
                 self.outdate(thing);
             }
         }
-        let old = self.state.put_work(target, new);
-        self.changed(Key::Work(target.clone()), Undo::Work(target.clone(), old.map(Box::new)));
+        let old = self.state.put_work(target, new.map(Box::new));
+        self.changed(Key::Work(target.clone()), Undo::Work(target.clone(), old));
         Ok(())
     }
 

@@ -28,9 +28,7 @@ pub(super) fn is_crowded(tx: &Tx<'_>, work: &Work, client: &ClientId, max: usize
     if waiting >= max || waiting < max / 2 {
         return waiting >= max;
     }
-    let is_own = |waiter: &&Waiter| {
-        tx.state.request(waiter.0.0).is_some_and(|kept| kept.request.client == *client)
-    };
+    let is_own = |waiter: &&Waiter| tx.state.request(waiter.0.0).is_some_and(|kept| kept.request.client == *client);
     work.waiters.iter().filter(is_own).count() >= max / 2 && tx.state.has_others(client)
 }
 

@@ -10,9 +10,9 @@ mod sled;
 pub(crate) mod store;
 
 pub(crate) use checkpoint::{Checkpoint, Step, carried_bytes};
+use serde::{Deserialize, Serialize};
 pub(crate) use sled::SledStore;
 pub use sled::room_needed;
-use serde::{Deserialize, Serialize};
 use store::{Direction, Store, StoreError};
 
 /// Which journal a registry belongs to, and how far it goes.
@@ -39,7 +39,9 @@ impl Binding {
         match registry.get(&Self::key())? {
             Some(row) => rows::decode(&row, "the binding").map(Some),
             None if registry.scan(&[0], &[u8::MAX], Direction::Up, 1)?.is_empty() => Ok(None),
-            None => Err(StoreError::Damaged("there are rows, and nothing that says which journal they belong to".into())),
+            None => {
+                Err(StoreError::Damaged("there are rows, and nothing that says which journal they belong to".into()))
+            }
         }
     }
 

@@ -14,12 +14,12 @@
 //!
 //! [`Elapsed`]: crate::ledger::pending::Elapsed
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::store::{Op, StoreError};
 use crate::{
     ledger::pending::{DeviceRow, Kept, Slot},
-    model::{ClientId, ClientToken, EntryFailure, Registered, Request, ThingName},
+    model::{ClientId, ClientToken, EntryFailure, Registered, Request, ThingName, Timestamp},
 };
 
 /// Version byte of every value so far.
@@ -150,7 +150,7 @@ fn unknown_version(what: &str) -> StoreError {
 }
 
 fn encode_timed<T: Serialize>(time: u64, value: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(256);
+    let mut bytes = Vec::with_capacity(640);
     bytes.push(VERSION);
     bytes.extend_from_slice(&time.to_be_bytes());
     write(bytes, value)
@@ -188,6 +188,28 @@ pub(crate) fn decode_request(seq: u64, bytes: &[u8]) -> Result<Request, StoreErr
 /// The row is damaged.
 pub(crate) fn decode_device(bytes: &[u8]) -> Result<DeviceRow, StoreError> {
     decode_timed(bytes, "a device")
+}
+
+/// Whether the cloud lists a device, and since when; the rest of its row is passed over.
+///
+/// # Errors
+/// The row is damaged.
+pub(crate) fn decode_listed(bytes: &[u8]) -> Result<Option<(Registered, Option<Timestamp>)>, StoreError> {
+    #[derive(Deserialize)]
+    struct Listed {
+        registered: Registered,
+        #[serde(default)]
+        association: Option<Timestamp>,
+    }
+
+    #[derive(Deserialize)]
+    struct Row {
+        #[serde(default)]
+        d: Option<Listed>,
+    }
+
+    let row: Row = decode_timed(bytes, "a device")?;
+    Ok(row.d.map(|listed| (listed.registered, listed.association)))
 }
 
 /// The rows of a finished request.

@@ -212,7 +212,8 @@ impl Store for SledStore {
         if from >= to {
             return Ok(Vec::new());
         }
-        let read = |row: ::sled::Result<(::sled::IVec, ::sled::IVec)>| row.map(|(key, value)| (key.to_vec(), value.to_vec()));
+        let read =
+            |row: ::sled::Result<(::sled::IVec, ::sled::IVec)>| row.map(|(key, value)| (key.to_vec(), value.to_vec()));
         guarded(|| {
             let rows = self.db.range(from..to);
             match direction {

@@ -38,6 +38,9 @@ pub enum StoreError {
     /// The journal has something whole that this version does not understand.
     #[error("the store was written by a newer version ({0}); install that version, this one touches nothing")]
     Unread(String),
+    /// What it is about is no longer there: the registry was replaced meanwhile.
+    #[error("the registry was replaced meanwhile")]
+    Replaced,
     /// The ledger's own state does not fit together: a defect, and no damage.
     #[error("an internal error; please report it: {0}")]
     Defect(String),

@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn an_entry_takes_no_more_than_it_is_counted_for() {
     let long = |c: char| AssetId::new(&format!("externalId:{}", c.to_string().repeat(128))).unwrap();
-    let child = Target::Child { asset: long('a'), hierarchy: long('b'), child: long('c') };
+    let child = Target::child(long('a'), long('b'), long('c'));
     let cases = [
         (Operation::DisassociateClientDevices, device("d"), Lane::Disassociate),
         (Operation::DisassociateClientDevices, device(&"d".repeat(128)), Lane::Disassociate),
@@ -169,4 +169,103 @@ fn retained_device_messages_are_owed_once_a_change() {
     assert_eq!(second.view.map(|view| view.state), Some(DeviceState::Disassociating), "the older one did not count");
     bench.run(|tx| published(tx, &second.thing, second.change));
     assert!(bench.run(|tx| outdated(tx, None, 9)).is_empty());
+}
+
+/// A gateway that boots with a clock of its own, which is corrected later, forgets nothing early:
+/// neither a step of the wall clock nor the time between two boots makes anything older that the
+/// cloud did not confirm.
+#[test]
+fn a_step_of_the_clock_forgets_no_token_and_ends_no_request() {
+    const DAY: i64 = 86_400_000;
+    let mut bench = Bench::new();
+    let soon = Change { expires_in: Some(std::time::Duration::from_secs(600)), ..change(&["b"]) };
+    bench.accept(&order("x", Some("done"), change(&["a"])));
+    bench.take(9);
+    bench.settle(&["a"], &Verdict::Done);
+    for n in [0, 1] {
+        bench.run(|tx| delivered(tx, n));
+    }
+    bench.accept(&order("x", Some("open"), soon));
+    let forget = |bench: &mut Bench| {
+        let week = 7 * 86_400_000;
+        let before = bench.run(|tx| Ok(tx.elapsed())).saturating_sub(week);
+        bench.forget_requests(before);
+        bench.forget_devices(before);
+        let mut next = 0;
+        while !bench.run(|tx| expire(tx, false, &mut next)) {}
+        bench.view().requests().len()
+    };
+    // Two weeks behind at the next boot, then set; then a year ahead while it runs.
+    for (boot, wall) in [(2, -14 * DAY), (2, 0), (3, 365 * DAY), (3, 0)] {
+        bench.now = Now { wall: Timestamp(1_000_000 + wall), boot, ..bench.now };
+        bench.now.mono.0 = 1000 + bench.now.mono.0 % 1000;
+        assert_eq!(forget(&mut bench), 2, "boot {boot}, {wall} ms off");
+        assert_eq!(bench.status("x", "open"), RequestStatus::InProgress);
+    }
+    // The cloud confirmed the clock before and after eight days without power: these have passed.
+    bench.run(|tx| {
+        tx.confirm_clock();
+        Ok(())
+    });
+    bench.now = Now { wall: Timestamp(bench.now.wall.0 + 8 * DAY), boot: 4, ..bench.now };
+    assert_eq!(forget(&mut bench), 2, "not confirmed yet");
+    bench.run(|tx| {
+        tx.confirm_clock();
+        Ok(())
+    });
+    assert_eq!(forget(&mut bench), 1, "the finished one is forgotten");
+    assert_eq!(bench.status("x", "open"), RequestStatus::TimedOut);
+}
+
+/// However many requests have one deadline, one round ends them.
+#[test]
+fn ten_thousand_requests_with_one_deadline_end_in_one_round() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    for n in 0..10_000 {
+        let name = format!("d{n}");
+        let soon = Change { expires_in: Some(std::time::Duration::from_secs(60)), ..change(&[&name]) };
+        bench.accept(&order("x", Some(&format!("t{n}")), soon));
+    }
+    bench.wait(60_000);
+    let (mut next, mut steps) = (0, 1);
+    while !bench.run(|tx| expire(tx, true, &mut next)) {
+        steps += 1;
+    }
+    assert_eq!(bench.view().totals().open_requests, 0);
+    assert!(steps <= 6, "{steps} steps");
+}
+
+/// One client that floods leaves half of each limit to others, as long as there are others.
+#[test]
+fn a_client_holds_at_most_half_of_a_limit_while_others_ask() {
+    let limits = r#"{"coreThingName":"MyCore","region":"r","limits":{"maxPendingEntries":10}}"#;
+    let mut bench = Bench::with(limits);
+    bench.accept(&order("quiet", Some("q"), change(&["a"])));
+    for n in 0..5 {
+        bench.accept(&order("flood", Some(&format!("f{n}")), change(&[&format!("d{n}")])));
+    }
+    let more = order("flood", Some("f5"), change(&["d5"]));
+    assert_eq!(bench.refuse(&more), RejectionCode::ThrottlingException);
+    bench.accept(&order("quiet", Some("r"), change(&["b", "c", "d", "e"])));
+    // Half of those that may wait for one device, too.
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    bench.accept(&order("quiet", Some("q"), change(&["a"])));
+    for n in 0..128 {
+        bench.accept(&order("flood", Some(&format!("f{n}")), change(&["a"])));
+    }
+    assert_eq!(bench.refuse(&order("flood", Some("more"), change(&["a"]))), RejectionCode::ThrottlingException);
+    bench.accept(&order("quiet", Some("r"), change(&["a"])));
+    // Alone a client may have all of it.
+    let mut bench = Bench::with(limits);
+    for n in 0..10 {
+        bench.accept(&order("flood", Some(&format!("f{n}")), change(&[&format!("d{n}")])));
+    }
+    // Until another client asks: what becomes free is for that one.
+    assert_eq!(bench.refuse(&order("quiet", Some("q"), change(&["a"]))), RejectionCode::ThrottlingException);
+    bench.take(1);
+    bench.settle(&["d0"], &Verdict::Done);
+    assert_eq!(bench.refuse(&order("flood", Some("more"), change(&["b"]))), RejectionCode::ThrottlingException);
+    bench.accept(&order("quiet", Some("q"), change(&["a"])));
 }

@@ -2,7 +2,9 @@
 //! counted again, what the journal would get is replayed, and the transaction is undone and redone.
 //! Every few transactions a checkpoint moves what is settled to the registry.
 
+mod committing;
 mod keeping;
+mod mending;
 mod opposites;
 mod property;
 mod rules;

@@ -476,7 +476,7 @@ fn what_a_kill_left_in_flight_is_not_told_canceled() {
 fn what_a_lane_sent_that_is_off_can_be_cancelled() {
     let mut bench = Bench::new();
     let id = |text: &str| AssetId::new(&format!("externalId:{text}")).unwrap();
-    let target = Target::Child { asset: id("parent"), hierarchy: id("line"), child: id("child") };
+    let target = Target::child(id("parent"), id("line"), id("child"));
     let change = Change { operation: Operation::DisassociateAssets, targets: vec![target], ..change(&[]) };
     let request = bench.accept(&order("x", Some("t"), change));
     assert_eq!(bench.take_of(Lane::Assets, 9).len(), 1);
@@ -494,7 +494,7 @@ fn what_is_set_aside_is_passed_over_resource_by_resource() {
     let mut bench = Bench::new();
     let id = |text: &str| AssetId::new(&format!("externalId:{text}")).unwrap();
     let accept = |bench: &mut Bench, parent: &str, n: usize| {
-        let target = Target::Child { asset: id(parent), hierarchy: id("line"), child: id(&format!("child-{n}")) };
+        let target = Target::child(id(parent), id("line"), id(&format!("child-{n}")));
         let change = Change { operation: Operation::DisassociateAssets, targets: vec![target.clone()], ..change(&[]) };
         bench.accept(&order("x", Some(&format!("{parent}-{n}")), change));
         target

@@ -75,7 +75,6 @@ fn a_story_is_forgotten_event_by_event() {
     assert!(bench.view().history().is_empty(), "and leaves nothing");
 }
 
-
 /// With its tombstone, and what is younger by itself.
 #[test]
 fn a_story_goes_with_its_device() {

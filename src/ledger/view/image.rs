@@ -12,9 +12,7 @@ use crate::{
         },
         testing::MemStore,
     },
-    model::{
-        ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Lane, Request, Target, ThingName,
-    },
+    model::{ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Lane, Request, Target, ThingName},
 };
 
 /// A state with its registry.

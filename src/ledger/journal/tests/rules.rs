@@ -1,10 +1,7 @@
 //! One rule a test, as the ledger's reference lists them.
 
 use super::*;
-use crate::ledger::journal::{
-    DEFAULT_SEGMENT,
-    format::{FIRST, PAGE},
-};
+use crate::ledger::journal::format::{FIRST, PAGE};
 
 #[test]
 fn a_new_journal_is_empty_and_says_so() {

@@ -1,0 +1,252 @@
+//! The committing thread over a disk that fails: what it answers is true after any crash.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, atomic::AtomicI64},
+    time::Duration,
+};
+
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::{
+    clock::Clock,
+    ledger::{
+        journal::testing::MemFiles,
+        registry::store::{Direction, Op, Row, Store},
+        testing::MemStore,
+    },
+};
+
+/// A registry in memory that outlives its openings, and can be damaged.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<(MemStore, bool)>>);
+
+impl Shared {
+    fn damage(&self) {
+        self.0.lock().unwrap().1 = true;
+    }
+
+    fn checked(&self) -> Result<(), StoreError> {
+        if self.0.lock().unwrap().1 { Err(StoreError::Damaged("by a test".into())) } else { Ok(()) }
+    }
+}
+
+impl Store for Shared {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.checked()?;
+        self.0.lock().unwrap().0.get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.checked()?;
+        self.0.lock().unwrap().0.scan(from, to, direction, limit)
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError> {
+        self.checked()?;
+        self.0.lock().unwrap().0.apply(ops)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.checked()
+    }
+}
+
+#[derive(Clone)]
+struct TestDisk {
+    files: MemFiles,
+    registry: Shared,
+}
+
+impl std::fmt::Display for TestDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a disk of a test")
+    }
+}
+
+impl Disk for TestDisk {
+    type Files = MemFiles;
+    type Registry = Shared;
+
+    fn open_journal(&self) -> Result<MemFiles, StoreError> {
+        Ok(self.files.clone())
+    }
+
+    fn open_registry(&self) -> Result<Shared, StoreError> {
+        Ok(self.registry.clone())
+    }
+
+    fn quarantine_registry(&self, _: i64) -> std::io::Result<PathBuf> {
+        *self.registry.0.lock().unwrap() = (MemStore::default(), false);
+        Ok(PathBuf::from("quarantined"))
+    }
+
+    fn discard_registry(&self) -> std::io::Result<()> {
+        panic!("nothing is interrupted here")
+    }
+
+    fn quarantine_all(&self, _: i64) -> std::io::Result<PathBuf> {
+        panic!("the journal is not damaged")
+    }
+
+    fn owner(&self) -> String {
+        "MyCore r".into()
+    }
+}
+
+/// A ledger on a disk, to be crashed and opened again.
+struct Rig {
+    disk: TestDisk,
+    rules: Rules,
+    ledger: Ledger,
+    thread: JoinHandle<()>,
+}
+
+fn start(disk: &TestDisk, rules: &Rules) -> (Ledger, JoinHandle<()>) {
+    let clock = Clock::simulated(tokio::time::Instant::now(), Arc::new(AtomicI64::new(1_800_000_000_000)));
+    let (ledger, thread) = Ledger::simulate(disk.clone(), rules.clone(), clock, || Duration::from_millis(1));
+    (ledger, tokio::spawn(thread))
+}
+
+impl Rig {
+    fn new() -> Self {
+        let disk = TestDisk { files: MemFiles::new(7), registry: Shared::default() };
+        let (config, _) = config::parse(r#"{"coreThingName":"MyCore","region":"r"}"#, |_| None).unwrap();
+        let rules = Rules::from(&config);
+        let (ledger, thread) = start(&disk, &rules);
+        Self { disk, rules, ledger, thread }
+    }
+
+    /// Power fails, and the agent starts again.
+    async fn crash(&mut self) {
+        self.thread.abort();
+        let _ = (&mut self.thread).await;
+        self.disk.files.crash_keeping(|_, _| true);
+        (self.ledger, self.thread) = start(&self.disk, &self.rules);
+    }
+
+    async fn accept(&self, token: &str, change: Change) -> Result<Request, Unavailable> {
+        let order = order("bench", Some(token), change);
+        self.ledger.run(move |tx| accept(tx, &order).map(Some)).await.map(Result::unwrap)
+    }
+
+    async fn find(&self, token: &'static str) -> Option<Request> {
+        let (client, token) = (ClientId::new("bench").unwrap(), ClientToken::new(token).unwrap());
+        self.ledger.run(move |tx| find_request(tx, &client, &token).map(Some)).await.unwrap()
+    }
+
+    async fn take(&self, lane: Lane) -> Vec<String> {
+        let pick = Pick::Queue { limit: 9, window: Window::OPEN, again: None, shut: Vec::new() };
+        let rule = move |tx: &mut Tx<'_>| take(tx, lane, &pick, true, &CallToken::from_bits(0)).map(Some);
+        let taken = self.ledger.run(rule).await.unwrap();
+        taken.entries.into_iter().map(|(target, _)| target.name().to_owned()).collect()
+    }
+}
+
+/// Invariant 12: a rejected command leaves no trace, and undoes nothing: neither now nor after a
+/// reboot.
+#[tokio::test(start_paused = true)]
+async fn a_command_whose_sync_failed_supersedes_nothing_and_never_comes_back() {
+    for crashes in [false, true] {
+        let mut rig = Rig::new();
+        rig.accept("t1", change(&["a"])).await.unwrap();
+        rig.disk.files.fail_syncs(1);
+        rig.accept("t2", associate(&["a"])).await.unwrap_err();
+        if crashes {
+            rig.crash().await;
+        }
+        assert_eq!(rig.find("t2").await, None);
+        assert_eq!(rig.find("t1").await.map(|request| request.tally.open), Some(1), "it was not superseded");
+        assert_eq!(rig.take(Lane::Associate).await, [""; 0]);
+        assert_eq!(rig.take(Lane::Disassociate).await, ["a"]);
+    }
+}
+
+/// As long as a part of a command may be on the disk, its sender gets no answer. Others are rejected,
+/// of which nothing was written.
+#[tokio::test(start_paused = true)]
+async fn a_command_is_rejected_when_nothing_of_it_can_come_back() {
+    let mut rig = Rig::new();
+    rig.accept("t1", change(&["a"])).await.unwrap();
+    // The sync of the group, and those that would cut it away.
+    rig.disk.files.fail_syncs(3);
+    let (client, fresh) = (order("bench", Some("t2"), associate(&["a"])), rig.ledger.clone());
+    let unanswered = tokio::spawn(async move { fresh.run(move |tx| accept(tx, &client).map(Some)).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!unanswered.is_finished(), "its group may come back");
+    rig.accept("t3", change(&["b"])).await.unwrap_err();
+    assert!(rig.ledger.health().borrow().failing.is_some());
+    // The attempts go on whenever somebody asks.
+    while !unanswered.is_finished() {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let _ = rig.accept("t4", change(&["c"])).await;
+    }
+    unanswered.await.unwrap().unwrap_err();
+    rig.crash().await;
+    assert_eq!((rig.find("t2").await, rig.find("t3").await), (None, None));
+    assert_eq!(rig.find("t1").await.map(|request| request.tally.open), Some(1));
+}
+
+/// A defect is no damage: its job fails, and nothing else.
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_finds_its_state_inconsistent_fails_alone() {
+    let rig = Rig::new();
+    rig.accept("t1", change(&["a"])).await.unwrap();
+    for panics in [false, true] {
+        let (order, ledger) = (order("bench", Some("t2"), associate(&["a"])), rig.ledger.clone());
+        let failed = ledger.run(move |tx| -> Result<Option<()>, StoreError> {
+            accept(tx, &order)?.unwrap();
+            assert!(!panics, "a defect of the rule");
+            Err(StoreError::Defect("of the rule".into()))
+        });
+        failed.await.unwrap_err();
+        assert!(rig.ledger.health().borrow().defect.as_ref().is_some_and(|what| what.contains("of the rule")));
+        assert_eq!(rig.ledger.health().borrow().replaced, None);
+        assert_eq!(rig.find("t2").await, None);
+        assert_eq!(rig.find("t1").await.map(|request| request.tally.open), Some(1), "what it did is undone");
+    }
+    rig.accept("t3", change(&["b"])).await.unwrap();
+}
+
+/// A damaged registry costs no accepted command.
+#[tokio::test(start_paused = true)]
+async fn what_is_open_survives_the_registry() {
+    for crashes in [false, true] {
+        let mut rig = Rig::new();
+        rig.accept("t1", change(&["a", "b"])).await.unwrap();
+        rig.disk.registry.damage();
+        if crashes {
+            rig.crash().await;
+        } else {
+            // It is found when a device is looked up.
+            rig.accept("t2", change(&["c"])).await.unwrap_err();
+        }
+        assert_eq!(rig.take(Lane::Disassociate).await, ["a", "b"]);
+        assert!(rig.ledger.health().borrow().replaced.is_some());
+        rig.accept("t2", change(&["c"])).await.unwrap();
+        rig.crash().await;
+        assert_eq!(rig.find("t1").await.map(|request| request.tally.open), Some(2));
+        assert!(rig.ledger.health().borrow().failing.is_none());
+    }
+}
+
+/// What is settled before a checkpoint and after it is there after a crash at any write.
+#[tokio::test(start_paused = true)]
+async fn a_clean_stop_leaves_nothing_to_replay() {
+    let mut rig = Rig::new();
+    rig.accept("t1", change(&["a"])).await.unwrap();
+    rig.take(Lane::Disassociate).await;
+    let settled = rig.ledger.run(|tx| {
+        let mut verdicts = VecDeque::from([(device("a"), Verdict::Done)]);
+        settle(tx, Lane::Disassociate, &mut verdicts).map(Some)
+    });
+    settled.await.unwrap();
+    let Rig { disk, rules, ledger, thread } = rig;
+    drop(ledger);
+    thread.await.unwrap();
+    assert!(disk.registry.0.lock().unwrap().0.rows.len() >= 4, "request, token, device and binding");
+    let (ledger, thread) = start(&disk, &rules);
+    rig = Rig { disk, rules, ledger, thread };
+    assert_eq!(rig.find("t1").await.map(|request| request.tally.succeeded), Some(1));
+}
