@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::schemas::words;
 use crate::{
     conditions::{Code, Conditions, Problem},
-    ledger::{self, Ledger, StoreError},
+    ledger::{self, Ledger, Loss, StoreError},
     model::{DeviceState, Timestamp},
     stop::Stop,
     transport::{Line, Tag},
@@ -165,18 +165,13 @@ impl Report {
                 self.conditions.raise("STORE_FAILING", format!("{error}; commands are rejected until it is mended"))
             }
         }
-        let replaced = health.replaced.as_ref().filter(|(_, kept, _)| kept.exists());
-        match replaced {
-            Some((at, kept, why)) => {
-                let message = format!(
-                    "the store was damaged ({why}) and replaced at {at}; what it held is kept in {}. Finished requests and \
-                     the history of devices are lost; accepted commands are carried out. Remove that directory to end this \
-                     message",
-                    kept.display()
-                );
-                self.conditions.raise("STORE_REPLACED", message);
-            }
-            None => self.conditions.clear("STORE_REPLACED"),
+        let is_there = |loss: &&Loss| loss.kept_as.as_ref().is_none_or(|kept| kept.exists());
+        let losses: Vec<&Loss> = health.losses.iter().filter(is_there).collect();
+        if losses.is_empty() {
+            self.conditions.clear("STORE_REPLACED");
+        } else {
+            let texts: Vec<String> = losses.iter().map(ToString::to_string).collect();
+            self.conditions.raise("STORE_REPLACED", texts.join(". "));
         }
         match &health.defect {
             Some(what) => {
@@ -201,7 +196,7 @@ impl Report {
             );
             self.conditions.raise("STORE_OF_ANOTHER_CORE", message);
         }
-        replaced.is_some() || !others.is_empty()
+        losses.iter().any(|loss| loss.kept_as.is_some()) || !others.is_empty()
     }
 
     /// How much room there is, and how much the store needs.

@@ -25,7 +25,7 @@ const PAGE: u64 = 4096;
 
 /// The segment that was written last, by its path in the data directory, and the bytes of it in use.
 fn current(data: &Path) -> (PathBuf, u64) {
-    let header = |name: &PathBuf| fs::read(data.join(name)).unwrap()[72..80].try_into().map(u64::from_le_bytes).unwrap();
+    let header = |name: &PathBuf| fs::read(data.join(name)).unwrap()[64..72].try_into().map(u64::from_le_bytes).unwrap();
     let name = file_names(data, "journal").into_iter().max_by_key(header).unwrap();
     let used = used(&data.join(&name));
     (name, used)
@@ -62,11 +62,12 @@ async fn a_flipped_bit_amid_the_journal_costs_what_stood_there_alone() {
     }
     assert!(!message.contains("Finished requests"), "these are in the registry: {message}");
     sample.carry_out("a group flipped", Found::JournalDamaged).await;
-    // It is reported as long as the copy is kept.
+    // It is reported as long as the copy is kept, and not copied again.
     for _ in 0..2 {
         sample.world.kill_and_forget(&sample.client).await;
         sample.world.start_agent();
         sample.client.status("it is still reported", |s| store_problems(s) == ["STORE_REPLACED"]).await;
+        assert_eq!(kept(&data, "journal.damaged-"), copies);
     }
     // Also after a checkpoint: the damaged segment is not read any more.
     assert!(sample.world.stop_agent().0.success());

@@ -10,6 +10,7 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 use super::{
     Rules,
     data_dir::Disk,
-    handle::{Job, Tellers, Unavailable},
+    handle::{Job, Loss, Lost, Tellers, Unavailable},
     journal::{Identity, Journal, Recovered, Replay},
     pending::{self, Group, SCHEMA, State, Summary, Touched, Tx},
     registry::{
@@ -87,6 +88,12 @@ pub(super) struct Committer<D: Disk> {
     needs_count: bool,
     /// The last step of a checkpoint failed.
     is_stalled: bool,
+    /// The journal was made by this opening.
+    is_journal_new: bool,
+    /// The journal had begun another segment after its last complete checkpoint.
+    has_begun: bool,
+    /// A segment of the journal was deleted: a checkpoint is due, after which it is not needed.
+    is_deleted: bool,
     /// By how much names are longer than usual.
     carry_factor: u64,
     /// Bytes that the next segment has for sure.
@@ -130,6 +137,9 @@ impl<D: Disk> Committer<D> {
             is_suspect: false,
             needs_count: false,
             is_stalled: false,
+            is_journal_new: false,
+            has_begun: false,
+            is_deleted: false,
             carry_factor: 1,
             reserved: 0,
             // The first look is at the first group.
@@ -378,7 +388,8 @@ impl<D: Disk> Committer<D> {
     /// Goes on with a checkpoint, or begins one if it is time; whether there is more to do.
     fn continue_checkpoint(&mut self) -> bool {
         let Some(journal) = self.journal.as_ref().filter(|_| self.is_open()) else { return false };
-        let is_due = !journal.is_switching() && journal.room() < self.disk.segment() / RESERVED;
+        let is_full = journal.room() < self.disk.segment() / RESERVED;
+        let is_due = !journal.is_switching() && (is_full || self.is_deleted);
         if !is_due && !journal.is_switching() {
             return false;
         }
@@ -430,7 +441,7 @@ impl<D: Disk> Committer<D> {
                 journal.complete().map_err(NotSynced)?;
                 failpoint::pass("checkpoint-complete");
                 self.binding = binding;
-                self.is_stalled = false;
+                (self.is_stalled, self.is_deleted) = (false, journal.is_deleted());
                 self.carry_factor = 1;
                 Ok(false)
             }
@@ -580,6 +591,7 @@ impl<D: Disk> Committer<D> {
             && let Some(journal) = &mut self.journal
         {
             journal.cut()?;
+            self.is_deleted = journal.is_deleted();
             self.needs_cut = false;
             let error = Unavailable("the disk failed; nothing of the command is kept".into());
             self.held.drain(..).for_each(|job| job.finish(Err(error.clone())));
@@ -594,40 +606,39 @@ impl<D: Disk> Committer<D> {
     }
 
     fn open_journal(&mut self) -> Result<(), StoreError> {
-        let files = self.disk.open_journal()?;
+        let files = self.disk.open_journal();
         let fresh = Identity { id: self.disk.new_id(), schema: SCHEMA as u32, owner: self.disk.owner() };
         let mut state = State::default();
-        let opened = Journal::open(files, fresh, self.disk.segment(), &mut |replay| match replay {
+        let mut replay = |replay: Replay<'_>| match replay {
             Replay::Group { sequence, payload } => pending::read(payload, |image| drop(state.replay(image)))
                 .map_err(|error| StoreError::Unread(format!("group {sequence} of the journal: {error}"))),
             Replay::Hole => {
                 state.lose_track();
                 Ok(())
             }
-        });
+        };
+        // The look at whose journal it is may find the damage already.
+        let opened = files.and_then(|files| Journal::open(files, fresh, self.disk.segment(), &mut replay));
         let (journal, recovered) = match opened {
             Err(StoreError::Damaged(what)) => {
                 let kept = self.disk.quarantine_all(self.clock.now().wall.0);
-                self.report_replaced(kept, &what, "commands that it held are lost, send them again");
+                self.report_replaced(Lost::Both, kept, &what);
                 return Err(StoreError::Io(format!("the store was damaged: {what}")));
             }
             opened => opened?,
         };
-        let Recovered { is_new, identity, checkpoint, sequence, damage } = recovered;
+        let Recovered { is_new, identity, checkpoint, has_begun, sequence, damage } = recovered;
+        (self.is_journal_new, self.has_begun) = (is_new, has_begun);
         tracing::debug!(is_new, checkpoint, sequence, "the journal is open");
         if let Some(damage) = damage {
             state.pass_over(PASSED_OVER);
             state.mend();
             self.needs_count = true;
-            let kept_as = damage.kept_as.unwrap_or_default();
             tracing::error!(
-                reason = damage.text,
                 intact_through = damage.intact_through,
-                kept_as = %kept_as.display(),
                 "the journal is damaged: what stands before and behind the damage counts"
             );
-            let at = self.clock.now().wall;
-            self.tell.health.send_modify(|health| health.replaced = Some((at, kept_as, damage.text)));
+            self.report(Lost::Journal, damage.kept_as, &damage.text);
         }
         state.begin_run(self.clock.now());
         self.state = state;
@@ -665,6 +676,10 @@ impl<D: Disk> Committer<D> {
                 let is_bound = self.state.counters.is_bound;
                 if is_bound || self.binding.generation > 0 {
                     self.replace_registry(&what)?;
+                } else if self.is_journal_new {
+                    // A journal is made before its registry: there was another one, which is gone.
+                    let kept = self.disk.quarantine_registry(self.clock.now().wall.0);
+                    self.report_replaced(Lost::Both, kept, &format!("its journal is missing; {what}"));
                 } else {
                     // Its making was interrupted: nothing was in it.
                     self.disk.discard_registry().map_err(|error| StoreError::Io(error.to_string()))?;
@@ -674,6 +689,7 @@ impl<D: Disk> Committer<D> {
             }
             Err(error) => return Err(error),
         }
+        self.is_journal_new = false;
         crate::failpoint::pass("open-bound");
         Ok(())
     }
@@ -683,15 +699,21 @@ impl<D: Disk> Committer<D> {
         let expected = self.binding;
         match Binding::read(&registry)? {
             Some(found) if found.journal != expected.journal || found.generation != expected.generation => {
+                self.is_journal_new |= !self.state.counters.is_bound;
                 return Err(StoreError::Damaged("its registry belongs to another journal".into()));
             }
             Some(found) if found.checkpoint < expected.checkpoint => {
                 let (has, of) = (found.checkpoint, expected.checkpoint);
                 return Err(StoreError::Damaged(format!("its registry has {has} of {of} checkpoints")));
             }
-            Some(found) if found.checkpoint > expected.checkpoint + 1 => {
-                // An old copy of the journal: what it has open may have ended long ago.
-                tracing::error!("the journal is older than the registry: the outcome of what it has open is not known");
+            // Before the registry has the next checkpoint, the journal has another segment.
+            Some(found) if found.checkpoint > expected.checkpoint + u64::from(self.has_begun) => {
+                // An old copy of the journal, or its last segment is gone: what it has open may have
+                // ended long ago, and what came since is lost.
+                let kept = self.journal.as_ref().and_then(Journal::keep_copy);
+                let (of, has) = (found.checkpoint, expected.checkpoint);
+                let text = format!("it has {has} of {of} checkpoints, so its last groups are missing");
+                self.report(Lost::Journal, kept, &text);
                 self.state.lose_track();
                 self.state.pass_over(PASSED_OVER);
                 self.needs_count = true;
@@ -752,21 +774,20 @@ impl<D: Disk> Committer<D> {
             self.log_totals()?;
         }
         let kept = self.disk.quarantine_registry(self.clock.now().wall.0);
-        self.report_replaced(
-            kept,
-            what,
-            "finished requests and the history of devices are lost; accepted commands are carried out",
-        );
+        self.report_replaced(Lost::Registry, kept, what);
         Ok(())
     }
 
-    fn report_replaced(&self, kept: std::io::Result<std::path::PathBuf>, what: &str, lost: &str) {
-        let at = self.clock.now().wall;
+    /// Reports what is lost, in the log and as a problem.
+    fn report(&self, lost: Lost, kept_as: Option<PathBuf>, why: &str) {
+        let loss = Loss { at: self.clock.now().wall, kept_as, why: why.to_owned(), lost };
+        tracing::error!("{loss}");
+        self.tell.health.send_modify(|health| health.lose(loss));
+    }
+
+    fn report_replaced(&self, lost: Lost, kept: std::io::Result<PathBuf>, what: &str) {
         match kept {
-            Ok(kept_as) => {
-                tracing::error!(reason = what, kept_as = %kept_as.display(), "the store was damaged and is replaced: {lost}");
-                self.tell.health.send_modify(|health| health.replaced = Some((at, kept_as, what.to_owned())));
-            }
+            Ok(kept_as) => self.report(lost, Some(kept_as), what),
             Err(error) => {
                 tracing::error!(%error, "the damaged store cannot be quarantined; check the data directory's owner and mode");
             }

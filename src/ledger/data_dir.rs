@@ -14,6 +14,7 @@ use std::{
 use rustix::fs::OFlags;
 
 use super::{
+    handle::{Loss, Lost},
     journal::{DEFAULT_SEGMENT, Directory, Files, Identity, Journal},
     pending::SCHEMA,
     registry::{
@@ -21,7 +22,11 @@ use super::{
         store::{Store, StoreError},
     },
 };
-use crate::{clock::Clock, model::ThingName, users};
+use crate::{
+    clock::Clock,
+    model::{ThingName, Timestamp},
+    users,
+};
 
 /// Where a store is. It can be opened again and again, and be quarantined.
 pub(crate) trait Disk: std::fmt::Display {
@@ -44,9 +49,9 @@ pub(crate) trait Disk: std::fmt::Display {
     /// The same for registry and journal.
     fn quarantine_all(&self, millis: i64) -> io::Result<PathBuf>;
 
-    /// The last store that was quarantined and is still there, and when that was.
-    fn quarantined(&self) -> Option<(i64, PathBuf)> {
-        None
+    /// The last damages of which something is kept.
+    fn losses(&self) -> Vec<Loss> {
+        Vec::new()
     }
 
     /// The core device and the region that a store belongs to.
@@ -69,6 +74,9 @@ pub(crate) trait Disk: std::fmt::Display {
 
 /// What a damaged store is called that is quarantined, before the time.
 const DAMAGED: &str = "store.damaged-";
+
+/// What a copy of a damaged journal is called, before what tells it from others.
+pub(super) const DAMAGED_JOURNAL: &str = "journal.damaged-";
 
 /// What a store of another core device or region is called that is quarantined, before the core's
 /// name and the time.
@@ -225,8 +233,18 @@ impl Disk for DataDir {
         self.quarantine_damaged(millis, true)
     }
 
-    fn quarantined(&self) -> Option<(i64, PathBuf)> {
-        kept_as(&self.path, DAMAGED).into_iter().filter_map(|path| Some((time_of(&path)?, path))).max()
+    fn losses(&self) -> Vec<Loss> {
+        let stores = kept_as(&self.path, DAMAGED).into_iter().filter_map(|path| Some((time_of(&path)?, path)));
+        let journals = kept_as(&self.path, DAMAGED_JOURNAL).into_iter();
+        let journals = journals.filter_map(|path| Some((modified(&path)?, path)));
+        let with = |lost: fn(&Path) -> Lost| {
+            move |(at, path): (i64, PathBuf)| {
+                let lost = lost(&path);
+                Loss { at: Timestamp(at), kept_as: Some(path), why: "in an earlier run".into(), lost }
+            }
+        };
+        let of_store = |path: &Path| if path.join("journal").exists() { Lost::Both } else { Lost::Registry };
+        stores.max().map(with(of_store)).into_iter().chain(journals.max().map(with(|_| Lost::Journal))).collect()
     }
 
     fn owner(&self) -> String {
@@ -247,6 +265,12 @@ fn time_of(kept: &Path) -> Option<i64> {
     let (at, time) = name.rsplit_once('-')?;
     let time: i64 = time.parse().ok()?;
     Some(if at.ends_with('-') { -time } else { time })
+}
+
+/// When a directory was changed, in milliseconds since 1970.
+fn modified(path: &Path) -> Option<i64> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000))
 }
 
 /// Stores of other core devices or regions that are kept in the data directory.

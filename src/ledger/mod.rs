@@ -27,7 +27,7 @@ pub(crate) use committer::max_file_bytes;
 pub(crate) use data_dir::Disk;
 pub(crate) use data_dir::open_regular;
 pub use data_dir::{DataDir, NotHeld, Owner, check_owner, free, of_another_core, schema_of};
-pub use handle::{Ledger, StoreHealth, Unavailable};
+pub use handle::{Ledger, Loss, Lost, StoreHealth, Unavailable};
 #[cfg(test)]
 pub(crate) use journal::{Files, testing::MemFiles};
 #[cfg(test)]

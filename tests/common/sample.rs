@@ -160,10 +160,9 @@ impl Sample {
         }
         let status = self.client.status(&text, |s| store_problems(s) == ["STORE_REPLACED"]).await;
         let message = status["problems"].to_string();
-        let of_journal = message.contains("the journal");
+        let of_journal = message.contains("send them again");
         assert!(of_journal || message.contains("accepted commands are carried out"), "{text}: {message}");
         assert!(of_journal || missing[1] == 0, "{text}: {message}");
-        assert!(!of_journal || message.contains("send them again"), "{text}: {message}");
         if of_journal { Found::JournalDamaged } else { Found::RegistryLost }
     }
 
@@ -180,7 +179,8 @@ impl Sample {
         }
         self.world.cloud.offline(false);
         for token in &self.open {
-            assert_eq!(self.client.result(token, "completed").await["status"], "SUCCEEDED", "{what}: {token}");
+            let completed = self.client.result(token, "completed").await;
+            assert_eq!(completed["status"], "SUCCEEDED", "{what}: {completed}");
         }
         for name in names(COMMANDS..2 * COMMANDS) {
             assert_eq!(self.world.taken_off(&name), 1, "{what}: {name}");

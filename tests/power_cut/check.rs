@@ -110,8 +110,8 @@ pub async fn check(data_dir: &Path, promises: &Arc<Vec<Promise>>, cut: usize) ->
     let asked = ledger.run(move |tx| ask_again(tx, &second, cut).map(Some)).await;
     let counted = ledger.run_lazily(|tx| count(tx).map(Some)).await;
     let mut wrong = Vec::new();
-    if let Some((_, _, what)) = &health.borrow().replaced {
-        wrong.push(format!("the store was taken for damaged: {what}"));
+    for loss in &health.borrow().losses {
+        wrong.push(format!("the store was taken for damaged: {}", loss.why));
     }
     if let Some(error) = &health.borrow().failing {
         wrong.push(format!("the store fails: {error}"));

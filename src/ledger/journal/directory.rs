@@ -4,12 +4,12 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
 use super::{Files, StoreError, format::PAGE};
-use crate::ledger::data_dir::{create, io_error, open_own};
+use crate::ledger::data_dir::{DAMAGED_JOURNAL, create, io_error, open_own};
 
 /// What the name of a segment's file begins with, before its number.
 const PREFIX: &str = "segment-";
@@ -63,7 +63,11 @@ impl Directory {
 
     /// Makes the file, or extends it with zeros, and syncs it and its name.
     fn extend(&mut self, number: u32, length: u64) -> io::Result<()> {
+        if self.is_deleted(number) {
+            self.files.remove(&number);
+        }
         if !self.files.contains_key(&number) {
+            create(&self.path)?;
             let mut options = OpenOptions::new();
             let path = self.file(number);
             let file = open_own(options.read(true).write(true).create(true).truncate(false), &path)?;
@@ -87,7 +91,7 @@ impl Directory {
 
     fn copies(&self, parent: &Path) -> usize {
         let entries = fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok);
-        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("journal.damaged-")).count()
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(DAMAGED_JOURNAL)).count()
     }
 }
 
@@ -123,7 +127,16 @@ impl Files for Directory {
     }
 
     fn sync(&mut self, number: u32) -> Result<(), StoreError> {
-        self.get(number)?.sync_data().map_err(|error| self.failed(number, &error))
+        self.get(number)?.sync_data().map_err(|error| self.failed(number, &error))?;
+        if self.is_deleted(number) {
+            return Err(self.failed(number, &io::Error::other("it was deleted")));
+        }
+        Ok(())
+    }
+
+    fn is_deleted(&self, number: u32) -> bool {
+        let file = self.files.get(&number);
+        file.is_some_and(|file| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0))
     }
 
     /// Beside the directory, as another one of that name.

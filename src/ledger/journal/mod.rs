@@ -68,6 +68,11 @@ pub(crate) trait Files {
     /// later sync succeeds.
     fn sync(&mut self, number: u32) -> Result<(), StoreError>;
 
+    /// Whether the file has no name any more: what is written to it is gone with the process.
+    fn is_deleted(&self, _number: u32) -> bool {
+        false
+    }
+
     /// Keeps a copy of all segments for a person, and returns where; the segments stay. With a name
     /// that has a copy already, nothing is copied.
     ///
@@ -112,6 +117,8 @@ pub(crate) struct Recovered {
     /// has to have this one, or the next one (a crash between the registry's last batch and
     /// [`Journal::complete`]).
     pub checkpoint: u64,
+    /// Another segment had begun after that checkpoint.
+    pub has_begun: bool,
     /// The largest sequence number that counts, 0 for a new journal.
     pub sequence: u64,
     /// Set if something that was durable is gone or unreadable. Reported by each opening until a
@@ -280,6 +287,17 @@ impl<F: Files> Journal<F> {
     /// less than it is long.
     pub(crate) fn room(&self) -> u64 {
         self.current.length.saturating_sub(self.offset).saturating_sub(RESERVE)
+    }
+
+    /// Whether a segment that recovery needs was deleted.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.chain.iter().any(|segment| self.files.is_deleted(segment.number))
+    }
+
+    /// Keeps a copy of all segments for a person, if there is room for it, and returns where.
+    pub(crate) fn keep_copy(&self) -> Option<PathBuf> {
+        let name = recovery::copy_name(self.current.used.salt, self.durable.sequence);
+        self.files.keep_copy(&name).ok()
     }
 
     /// Bytes of the current segment.

@@ -7,6 +7,7 @@ use super::{
     scan::{self, Entry, Scanned},
     survey::{Link, Newest, before, survey},
 };
+use crate::ledger::data_dir::DAMAGED_JOURNAL;
 
 /// How far sequence numbers jump after damage: past every number that a lost group can have had, so
 /// that no row or token of another request is met.
@@ -167,7 +168,7 @@ pub(super) fn open<F: Files>(
     }
     let (sequence, holes) = (replayer.sequence, replayer.holes);
     let damage = replayer.intact_through.map(|intact_through| {
-        let name = format!("journal.damaged-{:016x}-{intact_through}", newest.header.salt);
+        let name = copy_name(newest.header.salt, intact_through);
         let kept_as = files.keep_copy(&name).ok();
         Damage { text: holes.join("; "), kept_as, intact_through }
     });
@@ -176,8 +177,14 @@ pub(super) fn open<F: Files>(
     let mut journal = resume(files, newest, &links, &reading, unit, sequence, jump)?;
     journal.identity.schema = identity.schema.max(fresh.schema);
     let checkpoint = reading.checkpoint;
+    let has_begun = reading.parts.first().is_some_and(|newest| newest.link.used.epoch > reading.base);
     journal.carry(&reading, sequence, fresh.schema > identity.schema)?;
-    Ok((journal, Recovered { is_new: false, identity, checkpoint, sequence, damage }))
+    Ok((journal, Recovered { is_new: false, identity, checkpoint, has_begun, sequence, damage }))
+}
+
+/// The name of a copy of a damaged journal.
+pub(super) fn copy_name(salt: u64, intact_through: u64) -> String {
+    format!("{DAMAGED_JOURNAL}{salt:016x}-{intact_through}")
 }
 
 /// Makes a new journal.
@@ -207,7 +214,7 @@ fn make<F: Files>(mut files: F, fresh: Identity, unit: u64) -> Result<(Journal<F
         buffer: Vec::new(),
     };
     journal.begin(unit, None)?;
-    Ok((journal, Recovered { is_new: true, identity: fresh, checkpoint: 0, sequence: 0, damage: None }))
+    Ok((journal, Recovered { is_new: true, identity: fresh, checkpoint: 0, has_begun: false, sequence: 0, damage: None }))
 }
 
 /// The journal as it stands, at the last frame that is known to be durable.

@@ -28,7 +28,9 @@ impl State {
         (work.sent, work.outcome_unknown) = (true, true);
         if work.lane.is_settled_by_list() {
             work.queue = Queue::AwaitList;
-            (work.outcome_seq, work.joined_before) = (self.counters.mark, self.counters.next_seq);
+            work.outcome_seq = self.counters.mark;
+            // No answer said that it failed: what the list does not show as done is sent again.
+            work.joined_before = 0;
         }
         work
     }

@@ -202,7 +202,7 @@ async fn a_rule_that_finds_its_state_inconsistent_fails_alone() {
         });
         failed.await.unwrap_err();
         assert!(rig.ledger.health().borrow().defect.as_ref().is_some_and(|what| what.contains("of the rule")));
-        assert_eq!(rig.ledger.health().borrow().replaced, None);
+        assert_eq!(rig.ledger.health().borrow().losses, []);
         assert_eq!(rig.find("t2").await, None);
         assert_eq!(rig.find("t1").await.map(|request| request.tally.open), Some(1), "what it did is undone");
     }
@@ -223,7 +223,7 @@ async fn what_is_open_survives_the_registry() {
             rig.accept("t2", change(&["c"])).await.unwrap_err();
         }
         assert_eq!(rig.take(Lane::Disassociate).await, ["a", "b"]);
-        assert!(rig.ledger.health().borrow().replaced.is_some());
+        assert!(rig.ledger.health().borrow().losses.iter().all(|loss| loss.lost == Lost::Registry));
         rig.accept("t2", change(&["c"])).await.unwrap();
         rig.crash().await;
         assert_eq!(rig.find("t1").await.map(|request| request.tally.open), Some(2));
