@@ -14,7 +14,7 @@ const SMALL_DEVICES: usize = 2;
 /// Several calls.
 const LARGE_DEVICES: usize = 300;
 /// Enough for a segment of the journal: a checkpoint begins.
-const FILLING_DEVICES: usize = 3000;
+const FILLING_DEVICES: usize = 4000;
 /// A round in so many has a large one.
 pub const LARGE_EVERY: usize = 20;
 

@@ -20,7 +20,7 @@ const MEDIUM: &str = "/power-cut-medium";
 
 /// Entries of the large command: until it has ended, it fills a segment of the journal, and a
 /// checkpoint begins.
-const LARGE: usize = 3000;
+const LARGE: usize = 4000;
 
 /// sled's segments: a file is written in pieces of this size.
 const SEGMENT: usize = 1024 * 1024;
