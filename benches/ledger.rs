@@ -71,9 +71,8 @@ async fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
     let start = Instant::now();
     loop {
         let pick = Pick::Queue { limit: 100, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
-        let take = ledger.run(move |tx| {
-            ledger::take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)).map(Some)
-        });
+        let take =
+            ledger.run(move |tx| ledger::take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)).map(Some));
         let taken = take.await.unwrap();
         if taken.entries.is_empty() {
             break;

@@ -9,6 +9,8 @@
 
 mod committer;
 mod data_dir;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handle;
 mod journal;
 mod pending;
