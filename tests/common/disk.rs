@@ -90,24 +90,37 @@ impl World {
     }
 }
 
-/// Sends a command for each device from the `first` on, until one is refused: tokens `t<device>` of those that were
-/// taken, and the device of the one that was not.
-pub async fn send_until_refused(client: &Client, first: usize) -> (Vec<String>, usize) {
-    let mut taken = Vec::new();
+/// What became of commands on a disk that fills.
+pub struct Sent {
+    /// Tokens of those that were accepted, `t<device>`.
+    pub taken: Vec<String>,
+    /// Tokens of those that are not answered while the disk is full.
+    pub unanswered: Vec<String>,
+    /// The device of the one that was rejected.
+    pub refused: usize,
+}
+
+/// Sends a command for each device from the `first` on, until one is rejected.
+pub async fn send_until_refused(client: &Client, first: usize) -> Sent {
+    let (mut taken, mut unanswered) = (Vec::new(), Vec::new());
     for device in first..10_000 {
         let token = format!("t{device}");
         client.disassociate(&token, &names(device..device + 1));
-        let (topic, body) = client
-            .wait(&format!("{token} is answered"), |m| {
-                (m.body["clientToken"] == token.as_str()).then(|| (m.topic.clone(), m.body.clone()))
-            })
-            .await;
-        if topic.ends_with("/rejected") {
-            let code = body["code"].as_str().unwrap();
-            assert!(["InternalServerException", "ThrottlingException"].contains(&code), "{body}");
-            return (taken, device);
+        let waiting = client.wait("it is answered", |m| {
+            (m.body["clientToken"] == token.as_str()).then(|| (m.topic.clone(), m.body.clone()))
+        });
+        match tokio::time::timeout(Duration::from_secs(5), waiting).await {
+            Ok((topic, body)) if topic.ends_with("/rejected") => {
+                let code = body["code"].as_str().unwrap();
+                assert!(["InternalServerException", "ThrottlingException"].contains(&code), "{body}");
+                return Sent { taken, unanswered, refused: device };
+            }
+            Ok(_) => taken.push(token),
+            Err(_) => {
+                unanswered.push(token);
+                assert!(unanswered.len() < 5, "not rejected, and not accepted: {unanswered:?}");
+            }
         }
-        taken.push(token);
     }
     panic!("the disk is full at some time");
 }
