@@ -124,3 +124,42 @@ pub async fn send_until_refused(client: &Client, first: usize) -> Sent {
     }
     panic!("the disk is full at some time");
 }
+
+/// Lets system calls of the running agent fail on some files, as a disk does that breaks. Ends when it
+/// is dropped.
+pub struct Breaker(Child);
+
+impl Breaker {
+    /// `fault` as strace's `inject` takes it: `fdatasync:error=EIO:when=1`.
+    pub async fn new(world: &World, fault: &str, files: &[&str]) -> Self {
+        use std::io::{BufRead, BufReader};
+        let call = fault.split(':').next().unwrap();
+        let mut strace = Command::new("/usr/bin/strace");
+        let data = PathBuf::from(world.config["dataDir"].as_str().unwrap());
+        files.iter().for_each(|file| drop(strace.arg("-P").arg(data.join(file))));
+        let mut child = strace
+            .args(["-f", "-e", &format!("trace={call}"), "-e", &format!("inject={fault}"), "-o", "/dev/null", "-p"])
+            .arg(world.agent.as_ref().unwrap().id().to_string())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("strace is not installed: run tests/run, which installs what the tests need");
+        let mut errors = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while errors.read_line(&mut line).unwrap() > 0 && !line.contains("attached") {
+            line.clear();
+        }
+        assert!(line.contains("attached"), "{line}");
+        // It says more while it runs.
+        std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
+        // All threads are attached one after the other.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Self(child)
+    }
+}
+
+impl Drop for Breaker {
+    fn drop(&mut self) {
+        terminate(self.0.id());
+        let _ = self.0.wait();
+    }
+}
