@@ -18,7 +18,7 @@ use crate::model::{
 };
 
 /// Version of the whole layout, journal and registry. A store with a larger one is left untouched.
-pub const SCHEMA: u64 = 2;
+pub const SCHEMA: u64 = 1;
 
 /// A request's number, and the index of an entry in it.
 pub(crate) type Place = (u64, u32);
