@@ -147,7 +147,8 @@ async fn a_bad_configuration_and_a_data_directory_for_all_are_told() {
     let (checks, directory) = told(&check(&world, true, JSON), 0, "data directory");
     assert_eq!(wrong(&checks), [("configuration", "warning"), ("data directory", "warning"), ("agent", "warning")]);
     assert!(directory.ends_with("its mode is 755, others may look into it; chmod 700 it"), "{directory}");
-    fs::write(data.join("store.id"), "7 schema 99 0").unwrap();
+    fs::create_dir(data.join("journal")).unwrap();
+    fs::write(data.join("journal/segment-0"), vec![0x5a; 20_000]).unwrap();
     let (checks, _) = told(&check(&world, true, JSON), 1, "store");
     assert!(wrong(&checks).contains(&("store", "error")), "{checks:?}");
     world.set("rate.burst", json!(0));
@@ -229,11 +230,12 @@ async fn an_agent_that_runs_is_asked_and_never_replaced() {
 async fn a_support_bundle_is_written_when_the_store_is_broken_too() {
     let mut world = World::new(10).await;
     let data = world.dir.path().join("data");
-    fs::create_dir(&data).unwrap();
-    let said = "00000000000000000000000000000000 schema 99";
-    use sha2::Digest;
-    let check: String = sha2::Sha256::digest(said).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    fs::write(data.join("store.id"), format!("{said} {check}\n")).unwrap();
+    {
+        let (client, _) = (world.client("first").await, world.start_agent());
+        client.status("there is a store", |status| status["state"] == "ONLINE").await;
+        world.stop_agent();
+    }
+    common::sample::rewrite_headers(&data, common::sample::SCHEMA, 99);
     let client = world.client("bench").await;
     world.start_agent();
     client.status("it says so", |status| store_problems(status) == ["STORE_TOO_NEW"]).await;
