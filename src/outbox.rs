@@ -30,10 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait for room on the line.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// So long after the last delivery it is on disk that the broker has the messages: a kill after that publishes none of
-/// them again.
-const SETTLED: Duration = Duration::from_millis(500);
-
 /// How long a message is set aside, at first and at most.
 const ASIDE: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(24 * 3600));
 
@@ -64,8 +60,6 @@ pub(crate) struct Outbox {
     /// The place to go on from.
     cursor: u64,
     under_way: BTreeMap<u64, (Instant, ClientId)>,
-    /// When to make durable what was delivered last.
-    sync_at: Option<Instant>,
     /// The line had no room: when to look again.
     full_until: Option<Instant>,
     aside: BTreeMap<u64, Aside>,
@@ -82,7 +76,6 @@ impl Outbox {
             run: 0,
             cursor: 0,
             under_way: BTreeMap::new(),
-            sync_at: None,
             full_until: None,
             aside: BTreeMap::new(),
         }
@@ -103,12 +96,6 @@ impl Outbox {
             self.set_aside(now);
             if let Err(error) = self.fill(std::mem::take(&mut done)).await {
                 tracing::warn!(%error, "the outbox cannot be read");
-            }
-            if self.sync_at.is_some_and(|at| at <= Instant::now()) {
-                self.sync_at = None;
-                if let Err(error) = self.ledger.sync().await {
-                    tracing::debug!(%error, "a kill may have messages published again");
-                }
             }
             tokio::select! {
                 biased;
@@ -142,7 +129,7 @@ impl Outbox {
     fn wakes_at(&self, now: Instant) -> Option<Instant> {
         let late = self.under_way.values().flat_map(|(since, _)| [*since + PATIENCE, *since + PATIENCE * 3]);
         let looks = late.chain(self.aside.values().map(|aside| aside.until)).chain(self.full_until);
-        looks.filter(|at| *at > now).chain(self.sync_at).min()
+        looks.filter(|at| *at > now).min()
     }
 
     fn set_aside(&mut self, now: Instant) {
@@ -258,7 +245,6 @@ impl Outbox {
             tag = more.try_recv().ok();
         }
         failpoint::pass("outbox-delivered");
-        self.sync_at = Some(Instant::now() + SETTLED);
         done
     }
 

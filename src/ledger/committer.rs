@@ -35,8 +35,8 @@ const GROUP_JOBS: usize = 256;
 /// Objects that a group may change before it is committed although a job of it has more to do.
 const GROUP_CHANGES: usize = 2000;
 
-/// How long changes that nobody waits for stay in memory alone.
-const LAZY: Duration = Duration::from_secs(1);
+/// How long changes that nobody waits for stay in memory alone. After that a kill does not undo them.
+const LAZY: Duration = Duration::from_millis(500);
 
 /// The part of a segment that has to be free for the next group, else a checkpoint begins.
 const RESERVED: u64 = 8;
@@ -224,7 +224,7 @@ impl<D: Disk> Committer<D> {
         for mut job in jobs {
             match self.run_job(&mut *job, queue, &mut failed) {
                 Ok((ended, changed)) => {
-                    durable |= (changed && !job.is_lazy()) || job.syncs();
+                    durable |= changed && !job.is_lazy();
                     if ended {
                         ran.push((job, Ok(())));
                     } else {

@@ -100,10 +100,6 @@ pub(super) trait Job: Send {
     fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError>;
     /// Whether the answer may come before what was written is durable.
     fn is_lazy(&self) -> bool;
-    /// Whether the answer has to come after what others wrote before is durable.
-    fn syncs(&self) -> bool {
-        false
-    }
     fn finish(self: Box<Self>, result: Result<(), Unavailable>);
 }
 
@@ -133,27 +129,6 @@ impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send> Job
         };
         // Whoever asked may be gone; what was written stays.
         let _ = reply.send(result);
-    }
-}
-
-/// Asks for what lazy jobs wrote before to be durable.
-struct Sync(oneshot::Sender<Result<(), Unavailable>>);
-
-impl Job for Sync {
-    fn step(&mut self, _: &mut Tx<'_>) -> Result<bool, StoreError> {
-        Ok(true)
-    }
-
-    fn is_lazy(&self) -> bool {
-        false
-    }
-
-    fn syncs(&self) -> bool {
-        true
-    }
-
-    fn finish(self: Box<Self>, result: Result<(), Unavailable>) {
-        let _ = self.0.send(result);
     }
 }
 
@@ -256,16 +231,6 @@ impl Ledger {
         rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
     ) -> Result<R, Unavailable> {
         self.submit(rule, true).await?.await.unwrap_or_else(|_| Err(closed()))
-    }
-
-    /// Makes durable what was written before, also what nobody waited for.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn sync(&self) -> Result<(), Unavailable> {
-        let (reply, answer) = oneshot::channel();
-        self.jobs.send(Box::new(Sync(reply))).await.map_err(|_| closed())?;
-        answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// Puts a rule in line, and returns where its answer will come: rules run in the order of
