@@ -148,7 +148,7 @@ async fn a_bad_configuration_and_a_data_directory_for_all_are_told() {
     assert_eq!(wrong(&checks), [("configuration", "warning"), ("data directory", "warning"), ("agent", "warning")]);
     assert!(directory.ends_with("its mode is 755, others may look into it; chmod 700 it"), "{directory}");
     fs::create_dir(data.join("journal")).unwrap();
-    fs::write(data.join("journal/segment-0"), [0x5a; 16_384]).unwrap();
+    fs::write(data.join("journal/segment-0"), vec![0x5a; 20_000]).unwrap();
     let (checks, _) = told(&check(&world, true, JSON), 1, "store");
     assert!(wrong(&checks).contains(&("store", "error")), "{checks:?}");
     world.set("rate.burst", json!(0));
@@ -230,11 +230,15 @@ async fn an_agent_that_runs_is_asked_and_never_replaced() {
 async fn a_support_bundle_is_written_when_the_store_is_broken_too() {
     let mut world = World::new(10).await;
     let data = world.dir.path().join("data");
-    fs::create_dir(&data).unwrap();
-    fs::write(data.join("journal"), "no directory").unwrap();
+    {
+        let (client, _) = (world.client("first").await, world.start_agent());
+        client.status("there is a store", |status| status["state"] == "ONLINE").await;
+        world.stop_agent();
+    }
+    common::sample::rewrite_headers(&data, common::sample::SCHEMA, 99);
     let client = world.client("bench").await;
     world.start_agent();
-    client.status("it says so", |status| store_problems(status) == ["STORE_FAILING"]).await;
+    client.status("it says so", |status| store_problems(status) == ["STORE_TOO_NEW"]).await;
     let file = world.dir.path().join("bundle.tar");
     let program = product();
     let mut command = Command::new(&program[0]);
@@ -243,7 +247,7 @@ async fn a_support_bundle_is_written_when_the_store_is_broken_too() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let listed = Command::new("tar").arg("-xOf").arg(&file).output().unwrap();
     let text = String::from_utf8(listed.stdout).unwrap();
-    assert!(text.contains("STORE_FAILING") && text.contains("journal"), "{text}");
+    assert!(text.contains("STORE_TOO_NEW") && text.contains("newer version"), "{text}");
 }
 
 /// A recipe's default is an empty text for what is unset, and what the agent shows of it is read

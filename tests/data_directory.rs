@@ -7,7 +7,6 @@ mod common;
 
 use std::{
     fs,
-    os::unix::fs::FileExt as _,
     os::unix::fs::{PermissionsExt, chown, symlink},
     path::Path,
     process::{Child, Command, Stdio},
@@ -89,14 +88,16 @@ async fn links_in_a_directory_of_somebody_else_lead_nowhere() {
     fs::create_dir(&data).unwrap();
     fs::create_dir(&victims).unwrap();
     let names = ["lock", "agent.sock"];
-    let directories = ["store", "store.new", "store.old", "journal"];
+    let dirs = ["journal", "store", "store.new", "store.old"];
     for name in names {
         fs::write(victims.join(name), "root's own").unwrap();
         symlink(victims.join(name), data.join(name)).unwrap();
     }
-    for name in directories {
+    for name in dirs {
         fs::create_dir(victims.join(name)).unwrap();
-        fs::write(victims.join(name).join("complete"), "root's own").unwrap();
+        for file in ["complete", "segment-0"] {
+            fs::write(victims.join(name).join(file), "root's own").unwrap();
+        }
         symlink(victims.join(name), data.join(name)).unwrap();
     }
     give_to_nobody(&data);
@@ -104,10 +105,11 @@ async fn links_in_a_directory_of_somebody_else_lead_nowhere() {
         for name in names {
             assert_eq!(fs::read_to_string(victims.join(name)).unwrap(), "root's own", "{name}");
         }
-        for name in directories {
-            assert_eq!(fs::read_dir(victims.join(name)).unwrap().count(), 1, "{name}");
+        for name in dirs {
+            assert_eq!(fs::read_dir(victims.join(name)).unwrap().count(), 2, "{name}");
+            assert_eq!(fs::read_to_string(victims.join(name).join("segment-0")).unwrap(), "root's own", "{name}");
         }
-        assert_eq!(fs::read_dir(&victims).unwrap().count(), names.len() + directories.len());
+        assert_eq!(fs::read_dir(&victims).unwrap().count(), names.len() + dirs.len());
     };
     let client = world.client("bench").await;
     world.start_agent();
@@ -131,10 +133,15 @@ async fn links_in_a_directory_of_somebody_else_lead_nowhere() {
     // Its owner gives it away, links and all.
     chown(&data, Some(0), Some(0)).unwrap();
     failing("is a link, which is not followed; remove it").await;
-    untouched();
-    for name in ["lock"].iter().chain(&directories) {
-        fs::remove_file(data.join(name)).unwrap();
+    // What is looked at first is refused first; the agent looks again at longer and longer intervals.
+    for (refused, removed) in [("lock", ["lock", "store.old"]), ("journal", ["journal", "store.new"])] {
+        failing(refused).await;
+        untouched();
+        removed.iter().for_each(|name| fs::remove_file(data.join(name)).unwrap());
     }
+    failing("store").await;
+    untouched();
+    fs::remove_file(data.join("store")).unwrap();
     client.status("it goes on by itself", |status| store_problems(status).is_empty()).await;
     works(&world, &client, "t", 1).await;
     untouched();
@@ -148,22 +155,38 @@ async fn a_directory_of_ours_that_others_may_write_to_is_mended() {
     fs::create_dir(&data).unwrap();
     fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
     fs::write(&victim, "root's own").unwrap();
-    // What somebody could put there before: another name of a file, and a pipe that nobody reads.
-    let journal = data.join("journal");
-    fs::create_dir(&journal).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, journal.join("segment-0"), rustix::fs::Mode::RUSR).unwrap();
+    // What somebody could put there before: another name of a file, a link, and a pipe that nobody
+    // reads.
+    fs::create_dir(data.join("journal")).unwrap();
+    fs::hard_link(&victim, data.join("journal/segment-0")).unwrap();
+    symlink(&victim, data.join("journal/segment-1")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, data.join("journal/segment-2"), rustix::fs::Mode::RUSR).unwrap();
     let client = world.client("bench").await;
     world.start_agent();
-    let says = |text: &'static str| move |status: &Value| status["problems"].to_string().contains(text);
-    client.status("the pipe is told of", says("segment-0: it is no regular file; remove it")).await;
+    let reported = [
+        ("segment-0", "has 2 names, so it is not the agent's own; remove it"),
+        ("segment-1", "it is a link, which is not followed; remove it"),
+        ("segment-2", "it is no regular file; remove it"),
+    ];
+    // In whatever order they are found.
+    for _ in reported {
+        let found = client
+            .status("one of them is reported", |status| {
+                let text = status["problems"].to_string();
+                reported.iter().any(|(name, says)| {
+                    data.join("journal").join(name).symlink_metadata().is_ok() && text.contains(name) && text.contains(says)
+                })
+            })
+            .await;
+        let text = found["problems"].to_string();
+        let (name, _) = reported.iter().find(|(name, _)| text.contains(name)).unwrap();
+        fs::remove_file(data.join("journal").join(name)).unwrap();
+    }
     assert_eq!(mode(&data), 0o700);
-    fs::hard_link(&victim, journal.join("segment-1")).unwrap();
-    fs::remove_file(journal.join("segment-0")).unwrap();
-    client.status("the other name is told of", says("has 2 names, so it is not the agent's own; remove it")).await;
     assert_eq!(fs::read_to_string(&victim).unwrap(), "root's own");
-    fs::remove_file(journal.join("segment-1")).unwrap();
     client.status("it goes on by itself", |status| store_problems(status).is_empty()).await;
     works(&world, &client, "t", 1).await;
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "root's own");
 }
 
 #[tokio::test]
@@ -232,6 +255,8 @@ async fn a_store_of_another_core_or_region_is_quarantined_and_nothing_of_it_is_s
         // It stays over a restart, until somebody removes it.
         let kept = quarantined(&world);
         assert_eq!(kept.len(), 1, "{kept:?}");
+        let whole = world.dir.path().join("copy").join(&kept[0]);
+        assert!(whole.join("db").exists() && whole.join("journal/segment-0").exists(), "its journal is with it");
         world.kill_and_forget(&client).await;
         world.start_agent();
         client.status("still", |s| problem_codes(s).contains(&"STORE_OF_ANOTHER_CORE")).await;
@@ -243,26 +268,64 @@ async fn a_store_of_another_core_or_region_is_quarantined_and_nothing_of_it_is_s
     }
 }
 
-/// A sector of the journal's header may be lost: it is written twice.
+/// What was quarantined is of use to the core device that it belongs to.
 #[tokio::test]
-async fn a_store_of_another_core_is_known_by_the_second_copy_of_the_header() {
+async fn a_quarantined_store_goes_on_where_it_belongs() {
     let mut world = World::new(5).await;
-    world.set("coreThingName", json!("GoldenImage"));
     world.cloud.offline(true);
     world.start_agent();
     let data = world.dir.path().join("data");
     until("the socket is there", || data.join("agent.sock").exists()).await;
     disassociate(&world, "d0001");
     world.stop_agent();
-    let segment = fs::OpenOptions::new().write(true).open(data.join("journal/segment-0")).unwrap();
-    segment.write_all_at(&[0; 4096], 0).unwrap();
-    world.set("coreThingName", json!(CORE));
+    let own = world.config["coreThingName"].clone();
+    world.set("coreThingName", json!("Other"));
+    world.start_agent();
+    until("it is quarantined", || quarantined(&world).len() == 1).await;
+    world.stop_agent();
+    // As the message says: as store, with its journal beside it.
+    let kept = data.join(&quarantined(&world)[0]);
+    let there = world.dir.path().join("there");
+    fs::create_dir(&there).unwrap();
+    fs::rename(kept.join("journal"), there.join("journal")).unwrap();
+    fs::rename(&kept, there.join("store")).unwrap();
+    world.set("coreThingName", own);
+    world.set("dataDir", json!(there));
     world.cloud.offline(false);
     let client = world.client("bench").await;
     world.start_agent();
-    client.status("it is reported", |s| problem_codes(s).contains(&"STORE_OF_ANOTHER_CORE")).await;
-    client.status("it is in sync", |s| s["devices"]["ASSOCIATED"] == 5).await;
-    assert_eq!(world.taken_off("d0001"), 0);
+    client.status("all is well", |s| s["health"] == "OK" && s["lastSyncAt"].is_string()).await;
+    until("the command is carried out", || world.taken_off("d0001") == 1).await;
+}
+
+/// One header of the journal is enough to know whose it is; without any nothing is sent either.
+#[tokio::test]
+async fn a_store_of_another_core_is_known_by_any_of_its_headers() {
+    for all in [false, true] {
+        let mut world = World::new(5).await;
+        world.set("coreThingName", json!("GoldenImage"));
+        world.cloud.offline(true);
+        world.start_agent();
+        let data = world.dir.path().join("data");
+        until("the socket is there", || data.join("agent.sock").exists()).await;
+        disassociate(&world, "d0001");
+        world.stop_agent();
+        // Each segment has two copies of it.
+        for n in 0..3 {
+            let path = data.join(format!("journal/segment-{n}"));
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[..if all { 8192 } else { 4096 }].fill(0x5a);
+            fs::write(&path, bytes).unwrap();
+        }
+        world.set("coreThingName", json!(CORE));
+        world.cloud.offline(false);
+        let client = world.client("bench").await;
+        world.start_agent();
+        let code = if all { "STORE_REPLACED" } else { "STORE_OF_ANOTHER_CORE" };
+        client.status("it is reported", |s| problem_codes(s).contains(&code)).await;
+        client.status("it is in sync", |s| s["devices"]["ASSOCIATED"] == 5).await;
+        assert_eq!(world.taken_off("d0001"), 0);
+    }
 }
 
 /// A disk that breaks again and again is not filled by what is kept of it.

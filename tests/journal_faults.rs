@@ -11,7 +11,10 @@ use std::{
 };
 
 use common::{
-    sample::{COMMANDS, Found, Sample, delete, file_names, files, flip, kept, truncate, used},
+    sample::{
+        COMMANDS, Found, OLDEST_READER, PAGE, SCHEMA, Sample, delete, file_names, files, flip, kept, rewrite_headers, truncate,
+        used,
+    },
     *,
 };
 
@@ -19,9 +22,6 @@ const FEW: usize = 60;
 
 /// Flipped bits, each a start of the agent, unless OFFBOARD_ROUNDS says otherwise.
 const FLIPS: usize = 8;
-
-/// Groups start at multiples of this, and a header has two copies of it.
-const PAGE: u64 = 4096;
 
 /// The segment that was written last, by its path in the data directory, and the bytes of it in use.
 fn current(data: &Path) -> (PathBuf, u64) {
@@ -216,31 +216,11 @@ async fn a_journal_that_is_deleted_under_the_agent_costs_no_accepted_command() {
     }
 }
 
-/// Writes to both copies of a segment's header, as a newer version would: at `offset`, little endian.
-fn rewrite_headers(data: &Path, offset: usize, value: u32) {
-    for name in file_names(data, "journal") {
-        let mut bytes = fs::read(data.join(&name)).unwrap();
-        for at in [0, PAGE as usize] {
-            let page = &mut bytes[at..at + PAGE as usize];
-            if page.iter().all(|byte| *byte == 0) {
-                continue;
-            }
-            page[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
-            let length = u32::from_le_bytes(page[16..20].try_into().unwrap()) as usize;
-            let mut crc = crc32fast::Hasher::new();
-            crc.update(&page[..20]);
-            crc.update(&page[24..length]);
-            page[20..24].copy_from_slice(&crc.finalize().to_le_bytes());
-        }
-        fs::write(data.join(&name), bytes).unwrap();
-    }
-}
-
 #[tokio::test]
 async fn a_newer_store_is_left_untouched_and_commands_are_rejected() {
     let mut sample = Sample::new(FEW).await;
     // The schema of what is in the groups; the oldest version that reads the groups' format.
-    for (what, offset) in [("schema", 40), ("format", 12)] {
+    for (what, offset) in [("schema", SCHEMA), ("format", OLDEST_READER)] {
         let data = sample.copy();
         rewrite_headers(&data, offset, 1000);
         let _ = fs::remove_file(data.join("lock"));

@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use common::*;
+use common::{
+    sample::{PAGE, flip, used},
+    *,
+};
 
 /// Every file and directory from `path` down, with its mode.
 fn modes(path: &Path) -> Vec<(PathBuf, bool, u32)> {
@@ -57,10 +60,15 @@ async fn all_is_private_under(umask: &str) {
     client.result("third", "completed").await;
     world.kill();
     let found = modes(&above);
-    for kind in ["lock", "store.id", "db", "conf", "snap."] {
+    for kind in ["lock", "segment-", "db", "conf", "snap."] {
         assert!(has(&found, kind), "there is no {kind} to look at: {found:?}");
     }
-    // All records lost: the store is put aside and a new one made.
+    // All rows are lost: the registry is quarantined and a new one made. A damaged group of the journal
+    // makes a copy of it.
+    for (path, ..) in found.iter().filter(|(path, is_directory, _)| !is_directory && path.starts_with(data.join("journal"))) {
+        let (pages, header) = (used(path) / PAGE, 2);
+        (header..pages.saturating_sub(1)).for_each(|page| flip(path, page * PAGE + 100, 1));
+    }
     for (path, is_directory, _) in found {
         if !is_directory && path.starts_with(data.join("store")) && !path.ends_with("conf") {
             fs::remove_file(path).unwrap();
@@ -70,7 +78,7 @@ async fn all_is_private_under(umask: &str) {
     client.disassociate("fourth", &names(140..150));
     client.result("fourth", "completed").await;
     let found = modes(&above);
-    assert!(has(&found, "store.damaged-"), "{found:?}");
+    assert!(has(&found, "store.damaged-") && has(&found, "journal.damaged-"), "{found:?}");
     let open = found.iter().filter(|(_, is_directory, mode)| *mode != if *is_directory { 0o700 } else { 0o600 });
     let open: Vec<String> = open.map(|(path, _, mode)| format!("{mode:o} {}", path.display())).collect();
     assert!(open.is_empty(), "{open:#?}");

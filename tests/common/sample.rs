@@ -243,3 +243,32 @@ pub fn flip(path: &Path, at: u64, mask: u8) {
 pub fn delete(path: &Path) {
     if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
 }
+
+/// Groups start at multiples of this, and a header has two copies of this length.
+pub const PAGE: u64 = 4096;
+
+/// Where in a header the version of the groups' contents stands, and the oldest version of the format
+/// that can read it.
+pub const SCHEMA: usize = 40;
+pub const OLDEST_READER: usize = 12;
+
+/// Writes to both copies of a segment's header, as a newer version would: at `offset`, little endian.
+pub fn rewrite_headers(data: &Path, offset: usize, value: u32) {
+    for name in file_names(data, "journal") {
+        let mut bytes = fs::read(data.join(&name)).unwrap();
+        for at in [0, PAGE as usize] {
+            let page = &mut bytes[at..at + PAGE as usize];
+            if page.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            page[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
+            let length = u32::from_le_bytes(page[16..20].try_into().unwrap()) as usize;
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(&page[..20]);
+            crc.update(&page[24..length]);
+            page[20..24].copy_from_slice(&crc.finalize().to_le_bytes());
+        }
+        fs::write(data.join(&name), bytes).unwrap();
+    }
+}
+

@@ -91,9 +91,11 @@ impl SledStore {
             move |error: io::Error| io_error(&what, &error)
         };
         let dir = data_dir.join("store");
+        // Before files in them are touched.
         check_links(&data_dir.join("store.new"))?;
-        copy::take(data_dir).map_err(named(&dir))?;
+        check_links(&data_dir.join("store.old"))?;
         check_links(&dir)?;
+        copy::take(data_dir).map_err(named(&dir))?;
         check_links(&dir.join("blobs"))?;
         if dir.exists() && !dir.is_dir() {
             return Err(StoreError::Damaged("it is no directory".into()));
