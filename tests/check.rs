@@ -147,7 +147,8 @@ async fn a_bad_configuration_and_a_data_directory_for_all_are_told() {
     let (checks, directory) = told(&check(&world, true, JSON), 0, "data directory");
     assert_eq!(wrong(&checks), [("configuration", "warning"), ("data directory", "warning"), ("agent", "warning")]);
     assert!(directory.ends_with("its mode is 755, others may look into it; chmod 700 it"), "{directory}");
-    fs::write(data.join("store.id"), "7 schema 99 0").unwrap();
+    fs::create_dir(data.join("journal")).unwrap();
+    fs::write(data.join("journal/segment-0"), [0x5a; 16_384]).unwrap();
     let (checks, _) = told(&check(&world, true, JSON), 1, "store");
     assert!(wrong(&checks).contains(&("store", "error")), "{checks:?}");
     world.set("rate.burst", json!(0));
@@ -230,13 +231,10 @@ async fn a_support_bundle_is_written_when_the_store_is_broken_too() {
     let mut world = World::new(10).await;
     let data = world.dir.path().join("data");
     fs::create_dir(&data).unwrap();
-    let said = "00000000000000000000000000000000 schema 99";
-    use sha2::Digest;
-    let check: String = sha2::Sha256::digest(said).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    fs::write(data.join("store.id"), format!("{said} {check}\n")).unwrap();
+    fs::write(data.join("journal"), "no directory").unwrap();
     let client = world.client("bench").await;
     world.start_agent();
-    client.status("it says so", |status| store_problems(status) == ["STORE_TOO_NEW"]).await;
+    client.status("it says so", |status| store_problems(status) == ["STORE_FAILING"]).await;
     let file = world.dir.path().join("bundle.tar");
     let program = product();
     let mut command = Command::new(&program[0]);
@@ -245,7 +243,7 @@ async fn a_support_bundle_is_written_when_the_store_is_broken_too() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let listed = Command::new("tar").arg("-xOf").arg(&file).output().unwrap();
     let text = String::from_utf8(listed.stdout).unwrap();
-    assert!(text.contains("STORE_TOO_NEW") && text.contains("newer version"), "{text}");
+    assert!(text.contains("STORE_FAILING") && text.contains("journal"), "{text}");
 }
 
 /// A recipe's default is an empty text for what is unset, and what the agent shows of it is read

@@ -7,6 +7,7 @@ mod common;
 
 use std::{
     fs,
+    os::unix::fs::FileExt as _,
     os::unix::fs::{PermissionsExt, chown, symlink},
     path::Path,
     process::{Child, Command, Stdio},
@@ -87,12 +88,13 @@ async fn links_in_a_directory_of_somebody_else_lead_nowhere() {
     let (data, victims) = (world.dir.path().join("data"), world.dir.path().join("victims"));
     fs::create_dir(&data).unwrap();
     fs::create_dir(&victims).unwrap();
-    let names = ["lock", "store.id", "store.id.new", "store.tip", "agent.sock"];
+    let names = ["lock", "agent.sock"];
+    let directories = ["store", "store.new", "store.old", "journal"];
     for name in names {
         fs::write(victims.join(name), "root's own").unwrap();
         symlink(victims.join(name), data.join(name)).unwrap();
     }
-    for name in ["store", "store.new", "store.old"] {
+    for name in directories {
         fs::create_dir(victims.join(name)).unwrap();
         fs::write(victims.join(name).join("complete"), "root's own").unwrap();
         symlink(victims.join(name), data.join(name)).unwrap();
@@ -102,10 +104,10 @@ async fn links_in_a_directory_of_somebody_else_lead_nowhere() {
         for name in names {
             assert_eq!(fs::read_to_string(victims.join(name)).unwrap(), "root's own", "{name}");
         }
-        for name in ["store", "store.new", "store.old"] {
+        for name in directories {
             assert_eq!(fs::read_dir(victims.join(name)).unwrap().count(), 1, "{name}");
         }
-        assert_eq!(fs::read_dir(&victims).unwrap().count(), names.len() + 3);
+        assert_eq!(fs::read_dir(&victims).unwrap().count(), names.len() + directories.len());
     };
     let client = world.client("bench").await;
     world.start_agent();
@@ -130,7 +132,7 @@ async fn links_in_a_directory_of_somebody_else_lead_nowhere() {
     chown(&data, Some(0), Some(0)).unwrap();
     failing("is a link, which is not followed; remove it").await;
     untouched();
-    for name in ["lock", "store.id", "store.tip", "store", "store.new", "store.old"] {
+    for name in ["lock"].iter().chain(&directories) {
         fs::remove_file(data.join(name)).unwrap();
     }
     client.status("it goes on by itself", |status| store_problems(status).is_empty()).await;
@@ -147,19 +149,19 @@ async fn a_directory_of_ours_that_others_may_write_to_is_mended() {
     fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
     fs::write(&victim, "root's own").unwrap();
     // What somebody could put there before: another name of a file, and a pipe that nobody reads.
-    fs::hard_link(&victim, data.join("store.tip")).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, data.join("store.id"), rustix::fs::Mode::RUSR).unwrap();
+    let journal = data.join("journal");
+    fs::create_dir(&journal).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, journal.join("segment-0"), rustix::fs::Mode::RUSR).unwrap();
     let client = world.client("bench").await;
     world.start_agent();
     let says = |text: &'static str| move |status: &Value| status["problems"].to_string().contains(text);
-    client.status("the pipe is told of", says("store.id: it is no regular file; remove it")).await;
+    client.status("the pipe is told of", says("segment-0: it is no regular file; remove it")).await;
     assert_eq!(mode(&data), 0o700);
-    fs::remove_file(data.join("store.id")).unwrap();
+    fs::hard_link(&victim, journal.join("segment-1")).unwrap();
+    fs::remove_file(journal.join("segment-0")).unwrap();
     client.status("the other name is told of", says("has 2 names, so it is not the agent's own; remove it")).await;
     assert_eq!(fs::read_to_string(&victim).unwrap(), "root's own");
-    fs::remove_dir_all(data.join("store")).unwrap();
-    fs::remove_file(data.join("store.id")).unwrap();
-    fs::remove_file(data.join("store.tip")).unwrap();
+    fs::remove_file(journal.join("segment-1")).unwrap();
     client.status("it goes on by itself", |status| store_problems(status).is_empty()).await;
     works(&world, &client, "t", 1).await;
 }
@@ -241,9 +243,9 @@ async fn a_store_of_another_core_or_region_is_quarantined_and_nothing_of_it_is_s
     }
 }
 
-/// The label beside the store may be lost; the store itself says whose it is.
+/// A sector of the journal's header may be lost: it is written twice.
 #[tokio::test]
-async fn a_store_of_another_core_is_known_without_its_label() {
+async fn a_store_of_another_core_is_known_by_the_second_copy_of_the_header() {
     let mut world = World::new(5).await;
     world.set("coreThingName", json!("GoldenImage"));
     world.cloud.offline(true);
@@ -252,7 +254,8 @@ async fn a_store_of_another_core_is_known_without_its_label() {
     until("the socket is there", || data.join("agent.sock").exists()).await;
     disassociate(&world, "d0001");
     world.stop_agent();
-    fs::write(data.join("store.id"), "damaged").unwrap();
+    let segment = fs::OpenOptions::new().write(true).open(data.join("journal/segment-0")).unwrap();
+    segment.write_all_at(&[0; 4096], 0).unwrap();
     world.set("coreThingName", json!(CORE));
     world.cloud.offline(false);
     let client = world.client("bench").await;

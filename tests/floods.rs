@@ -16,7 +16,7 @@ use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, QoS};
 
 /// What the agent may take more than before, MiB; the ledger's records of what it has accepted are
 /// in it.
-const GROWTH: f64 = 32.0;
+const GROWTH: f64 = 48.0;
 
 /// What one of the floods may take at most; a loaded machine needs it.
 const LONG: Duration = Duration::from_secs(240);

@@ -25,7 +25,8 @@ const PAGE: u64 = 4096;
 
 /// The segment that was written last, by its path in the data directory, and the bytes of it in use.
 fn current(data: &Path) -> (PathBuf, u64) {
-    let header = |name: &PathBuf| fs::read(data.join(name)).unwrap()[64..72].try_into().map(u64::from_le_bytes).unwrap();
+    let header =
+        |name: &PathBuf| fs::read(data.join(name)).unwrap()[64..72].try_into().map(u64::from_le_bytes).unwrap();
     let name = file_names(data, "journal").into_iter().max_by_key(header).unwrap();
     let used = used(&data.join(&name));
     (name, used)
@@ -57,7 +58,12 @@ async fn a_flipped_bit_amid_the_journal_costs_what_stood_there_alone() {
     assert!(kept(&data, "store.damaged-").is_empty(), "the registry has nothing to do with it");
     let status = sample.client.status("it says so", |s| store_problems(s) == ["STORE_REPLACED"]).await;
     let message = status["problems"].to_string();
-    for part in ["the journal", "send them again", &*segment.file_name().unwrap().to_string_lossy(), &*copies[0].to_string_lossy()] {
+    for part in [
+        "the journal",
+        "send them again",
+        &*segment.file_name().unwrap().to_string_lossy(),
+        &*copies[0].to_string_lossy(),
+    ] {
         assert!(message.contains(part), "{part}: {message}");
     }
     assert!(!message.contains("Finished requests"), "these are in the registry: {message}");

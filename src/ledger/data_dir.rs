@@ -524,3 +524,40 @@ pub(super) fn io_error(what: &str, error: &io::Error) -> StoreError {
         _ => StoreError::Io(format!("{what}: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All files below a directory, with their bytes.
+    fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => found.extend(files(&path)),
+                false => found.push((path.clone(), fs::read(&path).unwrap())),
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn a_store_of_a_newer_version_is_left_untouched_whoever_it_belongs_to() {
+        for owner in ["MyCore eu-west-1", "Another eu-west-1"] {
+            let dir = tempfile::tempdir().unwrap();
+            let journal = dir.path().join("journal");
+            let newer = Identity { id: 7, schema: SCHEMA as u32 + 1, owner: owner.into() };
+            let made = Journal::open(Directory::open(&journal).unwrap(), newer, DEFAULT_SEGMENT, &mut |_| Ok(()));
+            drop(made.unwrap());
+            let core = ThingName::new("MyCore").unwrap();
+            let data_dir = DataDir::of(dir.path(), &core, "eu-west-1", Clock::start());
+            data_dir.hold().unwrap();
+            let before = files(dir.path());
+            assert_eq!(data_dir.open_journal().err(), Some(StoreError::TooNew(SCHEMA + 1)), "{owner}");
+            assert!(files(dir.path()) == before, "the store was touched");
+            assert_eq!(schema_of(dir.path()), Ok(Some(SCHEMA + 1)));
+        }
+    }
+}

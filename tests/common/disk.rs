@@ -90,24 +90,76 @@ impl World {
     }
 }
 
-/// Sends a command for each device from the `first` on, until one is refused: tokens `t<device>` of those that were
-/// taken, and the device of the one that was not.
-pub async fn send_until_refused(client: &Client, first: usize) -> (Vec<String>, usize) {
-    let mut taken = Vec::new();
+/// What became of commands on a disk that fills.
+pub struct Sent {
+    /// Tokens of those that were accepted, `t<device>`.
+    pub taken: Vec<String>,
+    /// Tokens of those that are not answered while the disk is full.
+    pub unanswered: Vec<String>,
+    /// The device of the one that was rejected.
+    pub refused: usize,
+}
+
+/// Sends a command for each device from the `first` on, until one is rejected.
+pub async fn send_until_refused(client: &Client, first: usize) -> Sent {
+    let (mut taken, mut unanswered) = (Vec::new(), Vec::new());
     for device in first..10_000 {
         let token = format!("t{device}");
         client.disassociate(&token, &names(device..device + 1));
-        let (topic, body) = client
-            .wait(&format!("{token} is answered"), |m| {
-                (m.body["clientToken"] == token.as_str()).then(|| (m.topic.clone(), m.body.clone()))
-            })
-            .await;
-        if topic.ends_with("/rejected") {
-            let code = body["code"].as_str().unwrap();
-            assert!(["InternalServerException", "ThrottlingException"].contains(&code), "{body}");
-            return (taken, device);
+        let waiting = client.wait("it is answered", |m| {
+            (m.body["clientToken"] == token.as_str()).then(|| (m.topic.clone(), m.body.clone()))
+        });
+        match tokio::time::timeout(Duration::from_secs(5), waiting).await {
+            Ok((topic, body)) if topic.ends_with("/rejected") => {
+                let code = body["code"].as_str().unwrap();
+                assert!(["InternalServerException", "ThrottlingException"].contains(&code), "{body}");
+                return Sent { taken, unanswered, refused: device };
+            }
+            Ok(_) => taken.push(token),
+            Err(_) => {
+                unanswered.push(token);
+                assert!(unanswered.len() < 5, "not rejected, and not accepted: {unanswered:?}");
+            }
         }
-        taken.push(token);
     }
     panic!("the disk is full at some time");
+}
+
+/// Lets system calls of the running agent fail on some files, as a disk does that breaks. Ends when it
+/// is dropped.
+pub struct Breaker(Child);
+
+impl Breaker {
+    /// `fault` as strace's `inject` takes it: `fdatasync:error=EIO:when=1`.
+    pub async fn new(world: &World, fault: &str, files: &[&str]) -> Self {
+        use std::io::{BufRead, BufReader};
+        let call = fault.split(':').next().unwrap();
+        let mut strace = Command::new("/usr/bin/strace");
+        let data = PathBuf::from(world.config["dataDir"].as_str().unwrap());
+        files.iter().for_each(|file| drop(strace.arg("-P").arg(data.join(file))));
+        let mut child = strace
+            .args(["-f", "-e", &format!("trace={call}"), "-e", &format!("inject={fault}"), "-o", "/dev/null", "-p"])
+            .arg(world.agent.as_ref().unwrap().id().to_string())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("strace is not installed: run tests/run, which installs what the tests need");
+        let mut errors = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while errors.read_line(&mut line).unwrap() > 0 && !line.contains("attached") {
+            line.clear();
+        }
+        assert!(line.contains("attached"), "{line}");
+        // It says more while it runs.
+        std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
+        // All threads are attached one after the other.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Self(child)
+    }
+}
+
+impl Drop for Breaker {
+    fn drop(&mut self) {
+        terminate(self.0.id());
+        let _ = self.0.wait();
+    }
 }

@@ -216,7 +216,10 @@ fn make<F: Files>(mut files: F, fresh: Identity, unit: u64) -> Result<(Journal<F
         buffer: Vec::new(),
     };
     journal.begin(unit, None)?;
-    Ok((journal, Recovered { is_new: true, identity: fresh, checkpoint: 0, has_begun: false, sequence: 0, damage: None }))
+    Ok((
+        journal,
+        Recovered { is_new: true, identity: fresh, checkpoint: 0, has_begun: false, sequence: 0, damage: None },
+    ))
 }
 
 /// The journal as it stands, at the last frame that is known to be durable.
