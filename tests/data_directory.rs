@@ -174,7 +174,9 @@ async fn a_directory_of_ours_that_others_may_write_to_is_mended() {
             .status("one of them is reported", |status| {
                 let text = status["problems"].to_string();
                 reported.iter().any(|(name, says)| {
-                    data.join("journal").join(name).symlink_metadata().is_ok() && text.contains(name) && text.contains(says)
+                    data.join("journal").join(name).symlink_metadata().is_ok()
+                        && text.contains(name)
+                        && text.contains(says)
                 })
             })
             .await;

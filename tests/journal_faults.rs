@@ -12,8 +12,8 @@ use std::{
 
 use common::{
     sample::{
-        COMMANDS, Found, OLDEST_READER, PAGE, SCHEMA, Sample, delete, file_names, files, flip, kept, rewrite_headers, truncate,
-        used,
+        COMMANDS, Found, OLDEST_READER, PAGE, SCHEMA, Sample, delete, file_names, files, flip, kept, rewrite_headers,
+        truncate, used,
     },
     *,
 };

@@ -65,7 +65,9 @@ async fn all_is_private_under(umask: &str) {
     }
     // All rows are lost: the registry is quarantined and a new one made. A damaged group of the journal
     // makes a copy of it.
-    for (path, ..) in found.iter().filter(|(path, is_directory, _)| !is_directory && path.starts_with(data.join("journal"))) {
+    for (path, ..) in
+        found.iter().filter(|(path, is_directory, _)| !is_directory && path.starts_with(data.join("journal")))
+    {
         let (pages, header) = (used(path) / PAGE, 2);
         (header..pages.saturating_sub(1)).for_each(|page| flip(path, page * PAGE + 100, 1));
     }

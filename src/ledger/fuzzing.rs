@@ -71,7 +71,7 @@ impl Files for Memory {
 }
 
 fn identity() -> Identity {
-    Identity { id: 7, schema: 2, owner: "MyCore r".into() }
+    Identity { id: 7, schema: 1, owner: "MyCore r".into() }
 }
 
 /// A journal of a few groups and a checkpoint, damaged as `input` says: each five bytes are a

@@ -136,7 +136,9 @@ impl Breaker {
         let call = fault.split(':').next().unwrap();
         let mut strace = Command::new("/usr/bin/strace");
         let data = PathBuf::from(world.config["dataDir"].as_str().unwrap());
-        files.iter().for_each(|file| drop(strace.arg("-P").arg(data.join(file))));
+        for file in files {
+            strace.arg("-P").arg(data.join(file));
+        }
         let mut child = strace
             .args(["-f", "-e", &format!("trace={call}"), "-e", &format!("inject={fault}"), "-o", "/dev/null", "-p"])
             .arg(world.agent.as_ref().unwrap().id().to_string())

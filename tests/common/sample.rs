@@ -271,4 +271,3 @@ pub fn rewrite_headers(data: &Path, offset: usize, value: u32) {
         fs::write(data.join(&name), bytes).unwrap();
     }
 }
-

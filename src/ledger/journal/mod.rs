@@ -193,6 +193,9 @@ pub(crate) struct Journal<F: Files> {
     next_sequence: u64,
     /// A sync failed, or it is unknown whether the disk has the header of a next segment.
     must_cut: bool,
+    /// Segments that an opening tried to begin: the disk may have their header, and then their
+    /// first frame is needed.
+    doubtful: Vec<u32>,
     /// Number of the segment that was begun, or tried, last.
     tried: u32,
     buffer: Vec<u8>,

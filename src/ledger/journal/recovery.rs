@@ -4,6 +4,7 @@
 use super::{
     Damage, Files, Identity, Journal, RESERVE, Recovered, Replay, SEGMENTS, Segment, StoreError, Tip,
     format::{self, Carried, FIRST, Kind, Use},
+    header::Header,
     scan::{self, Entry, Scanned},
     survey::{Link, Newest, before, survey},
 };
@@ -178,7 +179,7 @@ pub(super) fn open<F: Files>(
     journal.identity.schema = identity.schema.max(fresh.schema);
     let checkpoint = reading.checkpoint;
     let has_begun = reading.parts.first().is_some_and(|newest| newest.link.used.epoch > reading.base);
-    journal.carry(&reading, sequence, fresh.schema > identity.schema)?;
+    journal.carry(newest, &links, &reading, sequence, fresh.schema > identity.schema)?;
     Ok((journal, Recovered { is_new: false, identity, checkpoint, has_begun, sequence, damage }))
 }
 
@@ -210,6 +211,7 @@ fn make<F: Files>(mut files: F, fresh: Identity, unit: u64) -> Result<(Journal<F
         next_epoch: 1,
         next_sequence: 1,
         must_cut: true,
+        doubtful: Vec::new(),
         tried: u32::MAX,
         buffer: Vec::new(),
     };
@@ -268,6 +270,7 @@ fn resume<F: Files>(
         next_epoch: links.last().map_or(0, |link| link.used.epoch).max(newest.header.epoch) + 1,
         next_sequence: used.unwrap_or(0) + jump,
         must_cut: false,
+        doubtful: Vec::new(),
         buffer: Vec::new(),
     })
 }
@@ -275,9 +278,16 @@ fn resume<F: Files>(
 impl<F: Files> Journal<F> {
     /// Makes durable what was replayed: the frames after the last one that is known to be durable
     /// are written once more, in one frame, since they may be in the page cache only. In another
-    /// segment if there is no room, or if `must_begin`, or if the header of this one is not known
-    /// to be durable, or is damaged.
-    fn carry(&mut self, reading: &Reading, sequence: u64, must_begin: bool) -> Result<(), StoreError> {
+    /// segment if there is no room, or if `must_begin`, or if the header of this one is damaged, or
+    /// cannot be made durable.
+    fn carry(
+        &mut self,
+        newest: &Newest,
+        links: &[Link],
+        reading: &Reading,
+        sequence: u64,
+        must_begin: bool,
+    ) -> Result<(), StoreError> {
         let Some(last) = reading.parts.first() else { return Ok(()) };
         let number = last.link.number;
         let tail = last.scanned.entries.iter().filter(|entry| entry.head.index > reading.durable);
@@ -300,7 +310,14 @@ impl<F: Files> Journal<F> {
         let takes = format::footprint(payload.len() as u64);
         let has_room = end.saturating_add(takes).saturating_add(RESERVE) <= self.current.length;
         let mut base = reading.base;
-        let has_header = !last.scanned.entries.is_empty() && !last.link.is_salvaged;
+        // An opening writes a `Restart` mark before the header. Any other frame comes after it.
+        let is_after_header = |entry: &Entry| entry.kind != Kind::Restart || entry.head.synced > last.link.start.index;
+        let is_durable = last.scanned.entries.iter().any(is_after_header);
+        let has_header = !last.link.is_salvaged && (is_durable || self.write_header(&newest.header).is_ok());
+        if !has_header && !last.link.is_salvaged {
+            // A crash may leave any earlier one as the newest header.
+            self.chain = links.iter().map(Link::segment).collect();
+        }
         let mut outcome = Err(StoreError::Full);
         if has_header && has_room && !must_begin {
             outcome = if is_whole { Ok(()) } else { self.restart(end, sequence, &payload) };
@@ -320,6 +337,14 @@ impl<F: Files> Journal<F> {
         outcome?;
         self.completed(base, reading.checkpoint);
         Ok(())
+    }
+
+    /// Writes the header of the current segment once more, since it may be in the page cache only.
+    fn write_header(&mut self, header: &Header) -> Result<(), StoreError> {
+        let (mut pages, _) = header.encode()?;
+        pages.extend_from_within(..);
+        self.files.write(header.number, 0, &pages)?;
+        self.files.sync(header.number)
     }
 
     fn restart(&mut self, offset: u64, sequence: u64, payload: &[u8]) -> Result<(), StoreError> {

@@ -64,6 +64,7 @@ impl<F: Files> Journal<F> {
             self.files.sync(number)?;
             last = Tip { index: head.index, crc, sequence };
             offset += format::footprint(payload.len() as u64);
+            self.doubtful.push(number);
         }
         self.files.write(number, 0, &pages)?;
         self.files.sync(number)?;
@@ -75,6 +76,7 @@ impl<F: Files> Journal<F> {
         (self.base, self.switching) = (base, switching);
         (self.durable, self.last, self.offset) = (last, last, offset);
         self.must_cut = false;
+        self.doubtful.clear();
         Ok(())
     }
 
@@ -87,7 +89,9 @@ impl<F: Files> Journal<F> {
     pub(super) fn free_segment(&self, length: u64) -> Result<(u32, u64), StoreError> {
         let length = length.max(self.unit).div_ceil(PAGE).saturating_mul(PAGE);
         let all = self.files.list()?;
-        let is_free = |(number, _): &&(u32, u64)| self.chain.iter().all(|segment| segment.number != *number);
+        let is_free = |(number, _): &&(u32, u64)| {
+            !self.doubtful.contains(number) && self.chain.iter().all(|segment| segment.number != *number)
+        };
         // Long enough before others, since a disk may be full. Then the one after the last that was
         // tried, so that a file on bad sectors is not tried again and again.
         let best =

@@ -45,6 +45,8 @@ struct Inner {
     files: BTreeMap<u32, File>,
     rng: Rng,
     fail_syncs: u32,
+    /// Syncs that succeed before.
+    good_syncs: u32,
     fail_writes: u32,
     is_full: bool,
     fail_copies: bool,
@@ -100,7 +102,13 @@ impl MemFiles {
 
     /// The next `count` syncs fail.
     pub(crate) fn fail_syncs(&self, count: u32) {
-        self.inner().fail_syncs = count;
+        self.fail_later_syncs(0, count);
+    }
+
+    /// After `good` syncs the next `count` fail.
+    pub(crate) fn fail_later_syncs(&self, good: u32, count: u32) {
+        let mut inner = self.inner();
+        (inner.good_syncs, inner.fail_syncs) = (good, count);
     }
 
     /// The next `count` writes fail after a part of them.
@@ -245,7 +253,8 @@ impl Files for MemFiles {
 
     fn sync(&mut self, number: u32) -> Result<(), StoreError> {
         let mut inner = self.inner();
-        let fails = inner.fail_syncs > 0;
+        let fails = inner.fail_syncs > 0 && inner.good_syncs == 0;
+        inner.good_syncs = inner.good_syncs.saturating_sub(1);
         inner.fail_syncs -= u32::from(fails);
         let Inner { files, rng, .. } = &mut *inner;
         let Some(file) = files.get_mut(&number) else { return Err(failed("sync of a missing file")) };

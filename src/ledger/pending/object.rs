@@ -18,7 +18,7 @@ use crate::model::{
 };
 
 /// Version of the whole layout, journal and registry. A store with a larger one is left untouched.
-pub const SCHEMA: u64 = 2;
+pub const SCHEMA: u64 = 1;
 
 /// A request's number, and the index of an entry in it.
 pub(crate) type Place = (u64, u32);
@@ -64,9 +64,9 @@ pub(crate) struct Elapsed {
     mono: u64,
     /// What had passed then.
     pub(crate) millis: u64,
-    /// A confirmed wall time, and what had passed at that moment.
+    /// A confirmed wall time, the boot of that moment, and what had passed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    confirmed: Option<(Timestamp, u64)>,
+    confirmed: Option<(Timestamp, u64, u64)>,
 }
 
 impl Elapsed {
@@ -79,11 +79,14 @@ impl Elapsed {
     /// Reads it at `now`, while the wall clock is confirmed: time between two boots counts now.
     pub(super) fn confirmed_at(self, now: Now) -> Self {
         let mut elapsed = self.at(now);
-        if let Some((wall, millis)) = elapsed.confirmed {
+        // Within a boot a step of the clock may not have been noticed yet.
+        if let Some((wall, boot, millis)) = elapsed.confirmed
+            && boot != now.boot
+        {
             let since = u64::try_from(now.wall.0.saturating_sub(wall.0)).unwrap_or_default();
             elapsed.millis = elapsed.millis.max(millis.saturating_add(since));
         }
-        elapsed.confirmed = Some((now.wall, elapsed.millis));
+        elapsed.confirmed = Some((now.wall, now.boot, elapsed.millis));
         elapsed
     }
 }

@@ -202,6 +202,15 @@ fn a_step_of_the_clock_forgets_no_token_and_ends_no_request() {
         assert_eq!(forget(&mut bench), 2, "boot {boot}, {wall} ms off");
         assert_eq!(bench.status("x", "open"), RequestStatus::InProgress);
     }
+    // Nor does a step that nobody noticed yet.
+    for wall in [0, 30 * DAY, 0] {
+        bench.now.wall = Timestamp(1_000_000 + wall);
+        bench.run(|tx| {
+            tx.confirm_clock();
+            Ok(())
+        });
+        assert_eq!(forget(&mut bench), 2, "{wall} ms off");
+    }
     // The cloud confirmed the clock before and after eight days without power: these have passed.
     bench.run(|tx| {
         tx.confirm_clock();

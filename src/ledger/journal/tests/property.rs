@@ -102,7 +102,8 @@ impl Run {
         if self.rng.u8(..12) == 0 {
             match self.rng.u8(..3) {
                 0 => self.files.fail_writes(1),
-                _ => self.files.fail_syncs(1 + self.rng.u32(..3)),
+                1 => self.files.fail_syncs(1 + self.rng.u32(..3)),
+                _ => self.files.fail_later_syncs(self.rng.u32(..4), 1 + self.rng.u32(..2)),
             }
         }
         match action {
