@@ -272,26 +272,32 @@ async fn what_a_connection_cannot_be_told_of_is_not_accepted_on_it() {
     assert_eq!(client.ask("disassociate-client-devices", &command("d0065")).0, "accepted");
 }
 
-/// What a client waits for may go with a damaged store: the end of the connection says so, and not
-/// silence.
+/// A registry that is deleted and replaced under the agent costs no command: its client hears the
+/// outcome on the connection on which it waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_what_is_lost_hears_of_it() {
+async fn who_waits_while_the_registry_is_replaced_hears_the_outcome() {
     let world = running(10).await;
-    world.fault(Action::Hang, None);
+    world.fault(Action::Hang, Some(1));
     let mut waiting = Raw::connect(&world);
-    let command = |name: &str| json!({"clientToken": name, "entries": [{"thingName": name}]});
-    assert_eq!(waiting.ask("disassociate-client-devices", &command("d0001")).0, "accepted");
+    let command = |token: &str, names: &[String]| json!({"clientToken": token, "entries": entries(names)});
+    assert_eq!(waiting.ask("disassociate-client-devices", &command("waiting", &names(1..2))).0, "accepted");
     std::fs::remove_dir_all(world.dir.path().join("data/store")).unwrap();
+    // Enough for a segment of the journal: the registry is written to.
     let mut other = Raw::connect(&world);
-    until("the store is replaced", || {
-        let (_, status) = other.ask("status", &json!({}));
-        store_problems(&status) == ["STORE_REPLACED"] || {
-            Raw::connect(&world).ask("sync", &json!({}));
-            false
-        }
+    let many = names(100..5100);
+    world.cloud.associate_at(CORE, many.clone(), std::time::SystemTime::now() - Duration::from_secs(3600));
+    assert_eq!(other.ask("disassociate-client-devices", &command("many", &many)).0, "accepted");
+    until("the registry is replaced", || {
+        let (_, status) = Raw::connect(&world).ask("status", &json!({}));
+        store_problems(&status) == ["STORE_REPLACED"]
     })
     .await;
-    assert_eq!(waiting.answer(), None);
+    world.cloud.clear_faults();
+    for (client, token) in [(&mut waiting, "waiting"), (&mut other, "many")] {
+        let (kind, completed) = client.answer().unwrap();
+        assert_eq!((kind.as_str(), &completed["clientToken"], &completed["status"]), ("completed", &json!(token), &json!("SUCCEEDED")));
+    }
+    assert_eq!((world.taken_off("d0001"), world.taken_off("d0100"), world.taken_off("d5099")), (1, 1, 1));
 }
 
 /// Whatever a line of the longest length holds, it takes at most 32 MiB, and the next question is
