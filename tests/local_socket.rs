@@ -295,7 +295,10 @@ async fn who_waits_while_the_registry_is_replaced_hears_the_outcome() {
     world.cloud.clear_faults();
     for (client, token) in [(&mut waiting, "waiting"), (&mut other, "many")] {
         let (kind, completed) = client.answer().unwrap();
-        assert_eq!((kind.as_str(), &completed["clientToken"], &completed["status"]), ("completed", &json!(token), &json!("SUCCEEDED")));
+        assert_eq!(
+            (kind.as_str(), &completed["clientToken"], &completed["status"]),
+            ("completed", &json!(token), &json!("SUCCEEDED"))
+        );
     }
     assert_eq!((world.taken_off("d0001"), world.taken_off("d0100"), world.taken_off("d5099")), (1, 1, 1));
 }

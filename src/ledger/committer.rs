@@ -158,15 +158,19 @@ impl<D: Disk> Committer<D> {
                 Err(mpsc::error::TryRecvError::Disconnected) => break,
                 Err(mpsc::error::TryRecvError::Empty) if !self.unfinished.is_empty() => None,
                 Err(mpsc::error::TryRecvError::Empty) if self.continue_checkpoint() => continue,
-                Err(mpsc::error::TryRecvError::Empty) if self.group.is_empty() => match queue.blocking_recv() {
-                    Some(job) => Some(job),
-                    None => break,
-                },
+                // Everybody who would ask may wait for the jobs that are held.
+                Err(mpsc::error::TryRecvError::Empty) if self.group.is_empty() && self.held.is_empty() => {
+                    match queue.blocking_recv() {
+                        Some(job) => Some(job),
+                        None => break,
+                    }
+                }
                 Err(mpsc::error::TryRecvError::Empty) => {
                     match runtime.block_on(async { tokio::time::timeout(LAZY, queue.recv()).await }) {
                         Ok(Some(job)) => Some(job),
                         Ok(None) => break,
                         Err(_) => {
+                            self.ensure_open();
                             self.flush();
                             continue;
                         }
@@ -185,9 +189,14 @@ impl<D: Disk> Committer<D> {
         loop {
             let mut next = None;
             if self.unfinished.is_empty() {
-                next = queue.recv().await;
-                if next.is_none() {
-                    break;
+                let wait = if self.held.is_empty() { Duration::MAX } else { LAZY };
+                match tokio::time::timeout(wait, queue.recv()).await {
+                    Ok(None) => break,
+                    Ok(job) => next = job,
+                    Err(_) => {
+                        self.ensure_open();
+                        continue;
+                    }
                 }
             }
             tokio::time::sleep(pause()).await;
@@ -360,6 +369,7 @@ impl<D: Disk> Committer<D> {
         let length = self.next_length(needed);
         let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
         self.reserved = 0;
+        self.has_begun = true;
         journal.switch(length).map_err(NotSynced)?;
         failpoint::pass("checkpoint-begun");
         Ok(())
@@ -439,9 +449,12 @@ impl<D: Disk> Committer<D> {
                 }
                 journal.append(&Group::totals(&self.state)).map_err(NotWritten)?;
                 journal.complete().map_err(NotSynced)?;
+                #[cfg(test)]
+                self.disk.observe(&self.state, true);
                 failpoint::pass("checkpoint-complete");
                 self.binding = binding;
                 (self.is_stalled, self.is_deleted) = (false, journal.is_deleted());
+                self.has_begun = false;
                 self.carry_factor = 1;
                 Ok(false)
             }
@@ -526,6 +539,8 @@ impl<D: Disk> Committer<D> {
             NotWritten(error) => {
                 tracing::error!(%error, "the journal takes no group");
                 let unavailable = Unavailable(error.to_string());
+                // Whoever took something for done, without waiting for it, looks again.
+                self.group.touched = Touched { work: true, outgoing: true, devices: true };
                 self.tell(None);
                 ran.into_iter().for_each(|(job, result)| job.finish(result.and(Err(unavailable.clone()))));
             }

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::world::{Millis, State, World};
 use crate::{
     conditions::Conditions,
-    ledger::view::View,
+    ledger::view::{Image, View},
     model::{ClientId, ClientToken},
     transport::{Intake, Line},
     wire::Topics,
@@ -106,8 +106,23 @@ pub(super) async fn trouble(world: World) {
 }
 
 /// The number of a command's request, if a power cut would leave it.
-fn on_disk(state: &State, (client, token): &(String, String)) -> Option<u64> {
-    state.disk.durable.find(&ClientId::new(client).unwrap(), &ClientToken::new(token).unwrap())
+fn on_disk(state: &State, key: &(String, String)) -> Option<u64> {
+    find(&state.disk.durable, key)
+}
+
+fn find(image: &Image, (client, token): &(String, String)) -> Option<u64> {
+    image.find(&ClientId::new(client).unwrap(), &ClientToken::new(token).unwrap())
+}
+
+/// The sender and the token of a command that changes something.
+fn change_of(topic: &str, payload: &[u8]) -> Option<(String, String)> {
+    let (left, operation) = topic.rsplit_once('/')?;
+    let (_, client) = left.rsplit_once('/')?;
+    if !["associate-client-devices", "disassociate-client-devices", "sync"].contains(&operation) {
+        return None;
+    }
+    let payload: Value = serde_json::from_slice(payload).ok()?;
+    Some((client.to_owned(), payload["clientToken"].as_str()?.to_owned()))
 }
 
 /// The agent's end of the wire, in the place of the client library's event loop and our poller.
@@ -174,6 +189,9 @@ impl Wire {
         let mut packet = 0_u16;
         let mut under_way = BTreeSet::new();
         while let Ok(request) = self.requests.recv_async().await {
+            if !self.world.lives(self.run) {
+                return;
+            }
             match request {
                 Request::Publish(publish) => {
                     if under_way.len() >= 100 {
@@ -243,6 +261,12 @@ impl Wire {
 
     fn deliver(&self, epoch: u64, id: u16, message: Message) {
         let Message { topic, payload, dup } = message;
+        if let Some(key) = change_of(&topic, &payload) {
+            let seen = &mut self.world.state().seen;
+            *seen.delivered.entry(key.clone()).or_default() += 1;
+            // The other copy may be accepted.
+            seen.gone.remove(&key);
+        }
         let mut publish = Publish::new(topic, QoS::AtLeastOnce, Bytes::from(payload));
         publish.pkid = id;
         publish.dup = dup;
@@ -265,7 +289,7 @@ impl Wire {
         let is_change = operation == "disassociate-client-devices" || operation == "sync";
         let key = (client, token);
         let kept = on_disk(&state, &key).is_some();
-        let refused = state.seen.rejected.contains(&key);
+        let refused = state.seen.rejected.contains(&key) || state.seen.lost.contains(&key);
         drop(state);
         // A rejection that the broker seems to deny may be dropped; its sender has no answer and
         // asks again.
@@ -292,11 +316,14 @@ impl Wire {
         let key = (client.to_owned(), token);
         let is_change = operation == "disassociate-client-devices" || operation == "sync";
         match kind {
+            "accepted" | "completed" if self.world.state().seen.lost.contains(&key) => {
+                let seen = &mut self.world.state().seen;
+                let said = if kind == "accepted" { &mut seen.accepted } else { &mut seen.completed };
+                said.insert(key, payload);
+            }
             "accepted" if is_change => self.says_accepted(key, payload),
             "completed" => self.says_completed(key, &body, payload),
-            "rejected" => {
-                self.world.state().seen.rejected.insert(key);
-            }
+            "rejected" => self.says_rejected(key),
             _ => {}
         }
         self.world.plan.denied_client && !self.world.fine() && client == self.last_client()
@@ -305,6 +332,22 @@ impl Wire {
     /// The one whose results a broker may deny.
     fn last_client(&self) -> String {
         format!("c{}", self.world.plan.clients - 1)
+    }
+
+    /// Of a command that was delivered once, and rejected, nothing is left, now or later.
+    fn says_rejected(&self, key: (String, String)) {
+        let mut guard = self.world.state();
+        let state = &mut *guard;
+        state.seen.rejected.insert(key.clone());
+        if state.seen.delivered.get(&key) != Some(&1) {
+            return;
+        }
+        let is_here = find(&state.disk.live, &key).is_some();
+        state.seen.gone.insert(key.clone());
+        drop(guard);
+        if is_here {
+            self.world.violate(12, format!("{key:?} is rejected, and is here"));
+        }
     }
 
     fn says_accepted(&self, key: (String, String), payload: String) {

@@ -122,6 +122,8 @@ async fn ask(world: &World, command: Command) {
         }
     }
     let cancels = !world.plan.calm && world.chance(0.1);
+    // Who believes a rejection never asks again.
+    let believes = !world.plan.calm && world.chance(0.3);
     // The others rely on being told: who asks again is told again, and would not miss what was forgotten.
     let asks_again = world.chance(0.5);
     loop {
@@ -139,6 +141,10 @@ async fn ask(world: &World, command: Command) {
             let mail = world.mail.notified();
             let heard = world.state().ears.get(&key).copied().unwrap_or_default();
             if heard.completed || heard.refused {
+                return;
+            }
+            if heard.later && !heard.accepted && believes {
+                world.note(|| format!("{client} believes that {token} is rejected"));
                 return;
             }
             if heard.later && !heard.accepted {

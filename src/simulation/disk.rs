@@ -11,7 +11,7 @@ use crate::{
         testing::{self, MemStore, Rows},
         view::{Image, View},
     },
-    model::{Device, Registered, ThingName},
+    model::{Device, Registered, Request, ThingName},
 };
 
 #[derive(Default)]
@@ -26,10 +26,22 @@ pub(super) struct DiskState {
     durable_rows: Rows,
     unsynced: Vec<Vec<Op>>,
     pub(super) full: bool,
+    /// Each access fails, more often than not.
+    pub(super) broken: bool,
+    /// The registry cannot be read.
+    is_damaged: bool,
+    /// Rows that the next crash leaves in the place of the registry's.
+    leaves: Option<Rows>,
+    /// The registry was damaged, and the agent may find that.
+    may_quarantine: bool,
+    /// The rows of the registry at an earlier checkpoint.
+    earlier: Rows,
     /// A rewritten registry, which the next opening takes.
     copy: Option<Rows>,
     /// When a request was first seen on disk, by number.
     pub(super) accepted_at: BTreeMap<u64, Millis>,
+    /// When a request was first seen to have ended.
+    completed_at: BTreeMap<u64, Millis>,
     /// When a device's record was last written as disassociated by an outcome.
     ended_at: BTreeMap<String, Millis>,
     /// When it was last written as associated.
@@ -50,12 +62,52 @@ impl DiskState {
         for ops in &unsynced[..kept] {
             put(&mut self.durable_rows, ops);
         }
+        if let Some(rows) = self.leaves.take() {
+            self.durable_rows = rows;
+        }
         self.rows = self.durable_rows.clone();
         if !is_kill {
             self.journal.crash(rng);
         }
         self.live = self.durable.clone();
     }
+
+    /// The rows of the registry are gone: what is not in memory is lost. Returns the requests.
+    fn lose_rows(&mut self, rows: &Rows) -> Vec<(String, String)> {
+        let only_there = |seq| self.durable.state.request(seq).is_none_or(|kept| kept.stored);
+        let all = self.durable.requests().into_iter().filter(|request| only_there(request.seq));
+        let lost = all.map(|request| (request.client.to_string(), request.token.to_string())).collect();
+        for image in [&mut self.live, &mut self.durable] {
+            image.registry.rows.clone_from(rows);
+        }
+        // The next list may be as old as the cloud's lists are.
+        self.ended_at.clear();
+        lost
+    }
+}
+
+/// Damages the registry: it cannot be read from now on, or the next crash leaves no rows of it, or
+/// those of an earlier checkpoint.
+pub(super) fn damage_registry(world: &World) {
+    let mut guard = world.state();
+    let state = &mut *guard;
+    let kind = state.rng.u8(0..3);
+    state.disk.may_quarantine = true;
+    if kind == 0 {
+        state.disk.is_damaged = true;
+    } else {
+        let rows = if kind == 1 { Rows::new() } else { state.disk.earlier.clone() };
+        state.seen.lost.extend(state.disk.lose_rows(&rows));
+        if state.crashed {
+            (state.disk.durable_rows, state.disk.rows) = (rows.clone(), rows);
+        } else {
+            state.disk.leaves = Some(rows);
+            state.crashed = true;
+        }
+    }
+    drop(guard);
+    world.note(|| format!("the registry is damaged: {kind}"));
+    world.changed.notify_waiters();
 }
 
 fn put(rows: &mut Rows, ops: &[Op]) {
@@ -99,7 +151,8 @@ impl SimDisk {
     }
 
     fn errs(&self) -> bool {
-        let errs = !self.world.fine() && self.world.chance(self.world.plan.disk_error);
+        let chance = if self.world.state().disk.broken { 0.7 } else { self.world.plan.disk_error };
+        let errs = !self.world.fine() && self.world.chance(chance);
         if errs {
             self.world.note(|| "disk error".into());
         }
@@ -113,10 +166,25 @@ impl SimDisk {
         {
             let mut guard = self.world.state();
             let state = &mut *guard;
-            let (disk, cloud) = (&mut state.disk, &state.cloud);
-            for seq in new.state.requests().keys() {
+            let (disk, cloud, seen) = (&mut state.disk, &state.cloud, &state.seen);
+            for (seq, kept) in new.state.requests() {
+                if kept.request.completed_at.is_some() {
+                    disk.completed_at.entry(*seq).or_insert(now);
+                }
                 if disk.live.request(*seq).is_none() {
                     disk.accepted_at.insert(*seq, now);
+                    let key = (kept.request.client.to_string(), kept.request.token.to_string());
+                    if seen.gone.contains(&key) {
+                        wrong = Some((12, format!("{key:?} was rejected, and is here")));
+                    }
+                }
+            }
+            // Its end is seen here some time after it is noted.
+            let retention = (self.world.plan.retention_days * 86_400_000.0) as Millis - 60_000;
+            for seq in new.state.forgotten().keys().filter(|seq| !disk.live.state.forgotten().contains_key(seq)) {
+                if disk.completed_at.get(seq).is_none_or(|ended| now - ended < retention) {
+                    let since = disk.completed_at.get(seq).map(|ended| now - ended);
+                    wrong = Some((2, format!("request {seq} is forgotten {since:?} ms after its end")));
                 }
             }
             // What a crash left of the last groups is nothing that the agent did now.
@@ -188,15 +256,22 @@ impl SimDisk {
             let lost = {
                 let state = self.world.state();
                 let durable = &state.disk.durable;
-                let is_lost = |seq: &u64| new.request(*seq).is_none();
-                let lost: Vec<u64> = durable.requests().iter().map(|one| one.seq).filter(is_lost).collect();
+                let key = |one: &Request| (one.client.to_string(), one.token.to_string());
+                // A group that a crash kept may have forgotten it.
+                let is_forgotten = |one: &Request| new.state.forgotten().contains_key(&one.seq);
+                let is_lost = |one: &Request| {
+                    new.request(one.seq).is_none() && !is_forgotten(one) && !state.seen.lost.contains(&key(one))
+                };
+                let all = durable.requests();
+                let lost: Vec<u64> = all.iter().filter(|one| is_lost(one)).map(|one| one.seq).collect();
                 lost
             };
             if !lost.is_empty() {
                 self.world.violate(7, format!("requests {lost:?} were durable, and are gone"));
             }
         }
-        if begins || self.world.chance(0.02) {
+        let is_damaged = self.world.state().disk.may_quarantine;
+        if !is_damaged && (begins || self.world.chance(0.02)) {
             let counted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 testing::recount(new, &self.rules);
             }));
@@ -236,13 +311,27 @@ impl Disk for SimDisk {
     }
 
     fn quarantine_registry(&self, _: i64) -> std::io::Result<PathBuf> {
-        self.world.violate(7, "the registry is taken for damaged");
+        self.access().map_err(std::io::Error::other)?;
+        self.world.note(|| "the registry is replaced".into());
+        if !self.world.state().disk.may_quarantine {
+            self.world.violate(7, "the registry is taken for damaged");
+        }
+        {
+            let mut guard = self.world.state();
+            let state = &mut *guard;
+            let none = Rows::new();
+            state.seen.lost.extend(state.disk.lose_rows(&none));
+            let disk = &mut state.disk;
+            (disk.rows, disk.durable_rows, disk.copy, disk.earlier) = (none.clone(), none.clone(), None, none);
+            disk.unsynced.clear();
+            (disk.may_quarantine, disk.is_damaged) = (false, false);
+        }
+        self.access().map_err(std::io::Error::other)?;
         Ok(PathBuf::new())
     }
 
     fn discard_registry(&self) -> std::io::Result<()> {
-        self.world.violate(7, "the registry is taken for one that was never made");
-        Ok(())
+        self.quarantine_registry(0).map(drop)
     }
 
     fn quarantine_all(&self, _: i64) -> std::io::Result<PathBuf> {
@@ -315,8 +404,8 @@ impl Files for SimFiles {
         self.disk.access()
     }
 
-    fn keep_copy(&self, _: &str) -> Result<PathBuf, StoreError> {
-        self.disk.world.violate(7, "the journal is taken for damaged");
+    fn keep_copy(&self, name: &str) -> Result<PathBuf, StoreError> {
+        self.disk.world.violate(7, format!("the journal is taken for damaged: {name}"));
         Ok(PathBuf::new())
     }
 }
@@ -333,6 +422,7 @@ impl SimStore {
             return Err(StoreError::Io("the registry failed before".into()));
         }
         self.disk.access()?;
+        self.damaged()?;
         if self.disk.errs() {
             self.failed = true;
             return Err(StoreError::Io("input/output error".into()));
@@ -345,7 +435,13 @@ impl SimStore {
         if self.failed {
             return Err(StoreError::Io("the registry failed before".into()));
         }
-        self.disk.lives()
+        self.disk.lives()?;
+        self.damaged()
+    }
+
+    fn damaged(&self) -> Result<(), StoreError> {
+        let is_damaged = self.disk.world.state().disk.is_damaged;
+        if is_damaged { Err(StoreError::Damaged("simulated".into())) } else { Ok(()) }
     }
 }
 
@@ -382,10 +478,16 @@ impl Store for SimStore {
         self.access()?;
         {
             let mut guard = self.disk.world.state();
+            if guard.rng.u8(..) < 60 {
+                let disk = &mut guard.disk;
+                disk.earlier.clone_from(&disk.durable_rows);
+            }
             let disk = &mut guard.disk;
             for ops in std::mem::take(&mut disk.unsynced) {
                 put(&mut disk.durable_rows, &ops);
             }
+            // It goes on, so that the damage was none.
+            disk.may_quarantine = disk.is_damaged;
         }
         self.disk.access()
     }

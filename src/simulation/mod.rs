@@ -55,6 +55,7 @@ fn config(world: &World) -> Config {
         "rate": {"callsPerSecond": CALLS_PER_SECOND, "burst": BURST},
         "sync": {"intervalSeconds": 300},
         "limits": {"maxPendingEntries": world.plan.max_pending},
+        "retention": {"requestsDays": world.plan.retention_days, "tombstonesDays": world.plan.retention_days},
     });
     config::parse(&text.to_string(), |_| None).unwrap().0
 }
@@ -171,18 +172,33 @@ async fn faults(world: World) {
             sleep(world.span(500, 200_000)).await;
             world.state().disk.full = false;
         }
+        if world.plan.disk_breaks && world.chance(0.2) {
+            world.note(|| "disk broken".into());
+            world.state().disk.broken = true;
+            sleep(world.span(500, 100_000)).await;
+            world.state().disk.broken = false;
+        }
+        if world.plan.registry_breaks && world.chance(0.2) {
+            disk::damage_registry(&world);
+        }
+        if world.plan.clock_leaps && world.chance(0.2) {
+            let leap = world.state().rng.i64(-30..30) * 86_400_000;
+            world.note(|| format!("clock {leap}"));
+            world.wall.fetch_add(leap, std::sync::atomic::Ordering::Relaxed);
+        }
         if world.plan.clock_jumps && world.chance(0.3) {
             let jump = world.state().rng.i64(-2_000_000..2_000_000);
             world.note(|| format!("clock {jump}"));
             world.wall.fetch_add(jump, std::sync::atomic::Ordering::Relaxed);
         }
     }
+    sleep(world.plan.lull).await;
     world.note(|| "the faults are over".into());
     world.wall.store(BEGIN, std::sync::atomic::Ordering::Relaxed);
     let mut state = world.state();
     state.fine = true;
     state.broker.down = false;
-    state.disk.full = false;
+    (state.disk.full, state.disk.broken) = (false, false);
     state.cloud.weather = Weather::Fine;
     // What a broker denied is tried again after hours; a new life tries it at once.
     state.crashed |= world.plan.denied_client;
@@ -251,7 +267,7 @@ async fn until_violated(world: &World) {
 
 /// Waits until everybody was answered, and compares what is left.
 async fn judge(world: &World) {
-    let limit = world.plan.rough + CONVERGES;
+    let limit = world.plan.rough + world.plan.lull + CONVERGES;
     if tokio::time::timeout(limit, clients::run(world.clone())).await.is_err() {
         let state = world.state();
         let open: Vec<_> = state

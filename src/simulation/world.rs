@@ -44,7 +44,18 @@ pub(super) struct Plan {
     /// Clients ask for associations, too.
     pub(super) associates: bool,
     pub(super) clock_jumps: bool,
+    /// The wall clock is now and then days off.
+    pub(super) clock_leaps: bool,
     pub(super) disk_fills: bool,
+    /// For a while each access to the disk fails, more often than not.
+    pub(super) disk_breaks: bool,
+    /// The registry is damaged now and then.
+    pub(super) registry_breaks: bool,
+    /// How long what is finished is kept, in days.
+    pub(super) retention_days: f64,
+    /// Time after the faults that is long enough for the retention to pass, while the denied client
+    /// stays denied.
+    pub(super) lull: Duration,
     pub(super) cuts: bool,
     pub(super) forgetful_broker: bool,
     /// Delivers again on the same connection what is not acknowledged in time, as Moquette does.
@@ -64,6 +75,7 @@ impl Plan {
         let calm = rng.u8(..) < 24;
         let rough = |rng: &mut fastrand::Rng, worst: f64| if calm || rng.bool() { 0.0 } else { worst * rng.f64() };
         let often = |rng: &mut fastrand::Rng| !calm && rng.bool();
+        let passes = !calm && rng.u8(..) < 40;
         Self {
             calm,
             // Now and then so many that a command of them takes more writes than a batch of the store.
@@ -91,6 +103,11 @@ impl Plan {
             max_pending: if calm || rng.u8(..) < 200 { 100_000 } else { 40 },
             page: if calm { 100 } else { 3 + rng.usize(0..30) },
             associates: often(rng),
+            clock_leaps: !calm && rng.u8(..) < 60,
+            disk_breaks: !calm && rng.u8(..) < 60,
+            registry_breaks: !calm && rng.u8(..) < 40,
+            retention_days: if passes { 0.02 } else { 7.0 },
+            lull: if passes { Duration::from_secs(3600) } else { Duration::ZERO },
         }
     }
 }
@@ -122,6 +139,13 @@ pub(super) struct Seen {
     pub(super) associations: BTreeSet<(String, String)>,
     pub(super) accepted: BTreeMap<(String, String), String>,
     pub(super) rejected: BTreeSet<(String, String)>,
+    /// How often a command was delivered to the agent.
+    pub(super) delivered: BTreeMap<(String, String), u32>,
+    /// Commands that were delivered once, and rejected: nothing of them is left.
+    pub(super) gone: BTreeSet<(String, String)>,
+    /// Requests that were lost with a registry. If they are asked for again, they are carried out
+    /// again.
+    pub(super) lost: BTreeSet<(String, String)>,
     pub(super) completed: BTreeMap<(String, String), String>,
 }
 

@@ -310,9 +310,7 @@ impl<F: Files> Journal<F> {
         let takes = format::footprint(payload.len() as u64);
         let has_room = end.saturating_add(takes).saturating_add(RESERVE) <= self.current.length;
         let mut base = reading.base;
-        // An opening writes a `Restart` mark before the header. Any other frame comes after it.
-        let is_after_header = |entry: &Entry| entry.kind != Kind::Restart || entry.head.synced > last.link.start.index;
-        let is_durable = last.scanned.entries.iter().any(is_after_header);
+        let is_durable = last.link.is_begun(&last.scanned);
         let has_header = !last.link.is_salvaged && (is_durable || self.write_header(&newest.header).is_ok());
         if !has_header && !last.link.is_salvaged {
             // A crash may leave any earlier one as the newest header.

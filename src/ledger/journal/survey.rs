@@ -2,9 +2,9 @@
 
 use super::{
     Files, Segment, StoreError, Tip,
-    format::{FIRST, PAGE, Use},
+    format::{FIRST, Kind, PAGE, Use},
     header::{Header, HeaderPage, Previous},
-    scan::{self, Scan, Scanned},
+    scan::{self, Entry, Scan, Scanned},
 };
 
 /// A file of a segment.
@@ -102,7 +102,11 @@ impl Survey {
                 HeaderPage::Damaged => {
                     if let Some((used, start)) = scan::salvage(files, number, found.length)? {
                         let (length, previous) = (found.length / PAGE * PAGE, None);
-                        links.push(Link { number, length, used, start, previous, is_salvaged: true, is_cut: false });
+                        let link = Link { number, length, used, start, previous, is_salvaged: true, is_cut: false };
+                        // Else its header was never whole: an opening that began it failed.
+                        if link.is_begun(&link.scan(files, None)?) {
+                            links.push(link);
+                        }
                     }
                 }
             }
@@ -144,6 +148,13 @@ impl Link {
     pub(super) fn scan<F: Files>(&self, files: &F, through: Option<&Previous>) -> Result<Scanned, StoreError> {
         let Self { number, length, used, start, is_cut, .. } = *self;
         Scan { files, number, length, used, start, through, is_cut }.run()
+    }
+
+    /// Whether a frame shows that the header was durable. An opening writes a `Restart` mark before
+    /// the header; any other frame comes after it.
+    pub(super) fn is_begun(&self, scanned: &Scanned) -> bool {
+        let is_after = |entry: &Entry| entry.kind != Kind::Restart || entry.head.synced > self.start.index;
+        scanned.entries.iter().any(is_after)
     }
 
     pub(super) fn segment(&self) -> Segment {

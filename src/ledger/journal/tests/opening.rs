@@ -153,3 +153,22 @@ fn a_header_whose_sync_failed_is_not_built_on_and_keeps_its_frame() {
         assert_eq!(texts(&open(&files).replayed), "a b", "seed {seed}");
     }
 }
+
+#[test]
+fn a_header_that_was_never_whole_is_no_damage() {
+    for part in [1, 30, 300, 4096, 4200] {
+        let files = MemFiles::new(1);
+        open(&files).journal.put("a");
+        let before = [files.bytes(1), files.bytes(2)];
+        let newer = Identity { schema: 4, ..identity() };
+        recovery::open(files.clone(), newer, UNIT, &mut |_| Ok(())).unwrap();
+        let number = if files.bytes(1) == before[0] { 2 } else { 1 };
+        let header = files.bytes(number)[..2 * PAGE as usize].to_vec();
+        let torn: Vec<u8> = (0..).zip(&header).map(|(at, byte)| if at < part { *byte } else { 0 }).collect();
+        let mut files = files;
+        files.write(number, 0, &torn).unwrap();
+        let Opened { recovered, replayed, .. } = open(&files);
+        assert!(recovered.damage.is_none(), "{part} bytes: {:?}", recovered.damage);
+        assert_eq!(texts(&replayed), "a", "{part} bytes");
+    }
+}
