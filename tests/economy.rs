@@ -14,12 +14,11 @@ use common::*;
 /// For each of the commands under load.
 const MOST_SYNCS: f64 = 0.1;
 
-/// For each of 20 commands that come together, in bytes; 19,200 were measured. The goal is 16 KiB, which holds until sled uses the
-/// segments of its file again.
-const MOST_WRITTEN: u64 = 22 * 1024;
+/// For each of 20 commands that come together, in bytes of pages made dirty.
+const MOST_WRITTEN: u64 = 8 * 1024;
 
-/// For a command that is alone.
-const MOST_WRITTEN_ALONE: u64 = 64 * 1024;
+/// For a command that is alone: each of its groups begins a page.
+const MOST_WRITTEN_ALONE: u64 = 24 * 1024;
 
 /// In a minute with nothing to do. The goal is 12, and 8 were measured; but when sled's threads, which may wake late, do so is for
 /// the kernel to say, and for whatever else keeps it awake.
