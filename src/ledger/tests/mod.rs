@@ -39,6 +39,8 @@ struct Bench {
     /// Leaves the counting away, where a test goes over the same steps too often for it.
     trusting: bool,
     transactions: u32,
+    /// Every how many transactions all that is checked, where a test makes very many.
+    check_every: u32,
     /// What the journal would have got.
     written: Vec<u8>,
 }
@@ -91,7 +93,15 @@ impl Bench {
         let (config, _) = config::parse(text, |_| None).unwrap();
         let now = Now { wall: Timestamp(1_000_000), ..Now::default() };
         let rules = Rules::from(&config);
-        Self { image: Image::default(), rules, now, trusting: false, transactions: 0, written: Vec::new() }
+        Self {
+            image: Image::default(),
+            rules,
+            now,
+            trusting: false,
+            transactions: 0,
+            check_every: 1,
+            written: Vec::new(),
+        }
     }
 
     fn view(&self) -> &impl View {
@@ -113,7 +123,8 @@ impl Bench {
     }
 
     fn run<R>(&mut self, rule: impl FnOnce(&mut Tx<'_>) -> Result<R, StoreError>) -> R {
-        let before = (!self.trusting).then(|| self.image.clone());
+        let is_checked = !self.trusting && self.transactions.is_multiple_of(self.check_every);
+        let before = is_checked.then(|| self.image.clone());
         let Image { state, registry } = &mut self.image;
         let mut group = Group::default();
         let mut tx = Tx::begin(state, registry, &mut group, self.now, &self.rules);
@@ -125,6 +136,8 @@ impl Bench {
         }
         if let Some(before) = before {
             self.check(&before, group);
+        }
+        if !self.trusting {
             self.transactions += 1;
             if self.transactions.is_multiple_of(CHECKPOINT_EVERY) {
                 self.checkpoint();
