@@ -176,7 +176,13 @@ async fn faults(world: World) {
             world.note(|| "disk broken".into());
             world.state().disk.broken = true;
             sleep(world.span(500, 100_000)).await;
-            world.state().disk.broken = false;
+            // Who has such a disk resets the machine.
+            let resets = world.chance(0.5);
+            let mut state = world.state();
+            state.disk.broken = false;
+            state.crashed |= resets;
+            drop(state);
+            world.changed.notify_waiters();
         }
         if world.plan.registry_breaks && world.chance(0.2) {
             disk::damage_registry(&world);
