@@ -34,6 +34,8 @@ pub(super) struct DiskState {
     leaves: Option<Rows>,
     /// The registry was damaged, and the agent may find that.
     may_quarantine: bool,
+    /// It was replaced: until the new one is open, the totals may be wrong.
+    was_replaced: bool,
     /// The rows of the registry at an earlier checkpoint.
     earlier: Rows,
     /// A rewritten registry, which the next opening takes.
@@ -270,8 +272,11 @@ impl SimDisk {
                 self.world.violate(7, format!("requests {lost:?} were durable, and are gone"));
             }
         }
-        let is_damaged = self.world.state().disk.may_quarantine;
-        if !is_damaged && (begins || self.world.chance(0.02)) {
+        let is_unsure = {
+            let disk = &self.world.state().disk;
+            disk.may_quarantine || begins && disk.was_replaced
+        };
+        if !is_unsure && (begins || self.world.chance(0.02)) {
             let counted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 testing::recount(new, &self.rules);
             }));
@@ -324,7 +329,7 @@ impl Disk for SimDisk {
             let disk = &mut state.disk;
             (disk.rows, disk.durable_rows, disk.copy, disk.earlier) = (none.clone(), none.clone(), None, none);
             disk.unsynced.clear();
-            (disk.may_quarantine, disk.is_damaged) = (false, false);
+            (disk.may_quarantine, disk.is_damaged, disk.was_replaced) = (false, false, true);
         }
         self.access().map_err(std::io::Error::other)?;
         Ok(PathBuf::new())
