@@ -747,22 +747,20 @@ impl<D: Disk> Committer<D> {
             None if self.state.counters.is_bound => {
                 return Err(StoreError::Damaged("all rows of its registry are gone".into()));
             }
-            None => expected.write(&mut registry)?,
+            None => expected.write(&mut registry).inspect_err(|_| self.is_suspect = true)?,
         }
         if self.needs_count {
             self.count_devices(&registry)?;
         }
+        // The next opening takes the copy.
+        if self.is_suspect && registry.rewrite()? {
+            drop(registry);
+            registry = self.disk.open_registry()?;
+            self.is_suspect = false;
+        }
         if !self.state.counters.is_bound {
             self.state.counters.is_bound = true;
             self.log_totals()?;
-        }
-        if self.is_suspect {
-            // The next opening takes the copy.
-            if registry.rewrite()? {
-                drop(registry);
-                registry = self.disk.open_registry()?;
-            }
-            self.is_suspect = false;
         }
         Ok(registry)
     }
