@@ -24,7 +24,11 @@ async fn a_full_disk_costs_no_accepted_command_and_mends_by_itself() {
         world.cloud.offline(offline);
         disk.fill();
         let Sent { taken, unanswered, refused } = send_until_refused(&client, 0).await;
-        println!("{} commands taken on the full disk, {} not answered, offline: {offline}", taken.len(), unanswered.len());
+        println!(
+            "{} commands taken on the full disk, {} not answered, offline: {offline}",
+            taken.len(),
+            unanswered.len()
+        );
         assert!(taken.len() >= 50, "the segments have room for more");
         let status = client.status("it says so", |s| store_problems(s) == ["STORE_FULL"]).await;
         assert!(status["problems"].to_string().contains("make room"), "{status}");
