@@ -84,7 +84,8 @@ pub(super) struct Committer<D: Disk> {
     reopen: (Mono, Duration),
     /// A sync of the registry's file failed: its readable rows are copied before it counts again.
     is_suspect: bool,
-    /// A part of the journal was lost, and with it what changed of the totals.
+    /// A part of the journal was lost, and with it what changed of the totals; or it has rows that a
+    /// lost registry had, too.
     needs_count: bool,
     /// The last step of a checkpoint failed.
     is_stalled: bool,
@@ -624,9 +625,15 @@ impl<D: Disk> Committer<D> {
         let files = self.disk.open_journal();
         let fresh = Identity { id: self.disk.new_id(), schema: SCHEMA as u32, owner: self.disk.owner() };
         let mut state = State::default();
+        let mut is_replaced = false;
         let mut replay = |replay: Replay<'_>| match replay {
-            Replay::Group { sequence, payload } => pending::read(payload, |image| drop(state.replay(image)))
-                .map_err(|error| StoreError::Unread(format!("group {sequence} of the journal: {error}"))),
+            Replay::Group { sequence, payload } => {
+                let before = state.counters;
+                pending::read(payload, |image| drop(state.replay(image)))
+                    .map_err(|error| StoreError::Unread(format!("group {sequence} of the journal: {error}")))?;
+                is_replaced |= before.run > 0 && before.generation != state.counters.generation;
+                Ok(())
+            }
             Replay::Hole => {
                 state.lose_track();
                 Ok(())
@@ -644,6 +651,8 @@ impl<D: Disk> Committer<D> {
         };
         let Recovered { is_new, identity, checkpoint, has_begun, sequence, damage } = recovered;
         (self.is_journal_new, self.has_begun) = (is_new, has_begun);
+        // Rows that were lost with a registry are here again; the totals do not count them.
+        self.needs_count |= is_replaced;
         tracing::debug!(is_new, checkpoint, sequence, "the journal is open");
         if let Some(damage) = damage {
             state.pass_over(PASSED_OVER);
@@ -738,22 +747,20 @@ impl<D: Disk> Committer<D> {
             None if self.state.counters.is_bound => {
                 return Err(StoreError::Damaged("all rows of its registry are gone".into()));
             }
-            None => expected.write(&mut registry)?,
+            None => expected.write(&mut registry).inspect_err(|_| self.is_suspect = true)?,
         }
         if self.needs_count {
             self.count_devices(&registry)?;
         }
+        // The next opening takes the copy.
+        if self.is_suspect && registry.rewrite()? {
+            drop(registry);
+            registry = self.disk.open_registry()?;
+            self.is_suspect = false;
+        }
         if !self.state.counters.is_bound {
             self.state.counters.is_bound = true;
             self.log_totals()?;
-        }
-        if self.is_suspect {
-            // The next opening takes the copy.
-            if registry.rewrite()? {
-                drop(registry);
-                registry = self.disk.open_registry()?;
-            }
-            self.is_suspect = false;
         }
         Ok(registry)
     }

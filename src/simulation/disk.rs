@@ -34,6 +34,9 @@ pub(super) struct DiskState {
     leaves: Option<Rows>,
     /// The registry was damaged, and the agent may find that.
     may_quarantine: bool,
+    /// It was replaced: until the new one is open, the totals may be wrong.
+    was_replaced: bool,
+    replaced_at: Millis,
     /// The rows of the registry at an earlier checkpoint.
     earlier: Rows,
     /// A rewritten registry, which the next opening takes.
@@ -151,7 +154,12 @@ impl SimDisk {
     }
 
     fn errs(&self) -> bool {
-        let chance = if self.world.state().disk.broken { 0.7 } else { self.world.plan.disk_error };
+        self.errs_with(0.7)
+    }
+
+    /// Whether it fails, with the chance that a broken disk gives it.
+    fn errs_with(&self, broken: f64) -> bool {
+        let chance = if self.world.state().disk.broken { broken } else { self.world.plan.disk_error };
         let errs = !self.world.fine() && self.world.chance(chance);
         if errs {
             self.world.note(|| "disk error".into());
@@ -189,6 +197,11 @@ impl SimDisk {
             }
             // What a crash left of the last groups is nothing that the agent did now.
             let begins = disk.begun != self.run;
+            let is_read = new.state.counters.synced && !disk.live.state.counters.synced;
+            let is_later = |(begun, _): &(Millis, _)| *begun >= disk.replaced_at;
+            if is_read && !begins && !cloud.complete.as_ref().is_some_and(is_later) {
+                wrong = Some((6, "a registry is taken for whole that no list since its begin was read into".into()));
+            }
             let changed: Vec<(ThingName, Device)> = new
                 .state
                 .devices()
@@ -270,8 +283,11 @@ impl SimDisk {
                 self.world.violate(7, format!("requests {lost:?} were durable, and are gone"));
             }
         }
-        let is_damaged = self.world.state().disk.may_quarantine;
-        if !is_damaged && (begins || self.world.chance(0.02)) {
+        let is_unsure = {
+            let disk = &self.world.state().disk;
+            disk.may_quarantine || begins && disk.was_replaced
+        };
+        if !is_unsure && (begins || self.world.chance(0.02)) {
             let counted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 testing::recount(new, &self.rules);
             }));
@@ -317,6 +333,7 @@ impl Disk for SimDisk {
             self.world.violate(7, "the registry is taken for damaged");
         }
         {
+            let now = self.world.now();
             let mut guard = self.world.state();
             let state = &mut *guard;
             let none = Rows::new();
@@ -324,7 +341,8 @@ impl Disk for SimDisk {
             let disk = &mut state.disk;
             (disk.rows, disk.durable_rows, disk.copy, disk.earlier) = (none.clone(), none.clone(), None, none);
             disk.unsynced.clear();
-            (disk.may_quarantine, disk.is_damaged) = (false, false);
+            (disk.may_quarantine, disk.is_damaged, disk.was_replaced) = (false, false, true);
+            disk.replaced_at = now;
         }
         self.access().map_err(std::io::Error::other)?;
         Ok(PathBuf::new())
@@ -388,7 +406,8 @@ impl Files for SimFiles {
 
     fn write(&mut self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.disk.access()?;
-        if self.disk.errs() {
+        // Most writes only reach the page cache.
+        if self.disk.errs_with(0.1) {
             self.files.fail_writes(1);
         }
         self.files.write(number, offset, bytes)?;
