@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use crate::{
     cloud::proxy_faults,
-    conditions::Conditions,
     config::{Config, Mqtt},
+    health::Conditions,
 };
 
 /// The codes of these problems.

@@ -6,13 +6,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use crate::{
-    clock::Clock,
-    conditions::Conditions,
     config::{Limits, Retention},
-    failpoint,
+    domain::{CallKind, Mono},
+    health::Conditions,
     ledger::{self, Early, Ledger, Summary, Unavailable},
-    model::{Lane, Mono},
-    stop::Stop,
+    runtime::{clock::Clock, failpoint, stop::Stop},
 };
 
 const PACE: Duration = Duration::from_secs(1);
@@ -31,18 +29,18 @@ async fn changed(summary: &mut watch::Receiver<Summary>) {
     tokio::time::sleep(PACE).await;
 }
 
-pub(crate) struct Upkeep {
+pub(crate) struct Maintenance {
     pub(crate) ledger: Ledger,
     pub(crate) conditions: Arc<Conditions>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) retention: Retention,
     /// Lanes that this configuration does not serve.
-    pub(crate) off: Vec<Lane>,
+    pub(crate) off: Vec<CallKind>,
     pub(crate) stop: Stop,
 }
 
-impl Upkeep {
+impl Maintenance {
     pub(crate) async fn run(self) {
         let mut forgot: Option<Mono> = None;
         let mut next = 0;

@@ -6,15 +6,17 @@ use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
-use crate::schemas::words;
+use crate::testing::schemas::words;
 use crate::{
-    conditions::{Conditions, Counts},
+    domain::{DeviceState, RequestStatus, Timestamp},
+    health::{Conditions, Counts},
     ledger::{COMMIT_BOUNDS, Ledger, Stats, Summary},
-    model::{DeviceState, RequestStatus, Timestamp},
-    status::Report,
-    stop::Stop,
-    transport::{Line, Tag},
-    wire::{Topics, messages},
+    local::{
+        broker::{Publisher, Tag},
+        status::Report,
+    },
+    protocol::{Topics, messages},
+    runtime::stop::Stop,
 };
 
 /// Each metric: its name, its type in Prometheus' terms, and what it counts. Counters begin at zero
@@ -76,7 +78,7 @@ pub struct MetricsMessage {
 pub(crate) struct Metrics {
     pub(crate) report: Report,
     pub(crate) interval: Duration,
-    pub(crate) line: Arc<Line>,
+    pub(crate) line: Arc<Publisher>,
     pub(crate) topics: Topics,
     pub(crate) stop: Stop,
 }
@@ -271,7 +273,7 @@ mod tests {
     #[test]
     fn the_page_on_metrics_names_them_all() {
         let rows = METRICS.iter().map(|(name, kind, help)| format!("| `{name}` | {kind} | {help} |"));
-        let page = include_str!("../docs/metrics.md");
+        let page = include_str!("../../docs/metrics.md");
         for row in rows {
             assert!(page.lines().any(|line| line == row), "docs/metrics.md lacks the line\n{row}");
         }

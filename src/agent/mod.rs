@@ -4,6 +4,11 @@
 //! more commands, the call in flight, the results, the connection, the store. A part that ends unasked stops the others
 //! in the same order.
 
+pub(crate) mod cautions;
+mod maintenance;
+pub mod metrics;
+pub(crate) mod supervisor;
+
 use std::{
     io,
     pin::Pin,
@@ -16,27 +21,27 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    cautions,
-    clock::Clock,
-    cloud::{Aws, Cloud},
-    conditions::Conditions,
-    config::{self, Config},
-    devices::Devices,
-    inbox::Inbox,
-    ledger::{DataDir, Ledger, NotHeld, Rules},
+use self::{
+    maintenance::Maintenance,
     metrics::Metrics,
-    model::{Lane, Timestamp, Traits},
-    outbox::Outbox,
-    socket_results::SocketResults,
-    status::{self, Report, Status},
-    stop,
     supervisor::{Failure, Supervisor},
-    sync::Sync,
-    transport::{Closer, GOODBYE, MAX_LINE, Mqtt, MqttParts, Socket, Wired},
-    upkeep::Upkeep,
-    uplink::{RateLimit, Uplink},
-    wire::Topics,
+};
+use crate::{
+    cloud::{Aws, Cloud, dispatcher::Dispatcher, rate::RateLimit, reconciler::Reconciler},
+    config::{self, Config},
+    domain::{CallKind, Timestamp, Traits},
+    health::Conditions,
+    ledger::{DataDir, Ledger, NotHeld, Rules},
+    local::{
+        broker::{Closer, GOODBYE, Mqtt, MqttParts, Wired},
+        devices::Devices,
+        inbox::Inbox,
+        outbox::Outbox,
+        socket::{MAX_LINE, Socket, SocketResults},
+        status::{self, Report, Status},
+    },
+    protocol::Topics,
+    runtime::{clock::Clock, stop},
 };
 
 /// Shares of the 4 s that a stop may take (the nucleus kills after 5): the calls, the results, the connection (1.5 s
@@ -181,7 +186,7 @@ impl<C: Cloud> Parts<C> {
     pub(crate) fn start_cloud(&self, calls: &mut Supervisor, stop: &stop::Stop) {
         let Self { config, clock, ledger, conditions, cloud, started_at: _ } = self;
         let rate = RateLimit::new(config.rate, clock.clone());
-        let sync = Sync {
+        let sync = Reconciler {
             ledger: ledger.clone(),
             cloud: Arc::clone(cloud),
             conditions: Arc::clone(conditions),
@@ -193,7 +198,7 @@ impl<C: Cloud> Parts<C> {
         };
         calls.spawn("reconciler", sync.run());
         let mut off = Vec::new();
-        for lane in Lane::ALL {
+        for lane in CallKind::ALL {
             let Traits { service, max_entries, paced, .. } = lane.traits();
             if !config.serves(service) {
                 off.push(lane);
@@ -204,7 +209,7 @@ impl<C: Cloud> Parts<C> {
                 continue;
             }
             let one_by_one = config::Rate { burst: 1, ..config.rate };
-            let uplink = Uplink {
+            let uplink = Dispatcher {
                 lane,
                 ledger: ledger.clone(),
                 cloud: Arc::clone(cloud),
@@ -218,7 +223,7 @@ impl<C: Cloud> Parts<C> {
             };
             calls.spawn("dispatcher", uplink.run());
         }
-        let upkeep = Upkeep {
+        let upkeep = Maintenance {
             ledger: ledger.clone(),
             conditions: Arc::clone(conditions),
             clock: clock.clone(),

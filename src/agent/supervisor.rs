@@ -2,9 +2,11 @@
 //! before is a defect, and the agent must not live on without it, since it would acknowledge
 //! commands that nobody carries out.
 
-use std::{any::Any, collections::HashMap, fmt};
+use std::{collections::HashMap, fmt};
 
 use tokio::task::{Id, JoinError, JoinSet};
+
+use crate::runtime::errors::panic_text;
 
 /// Watches over parts that are stopped together.
 #[derive(Default)]
@@ -43,7 +45,7 @@ impl fmt::Display for Failure {
 impl Supervisor {
     /// Starts a part.
     pub(crate) fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        let part = crate::failpoint::failing(name, part);
+        let part = crate::runtime::failpoint::failing(name, part);
         let id = self.tasks.spawn(part).id();
         self.names.insert(id, name);
     }
@@ -80,13 +82,6 @@ impl Supervisor {
     pub(crate) fn abort_all(&mut self) {
         self.tasks.abort_all();
     }
-}
-
-/// What a panic says, cut to what fits into a message.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
-    text.chars().take(300).collect()
 }
 
 #[cfg(test)]

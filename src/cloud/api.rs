@@ -1,21 +1,8 @@
-//! The cloud: a trait of the calls that the agent makes, and its AWS form.
-
-mod aws;
-mod classify;
-mod credentials;
-mod greengrass;
-mod http;
-mod proxies;
-mod sdk;
-mod sitewise;
+//! The calls that the agent makes to the cloud, as a trait.
 
 use std::future::Future;
 
-pub use aws::Aws;
-pub(crate) use proxies::proxy_faults;
-pub(crate) use sdk::{CERTIFICATE_REFUSED, NAME_NOT_RESOLVED, PROXY_FAILED};
-
-use crate::model::{CallError, CallToken, EntryError, Lane, Target, ThingName, Timestamp};
+use crate::domain::{CallError, CallKind, CallToken, EntryError, Target, ThingName, Timestamp};
 
 /// One page of the devices that are associated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,11 +16,11 @@ pub struct ListPage {
 /// The calls. Each is one HTTP request: repetition and patience are the caller's.
 pub trait Cloud: Send + Sync + 'static {
     /// Carries out a lane's call, for at most as many targets as its
-    /// [`Traits`](crate::model::Traits) say, and with a token if they say so. An empty list means
+    /// [`Traits`](crate::domain::Traits) say, and with a token if they say so. An empty list means
     /// that all went well, and that the service itself said so.
     fn call(
         &self,
-        lane: Lane,
+        lane: CallKind,
         targets: &[Target],
         token: Option<&CallToken>,
     ) -> impl Future<Output = Result<Vec<EntryError>, CallError>> + Send;

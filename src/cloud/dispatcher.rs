@@ -1,23 +1,24 @@
 //! The uplink: runs a lane's plan against the cloud. Reads its work from the ledger, writes what came of it back.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Cloud,
+    planner::{LanePlan, Next},
+    rate::{Permit, RateLimit},
 };
-
-use tokio::{sync::Notify, time::Instant};
-
 use crate::{
-    batching::{LanePlan, Next, TokenBucket},
-    clock::Clock,
-    cloud::Cloud,
-    conditions::Conditions,
     config::{Batch, Retry},
-    failpoint,
+    domain::{CallError, CallFault, CallKind, CallToken, EntryError, Target, Window},
+    health::Conditions,
     ledger::{self, Ledger, Load, Pick, Taken},
-    model::{CallError, CallFault, CallToken, EntryError, Lane, Target, Window},
-    stop::Stop,
+    runtime::{
+        clock::{Clock, sleep_until},
+        failpoint,
+        stop::Stop,
+    },
 };
 
 /// How long a call may go on after a stop was asked for; the nucleus kills after 5 s.
@@ -26,71 +27,9 @@ const LAST_CALL: Duration = Duration::from_millis(1500);
 /// Wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_secs(1);
 
-/// The limit on cloud calls, shared by all who make them, in the order in which they ask.
-#[derive(Clone)]
-pub(crate) struct RateLimit {
-    bucket: Arc<Mutex<TokenBucket>>,
-    /// Held while waiting for a token. It is fair, so that nobody's page or call is passed by
-    /// others for ever.
-    turn: Arc<tokio::sync::Mutex<()>>,
-    returned: Arc<Notify>,
-    clock: Clock,
-}
-
-/// The right to make one call. Dropped unspent, it is the next one's.
-#[must_use = "a call needs it until it is made"]
-pub(crate) struct Permit {
-    limit: RateLimit,
-    is_spent: bool,
-}
-
-impl Permit {
-    /// The call is made.
-    pub(crate) fn spend(mut self) {
-        self.is_spent = true;
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if !self.is_spent {
-            self.limit.bucket().give_back();
-            self.limit.returned.notify_one();
-        }
-    }
-}
-
-impl RateLimit {
-    /// A full bucket.
-    #[must_use]
-    pub(crate) fn new(rate: crate::config::Rate, clock: Clock) -> Self {
-        let bucket = TokenBucket::new(rate.calls_per_second, rate.burst, clock.now().mono);
-        Self { bucket: Arc::new(Mutex::new(bucket)), turn: Arc::default(), returned: Arc::default(), clock }
-    }
-
-    fn bucket(&self) -> MutexGuard<'_, TokenBucket> {
-        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for the right to make a call.
-    pub(crate) async fn acquire(&self) -> Permit {
-        let _turn = self.turn.lock().await;
-        loop {
-            let result = self.bucket().take(self.clock.now().mono);
-            match result {
-                Ok(()) => return Permit { limit: self.clone(), is_spent: false },
-                Err(wait) => tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = self.returned.notified() => {}
-                },
-            }
-        }
-    }
-}
-
 /// A lane of calls that carry entries.
-pub(crate) struct Uplink<C> {
-    pub(crate) lane: Lane,
+pub(crate) struct Dispatcher<C> {
+    pub(crate) lane: CallKind,
     pub(crate) ledger: Ledger,
     pub(crate) cloud: Arc<C>,
     pub(crate) conditions: Arc<Conditions>,
@@ -103,7 +42,7 @@ pub(crate) struct Uplink<C> {
     pub(crate) stop: Stop,
 }
 
-impl<C: Cloud> Uplink<C> {
+impl<C: Cloud> Dispatcher<C> {
     /// Runs until the stop. A call in flight is then given a moment, and abandoned: the ledger has its entries as
     /// sent, and the next run finds out.
     pub(crate) async fn run(self) {
@@ -312,11 +251,11 @@ impl<C: Cloud> Uplink<C> {
     }
 }
 
-fn busy_code(lane: Lane) -> &'static str {
+fn busy_code(lane: CallKind) -> &'static str {
     match lane {
-        Lane::ProjectAssets => "RESOURCE_BUSY_PROJECT_ASSETS",
-        Lane::Assets => "RESOURCE_BUSY_ASSETS",
-        Lane::Disassociate | Lane::Associate | Lane::List => "RESOURCE_BUSY",
+        CallKind::ProjectAssets => "RESOURCE_BUSY_PROJECT_ASSETS",
+        CallKind::Assets => "RESOURCE_BUSY_ASSETS",
+        CallKind::Disassociate | CallKind::Associate | CallKind::List => "RESOURCE_BUSY",
     }
 }
 
@@ -331,57 +270,4 @@ enum Step {
     /// Nothing to do until somebody wakes us.
     Nothing,
     Wait(Instant),
-}
-
-pub(crate) async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limit(calls_per_second: f64) -> RateLimit {
-        RateLimit::new(crate::config::Rate { calls_per_second, burst: 1 }, Clock::start())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn calls_are_permitted_in_the_order_of_asking() {
-        let limit = limit(1.0);
-        limit.acquire().await.spend();
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let mut tasks = tokio::task::JoinSet::new();
-        for name in 0..4 {
-            let (limit, order) = (limit.clone(), Arc::clone(&order));
-            tasks.spawn(async move {
-                for _ in 0..3 {
-                    limit.acquire().await.spend();
-                    order.lock().unwrap().push(name);
-                }
-            });
-            tokio::task::yield_now().await;
-        }
-        tasks.join_all().await;
-        assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_permit_without_a_call_costs_nobody_anything() {
-        let limit = limit(0.1);
-        let start = Instant::now();
-        for _ in 0..100 {
-            drop(limit.acquire().await);
-        }
-        limit.acquire().await.spend();
-        assert_eq!(start.elapsed(), Duration::ZERO);
-        let first = limit.clone();
-        let looks = tokio::spawn(async move { drop(first.acquire().await) });
-        tokio::task::yield_now().await;
-        limit.acquire().await.spend();
-        looks.await.unwrap();
-        assert!(start.elapsed() <= Duration::from_millis(10_010), "{:?}", start.elapsed());
-    }
 }

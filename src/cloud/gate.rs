@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::model::{Mono, Window};
+use crate::domain::{Mono, Window};
 
 /// Age above which a list has to come first.
 const OLD: Duration = Duration::from_secs(300);

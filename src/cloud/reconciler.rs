@@ -11,15 +11,12 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    batching::Backoff,
-    cloud::Cloud,
-    conditions::Conditions,
+    cloud::{Cloud, rate::RateLimit},
     config::Retry,
-    failpoint,
+    domain::{Backoff, CallError, CallFault, CallKind, SyncCounts, ThingName},
+    health::Conditions,
     ledger::{self, Ledger, ListMark, Unavailable},
-    model::{CallError, CallFault, Lane, SyncCounts, ThingName},
-    stop::Stop,
-    uplink::{RateLimit, sleep_until},
+    runtime::{clock::sleep_until, failpoint, stop::Stop},
 };
 
 /// Devices above which a list is left unfinished: bounds the memory that it takes, about 16 bytes each.
@@ -89,7 +86,7 @@ enum Broken {
     TooLong,
 }
 
-pub(crate) struct Sync<C> {
+pub(crate) struct Reconciler<C> {
     pub(crate) ledger: Ledger,
     pub(crate) cloud: Arc<C>,
     pub(crate) conditions: Arc<Conditions>,
@@ -100,7 +97,7 @@ pub(crate) struct Sync<C> {
     pub(crate) stop: Stop,
 }
 
-impl<C: Cloud> Sync<C> {
+impl<C: Cloud> Reconciler<C> {
     pub(crate) async fn run(self) {
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
@@ -257,7 +254,7 @@ impl<C: Cloud> Sync<C> {
             reading.calls = reading.calls.saturating_add(1);
             attempts += 1;
             let answer = self.cloud.list(next.clone()).await;
-            self.conditions.answered(Lane::List, answer.as_ref().map(|_| ()));
+            self.conditions.answered(CallKind::List, answer.as_ref().map(|_| ()));
             match answer {
                 Err(CallError { fault: CallFault::Throttled, retry_after, .. }) if attempts < PAGE_ATTEMPTS => {
                     tokio::time::sleep(backoff.fail(THROTTLED_FACTOR, retry_after, fastrand::f64())).await;
@@ -312,7 +309,7 @@ impl<C: Cloud> Sync<C> {
     async fn take_over(
         &self,
         mark: ListMark,
-        devices: Vec<(ThingName, Option<crate::model::Timestamp>)>,
+        devices: Vec<(ThingName, Option<crate::domain::Timestamp>)>,
         mut counts: SyncCounts,
     ) -> Result<SyncCounts, Broken> {
         let mut done = 0;
@@ -332,7 +329,7 @@ impl<C: Cloud> Sync<C> {
         let counts = removed.await.map_err(Broken::Store)?;
         failpoint::pass("sync-removed");
         let trusted = self.conditions.clock_trusted();
-        for lane in Lane::ALL.into_iter().filter(|lane| lane.is_settled_by_list()) {
+        for lane in CallKind::ALL.into_iter().filter(|lane| lane.is_settled_by_list()) {
             let mut after = (0, 0);
             let verified = self.ledger.run(move |tx| {
                 let all = ledger::verify(tx, lane, mark, trusted, &mut after)?;

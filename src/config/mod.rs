@@ -5,8 +5,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    fields::{Faults, Fields, Style},
-    model::{ClientId, FieldFault, InvalidName, Pattern, Service, ThingName},
+    domain::{ClientId, FieldFault, InvalidName, Pattern, Service, ThingName},
+    protocol::json::{Faults, Fields, Style},
 };
 
 /// Everything that `offboard run` is told, checked.

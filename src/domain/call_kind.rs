@@ -7,7 +7,7 @@ use super::{DeviceState, Registered};
 
 /// A kind of cloud call. Each has its own queue, so that trouble with one holds up no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Lane {
+pub enum CallKind {
     /// Greengrass V2 `BatchDisassociateClientDeviceFromCoreDevice`.
     #[serde(rename = "D")]
     Disassociate,
@@ -42,7 +42,7 @@ pub struct OnDevices {
     /// What the cloud's list shows once it is done: an outcome that the call left open is settled by the next list.
     pub goal: Registered,
     /// The lane that undoes it: its calls for the same device come before or after, never meanwhile.
-    pub opposite: Option<Lane>,
+    pub opposite: Option<CallKind>,
 }
 
 /// What distinguishes the calls of a lane.
@@ -71,7 +71,7 @@ pub struct Traits {
     pub paced: bool,
 }
 
-impl Lane {
+impl CallKind {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Disassociate, Self::Associate, Self::Assets, Self::ProjectAssets, Self::List];
 
@@ -169,11 +169,11 @@ mod tests {
 
     #[test]
     fn lanes_are_told_apart() {
-        let letters: BTreeSet<u8> = Lane::ALL.iter().map(|lane| lane.traits().letter).collect();
-        let actions: BTreeSet<&str> = Lane::ALL.iter().map(|lane| lane.traits().action).collect();
-        let suffixes: BTreeSet<&str> = Lane::ALL.iter().map(|lane| lane.traits().suffix).collect();
-        assert_eq!([letters.len(), actions.len(), suffixes.len()], [Lane::ALL.len(); 3]);
-        for (n, lane) in Lane::ALL.into_iter().enumerate() {
+        let letters: BTreeSet<u8> = CallKind::ALL.iter().map(|lane| lane.traits().letter).collect();
+        let actions: BTreeSet<&str> = CallKind::ALL.iter().map(|lane| lane.traits().action).collect();
+        let suffixes: BTreeSet<&str> = CallKind::ALL.iter().map(|lane| lane.traits().suffix).collect();
+        assert_eq!([letters.len(), actions.len(), suffixes.len()], [CallKind::ALL.len(); 3]);
+        for (n, lane) in CallKind::ALL.into_iter().enumerate() {
             assert_eq!(lane.index(), n);
             let Traits { devices, scoped, service, .. } = lane.traits();
             assert!(devices.is_none() || !scoped, "{lane:?}: the list of devices is this core's");

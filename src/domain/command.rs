@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AssetId, ClientId, ClientToken, DeviceState, Lane, MonitorId, RequestStatus, ThingName, Timestamp};
+use super::{AssetId, CallKind, ClientId, ClientToken, DeviceState, MonitorId, RequestStatus, ThingName, Timestamp};
 
 macro_rules! operations {
     ($($variant:ident = $text:literal),+ $(,)?) => {
@@ -51,13 +51,13 @@ impl Operation {
     /// The kind of cloud call that carries this operation's entries; `None` for those that are
     /// answered at once.
     #[must_use]
-    pub fn lane(self) -> Option<Lane> {
+    pub fn lane(self) -> Option<CallKind> {
         match self {
-            Self::DisassociateClientDevices => Some(Lane::Disassociate),
-            Self::AssociateClientDevices => Some(Lane::Associate),
-            Self::DisassociateAssets => Some(Lane::Assets),
-            Self::DisassociateProjectAssets => Some(Lane::ProjectAssets),
-            Self::Sync => Some(Lane::List),
+            Self::DisassociateClientDevices => Some(CallKind::Disassociate),
+            Self::AssociateClientDevices => Some(CallKind::Associate),
+            Self::DisassociateAssets => Some(CallKind::Assets),
+            Self::DisassociateProjectAssets => Some(CallKind::ProjectAssets),
+            Self::Sync => Some(CallKind::List),
             Self::Cancel | Self::GetRequest | Self::ListRequests | Self::GetDevice | Self::ListDevices => None,
         }
     }

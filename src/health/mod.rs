@@ -10,11 +10,13 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    batching::{Boundary, Gate},
-    clock::Clock,
-    cloud,
+    cloud::{
+        self,
+        gate::{Boundary, Gate},
+    },
+    domain::{CallError, CallFault, CallKind, CloudState, RejectionCode, Service, Timestamp, Traits, Window},
     ledger::Summary,
-    model::{CallError, CallFault, CloudState, Lane, RejectionCode, Service, Timestamp, Traits, Window},
+    runtime::clock::Clock,
 };
 
 /// A skew above this makes the clock one not to trust (contract, "Superseded"), in milliseconds.
@@ -45,7 +47,7 @@ pub struct Snapshot {
 
 #[derive(Default)]
 struct State {
-    lanes: BTreeMap<Lane, Answered>,
+    lanes: BTreeMap<CallKind, Answered>,
     problems: BTreeMap<Code, Problem>,
     synced_at: Option<Timestamp>,
     skew: Option<i64>,
@@ -64,11 +66,11 @@ struct State {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Calls by lane and kind of answer.
-    pub calls: BTreeMap<(Lane, &'static str), u64>,
+    pub calls: BTreeMap<(CallKind, &'static str), u64>,
     /// Commands that were not taken, by the code that told it.
     pub rejections: BTreeMap<RejectionCode, u64>,
     /// Entries in calls that were not answered yet.
-    pub in_flight: BTreeMap<Lane, u64>,
+    pub in_flight: BTreeMap<CallKind, u64>,
     /// Connections to the broker that were made.
     pub connections: u64,
     /// Whether there is one now.
@@ -106,7 +108,7 @@ impl State {
 
     /// Keeps the age of requests; a store that was opened anew begins with leftovers, or may be
     /// another one, whose registry is empty: `true` then, for a list is wanted.
-    fn note(&mut self, now: crate::model::Mono, summary: Summary) -> bool {
+    fn note(&mut self, now: crate::domain::Mono, summary: Summary) -> bool {
         let opened = (summary.run, summary.first_seq);
         let mut again = false;
         if self.opened != Some(opened) {
@@ -159,7 +161,7 @@ impl Conditions {
     }
 
     /// A call with so many entries is under way; with none, it is over.
-    pub fn calling(&self, lane: Lane, entries: usize) {
+    pub fn calling(&self, lane: CallKind, entries: usize) {
         self.state().counts.in_flight.insert(lane, entries as u64);
     }
 
@@ -195,13 +197,13 @@ impl Conditions {
     }
 
     /// A call was answered, or not; with what a person should do about it.
-    pub fn answered(&self, lane: Lane, result: Result<(), &CallError>) {
+    pub fn answered(&self, lane: CallKind, result: Result<(), &CallError>) {
         self.answered_beside(lane, result, false);
     }
 
     /// As [`Self::answered`]. `refused` tells that resources, of this call or of earlier ones, lack
     /// a permission.
-    pub fn answered_beside(&self, lane: Lane, result: Result<(), &CallError>, refused: bool) {
+    pub fn answered_beside(&self, lane: CallKind, result: Result<(), &CallError>, refused: bool) {
         let next_seq = self.ledger.borrow().next_seq;
         let at = self.clock.now();
         let seen = result.map_or_else(|error| error.fault.state(), |()| CloudState::Reachable);
@@ -243,7 +245,7 @@ impl Conditions {
                 if listed {
                     // A sync follows an outage. The list that finds this out is the one.
                     state.lists_wanted += 1;
-                    if let (Lane::List, Some((_, serves))) = (lane, &mut state.listing) {
+                    if let (CallKind::List, Some((_, serves))) = (lane, &mut state.listing) {
                         *serves = state.lists_wanted;
                     }
                 }
@@ -258,7 +260,7 @@ impl Conditions {
     }
 
     /// A lane has nothing more to do: what its last call came to is nobody's concern.
-    pub fn idle(&self, lane: Lane) {
+    pub fn idle(&self, lane: CallKind) {
         let is_told = |told: &Answered| {
             // Out of reach, a list finds out when that is over, and what came meanwhile waits for
             // it.
@@ -330,7 +332,7 @@ impl Conditions {
     #[must_use]
     pub fn throttled_commands(&self) -> Option<u64> {
         let state = self.state();
-        let of_commands = |lane: &Lane| lane.is_settled_by_list();
+        let of_commands = |lane: &CallKind| lane.is_settled_by_list();
         let is_now = state.lanes.iter().any(|(lane, told)| of_commands(lane) && told.state == CloudState::Throttled);
         let answers = state.counts.calls.iter();
         let throttled = answers.filter(|((lane, kind), _)| of_commands(lane) && *kind == CallFault::Throttled.as_str());
@@ -418,7 +420,7 @@ impl Conditions {
 
 /// What a person should know of a failed call. A code is the lane's own where a person has to mend
 /// something for that lane alone, and else the service's.
-fn problem(lane: Lane, error: &CallError) -> Option<(Code, String)> {
+fn problem(lane: CallKind, error: &CallError) -> Option<(Code, String)> {
     let CallError { fault, code, message, .. } = error;
     let Traits { suffix, action, service, scoped, .. } = lane.traits();
     let service = match service {
@@ -499,7 +501,7 @@ fn problem(lane: Lane, error: &CallError) -> Option<(Code, String)> {
                 "the endpoint does not understand the call ({code}: {message}); check cloud's endpoints and region"
             ),
         ),
-        CallFault::Invalid(_) if lane == Lane::List => {
+        CallFault::Invalid(_) if lane == CallKind::List => {
             ("REFUSED", suffix, format!("the cloud refuses the list call ({code}: {message})"))
         }
         CallFault::Throttled => (
@@ -532,11 +534,11 @@ mod tests {
     #[test]
     fn an_answer_to_one_lane_ends_the_outage_of_all() {
         let conditions = conditions();
-        conditions.answered(Lane::Disassociate, Err(&error(CallFault::Lost)));
+        conditions.answered(CallKind::Disassociate, Err(&error(CallFault::Lost)));
         assert!(conditions.out_of_reach());
         assert!(conditions.snapshot().problems.contains_key("CLOUD_UNREACHABLE"));
         conditions.begin_list(0);
-        conditions.answered(Lane::List, Ok(()));
+        conditions.answered(CallKind::List, Ok(()));
         assert_eq!(conditions.snapshot().cloud, CloudState::Reachable);
         assert!(conditions.snapshot().problems.is_empty());
         conditions.end_list();
@@ -564,10 +566,10 @@ mod tests {
     fn a_sync_follows_an_outage_even_if_its_first_answer_is_an_error() {
         let conditions = conditions();
         conditions.begin_list(0);
-        conditions.answered(Lane::List, Err(&error(CallFault::Unreachable)));
+        conditions.answered(CallKind::List, Err(&error(CallFault::Unreachable)));
         conditions.drop_list();
         conditions.begin_list(0);
-        conditions.answered(Lane::List, Err(&error(CallFault::Server)));
+        conditions.answered(CallKind::List, Err(&error(CallFault::Server)));
         conditions.drop_list();
         assert!(!conditions.out_of_reach() && conditions.list_wanted());
         assert!(conditions.snapshot().problems.contains_key("CLOUD_FAILING"));
@@ -576,21 +578,21 @@ mod tests {
     #[test]
     fn each_lane_takes_its_own_problem_back() {
         let conditions = conditions();
-        conditions.answered(Lane::List, Err(&error(CallFault::Throttled)));
+        conditions.answered(CallKind::List, Err(&error(CallFault::Throttled)));
         assert!(conditions.snapshot().problems.contains_key("THROTTLED"));
-        conditions.answered(Lane::List, Ok(()));
+        conditions.answered(CallKind::List, Ok(()));
         assert!(conditions.snapshot().problems.is_empty());
     }
 
     #[test]
     fn a_denied_lane_stays_told_while_the_other_works() {
         let conditions = conditions();
-        conditions.answered(Lane::Disassociate, Err(&error(CallFault::Denied)));
-        conditions.answered(Lane::List, Ok(()));
+        conditions.answered(CallKind::Disassociate, Err(&error(CallFault::Denied)));
+        conditions.answered(CallKind::List, Ok(()));
         assert_eq!(conditions.snapshot().cloud, CloudState::AccessDenied);
         let problem = conditions.snapshot().problems.remove("ACCESS_DENIED").unwrap();
         assert!(problem.message.contains("BatchDisassociateClientDeviceFromCoreDevice"), "{}", problem.message);
-        conditions.answered(Lane::Disassociate, Ok(()));
+        conditions.answered(CallKind::Disassociate, Ok(()));
         assert!(conditions.snapshot().problems.is_empty());
     }
 

@@ -6,13 +6,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    conditions::Conditions,
+    domain::{DeviceState, DeviceView, ThingName},
+    health::Conditions,
     ledger::{self, Ledger},
-    model::{DeviceState, DeviceView, ThingName},
-    stop::Stop,
-    transport::{Line, Link, Tag},
-    uplink::sleep_until,
-    wire::{Topics, messages},
+    local::broker::{ConnectionState, Publisher, Tag},
+    protocol::{Topics, messages},
+    runtime::{clock::sleep_until, stop::Stop},
 };
 
 /// Time from one message to the next: 200 a second (contract, section 2).
@@ -27,7 +26,7 @@ const REST: Duration = Duration::from_secs(3600);
 
 pub(crate) struct Devices {
     pub(crate) ledger: Ledger,
-    pub(crate) line: Arc<Line>,
+    pub(crate) line: Arc<Publisher>,
     pub(crate) topics: Topics,
     pub(crate) conditions: Arc<Conditions>,
     pub(crate) stop: Stop,
@@ -35,7 +34,7 @@ pub(crate) struct Devices {
 
 /// Where the publishing stands on this connection.
 struct Progress {
-    link: Link,
+    link: ConnectionState,
     /// The last device of the full round; `None` when that is over.
     round: Option<Option<String>>,
     changed_after: Option<ThingName>,
@@ -45,7 +44,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(link: Link) -> Self {
+    fn new(link: ConnectionState) -> Self {
         Self {
             link,
             round: (link.up && !link.session).then_some(None),
@@ -61,7 +60,7 @@ impl Devices {
     pub(crate) async fn run(self, mut delivered: mpsc::Receiver<Tag>) {
         let mut changes = self.ledger.devices();
         let mut link = self.line.link();
-        let mut progress = Progress::new(Link::default());
+        let mut progress = Progress::new(ConnectionState::default());
         while !self.stop.is_requested() {
             changes.mark_unchanged();
             let now = *link.borrow_and_update();

@@ -1,44 +1,17 @@
 //! The ways in and out. Each gives who asked, the operation, the bytes, and a way to answer.
 
-mod client;
-mod connection;
-mod frames;
-mod intake;
-mod line;
-mod mqtt;
-mod retry;
-mod socket;
-mod tls;
-
-pub(crate) use client::{Brief, in_words, options, secure};
-#[cfg(test)]
-pub(crate) use intake::Intake;
-pub(crate) use line::{Deliveries, Line, Link, Tag};
-pub(crate) use mqtt::{Closer, GOODBYE, Mqtt, MqttParts, explain};
-use socket::Hold;
-pub(crate) use socket::{Answers, Asked, FILE as SOCKET, MAX_LINE, Socket};
-pub(crate) use tls::client_config;
-
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::{
-    model::{ClientId, ClientToken, Rejection, Request},
-    wire::{ResultKind, Topics, messages},
+use super::{
+    broker::Publisher,
+    socket::{Answers, Asked, Hold, MAX_LINE},
 };
-
-/// What the agent's parts hold of a connection.
-pub(crate) struct Wired {
-    /// Where they send.
-    pub(crate) line: Arc<Line>,
-    /// What came in.
-    pub(crate) inbound: mpsc::Receiver<Inbound>,
-    /// What the broker has.
-    pub(crate) deliveries: Deliveries,
-    /// Bytes of the payloads that wait to be handled.
-    pub(crate) waiting: Arc<AtomicUsize>,
-}
+use crate::{
+    domain::{ClientId, ClientToken, Rejection, Request},
+    protocol::{ResultKind, Topics, messages},
+};
 
 /// What a message held, or why it is rejected without a look at it, with the token that can be read
 /// in it.
@@ -79,7 +52,7 @@ enum Way {
     /// Only on the connection that delivered it.
     Broker {
         client: ClientId,
-        line: Arc<Line>,
+        line: Arc<Publisher>,
         epoch: u64,
         publish: rumqttc::Publish,
         topics: Arc<Topics>,
@@ -92,11 +65,17 @@ enum Way {
 }
 
 impl Reply {
-    fn broker(client: ClientId, line: Arc<Line>, epoch: u64, publish: rumqttc::Publish, topics: Arc<Topics>) -> Self {
+    pub(super) fn broker(
+        client: ClientId,
+        line: Arc<Publisher>,
+        epoch: u64,
+        publish: rumqttc::Publish,
+        topics: Arc<Topics>,
+    ) -> Self {
         Self(Way::Broker { client, line, epoch, publish, topics })
     }
 
-    fn local(answers: Answers, asked: mpsc::Sender<Asked>, hold: Hold) -> Self {
+    pub(super) fn local(answers: Answers, asked: mpsc::Sender<Asked>, hold: Hold) -> Self {
         Self(Way::Socket { answers, asked, hold })
     }
 

@@ -15,19 +15,19 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    answers,
-    clock::Clock,
-    conditions::Conditions,
-    failpoint,
-    ledger::{self, Ledger, Order, Unavailable},
-    model::{
+    domain::{
         Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, Request, Service,
         ThingName,
     },
-    rejection_log::RejectionLog,
-    stop::Stop,
-    transport::{Body, Inbound, Reply},
-    wire::{self, ResultKind, messages},
+    health::Conditions,
+    ledger::{self, Ledger, Order, Unavailable},
+    local::{
+        inbound::{Body, Inbound, Reply},
+        queries,
+        rejection_log::RejectionLog,
+    },
+    protocol::{self, ResultKind, messages},
+    runtime::{clock::Clock, failpoint, stop::Stop},
 };
 
 /// Commands that are in the ledger and not answered: as many as one group of the ledger takes,
@@ -150,7 +150,7 @@ impl Inbox {
             Body::NotTaken(why, token) => (token.clone(), Err(why.clone())),
             Body::Payload(payload) => {
                 size = payload.len();
-                wire::parse_command(&self.core, &operation, payload, self.max_pending)
+                protocol::parse_command(&self.core, &operation, payload, self.max_pending)
             }
             Body::TooLarge(size, token) => (token.clone(), Err(too_large(*size, self.max_payload))),
             Body::Busy(token) => {
@@ -182,7 +182,7 @@ impl Inbox {
                 let max_bytes = reply.max_payload(self.max_payload);
                 let echo = token.clone();
                 let rule = move |tx: &mut ledger::Tx<'_>| {
-                    answers::answer(tx, &client, operation, &query, echo.as_ref(), synced_at, max_bytes).map(Some)
+                    queries::answer(tx, &client, operation, &query, echo.as_ref(), synced_at, max_bytes).map(Some)
                 };
                 self.ask(operation, token, rule, true).await
             }
@@ -279,7 +279,7 @@ impl Inbox {
         let (echo, max_entries) = (token.clone(), self.max_entries.min(limit));
         let rule = move |tx: &mut ledger::Tx<'_>| {
             let plan = ledger::plan(tx, &change)?;
-            Ok(Some(Ok(answers::plan(operation, echo.as_ref(), plan, max_entries, max_bytes))))
+            Ok(Some(Ok(queries::plan(operation, echo.as_ref(), plan, max_entries, max_bytes))))
         };
         self.ask(operation, token, rule, true).await
     }
@@ -304,11 +304,11 @@ impl Inbox {
                 Some(seq) => seq,
                 None => match ledger::find_request(tx, &client, &cancel.token)? {
                     Some(request) => *seq.insert(request.seq),
-                    None => return Ok(Some(Err(answers::no_request(&cancel.token)))),
+                    None => return Ok(Some(Err(queries::no_request(&cancel.token)))),
                 },
             };
             let all = ledger::cancel(tx, found, &mut so_far)?;
-            Ok(all.then(|| Ok(answers::canceled(operation, echo.as_ref(), so_far))))
+            Ok(all.then(|| Ok(queries::canceled(operation, echo.as_ref(), so_far))))
         };
         self.ask(operation, token, rule, false).await
     }

@@ -12,13 +12,11 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    failpoint,
+    domain::ClientId,
     ledger::{self, Ledger, Owed},
-    model::ClientId,
-    stop::Stop,
-    transport::{Line, Link, Tag},
-    uplink::sleep_until,
-    wire::{ResultKind, Topics, messages},
+    local::broker::{ConnectionState, Publisher, Tag},
+    protocol::{ResultKind, Topics, messages},
+    runtime::{clock::sleep_until, failpoint, stop::Stop},
 };
 
 /// Messages under way at a time: two for each command, and half of the library's table of 100.
@@ -51,10 +49,10 @@ struct Aside {
 
 pub(crate) struct Outbox {
     ledger: Ledger,
-    line: Arc<Line>,
+    line: Arc<Publisher>,
     topics: Topics,
     max_bytes: usize,
-    link: Link,
+    link: ConnectionState,
     /// The opening of the store that it reads.
     run: u64,
     /// The place to go on from.
@@ -66,13 +64,13 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(ledger: Ledger, line: Arc<Line>, topics: Topics, max_bytes: usize) -> Self {
+    pub(crate) fn new(ledger: Ledger, line: Arc<Publisher>, topics: Topics, max_bytes: usize) -> Self {
         Self {
             ledger,
             line,
             topics,
             max_bytes,
-            link: Link::default(),
+            link: ConnectionState::default(),
             run: 0,
             cursor: 0,
             under_way: BTreeMap::new(),
@@ -109,7 +107,7 @@ impl Outbox {
     }
 
     /// A new connection: from the first one on.
-    fn connection(&mut self, link: Link) {
+    fn connection(&mut self, link: ConnectionState) {
         if link.epoch != self.link.epoch {
             self.link = link;
             self.cursor = 0;

@@ -2,12 +2,12 @@
 //! limit of bytes.
 
 use crate::{
-    ledger::{self, Canceled, Plan, Rows, StoreError, Tx},
-    model::{
+    domain::{
         ClientId, ClientToken, FieldFault, Operation, Page, Query, Rejection, RejectionCode, Request, RequestStatus,
         Timestamp,
     },
-    wire::{
+    ledger::{self, Canceled, Plan, Rows, StoreError, Tx},
+    protocol::{
         messages::{self, Accepted, PlanMessage},
         page,
     },
@@ -88,7 +88,7 @@ pub(crate) fn answer(
             }
         },
         Query::Devices { state, page } => {
-            let scope = format!("{operation}/{}", state.map_or("", crate::model::DeviceState::as_str));
+            let scope = format!("{operation}/{}", state.map_or("", crate::domain::DeviceState::as_str));
             let (after, limit) = match begin(page, &scope) {
                 Ok(begin) => begin,
                 Err(rejection) => return Ok(Err(rejection)),

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::model::{ClientId, Mono, RejectionCode};
+use crate::domain::{ClientId, Mono, RejectionCode};
 
 /// Time between two lines about a client and a code.
 const PACE: Duration = Duration::from_secs(60);

@@ -7,14 +7,14 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 #[cfg(test)]
-use crate::schemas::words;
+use crate::testing::schemas::words;
 use crate::{
-    conditions::{Code, Conditions, Problem},
+    domain::{DeviceState, Timestamp},
+    health::{Code, Conditions, Problem},
     ledger::{self, Ledger, Loss, StoreError},
-    model::{DeviceState, Timestamp},
-    stop::Stop,
-    transport::{Line, Tag},
-    wire::{Topics, messages},
+    local::broker::{Publisher, Tag},
+    protocol::{Topics, messages},
+    runtime::stop::Stop,
 };
 
 /// The last will, and the goodbye of a clean stop.
@@ -96,7 +96,7 @@ pub(crate) fn mebibytes(bytes: u64) -> String {
 /// Publishes it.
 pub(crate) struct Status {
     pub(crate) report: Report,
-    pub(crate) line: Arc<Line>,
+    pub(crate) line: Arc<Publisher>,
     pub(crate) topics: Topics,
     pub(crate) stop: Stop,
 }

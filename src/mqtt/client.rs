@@ -8,8 +8,11 @@ use rumqttc::{
 };
 use rustls::ClientConfig;
 
-use super::{retry, tls};
-use crate::{causes::find, config};
+use super::tls;
+use crate::{
+    config,
+    runtime::errors::{cut, find},
+};
 
 /// The library's limit on a packet in either direction, with topic and header. MQTT 3.1.1 cannot
 /// announce one to the broker.
@@ -53,11 +56,11 @@ pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
     let words = text.split_whitespace().filter(|word| !word.contains("https://docs.rs/"));
     let text = words.collect::<Vec<_>>().join(" ");
-    retry::cut(text.trim_end_matches(':').to_owned())
+    cut(text.trim_end_matches(':').to_owned())
 }
 
 /// What a failed connection means, and what to do.
-pub(super) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
+pub(crate) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
     let told = in_words(error);
     let config::Mqtt { host, port, .. } = mqtt;
     if let Some(error) = find::<rustls::Error>(error) {

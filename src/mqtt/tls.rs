@@ -8,7 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use crate::{causes::find, config::Mqtt};
+use crate::{config::Mqtt, runtime::errors::find};
 
 /// Reads the files and makes a configuration of them, off the thread of the caller: a file may lie
 /// on a dead network file system.

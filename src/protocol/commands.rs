@@ -7,11 +7,11 @@ use serde_json::value::RawValue;
 
 use super::payload;
 use crate::{
-    fields::{Faults, Fields, MAX_FAULTS, Style, each},
-    model::{
+    domain::{
         AssetId, Cancel, Change, ClientId, ClientToken, Command, DeviceState, MonitorId, Operation, Page, Query,
         Reason, Rejection, RequestStatus, Target, ThingName, Timestamp,
     },
+    protocol::json::{Faults, Fields, MAX_FAULTS, Style, each},
 };
 
 /// Longest `reason`, in characters: it is kept in the request's record, which has to stay small.
@@ -238,7 +238,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::RejectionCode;
+    use crate::domain::RejectionCode;
 
     fn parse(operation: &str, payload: &str) -> Result<Command, Rejection> {
         let core = ThingName::new("MyCore").unwrap();
@@ -346,7 +346,7 @@ mod tests {
         for character in ["\\u0001", "\\\"", "\u{10ffff}"] {
             let members: Vec<_> = (10..40).map(|n| format!("\"{n}{}\":1", character.repeat(160))).collect();
             let rejection = parse("sync", &format!("{{{}}}", members.join(","))).unwrap_err();
-            let message = crate::wire::messages::rejected(None, "sync", &rejection);
+            let message = crate::protocol::messages::rejected(None, "sync", &rejection);
             assert!(message.len() <= 16_384, "{} bytes", message.len());
         }
     }

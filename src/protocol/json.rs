@@ -13,9 +13,9 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-use crate::model::FieldFault;
+use crate::domain::FieldFault;
 #[cfg(test)]
-use crate::schemas::asked::{Ask, note};
+use crate::testing::schemas::asked::{Ask, note};
 
 /// Faults of a message that are kept. A rejection that named more would be larger than what it
 /// answers.

@@ -7,13 +7,13 @@ use serde::Serialize;
 
 #[cfg(test)]
 use super::commands::MAX_REASON;
-#[cfg(test)]
-use crate::fields::MAX_FAULTS;
-use crate::model::{
+use crate::domain::{
     DeviceView, EntryFailure, Event, Fault, Happened, Operation, Reason, Rejection, Request, RequestStatus, Timestamp,
 };
 #[cfg(test)]
-use crate::{ledger::PLAN_NAMES, model::Page, schemas::words};
+use crate::protocol::json::MAX_FAULTS;
+#[cfg(test)]
+use crate::{domain::Page, ledger::PLAN_NAMES, testing::schemas::words};
 
 /// Error entries in one message, as in the API.
 pub const MAX_ERROR_ENTRIES: usize = 100;
@@ -235,7 +235,7 @@ impl From<Event> for EventMessage {
 pub struct ErrorEntry {
     /// `thingName`, say, with the name; nothing for a sync.
     #[serde(flatten)]
-    #[cfg_attr(test, schemars(with = "crate::schemas::EntryName"))]
+    #[cfg_attr(test, schemars(with = "crate::testing::schemas::EntryName"))]
     name: Option<BTreeMap<&'static str, String>>,
     /// For programs: the cloud's own, or `Superseded`, `Canceled` or `TimedOut`.
     #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CODE)))]
@@ -468,7 +468,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::model::{ClientId, ClientToken, Outcome, Tally, Target, ThingName};
+    use crate::domain::{ClientId, ClientToken, Outcome, Tally, Target, ThingName};
 
     fn request(entries: u32) -> Request {
         Request {

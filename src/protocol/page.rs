@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{FieldFault, Rejection};
+use crate::domain::{FieldFault, Rejection};
 
 /// Makes the token that continues the list `scope` (operation, whose, filter) after `cursor`.
 #[must_use]

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::model::{ClientToken, Reason, Rejection};
+use crate::domain::{ClientToken, Reason, Rejection};
 
 /// The JSON text of a payload. A UTF-8 byte order mark and trailing NUL bytes, which some tools
 /// add, are not part of it.

@@ -1,6 +1,6 @@
 //! The topics below `{topicPrefix}/{coreThingName}`: what is written parses, and nothing else does.
 
-use crate::model::{ClientId, InvalidName, ThingName};
+use crate::domain::{ClientId, InvalidName, ThingName};
 
 /// Where a command came from, by its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use crate::model::{Mono, Now, Timestamp};
+use crate::domain::{Mono, Now, Timestamp};
 
 /// The kernel's name of the machine's current boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -76,4 +76,12 @@ impl Clock {
 fn digest(name: &[u8]) -> u64 {
     let bytes: [u8; 32] = Sha256::digest(name).into();
     bytes.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// Waits until that time; for ever where there is none.
+pub(crate) async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }

@@ -1,6 +1,10 @@
-//! An error's causes: the first one of a type, and all of them in one line.
+//! Errors for the log: the first cause of a type, all causes in one line, a panic's text, and the beginning of a text
+//! that a peer sent.
 
-use std::{error::Error, io};
+use std::{any::Any, error::Error, fmt, io};
+
+/// Longest message that is told: the library's may quote what a peer sent.
+const MAX_MESSAGE: usize = 512;
 
 /// The first cause of that type, `error` itself included.
 pub(crate) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
@@ -30,6 +34,41 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
     })
 }
 
+/// What a panic says, cut to what fits into a message.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+    text.chars().take(300).collect()
+}
+
+/// A text from a peer or from the library as it can be logged: of a limited length, without control
+/// characters.
+pub(crate) fn cut(message: impl fmt::Display) -> String {
+    let mut cut = Cut(String::new());
+    let fits = fmt::write(&mut cut, format_args!("{message}")).is_ok();
+    let Cut(mut text) = cut;
+    if !fits {
+        text.push_str("...");
+    }
+    text
+}
+
+/// Takes the beginning of a text. What a peer sent may have megabytes, so it is not copied whole
+/// before.
+struct Cut(String);
+
+impl fmt::Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }) {
+            if self.0.len() + c.len_utf8() > MAX_MESSAGE {
+                return Err(fmt::Error);
+            }
+            self.0.push(c);
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +79,10 @@ mod tests {
         let outer = io::Error::other(inner);
         assert_eq!(find::<rustls::Error>(&outer), Some(&rustls::Error::DecryptError));
         assert_eq!(chain(&outer), "cannot decrypt peer's message");
+    }
+
+    #[test]
+    fn a_long_text_is_cut() {
+        assert_eq!(cut("\u{e4}".repeat(1000)).len(), MAX_MESSAGE + 3);
     }
 }

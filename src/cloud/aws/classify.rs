@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::model::{CallFault, Timestamp};
+use crate::domain::{CallFault, Timestamp};
 
 /// What an error answer with that status means; `code` is the service's, `None` where the body was none of the API's.
 pub(super) fn classify(status: u16, code: Option<&str>) -> CallFault {

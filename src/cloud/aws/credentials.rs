@@ -24,9 +24,11 @@ use serde::Deserialize;
 
 use super::http::Failed;
 use crate::{
-    causes::{chain, find},
-    clock::Clock,
-    model::Mono,
+    domain::Mono,
+    runtime::{
+        clock::Clock,
+        errors::{chain, find},
+    },
 };
 
 /// The variables in which the nucleus gives the service's address, and the token that the service

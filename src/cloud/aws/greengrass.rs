@@ -15,7 +15,7 @@ use super::{
     classify::entry_index,
     sdk::{Judge, Sdk},
 };
-use crate::model::{CallError, CallFault, EntryError, Target, ThingName, Timestamp};
+use crate::domain::{CallError, CallFault, EntryError, Target, ThingName, Timestamp};
 
 pub(super) struct Greengrass {
     client: Client,

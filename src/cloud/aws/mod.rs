@@ -1,15 +1,26 @@
 //! The AWS SDK behind the trait [`Cloud`].
 
-use super::{
-    Cloud, ListPage,
+mod classify;
+mod credentials;
+mod greengrass;
+mod http;
+mod proxies;
+mod sdk;
+mod sitewise;
+
+pub(crate) use proxies::proxy_faults;
+pub(crate) use sdk::{CERTIFICATE_REFUSED, NAME_NOT_RESOLVED, PROXY_FAILED};
+
+use self::{
     greengrass::Greengrass,
     sdk::{Sdk, SkewSink},
     sitewise::SiteWise,
 };
+use super::api::{Cloud, ListPage};
 use crate::{
-    clock::Clock,
     config::Config,
-    model::{CallError, CallFault, CallToken, EntryError, Lane, Target},
+    domain::{CallError, CallFault, CallKind, CallToken, EntryError, Target},
+    runtime::clock::Clock,
 };
 
 /// The APIs, as one core device calls them.
@@ -34,19 +45,19 @@ impl Aws {
 impl Cloud for Aws {
     async fn call(
         &self,
-        lane: Lane,
+        lane: CallKind,
         targets: &[Target],
         token: Option<&CallToken>,
     ) -> Result<Vec<EntryError>, CallError> {
         let no_token = || CallError::new(CallFault::Misfit, "NoToken", "a call without the token that it needs");
         match lane {
-            Lane::Disassociate => self.greengrass.disassociate(targets).await,
-            Lane::Associate => self.greengrass.associate(targets).await,
-            Lane::Assets => self.site_wise.disassociate_asset(targets, token.ok_or_else(no_token)?).await,
-            Lane::ProjectAssets => {
+            CallKind::Disassociate => self.greengrass.disassociate(targets).await,
+            CallKind::Associate => self.greengrass.associate(targets).await,
+            CallKind::Assets => self.site_wise.disassociate_asset(targets, token.ok_or_else(no_token)?).await,
+            CallKind::ProjectAssets => {
                 self.site_wise.disassociate_project_assets(targets, token.ok_or_else(no_token)?).await
             }
-            Lane::List => Err(CallError::new(CallFault::Misfit, "NoEntries", "a list is read page by page")),
+            CallKind::List => Err(CallError::new(CallFault::Misfit, "NoEntries", "a list is read page by page")),
         }
     }
 

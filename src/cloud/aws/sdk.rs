@@ -23,10 +23,12 @@ use super::{
     proxies::Proxies,
 };
 use crate::{
-    causes::{chain, find},
-    clock::Clock,
     config::Config,
-    model::{CallError, CallFault},
+    domain::{CallError, CallFault},
+    runtime::{
+        clock::Clock,
+        errors::{chain, find},
+    },
 };
 
 /// From name resolution to the end of the TLS handshake.

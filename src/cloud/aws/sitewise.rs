@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::{
 use super::sdk::{Judge, Sdk};
 use crate::{
     config::Endpoints,
-    model::{CallError, CallFault, CallToken, EntryError, Target},
+    domain::{CallError, CallFault, CallToken, EntryError, Target},
 };
 
 pub(super) struct SiteWise {
@@ -50,7 +50,7 @@ impl SiteWise {
         token: &CallToken,
     ) -> Result<Vec<EntryError>, CallError> {
         let [Target::Child(named)] = targets else { return Err(misfit()) };
-        let crate::model::ChildAsset { asset, hierarchy, child } = &**named;
+        let crate::domain::ChildAsset { asset, hierarchy, child } = &**named;
         let call = self
             .client
             .disassociate_assets()

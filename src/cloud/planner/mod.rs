@@ -16,8 +16,7 @@
 
 use std::time::Duration;
 
-use super::backoff::Backoff;
-use crate::model::{Again, CallError, CallFault, EntryError, Fault, Lane, Mono, Target, Verdict};
+use crate::domain::{Again, Backoff, CallError, CallFault, CallKind, EntryError, Fault, Mono, Target, Verdict};
 
 /// Answers naming an entry's own passing error, after which the list has to tell.
 const ENTRY_BUDGET: u32 = 5;
@@ -91,7 +90,7 @@ struct Shut {
 impl LanePlan {
     /// Ready at once; waits are below `base` at first, and never above `cap`, but for a Retry-After.
     #[must_use]
-    pub fn new(lane: Lane, base: Duration, cap: Duration) -> Self {
+    pub fn new(lane: CallKind, base: Duration, cap: Duration) -> Self {
         Self {
             scoped: lane.traits().scoped,
             settled_by_list: lane.is_settled_by_list(),

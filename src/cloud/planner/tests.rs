@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{AssetId, ThingName};
+use crate::domain::{AssetId, ThingName};
 
 fn plan() -> LanePlan {
-    LanePlan::new(Lane::Disassociate, Duration::from_secs(1), Duration::from_secs(300))
+    LanePlan::new(CallKind::Disassociate, Duration::from_secs(1), Duration::from_secs(300))
 }
 
 fn targets(n: usize) -> Vec<(Target, u32)> {
@@ -156,7 +156,7 @@ fn shut(plan: &mut LanePlan, now: Mono) -> Vec<String> {
 /// SiteWise's permissions and conflicts are those of single resources.
 #[test]
 fn a_resource_that_refuses_is_set_aside_and_the_lane_goes_on() {
-    let mut plan = LanePlan::new(Lane::Assets, Duration::from_secs(1), Duration::from_secs(300));
+    let mut plan = LanePlan::new(CallKind::Assets, Duration::from_secs(1), Duration::from_secs(300));
     let answer = |plan: &mut LanePlan, parent: &str, fault: Option<CallFault>, now: u64| {
         let answer = fault.map_or(Ok(Vec::new()), |fault| Err(error(fault)));
         plan.answered(&[child(parent, 1)], &answer, Mono(now), 0.5).remove(0).1
@@ -179,7 +179,7 @@ fn a_resource_that_refuses_is_set_aside_and_the_lane_goes_on() {
 
 #[test]
 fn where_all_resources_refuse_the_lane_rests() {
-    let mut plan = LanePlan::new(Lane::Assets, Duration::from_secs(1), Duration::from_secs(300));
+    let mut plan = LanePlan::new(CallKind::Assets, Duration::from_secs(1), Duration::from_secs(300));
     let denied = |plan: &mut LanePlan, parent: u32, now| {
         plan.answered(&[child(&format!("parent-{parent}"), 1)], &Err(error(CallFault::Denied)), now, 0.5);
     };
@@ -200,7 +200,7 @@ fn where_all_resources_refuse_the_lane_rests() {
 /// What waits takes no call's place.
 #[test]
 fn a_look_in_vain_is_not_repeated_before_something_has_its_time() {
-    let mut plan = LanePlan::new(Lane::Assets, Duration::from_secs(1), Duration::from_secs(300));
+    let mut plan = LanePlan::new(CallKind::Assets, Duration::from_secs(1), Duration::from_secs(300));
     plan.answered(&[child("one", 1)], &Err(error(CallFault::Denied)), Mono(0), 0.5);
     shut(&mut plan, Mono(0));
     plan.looked(Again::default(), true);
@@ -213,7 +213,7 @@ fn a_look_in_vain_is_not_repeated_before_something_has_its_time() {
 /// A resource that is refused in words that do not name it.
 #[test]
 fn a_resource_that_is_refused_is_not_taken_apart_for_hours() {
-    let mut plan = LanePlan::new(Lane::ProjectAssets, Duration::from_secs(1), Duration::from_secs(300));
+    let mut plan = LanePlan::new(CallKind::ProjectAssets, Duration::from_secs(1), Duration::from_secs(300));
     let (mut calls, mut failed, mut piece) = (0, 0, targets(100));
     loop {
         calls += 1;
@@ -228,7 +228,7 @@ fn a_resource_that_is_refused_is_not_taken_apart_for_hours() {
 /// No list of the agent's tells of assets.
 #[test]
 fn an_asset_that_fails_for_long_has_failed() {
-    let mut plan = LanePlan::new(Lane::ProjectAssets, Duration::from_secs(1), Duration::from_secs(300));
+    let mut plan = LanePlan::new(CallKind::ProjectAssets, Duration::from_secs(1), Duration::from_secs(300));
     let (target, _) = child("one", 1);
     let errors = [entry(Some(target.name()), "INTERNAL_FAILURE")];
     for (charged, again) in [(ENTRY_BUDGET - 1, true), (ENTRY_BUDGET, false)] {

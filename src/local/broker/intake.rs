@@ -9,10 +9,11 @@ use rumqttc::{AsyncClient, Publish, QoS};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::{Body, Inbound, Line, Reply, Wired};
+use super::publisher::{Deliveries, Publisher};
 use crate::{
-    model::ClientId,
-    wire::{self, Address, Topics},
+    domain::ClientId,
+    local::inbound::{Body, Inbound, Reply},
+    protocol::{self, Address, Topics},
 };
 
 /// Commands that wait to be handled with their payload; more are rejected. A broker's window of
@@ -27,10 +28,22 @@ const MAX_TAKEN: usize = MAX_WAITING + u16::MAX as usize;
 /// Bytes of payloads that wait to be handled; more are rejected.
 const MAX_WAITING_BYTES: usize = 4 << 20;
 
+/// What the agent's parts hold of a connection.
+pub(crate) struct Wired {
+    /// Where they send.
+    pub(crate) line: Arc<Publisher>,
+    /// What came in.
+    pub(crate) inbound: mpsc::Receiver<Inbound>,
+    /// What the broker has.
+    pub(crate) deliveries: Deliveries,
+    /// Bytes of the payloads that wait to be handled.
+    pub(crate) waiting: Arc<AtomicUsize>,
+}
+
 pub(crate) struct Intake {
     topics: Arc<Topics>,
     max_payload: usize,
-    line: Arc<Line>,
+    line: Arc<Publisher>,
     inbound: mpsc::Sender<Inbound>,
     waiting: Arc<AtomicUsize>,
 }
@@ -38,7 +51,7 @@ pub(crate) struct Intake {
 impl Intake {
     /// A line for `client`, and what comes in by it.
     pub(crate) fn new(client: AsyncClient, topics: Topics, max_payload: usize) -> (Self, Wired) {
-        let (line, deliveries) = Line::new(client);
+        let (line, deliveries) = Publisher::new(client);
         let line = Arc::new(line);
         let (sender, inbound) = mpsc::channel(MAX_TAKEN);
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -62,7 +75,7 @@ impl Intake {
             return false;
         }
         let size = too_large.unwrap_or(publish.payload.len());
-        let token = || wire::token_of(&publish.payload);
+        let token = || protocol::token_of(&publish.payload);
         let (client, no_sender) = match client {
             Ok(client) => (client, None),
             Err(why) => (ClientId::nobody(), Some(why)),
@@ -108,7 +121,7 @@ mod tests {
     use rumqttc::MqttOptions;
 
     use super::*;
-    use crate::model::ThingName;
+    use crate::domain::ThingName;
 
     /// Mosquitto 2.0 hands over far more than its window.
     #[test]

@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::model::{ClientId, ThingName};
+use crate::domain::{ClientId, ThingName};
 
 /// Answers under way above which the next one waits: they must leave slots of the library's table
 /// of 100 to others.
@@ -87,7 +87,7 @@ pub(crate) enum Tag {
 
 /// The connection's state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Link {
+pub(crate) struct ConnectionState {
     /// Counts connections; an old one's number is never used again.
     pub(crate) epoch: u64,
     /// Connected.
@@ -143,7 +143,7 @@ impl Refused {
 }
 
 struct State {
-    link: Link,
+    link: ConnectionState,
     client: AsyncClient,
     /// Given to the client library, which has not put them on the wire.
     queued: VecDeque<Message>,
@@ -225,9 +225,9 @@ impl State {
 }
 
 /// See the module.
-pub(crate) struct Line {
+pub(crate) struct Publisher {
     state: Mutex<State>,
-    link: watch::Sender<Link>,
+    link: watch::Sender<ConnectionState>,
     room: watch::Sender<()>,
     delivered: mpsc::Sender<Tag>,
     devices_delivered: mpsc::Sender<Tag>,
@@ -240,13 +240,13 @@ pub(crate) struct Deliveries {
     pub(crate) devices: mpsc::Receiver<Tag>,
 }
 
-impl Line {
+impl Publisher {
     pub(crate) fn new(client: AsyncClient) -> (Self, Deliveries) {
         // As many as there are packet ids can be told between two looks.
         let (delivered, owed) = mpsc::channel(usize::from(u16::MAX));
         let (devices_delivered, devices) = mpsc::channel(usize::from(u16::MAX));
         let state = State {
-            link: Link::default(),
+            link: ConnectionState::default(),
             client,
             queued: VecDeque::new(),
             sent: HashMap::new(),
@@ -259,7 +259,7 @@ impl Line {
         };
         let line = Self {
             state: Mutex::new(state),
-            link: watch::channel(Link::default()).0,
+            link: watch::channel(ConnectionState::default()).0,
             room: watch::channel(()).0,
             delivered,
             devices_delivered,
@@ -273,14 +273,14 @@ impl Line {
     }
 
     /// Wakes at each change of the connection.
-    pub(crate) fn link(&self) -> watch::Receiver<Link> {
+    pub(crate) fn link(&self) -> watch::Receiver<ConnectionState> {
         self.link.subscribe()
     }
 
     /// Connected: subscribes first, then lets others send.
     pub(crate) fn up(&self, session: bool, filter: &str) {
         let mut state = self.state();
-        state.link = Link { epoch: state.link.epoch + 1, up: true, session };
+        state.link = ConnectionState { epoch: state.link.epoch + 1, up: true, session };
         // Fails only if the queue is full, and it was emptied when the last connection ended.
         if state.client.try_subscribe(filter, QoS::AtLeastOnce).is_err() {
             tracing::error!("no room to subscribe; the next connection tries again");
@@ -301,7 +301,7 @@ impl Line {
     pub(crate) fn down(&self, clean: impl FnOnce()) {
         let mut state = self.state();
         clean();
-        state.link = Link { epoch: state.link.epoch + 1, up: false, session: false };
+        state.link = ConnectionState { epoch: state.link.epoch + 1, up: false, session: false };
         state.clear();
         self.room.send_replace(());
         self.link.send_replace(state.link);
@@ -336,7 +336,7 @@ impl Line {
 
     /// Publishes an answer to `client` on the connection `epoch`, when there is room; not at all if
     /// the broker takes none to this client, or ends the connection over this answer.
-    pub(super) async fn reply(&self, epoch: u64, client: ClientId, topic: &str, payload: Vec<u8>) {
+    pub(crate) async fn reply(&self, epoch: u64, client: ClientId, topic: &str, payload: Vec<u8>) {
         let tag = Tag::Reply(client.clone());
         let mut room = self.room.subscribe();
         if self.drops(&tag, topic, payload.len()) {
@@ -362,7 +362,7 @@ impl Line {
     }
 
     /// Acknowledges a message on the connection that delivered it.
-    pub(super) fn acknowledge(&self, epoch: u64, publish: &Publish) -> bool {
+    pub(crate) fn acknowledge(&self, epoch: u64, publish: &Publish) -> bool {
         let state = self.state();
         state.link.up && state.link.epoch == epoch && state.client.try_ack(publish).is_ok()
     }
@@ -483,7 +483,7 @@ mod tests {
     use super::*;
 
     /// The broker's end comes right after `tag` was put on the wire.
-    fn end_at(line: &Line, tag: &Tag, size: usize) -> Option<Refused> {
+    fn end_at(line: &Publisher, tag: &Tag, size: usize) -> Option<Refused> {
         line.up(true, "filter");
         assert!(line.publish(None, "topic", vec![b'x'; size], false, tag.clone()));
         line.on_wire(1);
@@ -495,7 +495,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_status_over_which_the_broker_ends_the_connection_is_held_back_and_others_are_not() {
         let (sender, _requests) = flume::bounded(100);
-        let (line, _deliveries) = Line::new(AsyncClient::from_senders(sender));
+        let (line, _deliveries) = Publisher::new(AsyncClient::from_senders(sender));
         assert_eq!(end_at(&line, &Tag::Status, 400), None, "once may be chance");
         assert!(end_at(&line, &Tag::Status, 410).is_some());
         line.up(true, "filter");
@@ -508,7 +508,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_message_that_was_on_the_wire_for_a_while_is_not_the_cause() {
         let (sender, _requests) = flume::bounded(100);
-        let (line, _deliveries) = Line::new(AsyncClient::from_senders(sender));
+        let (line, _deliveries) = Publisher::new(AsyncClient::from_senders(sender));
         for _ in 0..5 {
             line.up(true, "filter");
             assert!(line.publish(None, "topic", vec![], false, Tag::Owed(1)));

@@ -1,9 +1,9 @@
 //! When to connect again after a connection that failed or ended, and what of it is worth a line in
 //! the log. Time and randomness are arguments.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use crate::batching::Backoff;
+use crate::domain::Backoff;
 
 /// The wait after a first failure is below this, and none is above the second.
 const WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -20,9 +20,6 @@ const UNSTABLE: u64 = 3;
 
 /// Different messages that are counted each by itself; a broker that answers with noise makes more.
 const MAX_MESSAGES: usize = 8;
-
-/// Longest message that is told: the library's may quote what a peer sent.
-const MAX_MESSAGE: usize = 512;
 
 /// Counts what goes wrong until a connection is stable.
 #[derive(Debug)]
@@ -75,34 +72,6 @@ impl Retry {
     /// The wait before the next connection. `chance` is random, from 0 to below 1.
     pub(super) fn wait(&mut self, chance: f64) -> Duration {
         self.backoff.fail(1, None, chance).max(LEAST)
-    }
-}
-
-/// A text from a peer or from the library as it can be logged: of a limited length, without control
-/// characters.
-pub(super) fn cut(message: impl fmt::Display) -> String {
-    let mut cut = Cut(String::new());
-    let fits = fmt::write(&mut cut, format_args!("{message}")).is_ok();
-    let Cut(mut text) = cut;
-    if !fits {
-        text.push_str("...");
-    }
-    text
-}
-
-/// Takes the beginning of a text. What a peer sent may have megabytes, so it is not copied whole
-/// before.
-struct Cut(String);
-
-impl fmt::Write for Cut {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }) {
-            if self.0.len() + c.len_utf8() > MAX_MESSAGE {
-                return Err(fmt::Error);
-            }
-            self.0.push(c);
-        }
-        Ok(())
     }
 }
 
@@ -167,6 +136,5 @@ mod tests {
     fn ever_new_messages_share_a_count() {
         let (at, lines) = hour(3, |retry, n| retry.is_worth_a_line(&format!("noise {n}")));
         assert!((120..=400).contains(&at.len()) && lines <= 20, "{} attempts, {lines} lines", at.len());
-        assert_eq!(cut("\u{e4}".repeat(1000)).len(), MAX_MESSAGE + 3);
     }
 }

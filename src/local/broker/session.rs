@@ -1,6 +1,6 @@
 //! The MQTT service: keeps the connection to the broker, subscribes, and hands on what arrives.
 //!
-//! One task polls, and does nothing else that could wait: whoever sends goes through the [`Line`].
+//! One task polls, and does nothing else that could wait: whoever sends goes through the [`Publisher`].
 //! What was queued for a connection ends with it; what has to arrive is in the outbox.
 
 use std::{
@@ -14,13 +14,12 @@ use rumqttc::{AsyncClient, Connect, ConnectionError, LastWill, Publish, QoS, Sta
 use tokio::task::JoinHandle;
 
 use super::{
-    Line, Wired, client,
     connection::{Connection, Endpoint, Event},
-    intake::Intake,
-    line::{REMEMBERED, Refused},
+    intake::{Intake, Wired},
+    publisher::{Publisher, REMEMBERED, Refused},
     retry::{self, Retry},
 };
-use crate::{conditions::Conditions, config, wire::Topics};
+use crate::{config, health::Conditions, mqtt::client, protocol::Topics, runtime::errors::cut};
 
 /// Requests that wait for the connection: an acknowledgement must never find it full, and there are
 /// 65,535 packet ids.
@@ -54,7 +53,7 @@ pub(crate) struct Mqtt {
 
 /// Ends a connection.
 pub(crate) struct Closer {
-    line: Arc<Line>,
+    line: Arc<Publisher>,
     status: String,
 }
 
@@ -100,7 +99,8 @@ fn connect_packet(parts: &MqttParts) -> Connect {
     connect.clean_session = false;
     // At most 65535, by the configuration.
     connect.keep_alive = u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX);
-    connect.last_will = Some(LastWill::new(parts.topics.status(), crate::status::OFFLINE, QoS::AtLeastOnce, true));
+    connect.last_will =
+        Some(LastWill::new(parts.topics.status(), crate::local::status::OFFLINE, QoS::AtLeastOnce, true));
     if let Some((username, password)) = login {
         connect.set_login(username, password);
     }
@@ -110,7 +110,7 @@ fn connect_packet(parts: &MqttParts) -> Connect {
 struct Poller {
     parts: MqttParts,
     endpoint: Endpoint,
-    line: Arc<Line>,
+    line: Arc<Publisher>,
     intake: Intake,
     connection: Connection,
     retry: Retry,
@@ -187,7 +187,7 @@ impl Poller {
     /// A message above the limit of the connection comes again and again if it is retained, or if
     /// its sender repeats it: reported with its topic, so that somebody can clear it.
     fn report_too_large(&mut self, publish: &Publish, size: usize) {
-        let topic = retry::cut(publish.topic.clone());
+        let topic = cut(publish.topic.clone());
         let again = self.too_large.as_ref().is_some_and(|(last, at)| *last == topic && at.elapsed() < REPORTED);
         self.too_large = Some((topic.clone(), Instant::now()));
         if !(publish.retain || again) {

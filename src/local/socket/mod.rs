@@ -4,6 +4,9 @@
 //! is the user at the other end, by the kernel's word.
 
 mod places;
+mod results;
+
+pub(crate) use results::SocketResults;
 
 use std::{
     io,
@@ -25,18 +28,18 @@ use tokio::{
 };
 
 use self::places::{FULL, MAX_UNANSWERED, MAX_WATCHED, Place, Places};
-use super::{Body, Inbound, Reply, retry};
 use crate::{
-    conditions::Conditions,
+    domain::{ClientId, ClientToken, Operation, Reason, Rejection},
+    health::Conditions,
     ledger,
-    model::{ClientId, ClientToken, Operation, Reason, Rejection},
-    stop::Stop,
-    users,
-    wire::{self, ResultKind, messages},
+    local::inbound::{Body, Inbound, Reply},
+    protocol::{self, ResultKind, messages},
+    runtime::errors::cut,
+    runtime::{stop::Stop, users},
 };
 
 /// The socket's name in the data directory.
-pub(crate) const FILE: &str = "agent.sock";
+pub(crate) const SOCKET: &str = "agent.sock";
 
 /// Longest line, in bytes (contract, "Local socket").
 pub(crate) const MAX_LINE: usize = 8 << 20;
@@ -138,7 +141,7 @@ struct Request<'l> {
 impl Socket {
     /// Serves until the stop; opens the socket again and again until that works.
     pub(crate) async fn run(self) {
-        let path = self.data_dir.join(FILE);
+        let path = self.data_dir.join(SOCKET);
         let mut attempts = 0_u32;
         let listener = loop {
             // Not in somebody else's directory, who could put anything in the socket's place.
@@ -278,7 +281,7 @@ impl Socket {
         let request: Request<'_> = match serde_json::from_slice(&line) {
             Ok(request) => request,
             Err(error) => {
-                let text = format!("a line has to be {{\"operation\", \"payload\"}}: {}", retry::cut(&error));
+                let text = format!("a line has to be {{\"operation\", \"payload\"}}: {}", cut(&error));
                 let rejection = Rejection::invalid(Reason::CannotParse, text);
                 return self.reject(client, &line, answers, hold, rejection).await;
             }
@@ -383,7 +386,7 @@ fn begun(line: &[u8]) -> (String, Option<ClientToken>) {
         let end = text.iter().take(MAX_OPERATION).position(|byte| *byte == b'"')?;
         String::from_utf8(text[..end].to_vec()).ok()
     });
-    (operation.unwrap_or_default(), after(b"\"payload\"").and_then(wire::token_of))
+    (operation.unwrap_or_default(), after(b"\"payload\"").and_then(protocol::token_of))
 }
 
 /// What was read of a line.

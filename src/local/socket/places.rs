@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::stop::{self, Stop, Stopper};
+use crate::runtime::stop::{self, Stop, Stopper};
 
 /// Connections at a time: the people at one machine.
 const PLACES: usize = 16;

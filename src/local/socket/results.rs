@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::{
+    domain::{EntryFailure, Request},
     ledger::{self, Ledger, Unavailable},
-    model::{EntryFailure, Request},
-    stop::Stop,
-    transport::{Answers, Asked},
-    wire::{ResultKind, messages},
+    local::socket::{Answers, Asked},
+    protocol::{ResultKind, messages},
+    runtime::stop::Stop,
 };
 
 /// Between two looks at what has ended.

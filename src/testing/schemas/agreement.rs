@@ -9,7 +9,7 @@ use proptest::{prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
 use super::{commands, validators, words};
-use crate::model::{
+use crate::domain::{
     AssetId, ClientId, ClientToken, InvalidName, MAX_CLIENT, MAX_EXTERNAL, MAX_THING, MAX_TOKEN, MAX_USER, MonitorId,
     Operation, ThingName, Timestamp,
 };

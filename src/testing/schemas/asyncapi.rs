@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::commands;
 use crate::{
-    model::{ClientId, Operation, ThingName},
-    status::OFFLINE,
-    wire::{ResultKind, Topics},
+    domain::{ClientId, Operation, ThingName},
+    local::status::OFFLINE,
+    protocol::{ResultKind, Topics},
 };
 
 /// The last levels of a result's topic.

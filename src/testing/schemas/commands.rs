@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::asked;
 use crate::{
-    model::{Operation, ThingName},
-    wire::parse_command,
+    domain::{Operation, ThingName},
+    protocol::parse_command,
 };
 
 /// What each member is for, by its path.

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::words;
 use crate::{
-    metrics::MetricsMessage,
-    model::{Operation, RequestStatus},
-    status::{OFFLINE, StatusMessage},
-    wire::messages::{Accepted, DeviceMessage, Rejected, RequestMessage},
+    agent::metrics::MetricsMessage,
+    domain::{Operation, RequestStatus},
+    local::status::{OFFLINE, StatusMessage},
+    protocol::messages::{Accepted, DeviceMessage, Rejected, RequestMessage},
 };
 
 /// What names the entry: which member that is goes by the operation.
@@ -157,7 +157,7 @@ fn status() -> Value {
 
 #[test]
 fn an_entry_is_named_as_the_model_names_it() {
-    use crate::model::{AssetId, MonitorId, Target, ThingName};
+    use crate::domain::{AssetId, MonitorId, Target, ThingName};
     let id = "a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f";
     let (asset, monitor) = (AssetId::new(id).unwrap(), MonitorId::new(id).unwrap());
     let mut members: Vec<_> = [

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 pub(crate) use messages::EntryName;
 use serde_json::{Value, json};
 
-use crate::model::Operation;
+use crate::domain::Operation;
 
 /// Writes the files, in place of comparing them.
 const WRITE: &str = "OFFBOARD_WRITE_DOCS";

@@ -13,11 +13,11 @@ use tokio::time::{sleep, timeout};
 
 use super::world::{Millis, State, World};
 use crate::{
-    conditions::Conditions,
+    domain::{ClientId, ClientToken},
+    health::Conditions,
     ledger::view::{Image, View},
-    model::{ClientId, ClientToken},
-    transport::{Intake, Line},
-    wire::Topics,
+    local::broker::{Intake, Publisher},
+    protocol::Topics,
 };
 
 /// Commands that the broker delivers without an acknowledgement.
@@ -130,7 +130,7 @@ pub(super) struct Wire {
     pub(super) world: World,
     pub(super) run: u64,
     pub(super) intake: Intake,
-    pub(super) line: Arc<Line>,
+    pub(super) line: Arc<Publisher>,
     pub(super) requests: flume::Receiver<Request>,
     pub(super) conditions: Arc<Conditions>,
     pub(super) topics: Topics,

@@ -89,7 +89,7 @@ fn draw(world: &World, n: usize) -> Command {
     }
     if !plan.calm && rng.u8(..) < 20 {
         let wall = BEGIN + now - rng.i64(0..100_000);
-        payload["issuedAt"] = json!(crate::model::Timestamp(wall).to_string());
+        payload["issuedAt"] = json!(crate::domain::Timestamp(wall).to_string());
     }
     let associates = plan.associates && rng.u8(..) < 80;
     let operation = if associates { "associate-client-devices" } else { "disassociate-client-devices" };

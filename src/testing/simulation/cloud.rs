@@ -8,11 +8,11 @@ use std::{
 
 use super::world::{BEGIN, Millis, Plan, World};
 use crate::{
-    clock::Clock,
     cloud::{Cloud, ListPage},
-    conditions::Conditions,
+    domain::{CallError, CallFault, CallKind, CallToken, EntryError, Now, Target, ThingName, Timestamp, is_superseded},
+    health::Conditions,
     ledger::view::{View, Waiter},
-    model::{CallError, CallFault, CallToken, EntryError, Lane, Now, Target, ThingName, Timestamp, is_superseded},
+    runtime::clock::Clock,
 };
 
 /// What is wrong with the way to the cloud, beside a single call's faults.
@@ -214,9 +214,9 @@ impl SimCloud {
         }
     }
 
-    fn effect(world: &World, lane: Lane, names: &[String]) {
+    fn effect(world: &World, lane: CallKind, names: &[String]) {
         let now = world.now();
-        let association = (lane == Lane::Associate).then_some(BEGIN + now);
+        let association = (lane == CallKind::Associate).then_some(BEGIN + now);
         let mut state = world.state();
         for name in names {
             if state.cloud.associated.contains_key(name) != association.is_some() {
@@ -226,7 +226,7 @@ impl SimCloud {
     }
 
     /// What has to hold when a call leaves the agent.
-    fn check_call(&self, lane: Lane, names: &[String]) {
+    fn check_call(&self, lane: CallKind, names: &[String]) {
         let now = self.world.now();
         let mut wrong = None;
         {
@@ -239,7 +239,7 @@ impl SimCloud {
                 if !state.cloud.in_flight.insert(name.clone()) {
                     wrong = Some((4, format!("{name} is in two calls at a time")));
                 }
-                if lane == Lane::Disassociate
+                if lane == CallKind::Disassociate
                     && let Some(text) = gated(state, self.clock.now(), now, name, self.conditions.clock_trusted())
                 {
                     wrong = Some((8, text));
@@ -296,7 +296,12 @@ fn gated(state: &super::world::State, clock: Now, now: Millis, name: &str, trust
 }
 
 impl Cloud for SimCloud {
-    async fn call(&self, lane: Lane, targets: &[Target], _: Option<&CallToken>) -> Result<Vec<EntryError>, CallError> {
+    async fn call(
+        &self,
+        lane: CallKind,
+        targets: &[Target],
+        _: Option<&CallToken>,
+    ) -> Result<Vec<EntryError>, CallError> {
         let names: Vec<String> = targets.iter().map(|target| target.name().to_owned()).collect();
         self.world.note(|| format!("call {lane:?} {names:?}"));
         self.count();
@@ -337,7 +342,7 @@ impl Cloud for SimCloud {
                 let mut done = Vec::new();
                 for name in names {
                     let unknown = !self.world.state().cloud.associated.contains_key(name);
-                    let code = if self.world.plan.strict_cloud && unknown && lane == Lane::Disassociate {
+                    let code = if self.world.plan.strict_cloud && unknown && lane == CallKind::Disassociate {
                         "ResourceNotFoundException"
                     } else if !self.world.fine() && self.world.chance(self.world.plan.entry_error) {
                         if self.world.chance(0.5) { "ThrottlingException" } else { "SomeException" }
@@ -355,7 +360,7 @@ impl Cloud for SimCloud {
                 let now = self.world.now();
                 let mut state = self.world.state();
                 let done = done.into_iter();
-                if lane == Lane::Associate {
+                if lane == CallKind::Associate {
                     let done: Vec<(String, Millis)> = done.map(|name| (name, now)).collect();
                     state.cloud.here.extend(done.clone());
                     state.cloud.joined.extend(done);

@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::world::{Millis, World};
 use crate::{
+    domain::{Device, Registered, Request, ThingName},
     ledger::{
         Disk, Files, MemFiles, Rules, State, Store, StoreError,
         store::{Direction, Op, Row},
         testing::{self, MemStore, Rows},
         view::{Image, View},
     },
-    model::{Device, Registered, Request, ThingName},
 };
 
 #[derive(Default)]

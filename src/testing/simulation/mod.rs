@@ -27,16 +27,14 @@ use self::{
     world::{BEGIN, World},
 };
 use crate::{
-    agent::Parts,
-    clock::Clock,
-    conditions::Conditions,
+    agent::{Parts, supervisor::Supervisor},
     config::{self, Config},
+    domain::Registered,
+    health::Conditions,
     ledger::{Ledger, Rules, view::View},
-    model::Registered,
-    stop,
-    supervisor::Supervisor,
-    transport::Intake,
-    wire::Topics,
+    local::broker::Intake,
+    protocol::Topics,
+    runtime::{clock::Clock, stop},
 };
 
 const CALLS_PER_SECOND: f64 = 5.0;
