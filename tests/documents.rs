@@ -234,7 +234,8 @@ fn the_interface_has_every_key_with_its_default() {
 fn the_interface_has_every_operation_with_its_members() {
     let channels: Value = serde_json::from_str(&text("asyncapi.json")).unwrap();
     let addresses = channels["channels"].as_object().unwrap().values().map(|one| one["address"].as_str().unwrap());
-    let operations: BTreeSet<&str> = addresses.filter_map(|one| Some(one.split_once("/commands/{client}/")?.1)).collect();
+    let operations: BTreeSet<&str> =
+        addresses.filter_map(|one| Some(one.split_once("/commands/{client}/")?.1)).collect();
     let rows = table_below("### Operations");
     assert_eq!(rows.iter().flat_map(|row| codes(&row[0])).collect::<BTreeSet<_>>(), operations);
     for row in rows {
