@@ -9,9 +9,10 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
 };
 
-use super::object::{
-    Changed, Counters, DeviceRow, Forgotten, Image, Kept, Key, Outgoing, Place, Progress, QueueKey, Slot, Work,
-    queue_key,
+use super::{
+    counters::Counters,
+    object::{Changed, DeviceRow, Forgotten, Image, Kept, Key, Outgoing, Progress, Slot},
+    work::{Place, QueueKey, Work, queue_key},
 };
 use crate::domain::{ClientId, ClientToken, Now, Operation, Target, ThingName};
 
