@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use crate::{
-    config::{Limits, Retention},
-    domain::{CallKind, Mono},
+    config::Retention,
+    domain::{CallKind, Limits, Mono},
     health::Conditions,
     ledger::{self, Early, Ledger, Summary, Unavailable},
     runtime::{clock::Clock, failpoint, stop::Stop},

@@ -6,7 +6,8 @@
 
 pub(crate) mod cautions;
 mod maintenance;
-pub mod metrics;
+mod metrics;
+pub(crate) mod store_watch;
 pub(crate) mod supervisor;
 
 use std::{
@@ -24,6 +25,7 @@ use tokio::{
 use self::{
     maintenance::Maintenance,
     metrics::Metrics,
+    store_watch::StoreWatch,
     supervisor::{Failure, Supervisor},
 };
 use crate::{
@@ -37,10 +39,10 @@ use crate::{
         devices::Devices,
         inbox::Inbox,
         outbox::Outbox,
-        socket::{MAX_LINE, Socket, SocketResults},
-        status::{self, Report, Status},
+        socket::{Socket, SocketResults},
+        status::{Report, Status},
     },
-    protocol::Topics,
+    protocol::{Topics, local_socket::MAX_LINE, status::OFFLINE},
     runtime::{clock::Clock, stop},
 };
 
@@ -56,6 +58,13 @@ const LOCAL_COMMANDS: usize = 64;
 /// Between two attempts to get the data directory that another process holds, and between two log lines on that.
 const TAKE_OVER: Duration = Duration::from_millis(500);
 const TAKE_OVER_LOG: Duration = Duration::from_secs(60);
+
+impl From<&Config> for Rules {
+    fn from(config: &Config) -> Self {
+        let off = CallKind::ALL.into_iter().filter(|lane| !config.serves(lane.traits().service)).collect();
+        Self { limits: config.limits, guard: config.guard.clone(), publish_devices: config.publish_devices, off }
+    }
+}
 
 /// Why the agent ends unasked.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +178,7 @@ impl<C: Cloud> Parts<C> {
         results.abort_all();
         results.drain().await;
         if let Some(closer) = closer {
-            closer.close(status::OFFLINE.into()).await;
+            closer.close(OFFLINE.into()).await;
             if timeout(GOODBYE / 2, connection.drain()).await.is_err() {
                 connection.abort_all();
             }
@@ -233,12 +242,17 @@ impl<C: Cloud> Parts<C> {
             stop: stop.clone(),
         };
         calls.spawn("maintenance", upkeep.run());
-        calls.spawn("watch on the store", self.report().watch_store(stop.clone()));
+        let watch = StoreWatch {
+            ledger: ledger.clone(),
+            conditions: Arc::clone(conditions),
+            data_dir: config.data_dir.clone(),
+        };
+        calls.spawn("watch on the store", watch.run(stop.clone()));
     }
 
     fn report(&self) -> Report {
         let (ledger, conditions) = (self.ledger.clone(), Arc::clone(&self.conditions));
-        Report { ledger, conditions, data_dir: self.config.data_dir.clone(), started_at: self.started_at }
+        Report { ledger, conditions, started_at: self.started_at }
     }
 
     /// Starts what talks to people on this machine.

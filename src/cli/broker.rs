@@ -16,7 +16,6 @@ use super::{
     agent::{Answer, MAX_EARLY},
 };
 use crate::{
-    agent::cautions,
     config,
     domain::{ClientId, Operation, ThingName},
     mqtt::client::{self, Brief},
@@ -119,7 +118,7 @@ impl Broker {
     /// Connects, and subscribes to what the agent answers.
     pub(super) async fn connect(&self, address: Address, patience: Duration) -> Result<BrokerLine, Trouble> {
         let Address { mqtt, topics, client } = address;
-        if let Some(caution) = cautions::readable_password(&mqtt) {
+        if let Some(caution) = config::readable_password(&mqtt) {
             eprintln!("warning: {}", in_flags(caution));
         }
         let mut options = client::options(&mqtt);

@@ -15,8 +15,8 @@ use super::{
     show::{escaped, print},
 };
 use crate::{
-    agent::metrics::{MetricsMessage, exposition},
     domain::DeviceState,
+    protocol::metrics::{MetricsMessage, exposition},
     runtime::clock::Clock,
 };
 

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     domain::Operation,
-    local::socket::{MAX_LINE, SOCKET},
+    protocol::local_socket::{MAX_LINE, SOCKET},
     runtime::users,
 };
 

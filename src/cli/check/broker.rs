@@ -8,9 +8,9 @@ use tokio::time::timeout;
 use super::{Finding, error, ok};
 use crate::{
     config::{Config, Mqtt},
-    local::status::OFFLINE,
     mqtt::client::{self, Brief},
     protocol::Topics,
+    protocol::status::OFFLINE,
 };
 
 pub(super) async fn finding(config: &Config, patience: Duration) -> Finding {

@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 use super::{
     connection::{Connection, Endpoint, Event},
     intake::{Intake, Wired},
-    publisher::{Publisher, REMEMBERED, Refused},
+    publisher::Publisher,
+    refusals::{REMEMBERED, Refused},
     retry::{self, Retry},
 };
 use crate::{config, health::Conditions, mqtt::client, protocol::Topics, runtime::errors::cut};
@@ -100,7 +101,7 @@ fn connect_packet(parts: &MqttParts) -> Connect {
     // At most 65535, by the configuration.
     connect.keep_alive = u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX);
     connect.last_will =
-        Some(LastWill::new(parts.topics.status(), crate::local::status::OFFLINE, QoS::AtLeastOnce, true));
+        Some(LastWill::new(parts.topics.status(), crate::protocol::status::OFFLINE, QoS::AtLeastOnce, true));
     if let Some((username, password)) = login {
         connect.set_login(username, password);
     }
