@@ -4,7 +4,7 @@
 use crate::{
     cloud::proxy_faults,
     config::{Config, readable_password},
-    health::Conditions,
+    health::Health,
 };
 
 /// The codes of these problems.
@@ -22,9 +22,9 @@ pub(crate) fn find(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 /// Logs them and shows them in `status`, until the next start.
-pub(crate) fn raise(config: &Config, conditions: &Conditions) {
+pub(crate) fn raise(config: &Config, health: &Health) {
     for (code, message) in find(config) {
         tracing::warn!(code, "{message}");
-        conditions.raise(code, message);
+        health.raise(code, message);
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{DeviceState, RequestStatus, Timestamp},
-    health::{Conditions, Counts},
+    health::{Counts, Health},
     ledger::{COMMIT_BOUNDS, Ledger, Stats, Summary},
     local::{
         broker::{Publisher, Tag},
@@ -44,22 +44,22 @@ impl Metrics {
 impl Report {
     /// The metrics as a message, as of now.
     pub(crate) fn metrics(&self) -> Vec<u8> {
-        let metrics = samples(&self.ledger, &self.conditions, self.started_at);
-        messages::to_json(&MetricsMessage { at: self.conditions.now().to_string(), metrics })
+        let metrics = samples(&self.ledger, &self.health, self.started_at);
+        messages::to_json(&MetricsMessage { at: self.health.now().to_string(), metrics })
     }
 }
 
-fn samples(ledger: &Ledger, conditions: &Conditions, started_at: Timestamp) -> Vec<Sample> {
+fn samples(ledger: &Ledger, health: &Health, started_at: Timestamp) -> Vec<Sample> {
     let mut samples = Samples(Vec::new());
     let summary = *ledger.summary().borrow();
-    let snapshot = conditions.snapshot();
+    let snapshot = health.snapshot();
     samples.add("offboard_info", &[("version", crate::VERSION)], 1.0);
     samples.add("offboard_start_time_seconds", &[], seconds(started_at));
     if let Some(at) = snapshot.synced_at {
         samples.add("offboard_last_sync_time_seconds", &[], seconds(at));
     }
     samples.add("offboard_problems", &[], count(snapshot.problems.len() as u64));
-    samples.seen(&conditions.counts());
+    samples.seen(&health.counters().get(), health.skew());
     samples.done(&ledger.stats());
     samples.held(&summary);
     samples.0
@@ -73,11 +73,11 @@ impl Samples {
         self.0.push(Sample { name: name.to_owned(), labels, value });
     }
 
-    fn seen(&mut self, counts: &Counts) {
+    fn seen(&mut self, counts: &Counts, skew: Option<i64>) {
         self.add("offboard_entries_in_flight", &[], count(counts.in_flight.values().sum()));
         self.add("offboard_connected", &[], f64::from(u8::from(counts.connected)));
         self.add("offboard_subscribed", &[], f64::from(u8::from(counts.subscribed)));
-        if let Some(millis) = counts.skew {
+        if let Some(millis) = skew {
             self.add("offboard_clock_skew_seconds", &[], seconds(Timestamp(millis)));
         }
         self.add("offboard_connections_total", &[], count(counts.connections));

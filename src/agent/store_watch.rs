@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
-    health::Conditions,
+    health::Health,
     ledger::{self, Ledger, Loss, StoreError, StoreHealth},
     runtime::stop::Stop,
 };
@@ -14,7 +14,7 @@ const LOOK_AT_KEPT: Duration = Duration::from_secs(60);
 /// The watch.
 pub(crate) struct StoreWatch {
     pub(crate) ledger: Ledger,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -37,22 +37,20 @@ impl StoreWatch {
     /// Reports what is wrong with the store as problems; whether quarantined stores are kept.
     fn raise(&self, health: &StoreHealth) -> bool {
         match &health.failing {
-            None => {
-                ["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"].iter().for_each(|code| self.conditions.clear(code))
-            }
-            Some(StoreError::Full) => self.conditions.raise("STORE_FULL", self.no_room()),
-            Some(error @ StoreError::TooNew(_)) => self.conditions.raise("STORE_TOO_NEW", error.to_string()),
+            None => ["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"].iter().for_each(|code| self.health.clear(code)),
+            Some(StoreError::Full) => self.health.raise("STORE_FULL", self.no_room()),
+            Some(error @ StoreError::TooNew(_)) => self.health.raise("STORE_TOO_NEW", error.to_string()),
             Some(error) => {
-                self.conditions.raise("STORE_FAILING", format!("{error}; commands are rejected until it is mended"))
+                self.health.raise("STORE_FAILING", format!("{error}; commands are rejected until it is mended"))
             }
         }
         let is_there = |loss: &&Loss| loss.kept_as.as_ref().is_none_or(|kept| kept.exists());
         let losses: Vec<&Loss> = health.losses.iter().filter(is_there).collect();
         if losses.is_empty() {
-            self.conditions.clear("STORE_REPLACED");
+            self.health.clear("STORE_REPLACED");
         } else {
             let texts: Vec<String> = losses.iter().map(ToString::to_string).collect();
-            self.conditions.raise("STORE_REPLACED", texts.join(". "));
+            self.health.raise("STORE_REPLACED", texts.join(". "));
         }
         match &health.defect {
             Some(what) => {
@@ -60,13 +58,13 @@ impl StoreWatch {
                     "a rule of the ledger failed on its own state ({what}), and the command or call that it was about was \
                      not carried out; please report it with a support bundle, and restart the agent"
                 );
-                self.conditions.raise("INTERNAL_ERROR", message);
+                self.health.raise("INTERNAL_ERROR", message);
             }
-            None => self.conditions.clear("INTERNAL_ERROR"),
+            None => self.health.clear("INTERNAL_ERROR"),
         }
         let others = ledger::of_another_core(&self.data_dir);
         if others.is_empty() {
-            self.conditions.clear("STORE_OF_ANOTHER_CORE");
+            self.health.clear("STORE_OF_ANOTHER_CORE");
         } else {
             let paths: Vec<_> = others.iter().map(|path| path.display().to_string()).collect();
             let message = format!(
@@ -75,7 +73,7 @@ impl StoreWatch {
                  remove it, to end this message",
                 paths.join(", ")
             );
-            self.conditions.raise("STORE_OF_ANOTHER_CORE", message);
+            self.health.raise("STORE_OF_ANOTHER_CORE", message);
         }
         losses.iter().any(|loss| loss.kept_as.is_some()) || !others.is_empty()
     }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
-    Trouble,
-    agent::{Answer, MAX_EARLY},
+    answer::{Answer, MAX_EARLY, fresh_token},
+    trouble::Trouble,
 };
 use crate::{
     config,
@@ -266,9 +266,4 @@ impl BrokerLine {
             }
         }
     }
-}
-
-/// A name for a question or a request that was given none.
-pub(super) fn fresh_token() -> String {
-    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
 }

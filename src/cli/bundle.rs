@@ -8,11 +8,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Trouble,
     agent::{Agent, Common},
     check::Check,
     query::pages,
-    show::{escaped, print},
+    show::print,
+    text::escaped,
+    trouble::Trouble,
 };
 use crate::{
     domain::DeviceState,

@@ -5,9 +5,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Trouble,
     agent::{Agent, Common},
-    show::{columns, device as device_text, devices_by_state, request, show, text, word},
+    show::{device as device_text, devices_by_state, request, show},
+    text::{columns, text, word},
+    trouble::Trouble,
 };
 use crate::protocol::metrics::{MetricsMessage, exposition};
 

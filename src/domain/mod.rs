@@ -19,7 +19,9 @@ mod verdict;
 mod window;
 
 pub use backoff::Backoff;
-pub use call_error::{CallError, CallFault, CloudState, EntryError};
+pub use call_error::{
+    CERTIFICATE_REFUSED, CallError, CallFault, CloudState, EntryError, NAME_NOT_RESOLVED, PROXY_FAILED,
+};
 pub use call_kind::{CallKind, OnDevices, Service, Traits};
 pub use command::{Cancel, Change, Command, Page, Query};
 pub use device::{Device, DeviceState, DeviceView, Registered, is_superseded};

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     domain::{DeviceState, Timestamp},
-    health::{Conditions, Problem},
+    health::{Health, Problem},
     ledger::Ledger,
     local::broker::{Publisher, Tag},
     protocol::{
@@ -24,7 +24,7 @@ const PACE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Report {
     pub(crate) ledger: Ledger,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
     pub(crate) started_at: Timestamp,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Status {
 impl Status {
     pub(crate) async fn run(self) {
         let mut summary = self.report.ledger.summary();
-        let mut changes = self.report.conditions.changes();
+        let mut changes = self.report.health.changes();
         let mut link = self.line.link();
         let mut told: Option<(u64, Vec<u8>)> = None;
         while !self.stop.is_requested() {
@@ -75,10 +75,10 @@ impl Status {
 impl Report {
     /// The message, as of now.
     pub(crate) fn message(&self) -> Vec<u8> {
-        let conditions = self.conditions.snapshot();
+        let health = self.health.snapshot();
         let summary = *self.ledger.summary().borrow();
         let shown = |problem: Problem| (problem.message, problem.since.to_string());
-        let problems: Vec<ProblemMessage> = conditions
+        let problems: Vec<ProblemMessage> = health
             .problems
             .into_iter()
             .map(|(code, problem)| {
@@ -91,11 +91,11 @@ impl Report {
             version: crate::VERSION,
             health: if problems.is_empty() { HEALTH[0] } else { HEALTH[1] },
             problems,
-            cloud: conditions.cloud.as_str(),
+            cloud: health.cloud.as_str(),
             devices: DeviceState::ALL.iter().map(|state| (state.as_str(), summary.devices(*state))).collect(),
             pending_entries: summary.pending_entries,
             open_requests: summary.open_requests,
-            last_sync_at: conditions.synced_at.map(|at| at.to_string()),
+            last_sync_at: health.synced_at.map(|at| at.to_string()),
             started_at: self.started_at.to_string(),
         })
     }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     domain::{ClientId, Operation, Reason, Rejection},
-    health::Conditions,
+    health::Health,
     ledger,
     local::inbound::{Body, Inbound, Reply},
     protocol::{
@@ -58,7 +58,7 @@ pub(crate) type Look = Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
 
 pub(crate) struct Socket {
     pub(crate) data_dir: PathBuf,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
     pub(crate) inbound: mpsc::Sender<Inbound>,
     pub(crate) asked: mpsc::Sender<Asked>,
     /// What is published by itself, on demand: `status`, `metrics`, `configuration`.
@@ -94,7 +94,7 @@ impl Socket {
                         "commands on this machine find no agent: the local socket {} cannot be opened: {error}",
                         path.display()
                     );
-                    self.conditions.raise("SOCKET_UNAVAILABLE", text);
+                    self.health.raise("SOCKET_UNAVAILABLE", text);
                 }
                 Err(_) => {}
             }
@@ -105,7 +105,7 @@ impl Socket {
                 () = self.stop.requested() => return,
             }
         };
-        self.conditions.clear("SOCKET_UNAVAILABLE");
+        self.health.clear("SOCKET_UNAVAILABLE");
         let this = Arc::new(self);
         let places = Arc::new(Places::default());
         let [large, large_of_root] = [(); 2].map(|()| Arc::new(Semaphore::new(1)));
@@ -149,7 +149,7 @@ impl Socket {
         let text =
             "all places of the local socket are taken by clients that wait for results; try again later, or as root";
         let rejection = Rejection::throttled(text, Duration::from_secs(5));
-        self.conditions.rejected(rejection.code);
+        self.health.counters().rejected(rejection.code);
         if logged.is_none_or(|at| at.elapsed() >= REFUSED_LOG) {
             tracing::info!(user = %users::described(uid), "a connection to the local socket was refused: {text}");
             *logged = Some(Instant::now());
