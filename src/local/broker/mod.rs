@@ -4,11 +4,14 @@ mod connection;
 mod frames;
 mod intake;
 mod publisher;
+mod refusals;
 mod retry;
 mod session;
+mod tag;
 
 #[cfg(test)]
 pub(crate) use intake::Intake;
 pub(crate) use intake::Wired;
-pub(crate) use publisher::{ConnectionState, Publisher, Tag};
+pub(crate) use publisher::Publisher;
 pub(crate) use session::{Closer, GOODBYE, Mqtt, MqttParts};
+pub(crate) use tag::{ConnectionState, Tag};
