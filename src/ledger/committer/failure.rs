@@ -10,7 +10,7 @@ use super::{
 };
 use crate::ledger::{
     data_dir::Disk,
-    handle::{Loss, Lost, Unavailable},
+    health::{Loss, Lost, Unavailable},
     pending::Touched,
     registry::store::StoreError,
 };

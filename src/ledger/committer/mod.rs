@@ -25,7 +25,8 @@ use tokio::sync::mpsc;
 use super::{
     Rules,
     data_dir::Disk,
-    handle::{Job, Tellers, Unavailable},
+    health::Unavailable,
+    job::{Job, Tellers},
     journal::Journal,
     pending::{Group, State, Summary, Touched, Tx},
     registry::{Binding, Checkpoint, store::StoreError},

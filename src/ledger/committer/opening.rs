@@ -8,7 +8,7 @@ use crate::{
     ledger::{
         SCHEMA,
         data_dir::Disk,
-        handle::{Lost, Unavailable},
+        health::{Lost, Unavailable},
         journal::{Identity, Journal, Recovered, Replay},
         pending::{self, Group, State, Summary},
         registry::{

@@ -1,7 +1,8 @@
 //! The header of a segment: its bytes. Pure functions.
 
 use super::{
-    Identity, StoreError,
+    StoreError,
+    files::Identity,
     format::{FIRST, Fields, PAGE},
 };
 

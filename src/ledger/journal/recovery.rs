@@ -8,7 +8,7 @@ use super::{
     scan::{self, Entry, Scanned},
     survey::{Link, Newest, before, survey},
 };
-use crate::ledger::data_dir::DAMAGED_JOURNAL;
+use crate::ledger::files::DAMAGED_JOURNAL;
 
 /// How far sequence numbers jump after damage: past every number that a lost group can have had, so
 /// that no row or token of another request is met.

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod copy;
+mod database;
 pub(crate) mod rows;
 mod sled;
 pub(crate) mod store;
