@@ -1,4 +1,5 @@
-//! The cloud side: the calls that the agent makes, what goes into them and when, and what their answers mean.
+//! The cloud side: the calls that the agent makes, what goes into them and when, and what their
+//! answers mean.
 
 mod api;
 mod aws;

@@ -1,5 +1,5 @@
-//! The sync: reconciles the registry with the cloud's list. Idempotent, woken by a timer and by whoever needs a list,
-//! with no memory of why: it reads the list to its end and takes it over.
+//! The sync: reconciles the registry with the cloud's list. Idempotent, woken by a timer and by
+//! whoever needs a list, with no memory of why: it reads the list to its end and takes it over.
 
 use std::{
     collections::HashSet,
@@ -23,14 +23,15 @@ use crate::{
     runtime::{clock::sleep_until, failpoint, stop::Stop},
 };
 
-/// Devices above which a list is left unfinished: bounds the memory that it takes, about 16 bytes each.
+/// Devices above which a list is left unfinished: bounds the memory that it takes, about 16 bytes
+/// each.
 const MAX_DEVICES: usize = 200_000;
 
 /// Pages without an end, should the cloud send empty ones for ever.
 const MAX_PAGES: usize = 10_000;
 
-/// The first list comes at random within this time, over the calls a second that the core may make: who has set the rate
-/// low has many cores to share the account's quota.
+/// The first list comes at random within this time, over the calls a second that the core may make:
+/// who has set the rate low has many cores to share the account's quota.
 const START_SPREAD: Duration = Duration::from_secs(10);
 const MAX_START_SPREAD: Duration = Duration::from_secs(60);
 
@@ -107,8 +108,8 @@ impl<C: Cloud> Reconciler<C> {
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
         let mut changes = self.health.changes();
-        // The first one at the start, for which leftovers of the last run may wait. Not at once: a fleet that has its power
-        // back together should not call together.
+        // The first one at the start, for which leftovers of the last run may wait. Not at once: a
+        // fleet that has its power back together should not call together.
         tokio::select! {
             biased;
             () = tokio::time::sleep(start_delay(self.calls_per_second, fastrand::f64())) => {}
@@ -149,7 +150,8 @@ impl<C: Cloud> Reconciler<C> {
                     let SyncCounts { associated, added, removed } = counts;
                     tracing::info!(associated, added, removed, "registry in sync with the cloud");
                     due = self.interval.map(|interval| {
-                        // A tenth either way, so that a fleet that started together does not stay together.
+                        // A tenth either way, so that a fleet that started together does not stay
+                        // together.
                         Instant::now() + interval.mul_f64(0.9 + 0.2 * fastrand::f64())
                     });
                     continue;
@@ -167,7 +169,8 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Whether anybody waits for a list. A periodic one, which nobody waits for, leaves most of the rate to others.
+    /// Whether anybody waits for a list. A periodic one, which nobody waits for, leaves most of the
+    /// rate to others.
     async fn wanted(&self) -> Wanted {
         if self.gate.list_wanted()
             || self.health.out_of_reach()
@@ -205,7 +208,8 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and answers nobody.
+    /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and
+    /// answers nobody.
     async fn list(&self, reading: &mut Reading) -> Result<SyncCounts, Broken> {
         let mark = self.ledger.run_lazily(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
         self.gate.begin_list(mark.seq);
@@ -289,8 +293,8 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Between the pages of a list that nobody waits for: it takes a tenth of the rate (contract, section 4). Ends
-    /// early when somebody does.
+    /// Between the pages of a list that nobody waits for: it takes a tenth of the rate (contract,
+    /// section 4). Ends early when somebody does.
     async fn pace(&self) {
         let pause = Duration::from_secs_f64((10.0 / self.calls_per_second).min(600.0));
         let end = Instant::now() + pause;
@@ -350,7 +354,8 @@ impl<C: Cloud> Reconciler<C> {
     }
 }
 
-/// The names of a list, by hash: two names with the same 64 bits only keep a device in the registry too long.
+/// The names of a list, by hash: two names with the same 64 bits only keep a device in the registry
+/// too long.
 #[derive(Default)]
 struct Seen {
     names: HashSet<u64>,

@@ -8,6 +8,7 @@ mod refusals;
 mod retry;
 mod session;
 mod tag;
+mod under_way;
 
 #[cfg(test)]
 pub(crate) use intake::Intake;
