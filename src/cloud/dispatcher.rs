@@ -1,5 +1,5 @@
-//! The uplink: runs a lane's plan against the cloud. Reads its work from the ledger, writes what
-//! came of it back.
+//! The dispatcher: runs the plan of a lane against the cloud. Reads its work from the ledger,
+//! writes what came of it back.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

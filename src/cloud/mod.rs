@@ -5,6 +5,7 @@ mod api;
 mod aws;
 pub(crate) mod dispatcher;
 pub mod list_gate;
+mod list_timing;
 pub mod planner;
 pub mod rate;
 pub(crate) mod reconciler;

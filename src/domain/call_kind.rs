@@ -1,5 +1,5 @@
-//! Call kinds: the kinds of cloud calls, and everything in which one differs from another. The rules
-//! of the ledger, the planner and the dispatcher know a call kind by its [`Traits`] alone.
+//! Call kinds: the kinds of cloud calls, and everything in which one differs from another. The
+//! rules of the ledger, the planner and the dispatcher know a call kind by its [`Traits`] alone.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
-//! The line to the broker: everything that is sent goes through one lock, which also holds the
-//! connection's number. An acknowledgement of an old connection can so never go out on a new one,
-//! where its id may be another message's.
+//! The publisher: everything that the agent sends to the broker goes through one lock, which also
+//! holds the number of the connection. Therefore an acknowledgement of an old connection never goes
+//! out on a new one, where its packet id may belong to another message.
 
 use std::{
     collections::{HashMap, VecDeque},
