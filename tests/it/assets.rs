@@ -1,17 +1,15 @@
-//! The operations on SiteWise's assets: the same ledger, batching, results and guarantees as for
-//! devices, and what sets SiteWise apart: a resource for each call, and a token by which it knows a
-//! repetition.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! The operations on SiteWise's assets. They have the ledger, batches, results and guarantees of
+//! devices; each call is for one resource, and has a token by which SiteWise knows a repetition.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use common::*;
+use crate::common::{
+    seed::{rounds, seed},
+    *,
+};
 use offboard_sandbox::cloud::Call;
 
 const PARENT: &str = "aaaaaaaa-0000-4000-8000-000000000001";
@@ -219,10 +217,7 @@ async fn a_changed_content_gets_a_new_token() {
 /// content, and each asset leaves once. `OFFBOARD_ROUNDS=100` for the long form.
 #[tokio::test]
 async fn one_token_for_each_content_over_kills() {
-    let rounds = std::env::var("OFFBOARD_ROUNDS").map_or(8, |text| text.parse().expect("a number"));
-    let seed =
-        std::env::var("OFFBOARD_SEED").map_or_else(|_| fastrand::u64(..), |text| text.parse().expect("a number"));
-    println!("seed {seed}, {rounds} rounds");
+    let (seed, rounds) = (seed(), rounds(8));
     let mut random = fastrand::Rng::with_seed(seed);
     let mut world = world().await;
     let (mut asked, mut next) = (Vec::new(), 1000);
@@ -248,6 +243,8 @@ async fn one_token_for_each_content_over_kills() {
         let operation = [Operation::DisassociateProjectAssets, Operation::DisassociateAssets][random.usize(0..2)];
         let action = [Action::CutAfter, Action::CutBefore, Action::EmptyOk, Action::Delay(Duration::from_millis(30))];
         fault(&world, operation, action[random.usize(0..4)].clone(), Some(1));
+        // The seed chooses the moment: a wait, since nothing that can be seen from outside marks
+        // it.
         tokio::time::sleep(Duration::from_millis(random.u64(0..400))).await;
         world.kill();
     }
@@ -435,7 +432,8 @@ async fn many_that_are_denied_cost_the_others_neither_time_nor_calls() {
 #[tokio::test]
 async fn sitewise_out_of_reach_is_not_greengrass_out_of_reach() {
     let mut world = world().await;
-    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let nobody = Port::hold();
+    let nowhere = format!("http://127.0.0.1:{}", nobody.number());
     let monitor = world.cloud.endpoint();
     world.set("cloud.siteWiseEndpoint", json!(nowhere));
     world.set("cloud.siteWiseMonitorEndpoint", json!(monitor));

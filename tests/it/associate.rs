@@ -1,10 +1,6 @@
-//! `associate-client-devices`: the way back, and its order with disassociations of the same device.
+//! `associate-client-devices`, and its order with disassociations of the same device.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
-
-use common::*;
+use crate::common::*;
 
 fn associate(client: &Client, token: &str, names: &[String]) {
     client.send("associate-client-devices", &json!({"clientToken": token, "entries": entries(names)}));
@@ -77,12 +73,13 @@ async fn the_opposite_of_what_is_in_flight_comes_after_it() {
             assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED", "{token}, {killed}");
         }
         assert!(world.cloud.associated(CORE).contains_key("d0000"));
-        assert_eq!(world.taken_off("d0000"), 1);
+        assert_eq!(world.disassociations("d0000"), 1);
         client.status("the registry follows", |s| s["devices"]["ASSOCIATED"] == 3).await;
     }
 }
 
-/// The agent's own association does not overtake who asks for a disassociation later (contract, "Superseded").
+/// The agent's own association does not overtake who asks for a disassociation later (contract,
+/// "Superseded").
 #[tokio::test]
 async fn what_we_associated_is_taken_off_by_a_later_request() {
     let (mut world, client) = World::running(3).await;

@@ -1,17 +1,13 @@
-//! A broker that forgets, refuses, throws off, says nothing or talks nonsense: the agent says so in few lines, does not
-//! spin, and goes on by itself when the broker is well.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! A broker that forgets, refuses, disconnects, keeps silent or sends nonsense: the agent reports
+//! it in few lines, does not spin, and goes on by itself when the broker works again.
 
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use common::{
-    odd::{Odd, Way},
+use crate::common::{
+    fault_broker::{Behavior, FaultBroker},
     *,
 };
+use bytes::BytesMut;
 use rumqttc::{Connect, Packet, QoS, Subscribe};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -37,7 +33,8 @@ const NARROW: &str = "max_queued_messages 20\nmax_inflight_messages 10\n";
 const WINDOW: &str = "max_inflight_messages 5\n";
 const FORGETFUL: &str = "max_inflight_messages 5\npersistence false\n";
 
-/// Stops the broker with commands in its queue, and one accepted whose result is owed; starts it again.
+/// Stops the broker with commands in its queue, and one accepted whose result is owed; starts it
+/// again.
 async fn restart(keeps_sessions: bool) -> (World, Client) {
     let mut world = world_with(if keeps_sessions { WINDOW } else { FORGETFUL }, 30).await;
     let client = world.client("bench").await;
@@ -63,7 +60,7 @@ async fn all_is_done_once_and_told_anew(world: &World, client: &Client) {
     for n in 0..20 {
         assert_eq!(client.result(&format!("t{n}"), "completed").await["status"], "SUCCEEDED");
     }
-    assert!(names(0..30).iter().all(|name| world.taken_off(name) == 1));
+    assert!(names(0..30).iter().all(|name| world.disassociations(name) == 1));
     // What the broker keeps is what a newcomer sees.
     let late = world.client("late").await;
     late.status("the retained status", |s| s["state"] == "ONLINE" && s["health"] == "OK").await;
@@ -111,7 +108,7 @@ async fn a_denied_subscription_is_told_and_works_once_the_policy_lets_it() {
 /// On the same connection, which a broker that reads its policies anew does not end.
 #[tokio::test]
 async fn a_denied_subscription_is_asked_for_again_and_logged_once() {
-    let broker = Odd::start(Way::DenySubscriptions, "", 10);
+    let broker = FaultBroker::start(Behavior::DenySubscriptions, "", 10);
     let mut world = broker.world(10).await;
     world.start_agent();
     until("it says so", || {
@@ -120,7 +117,7 @@ async fn a_denied_subscription_is_asked_for_again_and_logged_once() {
     })
     .await;
     until("it asks again", || broker.look(|seen| seen.subscriptions.len()) >= 3).await;
-    broker.set(Way::Well);
+    broker.set(Behavior::Well);
     works(&broker).await;
     until("it is well again", || broker.status()["health"] == "OK").await;
     assert_eq!(broker.look(|seen| seen.connections.len()), 1);
@@ -128,7 +125,7 @@ async fn a_denied_subscription_is_asked_for_again_and_logged_once() {
 }
 
 /// A command is carried out.
-async fn works(broker: &Odd) {
+async fn works(broker: &FaultBroker) {
     broker.command(
         "bench",
         "disassociate-client-devices",
@@ -181,7 +178,7 @@ async fn commands_that_a_full_broker_dropped_are_repeated_and_done_once() {
         let open = client.ask("list-requests", json!({})).await["requests"].as_array().unwrap().len();
         assert!((1..100).contains(&open), "{open} of 100 were delivered");
         repeat(&client, 0..100).await;
-        assert!(names(0..100).iter().all(|name| world.taken_off(name) == 1));
+        assert!(names(0..100).iter().all(|name| world.disassociations(name) == 1));
     }
 }
 
@@ -196,7 +193,7 @@ async fn results_that_a_full_broker_dropped_are_told_again_when_asked() {
     for n in 0..100 {
         let body = json!({"clientToken": format!("t{n}"), "entries": entries(&names(n..n + 1))});
         bench.publish(&topic, false, body.to_string());
-        until("it is done", || world.taken_off(&names(n..n + 1)[0]) == 1).await;
+        until("it is done", || world.disassociations(&names(n..n + 1)[0]) == 1).await;
     }
     bench.status("all are done", |s| s["openRequests"] == 0 && s["devices"]["DISASSOCIATED"] == 100).await;
     let calls = world.cloud.count(Operation::Disassociate);
@@ -228,7 +225,8 @@ async fn two_agents_with_one_client_id_say_what_to_check_and_do_not_fight() {
     let problem = status["problems"].as_array().unwrap().iter().find(|problem| problem["code"] == code).unwrap();
     let message = problem["message"].as_str().unwrap();
     assert!(message.contains("client id") && message.contains("MyCore-offboard"), "{message}");
-    // Both wait longer and longer: in 15 s each has come back about ten times, not hundreds of times.
+    // Both wait longer and longer: in 15 s each has come back about ten times, not hundreds of
+    // times.
     until("they had time to fight", || start.elapsed() > Duration::from_secs(15)).await;
     let connections = world.broker.connections("MyCore-offboard") - before;
     assert!((4..=60).contains(&connections), "{connections} connections in 15 s");
@@ -243,9 +241,10 @@ async fn two_agents_with_one_client_id_say_what_to_check_and_do_not_fight() {
     client.status("it is well again", |s| s["state"] == "ONLINE" && s["health"] == "OK").await;
 }
 
-/// Lets a broker be odd for so many connections or so long; then it has to be well, and nothing too much was said or done.
-async fn odd_for_a_while(way: Way, connections: usize, says: &str) {
-    let broker = Odd::start(way, "", 10);
+/// Lets a broker misbehave for so many connections, and then behave well: the agent works again,
+/// and has neither logged nor computed too much.
+async fn misbehaves_for_a_while(behavior: Behavior, connections: usize, says: &str) {
+    let broker = FaultBroker::start(behavior, "", 10);
     let mut world = broker.world(10).await;
     world.rust_log = "";
     world.start_agent();
@@ -254,31 +253,31 @@ async fn odd_for_a_while(way: Way, connections: usize, says: &str) {
     until("it says so", || world.log_lines("not connected to the broker") > 0).await;
     let took = start.elapsed();
     let (lines, bytes) = (world.log().lines().count(), world.log().len());
-    println!("{way:?}: {connections} connections in {took:?}, {lines} lines, computed {:?}", world.computed());
+    println!("{behavior:?}: {connections} connections in {took:?}, {lines} lines, computed {:?}", world.computed());
     assert!(world.log_lines(says) > 0, "{says}");
     assert!(lines <= 16 && bytes < 20_000, "{lines} lines of {bytes} bytes");
     assert!(world.computed() < IDLE, "{:?}", world.computed());
     let longest =
         broker.look(|seen| seen.connections.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default());
     assert!(longest > Duration::from_millis(200), "its waits grow");
-    broker.set(Way::Well);
+    broker.set(Behavior::Well);
     works(&broker).await;
     assert!(world.is_running());
 }
 
 #[tokio::test]
 async fn a_broker_that_says_nothing_is_told_of_and_found_again() {
-    odd_for_a_while(Way::Silent, 2, "imeout").await;
+    misbehaves_for_a_while(Behavior::Silent, 2, "imeout").await;
 }
 
 #[tokio::test]
 async fn a_broker_that_answers_nonsense_is_told_of_in_short_lines_and_found_again() {
-    odd_for_a_while(Way::Noise, 7, "not connected").await;
+    misbehaves_for_a_while(Behavior::Noise, 7, "not connected").await;
 }
 
 #[tokio::test]
 async fn a_broker_that_closes_after_accepting_is_told_of_and_found_again() {
-    odd_for_a_while(Way::Bounce, 7, "client id").await;
+    misbehaves_for_a_while(Behavior::Bounce, 7, "client id").await;
 }
 
 /// A client that subscribes to its results and reads none.
@@ -305,7 +304,8 @@ async fn a_client_that_does_not_read_its_results_holds_up_nobody() {
     world.forget_peak();
     let topic = format!("offboard/{CORE}/commands/deaf/list-devices");
     let question = json!({"clientToken": "q", "maxResults": 100}).to_string();
-    // About 15 MB of answers, and rejections and results besides, in the way of which everybody else is answered.
+    // About 15 MB of answers, and rejections and results besides, in the way of which everybody
+    // else is answered.
     for n in 0..1000 {
         client.publish(&topic, false, question.clone());
         client.publish(&format!("offboard/{CORE}/commands/deaf/nonsense"), false, "{");
@@ -326,10 +326,11 @@ async fn a_client_that_does_not_read_its_results_holds_up_nobody() {
     assert!(after.peak < before.now + 32.0, "before {before:?}, after {after:?}");
 }
 
-/// The network's buffers are full: the agent leaves such a connection, and the broker is found again.
+/// The network's buffers are full: the agent leaves such a connection, and the broker is found
+/// again.
 #[tokio::test]
 async fn a_broker_that_stops_reading_is_left_and_found_again() {
-    let broker = Odd::start(Way::Well, "", 100);
+    let broker = FaultBroker::start(Behavior::Well, "", 100);
     let mut world = broker.world(1000).await;
     world.set("mqtt.keepAliveSeconds", json!(5));
     world.rust_log = "";
@@ -337,7 +338,7 @@ async fn a_broker_that_stops_reading_is_left_and_found_again() {
     until("the agent is in sync", || broker.status()["devices"]["ASSOCIATED"] == 1000).await;
     let before = world.memory();
     world.forget_peak();
-    broker.set(Way::Deaf);
+    broker.set(Behavior::Deaf);
     for n in 0..1000 {
         broker.command("bench", "list-devices", &json!({"clientToken": format!("q{n}"), "maxResults": 100}));
     }
@@ -346,7 +347,7 @@ async fn a_broker_that_stops_reading_is_left_and_found_again() {
         broker.command("bench", "disassociate-client-devices", &body);
     }
     until("it gives up on the connection", || world.log_lines("not connected") > 0).await;
-    broker.set(Way::Well);
+    broker.set(Behavior::Well);
     until("all are done", || broker.tokens("bench", "completed").len() >= 10).await;
     until("all are answered", || broker.tokens("bench", "accepted").len() >= 1010).await;
     let after = world.memory();

@@ -1,10 +1,6 @@
-//! The brokers that gateways run, as their policies make them: mutual TLS with each kind of key, a
-//! policy that ties a client's commands to its name, passwords, a denied subscription, a bridge to
-//! a broker upstream.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! The brokers that gateways run, as their policies configure them: mutual TLS with each kind of
+//! key, a policy that ties a client's commands to its name, passwords, a denied subscription, a
+//! bridge to another broker.
 
 use std::{
     fs,
@@ -17,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use common::{
+use crate::common::{
     tls::{
         Authority, authority, documented_broker, documented_world, issue, issue_for, mosquitto_example, with_mutual_tls,
     },
@@ -126,7 +122,7 @@ async fn by_the_recommended_policy_nobody_commands_in_anothers_name() {
         "SUCCEEDED",
         "what came before has passed the broker"
     );
-    assert_eq!(world.taken_off("d0000"), 0);
+    assert_eq!(world.disassociations("d0000"), 0);
     let all = answer(&alice, "list-requests", json!({})).await.unwrap();
     assert_eq!(all["requests"].as_array().unwrap().len(), 1, "of alice there is one: {all}");
     // What concerns alice went to alice alone.
@@ -278,12 +274,12 @@ async fn by_the_recommended_set_up_the_commands_go_over_the_broker() {
         let (status, text) = run(&[words, &["--client-id", "laptop-3"]].concat());
         assert_eq!(status, Some(0), "{words:?}: {text}");
     }
-    assert_eq!(world.taken_off("d0003"), 1);
+    assert_eq!(world.disassociations("d0003"), 1);
     // Another name than the certificate's is none that the policy lets it command in.
     let (status, text) = run(&["disassociate", "d0004", "--client-id", "laptop-4", "--timeout", "2"]);
     assert_eq!(status, Some(3), "{text}");
     assert!(text.contains("--client-id"), "it says what to look at: {text}");
-    assert_eq!(world.taken_off("d0004"), 0);
+    assert_eq!(world.disassociations("d0004"), 0);
 }
 
 #[tokio::test]
@@ -394,6 +390,6 @@ async fn a_command_from_a_broker_upstream_is_done_and_answered_there_once() {
         }
     }
     for device in names(0..5) {
-        assert_eq!(world.taken_off(&device), 1, "{device}");
+        assert_eq!(world.disassociations(&device), 1, "{device}");
     }
 }

@@ -1,15 +1,11 @@
-//! `offboard check`: well and broken set-ups, with the agent running and in its place.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! `offboard check` on working and broken set-ups, with the agent running and without.
 
 use std::{
     fs,
     process::{Command, Output, Stdio},
 };
 
-use common::{tls::*, *};
+use crate::common::{tls::*, *};
 
 /// `check` on the world's configuration, with the credentials that `known` says.
 fn check(world: &World, known: bool, words: &[&str]) -> Output {
@@ -235,7 +231,7 @@ async fn a_support_bundle_is_written_when_the_store_is_broken_too() {
         client.status("there is a store", |status| status["state"] == "ONLINE").await;
         world.stop_agent();
     }
-    common::sample::rewrite_headers(&data, common::sample::SCHEMA, 99);
+    crate::common::sample::rewrite_headers(&data, crate::common::sample::SCHEMA, 99);
     let client = world.client("bench").await;
     world.start_agent();
     client.status("it says so", |status| store_problems(status) == ["STORE_TOO_NEW"]).await;

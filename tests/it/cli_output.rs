@@ -1,10 +1,6 @@
-//! What a person sees, as `docs/screens` shows it: made by the built binary, and held against what is written there.
+//! Golden files of the command line: the built binary prints what `docs/screens` shows.
 //!
-//! `OFFBOARD_WRITE_SCREENS=1 cargo test --test screens` writes it anew.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! `OFFBOARD_WRITE_DOCS=1 cargo test --locked --test it cli_output::` writes the files.
 
 use std::{
     fs,
@@ -13,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{tls::*, *};
+use crate::common::{tls::*, *};
 
 /// Runs a command as a person would, and gives the prompt, what it said, and its exit status.
 fn screen(world: &World, known: bool, words: &[&str]) -> String {
@@ -87,7 +83,7 @@ fn word(word: &str) -> String {
 /// Holds it against the file, or writes that.
 fn hold(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screens").join(name);
-    if std::env::var_os("OFFBOARD_WRITE_SCREENS").is_some() {
+    if std::env::var_os("OFFBOARD_WRITE_DOCS").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
     }
@@ -102,7 +98,7 @@ fn hold(name: &str, text: &str) {
     assert_eq!(
         steady(text),
         steady(&found),
-        "docs/screens/{name} is out of date: OFFBOARD_WRITE_SCREENS=1 cargo test --test screens"
+        "docs/screens/{name} is out of date: OFFBOARD_WRITE_DOCS=1 cargo test --locked --test it cli_output::"
     );
 }
 

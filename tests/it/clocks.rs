@@ -1,16 +1,12 @@
-//! Wall clocks that are wrong when a command is accepted: whether a device was associated anew
-//! since is decided by the time that really passed.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! Wall clocks that are wrong when a command is accepted: the time that really passed decides
+//! whether a device was associated again since.
 
 use std::{
     fs,
     time::{Duration, SystemTime},
 };
 
-use common::*;
+use crate::common::*;
 
 /// A world whose agent has never synced, has no cloud, and reads its wall clock from the file
 /// `time`.

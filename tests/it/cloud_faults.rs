@@ -1,12 +1,8 @@
-//! Trouble around the agent: the cloud, the broker, the power, and what is asked while it lasts.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! Faults around the agent: the cloud, the broker or the power fails, and commands come meanwhile.
 
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 
 /// Cuts the cloud off, and waits until the agent knows; `d0009` is asked for on the way.
 async fn outage(world: &World, client: &Client) {
@@ -63,7 +59,7 @@ async fn six_faults_in_a_row_and_then_well() {
     let calls: Vec<_> = world.cloud.calls().into_iter().filter(|c| c.operation == Operation::Disassociate).collect();
     assert_eq!(calls.len(), 7);
     assert_eq!(client.results("t", "completed").len(), 1);
-    assert!(names(0..50).iter().all(|name| world.taken_off(name) == 1));
+    assert!(names(0..50).iter().all(|name| world.disassociations(name) == 1));
 }
 
 /// More entries wait for their repetition than one call takes.
@@ -73,7 +69,7 @@ async fn passing_errors_of_many_entries_pass() {
     world.fault(entry_errors(names(0..300), "InternalFailure"), Some(3));
     client.disassociate("t", &names(0..250));
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
-    assert!(names(0..250).iter().all(|name| world.taken_off(name) == 1));
+    assert!(names(0..250).iter().all(|name| world.disassociations(name) == 1));
 }
 
 /// What waits for its repetition at a kill is repeated after it.
@@ -96,7 +92,8 @@ async fn repetitions_survive_a_restart() {
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
 }
 
-/// The same with a cloud that answers a repetition with "not associated": then the list tells that it is done.
+/// The same with a cloud that answers a repetition with "not associated": then the list tells that
+/// it is done.
 #[tokio::test]
 async fn a_call_cut_after_its_effect_is_no_failure() {
     let (world, client) = World::running(20).await;
@@ -126,12 +123,13 @@ async fn nothing_accepted_is_lost_over_kill_and_restart() {
     for n in 0..10 {
         assert_eq!(client.result(&format!("t{n}"), "completed").await["status"], "SUCCEEDED");
     }
-    assert!(names(0..100).iter().all(|name| world.taken_off(name) == 1));
+    assert!(names(0..100).iter().all(|name| world.disassociations(name) == 1));
     assert!(world.cloud.associated(CORE).is_empty());
 }
 
 #[tokio::test]
 async fn sigterm_with_a_call_hanging_ends_in_time_and_loses_nothing() {
+    let _turn = groups::measured();
     let (mut world, client) = World::running(20).await;
     world.fault(Action::Hang, Some(1));
     client.disassociate("t", &names(0..20));
@@ -143,11 +141,12 @@ async fn sigterm_with_a_call_hanging_ends_in_time_and_loses_nothing() {
     world.cloud.clear_faults();
     world.start_agent();
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
-    assert!(names(0..20).iter().all(|name| world.taken_off(name) == 1));
+    assert!(names(0..20).iter().all(|name| world.disassociations(name) == 1));
 }
 
 #[tokio::test]
 async fn without_broker_and_cloud_it_runs_and_says_so() {
+    let _turn = groups::measured();
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::absent(dir.path());
     let mut world = World::with(dir, broker, 10).await;

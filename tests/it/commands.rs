@@ -1,9 +1,5 @@
-//! The commands on the core, by the built binary against a running agent, over its local socket: no
-//! broker is needed.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! The commands of the command line against a running agent, over its local socket and without a
+//! broker.
 
 use std::{
     io::Write,
@@ -11,7 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use common::{terminal::Terminal, *};
+use crate::common::{terminal::Terminal, *};
 
 /// A world whose agent has no broker, and is in sync.
 async fn running(devices: usize) -> World {
@@ -245,7 +241,7 @@ async fn what_was_accepted_is_done_without_its_asker() {
     .await;
     // The same token again is the same request, answered at once.
     assert_eq!(told(&offboard(&world, &["disassociate", "d0003", "--token", "t"]), 0).0, "SUCCEEDED: 1 of 1 entries\n");
-    assert_eq!(world.taken_off("d0003"), 1);
+    assert_eq!(world.disassociations("d0003"), 1);
 }
 
 /// Who has gone leaves no place occupied, though what was asked waits for days.
@@ -368,7 +364,8 @@ async fn a_broker_that_cannot_be_used_is_explained() {
     let broker = ["--mqtt-url", &url, "--core-device-thing-name", CORE, "--client-id", "laptop", "--timeout", "1"];
     let (_, err) = told(&offboard(&world, &[&["status"][..], &broker].concat()), 3);
     assert!(err.contains("did not answer within 1 s"), "{err}");
-    let nobody = format!("mqtt://127.0.0.1:{}", free_port());
+    let held = Port::hold();
+    let nobody = format!("mqtt://127.0.0.1:{}", held.number());
     let (_, err) = told(
         &offboard(&world, &["status", "--mqtt-url", &nobody, "--core-device-thing-name", CORE, "--client-id", "l"]),
         3,
@@ -494,11 +491,11 @@ async fn names_that_the_registry_does_not_know_are_shown_first() {
     let mut terminal = ask().await;
     terminal.press("\r");
     assert_eq!(terminal.end().await.code(), Some(1));
-    assert_eq!((world.taken_off("d0003"), world.taken_off("d0001")), (0, 1));
+    assert_eq!((world.disassociations("d0003"), world.disassociations("d0001")), (0, 1));
     let mut terminal = ask().await;
     terminal.press("y\r");
     assert!(terminal.end().await.success(), "{:#?}", terminal.lines());
-    assert_eq!(world.taken_off("d0003"), 1);
+    assert_eq!(world.disassociations("d0003"), 1);
     // Who forces it is asked nothing.
     let words = ["disassociate", "D0005", "--force"];
     let mut terminal = Terminal::with(command(&world, &words).env("TERM", "vt100"));
@@ -563,7 +560,7 @@ async fn a_person_is_asked_and_sees_a_bar() {
 /// Where root warns of the program file that it runs: a copy on a file system of its own, seen by
 /// the command alone.
 fn as_root_from(prepare: &str, user: u32) -> Output {
-    assert!(is_root(), "root is warned: sudo tests/run --test commands");
+    assert!(is_root(), "root is warned: sudo tests/run --test it commands::");
     let dir = tempfile::tempdir().unwrap();
     let script = format!(
         "mount -t tmpfs -o mode=0755 tmpfs /mnt && mkdir -p /mnt/a/b && cp \"$0\" /mnt/a/b/offboard && cd /mnt/a && \

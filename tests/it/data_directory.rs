@@ -1,9 +1,5 @@
-//! The data directory: one process at a time uses it, and none uses one in which others can place
-//! files.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! The data directory: one process at a time uses it, and the agent refuses one in which other
+//! users can place files.
 
 use std::{
     fs,
@@ -13,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::*;
+use crate::common::*;
 
 /// A further process on the world's data directory, with its log in `name`.
 fn another(world: &World, name: &str) -> Child {
@@ -38,6 +34,7 @@ fn mode(path: &Path) -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_waits_and_takes_over() {
+    let _turn = groups::measured();
     let (mut world, client) = World::running(40).await;
     let id = format!("{CORE}-offboard");
     assert_eq!(world.broker.connections(&id), 1);
@@ -133,7 +130,8 @@ async fn links_in_a_directory_of_somebody_else_lead_nowhere() {
     // Its owner gives it away, links and all.
     chown(&data, Some(0), Some(0)).unwrap();
     failing("is a link, which is not followed; remove it").await;
-    // What is looked at first is refused first; the agent looks again at longer and longer intervals.
+    // What is looked at first is refused first; the agent looks again at longer and longer
+    // intervals.
     for (refused, removed) in [("lock", ["lock", "store.old"]), ("journal", ["journal", "store.new"])] {
         failing(refused).await;
         untouched();
@@ -251,7 +249,7 @@ async fn a_store_of_another_core_or_region_is_quarantined_and_nothing_of_it_is_s
         assert!(message.contains(&format!("store.of-{core}-")) && message.contains("nothing is sent"), "{message}");
         client.disassociate("t", &names(2..3));
         assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
-        assert_eq!((world.taken_off("d0001"), world.taken_off("d0002")), (0, 1), "{key}");
+        assert_eq!((world.disassociations("d0001"), world.disassociations("d0002")), (0, 1), "{key}");
         assert_eq!(status["openRequests"], 0, "{key}: {status}");
 
         // It stays over a restart, until somebody removes it.
@@ -297,7 +295,7 @@ async fn a_quarantined_store_goes_on_where_it_belongs() {
     let client = world.client("bench").await;
     world.start_agent();
     client.status("all is well", |s| s["health"] == "OK" && s["lastSyncAt"].is_string()).await;
-    until("the command is carried out", || world.taken_off("d0001") == 1).await;
+    until("the command is carried out", || world.disassociations("d0001") == 1).await;
 }
 
 /// One header of the journal is enough to know whose it is; without any nothing is sent either.
@@ -326,7 +324,7 @@ async fn a_store_of_another_core_is_known_by_any_of_its_headers() {
         let code = if all { "STORE_REPLACED" } else { "STORE_OF_ANOTHER_CORE" };
         client.status("it is reported", |s| problem_codes(s).contains(&code)).await;
         client.status("it is in sync", |s| s["devices"]["ASSOCIATED"] == 5).await;
-        assert_eq!(world.taken_off("d0001"), 0);
+        assert_eq!(world.disassociations("d0001"), 0);
     }
 }
 

@@ -1,20 +1,16 @@
-//! The disk below the store: full, full at the start, read-only. What was acknowledged stays, what
-//! is refused is not there, and all goes on by itself when the disk does.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! A disk that is full, full at the start, or read-only: acknowledged commands stay, rejected ones
+//! leave nothing, and the agent goes on by itself when the disk is usable again.
 
 use std::time::Instant;
 
-use common::{
+use crate::common::{
     disk::{Sent, send_until_refused},
     *,
 };
 
 /// The journal's segments are allocated beforehand: commands are accepted on a full disk, until a
-/// checkpoint is due. From then on they are rejected, before anything of them is written, until there
-/// is room. None that was accepted fails, whether the cloud can be reached meanwhile or not.
+/// checkpoint is due. From then on they are rejected, before anything of them is written, until
+/// there is room. None that was accepted fails, whether the cloud can be reached meanwhile or not.
 #[tokio::test]
 async fn a_full_disk_costs_no_accepted_command_and_mends_by_itself() {
     for offline in [true, false] {
@@ -59,7 +55,7 @@ async fn a_full_disk_costs_no_accepted_command_and_mends_by_itself() {
             assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
         }
         works(&world, &client, "afterwards", 1_999).await;
-        assert_eq!(world.taken_off(&names(refused..refused + 1)[0]), 0);
+        assert_eq!(world.disassociations(&names(refused..refused + 1)[0]), 0);
     }
 }
 
@@ -83,7 +79,7 @@ async fn what_was_accepted_on_a_full_disk_survives_a_kill() {
         assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
     }
     works(&world, &client, "afterwards", 1_999).await;
-    assert_eq!(world.taken_off(&names(refused..refused + 1)[0]), 0);
+    assert_eq!(world.disassociations(&names(refused..refused + 1)[0]), 0);
 }
 
 #[tokio::test]
@@ -113,7 +109,7 @@ async fn a_disk_that_is_full_at_the_start_is_told_and_mends_by_itself() {
             assert_eq!(client.result("kept", "completed").await["status"], "SUCCEEDED");
         }
         works(&world, &client, "u", 2).await;
-        assert_eq!(world.taken_off("d0001"), 0);
+        assert_eq!(world.disassociations("d0001"), 0);
     }
 }
 

@@ -1,7 +1,5 @@
-//! What docs/ shows is what the agent takes: each example is a file, and is held against the
-//! agent's own topics, configuration and commands.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
+//! The examples of `docs/` are what the agent accepts: each is compared with the agent's own
+//! topics, configuration and commands.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 

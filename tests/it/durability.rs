@@ -1,11 +1,7 @@
-//! Invariant 1 by system-call trace: between a command's arrival and its `accepted`, and its PUBACK, a
-//! segment of the journal is written and synced. The registry has no part in it.
+//! Invariant 1, by system-call trace: between the arrival of a command and its `accepted` and
+//! PUBACK, a segment of the journal is written and synced, and the registry is not touched.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
-
-use common::*;
+use crate::common::*;
 
 /// A line of the trace: where in it the call begins, where it ends, and what it says.
 struct Call {
@@ -53,14 +49,9 @@ fn is_on_registry(call: &Call) -> bool {
 async fn accepted_follows_the_sync_of_the_journal() {
     let mut world = World::new(10).await;
     let path = world.dir.path().join("trace");
-    let strace = "/usr/bin/strace";
-    assert!(
-        std::path::Path::new(strace).exists(),
-        "strace is not installed: run tests/run, which installs what the tests need"
-    );
     let calls = "trace=read,recvfrom,write,writev,sendto,sendmsg,pwrite64,fdatasync,fsync";
     world.wrapper =
-        [strace, "-f", "-y", "-s", "300", "-e", calls, "-o", path.to_str().unwrap()].map(str::to_owned).into();
+        [strace(), "-f", "-y", "-s", "300", "-e", calls, "-o", path.to_str().unwrap()].map(str::to_owned).into();
     let client = world.client("bench").await;
     world.start_agent();
     client.status("the agent is in sync", |s| s["lastSyncAt"].is_string()).await;

@@ -1,13 +1,9 @@
-//! System calls that fail under the agent: a sync or a write of the journal, a sync of the registry.
-//! A command that is rejected for it leaves no trace, and what was accepted before stands.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! System calls that fail under the agent: a sync or a write of the journal, a sync of the
+//! registry. A command that is rejected for it leaves no trace, and earlier ones are carried out.
 
 use std::time::Duration;
 
-use common::{disk::Breaker, *};
+use crate::common::{disk::Breaker, *};
 
 const SEGMENTS: [&str; 3] = ["journal/segment-0", "journal/segment-1", "journal/segment-2"];
 
@@ -40,8 +36,8 @@ async fn is_known(client: &Client, token: &str) -> bool {
     }
 }
 
-/// The opposite of an open command is rejected because it could not be made durable: the older one is
-/// carried out, and the newer one does not come back, in this process or the next.
+/// The opposite of an open command is rejected because it could not be made durable: the older one
+/// is carried out, and the newer one does not come back, in this process or the next.
 #[tokio::test]
 async fn a_command_whose_sync_or_write_fails_leaves_no_trace() {
     for fault in ["fdatasync:error=EIO:when=1", "pwrite64:error=ENOSPC:when=1", "pwrite64:error=EIO:when=1"] {
@@ -76,12 +72,12 @@ async fn a_command_whose_sync_or_write_fails_leaves_no_trace() {
             }
             assert!(!is_known(&client, &rejected).await, "{fault}: the rejected command is there");
             world.cloud.clear_faults();
-            until(&format!("{fault}: the older command is carried out"), || world.taken_off("d0000") == 1).await;
+            until(&format!("{fault}: the older command is carried out"), || world.disassociations("d0000") == 1).await;
             client.status("nothing else is open", |s| s["openRequests"] == 0 && store_problems(s).is_empty()).await;
             // Its sender repeats it, with the same token.
             associate(&client, &rejected, "d0000");
             assert_eq!(client.result(&rejected, "completed").await["status"], "SUCCEEDED", "{fault}");
-            assert_eq!(world.taken_off("d0000"), 1, "{fault}");
+            assert_eq!(world.disassociations("d0000"), 1, "{fault}");
             assert!(world.cloud.associated(CORE).contains_key("d0000"), "{fault}");
             assert!(world.is_running());
         }
@@ -137,12 +133,13 @@ async fn while_no_segment_can_be_synced_a_command_is_not_answered() {
             client.disassociate(token, &names(n..n + 1));
             assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
         }
-        let off: Vec<usize> = names(0..3).iter().map(|name| world.taken_off(name)).collect();
+        let off: Vec<usize> = names(0..3).iter().map(|name| world.disassociations(name)).collect();
         assert_eq!(off, [1, 1, 1]);
     }
 }
 
-/// After a failed sync the registry's pages are not trusted: its rows are copied, and nothing is lost.
+/// After a failed sync the registry's pages are not trusted: its rows are copied, and nothing is
+/// lost.
 #[tokio::test]
 async fn a_registry_whose_sync_fails_loses_nothing() {
     let (mut world, client) = World::running(FILLING + 20).await;
@@ -172,5 +169,5 @@ async fn a_registry_whose_sync_fails_loses_nothing() {
         let status = client.status("the devices are known", |s| s["devices"]["ASSOCIATED"] == 9).await;
         assert_eq!(store_problems(&status), Vec::<&str>::new());
     }
-    assert!(names(0..FILLING + 10).iter().all(|name| world.taken_off(name) == 1));
+    assert!(names(0..FILLING + 10).iter().all(|name| world.disassociations(name) == 1));
 }

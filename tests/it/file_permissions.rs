@@ -1,8 +1,4 @@
-//! Nobody else on the machine may read what the agent keeps, whatever umask it is started with.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! No other user of the machine can read what the agent stores, whatever its umask.
 
 use std::{
     fs,
@@ -10,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use common::{
+use crate::common::{
     sample::{PAGE, flip, used},
     *,
 };
@@ -63,8 +59,8 @@ async fn all_is_private_under(umask: &str) {
     for kind in ["lock", "segment-", "db", "conf", "snap."] {
         assert!(has(&found, kind), "there is no {kind} to look at: {found:?}");
     }
-    // All rows are lost: the registry is quarantined and a new one made. A damaged group of the journal
-    // makes a copy of it.
+    // All rows are lost: the registry is quarantined and a new one made. A damaged group of the
+    // journal makes a copy of it.
     for (path, ..) in
         found.iter().filter(|(path, is_directory, _)| !is_directory && path.starts_with(data.join("journal")))
     {

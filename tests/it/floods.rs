@@ -1,9 +1,5 @@
-//! Floods: more than anybody should send. What was accepted is done, the rest is told to wait,
-//! nobody else is held up, and neither memory nor log grow with what comes from outside.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! Floods of commands: accepted ones are carried out, the others are throttled, other clients are
+//! answered, and neither memory nor log grow.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::*;
+use crate::common::*;
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, QoS};
 
 /// What the agent may take more than before, MiB; the ledger's records of what it has accepted are
@@ -214,6 +210,7 @@ fn begin(world: &World) -> (Memory, Instant) {
 
 #[tokio::test]
 async fn each_of_fifty_thousand_commands_is_accepted_and_done_or_told_to_wait() {
+    let _turn = groups::busy();
     const COMMANDS: usize = 50_000;
     let (world, client) = full_world().await;
     let flooder = Flooder::connect(&world, "flood", true).await;
@@ -240,6 +237,7 @@ async fn each_of_fifty_thousand_commands_is_accepted_and_done_or_told_to_wait() 
 
 #[tokio::test]
 async fn a_flood_that_nobody_promised_anything_is_thinned_and_leaves_the_agent_well() {
+    let _turn = groups::busy();
     let (world, client) = full_world().await;
     let flooder = Flooder::connect(&world, "flood", true).await;
     let (before, start) = begin(&world);
@@ -258,6 +256,7 @@ async fn a_flood_that_nobody_promised_anything_is_thinned_and_leaves_the_agent_w
 
 #[tokio::test]
 async fn five_hundred_commands_of_a_hundred_kilobytes_are_accepted_or_told_to_wait() {
+    let _turn = groups::busy();
     const COMMANDS: usize = 500;
     let (world, client) = full_world().await;
     let flooder = Flooder::connect(&world, "flood", true).await;
@@ -279,6 +278,7 @@ async fn five_hundred_commands_of_a_hundred_kilobytes_are_accepted_or_told_to_wa
 
 #[tokio::test]
 async fn twenty_thousand_commands_of_garbage_leave_the_agent_well_whether_or_not_somebody_reads_the_rejections() {
+    let _turn = groups::busy();
     const COMMANDS: usize = 20_000;
     let (world, client) = full_world().await;
     let (before, start) = begin(&world);
@@ -297,6 +297,7 @@ async fn twenty_thousand_commands_of_garbage_leave_the_agent_well_whether_or_not
 /// With calls that fail as fast as they can be made, and commands and rejections at the same time.
 #[tokio::test]
 async fn a_flood_of_log_lines_is_cut_and_told_of() {
+    let _turn = groups::busy();
     const COMMANDS: usize = 10_000;
     let mut world = World::new(10_000).await;
     world.set("retry", json!({"baseMs": 1, "capMs": 1}));

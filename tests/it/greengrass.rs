@@ -1,11 +1,7 @@
-//! The recipe: what both runtimes take of it, and that it starts the agent. The rules are those of
-//! GDK's recipe schema (gdk/static/recipe_schema.json of aws-greengrass-gdk-cli 1.6), of the
-//! classic nucleus's parser, and of nucleus lite 2.6 (docs/RECIPE_SUPPORT_CHANGES.md,
-//! modules/ggl-recipe and modules/recipe-runner of aws-greengrass-lite).
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! The recipe: both runtimes accept it, and it starts the agent. The rules are those of GDK's
+//! recipe schema (gdk/static/recipe_schema.json of aws-greengrass-gdk-cli 1.6), of the classic
+//! nucleus's parser, and of nucleus lite 2.6 (docs/RECIPE_SUPPORT_CHANGES.md, modules/ggl-recipe
+//! and modules/recipe-runner of aws-greengrass-lite).
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +11,7 @@ use std::{
     process::Command,
 };
 
-use common::*;
+use crate::common::{seed::seed, *};
 
 const COMPONENT: &str = "com.offboard.Agent";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -392,7 +388,7 @@ struct Component {
 
 impl Component {
     fn new() -> Self {
-        assert!(is_root(), "the install step runs as root: sudo tests/run --test greengrass");
+        assert!(is_root(), "the install step runs as root: sudo tests/run --test it greengrass::");
         let dir = tempfile::tempdir().unwrap();
         // Other users may pass through, so that what protects a file is what the step does.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -654,7 +650,8 @@ fn the_install_step_takes_no_half_file_for_a_whole_one() {
 /// it can, are exchanged all the time for files, directories, links and pipes.
 const RACER: &str = r#"
 import itertools, os, random, shutil, sys, time
-user, work, victim, trap, secret, closed, good = sys.argv[1:]
+user, work, victim, trap, secret, closed, good, seed = sys.argv[1:]
+random.seed(int(seed))
 # Not by setpriv: that user may have no way to the interpreter.
 os.setgroups([])
 os.setresgid(*[int(user)] * 3)
@@ -748,6 +745,7 @@ fn nothing_that_the_components_user_does_while_the_install_step_runs_gives_root_
         .args(["-c", RACER, &COMPONENT_USER.to_string()])
         .args([component.path("work"), victim.clone(), component.path("trap")])
         .args([component.path("etc/closed/secret"), component.path("etc/closed"), good])
+        .arg(seed().to_string())
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();

@@ -1,9 +1,5 @@
-//! Whoever stands in the agent's place, on the socket or on the broker: what it says reaches a
-//! terminal as text alone, and root does not act on it.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! Another program in the agent's place, on the socket or on the broker: what it sends reaches a
+//! terminal as plain text, and root does not act on it.
 
 use std::{
     fs,
@@ -15,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{terminal::Terminal, *};
+use crate::common::{terminal::Terminal, *};
 
 /// All that a terminal obeys, once: a control sequence, C1 controls, a line end, and what turns the
 /// direction of writing.
@@ -231,6 +227,7 @@ async fn a_rejection_without_a_token_is_told_over_the_broker() {
 /// The end of a request is seen by looking, too: the agent's own word on it may be lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_final_status_ends_the_waiting() {
+    let _turn = groups::measured();
     let (_dir, data) = directory();
     impostor(&data, |operation, payload| {
         let token = payload["clientToken"].clone();

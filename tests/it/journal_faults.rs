@@ -1,20 +1,17 @@
-//! A journal that breaks: the agent runs on, what stands before and behind the damage counts, and
-//! `status` says that something may be lost. What is lost is taken when it is sent again.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! Damage of the journal: the agent runs, everything before and behind the damage counts, and
+//! `status` says that commands may be lost. A lost command is accepted when it is sent again.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use common::{
+use crate::common::{
     sample::{
         COMMANDS, Found, OLDEST_READER, PAGE, SCHEMA, Sample, delete, file_names, files, flip, kept, rewrite_headers,
         truncate, used,
     },
+    seed::{rounds, seed},
     *,
 };
 
@@ -23,7 +20,8 @@ const FEW: usize = 60;
 /// Flipped bits, each a start of the agent, unless OFFBOARD_ROUNDS says otherwise.
 const FLIPS: usize = 8;
 
-/// The segment that was written last, by its path in the data directory, and the bytes of it in use.
+/// The segment that was written last, by its path in the data directory, and the bytes of it in
+/// use.
 fn current(data: &Path) -> (PathBuf, u64) {
     let header =
         |name: &PathBuf| fs::read(data.join(name)).unwrap()[64..72].try_into().map(u64::from_le_bytes).unwrap();
@@ -32,7 +30,8 @@ fn current(data: &Path) -> (PathBuf, u64) {
     (name, used)
 }
 
-/// The pages of a segment in which groups begin: where a group was accepted, `open-<n>` stands in it.
+/// The pages of a segment in which groups begin: where a group was accepted, `open-<n>` stands in
+/// it.
 fn page_of(data: &Path, segment: &Path, token: &str) -> u64 {
     let bytes = fs::read(data.join(segment)).unwrap();
     let wanted = format!("\"{token}\"");
@@ -107,10 +106,9 @@ async fn damage_is_reported_although_no_copy_can_be_kept() {
 
 #[tokio::test]
 async fn flipped_bits_in_the_journal_lose_no_command_silently() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
-    let flips = std::env::var("OFFBOARD_ROUNDS").map_or(FLIPS, |text| text.parse().expect("a number"));
+    let flips = rounds(FLIPS);
     let mut sample = Sample::new(FEW).await;
     let (segment, _) = current(sample.origin());
     // The last group that was acknowledged can not be told from one that was torn by a crash.
@@ -210,7 +208,7 @@ async fn a_journal_that_is_deleted_under_the_agent_costs_no_accepted_command() {
         sample.carry_out(&what, Found::Intact).await;
         for (token, n) in &taken {
             assert_eq!(sample.client.result(token, "completed").await["status"], "SUCCEEDED", "{what}");
-            assert_eq!(sample.world.taken_off(&names(40 + n..41 + n)[0]), 1, "{what}");
+            assert_eq!(sample.world.disassociations(&names(40 + n..41 + n)[0]), 1, "{what}");
         }
         println!("{what}: {} of 5 taken at once", taken.len());
     }

@@ -1,14 +1,11 @@
-//! `kill -9` of the built binary at random moments, under load: nothing that was accepted is lost,
-//! nothing is told twice in different words, and every device is taken off once.
-//! `OFFBOARD_ROUNDS=200` for the long form.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! `kill -9` of the built binary at random moments, under load: no accepted command is lost, no
+//! result is published in two versions, and every device is disassociated once.
+//! `OFFBOARD_ROUNDS=200` is the long form, and `OFFBOARD_SEED` repeats the choices of an earlier
+//! run.
 
 use std::time::Duration;
 
-use common::{
+use crate::common::{
     load::{Load, SMALL},
     *,
 };
@@ -41,6 +38,7 @@ async fn nothing_is_lost_over_kills_at_random_moments() {
         // Half of the time while it starts; half of the time amid its answers, wherever they are by
         // now.
         if load.random.bool() {
+            // The seed chooses the moment.
             tokio::time::sleep(Duration::from_millis(load.random.u64(0..500))).await;
             load.look();
         } else {

@@ -1,8 +1,4 @@
-//! An answer over HTTP that does not end: it is cut, and costs neither memory nor the agent.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! HTTP responses without an end: the agent stops reading, and its memory does not grow.
 
 use std::{
     io::{Read, Write},
@@ -14,14 +10,14 @@ use std::{
     thread,
 };
 
-use common::*;
+use crate::common::*;
 
 /// Without a limit all of this is read. Buffers of the sockets take some megabytes of it.
 const ENDLESS: usize = 256 << 20;
 const BUFFERED: usize = 32 << 20;
 
-/// Answers every request like the service itself, with a body of [`ENDLESS`] bytes; counts the connections that were
-/// cut and the most that one of them took.
+/// Answers every request like the service itself, with a body of [`ENDLESS`] bytes; counts the
+/// connections that were cut and the most that one of them took.
 #[derive(Clone, Default)]
 struct Flood {
     cut: Arc<AtomicUsize>,

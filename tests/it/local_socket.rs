@@ -1,9 +1,5 @@
-//! The local socket under clients that behave badly: none of them keeps another one waiting, or
-//! grows the agent.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! Clients of the local socket that behave badly: none of them keeps another one waiting or makes
+//! the agent's memory grow.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -12,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::*;
+use crate::common::*;
 
 /// Far above what an answer takes, and far below any time for which the agent waits for a client.
 const PROMPT: Duration = Duration::from_secs(8);
@@ -86,6 +82,7 @@ fn flood(world: &World, line: &str) -> UnixStream {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_stalls_nobody_and_takes_little_memory() {
+    let _turn = groups::measured();
     let world = running(500).await;
     let before = world.memory().now;
     world.forget_peak();
@@ -149,6 +146,7 @@ async fn who_asks_much_and_reads_slowly_gets_every_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_give_way() {
+    let _turn = groups::measured();
     let world = running(3).await;
     let idle: Vec<_> = (0..40).map(|_| Raw::connect(&world)).collect();
     let start = Instant::now();
@@ -165,6 +163,7 @@ async fn idle_connections_give_way() {
 /// one is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agents_user_does_not_lock_root_out() {
+    let _turn = groups::measured();
     let nobody = as_nobody();
     let mut world = World::new(30).await;
     world.set("mqtt.url", json!("none"));
@@ -300,7 +299,10 @@ async fn who_waits_while_the_registry_is_replaced_hears_the_outcome() {
             ("completed", &json!(token), &json!("SUCCEEDED"))
         );
     }
-    assert_eq!((world.taken_off("d0001"), world.taken_off("d0100"), world.taken_off("d5099")), (1, 1, 1));
+    assert_eq!(
+        (world.disassociations("d0001"), world.disassociations("d0100"), world.disassociations("d5099")),
+        (1, 1, 1)
+    );
 }
 
 /// Whatever a line of the longest length holds, it takes at most 32 MiB, and the next question is

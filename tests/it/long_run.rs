@@ -1,18 +1,15 @@
-//! A long life: commands without end, over the same devices, which somebody associates again and
-//! again. The database stays within its limit, memory does not grow, and what is written to flash
-//! for each command is printed.
+//! A long life: very many commands over the same devices, which are associated again and again. The
+//! database stays within its limit, memory does not grow, and the bytes written to flash for each
+//! command are printed.
 //!
-//! `OFFBOARD_COMMANDS=1000000 cargo test --release --test million -- --nocapture` is the long form.
-//! The agent forgets no request that ended within the last hour and throttles new commands instead.
-//! Therefore the long form sets the agent's wall clock an hour ahead every 20,000 commands.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! `OFFBOARD_COMMANDS=1000000 cargo test --release --locked --test it long_run:: -- --nocapture` is
+//! the long form. The agent removes no request that ended within the last hour and throttles new
+//! commands instead. Therefore the long form sets the agent's wall clock an hour ahead every 20,000
+//! commands.
 
 use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 
-use common::*;
+use crate::common::*;
 
 /// Commands of one device each that are under way at a time.
 const WAVE: usize = 1000;
@@ -48,6 +45,7 @@ fn written(world: &World) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_and_the_memory_stay_bounded_over_many_commands() {
+    let _turn = groups::busy();
     let commands: usize = std::env::var("OFFBOARD_COMMANDS").map_or(3000, |text| text.parse().expect("a number"));
     let limit = 256.0;
     let mut world = World::new(0).await;

@@ -1,11 +1,7 @@
-//! Bad input: each kind is rejected with its code and its member, and nothing stops the agent from
-//! answering.
+//! Malformed commands: each kind is rejected with its code and the member that is wrong, and none
+//! of them stops the agent from answering.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
-
-use common::*;
+use crate::common::{seed::seed, *};
 
 /// Operation, payload, code, reason, and the member that is named.
 const BAD: &[(&str, &str, &str, &str, &str)] = &[
@@ -157,8 +153,7 @@ async fn what_is_too_large_or_retained_is_rejected() {
 #[tokio::test]
 async fn ten_thousand_random_payloads_leave_it_answering() {
     let (mut world, client) = World::running(10).await;
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let operations =
         ["disassociate-client-devices", "sync", "cancel", "get-request", "list-devices", "x", "list-requests"];

@@ -1,9 +1,5 @@
-//! The way to the cloud as a site has it: by name over TLS, through a proxy, with an authority of
-//! its own, in FIPS mode, and on a device whose clock is years off at the start.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! The way to the cloud on a site: by name over TLS, through a proxy, with the site's own
+//! certificate authority, in FIPS mode, and on a device whose clock is years off at the start.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use common::*;
+use crate::common::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -234,7 +230,8 @@ async fn problem(client: &Client, code: &str) -> String {
 async fn a_dead_proxy_is_named_with_its_variable_and_without_its_password() {
     for (variable, more) in [("https_proxy", vec!["HTTPS_PROXY"]), ("ALL_PROXY", vec!["HTTPS_PROXY", "https_proxy"])] {
         let (mut world, _) = behind_a_proxy(&[]).await;
-        let dead = free_port();
+        let held = Port::hold();
+        let dead = held.number();
         world.wrapper.splice(1..1, more.iter().flat_map(|name| ["-u".to_owned(), (*name).to_owned()]));
         world.wrapper.retain(|word| !more.iter().any(|name| word.starts_with(&format!("{name}="))));
         world.wrapper.push(format!("{variable}=http://somebody:hunter2@127.0.0.1:{dead}"));
@@ -262,7 +259,8 @@ async fn a_region_that_does_not_exist_is_named_with_its_host() {
 #[tokio::test]
 async fn an_endpoint_that_nobody_listens_at_is_named_with_host_and_port() {
     let mut world = World::new(1).await;
-    let port = free_port();
+    let held = Port::hold();
+    let port = held.number();
     world.config["cloud"] = json!({"greengrassEndpoint": format!("http://127.0.0.1:{port}")});
     let client = world.client("bench").await;
     world.start_agent();

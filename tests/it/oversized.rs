@@ -1,13 +1,9 @@
-//! Messages that are too large, in either direction: none of them stops the others, and none takes
+//! Messages that are too large, in either direction: they neither stop other messages nor take
 //! memory.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
 
 use std::{process::Command, time::Duration};
 
-use common::*;
+use crate::common::*;
 
 const OPERATION: &str = "disassociate-client-devices";
 
@@ -99,7 +95,8 @@ async fn memory_does_not_grow_with_a_message() {
     assert!(world.is_running());
 }
 
-/// An agent in sync with 1,000 devices, at a broker that takes less than the agent is configured for.
+/// An agent in sync with 1,000 devices, at a broker that takes less than the agent is configured
+/// for.
 async fn with_small_broker() -> (World, Client) {
     let dir = tempfile::tempdir().unwrap();
     let mut broker = Broker::absent(dir.path());

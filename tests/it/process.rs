@@ -1,16 +1,13 @@
-//! What other processes on the core device can see of the agent's.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! What other processes on the core device can see of the agent's process.
 
 use std::{
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
     process::{Command, Stdio},
 };
 
-use common::*;
+use crate::common::*;
 
 /// A user without rights, as the components of one core device share it.
 const NOBODY: u32 = 65534;
@@ -35,8 +32,7 @@ async fn another_process_of_the_same_user_reads_neither_memory_nor_environment()
     let client = world.client("bench").await;
     // A copy that this user may execute, wherever the build is.
     let program = world.dir.path().join("offboard");
-    fs::copy(env!("CARGO_BIN_EXE_offboard"), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    install_program(Path::new(env!("CARGO_BIN_EXE_offboard")), &program);
     let mut command = Command::new(&program);
     command.arg("run").env_clear().env("OFFBOARD_CONFIG", world.config.to_string());
     command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", world.cloud.credentials_uri());

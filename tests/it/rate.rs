@@ -1,18 +1,15 @@
-//! Who gets the calls that `rate` allows: nothing takes one without making it, and lists leave most
-//! of them to commands.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! Which calls get the room that `rate` leaves: no call takes a permit without being made, and
+//! lists leave most of them to commands.
 
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::common::*;
 
 /// After an outage the queued requests wait for the list, and must not take calls from it: with the
 /// rate's calls for themselves the pages take as long as the rate says.
 #[tokio::test]
 async fn what_waits_for_a_list_takes_no_calls_from_it() {
+    let _turn = groups::measured();
     let mut world = World::new(3000).await;
     let client = world.client("bench").await;
     world.set("rate", json!({"callsPerSecond": 10, "burst": 1}));

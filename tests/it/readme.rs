@@ -1,8 +1,5 @@
-//! What README.md shows is what happens: each of its blocks is run, or held against the schemas and the agent's own parsers.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! README.md shows what happens: each of its blocks is run, or compared with the schemas and the
+//! agent's parsers.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{contract::check, *};
+use crate::common::{contract::check, *};
 
 /// How long nothing is seen of a command until it is sent again, as the README says.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -44,7 +41,8 @@ fn block(kind: &str, with: &str) -> String {
 fn each_block_has_its_test() {
     let known = [
         ("", "bench tool ── command"),
-        // These two are run in tests/sandbox/tests/demo.rs; all of it by `tests/run`, which is the next.
+        // These two are run in tests/sandbox/tests/demo.rs; all of it by `tests/run`, which is the
+        // next.
         ("sh", "cargo demo"),
         ("sh", ". target/demo/env"),
         ("sh", "tests/run"),
@@ -167,7 +165,8 @@ async fn the_first_command_is_answered_as_shown() {
     let shell = |script: &str| {
         Command::new("sh").args(["-ec", script]).process_group(0).stdout(Stdio::piped()).spawn().unwrap()
     };
-    // Waits for what the script leaves in the background, so that its group has a leader until the end.
+    // Waits for what the script leaves in the background, so that its group has a leader until the
+    // end.
     let mut child = shell(&format!("{script}\nwait"));
     let (sender, lines) = sync_channel(10);
     let output = BufReader::new(child.stdout.take().unwrap());
@@ -195,7 +194,7 @@ async fn the_first_command_is_answered_as_shown() {
     child.wait().unwrap();
     let sent = script.split('\'').find(|part| part.contains("clientToken")).unwrap();
     check("disassociate-client-devices", &serde_json::from_str(sent).unwrap()).unwrap();
-    assert_eq!(world.taken_off("sensor-7"), 1);
+    assert_eq!(world.disassociations("sensor-7"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,10 +215,13 @@ async fn the_lines_for_the_core_itself_work() {
         text
     };
     run("offboard disassociate sensor-6 --token retire-7");
-    // The full screen has a terminal in tests/watch.rs.
+    // The full screen has a terminal in tests/it/watch.rs.
     for line in block("sh", "offboard disassociate sensor-7").lines().filter(|line| !line.contains("offboard watch")) {
         println!("{line}\n{}", run(line));
     }
-    assert_eq!((world.taken_off("sensor-7"), world.taken_off("sensor-8"), world.taken_off("sensor-9")), (1, 1, 0));
+    assert_eq!(
+        (world.disassociations("sensor-7"), world.disassociations("sensor-8"), world.disassociations("sensor-9")),
+        (1, 1, 0)
+    );
     assert!(world.cloud.associated(CORE).contains_key("sensor-7"), "and back");
 }

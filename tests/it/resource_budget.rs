@@ -1,15 +1,12 @@
-//! What the agent may cost a gateway, in counts, which say the same on every machine: syncs, bytes, calls, wake-ups. What it
-//! costs in time is for `benches/run`.
+//! What the agent may cost a gateway, in counts that are the same on every machine: syncs, bytes,
+//! calls and wake-ups. `benches/run` measures what it costs in time.
 //!
-//! Where a goal is not reached, the bound is what is measured today with some room, and the goal stands beside it.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! Where a goal is not reached, the limit is what is measured today with some room, and the goal
+//! stands beside it.
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-use common::*;
+use crate::common::*;
 
 /// For each of the commands under load.
 const MOST_SYNCS: f64 = 0.1;
@@ -20,8 +17,8 @@ const MOST_WRITTEN: u64 = 8 * 1024;
 /// For a command that is alone: each of its groups begins a page.
 const MOST_WRITTEN_ALONE: u64 = 24 * 1024;
 
-/// In a minute with nothing to do. The goal is 12, and 8 were measured; but when sled's threads, which may wake late, do so is for
-/// the kernel to say, and for whatever else keeps it awake.
+/// In a minute with nothing to do. The goal is 12, and 8 were measured; but when sled's threads,
+/// which may wake late, do so is for the kernel to say, and for whatever else keeps it awake.
 const MOST_WAKE_UPS: u64 = 60;
 
 /// Commands of one device each.
@@ -84,17 +81,13 @@ fn calls(trace: &str, name: &str) -> usize {
 /// Group commit: whoever waits during a sync is the next group.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_under_load_share_syncs() {
+    let _turn = groups::measured();
     let mut world = World::new(COMMANDS).await;
     // What a debug build would log of each command is no part of it.
     world.rust_log = "warn";
     let path = world.dir.path().join("trace");
-    let strace = "/usr/bin/strace";
-    assert!(
-        std::path::Path::new(strace).exists(),
-        "strace is not installed: run tests/run, which installs what the tests need"
-    );
     world.wrapper = [
-        strace,
+        strace(),
         "-f",
         "--seccomp-bpf",
         "-e",
@@ -144,10 +137,11 @@ async fn a_thousand_commands_take_ten_calls() {
     assert_eq!(world.cloud.count(Operation::Disassociate), 1 + COMMANDS.div_ceil(100));
 }
 
-/// Bytes that reach the disk until a command is completed. What follows until it is forgotten is a tenth of that, and takes
-/// days or a setting of its own: `benches/run idle` has it.
+/// Bytes that reach the disk until a command is completed. What follows until it is forgotten is a
+/// tenth of that, and takes days or a setting of its own: `benches/run idle` has it.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_come_together_share_writes() {
+    let _turn = groups::measured();
     const GROUP: usize = 20;
     // More devices than commands: a small registry has few pages to write.
     let mut world = World::new(2 * COMMANDS).await;
@@ -192,6 +186,7 @@ async fn a_command_alone_writes_little() {
 /// An agent with nothing to do writes nothing, and lets the processor sleep.
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_it_writes_nothing_and_sleeps() {
+    let _turn = groups::measured();
     let (world, client) = World::running(1000).await;
     client.disassociate("t", &names(0..1));
     client.result("t", "completed").await;

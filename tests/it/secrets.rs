@@ -1,8 +1,5 @@
-//! What is secret is in no log, at any level: the broker's password, a private key, the cloud's credentials.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! No secret is in a log, at any level: the broker's password, a private key, the cloud's
+//! credentials.
 
 use std::{
     fs,
@@ -12,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use common::*;
+use crate::common::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 const PASSWORD: &str = "pass-Wort-7c1f0e";
@@ -122,8 +119,8 @@ async fn a_working_day_logs_no_secret(format: &str) {
     let mut secrets = certificates(dir.path());
     let made = Command::new("mosquitto_passwd").args(["-b", "-c", &at("passwords"), "agent", PASSWORD]).status();
     assert!(made.expect("mosquitto_passwd is not installed: run tests/run").success());
-    let port = free_port();
     let mut broker = Broker::absent(dir.path());
+    let port = broker.another_port();
     broker.more = format!(
         "listener {port} 127.0.0.1\npassword_file {}\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n",
         at("passwords"),
@@ -156,7 +153,8 @@ async fn a_working_day_logs_no_secret(format: &str) {
     client.result("u", "completed").await;
     world.stop_agent();
     let log = world.log();
-    // The libraries' own lines are among them, those too that tell of the header with the session token.
+    // The libraries' own lines are among them, those too that tell of the header with the session
+    // token.
     assert!(log.contains("connected to the broker") && log.contains("x-amz-security-token"), "{log}");
     assert_silent(&log, &secrets);
 

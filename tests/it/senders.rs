@@ -1,12 +1,7 @@
-//! Who may send, and what each sender gets to know: names that are no thing names, tokens that are
-//! echoed, rejections that are logged, devices that the registry does not know, and guards that
-//! came after a command.
+//! Names of clients that are no thing names, tokens that are echoed, rejections that are logged,
+//! devices that the registry does not know, and guards that came after a command.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
-
-use common::*;
+use crate::common::*;
 
 const OPERATION: &str = "disassociate-client-devices";
 
@@ -145,7 +140,10 @@ async fn what_a_deployment_protects_is_not_disassociated_though_it_was_accepted_
         assert!(error["message"].as_str().unwrap().contains("guard.protected"), "{error}");
     }
     assert_eq!(errors.len(), 2);
-    assert_eq!((world.taken_off("d0000"), world.taken_off("d0001"), world.taken_off("d0002")), (1, 0, 0));
+    assert_eq!(
+        (world.disassociations("d0000"), world.disassociations("d0001"), world.disassociations("d0002")),
+        (1, 0, 0)
+    );
 }
 
 #[tokio::test]

@@ -1,10 +1,6 @@
-//! A store that breaks: whatever happens to the files of the registry, the agent runs on, carries out
-//! every accepted command, reads the registry from the cloud again, and says what is lost. The
-//! journal's files are in `journal_faults.rs`.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! Damage of the registry's files: the agent runs, carries out every accepted command, reads the
+//! registry from the cloud again, and reports what is lost. `journal_faults.rs` has the journal's
+//! files.
 
 use std::{
     fs,
@@ -13,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{
+use crate::common::{
     sample::{Found, Sample, delete, file_names, files, flip, kept, truncate, used},
+    seed::{rounds, seed},
     *,
 };
 
@@ -65,10 +62,9 @@ async fn a_database_that_is_cut_off_costs_no_accepted_command() {
 
 #[tokio::test]
 async fn a_flipped_bit_in_the_database_costs_no_accepted_command() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
-    let flips = std::env::var("OFFBOARD_ROUNDS").map_or(FLIPS, |text| text.parse().expect("a number"));
+    let flips = rounds(FLIPS);
     let (mut replaced, mut intact) = (0, 0);
     for devices in [FEW, MANY] {
         let mut sample = Sample::new(devices).await;
@@ -256,7 +252,7 @@ async fn a_registry_that_breaks_under_the_agent_costs_no_accepted_command() {
         sample.world.cloud.associate_at(CORE, many.clone(), long_ago);
         sample.client.disassociate("many", &many);
         assert_eq!(sample.client.result("many", "completed").await["status"], "SUCCEEDED", "{what}");
-        assert!(many.iter().all(|name| sample.world.taken_off(name) == 1), "{what}");
+        assert!(many.iter().all(|name| sample.world.disassociations(name) == 1), "{what}");
         assert!(sample.world.is_running(), "{what}");
         // What goes into a file without a name is gone; other damage shows when sled reads.
         if how == "deleted" && ["store/db", "store"].contains(&name) {
@@ -303,7 +299,7 @@ async fn damage_under_a_running_agent_is_found_at_the_next_read_and_reported() {
     println!("reported {:?} after the next sync was asked for: {}", start.elapsed(), status["problems"]);
     // In the same process, and without a periodic sync.
     assert_eq!(client.result("open", "completed").await["status"], "SUCCEEDED");
-    assert!(names(0..10).iter().all(|name| world.taken_off(name) == 1));
+    assert!(names(0..10).iter().all(|name| world.disassociations(name) == 1));
     works(&world, &client, "new", 11_000).await;
     assert!(world.is_running());
 }

@@ -1,12 +1,8 @@
-//! TLS to the broker: mutual, with certificates that are read again at every connection.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! Mutual TLS to the broker, with certificates that are read again at every connection.
 
 use std::{fs, path::Path, process::Command};
 
-use common::{
+use crate::common::{
     tls::{authority, issue, with_mutual_tls},
     *,
 };
@@ -20,15 +16,14 @@ async fn mutual_tls_follows_a_rotation_of_authority_and_certificate_on_disk() {
     fs::write(at("broker-ca.pem"), first.pem()).unwrap();
     issue(dir.path(), "broker", "localhost", &first);
     issue(dir.path(), "agent", "MyCore-offboard", &first);
-    let port = free_port();
-    let tls = format!(
+    let mut broker = Broker::absent(dir.path());
+    let port = broker.another_port();
+    broker.more = format!(
         "listener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n",
         at("broker-ca.pem"),
         at("broker.pem"),
         at("broker.key")
     );
-    let mut broker = Broker::absent(dir.path());
-    broker.more = tls;
     broker.restart().await;
     let mut world = World::with(dir, broker, 10).await;
     let dir = world.dir.path().to_path_buf();

@@ -1,10 +1,6 @@
-//! The token exchange service's odd answers, those of the classic nucleus and of nucleus lite: none
-//! is taken for credentials, each is told, a command is taken meanwhile, and carried out when the
-//! service is well, without a restart.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! Wrong responses of the token exchange service, the classic nucleus's and nucleus lite's: the
+//! agent reports each, takes none for credentials, accepts commands meanwhile, and carries them out
+//! when the service works, without a restart.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -13,7 +9,7 @@ use std::{
     thread,
 };
 
-use common::*;
+use crate::common::*;
 
 const PATH: &str = "/2016-11-01/credentialprovider/";
 

@@ -1,19 +1,16 @@
-//! A broker with Greengrass's ways (Moquette's): it never acknowledges a publish that its policies deny.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! A broker that behaves like Greengrass's (Moquette): it never acknowledges a publish that its
+//! policies deny.
 
 use std::time::{Duration, Instant};
 
-use common::{
-    odd::{Odd, Way},
+use crate::common::{
+    fault_broker::{Behavior, FaultBroker},
     *,
 };
 
 #[tokio::test]
 async fn a_result_that_is_never_acknowledged_stalls_nobody_else() {
-    let broker = Odd::start(Way::Well, "/results/denied/", 10);
+    let broker = FaultBroker::start(Behavior::Well, "/results/denied/", 10);
     let send = |client: &str, n: usize| {
         let body = json!({"clientToken": format!("t{n}"), "entries": [{"thingName": format!("d{n:04}")}]});
         broker.command(client, "disassociate-client-devices", &body);
@@ -38,7 +35,8 @@ async fn a_result_that_is_never_acknowledged_stalls_nobody_else() {
 /// Rejections are not promised: those that nobody will acknowledge are not worth anybody's wait.
 #[tokio::test]
 async fn rejections_that_are_never_acknowledged_hold_others_up_for_seconds_only() {
-    let broker = Odd::start(Way::Well, "/results/denied/", 10);
+    let _turn = groups::measured();
+    let broker = FaultBroker::start(Behavior::Well, "/results/denied/", 10);
     let mut world = broker.world(10).await;
     world.start_agent();
     until("the agent is in sync", || broker.status()["lastSyncAt"].is_string()).await;

@@ -1,9 +1,4 @@
-//! `offboard watch` as a person sees it: the built binary on a pseudo terminal of 80x24, with keys
-//! pressed.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! `offboard watch` on a pseudo terminal of 80x24, with keys pressed.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -13,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use common::{
+use crate::common::{
     terminal::{Terminal, keep},
     *,
 };

@@ -1,6 +1,5 @@
-//! `docs/schemas`, held against what crosses the broker in all tests: each message that the agent
-//! sends is valid, each command that it accepts is, and none that is valid is rejected for its
-//! members.
+//! Every message that crosses the broker in a test is checked against `docs/schemas`: what the
+//! agent sends is valid, what it accepts is valid, and it rejects nothing valid for its members.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,8 +1,15 @@
-//! A small file system of its own for the agent's data, which can be full or read-only.
+//! A disk for the agent's data that is full, read-only, or fails at chosen system calls.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use super::*;
 
-/// A small file system of its own, which nobody else sees: a tmpfs in a mount namespace that a process of ours holds.
+/// A small file system that only the agent sees: a tmpfs in the mount namespace of a child process.
 pub struct Disk {
     holder: Child,
     dir: PathBuf,
@@ -48,7 +55,8 @@ impl Disk {
         PathBuf::from(format!("/proc/{}/root", self.holder.id())).join(dir)
     }
 
-    /// Mounts it anew, `ro` or `rw`. By `bind`: of the file system itself a plain user may change nothing.
+    /// Mounts it anew, `ro` or `rw`. By `bind`: of the file system itself a plain user may change
+    /// nothing.
     pub fn remount(&self, how: &str) {
         let words = self.wrapper();
         let mut mount = Command::new(&words[0]);
@@ -125,8 +133,8 @@ pub async fn send_until_refused(client: &Client, first: usize) -> Sent {
     panic!("the disk is full at some time");
 }
 
-/// Lets system calls of the running agent fail on some files, as a disk does that breaks. Ends when it
-/// is dropped.
+/// Lets system calls of the running agent fail on some files, as a disk does that breaks. Ends when
+/// it is dropped.
 pub struct Breaker(Child);
 
 impl Breaker {
@@ -134,7 +142,7 @@ impl Breaker {
     pub async fn new(world: &World, fault: &str, files: &[&str]) -> Self {
         use std::io::{BufRead, BufReader};
         let call = fault.split(':').next().unwrap();
-        let mut strace = Command::new("/usr/bin/strace");
+        let mut strace = Command::new(strace());
         let data = PathBuf::from(world.config["dataDir"].as_str().unwrap());
         for file in files {
             strace.arg("-P").arg(data.join(file));
@@ -144,7 +152,7 @@ impl Breaker {
             .arg(world.agent.as_ref().unwrap().id().to_string())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("strace is not installed: run tests/run, which installs what the tests need");
+            .unwrap();
         let mut errors = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while errors.read_line(&mut line).unwrap() > 0 && !line.contains("attached") {
@@ -153,10 +161,17 @@ impl Breaker {
         assert!(line.contains("attached"), "{line}");
         // It says more while it runs.
         std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
-        // All threads are attached one after the other.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let agent = world.agent.as_ref().unwrap().id();
+        until("all of the agent's threads are traced", || all_threads_are_traced(agent)).await;
         Self(child)
     }
+}
+
+/// strace attaches to the threads of a process one after the other.
+fn all_threads_are_traced(id: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap().map(|thread| thread.unwrap().path());
+    let mut states = threads.filter_map(|thread| fs::read_to_string(thread.join("status")).ok());
+    states.all(|state| !state.contains("TracerPid:\t0\n"))
 }
 
 impl Drop for Breaker {

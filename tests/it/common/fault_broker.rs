@@ -1,4 +1,5 @@
-//! A small broker of our own for one client, the agent: it does what Mosquitto cannot be made to do.
+//! A small broker for one client, the agent, in this process: it misbehaves in ways that Mosquitto
+//! cannot be configured to.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +20,7 @@ use super::{Broker, CORE, Contract, Value, World, json};
 
 /// How it behaves; may change at any time, and does not end a connection by changing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Behavior {
     Well,
     /// Takes connections, and says nothing.
     Silent,
@@ -55,22 +56,23 @@ struct State {
 
 struct Shared {
     state: Mutex<State>,
-    way: watch::Sender<Way>,
+    behavior: watch::Sender<Behavior>,
     /// Wakes when there is a command to send.
     more: watch::Sender<()>,
-    /// Publishes on topics that contain this are never acknowledged: so Greengrass's broker denies them.
+    /// Publishes on topics that contain this are never acknowledged: so Greengrass's broker denies
+    /// them.
     denied: &'static str,
     window: usize,
     contract: Contract,
 }
 
-pub struct Odd {
+pub struct FaultBroker {
     pub port: u16,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Odd {
+impl Drop for FaultBroker {
     fn drop(&mut self) {
         self.task.abort();
         if !std::thread::panicking() {
@@ -79,18 +81,18 @@ impl Drop for Odd {
     }
 }
 
-impl Odd {
+impl FaultBroker {
     /// `window` is how many commands it has under way at a time.
-    pub fn start(way: Way, denied: &'static str, window: usize) -> Self {
+    pub fn start(behavior: Behavior, denied: &'static str, window: usize) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         // What is not read shall be felt soon.
         socket.set_recv_buffer_size(16 << 10).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(64).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (way, more) = (watch::channel(way).0, watch::channel(()).0);
+        let (behavior, more) = (watch::channel(behavior).0, watch::channel(()).0);
         let shared =
-            Arc::new(Shared { state: Mutex::default(), way, more, denied, window, contract: Contract::default() });
+            Arc::new(Shared { state: Mutex::default(), behavior, more, denied, window, contract: Contract::default() });
         let serve = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             let mut last: Option<JoinHandle<()>> = None;
@@ -118,8 +120,8 @@ impl Odd {
         World::with(dir, broker, devices).await
     }
 
-    pub fn set(&self, way: Way) {
-        self.shared.way.send_replace(way);
+    pub fn set(&self, behavior: Behavior) {
+        self.shared.behavior.send_replace(behavior);
     }
 
     pub fn look<R>(&self, look: impl FnOnce(&Seen) -> R) -> R {
@@ -151,7 +153,8 @@ impl Odd {
     }
 }
 
-/// What some that are no broker answer; each shows another fault of the client library.
+/// What servers that are no MQTT broker answer; each kind shows another fault of the client
+/// library.
 fn noise(n: usize) -> Vec<u8> {
     match n % 6 {
         0 => b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".to_vec(),
@@ -168,13 +171,19 @@ fn noise(n: usize) -> Vec<u8> {
         3 => vec![0xFF; 16],
         // A packet of 256 MiB.
         4 => vec![0x30, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, b'x'],
-        _ => (0..2000).map(|_| fastrand::u8(..)).collect(),
+        // Random, and the same each time.
+        _ => std::iter::repeat_with({
+            let mut random = fastrand::Rng::with_seed(n as u64);
+            move || random.u8(..)
+        })
+        .take(2000)
+        .collect(),
     }
 }
 
 impl Shared {
     async fn connection(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let mut way = self.way.subscribe();
+        let mut behavior = self.behavior.subscribe();
         let mut more = self.more.subscribe();
         let n = {
             let state = &mut *self.state.lock().unwrap();
@@ -187,9 +196,9 @@ impl Shared {
         let mut input = BytesMut::new();
         let (mut subscribed, mut packet_id) = (false, 0);
         loop {
-            let now = *way.borrow_and_update();
+            let now = *behavior.borrow_and_update();
             more.mark_unchanged();
-            if now == Way::Noise {
+            if now == Behavior::Noise {
                 stream.write_all(&noise(n)).await?;
                 // Not closed at once, or the client might not read it.
                 let _ = tokio::time::timeout(std::time::Duration::from_millis(200), async {
@@ -201,12 +210,12 @@ impl Shared {
             }
             let mut output = BytesMut::new();
             while let Ok(packet) = Packet::read(&mut input, 1 << 20) {
-                let bounced = now == Way::Bounce && matches!(packet, Packet::Connect(_));
+                let bounced = now == Behavior::Bounce && matches!(packet, Packet::Connect(_));
                 let answer = match packet {
                     Packet::Connect(_) => Some(Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false))),
                     Packet::Subscribe(subscribe) => {
                         self.state.lock().unwrap().seen.subscriptions.push(Instant::now());
-                        subscribed = now != Way::DenySubscriptions;
+                        subscribed = now != Behavior::DenySubscriptions;
                         let code = if subscribed {
                             SubscribeReasonCode::Success(QoS::AtLeastOnce)
                         } else {
@@ -246,13 +255,13 @@ impl Shared {
             }
             stream.write_all(&output).await?;
             tokio::select! {
-                read = stream.read_buf(&mut input), if !matches!(now, Way::Deaf | Way::Silent) => {
+                read = stream.read_buf(&mut input), if !matches!(now, Behavior::Deaf | Behavior::Silent) => {
                     if read? == 0 {
                         return Ok(());
                     }
                 }
                 _ = more.changed() => {}
-                _ = way.changed() => {}
+                _ = behavior.changed() => {}
             }
         }
     }

@@ -1,5 +1,6 @@
-//! A load of commands over an agent that is killed again and again, and what has to hold at its end: no accepted command
-//! lost, no success told that the cloud doesn't know, one outcome a command, every device taken off once.
+//! A load of commands over an agent that is killed again and again, and what has to hold at its
+//! end: no accepted command is lost, no success is reported that the cloud does not have, each
+//! command has one outcome, and every device is disassociated once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,17 +36,14 @@ pub struct Load {
 }
 
 impl Load {
-    /// A world for `OFFBOARD_ROUNDS` rounds (10 without it), by a seed that is printed (`OFFBOARD_SEED` repeats it); no
-    /// agent yet.
+    /// A world for `OFFBOARD_ROUNDS` rounds, or 10; no agent yet. The random choices are the
+    /// seed's.
     pub async fn new() -> Self {
-        let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-        let rounds = number("OFFBOARD_ROUNDS").unwrap_or(10) as usize;
-        let seed = number("OFFBOARD_SEED").unwrap_or_else(|| fastrand::u64(..));
-        Self::with(rounds, seed).await
+        Self::with(seed::rounds(10)).await
     }
 
-    pub async fn with(rounds: usize, seed: u64) -> Self {
-        println!("seed {seed}, {rounds} rounds");
+    pub async fn with(rounds: usize) -> Self {
+        let seed = seed::seed();
         let mut world = World::new(0).await;
         // So that each start has something to forget.
         world.set("retention.tombstonesDays", json!(0));
@@ -70,7 +68,8 @@ impl Load {
         }
     }
 
-    /// Sends a round's commands, whether anybody is there or not, and a question; half of the time a call goes wrong.
+    /// Sends a round's commands, whether anybody is there or not, and a question; half of the time
+    /// a call goes wrong.
     pub fn send_round(&mut self, round: usize) {
         let mut sizes = vec![SMALL_DEVICES; SMALL];
         if round.is_multiple_of(LARGE_EVERY) {
@@ -122,7 +121,7 @@ impl Load {
                     assert_eq!(message.body["status"], "SUCCEEDED", "t{n}, seed {}: {}", self.seed, message.body);
                     for name in &self.commands[n] {
                         assert_eq!(
-                            self.world.taken_off(name),
+                            self.world.disassociations(name),
                             1,
                             "t{n} is told, {name} is not off; seed {}",
                             self.seed
@@ -136,7 +135,8 @@ impl Load {
         }
     }
 
-    /// Waits for so many more answers: a round by itself has an `accepted` and a `completed` a command.
+    /// Waits for so many more answers: a round by itself has an `accepted` and a `completed` a
+    /// command.
     pub async fn until_told(&mut self, more: usize) {
         let (start, wanted) = (Instant::now(), self.told + more);
         while self.told < wanted {
@@ -168,10 +168,12 @@ impl Load {
         missing.map(|n| format!("t{n} ({})", told(n))).collect::<Vec<_>>().join(", ")
     }
 
-    /// With an agent running: all is completed in the end, and holds together. `kills` is for the figures.
+    /// With an agent running: all is completed in the end, and holds together. `kills` is for the
+    /// figures.
     pub async fn finish(mut self, kills: usize) {
         self.look();
-        // The broker keeps what it has acknowledged; a sender that has seen no answer sends again all the same.
+        // The broker keeps what it has acknowledged; a sender that has seen no answer sends again
+        // all the same.
         let unanswered: Vec<usize> = (0..self.commands.len()).filter(|n| !self.accepted.contains(n)).collect();
         unanswered.iter().for_each(|n| self.send(*n));
         let accepted_before = self.accepted.len();
@@ -184,7 +186,7 @@ impl Load {
             assert!(told.iter().all(|one| *one == told[0]), "t{n} ended in two ways: {told:?}, seed {seed}");
         }
         let all = names(0..self.devices);
-        assert!(all.iter().all(|name| self.world.taken_off(name) == 1), "seed {seed}");
+        assert!(all.iter().all(|name| self.world.disassociations(name) == 1), "seed {seed}");
         let left = self.world.cloud.associated(CORE);
         assert!(all.iter().all(|name| !left.contains_key(name)), "seed {seed}");
         let told: usize = self.completed.values().map(Vec::len).sum();

@@ -1,5 +1,5 @@
-//! A store that holds acknowledged commands, finished ones in the registry and open ones in the
-//! journal. Copies of it are damaged, and an agent is started on each.
+//! Data directories with known contents: acknowledged commands, finished ones in the registry and
+//! open ones in the journal. Tests damage copies of one and start an agent on each.
 
 use std::{
     collections::BTreeMap,
@@ -34,8 +34,9 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Made by an agent that stopped in order, so that the finished commands and the devices are in the
-    /// registry, and by another one that was killed, so that the open ones are in the journal alone.
+    /// Made by an agent that stopped in order, so that the finished commands and the devices are in
+    /// the registry, and by another one that was killed, so that the open ones are in the journal
+    /// alone.
     pub async fn new(devices: usize) -> Self {
         let (mut world, client) = World::running(devices).await;
         let done: Vec<String> = (0..COMMANDS).map(|n| format!("done-{n}")).collect();
@@ -81,8 +82,8 @@ impl Sample {
         data
     }
 
-    /// Damages a copy, starts an agent on it, asks for all that was acknowledged, and sees it carried
-    /// out.
+    /// Damages a copy, starts an agent on it, asks for all that was acknowledged, and sees it
+    /// carried out.
     pub async fn after(&mut self, what: &str, damage: impl FnOnce(&Path)) -> Found {
         let data = self.copy();
         damage(&data);
@@ -105,7 +106,8 @@ impl Sample {
         found
     }
 
-    /// The request of a token; `None` if it is not known. Asked again while the store is being opened.
+    /// The request of a token; `None` if it is not known. Asked again while the store is being
+    /// opened.
     pub async fn request(&self, token: &str) -> Option<Value> {
         let start = Instant::now();
         loop {
@@ -166,8 +168,8 @@ impl Sample {
         if of_journal { Found::JournalDamaged } else { Found::RegistryLost }
     }
 
-    /// With the cloud back, the open commands are carried out, each once; those that are lost are sent
-    /// again. The registry is the cloud's.
+    /// With the cloud back, the open commands are carried out, each once; those that are lost are
+    /// sent again. The registry is the cloud's.
     pub async fn carry_out(&mut self, what: &str, found: Found) {
         if found == Found::JournalDamaged {
             for (n, token) in self.open.iter().enumerate() {
@@ -183,7 +185,7 @@ impl Sample {
             assert_eq!(completed["status"], "SUCCEEDED", "{what}: {completed}");
         }
         for name in names(COMMANDS..2 * COMMANDS) {
-            assert_eq!(self.world.taken_off(&name), 1, "{what}: {name}");
+            assert_eq!(self.world.disassociations(&name), 1, "{what}: {name}");
         }
         let left = self.world.cloud.associated(CORE).len();
         self.client
@@ -247,12 +249,13 @@ pub fn delete(path: &Path) {
 /// Groups start at multiples of this, and a header has two copies of this length.
 pub const PAGE: u64 = 4096;
 
-/// Where in a header the version of the groups' contents stands, and the oldest version of the format
-/// that can read it.
+/// Where in a header the version of the groups' contents stands, and the oldest version of the
+/// format that can read it.
 pub const SCHEMA: usize = 40;
 pub const OLDEST_READER: usize = 12;
 
-/// Writes to both copies of a segment's header, as a newer version would: at `offset`, little endian.
+/// Writes to both copies of a segment's header, as a newer version would: at `offset`, little
+/// endian.
 pub fn rewrite_headers(data: &Path, offset: usize, value: u32) {
     for name in file_names(data, "journal") {
         let mut bytes = fs::read(data.join(&name)).unwrap();

@@ -1,4 +1,4 @@
-//! A pseudo terminal of 80x24 with a command of ours on it, as a person sees it.
+//! A pseudo terminal of 80x24 with a command on it, as a person sees it.
 
 use std::{
     fs::File,
@@ -134,7 +134,7 @@ impl Drop for Terminal {
 
 /// Keeps a screen for the documentation, where that is asked for.
 pub fn keep(name: &str, lines: &[String]) {
-    if std::env::var_os("OFFBOARD_WRITE_SCREENS").is_some() {
+    if std::env::var_os("OFFBOARD_WRITE_DOCS").is_some() {
         let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screens");
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join(format!("{name}.txt")), format!("$ offboard {name}\n{}\n", lines.join("\n"))).unwrap();

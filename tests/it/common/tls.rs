@@ -1,4 +1,4 @@
-//! An authority of our own, and what it signs.
+//! A certificate authority, the certificates that it signs, and brokers that use them.
 
 use std::path::Path;
 
@@ -38,8 +38,8 @@ pub async fn with_mutual_tls(more: &str, environment: Vec<(&'static str, String)
     let authority = authority("site");
     fs::write(at("ca.pem"), authority.pem()).unwrap();
     issue(dir.path(), "broker", "localhost", &authority);
-    let port = free_port();
     let mut broker = Broker::absent(dir.path());
+    let port = broker.another_port();
     broker.environment = environment;
     broker.more = format!(
         "{more}\nlistener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n\

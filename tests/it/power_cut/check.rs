@@ -1,5 +1,5 @@
-//! Opens what a power cut left, as the agent would, and holds it against what had been promised
-//! until then.
+//! Opens what a power cut left, as the agent would, and checks it against what had been
+//! acknowledged until then.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 

@@ -1,4 +1,5 @@
-//! What a power cut leaves of the files: what was synced, and of the rest as much as a model lets through.
+//! What a power cut leaves of the files: what was synced, and of the rest as much as a model lets
+//! through.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -9,7 +10,8 @@ use super::files::{BEFORE, Files, Inode, Op, ROOT, What};
 pub enum Writes {
     /// None is on the medium.
     Lost,
-    /// Each is with probability one half, whole or torn, but nothing beyond the length that was synced.
+    /// Each is with probability one half, whole or torn, but nothing beyond the length that was
+    /// synced.
     Inside,
     /// The same, and files grow and shrink by what is.
     Beyond,

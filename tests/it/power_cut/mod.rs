@@ -1,46 +1,32 @@
-//! A power cut at any moment: writes that were not flushed are dropped or torn, the agent opens its store again by
-//! itself, and keeps every command that it acknowledged.
+//! A power cut at any moment: writes that were not flushed are dropped or torn, the agent opens its
+//! store again by itself, and keeps every command that it acknowledged.
 //!
-//! How: the built agent runs once beside a real broker under `strace`, with every byte that it writes. Its calls become
-//! a log of what happened to the files below its data directory, and of what it promised on its socket to the broker
-//! (`accepted`, `completed`, PUBACK). Then, for each of many places in the log, the directory is made as the medium
-//! would hold it had power failed there, opened through the library, and held against the promises made until then.
+//! How: the built agent runs once beside a real broker under `strace`, with every byte that it
+//! writes. Its calls become a log of what happened to the files below its data directory, and of
+//! what it promised on its socket to the broker (`accepted`, `completed`, PUBACK). Then, for each
+//! of many places in the log, the directory is made as the medium would hold it had power failed
+//! there, opened through the library, and held against the promises made until then.
 //!
-//! What the models cover ([`medium`]): writes that no finished `fsync` or `fdatasync` covers are lost; or each of them is
-//! with probability one half on the medium, whole, cut at a multiple of 512 bytes, or with some of its pages only,
-//! within the length that was synced or beyond it. `sync_file_range` promises nothing. Names are durable at once, or as
-//! far as their directory was synced: of later changes none, those up to some moment, or any.
+//! What the models cover ([`medium`]): writes that no finished `fsync` or `fdatasync` covers are
+//! lost; or each of them is with probability one half on the medium, whole, cut at a multiple of
+//! 512 bytes, or with some of its pages only, within the length that was synced or beyond it.
+//! `sync_file_range` promises nothing. Names are durable at once, or as far as their directory was
+//! synced: of later changes none, those up to some moment, or any.
 //!
-//! What they don't: a device that acknowledges a flush and does not carry it out, or that damages what lies beside a
-//! sector it was writing, as some SD cards do; a file system's own faults; errors of the disk while the agent runs.
+//! What they don't: a device that acknowledges a flush and does not carry it out, or that damages
+//! what lies beside a sector it was writing, as some SD cards do; a file system's own faults;
+//! errors of the disk while the agent runs.
 //!
-//! * `OFFBOARD_CUTS=1000 cargo test --test power_cut -- --nocapture` is the long form; the short one makes 50 cuts,
-//!   each with half of the models.
+//! * `OFFBOARD_CUTS=1000 cargo test --locked --test it power_cut:: -- --nocapture` is the long
+//!   form; the short one makes 50 cuts, each with half of the models.
 //! * `OFFBOARD_SEED` chooses the cuts and what survives of each.
-//! * A failure keeps its recording and says how to look at that one cut again.
+//! * A failure keeps its recording and prints how to repeat that one cut.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    missing_docs,
-    unreachable_pub
-)]
-
-mod common;
-
-#[path = "power_cut/check.rs"]
 mod check;
-#[path = "power_cut/files.rs"]
 mod files;
-#[path = "power_cut/medium.rs"]
 mod medium;
-#[path = "power_cut/mqtt.rs"]
 mod mqtt;
-#[path = "power_cut/recording.rs"]
 mod recording;
-#[path = "power_cut/trace.rs"]
 mod trace;
 
 use std::{
@@ -58,6 +44,11 @@ use files::Base;
 use medium::{MODELS, Model, Names, Writes};
 use recording::{Recording, open, record, record_recovery};
 
+use crate::common::{
+    groups,
+    seed::{seed, variable},
+};
+
 /// One recording for all tests of this file.
 fn recorded() -> &'static Recording {
     static RECORDING: OnceLock<Recording> = OnceLock::new();
@@ -73,10 +64,6 @@ fn scratch() -> PathBuf {
     if memory.is_dir() { memory } else { env::temp_dir() }
 }
 
-fn number(name: &str) -> Option<u64> {
-    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
-}
-
 /// One store to be opened.
 struct Case {
     cut: usize,
@@ -84,18 +71,9 @@ struct Case {
     random: u64,
 }
 
-fn seed() -> u64 {
-    static SEED: OnceLock<u64> = OnceLock::new();
-    *SEED.get_or_init(|| {
-        let seed = number("OFFBOARD_SEED").unwrap_or_else(|| fastrand::u64(..));
-        println!("OFFBOARD_SEED={seed}");
-        seed
-    })
-}
-
 /// In how many places, if that was asked for: the long form.
 fn asked() -> Option<usize> {
-    number("OFFBOARD_CUTS").map(|cuts| cuts as usize)
+    variable("OFFBOARD_CUTS")
 }
 
 fn cuts() -> usize {
@@ -121,6 +99,7 @@ fn cases(recording: &Recording) -> Vec<Case> {
 
 #[test]
 fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
+    let _turn = groups::busy();
     let recording = recorded();
     recording.assert_rich();
     let start = Instant::now();
@@ -159,11 +138,11 @@ fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
         }
     }
     let kept = if failures.is_empty() { PathBuf::new() } else { recording.keep(seed()) };
-    for (case, wrong) in failures.iter().take(number("OFFBOARD_SHOW").unwrap_or(10) as usize) {
+    for (case, wrong) in failures.iter().take(variable("OFFBOARD_SHOW").unwrap_or(10)) {
         let Case { cut, model, random } = case;
         eprintln!(
             "power cut before line {cut}, {:?}: {:#?}\n  look again: OFFBOARD_TRACE={} OFFBOARD_REPLAY={cut}:{model}:{random} cargo test \
-             --test power_cut at_any_moment",
+             --locked --test it at_any_moment",
             MODELS[*model],
             wrong.iter().take(5).collect::<Vec<_>>(),
             kept.display()
@@ -172,10 +151,11 @@ fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
     assert!(failures.is_empty(), "{} of {} stores are not as they were promised", failures.len(), cases.len());
 }
 
-/// The control: were the `fdatasync` of the journal or of the registry left out, the test would have
-/// to see it.
+/// The control: were the `fdatasync` of the journal or of the registry left out, the test would
+/// have to see it.
 #[test]
 fn without_one_of_the_syncs_the_same_cuts_lose_commands() {
+    let _turn = groups::busy();
     let recording = recorded();
     let promises = recording.promises.iter();
     let mut told: Vec<usize> = promises
@@ -203,6 +183,7 @@ fn without_one_of_the_syncs_the_same_cuts_lose_commands() {
 /// A second cut, while the agent recovers from the first.
 #[test]
 fn a_power_cut_during_the_recovery_from_another_loses_nothing_either() {
+    let _turn = groups::busy();
     let recording = recorded();
     let mut random = fastrand::Rng::with_seed(seed() ^ 1);
     let model = Model::new(Writes::Beyond, Names::AtOnce);

@@ -67,7 +67,8 @@ pub fn marks(calls: &[Call]) -> Vec<Mark> {
                 }
                 _ => continue,
             };
-            // What goes out may be seen as soon as it is sent; what came in was there when the call returned.
+            // What goes out may be seen as soon as it is sent; what came in was there when the call
+            // returned.
             marks.push(Mark { at: if out { call.begin } else { call.end }, what });
         }
     }

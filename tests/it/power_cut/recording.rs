@@ -1,11 +1,6 @@
 //! The agent's run under `strace`, as a log that can be cut anywhere.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc};
 
 use super::{
     check::{self, Found, Promise, check},
@@ -15,7 +10,8 @@ use super::{
 };
 use crate::common::*;
 
-/// The directory that is replayed, by a name that is found in the trace; it holds the agent's data directory.
+/// The directory that is replayed, by a name that is found in the trace; it holds the agent's data
+/// directory.
 const MEDIUM: &str = "/power-cut-medium";
 
 /// Entries of the large command: until it has ended, it fills a segment of the journal, and a
@@ -39,24 +35,24 @@ pub struct Points {
     vital: Vec<usize>,
 }
 
-/// A world whose agent keeps its data below the directory that is replayed, and runs under `strace`.
+/// A world whose agent keeps its data below the directory that is replayed, and runs under
+/// `strace`.
 async fn traced(devices: usize) -> (World, PathBuf, PathBuf) {
     let mut world = World::new(devices).await;
     let root = world.dir.path().join(MEDIUM.trim_matches('/'));
     fs::create_dir(&root).unwrap();
     world.set("dataDir", json!(root.join("data")));
-    let strace = "/usr/bin/strace";
-    assert!(Path::new(strace).exists(), "strace is not installed: run tests/run, which installs what the tests need");
     let (trace, calls) = (world.dir.path().join("trace"), "trace=%file,%desc,%network");
     // All of every write: sled's are at most a segment.
-    let words = [strace, "-f", "-A", "-yy", "-xx", "-s", "4000000", "-e", calls, "-o", trace.to_str().unwrap()];
+    let words = [strace(), "-f", "-A", "-yy", "-xx", "-s", "4000000", "-e", calls, "-o", trace.to_str().unwrap()];
     world.wrapper = words.map(str::to_owned).into();
     (world, root, trace)
 }
 
-/// The agent's life, with everything that makes its store move: many small commands, one that fills a segment of the
-/// journal, repetitions, failures, an outage, and three starts, since it is at its start that sled writes a snapshot and
-/// deletes the one before, and at a clean stop that a checkpoint is made.
+/// The agent's life, with everything that makes its store move: many small commands, one that fills
+/// a segment of the journal, repetitions, failures, an outage, and three starts, since it is at its
+/// start that sled writes a snapshot and deletes the one before, and at a clean stop that a
+/// checkpoint is made.
 pub async fn record() -> Recording {
     let (mut world, _, trace) = traced(LARGE + 200).await;
     let client = world.client("bench").await;
@@ -124,7 +120,8 @@ pub async fn record() -> Recording {
     Recording::read(fs::read_to_string(trace).unwrap(), Base::default())
 }
 
-/// The agent's start on what a power cut left, and nothing else: a recovery, as a log that can be cut in its turn.
+/// The agent's start on what a power cut left, and nothing else: a recovery, as a log that can be
+/// cut in its turn.
 pub async fn record_recovery(medium: &medium::Medium) -> Recording {
     let (mut world, root, trace) = traced(0).await;
     medium.unpack(&root);
@@ -211,8 +208,8 @@ impl Recording {
         assert!(syncs > 50 && told == self.promises.len(), "{syncs} syncs, {told} completed");
     }
 
-    /// The most bytes of sled's log that no sync covered at any moment. A whole segment of one byte is none: at its start
-    /// sled makes free segments unreadable.
+    /// The most bytes of sled's log that no sync covered at any moment. A whole segment of one byte
+    /// is none: at its start sled makes free segments unreadable.
     fn most_unsynced(&self) -> usize {
         let db = |inode: usize| self.files.is_named(inode, "data/store/db");
         let (mut most, mut open) = (0, Vec::new());
@@ -235,8 +232,8 @@ impl Recording {
     }
 }
 
-/// Opens what is on a medium, and holds it against what had been promised before line `cut` of the recording that made
-/// the promises.
+/// Opens what is on a medium, and holds it against what had been promised before line `cut` of the
+/// recording that made the promises.
 pub fn open(medium: &medium::Medium, promises: &Arc<Vec<Promise>>, cut: usize) -> Result<Found, Vec<String>> {
     let dir = tempfile::tempdir_in(scratch()).unwrap();
     medium.unpack(dir.path());
@@ -267,7 +264,8 @@ impl Points {
         &self.all[..self.all.partition_point(|at| *at < line)]
     }
 
-    /// So many of them: the vital ones first, the others evenly; all of them again and again if that is not enough.
+    /// So many of them: the vital ones first, the others evenly; all of them again and again if
+    /// that is not enough.
     pub fn choose(&self, count: usize, random: &mut fastrand::Rng) -> Vec<usize> {
         let spread = |from: &[usize], count: usize, random: &mut fastrand::Rng| -> Vec<usize> {
             let (step, phase) = (from.len() as f64 / count as f64, random.f64());

@@ -1,4 +1,5 @@
-//! The text of `strace -f -yy -xx` as calls, with the place in the text where each begins and where it ends.
+//! The text of `strace -f -yy -xx` as calls, with the place in the text where each begins and where
+//! it ends.
 
 use std::collections::HashMap;
 
@@ -13,8 +14,8 @@ pub struct Call {
     pub text: String,
 }
 
-/// All calls in the order of their ends. One that is cut off by the end of its process comes last, and has no result:
-/// whoever needs it fails.
+/// All calls in the order of their ends. One that is cut off by the end of its process comes last,
+/// and has no result: whoever needs it fails.
 pub fn read(trace: &str) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut unfinished: HashMap<&str, Call> = HashMap::new();

@@ -1,12 +1,9 @@
-//! The main job: a command over MQTT becomes batched cloud calls, and its result comes back.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
-
-mod common;
+//! The main job: a command over MQTT becomes batched calls to the cloud, and its result comes back.
+//! Queries, `sync`, `cancel` and metrics of the same agent are here, too.
 
 use std::collections::BTreeSet;
 
-use common::*;
+use crate::common::*;
 
 /// Invariant 5: n entries that wait together and meet no error take ceil(n / 100) calls.
 #[tokio::test]
