@@ -27,7 +27,10 @@ use super::{
         store::{Direction, Store, StoreError},
     },
 };
-use crate::{clock::Clock, failpoint, model::Mono, supervisor::panic_text};
+use crate::{
+    domain::Mono,
+    runtime::{clock::Clock, errors::panic_text, failpoint},
+};
 
 /// Jobs that are gathered into one group.
 const GROUP_JOBS: usize = 256;
@@ -93,6 +96,9 @@ pub(super) struct Committer<D: Disk> {
     is_journal_new: bool,
     /// The journal had begun another segment after its last complete checkpoint.
     has_begun: bool,
+    /// The totals changed, and the journal does not have them yet. What they announce (a new
+    /// registry) must not be on the disk before them.
+    owes_totals: bool,
     /// A segment of the journal was deleted: a checkpoint is due, after which it is not needed.
     is_deleted: bool,
     /// By how much names are longer than usual.
@@ -140,6 +146,7 @@ impl<D: Disk> Committer<D> {
             is_stalled: false,
             is_journal_new: false,
             has_begun: false,
+            owes_totals: false,
             is_deleted: false,
             carry_factor: 1,
             reserved: 0,
@@ -615,6 +622,9 @@ impl<D: Disk> Committer<D> {
         if self.journal.is_none() {
             self.open_journal()?;
         }
+        if self.owes_totals {
+            self.log_totals()?;
+        }
         if self.registry.is_none() {
             self.open_registry()?;
         }
@@ -676,6 +686,7 @@ impl<D: Disk> Committer<D> {
 
     /// Makes a change of the totals alone durable.
     fn log_totals(&mut self) -> Result<(), StoreError> {
+        self.owes_totals = true;
         let payload = Group::totals(&self.state);
         let logged = self.make_room(&payload).and_then(|()| {
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
@@ -683,7 +694,10 @@ impl<D: Disk> Committer<D> {
             self.sync()
         });
         match logged {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.owes_totals = false;
+                Ok(())
+            }
             Err(NotWritten(error)) => Err(error),
             Err(NotSynced(error)) => {
                 self.needs_cut = true;
@@ -714,7 +728,7 @@ impl<D: Disk> Committer<D> {
             Err(error) => return Err(error),
         }
         self.is_journal_new = false;
-        crate::failpoint::pass("open-bound");
+        crate::runtime::failpoint::pass("open-bound");
         Ok(())
     }
 
