@@ -25,7 +25,7 @@ fn disarm(world: &mut World) {
     world.wrapper.clear();
 }
 
-/// Takes notice of a death, which has to be at the armed failpoint.
+/// Checks that the agent died at the armed failpoint.
 fn bury(world: &mut World, name: &str) {
     use std::os::unix::process::ExitStatusExt;
     let status = world.agent.take().unwrap().wait().unwrap();
@@ -49,8 +49,8 @@ fn most_passes(name: &str) -> u64 {
     }
 }
 
-/// Waits for the death at the armed failpoint: what comes last in a round may come after all is
-/// told.
+/// Waits for the death at the armed failpoint: what comes last in a round may come after its last
+/// result.
 async fn wait_for_death(load: &mut Load, name: &str) {
     let start = std::time::Instant::now();
     while !load.settle_or_die().await {

@@ -74,7 +74,7 @@ fn fault(world: &World, operation: Operation, action: Action, times: Option<u32>
 }
 
 fn status(status: u16, code: &str) -> Action {
-    Action::Status { status, code: Some(code.into()), message: "told by the test".into(), retry_after: None }
+    Action::Status { status, code: Some(code.into()), message: "by the test".into(), retry_after: None }
 }
 
 /// The tokens of each content that the cloud saw, by operation, resource and assets.
@@ -148,7 +148,7 @@ async fn a_project_that_is_not_there_fails_all_at_once_and_an_asset_alone() {
     assert_eq!(distinct.len(), tokens.len(), "a changed content has a new token");
 }
 
-/// What the cloud did and did not tell is asked for again by its token, and done once.
+/// A call that was made and got no answer is repeated with its token, and counts once.
 #[tokio::test]
 async fn a_call_cut_after_its_effect_is_repeated_with_its_token() {
     let (world, client) = running().await;
@@ -264,7 +264,7 @@ async fn one_token_for_each_content_over_kills() {
     assert_eq!(tokens.values().flatten().collect::<BTreeSet<_>>().len(), tokens.len(), "seed {seed}: {tokens:#?}");
 }
 
-/// A conflict is a wait of that parent's, and nobody's failure.
+/// A conflict makes the entries of that parent wait, and fails none.
 #[tokio::test]
 async fn a_busy_parent_is_waited_for_without_holding_up_others() {
     let (world, client) = running().await;
@@ -302,13 +302,13 @@ async fn a_parent_without_permission_holds_up_nobody_else() {
     for token in ["u", "d"] {
         assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
     }
-    let denied = client.status("it is told", |s| problem_codes(s).contains(&"ACCESS_DENIED_ASSETS")).await;
+    let denied = client.status("it is reported", |s| problem_codes(s).contains(&"ACCESS_DENIED_ASSETS")).await;
     assert!(denied["problems"][0]["message"].as_str().unwrap().contains("iotsitewise:DisassociateAssets"), "{denied}");
     world.cloud.clear_faults();
     for n in 0..20 {
         assert_eq!(client.result(&format!("t{n}"), "completed").await["status"], "SUCCEEDED");
     }
-    client.status("it is told no more", |s| s["health"] == "OK").await;
+    client.status("the report ends", |s| s["health"] == "OK").await;
 }
 
 #[tokio::test]
@@ -388,12 +388,12 @@ async fn what_waits_for_sitewise_is_told_when_it_is_off() {
     world.cloud.clear_faults();
     world.set("siteWise.enabled", json!(false));
     world.start_agent();
-    client.status("it is told", |s| problem_codes(s).contains(&"SITEWISE_OFF")).await;
+    client.status("it is reported", |s| problem_codes(s).contains(&"SITEWISE_OFF")).await;
     world.kill_and_forget(&client).await;
     world.set("siteWise.enabled", json!(true));
     world.start_agent();
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
-    client.status("it is told no more", |s| s["health"] == "OK").await;
+    client.status("the report ends", |s| s["health"] == "OK").await;
 }
 
 /// Twenty children of a parent without permission, and one of a parent that is busy for a moment:
@@ -417,14 +417,14 @@ async fn many_that_are_denied_cost_the_others_neither_time_nor_calls() {
     }
     let of_parent = calls(&world, Operation::DisassociateAssets).into_iter().filter(|call| call.about == PARENT);
     assert_eq!(of_parent.count(), 1, "its next time is minutes away");
-    // Told as long as it lasts, whatever else is told; and no longer.
-    let status = client.status("it is told", |s| problem_codes(s).contains(&"ACCESS_DENIED_ASSETS")).await;
+    // Reported as long as it lasts, whatever else is reported, and no longer.
+    let status = client.status("it is reported", |s| problem_codes(s).contains(&"ACCESS_DENIED_ASSETS")).await;
     assert_eq!(problem_codes(&status), ["ACCESS_DENIED_ASSETS"], "{status}");
     for n in 0..20 {
         let canceled = client.ask("cancel", json!({"targetClientToken": format!("t{n}")})).await;
         assert_eq!(canceled["canceledCount"], 1);
     }
-    client.status("it is nobody's concern", |s| s["health"] == "OK" && s["cloud"] == "REACHABLE").await;
+    client.status("it holds nothing up", |s| s["health"] == "OK" && s["cloud"] == "REACHABLE").await;
 }
 
 /// SiteWise has an endpoint of its own, and so has Monitor: what is out of reach of one is not out
@@ -439,16 +439,16 @@ async fn sitewise_out_of_reach_is_not_greengrass_out_of_reach() {
     world.set("cloud.siteWiseMonitorEndpoint", json!(monitor));
     let client = start(&mut world).await;
     send_child(&client, "t", PARENT, &asset(1));
-    client.status("it is told", |s| problem_codes(s).contains(&"CLOUD_UNREACHABLE_SITEWISE")).await;
+    client.status("it is reported", |s| problem_codes(s).contains(&"CLOUD_UNREACHABLE_SITEWISE")).await;
     client.disassociate("d", &names(0..1));
     send_project(&client, "p", PROJECT, &assets(0..1));
     for token in ["d", "p"] {
         assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
     }
-    let status = client.status("it is told", |s| s["pendingEntries"] == 1).await;
+    let status = client.status("it is reported", |s| s["pendingEntries"] == 1).await;
     assert_eq!(problem_codes(&status), ["CLOUD_UNREACHABLE_SITEWISE"], "{status}");
     client.ask("cancel", json!({"targetClientToken": "t"})).await;
-    client.status("what nobody waits for is not told", |s| s["health"] == "OK").await;
+    client.status("what no request waits for is not reported", |s| s["health"] == "OK").await;
 }
 
 /// The two commands, by the built binary over the local socket.
@@ -489,7 +489,7 @@ async fn an_asset_that_stays_busy_is_a_problem_after_a_time_and_the_request_says
     world.cloud.inject(Fault { operation: Some(Operation::DisassociateAssets), times: None, action: busy });
     send_child(&client, "t", PARENT, &asset(1));
     client.result("t", "accepted").await;
-    let status = client.status("it is told", |s| problem_codes(s) == ["RESOURCE_BUSY_ASSETS"]).await;
+    let status = client.status("it is reported", |s| problem_codes(s) == ["RESOURCE_BUSY_ASSETS"]).await;
     let message = status["problems"][0]["message"].as_str().unwrap();
     for part in [PARENT, "Asset is in UPDATING state", "cancel the requests"] {
         assert!(message.contains(part), "{part}: {message}");

@@ -19,7 +19,7 @@ async fn devices_are_associated_in_batches_and_in_the_registry() {
     assert_eq!(world.cloud.count(Operation::Associate), 3);
     assert_eq!(world.cloud.associated(CORE).len(), 260);
     client.status("the registry follows", |s| s["devices"]["ASSOCIATED"] == 260).await;
-    // The list tells when.
+    // The list has the time.
     client.send("sync", &json!({"clientToken": "s"}));
     assert_eq!(client.result("s", "completed").await["addedCount"], 0);
     let device = state(&client, "d0100").await;

@@ -199,12 +199,12 @@ async fn results_that_a_full_broker_dropped_are_told_again_when_asked() {
     let calls = world.cloud.count(Operation::Disassociate);
     let away = world.client("away").await;
     away.ask_broker().await;
-    let told = away.seen().iter().filter(|m| m.topic.ends_with("/completed")).count();
-    assert!(told < 100, "the broker dropped some");
+    let results = away.seen().iter().filter(|m| m.topic.ends_with("/completed")).count();
+    assert!(results < 100, "the broker dropped some");
     let asked = away.ask("get-request", json!({"targetClientToken": "t99"})).await;
     assert_eq!(asked["request"]["status"], "SUCCEEDED");
     repeat(&away, 0..100).await;
-    assert_eq!(world.cloud.count(Operation::Disassociate), calls, "told from the store");
+    assert_eq!(world.cloud.count(Operation::Disassociate), calls, "repeated from the store");
 }
 
 /// Two agents with one client id throw each other off; so does any other client.
@@ -304,8 +304,7 @@ async fn a_client_that_does_not_read_its_results_holds_up_nobody() {
     world.forget_peak();
     let topic = format!("offboard/{CORE}/commands/deaf/list-devices");
     let question = json!({"clientToken": "q", "maxResults": 100}).to_string();
-    // About 15 MB of answers, and rejections and results besides, in the way of which everybody
-    // else is answered.
+    // About 15 MB of answers, rejections and results; other clients are answered meanwhile.
     for n in 0..1000 {
         client.publish(&topic, false, question.clone());
         client.publish(&format!("offboard/{CORE}/commands/deaf/nonsense"), false, "{");

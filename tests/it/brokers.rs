@@ -108,7 +108,7 @@ async fn by_the_recommended_policy_nobody_commands_in_anothers_name() {
     let alice = named(&dir, &authority, port, "alice").await;
     let mallory = named(&dir, &authority, port, "mallory").await;
     world.start_agent();
-    alice.status("whoever may command sees it", |s| s["lastSyncAt"].is_string()).await;
+    alice.status("a client that may command sees it", |s| s["lastSyncAt"].is_string()).await;
     // In another's name, and in one's own but with another's behind it.
     let order = json!({"clientToken": "m", "entries": entries(&names(0..1))});
     for topic in ["alice/disassociate-client-devices", "mallory/x/commands/alice/disassociate-client-devices"] {
@@ -128,7 +128,7 @@ async fn by_the_recommended_policy_nobody_commands_in_anothers_name() {
     // What concerns alice went to alice alone.
     let seen = mallory.take();
     assert!(seen.iter().all(|message| !message.topic.contains("/alice/")), "{seen:?}");
-    // A client without a certificate is nobody.
+    // A client without a certificate is refused.
     let anonymous = Command::new("mosquitto_pub")
         .args(["-h", "localhost", "-p", &port.to_string(), "--cafile", &dir.join("ca.pem").display().to_string()])
         .args(["-t", "offboard/MyCore/commands/alice/sync", "-m", "{}", "-q", "1"])
@@ -375,18 +375,22 @@ async fn a_command_from_a_broker_upstream_is_done_and_answered_there_once() {
     far.disassociate("u", &names(4..5));
     assert_eq!(far.result("u", "completed").await["status"], "SUCCEEDED");
     far.result("near", "completed").await;
-    // Nothing goes round: each is told once on either side, and done once.
+    // No loop: each result is published once on either side, and each command is carried out once.
     for (side, client) in [("far", &far), ("near", &near)] {
         // Its answer comes after what was published before.
         answer(client, "list-devices", json!({"maxResults": 1})).await.unwrap();
-        let told: Vec<String> = client
+        let published: Vec<String> = client
             .take()
             .into_iter()
             .filter(|message| message.topic.ends_with("/accepted") || message.topic.ends_with("/completed"))
             .map(|message| format!("{} {}", message.topic.rsplit('/').next().unwrap(), message.body["clientToken"]))
             .collect();
         for line in ["accepted \"t\"", "completed \"t\"", "accepted \"u\"", "completed \"u\""] {
-            assert_eq!(told.iter().filter(|told| *told == line).count(), 1, "{side}: {line} in {told:?}");
+            assert_eq!(
+                published.iter().filter(|published| *published == line).count(),
+                1,
+                "{side}: {line} in {published:?}"
+            );
         }
     }
     for device in names(0..5) {

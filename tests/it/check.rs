@@ -22,7 +22,7 @@ fn check(world: &World, known: bool, words: &[&str]) -> Output {
 
 /// Each check with its result, and what was said of `what`.
 #[track_caller]
-fn told(output: &Output, status: i32, what: &str) -> (Vec<(String, String)>, String) {
+fn checks_of(output: &Output, status: i32, what: &str) -> (Vec<(String, String)>, String) {
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(status), "{text}{}", String::from_utf8_lossy(&output.stderr));
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -41,7 +41,7 @@ const JSON: &[&str] = &["--output", "json"];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_well_set_up_is_told_with_the_agent_and_without() {
     let mut world = with_mutual_tls("", Vec::new()).await.0;
-    let (checks, broker) = told(&check(&world, true, JSON), 0, "broker");
+    let (checks, broker) = checks_of(&check(&world, true, JSON), 0, "broker");
     assert_eq!(wrong(&checks), [("data directory", "warning"), ("agent", "warning")], "it was never started");
     assert!(
         broker.contains("subscribed to offboard/MyCore/commands/+/+, published to offboard/MyCore/status"),
@@ -50,10 +50,10 @@ async fn a_well_set_up_is_told_with_the_agent_and_without() {
     let client = world.client("bench").await;
     world.start_agent();
     client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
-    let (checks, cloud) = told(&check(&world, false, JSON), 0, "cloud");
+    let (checks, cloud) = checks_of(&check(&world, false, JSON), 0, "cloud");
     assert_eq!(wrong(&checks), []);
     assert_eq!(cloud, "the list call is allowed; 10 devices are associated");
-    let (_, certificates) = told(&check(&world, false, JSON), 0, "certificates");
+    let (_, certificates) = checks_of(&check(&world, false, JSON), 0, "certificates");
     assert!(
         certificates.starts_with("4 looked at; the first to end: ") && certificates.contains(" is valid until "),
         "{certificates}"
@@ -93,7 +93,7 @@ async fn what_is_wrong_is_told_with_what_to_do() {
             until("it says so", || world.log_lines("check mqtt.caFile") > 0).await;
         }
         let quick = ["--output", "json", "--timeout", "3"];
-        let (checks, broker) = told(&check(&world, true, &quick), 1, "broker");
+        let (checks, broker) = checks_of(&check(&world, true, &quick), 1, "broker");
         assert!(wrong(&checks).contains(&("broker", "error")) && broker.contains("check mqtt.caFile"), "{broker}");
         assert!(wrong(&checks).contains(&("certificates", "error")), "{checks:?}");
         if running {
@@ -106,13 +106,13 @@ async fn what_is_wrong_is_told_with_what_to_do() {
         }
 
         world.cloud.inject(Fault { operation: Some(Operation::List), times: None, action: Action::Deny });
-        let (checks, cloud) = told(&check(&world, true, &quick), 1, "cloud");
+        let (checks, cloud) = checks_of(&check(&world, true, &quick), 1, "cloud");
         assert!(wrong(&checks).contains(&("cloud", "error")), "{checks:?}");
         assert!(cloud.contains("lacks greengrass:ListClientDevicesAssociatedWithCoreDevice"), "{cloud}");
         world.cloud.clear_faults();
 
         world.cloud.set_clock_offset(-3600);
-        let (checks, clock) = told(&check(&world, true, JSON), 1, "clock");
+        let (checks, clock) = checks_of(&check(&world, true, JSON), 1, "clock");
         assert!(
             wrong(&checks).contains(&("clock", "error")) && clock.contains("ahead of the cloud's; set it"),
             "{clock}"
@@ -124,11 +124,11 @@ async fn what_is_wrong_is_told_with_what_to_do() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_credentials_that_is_what_is_told() {
     let mut world = World::new(10).await;
-    let (checks, credentials) = told(&check(&world, false, JSON), 1, "credentials");
+    let (checks, credentials) = checks_of(&check(&world, false, JSON), 1, "credentials");
     assert!(wrong(&checks).contains(&("credentials", "error")), "{checks:?}");
     assert!(credentials.contains("check the token exchange service"), "{credentials}");
     world.set("mqtt.url", json!("mqtt://127.0.0.1:1"));
-    let (checks, broker) = told(&check(&world, true, JSON), 1, "broker");
+    let (checks, broker) = checks_of(&check(&world, true, JSON), 1, "broker");
     assert!(wrong(&checks).contains(&("broker", "error")) && broker.contains("check that the broker runs"), "{broker}");
 }
 
@@ -140,15 +140,15 @@ async fn a_bad_configuration_and_a_data_directory_for_all_are_told() {
     fs::create_dir(&data).unwrap();
     fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
     world.set("retyr", json!({}));
-    let (checks, directory) = told(&check(&world, true, JSON), 0, "data directory");
+    let (checks, directory) = checks_of(&check(&world, true, JSON), 0, "data directory");
     assert_eq!(wrong(&checks), [("configuration", "warning"), ("data directory", "warning"), ("agent", "warning")]);
     assert!(directory.ends_with("its mode is 755, others may look into it; chmod 700 it"), "{directory}");
     fs::create_dir(data.join("journal")).unwrap();
     fs::write(data.join("journal/segment-0"), vec![0x5a; 20_000]).unwrap();
-    let (checks, _) = told(&check(&world, true, JSON), 1, "store");
+    let (checks, _) = checks_of(&check(&world, true, JSON), 1, "store");
     assert!(wrong(&checks).contains(&("store", "error")), "{checks:?}");
     world.set("rate.burst", json!(0));
-    let (checks, configuration) = told(&check(&world, true, JSON), 1, "configuration");
+    let (checks, configuration) = checks_of(&check(&world, true, JSON), 1, "configuration");
     assert_eq!(
         (wrong(&checks), configuration.as_str()),
         (vec![("configuration", "error")], "rate.burst must be a whole number from 1 to 1000")
@@ -211,12 +211,12 @@ async fn an_agent_that_runs_is_asked_and_never_replaced() {
         command.args(&program[1..]).args(["check", "--output", "json"]).env_clear().env("OFFBOARD_CONFIG", config);
         command.output().unwrap()
     };
-    let (checks, agent) = told(&asked(&world.config.to_string()), 0, "agent");
+    let (checks, agent) = checks_of(&asked(&world.config.to_string()), 0, "agent");
     assert!(agent.starts_with("version "), "{agent}");
     assert_eq!(wrong(&checks), [("configuration", "warning")], "it has to be restarted");
     // Its socket is gone, and it is there all the same.
     fs::remove_file(world.dir.path().join("data/agent.sock")).unwrap();
-    let (checks, agent) = told(&asked(&world.config.to_string()), 1, "agent");
+    let (checks, agent) = checks_of(&asked(&world.config.to_string()), 1, "agent");
     assert_eq!(wrong(&checks).last(), Some(&("agent", "error")), "{checks:?}");
     assert!(agent.contains("one runs, and cannot be asked"), "{agent}");
     assert!(!client.seen().iter().any(|message| message.body["state"] == "OFFLINE"), "nobody threw it off");
@@ -271,7 +271,7 @@ async fn the_recipes_own_default_configuration_is_checked_on_a_core() {
     let program = product();
     let mut command = Command::new(&program[0]);
     command.args(&program[1..]).args(["check", "--output", "json", "--data-dir"]).arg(world.dir.path().join("data"));
-    let (checks, _) = told(&command.env_clear().output().unwrap(), 0, "agent");
+    let (checks, _) = checks_of(&command.env_clear().output().unwrap(), 0, "agent");
     assert_eq!(wrong(&checks), []);
 }
 
@@ -292,7 +292,7 @@ async fn a_password_that_the_network_can_read_is_warned_of() {
     until("the socket is there", || world.dir.path().join("data/agent.sock").exists()).await;
     let warned = ("password".to_owned(), "warning".to_owned());
     let quick = ["--output", "json", "--timeout", "3"];
-    let (checks, message) = told(&check(&world, true, &quick), 1, "password");
+    let (checks, message) = checks_of(&check(&world, true, &quick), 1, "password");
     assert!(checks.contains(&warned), "{checks:?}");
     assert!(message.contains("no-such-broker.invalid:1884") && message.contains("mqtts://"), "{message}");
     let program = product();
@@ -302,7 +302,7 @@ async fn a_password_that_the_network_can_read_is_warned_of() {
     assert!(problem_codes(&status).contains(&"PASSWORD_NOT_ENCRYPTED"), "{status}");
     assert!(!status.to_string().contains("hunter2") && !world.log().contains("hunter2"));
     world.stop_agent();
-    let (checks, _) = told(&check(&world, true, &quick), 1, "password");
+    let (checks, _) = checks_of(&check(&world, true, &quick), 1, "password");
     assert!(checks.contains(&warned), "without an agent: {checks:?}");
 }
 
@@ -322,7 +322,7 @@ fn a_user_in_the_address_of_a_command_is_pointed_to_the_options_for_it() {
 async fn a_region_without_the_form_of_one_is_warned_of() {
     let mut world = World::new(10).await;
     world.set("region", json!("eu-central1"));
-    let (_, message) = told(&check(&world, true, JSON), 0, "configuration");
+    let (_, message) = checks_of(&check(&world, true, JSON), 0, "configuration");
     assert!(message.contains("region \"eu-central1\"") && message.contains("eu-central-1"), "{message}");
 }
 

@@ -31,7 +31,7 @@ async fn one_bad_entry_in_a_hundred_fails_alone() {
     }
 }
 
-/// Invariant 3: nothing is told before the cloud said so.
+/// Invariant 3: no success is published before the cloud has it.
 #[tokio::test]
 async fn six_faults_in_a_row_and_then_well() {
     let (world, client) = World::running(100).await;
@@ -92,7 +92,7 @@ async fn repetitions_survive_a_restart() {
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
 }
 
-/// The same with a cloud that answers a repetition with "not associated": then the list tells that
+/// The same with a cloud that answers a repetition with "not associated": then the list shows that
 /// it is done.
 #[tokio::test]
 async fn a_call_cut_after_its_effect_is_no_failure() {
@@ -162,7 +162,7 @@ async fn without_broker_and_cloud_it_runs_and_says_so() {
     assert!(world.is_running());
     world.broker.restart().await;
     let client = world.client("bench").await;
-    let status = client.status("it tells of its trouble", |s| s["health"] == "DEGRADED").await;
+    let status = client.status("it reports the faults", |s| s["health"] == "DEGRADED").await;
     let codes = problem_codes(&status);
     assert!(codes.contains(&"CLOUD_UNREACHABLE") || codes.contains(&"NO_CREDENTIALS"), "{codes:?}");
     world.cloud.offline(false);

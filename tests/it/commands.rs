@@ -34,7 +34,7 @@ fn offboard(world: &World, words: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn told(output: &Output, status: i32) -> (String, String) {
+fn printed(output: &Output, status: i32) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(status), "{out}{err}");
@@ -43,8 +43,9 @@ fn told(output: &Output, status: i32) -> (String, String) {
 
 #[track_caller]
 fn json_of(output: &Output, status: i32) -> Value {
-    let body: Value = serde_json::from_str(&told(output, status).0).unwrap();
-    // Of the messages that are told as they cross the broker, by what is in them.
+    let body: Value = serde_json::from_str(&printed(output, status).0).unwrap();
+    // The JSON form prints messages as they cross the broker; their members say which schema is
+    // theirs.
     let name = [("startedAt", "status"), ("changedAt", "device"), ("completedAt", "completed"), ("code", "rejected")]
         .into_iter()
         .find(|(member, _)| {
@@ -66,7 +67,7 @@ fn me() -> String {
 async fn devices_are_taken_off_and_back_without_a_broker() {
     let world = running(10).await;
     let (out, err) =
-        told(&offboard(&world, &["disassociate", "d0001", "d0002", "--token", "t", "--reason", "sold"]), 0);
+        printed(&offboard(&world, &["disassociate", "d0001", "d0002", "--token", "t", "--reason", "sold"]), 0);
     assert_eq!((out.as_str(), err.as_str()), ("SUCCEEDED: 2 of 2 entries\n", "accepted as t\n"));
     assert_eq!(world.cloud.associated(CORE).len(), 8);
     let request = json_of(&offboard(&world, &["requests", "t", "--output", "json"]), 0);
@@ -76,26 +77,26 @@ async fn devices_are_taken_off_and_back_without_a_broker() {
     let completed = json_of(&offboard(&world, &["associate", "d0001", "--output", "json"]), 0);
     assert_eq!(completed["succeededCount"], 1);
     assert!(world.cloud.associated(CORE).contains_key("d0001"));
-    let (out, _) = told(&offboard(&world, &["sync"]), 0);
+    let (out, _) = printed(&offboard(&world, &["sync"]), 0);
     assert_eq!(out, "SUCCEEDED: 9 associated, 0 added, 0 removed\n");
-    let (out, _) = told(&offboard(&world, &["devices", "--state", "DISASSOCIATED"]), 0);
+    let (out, _) = printed(&offboard(&world, &["devices", "--state", "DISASSOCIATED"]), 0);
     assert!(out.lines().nth(1).unwrap().starts_with("d0002  DISASSOCIATED") && out.lines().count() == 2, "{out}");
-    let (out, _) = told(&offboard(&world, &["devices", "d0001", "--history", "--output", "json"]), 0);
+    let (out, _) = printed(&offboard(&world, &["devices", "d0001", "--history", "--output", "json"]), 0);
     let device: Value = serde_json::from_str(&out).unwrap();
     let events = device["history"].as_array().unwrap();
-    let story: Vec<_> = events.iter().map(|event| (&event["event"], &event["client"], &event["message"])).collect();
+    let history: Vec<_> = events.iter().map(|event| (&event["event"], &event["client"], &event["message"])).collect();
     let [asked, done] = [json!("REQUESTED"), json!("SUCCEEDED")];
     let [off, back] = [json!("disassociate-client-devices"), json!("associate-client-devices")];
     let (me, nothing) = (json!(me()), Value::Null);
     let expected = [(&asked, &me, &off), (&done, &me, &nothing), (&asked, &me, &back), (&done, &me, &nothing)];
-    assert_eq!(story, expected);
-    let (out, _) = told(&offboard(&world, &["devices", "d0001", "--history"]), 0);
+    assert_eq!(history, expected);
+    let (out, _) = printed(&offboard(&world, &["devices", "d0001", "--history"]), 0);
     assert!(out.lines().any(|line| line.ends_with("disassociate-client-devices")), "{out}");
-    let (out, _) = told(&offboard(&world, &["requests"]), 0);
+    let (out, _) = printed(&offboard(&world, &["requests"]), 0);
     assert_eq!(out.lines().count(), 4, "{out}");
     assert!(out.lines().next().unwrap().starts_with("token"), "{out}");
-    told(&offboard(&world, &["status"]), 0);
-    let (out, _) = told(&offboard(&world, &["status", "--metrics"]), 0);
+    printed(&offboard(&world, &["status"]), 0);
+    let (out, _) = printed(&offboard(&world, &["status", "--metrics"]), 0);
     for line in [
         "# TYPE offboard_requests_total counter",
         "offboard_requests_total{status=\"SUCCEEDED\"} 3",
@@ -108,7 +109,7 @@ async fn devices_are_taken_off_and_back_without_a_broker() {
     }
 }
 
-/// 1: it did not come about; what failed and why is told.
+/// 1: it failed; which entries failed and why is printed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_failed_is_told_in_a_table() {
     let world = running(300).await;
@@ -121,7 +122,7 @@ async fn what_failed_is_told_in_a_table() {
     world.fault(failing, None);
     let file = world.dir.path().join("names.txt");
     std::fs::write(&file, format!("# retired\n\n{}\n", names(0..250).join("\n"))).unwrap();
-    let (out, _) = told(&offboard(&world, &["disassociate", "--from-file", file.to_str().unwrap()]), 1);
+    let (out, _) = printed(&offboard(&world, &["disassociate", "--from-file", file.to_str().unwrap()]), 1);
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines[0], "PARTIALLY_SUCCEEDED: 248 of 250 entries");
     assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["failed", "code", "message"]);
@@ -143,7 +144,7 @@ async fn names_come_from_standard_input_and_a_dry_run_does_nothing() {
     let plan = json_of(&child.wait_with_output().unwrap(), 0);
     assert_eq!((&plan["entryCount"], &plan["unknown"]), (&json!(2), &json!(["stranger"])));
     assert_eq!(world.cloud.count(Operation::Disassociate), 0);
-    let (out, _) = told(&offboard(&world, &["disassociate", "d0001", "stranger", "--dry-run"]), 0);
+    let (out, _) = printed(&offboard(&world, &["disassociate", "d0001", "stranger", "--dry-run"]), 0);
     assert_eq!(out, "2 entries in 1 calls to the cloud\n1 not in the registry: stranger\n");
 }
 
@@ -151,15 +152,15 @@ async fn names_come_from_standard_input_and_a_dry_run_does_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejection_is_told_and_what_waits_is_cancelled() {
     let mut world = running(10).await;
-    let (_, err) = told(&offboard(&world, &["disassociate", "d0001", "--token", "a b"]), 2);
+    let (_, err) = printed(&offboard(&world, &["disassociate", "d0001", "--token", "a b"]), 2);
     assert_eq!(
         err,
         "rejected: clientToken must be 1 to 64 characters, none of them white space (ValidationException)\n  \
          clientToken must be 1 to 64 characters, none of them white space\n"
     );
-    told(&offboard(&world, &["disassociate", CORE]), 2);
-    told(&offboard(&world, &["cancel", "nothing"]), 2);
-    told(&offboard(&world, &["devices", "nothing"]), 2);
+    printed(&offboard(&world, &["disassociate", CORE]), 2);
+    printed(&offboard(&world, &["cancel", "nothing"]), 2);
+    printed(&offboard(&world, &["devices", "nothing"]), 2);
 
     world.stop_agent();
     let port = world.broker.port;
@@ -172,9 +173,9 @@ async fn a_rejection_is_told_and_what_waits_is_cancelled() {
     until("the call hangs", || world.cloud.count(Operation::Disassociate) == 1).await;
     client.disassociate("u", &names(1..2));
     client.result("u", "accepted").await;
-    let (out, _) = told(&offboard(&world, &["requests", "--status", "IN_PROGRESS"]), 0);
+    let (out, _) = printed(&offboard(&world, &["requests", "--status", "IN_PROGRESS"]), 0);
     assert!(out.contains("u      bench") && out.contains("t      bench"), "{out}");
-    let (out, _) = told(&offboard(&world, &["cancel", "u", "--client", "bench"]), 0);
+    let (out, _) = printed(&offboard(&world, &["cancel", "u", "--client", "bench"]), 0);
     assert_eq!(out, "1 entries withdrawn; 0 were sent, and end as the cloud says\n");
     assert_eq!(client.result("u", "completed").await["status"], "CANCELED");
     // What is asked here stays here.
@@ -183,32 +184,32 @@ async fn a_rejection_is_told_and_what_waits_is_cancelled() {
     assert_eq!(accepted["clientToken"], "v");
     world.cloud.clear_faults();
     client.result("t", "completed").await;
-    until("it is done", || told(&offboard(&world, &["requests", "v"]), 0).0.contains("SUCCEEDED")).await;
+    until("it is done", || printed(&offboard(&world, &["requests", "v"]), 0).0.contains("SUCCEEDED")).await;
     client.ask_broker().await;
     assert!(client.results("v", "accepted").is_empty() && client.results("v", "completed").is_empty());
 }
 
-/// 3: nobody answers. 64: usage.
+/// 3: no agent answers. 64: usage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_an_agent_that_is_what_is_told() {
     let mut world = World::new(0).await;
     for word in ["status", "devices", "sync"] {
-        let (_, err) = told(&offboard(&world, &[word]), 3);
+        let (_, err) = printed(&offboard(&world, &[word]), 3);
         assert!(err.contains("agent.sock") && err.contains("name the agent's by --data-dir"), "{err}");
     }
     let nowhere = command(&world, &["status"]).env_remove("OFFBOARD_DATA_DIR").output().unwrap();
-    assert!(told(&nowhere, 3).1.contains("--data-dir"));
+    assert!(printed(&nowhere, 3).1.contains("--data-dir"));
     for words in [&["disassociate"][..], &["frobnicate"], &["requests", "t", "--status", "FAILED"], &[]] {
-        told(&offboard(&world, words), 64);
+        printed(&offboard(&world, words), 64);
     }
-    let (_, err) = told(&offboard(&world, &["disassociate", "--from-file", "/nonexistent"]), 64);
+    let (_, err) = printed(&offboard(&world, &["disassociate", "--from-file", "/nonexistent"]), 64);
     assert!(err.contains("/nonexistent"), "{err}");
     // One that was killed leaves its socket.
     world.set("mqtt.url", json!("none"));
     world.start_agent();
     until("it answers", || offboard(&world, &["status"]).status.code() != Some(3)).await;
     world.kill();
-    assert!(told(&offboard(&world, &["status"]), 3).1.contains("no agent listens there"));
+    assert!(printed(&offboard(&world, &["status"]), 3).1.contains("no agent listens there"));
     world.start_agent();
     until("another takes its place", || offboard(&world, &["status"]).status.code() != Some(3)).await;
     let mode = std::fs::metadata(world.dir.path().join("data/agent.sock")).unwrap().permissions().mode();
@@ -240,7 +241,10 @@ async fn what_was_accepted_is_done_without_its_asker() {
     })
     .await;
     // The same token again is the same request, answered at once.
-    assert_eq!(told(&offboard(&world, &["disassociate", "d0003", "--token", "t"]), 0).0, "SUCCEEDED: 1 of 1 entries\n");
+    assert_eq!(
+        printed(&offboard(&world, &["disassociate", "d0003", "--token", "t"]), 0).0,
+        "SUCCEEDED: 1 of 1 entries\n"
+    );
     assert_eq!(world.disassociations("d0003"), 1);
 }
 
@@ -255,7 +259,7 @@ async fn whoever_goes_makes_room_for_others() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    told(&offboard(&world, &["status", "--timeout", "30"]), 0);
+    printed(&offboard(&world, &["status", "--timeout", "30"]), 0);
 }
 
 /// A second one on the same data does not take the first one's socket.
@@ -268,15 +272,15 @@ async fn another_agent_leaves_the_socket_to_the_first() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // It has tried to open both by the time that it tells of the store.
+    // It has tried to open both by the time that it reports the store.
     let log = std::io::BufReader::new(second.stdout.take().unwrap());
     let mut lines = std::io::BufRead::lines(log).map(Result::unwrap);
     assert!(lines.any(|line| line.contains("another agent") || line.contains("another process")));
-    let (out, _) = told(&offboard(&world, &["sync"]), 0);
+    let (out, _) = printed(&offboard(&world, &["sync"]), 0);
     assert!(out.starts_with("SUCCEEDED"), "{out}");
     second.kill().unwrap();
     second.wait().unwrap();
-    told(&offboard(&world, &["sync"]), 0);
+    printed(&offboard(&world, &["sync"]), 0);
 }
 
 /// Garbage, silence and a line without an end.
@@ -306,7 +310,7 @@ async fn the_socket_is_not_confused() {
     assert!(ask(&vec![b'x'; 9 << 20]).contains("longer than 8388608 bytes"));
     let silent: Vec<_> = (0..40).map(|_| UnixStream::connect(&path).unwrap()).collect();
     drop(silent);
-    told(&offboard(&world, &["status"]), 0);
+    printed(&offboard(&world, &["status"]), 0);
     // As large as it may be: more names than a message on the broker holds.
     let many: Vec<_> = (0..60_000).map(|n| format!("device-with-a-long-name-{n:06}")).collect();
     let file = world.dir.path().join("many.txt");
@@ -319,7 +323,7 @@ async fn the_socket_is_not_confused() {
 }
 
 /// The same over the broker, from any machine: a list that is too long for one payload becomes
-/// several requests, and is told as one.
+/// several requests, and is printed as one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_go_over_the_broker_too() {
     let (world, client) = World::running(7000).await;
@@ -332,9 +336,9 @@ async fn commands_go_over_the_broker_too() {
     std::fs::write(&file, names(0..7000).join("\n")).unwrap();
     let file = file.to_str().unwrap();
     let completed = json_of(&over(&["disassociate", "--from-file", file, "--token", "all", "--output", "json"]), 0);
-    let told = |member: &str| completed[member].clone();
-    assert_eq!((told("clientToken"), told("status")), (json!("all"), json!("SUCCEEDED")));
-    assert_eq!((told("entryCount"), told("succeededCount")), (json!(7000), json!(7000)));
+    let member = |member: &str| completed[member].clone();
+    assert_eq!((member("clientToken"), member("status")), (json!("all"), json!("SUCCEEDED")));
+    assert_eq!((member("entryCount"), member("succeededCount")), (json!(7000), json!(7000)));
     assert_eq!(world.cloud.count(Operation::Disassociate), 70);
     let requests = json_of(&over(&["requests", "--output", "json"]), 0);
     let tokens: Vec<_> = requests.as_array().unwrap().iter().map(|one| one["clientToken"].clone()).collect();
@@ -346,13 +350,13 @@ async fn commands_go_over_the_broker_too() {
     // Another's results are no answer to this one.
     client.disassociate("other", &["d0001".into()]);
     client.result("other", "completed").await;
-    let (out, _) = self::told(&over(&["requests", "all.1"]), 0);
+    let (out, _) = printed(&over(&["requests", "all.1"]), 0);
     assert!(out.starts_with("disassociate-client-devices all.1 SUCCEEDED"), "{out}");
 }
 
 #[track_caller]
 fn told_rejected(output: &Output) {
-    let (_, err) = told(output, 2);
+    let (_, err) = printed(output, 2);
     assert!(err.starts_with("rejected: ") && err.contains("AccessDeniedException"), "{err}");
 }
 
@@ -362,21 +366,21 @@ async fn a_broker_that_cannot_be_used_is_explained() {
     let world = World::new(1).await;
     let url = format!("mqtt://127.0.0.1:{}", world.broker.port);
     let broker = ["--mqtt-url", &url, "--core-device-thing-name", CORE, "--client-id", "laptop", "--timeout", "1"];
-    let (_, err) = told(&offboard(&world, &[&["status"][..], &broker].concat()), 3);
+    let (_, err) = printed(&offboard(&world, &[&["status"][..], &broker].concat()), 3);
     assert!(err.contains("did not answer within 1 s"), "{err}");
     let held = Port::hold();
     let nobody = format!("mqtt://127.0.0.1:{}", held.number());
-    let (_, err) = told(
+    let (_, err) = printed(
         &offboard(&world, &["status", "--mqtt-url", &nobody, "--core-device-thing-name", CORE, "--client-id", "l"]),
         3,
     );
     assert!(err.contains("refused") && err.contains("check --mqtt-url"), "{err}");
-    let (_, err) = told(
+    let (_, err) = printed(
         &offboard(&world, &["status", "--mqtt-url", "http://x", "--core-device-thing-name", CORE, "--client-id", "l"]),
         64,
     );
     assert_eq!(err, "--mqtt-url must be mqtt://HOST[:PORT], mqtts://HOST[:PORT]\n");
-    let (_, err) = told(&offboard(&world, &["status", "--mqtt-url", &url]), 64);
+    let (_, err) = printed(&offboard(&world, &["status", "--mqtt-url", &url]), 64);
     assert!(err.contains("--client-id") && err.contains("--core-device-thing-name"), "{err}");
     let missing = [
         "--mqtt-url",
@@ -388,12 +392,12 @@ async fn a_broker_that_cannot_be_used_is_explained() {
         "--ca-file",
         "/nothing.pem",
     ];
-    let (_, err) = told(&offboard(&world, &[&["status"][..], &missing].concat()), 64);
+    let (_, err) = printed(&offboard(&world, &[&["status"][..], &missing].concat()), 64);
     assert!(err.starts_with("--ca-file /nothing.pem: "), "{err}");
 }
 
 /// A list is read and checked whole before anything is sent, over either transport; what is wrong
-/// is told by file, line and value.
+/// is printed with file, line and value.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_in_a_long_list_is_told_before_anything_is_sent() {
     let (world, client) = World::running(30).await;
@@ -409,13 +413,13 @@ async fn a_fault_in_a_long_list_is_told_before_anything_is_sent() {
         for fault in ["sensor 015000", "sensor.015000", "sensor-015000,", "\u{202e}sensor-015000"] {
             list(fault);
             let output = offboard(&world, &[&["disassociate", "--from-file", name][..], over].concat());
-            let (out, err) = told(&output, 64);
+            let (out, err) = printed(&output, 64);
             let value = format!("{fault:?}");
             assert!(err.starts_with(&format!("--from-file {name}, line 15000: {value} ")) && out.is_empty(), "{err}");
             assert_eq!(err.lines().count(), 1, "{err}");
         }
     }
-    let (_, err) = told(&offboard(&world, &["disassociate", "d0001", "a b"]), 64);
+    let (_, err) = printed(&offboard(&world, &["disassociate", "d0001", "a b"]), 64);
     assert_eq!(err, "\"a b\" must be 1 to 128 characters of a-z A-Z 0-9 : _ -\n");
     client.ask_broker().await;
     let requests = json_of(&offboard(&world, &["requests", "--output", "json"]), 0);
@@ -459,16 +463,16 @@ async fn lists_come_in_the_forms_that_tools_write() {
                 }
                 Err(text) => {
                     let place = if name == "-" { "standard input" } else { name };
-                    let (_, err) = told(&output, 64);
+                    let (_, err) = printed(&output, 64);
                     assert!(err.starts_with(&format!("--from-file {place}")) && err.contains(text), "{err}");
                 }
             }
         }
     }
     let directory = world.dir.path().to_str().unwrap();
-    let (_, err) = told(&offboard(&world, &["disassociate", "--from-file", directory]), 64);
+    let (_, err) = printed(&offboard(&world, &["disassociate", "--from-file", directory]), 64);
     assert_eq!(err, format!("--from-file {directory}: it is a directory; name a file\n"));
-    let (_, err) = told(&offboard(&world, &["disassociate", "--from-file", "/dev/zero"]), 64);
+    let (_, err) = printed(&offboard(&world, &["disassociate", "--from-file", "/dev/zero"]), 64);
     assert!(err.contains("more than 64 MiB"), "{err}");
 }
 
@@ -477,9 +481,9 @@ async fn lists_come_in_the_forms_that_tools_write() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_that_the_registry_does_not_know_are_shown_first() {
     let world = running(30).await;
-    let (_, err) = told(&offboard(&world, &["disassociate", "d0001", "D0002", "--token", "t"]), 0);
+    let (_, err) = printed(&offboard(&world, &["disassociate", "d0001", "D0002", "--token", "t"]), 0);
     assert_eq!(err, "1 of 2 names are not in the registry (case counts): D0002\naccepted as t\n");
-    let (_, err) = told(&offboard(&world, &["associate", "new-1", "--token", "a"]), 0);
+    let (_, err) = printed(&offboard(&world, &["associate", "new-1", "--token", "a"]), 0);
     assert_eq!(err, "accepted as a\n");
     let words = ["disassociate", "d0003", "D0004", "--token", "u"];
     let ask = async || {
@@ -507,7 +511,7 @@ async fn a_time_to_expire_has_a_unit_or_is_in_seconds() {
     let world = running(3).await;
     world.fault(Action::Hang, None);
     for (time, token) in [("7d", "a"), ("12h", "b"), ("15m", "c"), ("604800", "d")] {
-        told(&offboard(&world, &["disassociate", "d0001", "--expires-in", time, "--no-wait", "--token", token]), 0);
+        printed(&offboard(&world, &["disassociate", "d0001", "--expires-in", time, "--no-wait", "--token", token]), 0);
     }
     let expiry = |token: &str| {
         let request = json_of(&offboard(&world, &["requests", token, "--output", "json"]), 0);
@@ -515,11 +519,11 @@ async fn a_time_to_expire_has_a_unit_or_is_in_seconds() {
     };
     assert_eq!(expiry("a"), expiry("d"));
     assert!(expiry("a") > expiry("b"));
-    let (_, err) = told(&offboard(&world, &["disassociate", "d0001", "--expires-in", "7w"]), 64);
+    let (_, err) = printed(&offboard(&world, &["disassociate", "d0001", "--expires-in", "7w"]), 64);
     assert!(err.contains("'7w'") && err.contains("30s, 15m, 12h, 7d"), "{err}");
 }
 
-/// What is too long for one message, and cannot be split, is told with its size and the limit
+/// What is too long for one message, and cannot be split, is reported with its size and the limit
 /// before it is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_is_too_long_is_told_with_the_limit() {
@@ -528,7 +532,7 @@ async fn a_command_that_is_too_long_is_told_with_the_limit() {
     let broker = ["--mqtt-url", &url, "--core-device-thing-name", CORE, "--client-id", "laptop"];
     let reason = "x".repeat(125_000);
     let words = ["disassociate-assets", "--asset", &reason, "--hierarchy", &reason, "--child", "c"];
-    let (_, err) = told(&offboard(&world, &[&words[..], &broker].concat()), 64);
+    let (_, err) = printed(&offboard(&world, &[&words[..], &broker].concat()), 64);
     assert!(err.starts_with("the command has 250") && err.contains("over the broker 128000 are sent"), "{err}");
 }
 

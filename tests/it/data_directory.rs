@@ -203,7 +203,7 @@ async fn a_directory_that_many_users_share_is_refused_as_it_is() {
     assert!(world.is_running());
 }
 
-/// `offboard disassociate` over the local socket, for an agent of whatever core device.
+/// `offboard disassociate` over the local socket, for an agent of any core device.
 fn disassociate(world: &World, name: &str) {
     let program = product();
     let data = world.config["dataDir"].as_str().unwrap();

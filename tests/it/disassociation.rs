@@ -275,11 +275,11 @@ async fn metrics_are_published_at_their_interval() {
         let mut named = metrics.filter(|one| one["name"] == name && one["labels"].to_string().contains(label));
         named.next().map(|one| one["value"].clone())
     };
-    let told = |message: &Message| {
+    let has_ended = |message: &Message| {
         let ended = value(&message.body, "offboard_requests_total", "\"SUCCEEDED\"");
         (message.topic.ends_with("/metrics") && ended == Some(json!(1.0))).then(|| message.body.clone())
     };
-    let metrics = client.wait("metrics tell of the request", told).await;
+    let metrics = client.wait("metrics count the request", has_ended).await;
     assert_eq!(value(&metrics, "offboard_connected", ""), Some(json!(1.0)));
     assert_eq!(value(&metrics, "offboard_entries_total", "succeeded"), Some(json!(3.0)));
 }

@@ -162,14 +162,14 @@ fn the_pages_wrap_at_100_columns() {
 #[test]
 fn the_role_has_what_the_agent_calls_and_no_more() {
     let statement = example("token-exchange-role-policy.json")["Statement"][0].clone();
-    let always = [CallKind::Disassociate, CallKind::List].map(|lane| lane.traits().action);
+    let always = [CallKind::Disassociate, CallKind::List].map(|kind| kind.traits().action);
     assert_eq!(statement["Action"], json!(always));
     let if_used = &example("sitewise-role-policy.json")["Statement"];
-    for (n, lane) in [CallKind::Assets, CallKind::ProjectAssets].into_iter().enumerate() {
-        assert_eq!(if_used[n]["Action"], lane.traits().action);
+    for (n, kind) in [CallKind::Assets, CallKind::ProjectAssets].into_iter().enumerate() {
+        assert_eq!(if_used[n]["Action"], kind.traits().action);
     }
-    for lane in CallKind::ALL {
-        assert!(pages().contains(lane.traits().action), "{lane:?} needs a permission that is told nowhere");
+    for kind in CallKind::ALL {
+        assert!(pages().contains(kind.traits().action), "{kind:?} needs a permission that no page names");
     }
     let resource = statement["Resource"].as_str().unwrap().replace("${credentials-iot:ThingName}", "MyCore");
     let of = |core: &str| format!("arn:aws:greengrass:eu-central-1:123456789012:coreDevices:{core}");
@@ -273,7 +273,7 @@ fn the_device_groups_let_the_agent_work_and_tie_a_command_to_its_sender() {
     let (policy, tool) = ("OffboardOperator", "bench-tool");
     let publish = |topic: &str| granted(policy, "mqtt:publish", tool, &format!("mqtt:topic:{topic}"));
     assert!(publish(&command(tool)) && !publish(&command("another")));
-    // Let by the policy, whose `*` crosses slashes, and taken by nobody.
+    // Allowed by the policy, whose `*` crosses slashes, and received by no client.
     let around = "offboard/MyCore/commands/another/x/commands/bench-tool/sync";
     assert!(publish(around) && topics().parse_command(around).is_none() && !matches(&topics().commands(), around));
     let subscribe = |filter: &str| granted(policy, "mqtt:subscribe", tool, &format!("mqtt:topicfilter:{filter}"));

@@ -80,8 +80,8 @@ async fn accepted_follows_the_sync_of_the_journal() {
             .iter()
             .find(|c| c.text.starts_with("write") && c.text.contains(r"@\2\0\") && c.begin > arrival.end)
             .expect("its PUBACK");
-        let told = accepted.begin.min(puback.begin);
-        let between = |c: &&Call| c.begin > arrival.begin && c.end < told;
+        let answered = accepted.begin.min(puback.begin);
+        let between = |c: &&Call| c.begin > arrival.begin && c.end < answered;
         let written = calls.iter().filter(between).rfind(|c| segment(c, "pwrite64").is_some());
         let written = written.expect("a write to the journal between the arrival and the answer");
         let synced = calls

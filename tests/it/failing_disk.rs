@@ -91,18 +91,18 @@ async fn while_no_segment_can_be_synced_a_command_is_not_answered() {
     for restart in [false, true] {
         let (mut world, client) = with_open_command(20).await;
         let breaker = Breaker::new(&world, "fdatasync:error=EIO", &SEGMENTS).await;
-        client.disassociate("doubtful", &names(1..2));
+        client.disassociate("unknown", &names(1..2));
         client.status("it says so", |s| store_problems(s) == ["STORE_FAILING"]).await;
         // Nor is what comes behind it.
         client.disassociate("later", &names(2..3));
         tokio::time::sleep(Duration::from_secs(2)).await;
         let answers = |token: &str| client.results(token, "accepted").len() + client.results(token, "rejected").len();
-        assert_eq!((answers("doubtful"), answers("later")), (0, 0));
+        assert_eq!((answers("unknown"), answers("later")), (0, 0));
         assert!(world.is_running());
         if restart {
             world.kill();
             drop(breaker);
-            client.status("the broker tells its end", |s| s["state"] == "OFFLINE").await;
+            client.status("the broker publishes its last will", |s| s["state"] == "OFFLINE").await;
             client.forget();
             world.start_agent();
         } else {
@@ -110,11 +110,11 @@ async fn while_no_segment_can_be_synced_a_command_is_not_answered() {
         }
         client.status("it recovers by itself", |s| s["state"] == "ONLINE" && store_problems(s).is_empty()).await;
         let mut taken = Vec::new();
-        for token in ["doubtful", "later"] {
+        for token in ["unknown", "later"] {
             let is_taken = client
                 .wait("it is answered", |m| (m.body["clientToken"] == token).then(|| m.topic.ends_with("/accepted")))
                 .await;
-            assert!(is_taken || !restart, "nobody rejected {token}, and the broker delivers it again");
+            assert!(is_taken || !restart, "{token} was not rejected, and the broker delivers it again");
             taken.push(is_taken);
         }
         println!("restart: {restart}, taken: {taken:?}");
@@ -124,12 +124,12 @@ async fn while_no_segment_can_be_synced_a_command_is_not_answered() {
             world.start_agent();
             client.status("it is back", |s| s["state"] == "ONLINE").await;
         }
-        for (token, is_taken) in ["doubtful", "later"].into_iter().zip(taken) {
+        for (token, is_taken) in ["unknown", "later"].into_iter().zip(taken) {
             assert_eq!(is_known(&client, token).await, is_taken, "{token}");
         }
         world.cloud.clear_faults();
         assert_eq!(client.result("kept", "completed").await["status"], "SUCCEEDED");
-        for (n, token) in [(1, "doubtful"), (2, "later")] {
+        for (n, token) in [(1, "unknown"), (2, "later")] {
             client.disassociate(token, &names(n..n + 1));
             assert_eq!(client.result(token, "completed").await["status"], "SUCCEEDED");
         }

@@ -19,9 +19,9 @@ const LONG: Duration = Duration::from_secs(240);
 
 const OPERATION: &str = "disassociate-client-devices";
 
-/// What was told to a client, by token.
+/// What a client was sent, by token.
 #[derive(Default)]
-struct Told {
+struct Results {
     accepted: BTreeSet<String>,
     completed: BTreeMap<String, String>,
     /// Codes with the number of rejections.
@@ -33,7 +33,7 @@ struct Told {
     pending: usize,
 }
 
-impl Told {
+impl Results {
     fn note(&mut self, topic: &str, payload: &[u8]) {
         let body: Value = serde_json::from_slice(payload).unwrap();
         let token = body["clientToken"].as_str().unwrap_or_default().to_owned();
@@ -61,7 +61,7 @@ impl Told {
 struct Flooder {
     name: &'static str,
     mqtt: AsyncClient,
-    told: Arc<Mutex<Told>>,
+    results: Arc<Mutex<Results>>,
     /// PUBACKs.
     taken: Arc<Mutex<usize>>,
     contract: Arc<Contract>,
@@ -82,9 +82,9 @@ impl Flooder {
         let mut options = MqttOptions::new(format!("{name}-flood"), "127.0.0.1", world.broker.port);
         options.set_max_packet_size(2 << 20, 2 << 20).set_inflight(100);
         let (mqtt, mut event_loop) = AsyncClient::new(options, 100);
-        let (told, taken): (Arc<Mutex<Told>>, Arc<Mutex<usize>>) = Default::default();
+        let (results, taken): (Arc<Mutex<Results>>, Arc<Mutex<usize>>) = Default::default();
         let contract: Arc<Contract> = Arc::default();
-        let (keep, count, hold) = (Arc::clone(&told), Arc::clone(&taken), Arc::clone(&contract));
+        let (keep, count, hold) = (Arc::clone(&results), Arc::clone(&taken), Arc::clone(&contract));
         let task = tokio::spawn(async move {
             loop {
                 match event_loop.poll().await.unwrap() {
@@ -100,7 +100,7 @@ impl Flooder {
         if reads {
             mqtt.subscribe(format!("offboard/{CORE}/results/{name}/#"), QoS::AtLeastOnce).await.unwrap();
         }
-        Self { name, mqtt, told, taken, contract, task }
+        Self { name, mqtt, results, taken, contract, task }
     }
 
     /// Returns when the broker has all of it.
@@ -126,28 +126,31 @@ impl Flooder {
         }
     }
 
-    fn look<R>(&self, look: impl FnOnce(&Told) -> R) -> R {
-        look(&self.told.lock().unwrap())
+    fn look<R>(&self, look: impl FnOnce(&Results) -> R) -> R {
+        look(&self.results.lock().unwrap())
     }
 
     fn summary(&self) -> String {
-        self.look(|told| {
+        self.look(|results| {
             format!(
                 "{} accepted, {} completed, rejected {:?}",
-                told.accepted.len(),
-                told.completed.len(),
-                told.rejected
+                results.accepted.len(),
+                results.completed.len(),
+                results.rejected
             )
         })
     }
 
     /// Every accepted one has come to its end, and well.
     async fn completes(&self) {
-        self.until("what was accepted is done", || self.look(|told| told.completed.len() >= told.accepted.len())).await;
-        self.look(|told| {
-            assert!(told.completed.values().all(|status| status == "SUCCEEDED"));
-            assert!(told.completed.keys().eq(&told.accepted));
-            assert_eq!(told.no_time, 0, "a throttled one has a time to come back");
+        self.until("what was accepted is done", || {
+            self.look(|results| results.completed.len() >= results.accepted.len())
+        })
+        .await;
+        self.look(|results| {
+            assert!(results.completed.values().all(|status| status == "SUCCEEDED"));
+            assert!(results.completed.keys().eq(&results.accepted));
+            assert_eq!(results.no_time, 0, "a throttled one has a time to come back");
         });
     }
 }
@@ -169,8 +172,7 @@ async fn full_world() -> (World, Client) {
     (world, client)
 }
 
-/// A question is answered; as long as the flood is being worked off it may be told to come back in
-/// a second.
+/// A query is answered; while the flood is being worked off it may be throttled for a second.
 async fn answers(client: &Client) {
     for n in 0..60 {
         let token = format!("well-{n}-{:08x}", fastrand::u32(..));
@@ -183,7 +185,7 @@ async fn answers(client: &Client) {
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    panic!("told to wait again and again");
+    panic!("throttled again and again");
 }
 
 /// The agent answers others, its memory is within its bounds, and its log is short.
@@ -200,7 +202,7 @@ async fn is_well(world: &World, client: &Client, before: Memory, start: Instant,
     assert!(lines <= most, "{what}: {lines} lines in {seconds} s");
 }
 
-/// Errors, all others, and the one that tells what was left out.
+/// Errors, all others, and the one that counts what was left out.
 const LINES_A_SECOND: usize = 40 + 20 + 1;
 
 fn begin(world: &World) -> (Memory, Instant) {
@@ -217,19 +219,19 @@ async fn each_of_fifty_thousand_commands_is_accepted_and_done_or_told_to_wait() 
     let (before, start) = begin(&world);
     world.cloud.offline(true);
     flooder.send(QoS::AtLeastOnce, OPERATION, (0..COMMANDS).map(one)).await;
-    flooder.until("each is answered", || flooder.look(Told::answered) >= COMMANDS).await;
+    flooder.until("each is answered", || flooder.look(Results::answered) >= COMMANDS).await;
     println!("{}", flooder.summary());
-    assert_eq!(flooder.look(|told| told.rejected.keys().cloned().collect::<Vec<_>>()), ["ThrottlingException"]);
+    assert_eq!(flooder.look(|results| results.rejected.keys().cloned().collect::<Vec<_>>()), ["ThrottlingException"]);
     // In smaller portions the rest is taken until enough is pending.
     for wave in 0.. {
-        let (from, seen) = (COMMANDS + wave * 500, flooder.look(|told| told.pending));
+        let (from, seen) = (COMMANDS + wave * 500, flooder.look(|results| results.pending));
         flooder.send(QoS::AtLeastOnce, OPERATION, (from..from + 500).map(one)).await;
-        flooder.until("each is answered", || flooder.look(Told::answered) >= from + 500).await;
-        if flooder.look(|told| told.pending) >= seen + 500 {
+        flooder.until("each is answered", || flooder.look(Results::answered) >= from + 500).await;
+        if flooder.look(|results| results.pending) >= seen + 500 {
             break;
         }
     }
-    assert_eq!(flooder.look(|told| told.accepted.len()), 5000, "as many as limits.maxPendingEntries lets in");
+    assert_eq!(flooder.look(|results| results.accepted.len()), 5000, "as many as limits.maxPendingEntries lets in");
     world.cloud.offline(false);
     flooder.completes().await;
     is_well(&world, &client, before, start, "50,000 commands at QoS 1").await;
@@ -246,7 +248,7 @@ async fn a_flood_that_nobody_promised_anything_is_thinned_and_leaves_the_agent_w
     flooder.send(QoS::AtLeastOnce, OPERATION, std::iter::once(one(50_000))).await;
     flooder
         .until("the last is answered", || {
-            flooder.look(|told| told.accepted.contains("t50000") || told.rejected_tokens.contains("t50000"))
+            flooder.look(|results| results.accepted.contains("t50000") || results.rejected_tokens.contains("t50000"))
         })
         .await;
     flooder.completes().await;
@@ -269,10 +271,10 @@ async fn five_hundred_commands_of_a_hundred_kilobytes_are_accepted_or_told_to_wa
         text
     };
     flooder.send(QoS::AtLeastOnce, OPERATION, (0..COMMANDS).map(large)).await;
-    flooder.until("each is answered", || flooder.look(Told::answered) >= COMMANDS).await;
+    flooder.until("each is answered", || flooder.look(Results::answered) >= COMMANDS).await;
     flooder.completes().await;
     println!("{}", flooder.summary());
-    assert_eq!(flooder.look(|told| told.rejected.keys().cloned().collect::<Vec<_>>()), ["ThrottlingException"]);
+    assert_eq!(flooder.look(|results| results.rejected.keys().cloned().collect::<Vec<_>>()), ["ThrottlingException"]);
     is_well(&world, &client, before, start, "500 commands of 100 kB at QoS 1").await;
 }
 
@@ -287,8 +289,8 @@ async fn twenty_thousand_commands_of_garbage_leave_the_agent_well_whether_or_not
         let garbage = |n: usize| format!("{{\"clientToken\": \"t{n}\", \"nonsense\": {n}}}");
         flooder.send(QoS::AtLeastOnce, OPERATION, (0..COMMANDS).map(garbage)).await;
         if reads {
-            flooder.until("each is answered", || flooder.look(Told::answered) >= COMMANDS).await;
-            assert_eq!(flooder.look(|told| told.accepted.len()), 0);
+            flooder.until("each is answered", || flooder.look(Results::answered) >= COMMANDS).await;
+            assert_eq!(flooder.look(|results| results.accepted.len()), 0);
         }
     }
     is_well(&world, &client, before, start, "40,000 commands of garbage").await;
@@ -324,11 +326,11 @@ async fn a_flood_of_log_lines_is_cut_and_told_of() {
             }
         }
     }
-    flooder.until("each is answered", || flooder.look(Told::answered) >= COMMANDS).await;
+    flooder.until("each is answered", || flooder.look(Results::answered) >= COMMANDS).await;
     flooder.completes().await;
     let calls = world.cloud.count(Operation::Disassociate);
     println!("{calls} calls, {} lines, {}", world.log().lines().count(), flooder.summary());
-    until("it tells of what it left out", || world.log_lines("left_out=") > 0).await;
+    until("it logs what it left out", || world.log_lines("left_out=") > 0).await;
     is_well(&world, &client, before, start, "20,000 commands, half of them garbage, and failing calls").await;
 }
 

@@ -73,8 +73,8 @@ fn one_version_stands_everywhere() {
     assert_eq!(fs::read_to_string(root().join("recipe.yaml")).unwrap(), recipe_text(), "what gdk looks for");
     let gdk: Value = serde_json::from_str(&fs::read_to_string(root().join("gdk-config.json")).unwrap()).unwrap();
     assert_eq!(gdk["component"][COMPONENT]["version"], VERSION);
-    let told = Command::new(root().join("artifacts/version")).output().unwrap();
-    assert_eq!(String::from_utf8(told.stdout).unwrap().trim(), VERSION);
+    let printed = Command::new(root().join("artifacts/version")).output().unwrap();
+    assert_eq!(String::from_utf8(printed.stdout).unwrap().trim(), VERSION);
 }
 
 #[test]
@@ -253,8 +253,8 @@ fn the_default_configuration_is_the_agents_own_and_whole() {
         assert_eq!(format!("{config:?}"), format!("{own:?}"), "{runtime}");
     }
     // What the README documents is there to be changed, and nothing else is.
-    let mut told = BTreeSet::new();
-    leaves(agent, "", &mut told);
+    let mut configured = BTreeSet::new();
+    leaves(agent, "", &mut configured);
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let section = readme.split("## Configuration").nth(1).unwrap().split("\n## ").next().unwrap();
     let mut documented: BTreeSet<String> = section
@@ -264,7 +264,7 @@ fn the_default_configuration_is_the_agents_own_and_whole() {
         .collect();
     documented
         .extend(["siteWise.enabled", "cloud.siteWiseEndpoint", "cloud.siteWiseMonitorEndpoint"].map(String::from));
-    assert_eq!(told, documented);
+    assert_eq!(configured, documented);
 }
 
 #[test]
@@ -396,7 +396,7 @@ impl Component {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         chown(dir.path().join("work"), Some(COMPONENT_USER), Some(COMPONENT_USER)).unwrap();
-        // As the nucleus keeps it: nobody but root looks into it.
+        // As the nucleus keeps it: only root can read it.
         fs::set_permissions(dir.path().join("etc/closed"), fs::Permissions::from_mode(0o700)).unwrap();
         let tools = dir.path().join("tools");
         let install = Command::new("busybox").args(["--install", "-s"]).arg(&tools).status();
@@ -792,7 +792,7 @@ async fn the_agent_trusts_the_copy_of_the_brokers_authority() {
         ours["mqtt"].as_object_mut().unwrap().remove("caFile");
         let mut configuration = defaults(&recipe).clone();
         merge(&mut configuration["agent"], &ours);
-        // Whoever asks for the configuration is not shown a password, be it empty, and cannot use
+        // A reader of the configuration is not shown a password, be it empty, and cannot use
         // what is in its place.
         configuration["agent"]["mqtt"].as_object_mut().unwrap().remove("password");
         configuration["brokerCaFile"] = json!(world.dir.path().join("ca.pem"));
@@ -808,7 +808,7 @@ async fn the_agent_trusts_the_copy_of_the_brokers_authority() {
         let client = world.client("bench").await;
         world.start_agent();
         client.status("the agent trusts the broker", |s| s["state"] == "ONLINE").await;
-        // Whoever asks for the configuration is told which file that is.
+        // A reader of the configuration is shown which file that is.
         let output = Command::new(env!("CARGO_BIN_EXE_offboard"))
             .args(["check", "--output", "json", "--data-dir", &paths.work])
             .env_clear()

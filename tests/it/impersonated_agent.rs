@@ -215,7 +215,7 @@ async fn a_rejection_without_a_token_is_told_over_the_broker() {
     };
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(said(&output).contains("it is too large"), "{}", said(&output));
-    // And whoever publishes the status in the agent's name is cleaned like the agent.
+    // A status in the agent's name is cleaned, too.
     publish(&format!("offboard/{CORE}/status"), &evil_status(), &["-r"]);
     for form in ["table", "json"] {
         let output = over(&["status", "--output", form]).await.unwrap();

@@ -48,7 +48,7 @@ async fn a_flipped_bit_amid_the_journal_costs_what_stood_there_alone() {
     let data = sample.copy();
     flip(&data.join(&segment), page + 200, 0x10);
     sample.world.start_agent();
-    assert_eq!(sample.judge("a group flipped").await, Found::JournalDamaged);
+    assert_eq!(sample.examine("a group flipped").await, Found::JournalDamaged);
     for token in sample.open.clone() {
         assert_eq!(sample.request(&token).await.is_some(), token != "open-15", "{token}");
     }
@@ -99,7 +99,7 @@ async fn damage_is_reported_although_no_copy_can_be_kept() {
     // A file in the way of the copy.
     fs::write(data.join("journal.copy.new"), "in the way").unwrap();
     sample.world.start_agent();
-    assert_eq!(sample.judge("no copy").await, Found::JournalDamaged);
+    assert_eq!(sample.examine("no copy").await, Found::JournalDamaged);
     assert!(kept(&data, "journal.damaged-").is_empty());
     sample.carry_out("no copy", Found::JournalDamaged).await;
 }
@@ -111,7 +111,8 @@ async fn flipped_bits_in_the_journal_lose_no_command_silently() {
     let flips = rounds(FLIPS);
     let mut sample = Sample::new(FEW).await;
     let (segment, _) = current(sample.origin());
-    // The last group that was acknowledged can not be told from one that was torn by a crash.
+    // The last group that was acknowledged cannot be distinguished from one that was torn by a
+    // crash.
     let last = page_of(sample.origin(), &segment, &format!("open-{}", 2 * COMMANDS - 1));
     let bytes = fs::read(sample.origin().join(&segment)).unwrap();
     let mut damaged = 0;
@@ -182,7 +183,7 @@ async fn a_journal_that_is_deleted_under_the_agent_costs_no_accepted_command() {
         let mut sample = Sample::new(FEW).await;
         let data = sample.copy();
         sample.world.start_agent();
-        assert_eq!(sample.judge(&what).await, Found::Intact);
+        assert_eq!(sample.examine(&what).await, Found::Intact);
         delete(&data.join(name));
         // Whether this one is taken or not, nothing is acknowledged in a file that is gone.
         let mut taken = Vec::new();

@@ -43,7 +43,7 @@ async fn nothing_is_lost_over_kills_at_random_moments() {
             load.look();
         } else {
             let more = load.random.usize(0..=2 * SMALL);
-            load.until_told(more).await;
+            load.until_results(more).await;
             tokio::time::sleep(Duration::from_micros(load.random.u64(0..20_000))).await;
         }
         load.world.kill();

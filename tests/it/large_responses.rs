@@ -72,7 +72,7 @@ async fn an_endless_answer_of_the_cloud_is_cut() {
     world.set("cloud.greengrassEndpoint", json!(format!("http://127.0.0.1:{port}")));
     world.start_agent();
     flood.is_cut().await;
-    client.status("the cloud is told to be out of reach", |status| status["cloud"] == "UNREACHABLE").await;
+    client.status("the cloud is reported as unreachable", |status| status["cloud"] == "UNREACHABLE").await;
     assert!(world.is_running());
 }
 

@@ -160,7 +160,7 @@ async fn idle_connections_give_way() {
 }
 
 /// The agent's own user takes all places by waiting for results: root still gets in, and the next
-/// one is told.
+/// client is rejected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agents_user_does_not_lock_root_out() {
     let _turn = groups::measured();

@@ -268,7 +268,7 @@ async fn an_endpoint_that_nobody_listens_at_is_named_with_host_and_port() {
     assert!(message.contains(&format!("127.0.0.1:{port}")) && message.contains("refused"), "{message}");
 }
 
-/// A proxy that is named and not used is told of, in the log, in `status` and in `check`; what else
+/// A proxy that is named and not used is reported in the log, in `status` and in `check`; what else
 /// is there works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_variable_that_is_no_address_is_named() {

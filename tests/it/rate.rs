@@ -31,7 +31,7 @@ async fn what_waits_for_a_list_takes_no_calls_from_it() {
     assert!(took < Duration::from_millis(4500), "30 pages at 10 calls a second took {took:?}");
 }
 
-/// A device whose entry fails each time needs a list to tell what became of it; one after the other
+/// A device whose entry fails each time needs a list to know what became of it; one after the other
 /// does not keep the core listing.
 #[tokio::test]
 async fn a_device_that_keeps_failing_does_not_keep_the_core_listing() {
@@ -58,7 +58,7 @@ async fn a_device_that_keeps_failing_does_not_keep_the_core_listing() {
     let pages = world.cloud.count(Operation::List) - before;
     // 10 pages take half a second of the rate; one list after the other would be 15 or more.
     assert!((10..=70).contains(&pages), "{pages} pages in 10 s");
-    // It is told in the end, and what others ask for does not wait.
+    // Its request fails in the end, and other requests do not wait.
     client.send("sync", &json!({"clientToken": "s"}));
     client.result("s", "completed").await;
     assert_eq!(client.result("t0", "completed").await["status"], "FAILED");

@@ -107,7 +107,7 @@ fn the_table_of_operations_has_all_their_members() {
         if !cell.contains("same") && !cell.contains("from `force` on") {
             let missing: Vec<_> =
                 known.iter().filter(|name| !named.contains(*name) && name.as_str() != "clientToken").collect();
-            assert!(missing.is_empty(), "{operation}: {missing:?} are not told");
+            assert!(missing.is_empty(), "{operation}: {missing:?} are not named");
         }
         shown.insert(operation);
     }

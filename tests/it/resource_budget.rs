@@ -52,7 +52,7 @@ impl Costs {
     }
 }
 
-fn told(client: &Client, kind: &str) -> usize {
+fn count(client: &Client, kind: &str) -> usize {
     client.seen().iter().filter(|message| message.topic.ends_with(kind)).count()
 }
 
@@ -60,12 +60,12 @@ fn told(client: &Client, kind: &str) -> usize {
 async fn load(client: &Client, commands: usize, window: usize) {
     for (n, name) in names(0..commands).into_iter().enumerate() {
         if n >= window && n.is_multiple_of(window / 4) {
-            until("some are accepted", || told(client, "/accepted") + window > n).await;
+            until("some are accepted", || count(client, "/accepted") + window > n).await;
         }
         client.disassociate(&format!("t{n}"), &[name]);
     }
-    until("all are completed", || told(client, "/completed") == commands).await;
-    assert_eq!((told(client, "/accepted"), told(client, "/rejected")), (commands, 0));
+    until("all are completed", || count(client, "/completed") == commands).await;
+    assert_eq!((count(client, "/accepted"), count(client, "/rejected")), (commands, 0));
 }
 
 /// Lines of a trace in which a call of that name ends.
@@ -78,7 +78,7 @@ fn calls(trace: &str, name: &str) -> usize {
     trace.lines().filter(ends).count()
 }
 
-/// Group commit: whoever waits during a sync is the next group.
+/// Group commit: the commands that arrive during a sync are the next group.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_under_load_share_syncs() {
     let _turn = groups::measured();
@@ -131,9 +131,9 @@ async fn a_thousand_commands_take_ten_calls() {
     for (n, name) in names(0..COMMANDS).into_iter().enumerate() {
         client.disassociate(&format!("t{n}"), &[name]);
     }
-    until("all are accepted", || told(&client, "/accepted") == COMMANDS).await;
+    until("all are accepted", || count(&client, "/accepted") == COMMANDS).await;
     world.cloud.clear_faults();
-    until("all are completed", || told(&client, "/completed") == COMMANDS + 1).await;
+    until("all are completed", || count(&client, "/completed") == COMMANDS + 1).await;
     assert_eq!(world.cloud.count(Operation::Disassociate), 1 + COMMANDS.div_ceil(100));
 }
 

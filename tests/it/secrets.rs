@@ -153,7 +153,7 @@ async fn a_working_day_logs_no_secret(format: &str) {
     client.result("u", "completed").await;
     world.stop_agent();
     let log = world.log();
-    // The libraries' own lines are among them, those too that tell of the header with the session
+    // The libraries' own lines are among them, those too that name the header with the session
     // token.
     assert!(log.contains("connected to the broker") && log.contains("x-amz-security-token"), "{log}");
     assert_silent(&log, &secrets);

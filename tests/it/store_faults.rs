@@ -159,8 +159,8 @@ async fn a_directory_in_place_of_a_file_of_ours_is_reported_and_mended() {
     let mut sample = Sample::new(FEW).await;
     for name in ["lock", "journal/segment-0"] {
         let data = sample.copy();
-        let (path, aside) = (data.join(name), data.join("aside"));
-        fs::rename(&path, &aside).unwrap();
+        let (path, moved) = (data.join(name), data.join("moved"));
+        fs::rename(&path, &moved).unwrap();
         fs::create_dir(&path).unwrap();
         sample.world.start_agent();
         let client = &sample.client;
@@ -170,9 +170,9 @@ async fn a_directory_in_place_of_a_file_of_ours_is_reported_and_mended() {
         assert_eq!(rejection["code"], "InternalServerException");
         assert!(sample.world.is_running());
         fs::remove_dir(&path).unwrap();
-        fs::rename(&aside, &path).unwrap();
+        fs::rename(&moved, &path).unwrap();
         sample.client.status("it recovers by itself", |s| store_problems(s).is_empty()).await;
-        assert_eq!(sample.judge(name).await, Found::Intact);
+        assert_eq!(sample.examine(name).await, Found::Intact);
         sample.carry_out(name, Found::Intact).await;
         sample.world.kill_and_forget(&sample.client).await;
     }
@@ -184,7 +184,7 @@ async fn what_is_lost_with_a_registry_is_reported_as_long_as_it_is_kept() {
     let data = sample.copy();
     fs::write(data.join("store/db"), vec![0x5a; 1 << 20]).unwrap();
     sample.world.start_agent();
-    assert_eq!(sample.judge("garbage").await, Found::RegistryLost);
+    assert_eq!(sample.examine("garbage").await, Found::RegistryLost);
     let damaged = kept(&data, "store.damaged-");
     assert!(
         fs::metadata(damaged[0].join("db")).unwrap().len() >= 1 << 20 && damaged[0].join("conf").exists(),
@@ -240,7 +240,7 @@ async fn a_registry_that_breaks_under_the_agent_costs_no_accepted_command() {
         let mut sample = Sample::new(FEW).await;
         let data = sample.copy();
         sample.world.start_agent();
-        assert_eq!(sample.judge(&what).await, Found::Intact);
+        assert_eq!(sample.examine(&what).await, Found::Intact);
         damage(&data.join(name));
         // What comes now is taken, too, while the cloud is away.
         sample.client.disassociate("later", &names(50..51));
@@ -322,7 +322,7 @@ async fn without_permission(sample: &mut Sample, name: &str, mode: u32) {
     assert!(sample.world.is_running());
     fs::set_permissions(&path, before).unwrap();
     client.status("it recovers by itself", |s| s["state"] == "ONLINE" && store_problems(s).is_empty()).await;
-    assert_eq!(sample.judge(name).await, Found::Intact, "nothing is lost");
+    assert_eq!(sample.examine(name).await, Found::Intact, "nothing is lost");
     let unknown = answer(&sample.client, "get-request", json!({"targetClientToken": "t"})).await.unwrap_err();
     assert_eq!(unknown["code"], "ResourceNotFoundException", "a rejection is the truth");
     sample.world.kill_and_forget(&sample.client).await;
@@ -337,7 +337,7 @@ async fn a_registry_in_a_directory_without_write_permission_costs_no_accepted_co
     let set_mode = |mode| fs::set_permissions(data.join("store"), fs::Permissions::from_mode(mode)).unwrap();
     set_mode(0o500);
     sample.world.start_agent();
-    assert_eq!(sample.judge("store 500").await, Found::Intact);
+    assert_eq!(sample.examine("store 500").await, Found::Intact);
     sample.carry_out("store 500", Found::Intact).await;
     // With a checkpoint at the end. The agent is its wrapper's process.
     sample.client.forget();

@@ -38,8 +38,8 @@ async fn mutual_tls_follows_a_rotation_of_authority_and_certificate_on_disk() {
     client.disassociate("t", &names(0..1));
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
 
-    // Another authority, without a restart of the agent. Each of the three steps is told until the
-    // next one is taken.
+    // Another authority, without a restart of the agent. Each of the three steps is reported until
+    // the next one is taken.
     let second = authority("second");
     fs::write(dir.join("broker-ca.pem"), second.pem()).unwrap();
     issue(&dir, "broker", "localhost", &second);
@@ -169,7 +169,7 @@ async fn a_certificate_of_version_1_is_named_with_the_command_that_makes_version
     }
 }
 
-/// A broker that dies says no goodbye in TLS, of which the library tells with a link into its
+/// A broker that dies says no goodbye in TLS, which the library reports with a link into its
 /// manual.
 #[tokio::test]
 async fn a_connection_that_is_cut_is_told_without_a_link_into_a_librarys_manual() {
@@ -208,7 +208,7 @@ async fn a_broker_that_dies_or_speaks_no_tls_is_told_in_our_own_words() {
     client.status("it is there", |s| s["state"] == "ONLINE").await;
     world.broker.stop();
     until("it says so", || world.log().contains("not connected to the broker")).await;
-    until("nobody listens", || world.log().contains(&format!("nobody listens at localhost:{port}"))).await;
+    until("the agent reports the port", || world.log().contains(&format!("nobody listens at localhost:{port}"))).await;
     assert!(!world.log().contains("docs.rs"), "{}", world.log());
     world.stop_agent();
     world.broker.restart().await;

@@ -15,31 +15,34 @@ const PATH: &str = "/2016-11-01/credentialprovider/";
 
 /// How the service answers.
 #[derive(Clone)]
-enum Way {
+enum Response {
     /// The stand-in's credentials, with this content type and, if any, another end of their life.
     Good(&'static str, Option<&'static str>),
     /// A status line and a body.
-    Odd(&'static str, &'static str),
+    Wrong(&'static str, &'static str),
     /// The connection is closed.
     Closed,
 }
 
 struct Service {
     port: u16,
-    way: Arc<Mutex<Way>>,
+    response: Arc<Mutex<Response>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Service {
-    fn start(cloud: &Cloud, way: Way) -> Self {
+    fn start(cloud: &Cloud, response: Response) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let service =
-            Self { port: listener.local_addr().unwrap().port(), way: Arc::new(Mutex::new(way)), asked: Arc::default() };
-        let (way, asked) = (Arc::clone(&service.way), Arc::clone(&service.asked));
+        let service = Self {
+            port: listener.local_addr().unwrap().port(),
+            response: Arc::new(Mutex::new(response)),
+            asked: Arc::default(),
+        };
+        let (response, asked) = (Arc::clone(&service.response), Arc::clone(&service.asked));
         let (uri, token) = (cloud.credentials_uri(), cloud.authorization_token());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let now = way.lock().unwrap().clone();
+                let now = response.lock().unwrap().clone();
                 asked.lock().unwrap().push(head(&stream));
                 reply(stream, &now, &uri, &token);
             }
@@ -47,15 +50,15 @@ impl Service {
         service
     }
 
-    fn set(&self, way: Way) {
-        *self.way.lock().unwrap() = way;
+    fn set(&self, response: Response) {
+        *self.response.lock().unwrap() = response;
     }
 
     fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 
-    /// As the nucleus tells it: by name, and the path ends in a slash.
+    /// As the nucleus gives it: by name, and the path ends in a slash.
     fn environment(&self) -> Vec<String> {
         vec!["env".into(), format!("AWS_CONTAINER_CREDENTIALS_FULL_URI=http://localhost:{}{PATH}", self.port)]
     }
@@ -69,17 +72,17 @@ fn head(stream: &TcpStream) -> String {
     lines
 }
 
-fn reply(mut stream: TcpStream, way: &Way, uri: &str, token: &str) {
-    let (status, content_type, body) = match way {
-        Way::Good(content_type, expiration) => {
+fn reply(mut stream: TcpStream, response: &Response, uri: &str, token: &str) {
+    let (status, content_type, body) = match response {
+        Response::Good(content_type, expiration) => {
             let mut credentials = good(uri, token);
             if let Some(expiration) = expiration {
                 credentials["Expiration"] = json!(expiration);
             }
             ("200 OK", *content_type, credentials.to_string())
         }
-        Way::Odd(status, body) => (*status, "text/html", (*body).to_owned()),
-        Way::Closed => return,
+        Response::Wrong(status, body) => (*status, "text/html", (*body).to_owned()),
+        Response::Closed => return,
     };
     let length = body.len();
     let _ = write!(
@@ -88,7 +91,7 @@ fn reply(mut stream: TcpStream, way: &Way, uri: &str, token: &str) {
     );
 }
 
-/// What the stand-in gives to whoever has the token.
+/// What the stand-in gives to a client that has the token.
 fn good(uri: &str, token: &str) -> Value {
     let (host, path) = uri.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
@@ -99,12 +102,12 @@ fn good(uri: &str, token: &str) -> Value {
     serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
-const GOOD: Way = Way::Good("application/json", None);
+const GOOD: Response = Response::Good("application/json", None);
 
 /// An agent whose service answers so.
-async fn running(way: Way) -> (World, Service, Client) {
+async fn running(response: Response) -> (World, Service, Client) {
     let mut world = World::new(10).await;
-    let service = Service::start(&world.cloud, way);
+    let service = Service::start(&world.cloud, response);
     world.wrapper = service.environment();
     let client = world.client("bench").await;
     world.start_agent();
@@ -112,9 +115,9 @@ async fn running(way: Way) -> (World, Service, Client) {
     (world, service, client)
 }
 
-/// From an odd answer to a good one.
-async fn is_told_and_passes(way: Way, says: &str) {
-    let (mut world, service, client) = running(way).await;
+/// From a wrong response to a good one.
+async fn is_reported_and_passes(response: Response, says: &str) {
+    let (mut world, service, client) = running(response).await;
     client.disassociate("t", &names(0..3));
     client.result("t", "accepted").await;
     let status = client.status("it says so", |s| problem_codes(s).contains(&"NO_CREDENTIALS")).await;
@@ -136,24 +139,24 @@ async fn is_told_and_passes(way: Way, says: &str) {
 
 #[tokio::test]
 async fn a_body_of_null_as_of_nucleus_lite_is_no_credentials() {
-    is_told_and_passes(Way::Odd("200 OK", "null"), "invalid JSON").await;
+    is_reported_and_passes(Response::Wrong("200 OK", "null"), "invalid JSON").await;
 }
 
 #[tokio::test]
 async fn half_of_the_credentials_are_none() {
-    is_told_and_passes(Way::Odd("200 OK", r#"{"AccessKeyId":"A","SecretAccessKey":"#), "invalid JSON").await;
+    is_reported_and_passes(Response::Wrong("200 OK", r#"{"AccessKeyId":"A","SecretAccessKey":"#), "invalid JSON").await;
 }
 
 #[tokio::test]
 async fn a_wrong_token_is_403_of_the_classic_nucleus() {
-    is_told_and_passes(Way::Odd("403 Forbidden", "value of header doesn't match"), "403").await;
+    is_reported_and_passes(Response::Wrong("403 Forbidden", "value of header doesn't match"), "403").await;
 }
 
 /// What the service says beside its status is what a person needs.
 #[tokio::test]
 async fn the_reason_in_a_refusals_body_is_told_with_the_address_and_the_next_step() {
     let (world, service, client) =
-        running(Way::Odd("403 Forbidden", "TES responded: role alias MyAlias does not exist")).await;
+        running(Response::Wrong("403 Forbidden", "TES responded: role alias MyAlias does not exist")).await;
     let status = client.status("it says so", |s| problem_codes(s).contains(&"NO_CREDENTIALS")).await;
     let message = status["problems"].to_string();
     for part in ["HTTP status 403", "role alias MyAlias does not exist", "restart the component"] {
@@ -166,7 +169,7 @@ async fn the_reason_in_a_refusals_body_is_told_with_the_address_and_the_next_ste
     );
 }
 
-/// Whoever stands in the service's place gets no further with a redirection.
+/// A server in the service's place gets no further with a redirection.
 #[tokio::test]
 async fn the_token_follows_no_redirection() {
     let mut world = World::new(10).await;
@@ -211,32 +214,32 @@ async fn an_address_elsewhere_is_named_and_not_asked() {
 
 #[tokio::test]
 async fn a_wrong_token_is_404_of_nucleus_lite() {
-    is_told_and_passes(Way::Odd("404 Not Found", ""), "404").await;
+    is_reported_and_passes(Response::Wrong("404 Not Found", ""), "404").await;
 }
 
 #[tokio::test]
 async fn a_token_of_the_wrong_length_is_400_of_nucleus_lite() {
-    is_told_and_passes(Way::Odd("400 Bad Request", ""), "400").await;
+    is_reported_and_passes(Response::Wrong("400 Bad Request", ""), "400").await;
 }
 
 #[tokio::test]
 async fn a_failure_is_500_with_a_text_and_remembered_for_minutes() {
-    is_told_and_passes(Way::Odd("500 Internal Server Error", "Failed to get connection"), "500").await;
+    is_reported_and_passes(Response::Wrong("500 Internal Server Error", "Failed to get connection"), "500").await;
 }
 
 #[tokio::test]
 async fn a_service_that_waited_in_vain_is_504() {
-    is_told_and_passes(Way::Odd("504 Gateway Timeout", ""), "504").await;
+    is_reported_and_passes(Response::Wrong("504 Gateway Timeout", ""), "504").await;
 }
 
 #[tokio::test]
 async fn a_service_that_closes_the_connection_is_asked_again() {
-    is_told_and_passes(Way::Closed, "connection closed").await;
+    is_reported_and_passes(Response::Closed, "connection closed").await;
 }
 
 #[tokio::test]
 async fn good_credentials_may_be_called_text() {
-    let (_world, service, client) = running(Way::Good("text/html", None)).await;
+    let (_world, service, client) = running(Response::Good("text/html", None)).await;
     client.disassociate("t", &names(0..1));
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
     assert_eq!(service.asked().len(), 1, "kept for the calls that follow");
@@ -245,7 +248,7 @@ async fn good_credentials_may_be_called_text() {
 /// Whether they have expired is for the cloud to say: the clock of this device may be off by years.
 #[tokio::test]
 async fn credentials_with_an_end_in_the_past_are_tried_and_not_kept() {
-    let (_world, service, client) = running(Way::Good("application/json", Some("2001-01-01T00:00:00Z"))).await;
+    let (_world, service, client) = running(Response::Good("application/json", Some("2001-01-01T00:00:00Z"))).await;
     client.disassociate("t", &names(0..1));
     assert_eq!(client.result("t", "completed").await["status"], "SUCCEEDED");
     assert!(service.asked().len() >= 2, "asked for each call");

@@ -169,7 +169,7 @@ async fn every_way_out_gives_the_terminal_back() {
     terminal.is_as_before().await;
 }
 
-/// 64: no terminal; 3: no agent, which is told where the shell's prompt comes.
+/// 64: no terminal; 3: no agent, which is printed where the shell's prompt comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_terminal_or_an_agent_that_is_what_is_told() {
     let world = World::new(0).await;
@@ -182,8 +182,8 @@ async fn without_a_terminal_or_an_agent_that_is_what_is_told() {
     let mut terminal = watch(&world);
     assert_eq!(terminal.end().await.code(), Some(3));
     terminal.is_as_before().await;
-    let told = |lines: &[String]| lines.concat().contains("there is no such directory");
-    terminal.shows("why it ended", told).await;
+    let is_printed = |lines: &[String]| lines.concat().contains("there is no such directory");
+    terminal.shows("why it ended", is_printed).await;
     let mut terminal = Terminal::with(&mut command(&world, &["watch", "--output", "json"]));
     assert_eq!(terminal.end().await.code(), Some(64));
 }

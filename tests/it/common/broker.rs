@@ -13,18 +13,19 @@ use super::{Port, terminate, until};
 pub struct Broker {
     dir: PathBuf,
     pub port: u16,
-    /// More lines for its configuration: a listener of its own.
+    /// More lines for its configuration, for instance another listener.
     pub more: String,
-    /// A configuration of its own, whole, whose listener is on `port`.
+    /// A whole configuration instead of the usual one, with a listener on `port`.
     pub config: Option<String>,
     /// Variables of its environment.
     pub environment: Vec<(&'static str, String)>,
-    /// The ports of its listeners: nobody else gets them while it is not running.
+    /// The ports of its listeners: no other socket gets them while it is not running.
     held: Vec<Port>,
     child: Option<Child>,
 }
 
 impl Broker {
+    /// A broker whose files are in `dir`.
     pub async fn start(dir: &Path) -> Self {
         let mut broker = Self::absent(dir);
         broker.restart().await;
@@ -53,6 +54,7 @@ impl Broker {
         number
     }
 
+    /// Ends it in order: it stores its sessions.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             terminate(child.id());
@@ -60,6 +62,7 @@ impl Broker {
         }
     }
 
+    /// Starts it, again or for the first time, and waits until it listens.
     pub async fn restart(&mut self) {
         self.stop();
         let (dir, port) = (self.dir.display(), self.port);

@@ -11,13 +11,15 @@ use tokio::sync::watch;
 
 use super::{CORE, Contract, LOOK, PATIENCE, Value, World, entries, json, names};
 
+/// A message that a client received.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub topic: String,
     pub body: Value,
 }
 
-/// A tool on the broker: sends commands as `name`, and keeps every message that it sees.
+/// A client on the broker: it sends commands as `name`, and keeps every result, status, device and
+/// metrics message that it receives. The contract is checked on all of them.
 pub struct Client {
     pub name: String,
     mqtt: AsyncClient,
@@ -37,6 +39,7 @@ impl Drop for Client {
 }
 
 impl Client {
+    /// Connects without a login, and waits until it has subscribed.
     pub async fn connect(port: u16, name: &str) -> Self {
         Self::connect_with(MqttOptions::new(format!("{name}-test"), "127.0.0.1", port), name).await
     }
@@ -75,29 +78,34 @@ impl Client {
         Self { name: name.into(), mqtt, seen, contract, changed, task }
     }
 
+    /// Sends a command with QoS 1; it does not wait for anything.
     pub fn send(&self, operation: &str, body: &Value) {
         self.send_bytes(operation, body.to_string());
     }
 
+    /// Sends a command whose payload may be anything.
     pub fn send_bytes(&self, operation: &str, body: impl Into<Vec<u8>>) {
         self.publish(&format!("offboard/{CORE}/commands/{}/{operation}", self.name), false, body);
     }
 
+    /// Publishes to any topic.
     pub fn publish(&self, topic: &str, retain: bool, body: impl Into<Vec<u8>>) {
         let body = body.into();
         self.contract.sent(topic, &body);
         self.mqtt.try_publish(topic, QoS::AtLeastOnce, retain, body).unwrap();
     }
 
+    /// All messages since the last [`Self::forget`].
     pub fn seen(&self) -> Vec<Message> {
         self.seen.lock().unwrap().clone()
     }
 
+    /// Forgets all messages, so that a wait is for a new one.
     pub fn forget(&self) {
         self.seen.lock().unwrap().clear();
     }
 
-    /// The first message that `wanted` takes, now or later.
+    /// Waits for a message that `wanted` accepts; an earlier one counts, too. Fails with `what`.
     pub async fn wait<R>(&self, what: &str, wanted: impl Fn(&Message) -> Option<R>) -> R {
         let mut changed = self.changed.clone();
         let waiting = async {
@@ -119,7 +127,7 @@ impl Client {
         }
     }
 
-    /// A result for `token`: `kind` is `accepted`, `rejected` or `completed`.
+    /// Waits for a result for `token`: `kind` is `accepted`, `rejected` or `completed`.
     pub async fn result(&self, token: &str, kind: &str) -> Value {
         let what = format!("{token} is {kind}");
         self.wait(&what, |message| {
@@ -129,12 +137,13 @@ impl Client {
         .await
     }
 
+    /// All results of a kind for `token` that have come until now.
     pub fn results(&self, token: &str, kind: &str) -> Vec<Value> {
         let fits = |m: &Message| m.topic.ends_with(&format!("/{kind}")) && m.body["clientToken"] == token;
         self.seen().into_iter().filter(fits).map(|message| message.body).collect()
     }
 
-    /// Sends and waits for `accepted`.
+    /// Sends a command or a query with a new token, and waits for its `accepted`.
     pub async fn ask(&self, operation: &str, mut body: Value) -> Value {
         let token = format!("ask-{:016x}", fastrand::u64(..));
         body["clientToken"] = json!(token);
@@ -142,7 +151,7 @@ impl Client {
         self.result(&token, "accepted").await
     }
 
-    /// Waits until the broker has all that was sent before.
+    /// Waits until the broker has received all that was sent before.
     pub async fn ask_broker(&self) {
         let topic = format!("offboard/{CORE}/results/{}/echo", self.name);
         let text = format!("{:016x}", fastrand::u64(..));
@@ -150,7 +159,7 @@ impl Client {
         self.wait("the broker's echo", |m| (m.topic == topic && m.body == text).then_some(())).await;
     }
 
-    /// A status that `wanted` takes, the last one seen or a later one.
+    /// Waits for a status that `wanted` accepts: the last one, or a later one.
     pub async fn status(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut changed = self.changed.clone();
         let waiting = async {
@@ -175,23 +184,25 @@ impl Client {
         }
     }
 
+    /// Sends a command that disassociates these devices.
     pub fn disassociate(&self, token: &str, names: &[String]) {
         self.send("disassociate-client-devices", &json!({"clientToken": token, "entries": entries(names)}));
     }
 }
 
+/// The codes of the problems in a status.
 pub fn problem_codes(status: &Value) -> Vec<&str> {
     let problems = status["problems"].as_array().into_iter().flatten();
     problems.map(|problem| problem["code"].as_str().unwrap()).collect()
 }
 
-/// Codes of those that are the store's.
+/// The codes of the problems of the data directory in a status.
 pub fn store_problems(status: &Value) -> Vec<&str> {
     problem_codes(status).into_iter().filter(|code| code.starts_with("STORE_")).collect()
 }
 
-/// Whatever happened to the store before: what comes now is taken and carried out, without a
-/// restart, and the registry is the cloud's.
+/// After any damage: a new command is accepted and carried out, without a restart, and the registry
+/// shows what the cloud has.
 pub async fn works(world: &World, client: &Client, token: &str, device: usize) {
     world.cloud.offline(false);
     client.disassociate(token, &names(device..device + 1));
@@ -202,7 +213,7 @@ pub async fn works(world: &World, client: &Client, token: &str, device: usize) {
         .await;
 }
 
-/// What `client` sees of its question: the answer, or the rejection.
+/// Sends a command or a query, and waits for its `accepted` or its `rejected`.
 pub async fn answer(client: &Client, operation: &str, mut body: Value) -> Result<Value, Value> {
     let token = format!("ask-{:016x}", fastrand::u64(..));
     body["clientToken"] = json!(token);
@@ -220,7 +231,7 @@ pub async fn answer(client: &Client, operation: &str, mut body: Value) -> Result
 }
 
 impl Client {
-    /// What came since the last time, which is then forgotten.
+    /// All messages since the last time, which are then forgotten.
     pub fn take(&self) -> Vec<Message> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }

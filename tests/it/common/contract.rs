@@ -10,7 +10,7 @@ use std::{
 
 use super::Value;
 
-/// Members that a schema cannot tell all about: which core this is, and which list a token
+/// Members that a schema cannot describe completely: which core this is, and which list a token
 /// continues.
 const BEYOND: [&str; 2] = ["coreDeviceThingName", "nextToken"];
 

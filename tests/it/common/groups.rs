@@ -5,8 +5,8 @@
 //!
 //! * a *busy* test keeps all processors at work for a long time: a flood, for instance. At most
 //!   [`MOST_BUSY`] of them run at a time, so that none needs longer than it is given.
-//! * a *measured* test fails when the agent takes longer, or shares less work, than it should. It runs
-//!   beside all others except busy ones.
+//! * a *measured* test fails when the agent takes longer, or shares less work, than it should. It
+//!   runs beside all others except busy ones.
 //!
 //! A test says at its beginning what it is, by [`busy`] or [`measured`], and keeps what it gets.
 //! All others need nothing: they share no directory, port, environment variable or process.

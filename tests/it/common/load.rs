@@ -32,7 +32,8 @@ pub struct Load {
     accepted: BTreeSet<usize>,
     completed: BTreeMap<usize, Vec<Value>>,
     rejected: usize,
-    told: usize,
+    /// Results that have come.
+    results: usize,
 }
 
 impl Load {
@@ -64,7 +65,7 @@ impl Load {
             accepted: BTreeSet::new(),
             completed: BTreeMap::new(),
             rejected: 0,
-            told: 0,
+            results: 0,
         }
     }
 
@@ -107,12 +108,13 @@ impl Load {
         self.client.disassociate(&format!("t{n}"), &self.commands[n]);
     }
 
-    /// Takes in what was told. Nothing is told that the cloud does not know at that moment.
+    /// Takes in the results that have come. None reports a success that the cloud does not have at
+    /// that moment.
     pub fn look(&mut self) {
         for message in self.client.take() {
             let token = message.body["clientToken"].as_str().unwrap_or_default();
             let Some(n) = token.strip_prefix('t').and_then(|n| n.parse::<usize>().ok()) else { continue };
-            self.told += 1;
+            self.results += 1;
             match message.topic.rsplit('/').next() {
                 Some("accepted") => {
                     self.accepted.insert(n);
@@ -123,7 +125,7 @@ impl Load {
                         assert_eq!(
                             self.world.disassociations(name),
                             1,
-                            "t{n} is told, {name} is not off; seed {}",
+                            "t{n} is completed, {name} is not disassociated; seed {}",
                             self.seed
                         );
                     }
@@ -137,9 +139,9 @@ impl Load {
 
     /// Waits for so many more answers: a round by itself has an `accepted` and a `completed` a
     /// command.
-    pub async fn until_told(&mut self, more: usize) {
-        let (start, wanted) = (Instant::now(), self.told + more);
-        while self.told < wanted {
+    pub async fn until_results(&mut self, more: usize) {
+        let (start, wanted) = (Instant::now(), self.results + more);
+        while self.results < wanted {
             assert!(start.elapsed() < PATIENCE, "{} are not completed; seed {}", self.missing(), self.seed);
             tokio::time::sleep(Duration::from_millis(1)).await;
             self.look();
@@ -164,8 +166,8 @@ impl Load {
 
     fn missing(&self) -> String {
         let missing = (0..self.commands.len()).filter(|n| !self.completed.contains_key(n));
-        let told = |n: usize| if self.accepted.contains(&n) { "accepted" } else { "unanswered" };
-        missing.map(|n| format!("t{n} ({})", told(n))).collect::<Vec<_>>().join(", ")
+        let state = |n: usize| if self.accepted.contains(&n) { "accepted" } else { "unanswered" };
+        missing.map(|n| format!("t{n} ({})", state(n))).collect::<Vec<_>>().join(", ")
     }
 
     /// With an agent running: all is completed in the end, and holds together. `kills` is for the
@@ -182,22 +184,22 @@ impl Load {
         let ended = self.client.ask("list-requests", json!({"status": "IN_PROGRESS"})).await;
         assert_eq!(ended["requests"], json!([]), "seed {seed}");
         self.look();
-        for (n, told) in &self.completed {
-            assert!(told.iter().all(|one| *one == told[0]), "t{n} ended in two ways: {told:?}, seed {seed}");
+        for (n, results) in &self.completed {
+            assert!(results.iter().all(|one| *one == results[0]), "t{n} ended in two ways: {results:?}, seed {seed}");
         }
         let all = names(0..self.devices);
         assert!(all.iter().all(|name| self.world.disassociations(name) == 1), "seed {seed}");
         let left = self.world.cloud.associated(CORE);
         assert!(all.iter().all(|name| !left.contains_key(name)), "seed {seed}");
-        let told: usize = self.completed.values().map(Vec::len).sum();
+        let results: usize = self.completed.values().map(Vec::len).sum();
         println!(
             "{} rounds, {kills} kills, {} commands of {} devices: {accepted_before} accepted during the kills and none \
-             lost, {} completed, {} results told again, {} rejected; {:.0?}",
+             lost, {} completed, {} results repeated, {} rejected; {:.0?}",
             self.rounds,
             self.commands.len(),
             self.devices,
             self.completed.len(),
-            told - self.completed.len(),
+            results - self.completed.len(),
             self.rejected,
             self.started.elapsed(),
         );

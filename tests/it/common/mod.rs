@@ -103,8 +103,8 @@ pub fn entries(names: &[String]) -> Value {
     names.iter().map(|name| json!({"thingName": name})).collect()
 }
 
-/// What makes file modes count for whoever runs the tests: root obeys them without these two
-/// capabilities, and anybody else does anyway.
+/// The wrapper of a command that has to obey file modes: root does without these two capabilities,
+/// and other users do anyway.
 pub fn obeying_modes() -> Vec<String> {
     if is_root() {
         ["setpriv", "--bounding-set=-dac_override,-dac_read_search"].map(str::to_owned).into()
@@ -113,9 +113,10 @@ pub fn obeying_modes() -> Vec<String> {
     }
 }
 
-/// What makes a command another user's, who owns nothing here. Only root can.
+/// The wrapper of a command that runs as another user, who owns nothing here. Only root can do
+/// that.
 pub fn as_nobody() -> Vec<String> {
-    assert!(is_root(), "the attacks of one user on another need both: run the tests as root");
+    assert!(is_root(), "this test attacks one user as another: run the tests as root");
     ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"].map(str::to_owned).into()
 }
 

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::TcpSocket;
 
-/// A TCP port of this machine that nobody else gets while the value lives.
+/// A TCP port of this machine that no other socket gets while the value lives.
 ///
 /// A socket is bound to it with `SO_REUSEADDR`, and does not listen. Linux gives such a port
 /// neither to a socket that asks for any port nor to a connection as its source. A program that

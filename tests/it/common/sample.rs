@@ -88,7 +88,7 @@ impl Sample {
         let data = self.copy();
         damage(&data);
         self.world.start_agent();
-        let found = self.judge(what).await;
+        let found = self.examine(what).await;
         let (stores, journals) = (kept(&data, "store.damaged-"), kept(&data, "journal.damaged-"));
         match found {
             Found::Intact => assert!(stores.is_empty() && journals.is_empty(), "{what}: {stores:?}, {journals:?}"),
@@ -136,7 +136,7 @@ impl Sample {
 
     /// Asks for everything while the cloud is away: an acknowledged command that is missing without
     /// a word in `status` is the one outcome that must never be.
-    pub async fn judge(&mut self, what: &str) -> Found {
+    pub async fn examine(&mut self, what: &str) -> Found {
         self.client.status("it is there", |s| s["state"] == "ONLINE").await;
         let mut missing = [0, 0];
         for (n, tokens) in [&self.done, &self.open].into_iter().enumerate() {

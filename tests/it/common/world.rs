@@ -12,10 +12,11 @@ use super::{
     terminate,
 };
 
-/// What is around the agent, and the agent.
+/// The agent of one test, and what is around it. All of it ends with the value.
 pub struct World {
     pub cloud: Cloud,
     pub broker: Broker,
+    /// The agent's configuration at its next start; [`Self::set`] changes it.
     pub config: Value,
     pub dir: tempfile::TempDir,
     pub agent: Option<Child>,
@@ -34,6 +35,7 @@ impl World {
         Self::with(dir, broker, devices).await
     }
 
+    /// The same with a broker of the test's own, whose files are in `dir`.
     pub async fn with(dir: tempfile::TempDir, broker: Broker, devices: usize) -> Self {
         let cloud = Cloud::start(Options { core: Some(CORE.into()), ..Options::default() }).await.unwrap();
         let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
@@ -69,6 +71,7 @@ impl World {
         self.config.pointer_mut(section).unwrap()[name] = value;
     }
 
+    /// The log of the last start.
     pub fn log_path(&self) -> PathBuf {
         self.dir.path().join(format!("agent-{}.log", self.starts))
     }
@@ -78,6 +81,7 @@ impl World {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// Starts the agent with [`Self::config`]; it does not wait for anything.
     pub fn start_agent(&mut self) {
         assert!(self.agent.is_none());
         self.starts += 1;
@@ -110,6 +114,7 @@ impl World {
         (world, client)
     }
 
+    /// `kill -9`.
     pub fn kill(&mut self) {
         let mut child = self.agent.take().unwrap();
         child.kill().unwrap();
@@ -132,10 +137,12 @@ impl World {
         (status, start.elapsed())
     }
 
+    /// Whether the agent's process has not ended by itself.
     pub fn is_running(&mut self) -> bool {
         self.agent.as_mut().unwrap().try_wait().unwrap().is_none()
     }
 
+    /// A client of that name on the broker.
     pub async fn client(&self, name: &str) -> Client {
         Client::connect(self.broker.port, name).await
     }
@@ -145,6 +152,7 @@ impl World {
         self.cloud.effective_disassociations(name)
     }
 
+    /// Lets the next disassociations fail: so many, or all.
     pub fn fault(&self, action: Action, times: Option<u32>) {
         self.cloud.inject(Fault { operation: Some(Operation::Disassociate), times, action });
     }
@@ -168,16 +176,16 @@ impl Drop for World {
 }
 
 impl World {
-    /// Kills the agent and waits until the broker has said so: what is seen from now on is the next
-    /// agent's.
+    /// Kills the agent and waits until the broker has published its last will: what `client` sees
+    /// from now on comes from the next agent.
     pub async fn kill_and_forget(&mut self, client: &Client) {
         self.kill();
-        client.status("the broker tells its end", |s| s["state"] == "OFFLINE").await;
+        client.status("the broker publishes its last will", |s| s["state"] == "OFFLINE").await;
         client.forget();
     }
 }
 
-/// What the agent's process takes, in MiB.
+/// The resident memory of the agent's process, in MiB.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     pub now: f64,
@@ -190,6 +198,7 @@ impl World {
         PathBuf::from(format!("/proc/{}/{file}", self.agent.as_ref().unwrap().id()))
     }
 
+    /// What the agent's process takes now, and at most.
     pub fn memory(&self) -> Memory {
         let status = fs::read_to_string(self.proc("status")).unwrap();
         let mib = |name: &str| {
@@ -204,7 +213,7 @@ impl World {
         fs::write(self.proc("clear_refs"), "5").unwrap();
     }
 
-    /// Time that the agent's process spent computing.
+    /// Processor time of the agent's process since its start.
     pub fn computed(&self) -> Duration {
         let stat = fs::read_to_string(self.proc("stat")).unwrap();
         // The name in parentheses may hold spaces; user and system time are the 14th and 15th

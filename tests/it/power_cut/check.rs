@@ -29,7 +29,7 @@ pub struct Promise {
     change: Change,
     /// When the agent had it.
     pub arrived: usize,
-    /// When somebody was told that it is durable: its PUBACK or its `accepted`, whichever came
+    /// When a client learned that it is durable: its PUBACK or its `accepted`, whichever came
     /// first.
     pub acknowledged: Option<usize>,
     accepted: Option<(usize, Vec<u8>)>,
@@ -80,9 +80,9 @@ pub fn promises(marks: &[Mark]) -> Vec<Promise> {
                 let promise = promises.iter_mut().find(|p| p.client.as_str() == client && p.token.as_str() == token);
                 // The answer to a query is no promise.
                 let Some(promise) = promise else { continue };
-                let told = if kind == "accepted" { &mut promise.accepted } else { &mut promise.completed };
-                let (_, first) = told.get_or_insert_with(|| (*at, payload.clone()));
-                assert_eq!(first, payload, "told twice, in different words");
+                let known = if kind == "accepted" { &mut promise.accepted } else { &mut promise.completed };
+                let (_, first) = known.get_or_insert_with(|| (*at, payload.clone()));
+                assert_eq!(first, payload, "published twice, in two versions");
                 promise.acknowledged = earlier(promise.acknowledged, *at);
             }
         }
@@ -95,7 +95,7 @@ pub fn promises(marks: &[Mark]) -> Vec<Promise> {
 pub struct Found {
     /// Acknowledged commands that were there.
     pub acknowledged: usize,
-    /// Of those, the ones whose outcome had been told.
+    /// Of those, the ones whose outcome had been published.
     pub completed: usize,
 }
 
@@ -137,8 +137,8 @@ pub async fn check(data_dir: &Path, promises: &Arc<Vec<Promise>>, cut: usize) ->
 
 fn look(tx: &Tx<'_>, promises: &[Promise], cut: usize) -> Result<(Found, Vec<String>), StoreError> {
     let (mut found, mut wrong) = (Found::default(), Vec::new());
-    let told =
-        |told: &Option<(usize, Vec<u8>)>| told.as_ref().filter(|(at, _)| *at < cut).map(|(_, text)| text.clone());
+    let published =
+        |result: &Option<(usize, Vec<u8>)>| result.as_ref().filter(|(at, _)| *at < cut).map(|(_, text)| text.clone());
     let mut there = 0;
     for promise in promises {
         let token = &promise.token;
@@ -156,17 +156,17 @@ fn look(tx: &Tx<'_>, promises: &[Promise], cut: usize) -> Result<(Found, Vec<Str
         }
         wrong.extend(content(tx, promise, &request)?);
         let unknown = ledger::unknown_names(tx, &request)?;
-        if told(&promise.accepted).is_some_and(|text| text != messages::accepted(&request, unknown, 130_000)) {
-            wrong.push(format!("{token}: accepted is not what was told"));
+        if published(&promise.accepted).is_some_and(|text| text != messages::accepted(&request, unknown, 130_000)) {
+            wrong.push(format!("{token}: accepted is not what was published"));
         }
-        if let Some(text) = told(&promise.completed) {
+        if let Some(text) = published(&promise.completed) {
             let failures = ledger::failures(tx, request.seq, None, messages::MAX_ERROR_ENTRIES)?.rows;
             let failures = failures.into_iter().map(|(_, failure)| failure).collect();
             found.completed += 1;
             if request.completed_at.is_none() {
-                wrong.push(format!("{token}: completed was told, and it has not ended"));
+                wrong.push(format!("{token}: completed was published, and it has not ended"));
             } else if text != messages::completed(&request, failures, MAX_BYTES) {
-                wrong.push(format!("{token}: completed is not what was told"));
+                wrong.push(format!("{token}: completed is not what was published"));
             }
         }
     }

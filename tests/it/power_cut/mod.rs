@@ -158,11 +158,11 @@ fn without_one_of_the_syncs_the_same_cuts_lose_commands() {
     let _turn = groups::busy();
     let recording = recorded();
     let promises = recording.promises.iter();
-    let mut told: Vec<usize> = promises
+    let mut promised: Vec<usize> = promises
         .flat_map(|one| one.acknowledged.into_iter().chain(one.completed.as_ref().map(|(at, _)| *at)))
         .collect();
-    told.sort_unstable();
-    let cuts: Vec<usize> = told.iter().step_by(told.len() / 20).map(|at| at + 1).collect();
+    promised.sort_unstable();
+    let cuts: Vec<usize> = promised.iter().step_by(promised.len() / 20).map(|at| at + 1).collect();
     for without in ["data/journal/", "data/store/"] {
         for writes in [Writes::Lost, Writes::Inside, Writes::Beyond] {
             let model = Model { without_sync_data: Some(without), ..Model::new(writes, Names::AtOnce) };

@@ -64,13 +64,13 @@ pub async fn record() -> Recording {
         client.disassociate(&format!("alone-{n}"), &names(n..n + 1));
         client.result(&format!("alone-{n}"), "completed").await;
     }
-    // Company: several in one group, for the same devices, and one again.
+    // Several in one group, for the same devices, and one again.
     for n in 0..30 {
-        client.disassociate(&format!("company-{n}"), &names(10 + n / 2..12 + n));
+        client.disassociate(&format!("shared-{n}"), &names(10 + n / 2..12 + n));
     }
-    client.disassociate("company-3", &names(11..15));
+    client.disassociate("shared-3", &names(11..15));
     for n in 0..30 {
-        client.result(&format!("company-{n}"), "completed").await;
+        client.result(&format!("shared-{n}"), "completed").await;
     }
     world.cloud.offline(true);
     client.disassociate("large", &names(200..200 + LARGE));
@@ -188,10 +188,10 @@ impl Recording {
         let snapshots = on(
             |_, what| matches!(what, files::What::Name { names, .. } if names.len() == 2 && names[1].0.starts_with("snap.")),
         );
-        let told = self.promises.iter().filter(|promise| promise.completed.is_some()).count();
+        let completed = self.promises.iter().filter(|promise| promise.completed.is_some()).count();
         println!(
             "recorded: {} operations on files, of which {syncs} syncs, {of_db} of them sled's; {} segments of the journal \
-             begun, {again} of them again; {snapshots} snapshots of sled; {} commands, {told} of them completed; {} places to \
+             begun, {again} of them again; {snapshots} snapshots of sled; {} commands, {completed} of them completed; {} places to \
              cut, {} of them beside a sync or an acknowledgement",
             ops.len(),
             begun.len(),
@@ -205,7 +205,7 @@ impl Recording {
         // One at the birth, one at each of three clean stops, and one because a segment was full.
         assert!(begun.len() >= 5 && again >= 2, "{begun:?}: too few checkpoints");
         assert!(of_db >= 10 && snapshots >= 2, "sled was hardly written to");
-        assert!(syncs > 50 && told == self.promises.len(), "{syncs} syncs, {told} completed");
+        assert!(syncs > 50 && completed == self.promises.len(), "{syncs} syncs, {completed} completed");
     }
 
     /// The most bytes of sled's log that no sync covered at any moment. A whole segment of one byte

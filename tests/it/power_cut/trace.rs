@@ -15,7 +15,7 @@ pub struct Call {
 }
 
 /// All calls in the order of their ends. One that is cut off by the end of its process comes last,
-/// and has no result: whoever needs it fails.
+/// and has no result: a caller that needs it fails.
 pub fn read(trace: &str) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut unfinished: HashMap<&str, Call> = HashMap::new();
