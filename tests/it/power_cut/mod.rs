@@ -175,7 +175,9 @@ fn without_one_of_the_syncs_the_same_cuts_lose_commands() {
             }
             let cuts = cuts.len();
             println!("without the sync of {without}, {writes:?}: {lost} of {cuts} cuts fail, {gone} commands are gone");
-            assert!(lost * 2 > cuts && gone > 0, "{without}, {writes:?}: {lost} of {cuts} cuts: the test sees nothing");
+            // Where chance keeps half of the writes, the few of the registry may all be among them.
+            let least = if writes == Writes::Lost { cuts / 2 } else { cuts / 4 };
+            assert!(lost > least && gone > 0, "{without}, {writes:?}: {lost} of {cuts} cuts: the test sees nothing");
         }
     }
 }
