@@ -53,8 +53,11 @@ impl<D: Disk> Committer<D> {
         if !journal.is_switching() {
             return Ok(false);
         }
-        let binding = Binding { checkpoint: self.binding.checkpoint + 1, ..self.binding };
-        let checkpoint = self.checkpoint.get_or_insert_with(|| Checkpoint::begin(&self.state, binding));
+        let checkpoint = self.checkpoint.get_or_insert_with(|| {
+            self.binding.attempt += 1;
+            let binding = Binding { checkpoint: self.binding.checkpoint + 1, ..self.binding };
+            Checkpoint::begin(&self.state, binding)
+        });
         match checkpoint.step(&self.state, registry) {
             Ok(Step::More) => Ok(true),
             Ok(Step::Log(images)) if Journal::<D::Files>::footprint(images.len() as u64) > journal.room() => {
@@ -76,12 +79,13 @@ impl<D: Disk> Committer<D> {
                 if let Some(checkpoint) = self.checkpoint.take() {
                     checkpoint.complete(&mut self.state);
                 }
+                self.state.counters.attempt = self.binding.attempt;
                 journal.append(&Group::totals(&self.state)).map_err(NotWritten)?;
                 journal.complete().map_err(NotSynced)?;
                 #[cfg(test)]
                 self.disk.observe(&self.state, true);
                 failpoint::pass("checkpoint-complete");
-                self.binding = binding;
+                self.binding.checkpoint += 1;
                 (self.is_stalled, self.is_deleted) = (false, journal.is_deleted());
                 self.has_begun = false;
                 self.carry_factor = 1;

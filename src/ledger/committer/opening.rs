@@ -122,7 +122,8 @@ impl<D: Disk> Committer<D> {
         state.begin_run(self.clock.now());
         self.state = state;
         (self.group, self.appended) = (Group::default(), Group::default());
-        self.binding = Binding { journal: identity.id, generation: self.state.counters.generation, checkpoint };
+        self.binding =
+            Binding { journal: identity.id, generation: self.state.counters.generation, checkpoint, attempt: 0 };
         self.journal = Some(journal);
         #[cfg(test)]
         self.disk.observe(&self.state, true);
@@ -158,7 +159,8 @@ impl<D: Disk> Committer<D> {
     /// Sees to it that a registry is the one that the journal goes with.
     pub(super) fn bind(&mut self, mut registry: D::Registry) -> Result<D::Registry, StoreError> {
         let expected = self.binding;
-        match Binding::read(&registry)? {
+        let found = Binding::read(&registry)?;
+        match found {
             Some(found) if found.journal != expected.journal || found.generation != expected.generation => {
                 self.is_journal_new |= !self.state.counters.is_bound;
                 return Err(StoreError::Damaged("its registry belongs to another journal".into()));
@@ -166,6 +168,9 @@ impl<D: Disk> Committer<D> {
             Some(found) if found.checkpoint < expected.checkpoint => {
                 let (has, of) = (found.checkpoint, expected.checkpoint);
                 return Err(StoreError::Damaged(format!("its registry has {has} of {of} checkpoints")));
+            }
+            Some(found) if found.attempt < self.state.counters.attempt => {
+                return Err(StoreError::Damaged("its registry has a part of its last checkpoint".into()));
             }
             // Before the registry has the next checkpoint, the journal has another segment.
             Some(found) if found.checkpoint > expected.checkpoint + u64::from(self.has_begun) => {
@@ -184,8 +189,12 @@ impl<D: Disk> Committer<D> {
             None if self.state.counters.is_bound => {
                 return Err(StoreError::Damaged("all rows of its registry are gone".into()));
             }
-            None => expected.write(&mut registry).inspect_err(|_| self.is_suspect = true)?,
+            None => {
+                self.binding.attempt = 0;
+                self.binding.write(&mut registry).inspect_err(|_| self.is_suspect = true)?;
+            }
         }
+        self.binding.attempt = found.map_or(0, |found| found.attempt);
         if self.needs_count {
             self.count_devices(&registry)?;
         }

@@ -426,7 +426,8 @@ impl State {
     /// is in memory stays, and goes into the new one.
     pub(crate) fn lose_registry(&mut self) {
         self.counters.generation += 1;
-        (self.counters.registry_bytes, self.counters.synced, self.counters.is_bound) = (0, false, false);
+        (self.counters.registry_bytes, self.counters.attempt) = (0, 0);
+        (self.counters.synced, self.counters.is_bound) = (false, false);
         self.forgotten.clear();
         self.devices.values_mut().for_each(|changed| changed.stored = 0);
         self.requests.values_mut().for_each(|kept| kept.stored = false);
