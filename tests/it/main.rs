@@ -12,6 +12,7 @@
 
 mod common;
 
+mod architecture;
 mod assets;
 mod associate;
 mod broker_faults;
