@@ -1,21 +1,21 @@
-//! Names that come from outside, each checked once, where it enters.
+//! Names that come from outside. Each is checked once, where it enters the agent.
 
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// Longest name of a thing, in characters.
+/// Maximum length of a thing name, in characters.
 pub(crate) const MAX_THING: usize = 128;
-/// Longest name of a client, in bytes.
+/// Maximum length of a client's name, in bytes.
 pub(crate) const MAX_CLIENT: usize = 128;
-/// Longest token of a client, in characters.
+/// Maximum length of a client token, in characters.
 pub(crate) const MAX_TOKEN: usize = 64;
-/// Longest name of a user of this machine, in characters.
+/// Maximum length of the name of a local user, in characters.
 pub(crate) const MAX_USER: usize = 64;
-/// Longest external id of an asset, in characters without the word before it.
+/// Maximum length of an asset's external id, in characters without the prefix `externalId:`.
 pub(crate) const MAX_EXTERNAL: usize = 128;
 
-/// Why a text is not the name that it was taken for; the text completes "`…` ".
+/// The rule that a text breaks; the message completes the sentence "`TEXT` …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     /// Not a thing name.
@@ -27,7 +27,7 @@ pub enum InvalidName {
     /// Not a client token.
     #[error("must be 1 to 64 characters, none of them white space")]
     Token,
-    /// Not a token for the cloud.
+    /// Not a `clientToken` for the cloud.
     #[error("must be 36 to 64 characters, none of them white space")]
     CallToken,
     /// Not an asset's id.
@@ -48,7 +48,7 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes a text that follows the rule.
+            /// Checks a text and creates the name.
             ///
             /// # Errors
             /// The rule that it breaks.
@@ -85,8 +85,8 @@ macro_rules! name {
     };
 }
 
-/// The rule of the AWS IoT registry (`CreateThing`), stricter than Greengrass's own model, which
-/// has no pattern.
+/// The rule of the AWS IoT registry (`CreateThing`). It is stricter than Greengrass's own model,
+/// which has no pattern.
 fn is_thing_name(text: &str) -> bool {
     (1..=MAX_THING).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-'))
@@ -101,7 +101,7 @@ fn is_call_token(text: &str) -> bool {
     (36..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// One level of a topic, or after `@` a user of this machine, whom the kernel names.
+/// A client is one level of a topic, or `@` and the name of a local user that the kernel reports.
 fn is_client(text: &str) -> bool {
     match text.strip_prefix('@') {
         None => {
@@ -141,23 +141,23 @@ name!(
     InvalidName::Thing
 );
 name!(
-    /// Who asked: the sender's own name (its thing name, or its user name on the broker), from the
-    /// topic that the broker's policy ties to it; or `@` and the name of the user who asked over
-    /// the local socket.
+    /// The client that sent a command. Over MQTT it is the sender's own name (its thing name, or
+    /// its user name on the broker) from the topic that the broker's policy ties to the sender.
+    /// Over the local socket it is `@` and the name of the user.
     ClientId,
     is_client,
     InvalidName::Client
 );
 
 impl ClientId {
-    /// Stands for the senders of all commands whose topic names no client. No sender can have this
-    /// name, and no request has it.
+    /// The placeholder for the senders of all commands whose topic names no client. No sender can
+    /// have this name, and no request has it.
     #[must_use]
     pub fn nobody() -> Self {
         Self("@".into())
     }
 
-    /// Whether it is a user of this machine, whose results stay off the broker.
+    /// Whether this is a local user, whose results are not published on the broker.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.0.starts_with('@')
@@ -165,7 +165,8 @@ impl ClientId {
 }
 
 name!(
-    /// A request's name within its client, chosen by the client; 1 to 64 characters as in AWS IoT.
+    /// A request's name within its client, which the client chooses; 1 to 64 characters as in AWS
+    /// IoT.
     ClientToken,
     is_token,
     InvalidName::Token
@@ -177,21 +178,21 @@ name!(
     InvalidName::Asset
 );
 name!(
-    /// A project of SiteWise Monitor, or an asset in one, which has no external id there.
+    /// A project of SiteWise Monitor, or an asset in a project, which has no external id there.
     MonitorId,
     is_uuid,
     InvalidName::Monitor
 );
 name!(
-    /// The `clientToken` of a call to the cloud, by which a service knows a repetition. The agent's
-    /// own: it has nothing to do with the [`ClientToken`] of a command.
+    /// The `clientToken` of a call to the cloud, by which a service recognises a repeated call. The
+    /// agent makes it; it is unrelated to the [`ClientToken`] of a command.
     CallToken,
     is_call_token,
     InvalidName::CallToken
 );
 
 impl CallToken {
-    /// One made of 128 random bits, in the form of a UUID.
+    /// Makes a token from 128 random bits, in the form of a UUID.
     #[must_use]
     pub fn from_bits(bits: u128) -> Self {
         let digits = format!("{bits:032x}");
@@ -200,19 +201,20 @@ impl CallToken {
     }
 }
 
-/// A pattern of `guard.protected`: `*` stands for any run of characters, all else for itself.
+/// A pattern of `guard.protected`: `*` matches any sequence of characters, and every other
+/// character matches itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(Box<str>);
 
 impl Pattern {
-    /// Takes the text as it is: every text is a pattern.
+    /// Creates a pattern; every text is a valid pattern.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// Whether there is a thing name or an asset id that matches. An asset's UUID consists of a
-    /// thing name's characters.
+    /// Whether the pattern can match any thing name or asset id. The characters of an asset's UUID
+    /// are all valid in a thing name.
     #[must_use]
     pub fn can_match(&self) -> bool {
         let literal: String = self.0.chars().filter(|c| *c != '*').collect();
@@ -224,7 +226,7 @@ impl Pattern {
         if !wild {
             return false;
         }
-        // An external id: the wildcards make up for what is missing of it.
+        // An external id: the wildcards may stand for the missing part of the prefix.
         const WORD: &str = "externalId:";
         let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
         let (first, rest) = self.0.split_once('*').unwrap_or_default();
@@ -241,7 +243,7 @@ impl Pattern {
             && last.as_bytes().last().is_none_or(is_word)
     }
 
-    /// Whether `text` as a whole matches.
+    /// Whether the pattern matches the whole `text`.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');
