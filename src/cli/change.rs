@@ -179,7 +179,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         file.take(MAX_LIST + 1).read_to_end(&mut bytes)?;
     }
     if bytes.len() as u64 > MAX_LIST {
-        return Err(io::Error::other(format!("it has more than {} MiB, which is no list of names", MAX_LIST >> 20)));
+        return Err(io::Error::other(format!(
+            "it has more than {} MiB, which is too large for a list of names",
+            MAX_LIST >> 20
+        )));
     }
     Ok(bytes)
 }

@@ -60,7 +60,7 @@ pub(super) fn draw(buffer: &mut Buffer, model: &Model, ascii: bool) -> usize {
     devices(&mut paint, model, Rect { y: y + upper, height: lists - upper, ..area });
     paint.line(
         area.height - 1,
-        "q quit  Tab list  Up/Down select  Enter look into  s state  p problems  ? help",
+        "q quit  Tab list  Up/Down select  Enter open  s state  p problems  ? help",
         Style::new(),
     );
     0

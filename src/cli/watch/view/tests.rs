@@ -113,7 +113,7 @@ errors  _._. 6 a minute
 
 
 
-q quit  Tab list  Up/Down select  Enter look into  s state  p problems  ? help";
+q quit  Tab list  Up/Down select  Enter open  s state  p problems  ? help";
     assert_eq!(lines.join("\n"), expected);
 }
 
