@@ -21,7 +21,8 @@ SCHEMA = """
 PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
 CREATE TABLE IF NOT EXISTS devices (name TEXT PRIMARY KEY, since REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, client TEXT, token TEXT, content BLOB, entries INTEGER,
-  open INTEGER, errors TEXT DEFAULT '[]', accepted REAL, completed REAL, acknowledged INTEGER DEFAULT 0, UNIQUE (client, token));
+  open INTEGER, errors TEXT DEFAULT '[]', accepted REAL, completed REAL, acknowledged INTEGER DEFAULT 0,
+  UNIQUE (client, token));
 CREATE TABLE IF NOT EXISTS entries (id INTEGER PRIMARY KEY, thing TEXT, request INTEGER);
 CREATE INDEX IF NOT EXISTS by_thing ON entries (thing);
 CREATE INDEX IF NOT EXISTS by_completed ON requests (completed) WHERE completed IS NOT NULL;
@@ -67,7 +68,8 @@ class Peer:
         client.subscribe(f"{ROOT}/commands/+/+", qos=1)
         self.publish_status()
         with self.lock:
-            unacknowledged = self.db.execute("SELECT * FROM requests WHERE completed IS NOT NULL AND acknowledged = 0").fetchall()
+            select = "SELECT * FROM requests WHERE completed IS NOT NULL AND acknowledged = 0"
+            unacknowledged = self.db.execute(select).fetchall()
         for request in untold:
             self.publish_completed(request)
         self.work.set()
