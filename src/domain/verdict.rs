@@ -16,7 +16,7 @@ pub enum Verdict {
     Unsent(Fault),
     /// As [`Self::Unsent`], for reasons that concern the resource of the call. The entry is parked:
     /// entries of other resources are sent first.
-    Aside(Fault),
+    Parked(Fault),
     /// The call may have had its effect: send the entry again, and do not allow its cancellation.
     Unknown(Fault),
     /// An error that may mean that the entry is done already: the next complete list decides.
