@@ -14,6 +14,7 @@ pub mod config;
 pub mod failpoint;
 pub mod fields;
 pub mod ledger;
+pub mod local;
 pub mod metrics;
 pub mod model;
 pub mod wire;
