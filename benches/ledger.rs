@@ -12,10 +12,12 @@ use std::{
 };
 
 use offboard::{
-    clock::Clock,
     config,
+    domain::{
+        Again, CallKind, CallToken, Change, ClientId, ClientToken, Operation, Target, ThingName, Verdict, Window,
+    },
     ledger::{self, Ledger, Order, Pick, Rules},
-    model::{Again, CallToken, Change, ClientId, ClientToken, Lane, Operation, Target, ThingName, Verdict, Window},
+    runtime::clock::Clock,
 };
 
 const ROUNDS: usize = 5;
@@ -71,15 +73,15 @@ async fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
     let start = Instant::now();
     loop {
         let pick = Pick::Queue { limit: 100, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
-        let take =
-            ledger.run(move |tx| ledger::take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)).map(Some));
+        let take = ledger
+            .run(move |tx| ledger::take(tx, CallKind::Disassociate, &pick, true, &CallToken::from_bits(0)).map(Some));
         let taken = take.await.unwrap();
         if taken.entries.is_empty() {
             break;
         }
         let mut verdicts: VecDeque<_> = taken.entries.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
         let settle = ledger.run(move |tx| {
-            ledger::settle(tx, Lane::Disassociate, &mut verdicts)?;
+            ledger::settle(tx, CallKind::Disassociate, &mut verdicts)?;
             Ok(verdicts.is_empty().then_some(()))
         });
         settle.await.unwrap();

@@ -5,42 +5,21 @@
 
 #![forbid(unsafe_code)]
 
-pub mod batching;
+pub mod agent;
 pub mod cli;
-pub mod clock;
 pub mod cloud;
-pub mod conditions;
 pub mod config;
-pub mod failpoint;
-pub mod fields;
+pub mod domain;
+pub mod health;
 pub mod ledger;
-pub mod local;
-pub mod metrics;
-pub mod model;
-pub mod wire;
+pub mod protocol;
+pub mod runtime;
 
-mod agent;
-mod answers;
-mod causes;
-mod cautions;
-mod devices;
-mod inbox;
-mod outbox;
-mod rejection_log;
-mod socket_results;
-mod status;
-mod stop;
-mod supervisor;
-mod sync;
-mod transport;
-mod upkeep;
-mod uplink;
-mod users;
+mod local;
+mod mqtt;
 
 #[cfg(test)]
-mod schemas;
-#[cfg(test)]
-mod simulation;
+mod testing;
 
 /// This build's version, as `status` and `--version` tell it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -6,8 +6,8 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use offboard::{
-    model::{ClientId, Lane, ThingName},
-    wire::{ResultKind, Topics},
+    domain::{CallKind, ClientId, ThingName},
+    protocol::{ResultKind, Topics},
 };
 use serde_json::{Value, json};
 
@@ -164,13 +164,13 @@ fn the_pages_wrap_at_100_columns() {
 #[test]
 fn the_role_has_what_the_agent_calls_and_no_more() {
     let statement = example("token-exchange-role-policy.json")["Statement"][0].clone();
-    let always = [Lane::Disassociate, Lane::List].map(|lane| lane.traits().action);
+    let always = [CallKind::Disassociate, CallKind::List].map(|lane| lane.traits().action);
     assert_eq!(statement["Action"], json!(always));
     let if_used = &example("sitewise-role-policy.json")["Statement"];
-    for (n, lane) in [Lane::Assets, Lane::ProjectAssets].into_iter().enumerate() {
+    for (n, lane) in [CallKind::Assets, CallKind::ProjectAssets].into_iter().enumerate() {
         assert_eq!(if_used[n]["Action"], lane.traits().action);
     }
-    for lane in Lane::ALL {
+    for lane in CallKind::ALL {
         assert!(pages().contains(lane.traits().action), "{lane:?} needs a permission that is told nowhere");
     }
     let resource = statement["Resource"].as_str().unwrap().replace("${credentials-iot:ThingName}", "MyCore");
@@ -340,7 +340,7 @@ fn the_commands_are_ones_that_the_agent_takes() {
         ("disassociate-project-assets", "disassociate-project-assets"),
     ] {
         let payload = text(&format!("examples/{example}.json"));
-        let (token, parsed) = offboard::wire::parse_command(&core, operation, payload.as_bytes(), 100_000);
+        let (token, parsed) = offboard::protocol::parse_command(&core, operation, payload.as_bytes(), 100_000);
         assert!(token.is_some() && parsed.is_ok(), "{operation}: {:?}", parsed.err());
     }
 }

@@ -12,7 +12,7 @@ use common::{
     load::{LARGE_EVERY, Load},
     *,
 };
-use offboard::failpoint::{NAMES, PARTS};
+use offboard::runtime::failpoint::{NAMES, PARTS};
 
 /// The next start dies at the `n`-th pass of `name`.
 fn arm(world: &mut World, name: &str, n: u64) {

@@ -113,7 +113,7 @@ fn the_table_of_operations_has_all_their_members() {
         }
         shown.insert(operation);
     }
-    let all = offboard::model::Operation::ALL.iter().map(ToString::to_string).collect();
+    let all = offboard::domain::Operation::ALL.iter().map(ToString::to_string).collect();
     assert_eq!(shown, all);
 }
 

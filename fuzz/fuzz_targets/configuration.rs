@@ -6,10 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use libfuzzer_sys::fuzz_target;
-use offboard::{
-    config::{self, Config},
-    model::{Pattern, ThingName},
-};
+use offboard::{config::{Config, self}, domain::{Pattern, ThingName}};
 use serde_json::{Map, Value, json};
 
 const COPIED_AUTHORITY: &str = "/component/broker-ca.pem";
@@ -78,7 +75,7 @@ fuzz_target!(|text: &str| {
 fn faults<T>(result: &Result<T, config::ConfigError>) -> BTreeSet<String> {
     let all = result.as_ref().err().map(|error| error.0.as_slice()).unwrap_or_default();
     // The default of this key depends on another section.
-    let own = |fault: &&offboard::model::FieldFault| {
+    let own = |fault: &&offboard::domain::FieldFault| {
         fault.name != "mqtt.clientId" || !fault.message.starts_with("must be set")
     };
     all.iter().filter(own).map(|fault| format!("{} {}", fault.name, fault.message)).collect()

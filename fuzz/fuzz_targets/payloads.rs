@@ -6,10 +6,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use libfuzzer_sys::fuzz_target;
-use offboard::{
-    model::{Cancel, Change, Command, Operation, Page, Query, RejectionCode, Target, ThingName},
-    wire::{messages, parse_command},
-};
+use offboard::{domain::{Cancel, Change, Command, Operation, Page, Query, RejectionCode, Target, ThingName}, protocol::{messages, parse_command}};
 use serde_json::Value;
 
 /// The smallest `limits.maxPayloadBytes`: every rejection has to fit.
@@ -40,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
         }
         Err(rejection) => {
             assert_eq!(rejection.code, RejectionCode::ValidationException);
-            let token = token.as_ref().map(offboard::model::ClientToken::as_str);
+            let token = token.as_ref().map(offboard::domain::ClientToken::as_str);
             let message = messages::rejected(token, operation, rejection);
             assert!(message.len() <= SMALLEST_MESSAGE, "a rejection of {} bytes", message.len());
             let read: Value = serde_json::from_slice(&message).expect("a message is JSON");

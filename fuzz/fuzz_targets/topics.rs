@@ -4,10 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use offboard::{
-    model::{ClientId, ThingName},
-    wire::{Address, ResultKind, Topics, page},
-};
+use offboard::{domain::{ClientId, ThingName}, protocol::{Address, ResultKind, Topics, page}};
 
 /// Longest name of an operation that a topic may carry.
 const MAX_OPERATION: usize = 128;

@@ -16,10 +16,11 @@ use super::{
     agent::{Answer, MAX_EARLY},
 };
 use crate::{
-    cautions, config,
-    model::{ClientId, Operation, ThingName},
-    transport::{self, Brief},
-    wire::Topics,
+    agent::cautions,
+    config,
+    domain::{ClientId, Operation, ThingName},
+    mqtt::client::{self, Brief},
+    protocol::Topics,
 };
 
 /// Below the agent's default `limits.maxPayloadBytes`, which is below what Greengrass's broker
@@ -121,9 +122,9 @@ impl Broker {
         if let Some(caution) = cautions::readable_password(&mqtt) {
             eprintln!("warning: {}", in_flags(caution));
         }
-        let mut options = transport::options(&mqtt);
+        let mut options = client::options(&mqtt);
         options.set_clean_session(true);
-        transport::secure(&mqtt, &mut options).map_err(|error| Trouble::Usage(in_flags(error)))?;
+        client::secure(&mqtt, &mut options).map_err(|error| Trouble::Usage(in_flags(error)))?;
         let mut line = BrokerLine {
             mqtt: Brief::new(options),
             address: mqtt,
@@ -168,7 +169,7 @@ impl BrokerLine {
 
     fn broken(&self, error: &ConnectionError) -> Trouble {
         let config::Mqtt { host, port, .. } = &self.address;
-        let error = transport::in_words(error);
+        let error = client::in_words(error);
         let text =
             "check --mqtt-url, the authority and certificate if there is one, and that the broker lets you connect as";
         Trouble::NoAnswer(format!("the broker at {host}:{port}: {error}; {text} {}", self.client))

@@ -15,9 +15,9 @@ use super::{
     show::{escaped, print},
 };
 use crate::{
-    clock::Clock,
-    metrics::{MetricsMessage, exposition},
-    model::DeviceState,
+    agent::metrics::{MetricsMessage, exposition},
+    domain::DeviceState,
+    runtime::clock::Clock,
 };
 
 /// Requests, and devices of each state, that go into it: the latest, or the first by name.

@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::model::{InvalidName, MonitorId, ThingName};
+use crate::domain::{InvalidName, MonitorId, ThingName};
 
 /// Faults that are told; the rest is counted.
 const TOLD: usize = 5;

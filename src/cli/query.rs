@@ -9,7 +9,7 @@ use super::{
     agent::{Agent, Common},
     show::{columns, device as device_text, devices_by_state, request, show, text, word},
 };
-use crate::metrics::{MetricsMessage, exposition};
+use crate::agent::metrics::{MetricsMessage, exposition};
 
 #[derive(Debug, Args)]
 pub(super) struct Cancel {

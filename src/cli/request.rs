@@ -13,7 +13,7 @@ use super::{
     broker::fresh_token,
     show::{complain, failures, json_line, print, show, text},
 };
-use crate::model::MAX_TOKEN;
+use crate::domain::MAX_TOKEN;
 
 /// How often a wait looks how far it is, on a terminal and elsewhere. The agent's `completed` may
 /// be lost with a connection.

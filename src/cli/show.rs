@@ -10,7 +10,7 @@ use std::io::Write;
 use serde_json::Value;
 
 use super::{Trouble, agent::Output};
-use crate::model::DeviceState;
+use crate::domain::DeviceState;
 
 /// Prints a message as it is for programs, and as `table` makes it for people.
 pub(super) fn show(output: Output, message: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Trouble> {

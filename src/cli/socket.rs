@@ -25,9 +25,9 @@ use super::{
     show::clean,
 };
 use crate::{
-    model::Operation,
-    transport::{MAX_LINE, SOCKET},
-    users,
+    domain::Operation,
+    local::socket::{MAX_LINE, SOCKET},
+    runtime::users,
 };
 
 /// Where Greengrass's nuclei keep what belongs to the component, below their roots.

@@ -1,43 +1,13 @@
-//! The cloud: a trait of the calls that the agent makes, and its AWS form.
+//! The cloud side: the calls that the agent makes, what goes into them and when, and what their answers mean.
 
+mod api;
 mod aws;
-mod classify;
-mod credentials;
-mod greengrass;
-mod http;
-mod proxies;
-mod sdk;
-mod sitewise;
+pub(crate) mod dispatcher;
+pub mod gate;
+pub mod planner;
+pub mod rate;
+pub(crate) mod reconciler;
 
-use std::future::Future;
-
+pub use api::{Cloud, ListPage};
 pub use aws::Aws;
-pub(crate) use proxies::proxy_faults;
-pub(crate) use sdk::{CERTIFICATE_REFUSED, NAME_NOT_RESOLVED, PROXY_FAILED};
-
-use crate::model::{CallError, CallToken, EntryError, Lane, Target, ThingName, Timestamp};
-
-/// One page of the devices that are associated.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListPage {
-    /// Name and time of association.
-    pub devices: Vec<(ThingName, Option<Timestamp>)>,
-    /// Continues the list; `None` at its end.
-    pub next: Option<String>,
-}
-
-/// The calls. Each is one HTTP request: repetition and patience are the caller's.
-pub trait Cloud: Send + Sync + 'static {
-    /// Carries out a lane's call, for at most as many targets as its
-    /// [`Traits`](crate::model::Traits) say, and with a token if they say so. An empty list means
-    /// that all went well, and that the service itself said so.
-    fn call(
-        &self,
-        lane: Lane,
-        targets: &[Target],
-        token: Option<&CallToken>,
-    ) -> impl Future<Output = Result<Vec<EntryError>, CallError>> + Send;
-
-    /// Reads a page of the devices that are associated with this core device.
-    fn list(&self, next: Option<String>) -> impl Future<Output = Result<ListPage, CallError>> + Send;
-}
+pub(crate) use aws::{CERTIFICATE_REFUSED, NAME_NOT_RESOLVED, PROXY_FAILED, proxy_faults};

@@ -27,7 +27,10 @@ use super::{
         store::{Direction, Store, StoreError},
     },
 };
-use crate::{clock::Clock, failpoint, model::Mono, supervisor::panic_text};
+use crate::{
+    domain::Mono,
+    runtime::{clock::Clock, errors::panic_text, failpoint},
+};
 
 /// Jobs that are gathered into one group.
 const GROUP_JOBS: usize = 256;
@@ -714,7 +717,7 @@ impl<D: Disk> Committer<D> {
             Err(error) => return Err(error),
         }
         self.is_journal_new = false;
-        crate::failpoint::pass("open-bound");
+        crate::runtime::failpoint::pass("open-bound");
         Ok(())
     }
 

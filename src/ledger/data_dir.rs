@@ -23,9 +23,8 @@ use super::{
     },
 };
 use crate::{
-    clock::Clock,
-    model::{ThingName, Timestamp},
-    users,
+    domain::{ThingName, Timestamp},
+    runtime::{clock::Clock, users},
 };
 
 /// Where a store is. It can be opened again and again, and be quarantined.

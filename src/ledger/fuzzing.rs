@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config,
-    model::{Again, CallToken, Now, Timestamp, Verdict, Window},
+    domain::{Again, CallToken, Now, Timestamp, Verdict, Window},
 };
 
 /// Steps in which each rule has to end.
@@ -245,7 +245,7 @@ impl Bench {
     }
 
     fn rules(&mut self) {
-        for lane in Lane::ALL {
+        for lane in CallKind::ALL {
             let pick =
                 Pick::Queue { limit: 100, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
             let mut taken = Vec::new();

@@ -12,7 +12,7 @@ use super::{
     registry::store::StoreError,
     stats::{Counting, Stats},
 };
-use crate::{clock::Clock, model::Timestamp};
+use crate::{domain::Timestamp, runtime::clock::Clock};
 
 /// Questions and commands that wait for the thread; whoever comes later waits in line.
 const WAITING: usize = 1024;

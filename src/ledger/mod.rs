@@ -49,7 +49,7 @@ pub use stats::{COMMIT_BOUNDS, Stats};
 
 use crate::{
     config::{Config, Guard, Limits},
-    model::{Lane, Target},
+    domain::{CallKind, Target},
 };
 
 /// The part of the configuration that the rules follow.
@@ -62,12 +62,12 @@ pub struct Rules {
     /// Keep the retained device messages up to date.
     pub publish_devices: bool,
     /// Kinds of calls that this configuration does not serve.
-    pub off: Vec<Lane>,
+    pub off: Vec<CallKind>,
 }
 
 impl Rules {
     /// Whether a guard keeps `target` from being sent in `lane`, with or without `force`.
-    fn protects(&self, lane: Lane, target: &Target) -> bool {
+    fn protects(&self, lane: CallKind, target: &Target) -> bool {
         let is_protected = |name: &str| self.guard.protected.iter().any(|pattern| pattern.matches(name));
         lane.is_guarded() && target.guarded_names().into_iter().any(is_protected)
     }
@@ -75,7 +75,7 @@ impl Rules {
 
 impl From<&Config> for Rules {
     fn from(config: &Config) -> Self {
-        let off = Lane::ALL.into_iter().filter(|lane| !config.serves(lane.traits().service)).collect();
+        let off = CallKind::ALL.into_iter().filter(|lane| !config.serves(lane.traits().service)).collect();
         Self { limits: config.limits, guard: config.guard.clone(), publish_devices: config.publish_devices, off }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     registry::store::{Direction, Op, Row, Store, StoreError},
     view::Image,
 };
-use crate::model::{DeviceState, Now};
+use crate::domain::{DeviceState, Now};
 
 /// Keys and values.
 pub(crate) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 pub(crate) use self::image::Image;
 use super::Load;
-use crate::model::{
-    CallToken, ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Fault, Lane, Request, Target,
+use crate::domain::{
+    CallKind, CallToken, ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Fault, Request, Target,
     ThingName, Timestamp,
 };
 
@@ -82,7 +82,7 @@ pub(crate) trait View {
 /// What is to be done about one target, for all the entries that wait for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Work {
-    pub(crate) call_kind: Lane,
+    pub(crate) call_kind: CallKind,
     pub(crate) queue: Queue,
     /// Its place in the queue: the entry that it was made for.
     pub(crate) place: Place,
@@ -147,7 +147,7 @@ pub(crate) struct Totals {
     pub(crate) owed: u64,
     /// Devices, in the order of [`DeviceState::ALL`].
     pub(crate) devices: Vec<(DeviceState, u64)>,
-    pub(crate) work: BTreeMap<Lane, Load>,
+    pub(crate) work: BTreeMap<CallKind, Load>,
     /// Whether the registry was ever read from the cloud to its end.
     pub(crate) synced: bool,
 }

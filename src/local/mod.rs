@@ -1,3 +1,13 @@
-//! The local side: how commands reach the agent on the core device, and how results leave it.
+//! The local side: the broker, the local socket and Greengrass IPC, and what goes in and out
+//! through them.
 
-pub mod ipc;
+pub(crate) mod broker;
+pub(crate) mod devices;
+pub(crate) mod inbound;
+pub(crate) mod inbox;
+pub(crate) mod ipc;
+pub(crate) mod outbox;
+pub(crate) mod queries;
+pub(crate) mod rejection_log;
+pub(crate) mod socket;
+pub(crate) mod status;

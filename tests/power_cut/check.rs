@@ -4,11 +4,11 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use offboard::{
-    clock::Clock,
     config,
+    domain::{Change, ClientId, ClientToken, Command, DeviceState, Request, ThingName},
     ledger::{self, Ledger, Order, Rules, StoreError, Tx},
-    model::{Change, ClientId, ClientToken, Command, DeviceState, Request, ThingName},
-    wire::{messages, parse_command},
+    protocol::{messages, parse_command},
+    runtime::clock::Clock,
 };
 
 use super::mqtt::{Mark, What};

@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::{Finding, Problems, caution, cloud_findings, error, first, ok, warning};
 use crate::{
-    cautions,
+    agent::cautions,
     cli::{
         Trouble,
         agent::{Agent, Answer},
         show::text,
     },
     config::{self, Config},
-    wire::Topics,
+    protocol::Topics,
 };
 
 const BROKER: &[&str] = &["BROKER_UNREACHABLE", "CONNECTION_UNSTABLE", "SUBSCRIPTION_DENIED"];

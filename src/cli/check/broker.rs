@@ -8,9 +8,9 @@ use tokio::time::timeout;
 use super::{Finding, error, ok};
 use crate::{
     config::{Config, Mqtt},
-    status::OFFLINE,
-    transport::{self, Brief},
-    wire::Topics,
+    local::status::OFFLINE,
+    mqtt::client::{self, Brief},
+    protocol::Topics,
 };
 
 pub(super) async fn finding(config: &Config, patience: Duration) -> Finding {
@@ -24,13 +24,13 @@ pub(super) async fn finding(config: &Config, patience: Duration) -> Finding {
 }
 
 async fn attempt(mqtt: &Mqtt, topics: &Topics) -> Result<String, String> {
-    let mut options = transport::options(mqtt);
+    let mut options = client::options(mqtt);
     // As the agent does, whose session it is: what waits in it is not acknowledged, and stays.
     options.set_clean_session(false).set_manual_acks(true);
-    transport::secure(mqtt, &mut options)?;
+    client::secure(mqtt, &mut options)?;
     let mut line = Brief::new(options);
     let (commands, status) = (topics.commands(), topics.status());
-    if !line.subscribe(&commands).await.map_err(|error| transport::explain(mqtt, &error))? {
+    if !line.subscribe(&commands).await.map_err(|error| client::explain(mqtt, &error))? {
         return Err(format!("it denies the subscription to {commands}; allow it to {}", mqtt.client_id));
     }
     // No agent runs, so that is its state. MQTT 3.1.1 has no word for a publish that is not allowed: one broker hangs up,
@@ -47,7 +47,7 @@ async fn publish(line: &mut Brief, mqtt: &Mqtt, topic: &str) -> Result<(), Strin
             Ok(Event::Incoming(Incoming::PubAck(_))) => return Ok(()),
             Ok(_) => {}
             Err(error) => {
-                let (client, text) = (&mqtt.client_id, transport::explain(mqtt, &error));
+                let (client, text) = (&mqtt.client_id, client::explain(mqtt, &error));
                 return Err(format!("it hung up when {topic} was published to; allow it to {client} ({text})"));
             }
         }

@@ -9,7 +9,12 @@ use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Finding, State};
-use crate::{clock::Clock, config::Mqtt, model::Timestamp, transport};
+use crate::{
+    config::Mqtt,
+    domain::Timestamp,
+    mqtt::{client, tls},
+    runtime::clock::Clock,
+};
 
 /// From TCP to the end of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -48,7 +53,7 @@ pub(super) async fn findings(mqtt: &Mqtt) -> Option<Finding> {
 
 /// What the broker shows in a handshake of its own, which disturbs nobody's session.
 async fn chain(mqtt: &Mqtt) -> Result<Vec<CertificateDer<'static>>, String> {
-    let config = transport::client_config(mqtt).await?;
+    let config = tls::client_config(mqtt).await?;
     let address = format!("{}:{}", mqtt.host, mqtt.port);
     let name = ServerName::try_from(mqtt.host.clone()).map_err(|error| format!("{address}: {error}"))?;
     let handshake = async {
@@ -62,7 +67,7 @@ async fn chain(mqtt: &Mqtt) -> Result<Vec<CertificateDer<'static>>, String> {
         }
         Ok(Err(error)) => {
             let error = ConnectionError::Io(error);
-            Err(format!("{address}: {}", transport::explain(mqtt, &error)))
+            Err(format!("{address}: {}", client::explain(mqtt, &error)))
         }
         Err(_) => Err(format!(
             "{address}: no answer to the handshake within {} s; check the network, and that this port speaks TLS",

@@ -6,12 +6,12 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{Finding, Problems, cloud_findings, error};
 use crate::{
-    clock::Clock,
     cloud::{Aws, Cloud},
-    conditions::Conditions,
     config::Config,
+    domain::{CallFault, CallKind},
+    health::Conditions,
     ledger::Summary,
-    model::{CallFault, Lane},
+    runtime::clock::Clock,
 };
 
 pub(super) async fn findings(config: &Config, patience: Duration) -> Vec<Finding> {
@@ -38,7 +38,7 @@ pub(super) async fn findings(config: &Config, patience: Duration) -> Vec<Finding
         _ => None,
     };
     if let Ok(answer) = &answer {
-        conditions.answered(Lane::List, answer.as_ref().map(|_| ()));
+        conditions.answered(CallKind::List, answer.as_ref().map(|_| ()));
     }
     let problems: Problems =
         conditions.snapshot().problems.into_iter().map(|(code, problem)| (code.into(), problem.message)).collect();

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use super::{Finding, error, ok, warning};
-use crate::{ledger, status::mebibytes};
+use crate::{ledger, local::status::mebibytes};
 
 /// Room beside what is needed below which a store can fail soon: it is rewritten beside itself.
 const LITTLE: u64 = 128 << 20;

@@ -25,10 +25,10 @@ use super::{
     show::{columns, show, text},
 };
 use crate::{
-    cautions,
+    agent::cautions,
     config::{self, Config},
-    model::FieldFault,
-    users,
+    domain::FieldFault,
+    runtime::users,
 };
 
 #[derive(Debug, Args)]

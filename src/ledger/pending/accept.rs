@@ -8,11 +8,11 @@ use super::{
     waiters,
 };
 use crate::{
-    ledger::registry::store::StoreError,
-    model::{
-        Change, ClientId, ClientToken, Lane, Operation, Reason, Registered, Rejection, RejectionCode, Request, Tally,
-        Target, Timestamp,
+    domain::{
+        CallKind, Change, ClientId, ClientToken, Operation, Reason, Registered, Rejection, RejectionCode, Request,
+        Tally, Target, Timestamp,
     },
+    ledger::registry::store::StoreError,
 };
 
 /// Messages in the outbox above which no command is accepted: the broker has been refusing or away
@@ -116,7 +116,7 @@ fn survey(tx: &Tx<'_>, change: &Change, client: Option<&ClientId>) -> Result<Sur
         }
         known.push(association);
     }
-    plan.max_fraction_exceeded = lane.is_some_and(Lane::takes_off) && exceeds_fraction(tx, associated);
+    plan.max_fraction_exceeded = lane.is_some_and(CallKind::takes_off) && exceeds_fraction(tx, associated);
     Ok(Survey { plan, associated, known, crowded, opposed })
 }
 
@@ -169,7 +169,7 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
     let Survey { plan, known, .. } = survey;
     let request = open(tx, order, content, plan);
     // Only operations with a kind of call become requests.
-    let lane = request.operation.lane().unwrap_or(Lane::List);
+    let lane = request.operation.lane().unwrap_or(CallKind::List);
     for ((index, target), known) in (0..).zip(&order.change.targets).zip(known) {
         waiters::enqueue(tx, target, lane, Waiter((request.seq, index), known))?;
     }
@@ -198,7 +198,7 @@ fn refusal(tx: &Tx<'_>, order: &Order, survey: &Survey) -> Option<Rejection> {
     }
     let limits = &tx.rules.limits;
     let counters = &tx.state.counters;
-    if change.operation.lane().is_some_and(Lane::takes_off) && !change.force {
+    if change.operation.lane().is_some_and(CallKind::takes_off) && !change.force {
         if tx.rules.guard.max_fraction < 1.0 && !counters.synced {
             return denied(
                 "the registry was never read from the cloud, so guard.maxFraction cannot be kept; \

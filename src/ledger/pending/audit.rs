@@ -7,8 +7,8 @@ use super::{
     state::State,
 };
 use crate::{
+    domain::{CallKind, DeviceState, Operation, RequestStatus, Target},
     ledger::view::{Image, View},
-    model::{DeviceState, Lane, Operation, RequestStatus, Target},
 };
 
 /// What does not fit together, in words; empty for a state that is whole.
@@ -74,7 +74,7 @@ impl Audit<'_> {
     }
 
     fn work(&mut self) {
-        let mut loads: BTreeMap<Lane, Load> = BTreeMap::new();
+        let mut loads: BTreeMap<CallKind, Load> = BTreeMap::new();
         for (target, work) in self.state.works() {
             loads.entry(work.lane).or_default().count(work.queue, 1);
             let name = target.name();
@@ -95,7 +95,7 @@ impl Audit<'_> {
             self.hold("no entry waits behind the work", work.queued_opposite.is_none() || (has_opposite && work.sent));
         }
         self.equal("queue", self.state.works().len() as u64, self.state.queues().len());
-        for lane in Lane::ALL {
+        for lane in CallKind::ALL {
             let (total, found) =
                 (self.state.counters.loads[lane.index()], loads.get(&lane).copied().unwrap_or_default());
             self.hold(&format!("{lane:?}: {total:?} by the totals, {found:?} by the objects"), total == found);

@@ -7,8 +7,8 @@ use super::{
     waiters,
 };
 use crate::{
+    domain::{Outcome, Target},
     ledger::registry::store::StoreError,
-    model::{Outcome, Target},
 };
 
 /// Entries that one step ends: some ten milliseconds.

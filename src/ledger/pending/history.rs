@@ -2,8 +2,8 @@
 
 use super::tx::{At, Tx};
 use crate::{
+    domain::{Asked, Event, Happened, Request, Target, ThingName},
     ledger::registry::store::StoreError,
-    model::{Asked, Event, Happened, Request, Target, ThingName},
 };
 
 /// Bytes of a history as JSON: with the device it stays below what sled keeps out of files of their

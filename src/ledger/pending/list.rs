@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::{object::Queue, tx::Tx, waiters};
 use crate::{
+    domain::{Device, Happened, Outcome, Registered, SyncCounts, Target, ThingName, Timestamp},
     ledger::registry::{
         rows,
         store::{Direction, StoreError},
     },
-    model::{Device, Happened, Outcome, Registered, SyncCounts, Target, ThingName, Timestamp},
 };
 
 /// How long the cloud's list may lag behind what the cloud did; Greengrass promises no time, minutes

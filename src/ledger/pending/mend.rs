@@ -9,7 +9,7 @@ use super::{
     object::{Outgoing, Progress, Queue, Slot, Waiter, Work},
     state::State,
 };
-use crate::model::{Fault, Registered, Target, ThingName};
+use crate::domain::{Fault, Registered, Target, ThingName};
 
 impl State {
     /// A part of the journal is lost: whatever is open now may have been sent, or have ended.

@@ -12,9 +12,9 @@ use std::{borrow::Cow, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::model::{
-    CallToken, ClientId, ClientToken, Device, DeviceState, Event, Fault, Lane, Now, Registered, Request, SyncCounts,
-    Tally, Target, ThingName, Timestamp,
+use crate::domain::{
+    CallKind, CallToken, ClientId, ClientToken, Device, DeviceState, Event, Fault, Now, Registered, Request,
+    SyncCounts, Tally, Target, ThingName, Timestamp,
 };
 
 /// Version of the whole layout, journal and registry. A store with a larger one is left untouched.
@@ -108,7 +108,7 @@ pub struct Counters {
     /// The next outgoing message's number.
     #[serde(skip_serializing_if = "is_default")]
     pub next_outgoing: u64,
-    /// Counts outcomes; see [`crate::model::Device::mark`].
+    /// Counts outcomes; see [`crate::domain::Device::mark`].
     #[serde(skip_serializing_if = "is_default")]
     pub mark: u64,
     /// Bytes of the keys and values in the registry.
@@ -144,9 +144,9 @@ pub struct Counters {
     /// Devices that are shown as `DISASSOCIATED`.
     #[serde(skip_serializing_if = "is_default")]
     pub disassociated: u64,
-    /// What there is to do, by kind of call, in the order of [`Lane::ALL`].
+    /// What there is to do, by kind of call, in the order of [`CallKind::ALL`].
     #[serde(skip_serializing_if = "is_default")]
-    pub loads: [Load; Lane::ALL.len()],
+    pub loads: [Load; CallKind::ALL.len()],
     /// Requests for a sync that have not ended.
     #[serde(skip_serializing_if = "is_default")]
     pub open_syncs: u64,
@@ -238,7 +238,7 @@ pub(crate) struct Waiter(pub(crate) Place, pub(crate) Option<Timestamp>);
 pub(crate) struct Work {
     /// By which kind of call.
     #[serde(rename = "k")]
-    pub(crate) lane: Lane,
+    pub(crate) lane: CallKind,
     /// Where it waits.
     #[serde(rename = "q", default, skip_serializing_if = "is_default")]
     pub(crate) queue: Queue,
@@ -281,7 +281,7 @@ pub(crate) struct Work {
 
 impl Work {
     /// To be sent by that kind of call, for `waiters`, of which there is at least one.
-    pub(super) fn new(lane: Lane, waiters: Vec<Waiter>) -> Self {
+    pub(super) fn new(lane: CallKind, waiters: Vec<Waiter>) -> Self {
         Self {
             lane,
             queue: Queue::Fresh,
@@ -329,7 +329,7 @@ impl Work {
 
 /// A place in a queue, in the order in which work is taken. The number is that of the resource, for
 /// work that is parked.
-pub(crate) type QueueKey = (Lane, Queue, u64, Place);
+pub(crate) type QueueKey = (CallKind, Queue, u64, Place);
 
 /// The key of a target's work in its queue.
 pub(super) fn queue_key(target: &Target, work: &Work) -> QueueKey {
@@ -524,7 +524,7 @@ pub(super) fn visible(registered: Option<Registered>, work: Option<&Work>) -> Op
 pub(super) fn is_leaving(work: Option<&Work>) -> bool {
     work.is_some_and(|work| {
         let opposite = work.lane.traits().devices.and_then(|devices| devices.opposite);
-        work.lane.takes_off() || work.queued_opposite.is_some() && opposite.is_some_and(Lane::takes_off)
+        work.lane.takes_off() || work.queued_opposite.is_some() && opposite.is_some_and(CallKind::takes_off)
     })
 }
 

@@ -5,8 +5,8 @@ use std::ops::Bound;
 
 use super::{queries, tx::Tx};
 use crate::{
+    domain::{DeviceView, EntryFailure, Request, ThingName},
     ledger::registry::store::StoreError,
-    model::{DeviceView, EntryFailure, Request, ThingName},
 };
 
 /// A message that is owed, with what it is made from.

@@ -10,13 +10,13 @@ use super::{
     tx::Tx,
 };
 use crate::{
+    domain::{
+        ClientId, ClientToken, Device, DeviceState, DeviceView, EntryFailure, Registered, Request, RequestStatus,
+        Target, ThingName,
+    },
     ledger::registry::{
         rows,
         store::{Direction, StoreError},
-    },
-    model::{
-        ClientId, ClientToken, Device, DeviceState, DeviceView, EntryFailure, Registered, Request, RequestStatus,
-        Target, ThingName,
     },
 };
 

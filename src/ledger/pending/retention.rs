@@ -8,11 +8,11 @@ use super::{
     tx::Tx,
 };
 use crate::{
+    domain::{ClientId, Registered, Request, Target, ThingName},
     ledger::registry::{
         rows,
         store::{Direction, StoreError},
     },
-    model::{ClientId, Registered, Request, Target, ThingName},
 };
 
 /// Rows that one step looks at: some milliseconds.
@@ -123,7 +123,7 @@ pub fn forget_devices(tx: &mut Tx<'_>, before: u64, after: &mut Vec<u8>) -> Resu
             forget_device(tx, &rows::read_thing(key)?, before)?;
         }
     }
-    crate::failpoint::pass("maintenance-forgetting");
+    crate::runtime::failpoint::pass("maintenance-forgetting");
     Ok(found.len() < STEP)
 }
 

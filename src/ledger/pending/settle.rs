@@ -10,10 +10,10 @@ use super::{
     waiters,
 };
 use crate::{
-    ledger::registry::store::StoreError,
-    model::{
-        Device, Fault, Happened, Lane, Now, Outcome, Registered, Request, Target, Timestamp, Verdict, is_superseded,
+    domain::{
+        CallKind, Device, Fault, Happened, Now, Outcome, Registered, Request, Target, Timestamp, Verdict, is_superseded,
     },
+    ledger::registry::store::StoreError,
 };
 
 /// Entries that one step settles, or looks at after a list: a few milliseconds.
@@ -29,7 +29,7 @@ pub(super) fn device_of(tx: &Tx<'_>, target: &Target) -> Result<Option<Device>, 
 /// Whether somebody else associated the device after that request for its disassociation.
 pub(super) fn is_superseded_by_list(
     now: Now,
-    lane: Lane,
+    lane: CallKind,
     device: Option<&Device>,
     known: Option<Timestamp>,
     request: &Request,
@@ -67,7 +67,7 @@ pub(super) fn await_list(tx: &Tx<'_>, work: &mut Work) {
 ///
 /// # Errors
 /// The registry failed.
-pub fn settle(tx: &mut Tx<'_>, lane: Lane, verdicts: &mut VecDeque<(Target, Verdict)>) -> Result<(), StoreError> {
+pub fn settle(tx: &mut Tx<'_>, lane: CallKind, verdicts: &mut VecDeque<(Target, Verdict)>) -> Result<(), StoreError> {
     tx.state.counters.mark += 1;
     let mut left = STEP;
     while let Some((target, verdict)) = verdicts.front() {
@@ -82,7 +82,7 @@ pub fn settle(tx: &mut Tx<'_>, lane: Lane, verdicts: &mut VecDeque<(Target, Verd
     Ok(())
 }
 
-fn settle_one(tx: &mut Tx<'_>, lane: Lane, target: &Target, verdict: &Verdict) -> Result<(), StoreError> {
+fn settle_one(tx: &mut Tx<'_>, lane: CallKind, target: &Target, verdict: &Verdict) -> Result<(), StoreError> {
     // The ledger may be another one by now, where the same target is asked for anew: that was not
     // sent.
     let Some(work) = tx.work_of(target).filter(|work| work.lane == lane && work.sent) else { return Ok(()) };
@@ -186,7 +186,7 @@ fn finish(tx: &mut Tx<'_>, target: &Target, work: &Work, outcome: &Outcome) -> R
 /// The registry failed.
 pub fn verify(
     tx: &mut Tx<'_>,
-    lane: Lane,
+    lane: CallKind,
     list: ListMark,
     clock_trusted: bool,
     after: &mut (u64, u32),

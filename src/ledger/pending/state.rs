@@ -13,7 +13,7 @@ use super::object::{
     Changed, Counters, DeviceRow, Forgotten, Image, Kept, Key, Outgoing, Place, Progress, QueueKey, Slot, Work,
     queue_key,
 };
-use crate::model::{ClientId, ClientToken, Now, Operation, Target, ThingName};
+use crate::domain::{ClientId, ClientToken, Now, Operation, Target, ThingName};
 
 /// How long a client that was refused for a limit counts as one that asks: twice as long as it is
 /// told to wait.

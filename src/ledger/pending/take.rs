@@ -8,8 +8,8 @@ use super::{
     tx::{Tx, defect},
 };
 use crate::{
+    domain::{Again, CallKind, CallToken, Fault, Outcome, Request, Target, Window},
     ledger::registry::store::StoreError,
-    model::{Again, CallToken, Fault, Lane, Outcome, Request, Target, Window},
 };
 
 /// Work that one look at the queue may pass over because it ended instead of being sent.
@@ -56,7 +56,7 @@ pub struct Taken {
 /// The registry failed.
 pub fn take(
     tx: &mut Tx<'_>,
-    lane: Lane,
+    lane: CallKind,
     pick: &Pick,
     clock_trusted: bool,
     fresh: &CallToken,
@@ -133,7 +133,7 @@ fn name_call(tx: &mut Tx<'_>, entries: &[(Target, u32)], fresh: &CallToken) -> R
 
 /// How to look at a queue.
 struct Look<'l> {
-    lane: Lane,
+    lane: CallKind,
     limit: usize,
     window: Window,
     shut: &'l [String],

@@ -12,16 +12,16 @@ use super::object::{
 };
 use super::state::{State, Undo};
 use crate::{
+    domain::{
+        CallKind, ClientId, ClientToken, Device, DeviceState, Fault, Happened, Now, Outcome, Registered, Request,
+        RequestStatus, Target, ThingName, Timestamp,
+    },
     ledger::{
         Rules,
         registry::{
             rows,
             store::{Direction, Row, Store, StoreError},
         },
-    },
-    model::{
-        ClientId, ClientToken, Device, DeviceState, Fault, Happened, Lane, Now, Outcome, Registered, Request,
-        RequestStatus, Target, ThingName, Timestamp,
     },
 };
 
@@ -364,7 +364,7 @@ impl<'a> Tx<'a> {
         live_bytes(self.state)
     }
 
-    fn count_work(&mut self, (lane, queue): (Lane, Queue), by: i64) {
+    fn count_work(&mut self, (lane, queue): (CallKind, Queue), by: i64) {
         self.state.counters.loads[lane.index()].count(queue, by);
     }
 
@@ -516,7 +516,7 @@ impl<'a> Tx<'a> {
     }
 
     /// Notes what a sync found for a request.
-    pub(super) fn set_sync(&mut self, seq: u64, counts: crate::model::SyncCounts) -> Result<(), StoreError> {
+    pub(super) fn set_sync(&mut self, seq: u64, counts: crate::domain::SyncCounts) -> Result<(), StoreError> {
         let progress = Progress { sync: Some(counts), ..Progress::of(self.open_request(seq)?) };
         self.put_progress(seq, progress);
         Ok(())
@@ -582,7 +582,7 @@ pub struct Summary {
     pub pending_entries: u64,
     /// Requests that have not ended.
     pub open_requests: u64,
-    loads: [Load; Lane::ALL.len()],
+    loads: [Load; CallKind::ALL.len()],
     /// Bytes of all that is kept.
     pub live_bytes: u64,
     /// The number that the next request gets.
@@ -627,7 +627,7 @@ impl Summary {
 
     /// What there is to do by a kind of call.
     #[must_use]
-    pub fn load(&self, lane: Lane) -> Load {
+    pub fn load(&self, lane: CallKind) -> Load {
         self.loads[lane.index()]
     }
 

@@ -9,12 +9,12 @@ use super::{
     tx::Tx,
 };
 use crate::{
+    domain::{CallKind, ClientId, Outcome, Target},
     ledger::registry::store::StoreError,
-    model::{ClientId, Lane, Outcome, Target},
 };
 
 /// The entries of other requests that end when `lane` is asked for.
-pub(super) fn superseded(work: &Work, lane: Option<Lane>) -> &[Waiter] {
+pub(super) fn superseded(work: &Work, lane: Option<CallKind>) -> &[Waiter] {
     match lane {
         Some(lane) if lane == work.lane => work.opposed_by(),
         _ if !work.sent => work.waiting(),
@@ -34,7 +34,7 @@ pub(super) fn is_crowded(tx: &Tx<'_>, work: &Work, client: &ClientId, max: usize
 
 /// Adds an entry to those that wait for its target. Of a command's entries each names another
 /// target.
-pub(super) fn enqueue(tx: &mut Tx<'_>, target: &Target, lane: Lane, new: Waiter) -> Result<(), StoreError> {
+pub(super) fn enqueue(tx: &mut Tx<'_>, target: &Target, lane: CallKind, new: Waiter) -> Result<(), StoreError> {
     let Some(work) = tx.work_of(target) else {
         return tx.set_work(target, Some(Work::new(lane, vec![new])));
     };

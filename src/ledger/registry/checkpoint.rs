@@ -11,8 +11,8 @@ use super::{
     store::{Direction, Op, Store, StoreError},
 };
 use crate::{
+    domain::{Target, ThingName},
     ledger::pending::{Key, State, write},
-    model::{Target, ThingName},
 };
 
 /// Rows that one step writes, about: one batch.
@@ -110,9 +110,9 @@ impl Checkpoint {
             }
             return Ok(Step::More);
         }
-        crate::failpoint::pass("checkpoint-written");
+        crate::runtime::failpoint::pass("checkpoint-written");
         self.binding.write(registry)?;
-        crate::failpoint::pass("checkpoint-bound");
+        crate::runtime::failpoint::pass("checkpoint-bound");
         Ok(Step::Done)
     }
 

@@ -3,8 +3,8 @@
 //! | prefix | key → value | for |
 //! | --- | --- | --- |
 //! | `m` | name → value | which journal the registry belongs to, and up to which checkpoint |
-//! | `r` | seq → time, [`Request`](crate::model::Request) | finished requests |
-//! | `f` | seq, index → [`EntryFailure`](crate::model::EntryFailure) | their entries without success |
+//! | `r` | seq → time, [`Request`](crate::domain::Request) | finished requests |
+//! | `f` | seq, index → [`EntryFailure`](crate::domain::EntryFailure) | their entries without success |
 //! | `n` | seq, piece → names | devices that were unknown at their acceptance |
 //! | `t` | client, token → seq | idempotency |
 //! | `d` | thing → time, [`DeviceRow`] | devices with their history |
@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::store::{Op, StoreError};
 use crate::{
+    domain::{ClientId, ClientToken, EntryFailure, Registered, Request, ThingName, Timestamp},
     ledger::pending::{DeviceRow, Kept, Slot},
-    model::{ClientId, ClientToken, EntryFailure, Registered, Request, ThingName, Timestamp},
 };
 
 /// Version byte of every value so far.

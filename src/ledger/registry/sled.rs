@@ -201,7 +201,7 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, ::sled::Error>) -> Res
 fn guarded_at<T>(what: &str, call: impl FnOnce() -> Result<T, ::sled::Error>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|error| sled_error(what, error)),
-        Err(panic) => Err(StoreError::Damaged(crate::supervisor::panic_text(&*panic))),
+        Err(panic) => Err(StoreError::Damaged(crate::runtime::errors::panic_text(&*panic))),
     }
 }
 

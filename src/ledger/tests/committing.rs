@@ -10,12 +10,12 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{
-    clock::Clock,
     ledger::{
         journal::testing::MemFiles,
         registry::store::{Direction, Op, Row, Store},
         testing::MemStore,
     },
+    runtime::clock::Clock,
 };
 
 /// A registry in memory that outlives its openings, and can be damaged.
@@ -136,7 +136,7 @@ impl Rig {
         self.ledger.run(move |tx| find_request(tx, &client, &token).map(Some)).await.unwrap()
     }
 
-    async fn take(&self, lane: Lane) -> Vec<String> {
+    async fn take(&self, lane: CallKind) -> Vec<String> {
         let pick = Pick::Queue { limit: 9, window: Window::OPEN, again: None, shut: Vec::new() };
         let rule = move |tx: &mut Tx<'_>| take(tx, lane, &pick, true, &CallToken::from_bits(0)).map(Some);
         let taken = self.ledger.run(rule).await.unwrap();
@@ -158,8 +158,8 @@ async fn a_command_whose_sync_failed_supersedes_nothing_and_never_comes_back() {
         }
         assert_eq!(rig.find("t2").await, None);
         assert_eq!(rig.find("t1").await.map(|request| request.tally.open), Some(1), "it was not superseded");
-        assert_eq!(rig.take(Lane::Associate).await, [""; 0]);
-        assert_eq!(rig.take(Lane::Disassociate).await, ["a"]);
+        assert_eq!(rig.take(CallKind::Associate).await, [""; 0]);
+        assert_eq!(rig.take(CallKind::Disassociate).await, ["a"]);
     }
 }
 
@@ -218,7 +218,7 @@ async fn what_is_open_survives_the_registry() {
             // It is found when a device is looked up.
             rig.accept("t2", change(&["c"])).await.unwrap_err();
         }
-        assert_eq!(rig.take(Lane::Disassociate).await, ["a", "b"]);
+        assert_eq!(rig.take(CallKind::Disassociate).await, ["a", "b"]);
         assert!(rig.ledger.health().borrow().losses.iter().all(|loss| loss.lost == Lost::Registry));
         rig.accept("t2", change(&["c"])).await.unwrap();
         rig.crash().await;
@@ -232,10 +232,10 @@ async fn what_is_open_survives_the_registry() {
 async fn a_clean_stop_leaves_nothing_to_replay() {
     let mut rig = Rig::new();
     rig.accept("t1", change(&["a"])).await.unwrap();
-    rig.take(Lane::Disassociate).await;
+    rig.take(CallKind::Disassociate).await;
     let settled = rig.ledger.run(|tx| {
         let mut verdicts = VecDeque::from([(device("a"), Verdict::Done)]);
-        settle(tx, Lane::Disassociate, &mut verdicts).map(Some)
+        settle(tx, CallKind::Disassociate, &mut verdicts).map(Some)
     });
     settled.await.unwrap();
     let Rig { disk, rules, ledger, thread } = rig;

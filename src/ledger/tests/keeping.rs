@@ -8,9 +8,9 @@ fn an_entry_takes_no_more_than_it_is_counted_for() {
     let long = |c: char| AssetId::new(&format!("externalId:{}", c.to_string().repeat(128))).unwrap();
     let child = Target::child(long('a'), long('b'), long('c'));
     let cases = [
-        (Operation::DisassociateClientDevices, device("d"), Lane::Disassociate),
-        (Operation::DisassociateClientDevices, device(&"d".repeat(128)), Lane::Disassociate),
-        (Operation::DisassociateAssets, child, Lane::Assets),
+        (Operation::DisassociateClientDevices, device("d"), CallKind::Disassociate),
+        (Operation::DisassociateClientDevices, device(&"d".repeat(128)), CallKind::Disassociate),
+        (Operation::DisassociateAssets, child, CallKind::Assets),
     ];
     for (operation, target, lane) in cases {
         let name = target.key();

@@ -31,9 +31,9 @@ fn history() -> (Bench, Vec<Vec<u8>>) {
     let seq = bench.request("bench", "t5").seq;
     bench.run(|tx| cancel(tx, seq, &mut Canceled::default()));
     note(&bench);
-    bench.take_of(Lane::Associate, 9);
+    bench.take_of(CallKind::Associate, 9);
     note(&bench);
-    bench.settle_of(Lane::Associate, &["y"], &Verdict::Failed(fault("No")));
+    bench.settle_of(CallKind::Associate, &["y"], &Verdict::Failed(fault("No")));
     note(&bench);
     bench.run(|tx| delivered(tx, 0));
     note(&bench);
@@ -72,7 +72,7 @@ fn whatever_part_of_the_journal_is_missing_the_rest_is_whole_and_comes_to_its_en
             for _ in 0..3 {
                 bench.wait(400_000);
                 bench.list(&[("b", 5), ("d", 5)]);
-                for lane in [Lane::Disassociate, Lane::Associate] {
+                for lane in [CallKind::Disassociate, CallKind::Associate] {
                     let names = bench.take_of(lane, 100);
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     bench.settle_of(lane, &names, &Verdict::Done);

@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     config,
-    model::{
-        Again, AssetId, CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Lane, Now, Operation,
+    domain::{
+        Again, AssetId, CallKind, CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Now, Operation,
         RejectionCode, Request, RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
     },
 };
@@ -215,7 +215,7 @@ impl Bench {
         let mut after = None;
         let listed = |name: &ThingName| devices.iter().any(|(listed, _)| *listed == name.as_str());
         while !self.run(|tx| remove_unlisted(tx, list, listed, &mut after, &mut counts)) {}
-        for lane in Lane::ALL {
+        for lane in CallKind::ALL {
             let mut after = (0, 0);
             while !self.run(|tx| verify(tx, lane, list, true, &mut after)) {}
         }
@@ -224,20 +224,20 @@ impl Bench {
     }
 
     fn take(&mut self, limit: usize) -> Vec<String> {
-        self.take_of(Lane::Disassociate, limit)
+        self.take_of(CallKind::Disassociate, limit)
     }
 
-    fn take_of(&mut self, lane: Lane, limit: usize) -> Vec<String> {
+    fn take_of(&mut self, lane: CallKind, limit: usize) -> Vec<String> {
         let pick = Pick::Queue { limit, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
         let taken = self.run(|tx| take(tx, lane, &pick, true, &CallToken::from_bits(0)));
         taken.entries.into_iter().map(|(target, _)| target.name().to_owned()).collect()
     }
 
     fn settle(&mut self, names: &[&str], verdict: &Verdict) {
-        self.settle_of(Lane::Disassociate, names, verdict);
+        self.settle_of(CallKind::Disassociate, names, verdict);
     }
 
-    fn settle_of(&mut self, lane: Lane, names: &[&str], verdict: &Verdict) {
+    fn settle_of(&mut self, lane: CallKind, names: &[&str], verdict: &Verdict) {
         let mut verdicts: VecDeque<_> = names.iter().map(|name| (device(name), verdict.clone())).collect();
         while !verdicts.is_empty() {
             self.run(|tx| settle(tx, lane, &mut verdicts));

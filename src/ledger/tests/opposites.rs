@@ -9,7 +9,7 @@ use super::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Ask,
-    Take(Lane),
+    Take(CallKind),
     Answer(Answer),
     /// The agent is killed during a call, which had its effect or not.
     Kill(bool),
@@ -32,11 +32,11 @@ struct World {
     bench: Bench,
     /// When the cloud has it associated since.
     cloud: Option<i64>,
-    in_flight: Option<Lane>,
+    in_flight: Option<CallKind>,
     script: &'static [Operation],
     asked: usize,
     canceled: BTreeSet<usize>,
-    refused: BTreeSet<Lane>,
+    refused: BTreeSet<CallKind>,
     history: Vec<Event>,
 }
 
@@ -64,7 +64,7 @@ impl World {
                 events.extend(answers.into_iter().chain([Answer::EntryAgain, Answer::EntryRefused]).map(Event::Answer));
                 events.extend([Event::Kill(true), Event::Kill(false)]);
             }
-            None => events.extend([Event::Take(Lane::Disassociate), Event::Take(Lane::Associate)]),
+            None => events.extend([Event::Take(CallKind::Disassociate), Event::Take(CallKind::Associate)]),
         }
         events.push(Event::List);
         events.extend((0..self.asked).filter(|n| !self.canceled.contains(n)).map(Event::Cancel));
@@ -75,9 +75,9 @@ impl World {
         format!("t{n}")
     }
 
-    fn effect(&mut self, lane: Lane) {
+    fn effect(&mut self, lane: CallKind) {
         self.cloud = match lane {
-            Lane::Associate => self.cloud.or(Some(self.bench.now.wall.0)),
+            CallKind::Associate => self.cloud.or(Some(self.bench.now.wall.0)),
             _ => None,
         };
     }
@@ -133,7 +133,7 @@ impl World {
         }
         // Invariant 4: nobody takes it for a second call.
         if let Some(lane) = self.in_flight {
-            let other = if lane == Lane::Associate { Lane::Disassociate } else { Lane::Associate };
+            let other = if lane == CallKind::Associate { CallKind::Disassociate } else { CallKind::Associate };
             assert_eq!(self.bench.clone().take_of(other, 1), Vec::<String>::new(), "{:?}", self.history);
         }
     }
@@ -147,7 +147,7 @@ impl World {
             if self.in_flight.is_none() && summary.open_requests == 0 && summary.verifying() == 0 {
                 break;
             }
-            for lane in [Lane::Disassociate, Lane::Associate] {
+            for lane in [CallKind::Disassociate, CallKind::Associate] {
                 if self.in_flight.is_none() {
                     self.go(Event::Take(lane));
                 }
@@ -209,11 +209,11 @@ fn our_own_association_overtakes_nobody() {
     let mut bench = Bench::new();
     bench.list(&[]);
     bench.accept(&order("x", Some("t"), associate(&["a"])));
-    assert_eq!(bench.take_of(Lane::Associate, 9), ["a"]);
+    assert_eq!(bench.take_of(CallKind::Associate, 9), ["a"]);
     bench.accept(&order("x", Some("u"), change(&["a"])));
     let asked = bench.now.wall.0;
     bench.wait(5000);
-    bench.settle_of(Lane::Associate, &["a"], &Verdict::Done);
+    bench.settle_of(CallKind::Associate, &["a"], &Verdict::Done);
     bench.list(&[("a", asked + 4000)]);
     assert_eq!(bench.take(9), ["a"]);
     bench.settle(&["a"], &Verdict::Done);
@@ -254,22 +254,22 @@ fn a_list_that_may_lag_behind_tells_of_no_success() {
     let mut bench = Bench::new();
     bench.list(&[]);
     let ask = |bench: &mut Bench, token, lane, verdict| {
-        let change = if lane == Lane::Associate { associate(&["a"]) } else { change(&["a"]) };
+        let change = if lane == CallKind::Associate { associate(&["a"]) } else { change(&["a"]) };
         bench.accept(&order("x", Some(token), change));
         bench.take_of(lane, 9);
         bench.settle_of(lane, &["a"], &verdict);
         bench.wait(50_000);
     };
-    ask(&mut bench, "t1", Lane::Associate, Verdict::Done);
+    ask(&mut bench, "t1", CallKind::Associate, Verdict::Done);
     // Taken off by somebody else meanwhile.
-    ask(&mut bench, "t2", Lane::Associate, Verdict::Verify(fault("No")));
+    ask(&mut bench, "t2", CallKind::Associate, Verdict::Verify(fault("No")));
     bench.list(&[]);
     assert_eq!((bench.status("x", "t2"), bench.state("a")), (RequestStatus::Failed, Some(DeviceState::Disassociated)));
-    ask(&mut bench, "t3", Lane::Associate, Verdict::Done);
-    ask(&mut bench, "t4", Lane::Disassociate, Verdict::Done);
+    ask(&mut bench, "t3", CallKind::Associate, Verdict::Done);
+    ask(&mut bench, "t4", CallKind::Disassociate, Verdict::Done);
     let now = bench.now.wall.0;
     // And associated by somebody else.
-    ask(&mut bench, "t5", Lane::Disassociate, Verdict::Verify(fault("No")));
+    ask(&mut bench, "t5", CallKind::Disassociate, Verdict::Verify(fault("No")));
     bench.list(&[("a", now)]);
     assert_eq!((bench.status("x", "t5"), bench.state("a")), (RequestStatus::Failed, Some(DeviceState::Associated)));
 }

@@ -41,7 +41,7 @@ proptest! {
         let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","publishDevices":true}"#);
         bench.check_every = 3;
         let mut in_flight: [Vec<String>; 2] = Default::default();
-        let lanes = [Lane::Disassociate, Lane::Associate];
+        let lanes = [CallKind::Disassociate, CallKind::Associate];
         for step in steps {
             bench.wait(1);
             match step {

@@ -111,7 +111,7 @@ fn guards_are_asked_again_before_each_sending() {
     let protecting = r#"{"coreThingName":"MyCore","region":"r","guard":{"protected":["plc-*","d1"]}}"#;
     bench.rules = Rules::from(&config::parse(protecting, |_| None).unwrap().0);
     assert_eq!(bench.take(9), ["d0"]);
-    assert_eq!(bench.take_of(Lane::Associate, 9), ["plc-2"], "a guard keeps nobody from coming back");
+    assert_eq!(bench.take_of(CallKind::Associate, 9), ["plc-2"], "a guard keeps nobody from coming back");
     for (token, names) in [("t", vec!["plc-1", "d1"]), ("u", vec!["plc-1"])] {
         let seq = bench.request("b", token).seq;
         let failures = bench.run(|tx| failures(tx, seq, None, 9)).rows;
@@ -222,7 +222,7 @@ fn who_asked_later_does_not_go_out_at_the_place_of_who_is_gone() {
         again: Some(Again::default()),
         shut: Vec::new(),
     };
-    let taken = bench.run(|tx| take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)));
+    let taken = bench.run(|tx| take(tx, CallKind::Disassociate, &pick, true, &CallToken::from_bits(0)));
     assert!(taken.entries.is_empty() && taken.gated && !taken.more, "{taken:?}");
     assert_eq!(bench.take(9), ["a", "b"]);
 }
@@ -365,7 +365,7 @@ fn only_what_may_be_sent_is_taken() {
     }
     let window = Window { cleared: 1, fresh: 3 };
     let pick = Pick::Queue { limit: 9, window, again: None, shut: Vec::new() };
-    let taken = bench.run(|tx| take(tx, Lane::Disassociate, &pick, true, &CallToken::from_bits(0)));
+    let taken = bench.run(|tx| take(tx, CallKind::Disassociate, &pick, true, &CallToken::from_bits(0)));
     let names: Vec<_> = taken.entries.iter().map(|(target, _)| target.name()).collect();
     assert_eq!(names, ["d0", "d3", "d4"]);
     assert!(taken.gated);
@@ -432,7 +432,7 @@ fn a_guard_is_not_gone_around_by_associating_first() {
         bench.list(&listed);
         bench.accept(&order("x", Some("t"), associate(&names)));
         if in_flight {
-            assert_eq!(bench.take_of(Lane::Associate, 99).len(), 20);
+            assert_eq!(bench.take_of(CallKind::Associate, 99).len(), 20);
         }
         assert_eq!(bench.refuse(&order("x", Some("u"), change(&names))), RejectionCode::AccessDeniedException);
         bench.accept(&order("x", Some("v"), change(&names[..2])));
@@ -448,11 +448,11 @@ fn a_guard_is_not_gone_around_by_associating_first() {
 fn an_answer_ends_nothing_that_was_not_sent_by_its_lane() {
     let mut bench = Bench::new();
     bench.accept(&order("x", Some("t"), associate(&["a"])));
-    bench.settle_of(Lane::Disassociate, &["a"], &Verdict::Done);
-    bench.settle_of(Lane::Associate, &["a"], &Verdict::Done);
+    bench.settle_of(CallKind::Disassociate, &["a"], &Verdict::Done);
+    bench.settle_of(CallKind::Associate, &["a"], &Verdict::Done);
     assert_eq!(bench.status("x", "t"), RequestStatus::InProgress);
     let piece = Pick::These(vec![device("a")]);
-    let taken = bench.run(|tx| take(tx, Lane::Disassociate, &piece, true, &CallToken::from_bits(0)));
+    let taken = bench.run(|tx| take(tx, CallKind::Disassociate, &piece, true, &CallToken::from_bits(0)));
     assert!(taken.entries.is_empty());
 }
 
@@ -479,13 +479,13 @@ fn what_a_lane_sent_that_is_off_can_be_cancelled() {
     let target = Target::child(id("parent"), id("line"), id("child"));
     let change = Change { operation: Operation::DisassociateAssets, targets: vec![target], ..change(&[]) };
     let request = bench.accept(&order("x", Some("t"), change));
-    assert_eq!(bench.take_of(Lane::Assets, 9).len(), 1);
-    bench.rules.off = vec![Lane::Assets];
+    assert_eq!(bench.take_of(CallKind::Assets, 9).len(), 1);
+    bench.rules.off = vec![CallKind::Assets];
     let mut so_far = Canceled::default();
     while !bench.run(|tx| cancel(tx, request.seq, &mut so_far)) {}
     assert_eq!(so_far.canceled, 1);
     assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut, "outcome unknown");
-    assert_eq!(bench.summary().load(Lane::Assets).work, 0);
+    assert_eq!(bench.summary().load(CallKind::Assets).work, 0);
 }
 
 /// A refusal of one resource costs the others nothing, however many entries wait for it.
@@ -505,7 +505,7 @@ fn what_is_set_aside_is_passed_over_resource_by_resource() {
         let mut tries = 0;
         loop {
             tries += 1;
-            let taken = bench.run(|tx| take(tx, Lane::Assets, &pick, true, &CallToken::from_bits(0)));
+            let taken = bench.run(|tx| take(tx, CallKind::Assets, &pick, true, &CallToken::from_bits(0)));
             if !taken.entries.is_empty() || !taken.more {
                 let parent = taken.entries.into_iter().next().map(|(target, _)| target);
                 return (parent, tries);
@@ -518,9 +518,9 @@ fn what_is_set_aside_is_passed_over_resource_by_resource() {
     let busy = accept(&mut bench, "busy", 0);
     let (first, _) = look(&mut bench, &[]);
     let mut verdicts = VecDeque::from([(first.unwrap(), Verdict::Aside(fault("AccessDeniedException")))]);
-    bench.run(|tx| settle(tx, Lane::Assets, &mut verdicts));
+    bench.run(|tx| settle(tx, CallKind::Assets, &mut verdicts));
     assert_eq!(look(&mut bench, &["denied", "busy"]).0, None, "all of it is aside");
-    assert_eq!(bench.summary().load(Lane::Assets).retrying, 501);
+    assert_eq!(bench.summary().load(CallKind::Assets).retrying, 501);
     assert_eq!(look(&mut bench, &["denied"]), (Some(busy), 1));
     let other = accept(&mut bench, "another", 0);
     assert_eq!(look(&mut bench, &["denied", "busy"]), (Some(other), 1));

@@ -1,7 +1,7 @@
 //! A device's history: what it shows, that it stays small, and that it is forgotten in time.
 
 use super::*;
-use crate::model::Event;
+use crate::domain::Event;
 
 fn told(bench: &mut Bench, name: &str) -> Vec<(i64, &'static str)> {
     story_of(bench, name).iter().map(|event| (event.at.0, event.happened.as_str())).collect()
@@ -54,7 +54,7 @@ fn a_story_stays_small_and_keeps_the_latest() {
     }
     let events = story_of(&mut bench, "a");
     assert!(events.len() >= 2, "at least the last request and its end");
-    assert!(matches!(&events.last().unwrap().happened, crate::model::Happened::Ended { asked, .. }
+    assert!(matches!(&events.last().unwrap().happened, crate::domain::Happened::Ended { asked, .. }
         if asked.token.as_str().starts_with("t59")));
 }
 

@@ -27,7 +27,7 @@ fn a_view_shows_requests_entries_work_waiters_devices_messages_and_history() {
 
     assert_eq!(view.targets(), [device("b"), device("new")]);
     let sent = view.work(&device("b")).unwrap();
-    assert_eq!((sent.call_kind, sent.queue, sent.place), (Lane::Disassociate, Queue::Fresh, (request.seq, 1)));
+    assert_eq!((sent.call_kind, sent.queue, sent.place), (CallKind::Disassociate, Queue::Fresh, (request.seq, 1)));
     assert!(sent.sent && sent.outcome_unknown);
     assert_eq!((sent.attempts, sent.queued_opposite), (1, Some((back.seq, 0))));
     let unsent = view.work(&device("new")).unwrap();
@@ -48,7 +48,7 @@ fn a_view_shows_requests_entries_work_waiters_devices_messages_and_history() {
     assert_eq!(history, [("a".to_owned(), 1)], "its end");
     let totals = view.totals();
     assert_eq!((totals.open_requests, totals.open_entries, totals.open_syncs, totals.owed), (2, 3, 0, 2));
-    assert!(totals.synced && totals.work[&Lane::Disassociate].work == 2);
+    assert!(totals.synced && totals.work[&CallKind::Disassociate].work == 2);
 
     bench.settle(&["b"], &Verdict::Verify(fault("Perhaps")));
     assert_eq!(bench.view().work(&device("b")).map(|work| work.queue), Some(Queue::AwaitList));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Owed, Queue, Totals, View, Waiter, Work};
 use crate::{
+    domain::{CallKind, ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Request, Target, ThingName},
     ledger::{
         pending::{self, Slot, State},
         registry::{
@@ -12,7 +13,6 @@ use crate::{
         },
         testing::MemStore,
     },
-    model::{ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Lane, Request, Target, ThingName},
 };
 
 /// A state with its registry.
@@ -166,13 +166,13 @@ impl View for Image {
 
     fn totals(&self) -> Totals {
         let mut counters = self.state.counters;
-        let has_load = |lane: &Lane| counters.loads[lane.index()] != pending::Load::default();
+        let has_load = |lane: &CallKind| counters.loads[lane.index()] != pending::Load::default();
         Totals {
             open_requests: counters.open_requests,
             open_entries: counters.open_entries,
             open_syncs: counters.open_syncs,
             owed: counters.outgoing,
-            work: Lane::ALL.into_iter().filter(has_load).map(|lane| (lane, counters.loads[lane.index()])).collect(),
+            work: CallKind::ALL.into_iter().filter(has_load).map(|lane| (lane, counters.loads[lane.index()])).collect(),
             devices: DeviceState::ALL.iter().map(|state| (*state, *counters.devices(*state))).collect(),
             synced: counters.synced,
         }

@@ -5,14 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 
 use super::{Owed, Queue, Totals, View, Waiter, Work, Written};
-use crate::{
-    ledger::{
-        schema::{self, Counters},
-        store::Op,
-        story::Story,
-    },
-    model::{ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Registered, Request, Target, ThingName},
-};
+use crate::{domain::{ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Registered, Request, Target, ThingName}, ledger::{schema::{Counters, self}, store::Op, story::Story}};
 
 /// Keys and values.
 pub(crate) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;

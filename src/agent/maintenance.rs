@@ -1,0 +1,161 @@
+//! What is past its time ends, looked for once a second while anything is open; and what was kept
+//! long enough is forgotten.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use crate::{
+    config::{Limits, Retention},
+    domain::{CallKind, Mono},
+    health::Conditions,
+    ledger::{self, Early, Ledger, Summary, Unavailable},
+    runtime::{clock::Clock, failpoint, stop::Stop},
+};
+
+const PACE: Duration = Duration::from_secs(1);
+
+/// What ended since is never forgotten early: a sender may not have its answer yet. New commands
+/// are throttled instead.
+const SPARED: Duration = Duration::from_secs(3600);
+
+/// Time between two looks at the retention, which is counted in days; and all that is looked at
+/// while nothing is open, since each look wakes a gateway that could sleep.
+const RETENTION_EVERY: Duration = Duration::from_secs(120);
+
+/// Something changed; once a second at most, or a large sync would have us look all the time.
+async fn changed(summary: &mut watch::Receiver<Summary>) {
+    let _ = summary.changed().await;
+    tokio::time::sleep(PACE).await;
+}
+
+pub(crate) struct Maintenance {
+    pub(crate) ledger: Ledger,
+    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) clock: Clock,
+    pub(crate) limits: Limits,
+    pub(crate) retention: Retention,
+    /// Lanes that this configuration does not serve.
+    pub(crate) off: Vec<CallKind>,
+    pub(crate) stop: Stop,
+}
+
+impl Maintenance {
+    pub(crate) async fn run(self) {
+        let mut forgot: Option<Mono> = None;
+        let mut next = 0;
+        let (mut summary, mut health) = (self.ledger.summary(), self.ledger.health());
+        while !self.stop.is_requested() {
+            // A store that failed is opened again when somebody asks for something.
+            let is_well = health.borrow_and_update().failing.is_none();
+            let is_idle = summary.borrow_and_update().open_requests == 0 && is_well;
+            // The age of requests has to be noted even when no lane looks.
+            let _ = self.conditions.window();
+            self.tell_off();
+            let now = self.clock.now().mono;
+            let retention = forgot.is_none_or(|at| now.since(at) >= RETENTION_EVERY);
+            if retention {
+                forgot = Some(now);
+            }
+            match self.tick(next, retention).await {
+                Ok(after) => next = after,
+                Err(error) => tracing::debug!(%error, "no upkeep"),
+            }
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(if is_idle { RETENTION_EVERY } else { PACE }) => {}
+                () = changed(&mut summary), if is_idle => {}
+                Ok(()) = health.changed(), if is_idle => {}
+                () = self.stop.requested() => {}
+            }
+        }
+    }
+
+    /// What was accepted by an earlier configuration waits for one that serves it again.
+    fn tell_off(&self) {
+        let summary = *self.ledger.summary().borrow();
+        let waiting: u64 = self.off.iter().map(|lane| summary.load(*lane).work).sum();
+        if waiting > 0 {
+            let text = format!(
+                "{waiting} entries on assets wait for siteWise.enabled; set it to true, or cancel their requests"
+            );
+            self.conditions.raise("SITEWISE_OFF", text);
+        } else {
+            self.conditions.clear("SITEWISE_OFF");
+        }
+    }
+
+    /// Goes on with the deadlines from request `next` on, and returns where to go on the next time.
+    async fn tick(&self, mut next: u64, retention: bool) -> Result<u64, Unavailable> {
+        let (trusted, confirmed) = (self.conditions.clock_trusted(), self.conditions.clock_confirmed());
+        let trusted = trusted && confirmed;
+        let looked = self.ledger.run(move |tx| {
+            if trusted {
+                tx.confirm_clock();
+            }
+            Ok(ledger::expire(tx, trusted, &mut next)?.then_some(next))
+        });
+        let next = looked.await?;
+        if retention {
+            self.forget().await?;
+        }
+        let max = self.limits.max_database_bytes;
+        let Summary { live_bytes, store_bytes, .. } = *self.ledger.summary().borrow();
+        // sled takes several times the room of what is in it, and a rewritten registry up to three
+        // times: so where its file nears half of the limit an eighth is left, which makes it worth
+        // being rewritten. The memory that sled takes grows with what is in it, too.
+        let is_large = store_bytes > max / 16 * 7;
+        let goal = if is_large { max / 8 } else { max / 2 };
+        if live_bytes > goal {
+            self.forget_early(goal).await?;
+        }
+        let live_bytes = self.ledger.summary().borrow().live_bytes;
+        if live_bytes > max - max / 64 {
+            let text = format!(
+                "the store has {live_bytes} bytes of records, limits.maxDatabaseBytes is {max}: new commands are rejected until \
+                 older ones have ended for an hour; raise the limit if this lasts"
+            );
+            self.conditions.raise("STORE_LIMIT", text);
+        } else {
+            self.conditions.clear("STORE_LIMIT");
+        }
+        Ok(next)
+    }
+
+    /// Forgets what was kept long enough.
+    async fn forget(&self) -> Result<(), Unavailable> {
+        let [requests, tombstones] = [self.retention.requests, self.retention.tombstones].map(millis);
+        let (mut next, mut after, mut are_requests_done) = (0, Vec::new(), false);
+        let forgotten = self.ledger.run(move |tx| {
+            let elapsed = tx.elapsed();
+            if !are_requests_done {
+                are_requests_done = ledger::forget_requests(tx, elapsed.saturating_sub(requests), &mut next)?;
+                return Ok(None);
+            }
+            let done = ledger::forget_devices(tx, elapsed.saturating_sub(tombstones), &mut after)?;
+            Ok(done.then_some(()))
+        });
+        forgotten.await?;
+        failpoint::pass("maintenance-forgot");
+        Ok(())
+    }
+
+    /// Makes room without looking at the retention: requests first, then disassociated devices and
+    /// histories.
+    async fn forget_early(&self, goal: u64) -> Result<(), Unavailable> {
+        let (spared, mut requests, mut after) = (millis(SPARED), None, Vec::new());
+        let forgotten = self.ledger.run(move |tx| {
+            let before = tx.elapsed().saturating_sub(spared);
+            let done = requests.get_or_insert_with(|| Early::new(before, goal)).step(tx)?
+                && (tx.live_bytes() <= goal
+                    // By those of the last minutes a list that lags behind is known.
+                    || ledger::forget_devices(tx, before, &mut after)?);
+            Ok(done.then_some(()))
+        });
+        forgotten.await
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

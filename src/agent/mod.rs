@@ -1,0 +1,342 @@
+//! The agent: wires the parts, and owns the shutdown.
+//!
+//! Nothing in here ends the process because the world is down. On a stop the parts end in the order of the data flow: no
+//! more commands, the call in flight, the results, the connection, the store. A part that ends unasked stops the others
+//! in the same order.
+
+pub(crate) mod cautions;
+mod maintenance;
+pub mod metrics;
+pub(crate) mod supervisor;
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicUsize},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use self::{
+    maintenance::Maintenance,
+    metrics::Metrics,
+    supervisor::{Failure, Supervisor},
+};
+use crate::{
+    cloud::{Aws, Cloud, dispatcher::Dispatcher, rate::RateLimit, reconciler::Reconciler},
+    config::{self, Config},
+    domain::{CallKind, Timestamp, Traits},
+    health::Conditions,
+    ledger::{DataDir, Ledger, NotHeld, Rules},
+    local::{
+        broker::{Closer, GOODBYE, Mqtt, MqttParts, Wired},
+        devices::Devices,
+        inbox::Inbox,
+        outbox::Outbox,
+        socket::{MAX_LINE, Socket, SocketResults},
+        status::{self, Report, Status},
+    },
+    protocol::Topics,
+    runtime::{clock::Clock, stop},
+};
+
+/// Shares of the 4 s that a stop may take (the nucleus kills after 5): the calls, the results, the connection (1.5 s
+/// by itself), the store.
+const CALLS: Duration = Duration::from_millis(1700);
+const RESULTS: Duration = Duration::from_millis(200);
+const STORE: Duration = Duration::from_millis(500);
+
+/// Commands over the socket that wait to be handled; who sends more waits.
+const LOCAL_COMMANDS: usize = 64;
+
+/// Between two attempts to get the data directory that another process holds, and between two log lines on that.
+const TAKE_OVER: Duration = Duration::from_millis(500);
+const TAKE_OVER_LOG: Duration = Duration::from_secs(60);
+
+/// Why the agent ends unasked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// Something static is wrong: a file that the environment names.
+    #[error("{0}")]
+    Environment(String),
+    /// No thread for the ledger.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+    /// A part of the agent failed.
+    #[error("{0}")]
+    Part(Failure),
+}
+
+/// Runs the agent until `stop` is done.
+///
+/// `unknown` are the keys of the configuration that have no effect.
+///
+/// # Errors
+/// What cannot get better by waiting, before anything was started; or the part that failed, after all others have
+/// stopped.
+pub(crate) async fn run(config: Config, unknown: &[String], stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    tokio::pin!(stop);
+    let clock = Clock::start();
+    let data_dir = DataDir::of(&config.data_dir, &config.core, &config.region, clock.clone());
+    // Before anything else: two agents of one name would take the broker's session from each other.
+    if !hold(&data_dir, stop.as_mut()).await {
+        return Ok(());
+    }
+    let (ledger, closed) = Ledger::start(data_dir, Rules::from(&config), clock.clone())?;
+    let conditions = Conditions::new(clock.clone(), ledger.summary());
+    cautions::raise(&config, &conditions);
+    if !unknown.is_empty() {
+        let text = format!("the configuration has keys that have no effect in this version: {}", unknown.join(", "));
+        conditions.raise("UNKNOWN_CONFIGURATION_KEY", text);
+    }
+    let sink = Arc::clone(&conditions);
+    let cloud =
+        Aws::new(&config, clock.clone(), Box::new(move |millis| sink.skew(millis))).map_err(RunError::Environment)?;
+    let started_at = clock.now().wall;
+    let parts = Parts { cloud: Arc::new(cloud), clock, conditions, config, ledger, started_at };
+    parts.run(closed, stop).await.map_err(RunError::Part)
+}
+
+/// Waits until this process holds the data directory; `false` if it is to stop first.
+///
+/// A directory that cannot be used at all is not waited for: the ledger tries it again and again, and `status` says why.
+async fn hold(data_dir: &DataDir, mut stop: Pin<&mut impl Future<Output = ()>>) -> bool {
+    let mut logged: Option<Instant> = None;
+    loop {
+        let holder = match data_dir.hold() {
+            Ok(()) => {
+                if logged.is_some() {
+                    tracing::info!(%data_dir, "the other agent has gone; this process takes over");
+                }
+                return true;
+            }
+            Err(NotHeld::Unusable(_)) => return true,
+            Err(NotHeld::ByAnother(holder)) => holder,
+        };
+        if logged.is_none_or(|at| at.elapsed() >= TAKE_OVER_LOG) {
+            tracing::warn!("{holder}. This process waits, and takes over when the other one ends");
+            logged = Some(Instant::now());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TAKE_OVER) => {}
+            () = &mut stop => return false,
+        }
+    }
+}
+
+/// What the agent is made of, but for its connection.
+pub(crate) struct Parts<C> {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) ledger: Ledger,
+    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) cloud: Arc<C>,
+    pub(crate) started_at: Timestamp,
+}
+
+impl<C: Cloud> Parts<C> {
+    async fn run(self, mut closed: oneshot::Receiver<()>, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+        let (stop_calls, calls_stop) = stop::channel();
+        let (stop_results, results_stop) = stop::channel();
+        let [mut calls, mut results, mut connection] = std::array::from_fn(|_| Supervisor::default());
+        self.start_cloud(&mut calls, &calls_stop);
+        self.start_socket(&mut calls, &calls_stop);
+        let closer = self.start_mqtt(&mut connection, &mut calls, &mut results, &calls_stop, &results_stop);
+        // Of several that fail together the one comes first that the others depend on.
+        let ended = tokio::select! {
+            biased;
+            () = stop => Ok(()),
+            _ = &mut closed => Err(Failure::of("ledger")),
+            failure = connection.failed() => Err(failure),
+            failure = calls.failed() => Err(failure),
+            failure = results.failed() => Err(failure),
+        };
+        if let Err(failure) = &ended {
+            tracing::error!("{failure}");
+        }
+        tracing::info!("stopping");
+        stop_calls.stop();
+        if timeout(CALLS, calls.drain()).await.is_err() {
+            calls.abort_all();
+        }
+        // The results of the last call still go out, if the broker is quick.
+        tokio::time::sleep(RESULTS).await;
+        stop_results.stop();
+        results.abort_all();
+        results.drain().await;
+        if let Some(closer) = closer {
+            closer.close(status::OFFLINE.into()).await;
+            if timeout(GOODBYE / 2, connection.drain()).await.is_err() {
+                connection.abort_all();
+            }
+        }
+        drop(self);
+        if !closed.is_terminated() && timeout(STORE, closed).await.is_err() {
+            tracing::warn!("the store did not close in time; what was acknowledged is on disk");
+        }
+        tracing::info!("stopped");
+        ended
+    }
+
+    /// Starts what talks to the cloud, and the upkeep.
+    pub(crate) fn start_cloud(&self, calls: &mut Supervisor, stop: &stop::Stop) {
+        let Self { config, clock, ledger, conditions, cloud, started_at: _ } = self;
+        let rate = RateLimit::new(config.rate, clock.clone());
+        let sync = Reconciler {
+            ledger: ledger.clone(),
+            cloud: Arc::clone(cloud),
+            conditions: Arc::clone(conditions),
+            rate: rate.clone(),
+            calls_per_second: config.rate.calls_per_second,
+            retry: config.retry,
+            interval: config.sync_interval,
+            stop: stop.clone(),
+        };
+        calls.spawn("reconciler", sync.run());
+        let mut off = Vec::new();
+        for lane in CallKind::ALL {
+            let Traits { service, max_entries, paced, .. } = lane.traits();
+            if !config.serves(service) {
+                off.push(lane);
+                continue;
+            }
+            if max_entries == 0 {
+                // The list is the sync's.
+                continue;
+            }
+            let one_by_one = config::Rate { burst: 1, ..config.rate };
+            let uplink = Dispatcher {
+                lane,
+                ledger: ledger.clone(),
+                cloud: Arc::clone(cloud),
+                conditions: Arc::clone(conditions),
+                rate: rate.clone(),
+                pace: paced.then(|| RateLimit::new(one_by_one, clock.clone())),
+                clock: clock.clone(),
+                batch: config.batch,
+                retry: config.retry,
+                stop: stop.clone(),
+            };
+            calls.spawn("dispatcher", uplink.run());
+        }
+        let upkeep = Maintenance {
+            ledger: ledger.clone(),
+            conditions: Arc::clone(conditions),
+            clock: clock.clone(),
+            limits: config.limits,
+            retention: config.retention,
+            off,
+            stop: stop.clone(),
+        };
+        calls.spawn("maintenance", upkeep.run());
+        calls.spawn("watch on the store", self.report().watch_store(stop.clone()));
+    }
+
+    fn report(&self) -> Report {
+        let (ledger, conditions) = (self.ledger.clone(), Arc::clone(&self.conditions));
+        Report { ledger, conditions, data_dir: self.config.data_dir.clone(), started_at: self.started_at }
+    }
+
+    /// Starts what talks to people on this machine.
+    fn start_socket(&self, calls: &mut Supervisor, stop: &stop::Stop) {
+        let (inbound, commands) = mpsc::channel(LOCAL_COMMANDS);
+        let (asked, requests) = mpsc::channel(LOCAL_COMMANDS);
+        calls.spawn("inbox of the local socket", self.inbox(MAX_LINE, None, stop).run(commands));
+        let socket_results = SocketResults { ledger: self.ledger.clone(), max_bytes: MAX_LINE, stop: stop.clone() };
+        calls.spawn("results of the local socket", socket_results.run(requests));
+        let (report, shown) = (self.report(), self.config.shown.to_string().into_bytes());
+        let socket = Socket {
+            data_dir: self.config.data_dir.clone(),
+            conditions: Arc::clone(&self.conditions),
+            inbound,
+            asked,
+            look: Arc::new(move |name| match name {
+                "status" => Some(report.message()),
+                "metrics" => Some(report.metrics()),
+                "configuration" => Some(shown.clone()),
+                _ => None,
+            }),
+            stop: stop.clone(),
+        };
+        calls.spawn("local socket", socket.run());
+    }
+
+    fn inbox(&self, max_payload: usize, waiting: Option<Arc<AtomicUsize>>, stop: &stop::Stop) -> Inbox {
+        let Self { config, ledger, conditions, .. } = self;
+        Inbox {
+            core: config.core.clone(),
+            max_payload,
+            max_entries: config.batch.max_entries,
+            max_pending: config.limits.max_pending_entries,
+            max_database: config.limits.max_database_bytes,
+            site_wise: config.site_wise,
+            ledger: ledger.clone(),
+            conditions: Arc::clone(conditions),
+            clock: self.clock.clone(),
+            waiting,
+            stop: stop.clone(),
+        }
+    }
+
+    fn start_mqtt(
+        &self,
+        connection: &mut Supervisor,
+        calls: &mut Supervisor,
+        results: &mut Supervisor,
+        calls_stop: &stop::Stop,
+        results_stop: &stop::Stop,
+    ) -> Option<Closer> {
+        let Self { config, conditions, .. } = self;
+        let Some(mqtt) = config.mqtt.clone() else {
+            tracing::info!("mqtt.url is none: commands come over the local socket alone");
+            return None;
+        };
+        let topics = Topics::new(&config.topic_prefix, &config.core);
+        let max_payload = config.limits.max_payload_bytes;
+        let parts = MqttParts { mqtt, topics: topics.clone(), max_payload, conditions: Arc::clone(conditions) };
+        let Mqtt { wired, closer, run } = Mqtt::new(parts);
+        connection.spawn("connection to the broker", run);
+        self.start_line(wired, topics, calls, results, calls_stop, results_stop);
+        Some(closer)
+    }
+
+    /// Starts what talks to people by a connection.
+    pub(crate) fn start_line(
+        &self,
+        wired: Wired,
+        topics: Topics,
+        calls: &mut Supervisor,
+        results: &mut Supervisor,
+        calls_stop: &stop::Stop,
+        results_stop: &stop::Stop,
+    ) {
+        let Self { config, ledger, conditions, .. } = self;
+        let Wired { line, inbound, deliveries, waiting } = wired;
+        let max_payload = config.limits.max_payload_bytes;
+        calls.spawn("inbox of the broker", self.inbox(max_payload, Some(waiting), calls_stop).run(inbound));
+        let outbox = Outbox::new(ledger.clone(), Arc::clone(&line), topics.clone(), max_payload);
+        results.spawn("outbox", outbox.run(deliveries.owed, results_stop.clone()));
+        let status =
+            Status { report: self.report(), line: Arc::clone(&line), topics: topics.clone(), stop: calls_stop.clone() };
+        calls.spawn("status", status.run());
+        if let Some(interval) = config.metrics_interval {
+            let (report, line, topics) = (self.report(), Arc::clone(&line), topics.clone());
+            let metrics = Metrics { report, interval, line, topics, stop: calls_stop.clone() };
+            calls.spawn("metrics", metrics.run());
+        }
+        if config.publish_devices {
+            let devices = Devices {
+                ledger: ledger.clone(),
+                line,
+                topics,
+                conditions: Arc::clone(conditions),
+                stop: results_stop.clone(),
+            };
+            results.spawn("device messages", devices.run(deliveries.devices));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What an HTTP answer means, by its code and never by its status alone: a 404 may be an unknown operation, a 400
+//! may be throttling or an expired signature, and a 200 may come from a captive portal.
+//!
+//! Codes: Greengrass V2 API reference, the operations' errors and "Common Errors".
+
+use std::time::Duration;
+
+use crate::domain::{CallFault, Timestamp};
+
+/// What an error answer with that status means; `code` is the service's, `None` where the body was none of the API's.
+pub(super) fn classify(status: u16, code: Option<&str>) -> CallFault {
+    let Some(code) = code else {
+        return match status {
+            429 => CallFault::Throttled,
+            500..=599 => CallFault::Server,
+            _ => CallFault::Foreign,
+        };
+    };
+    match code {
+        "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => {
+            CallFault::Throttled
+        }
+        "InternalServerException"
+        | "InternalFailure"
+        | "InternalFailureException"
+        | "InternalServerError"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "RequestTimeout"
+        | "RequestTimeoutException"
+        | "RequestAborted"
+        | "RequestAbortedException" => CallFault::Server,
+        "ConflictException" | "ConflictingOperationException" | "RequestAlreadyInProgressException" => CallFault::Busy,
+        "RequestExpired"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "RequestTimeTooSkewed"
+        | "AuthFailure" => CallFault::Clock,
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException" => CallFault::Credentials,
+        "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "OptInRequired" => CallFault::Denied,
+        "ResourceNotFoundException" => CallFault::Invalid(Vec::new()),
+        "UnknownOperationException"
+        | "MalformedHttpRequestException"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "SerializationException" => CallFault::Misfit,
+        "ValidationException" | "ValidationError" | "InvalidRequestException" => CallFault::Invalid(Vec::new()),
+        _ => match status {
+            429 => CallFault::Throttled,
+            500..=599 | 408 => CallFault::Server,
+            401 | 403 => CallFault::Denied,
+            400 => CallFault::Invalid(Vec::new()),
+            _ => CallFault::Misfit,
+        },
+    }
+}
+
+/// The index in a faulty member's name, `entries.3.thingName`, `entries[3]` or `entries.4.member`.
+pub(super) fn entry_index(name: &str) -> Option<usize> {
+    let rest = name.strip_prefix("entries")?;
+    let digits: String = rest.trim_start_matches(['.', '[', '/']).chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// The least time to wait, from `Retry-After` headers: seconds or an HTTP date (RFC 9110), the longest if repeated.
+pub(super) fn retry_after<'a>(headers: impl Iterator<Item = &'a str>, now: Timestamp) -> Option<Duration> {
+    headers
+        .filter_map(|text| {
+            if let Ok(seconds) = text.trim().parse::<f64>() {
+                return (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+            }
+            let until = http_date(text)?;
+            u64::try_from(until.0 - now.0).ok().map(Duration::from_millis)
+        })
+        .max()
+}
+
+/// An HTTP date, `Fri, 20 Nov 2026 21:37:00 GMT`.
+pub(super) fn http_date(text: &str) -> Option<Timestamp> {
+    use aws_smithy_types::date_time::Format;
+    aws_smithy_types::DateTime::from_str(text.trim(), Format::HttpDate).ok()?.to_millis().ok().map(Timestamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(status: u16, code: Option<&str>) -> CallFault {
+        classify(status, code)
+    }
+
+    #[test]
+    fn the_code_decides_and_not_the_status() {
+        assert_eq!(fault(400, Some("ThrottlingException")), CallFault::Throttled);
+        assert_eq!(fault(400, Some("RequestExpired")), CallFault::Clock);
+        assert_eq!(fault(404, Some("UnknownOperationException")), CallFault::Misfit);
+        assert_eq!(fault(403, Some("ExpiredTokenException")), CallFault::Credentials);
+        assert_eq!(fault(403, Some("AccessDeniedException")), CallFault::Denied);
+        assert_eq!(fault(400, Some("ValidationException")), CallFault::Invalid(vec![]));
+        assert_eq!(fault(500, Some("InternalServerException")), CallFault::Server);
+        assert_eq!(fault(404, Some("ResourceNotFoundException")), CallFault::Invalid(vec![]));
+    }
+
+    #[test]
+    fn an_answer_without_a_code_is_not_the_apis() {
+        assert_eq!(fault(200, None), CallFault::Foreign);
+        assert_eq!(fault(403, None), CallFault::Foreign);
+        assert_eq!(fault(407, None), CallFault::Foreign);
+        assert_eq!(fault(503, None), CallFault::Server);
+        assert_eq!(fault(429, None), CallFault::Throttled);
+    }
+
+    #[test]
+    fn named_entries_are_found() {
+        assert_eq!(entry_index("entries.3.thingName"), Some(3));
+        assert_eq!(entry_index("entries[12].thingName"), Some(12));
+        assert_eq!(entry_index("coreDeviceThingName"), None);
+        assert_eq!(entry_index("entries"), None);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_the_longest_counts() {
+        let now = http_date("Fri, 20 Nov 2026 21:37:00 GMT").unwrap();
+        let seconds = |text: &[&str]| retry_after(text.iter().copied(), now).map(|after| after.as_secs());
+        assert_eq!(seconds(&["7"]), Some(7));
+        assert_eq!(seconds(&["7", "9"]), Some(9));
+        assert_eq!(seconds(&["Fri, 20 Nov 2026 21:38:00 GMT"]), Some(60));
+        assert_eq!(seconds(&["Fri, 20 Nov 2026 21:36:00 GMT"]), None);
+        assert_eq!(seconds(&["soon"]), None);
+        assert_eq!(seconds(&["1e300"]), Some(u64::MAX));
+    }
+}

@@ -1,0 +1,132 @@
+//! Greengrass V2's calls on the client devices of one core device.
+
+use aws_sdk_greengrassv2::{
+    Client, config,
+    error::ProvideErrorMetadata,
+    types::{
+        AssociateClientDeviceWithCoreDeviceEntry, AssociateClientDeviceWithCoreDeviceErrorEntry,
+        AssociatedClientDevice, DisassociateClientDeviceFromCoreDeviceEntry,
+        DisassociateClientDeviceFromCoreDeviceErrorEntry, ValidationExceptionReason,
+    },
+};
+
+use super::{
+    ListPage,
+    classify::entry_index,
+    sdk::{Judge, Sdk},
+};
+use crate::domain::{CallError, CallFault, EntryError, Target, ThingName, Timestamp};
+
+pub(super) struct Greengrass {
+    client: Client,
+    judge: Judge,
+    core: ThingName,
+}
+
+impl Greengrass {
+    pub(super) fn new(sdk: &Sdk, endpoint: Option<&str>, core: ThingName) -> Self {
+        let config = config::Builder::from(&sdk.at(endpoint)).interceptor(sdk.clock_watch()).build();
+        Self { client: Client::from_conf(config), judge: sdk.judge(), core }
+    }
+
+    pub(super) async fn disassociate(&self, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
+        let entry = |target: &Target| {
+            DisassociateClientDeviceFromCoreDeviceEntry::builder().thing_name(target.name()).build().ok()
+        };
+        let call = self
+            .client
+            .batch_disassociate_client_device_from_core_device()
+            .core_device_thing_name(self.core.as_str())
+            .set_entries(Some(named(targets.iter().map(entry))?));
+        let output = self.judge.answer(call.send().await, |error, fault| error.refine(fault, &self.core))?;
+        let error = |error: DisassociateClientDeviceFromCoreDeviceErrorEntry| {
+            entry_error(error.thing_name, error.code, error.message)
+        };
+        Ok(output.error_entries.unwrap_or_default().into_iter().map(error).collect())
+    }
+
+    pub(super) async fn associate(&self, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
+        let entry = |target: &Target| {
+            AssociateClientDeviceWithCoreDeviceEntry::builder().thing_name(target.name()).build().ok()
+        };
+        let call = self
+            .client
+            .batch_associate_client_device_with_core_device()
+            .core_device_thing_name(self.core.as_str())
+            .set_entries(Some(named(targets.iter().map(entry))?));
+        let output = self.judge.answer(call.send().await, |error, fault| error.refine(fault, &self.core))?;
+        let error = |error: AssociateClientDeviceWithCoreDeviceErrorEntry| {
+            entry_error(error.thing_name, error.code, error.message)
+        };
+        Ok(output.error_entries.unwrap_or_default().into_iter().map(error).collect())
+    }
+
+    pub(super) async fn list(&self, next: Option<String>) -> Result<ListPage, CallError> {
+        let call = self
+            .client
+            .list_client_devices_associated_with_core_device()
+            .core_device_thing_name(self.core.as_str())
+            .max_results(100)
+            .set_next_token(next);
+        let output = self.judge.answer(call.send().await, |error, fault| error.refine(fault, &self.core))?;
+        let listed = output.associated_client_devices.unwrap_or_default();
+        Ok(ListPage {
+            devices: listed.into_iter().filter_map(device).collect(),
+            next: output.next_token.filter(|token| !token.is_empty()),
+        })
+    }
+}
+
+/// The entries of a call, of which none may be missing: the API takes a call without entries for a success.
+fn named<E>(entries: impl Iterator<Item = Option<E>>) -> Result<Vec<E>, CallError> {
+    let all = entries.collect::<Option<Vec<E>>>();
+    all.ok_or_else(|| CallError::new(CallFault::Misfit, "NoEntries", "an entry without a name"))
+}
+
+fn entry_error(name: Option<String>, code: Option<String>, message: Option<String>) -> EntryError {
+    EntryError { name, code: code.unwrap_or_default(), message: message.unwrap_or_default() }
+}
+
+fn device(listed: AssociatedClientDevice) -> Option<(ThingName, Option<Timestamp>)> {
+    let name = listed.thing_name?;
+    let at = listed.association_timestamp.and_then(|at| at.to_millis().ok()).map(Timestamp);
+    match ThingName::new(&name) {
+        Ok(thing) => Some((thing, at)),
+        Err(error) => {
+            tracing::warn!(thing = name, "a listed device is passed over: its name {error}");
+            None
+        }
+    }
+}
+
+/// What a refusal says beside its code.
+trait Refusal {
+    fn refine(&self, fault: CallFault, core: &ThingName) -> CallFault;
+}
+
+macro_rules! refusal {
+    ($error:path) => {
+        impl Refusal for $error {
+            fn refine(&self, fault: CallFault, core: &ThingName) -> CallFault {
+                use ValidationExceptionReason as Reason;
+                match self {
+                    Self::ValidationException(error) => {
+                        let fields: Vec<&str> = error.fields().iter().map(|field| field.name()).collect();
+                        match error.reason() {
+                            Some(Reason::UnknownOperation | Reason::CannotParse) => CallFault::Misfit,
+                            _ if fields.contains(&"coreDeviceThingName") => CallFault::NoCore,
+                            _ => CallFault::Invalid(fields.into_iter().filter_map(entry_index).collect()),
+                        }
+                    }
+                    Self::ResourceNotFoundException(error) if error.resource_id() != core.as_str() => fault,
+                    error if error.code() == Some("ResourceNotFoundException") => CallFault::NoCore,
+                    _ => fault,
+                }
+            }
+        }
+    };
+}
+
+refusal!(aws_sdk_greengrassv2::operation::batch_disassociate_client_device_from_core_device::BatchDisassociateClientDeviceFromCoreDeviceError);
+refusal!(aws_sdk_greengrassv2::operation::batch_associate_client_device_with_core_device::BatchAssociateClientDeviceWithCoreDeviceError);
+refusal!(aws_sdk_greengrassv2::operation::list_client_devices_associated_with_core_device::ListClientDevicesAssociatedWithCoreDeviceError);

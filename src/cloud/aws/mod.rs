@@ -1,0 +1,67 @@
+//! The AWS SDK behind the trait [`Cloud`].
+
+mod classify;
+mod credentials;
+mod greengrass;
+mod http;
+mod proxies;
+mod sdk;
+mod sitewise;
+
+pub(crate) use proxies::proxy_faults;
+pub(crate) use sdk::{CERTIFICATE_REFUSED, NAME_NOT_RESOLVED, PROXY_FAILED};
+
+use self::{
+    greengrass::Greengrass,
+    sdk::{Sdk, SkewSink},
+    sitewise::SiteWise,
+};
+use super::api::{Cloud, ListPage};
+use crate::{
+    config::Config,
+    domain::{CallError, CallFault, CallKind, CallToken, EntryError, Target},
+    runtime::clock::Clock,
+};
+
+/// The APIs, as one core device calls them.
+pub struct Aws {
+    greengrass: Greengrass,
+    site_wise: SiteWise,
+}
+
+impl Aws {
+    /// Clients for `config`'s core device and region. Makes no call.
+    ///
+    /// # Errors
+    /// The file that `GG_ROOT_CA_PATH` names, or the certificates in it, cannot be used.
+    pub fn new(config: &Config, clock: Clock, skew: SkewSink) -> Result<Self, String> {
+        let sdk = Sdk::new(config, clock, skew)?;
+        let greengrass = Greengrass::new(&sdk, config.cloud.greengrass.as_deref(), config.core.clone());
+        let site_wise = SiteWise::new(&sdk, &config.cloud);
+        Ok(Self { greengrass, site_wise })
+    }
+}
+
+impl Cloud for Aws {
+    async fn call(
+        &self,
+        lane: CallKind,
+        targets: &[Target],
+        token: Option<&CallToken>,
+    ) -> Result<Vec<EntryError>, CallError> {
+        let no_token = || CallError::new(CallFault::Misfit, "NoToken", "a call without the token that it needs");
+        match lane {
+            CallKind::Disassociate => self.greengrass.disassociate(targets).await,
+            CallKind::Associate => self.greengrass.associate(targets).await,
+            CallKind::Assets => self.site_wise.disassociate_asset(targets, token.ok_or_else(no_token)?).await,
+            CallKind::ProjectAssets => {
+                self.site_wise.disassociate_project_assets(targets, token.ok_or_else(no_token)?).await
+            }
+            CallKind::List => Err(CallError::new(CallFault::Misfit, "NoEntries", "a list is read page by page")),
+        }
+    }
+
+    async fn list(&self, next: Option<String>) -> Result<ListPage, CallError> {
+        self.greengrass.list(next).await
+    }
+}

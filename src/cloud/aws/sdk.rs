@@ -1,0 +1,259 @@
+//! What the clients of the AWS services have in common: how they are set up, and what their answers
+//! mean. Retries are off: the agent owns them, over restarts and for days.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
+use aws_sdk_greengrassv2::{
+    config::{IdentityCache, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextRef},
+    error::{ProvideErrorMetadata, SdkError},
+    operation::RequestId,
+};
+use aws_smithy_runtime_api::{
+    client::{interceptors::dyn_dispatch_hint, orchestrator::HttpResponse},
+    http::Headers,
+};
+use aws_smithy_types::{config_bag::ConfigBag, retry::RetryConfig, timeout::TimeoutConfig};
+
+use super::{
+    classify::{classify, http_date, retry_after},
+    credentials::TokenExchange,
+    http::{self, Failed, NotResolved},
+    proxies::Proxies,
+};
+use crate::{
+    config::Config,
+    domain::{CallError, CallFault},
+    runtime::{
+        clock::Clock,
+        errors::{chain, find},
+    },
+};
+
+/// From name resolution to the end of the TLS handshake.
+const CONNECT: Duration = Duration::from_secs(10);
+/// From sending a request to the head of its answer: behind a black hole nothing else ends the
+/// wait.
+const READ: Duration = Duration::from_secs(30);
+/// The whole of a call, with loading credentials.
+const ATTEMPT: Duration = Duration::from_secs(75);
+
+/// Codes of connections that were not made, where a person has to look at one thing in particular.
+pub(crate) const CERTIFICATE_REFUSED: &str = "CertificateRefused";
+pub(crate) const PROXY_FAILED: &str = "ProxyFailed";
+pub(crate) const NAME_NOT_RESOLVED: &str = "NameNotResolved";
+
+/// Told of each difference between the cloud's clock and ours, in milliseconds.
+pub(crate) type SkewSink = Box<dyn Fn(i64) + Send + Sync>;
+
+/// The setting that all clients share.
+pub(super) struct Sdk {
+    base: SdkConfig,
+    fips: bool,
+    watch: ClockWatch,
+    credentials: TokenExchange,
+    clock: Clock,
+    region: Arc<str>,
+}
+
+impl Sdk {
+    /// For `config`'s region. Makes no call.
+    ///
+    /// # Errors
+    /// The file that `GG_ROOT_CA_PATH` names, or the certificates in it, cannot be used.
+    pub(super) fn new(config: &Config, clock: Clock, skew: SkewSink) -> Result<Self, String> {
+        let roots = http::root_certificates(std::env::var_os("GG_ROOT_CA_PATH"))?;
+        let credentials = TokenExchange::new(http::local(&roots), clock.clone());
+        let base = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(config.region.clone()))
+            .http_client(http::outward(&roots, Proxies::from_env()))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT)
+                    .read_timeout(READ)
+                    .operation_attempt_timeout(ATTEMPT)
+                    .build(),
+            )
+            .identity_cache(IdentityCache::no_cache())
+            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
+            .app_name(AppName::new("offboard").map_err(|error| error.to_string())?)
+            .build();
+        let fips = wants_fips(std::env::var("AWS_USE_FIPS_ENDPOINT").ok());
+        if fips && config.cloud.greengrass.is_none() {
+            tracing::warn!(
+                "AWS_USE_FIPS_ENDPOINT is set: the cloud's FIPS endpoint is used, but the TLS of this program (rustls with ring) \
+                 is not validated for FIPS 140"
+            );
+        }
+        let watch = ClockWatch { clock: clock.clone(), skew: Arc::from(skew) };
+        Ok(Self { base, fips, watch, credentials, clock, region: config.region.as_str().into() })
+    }
+
+    /// The setting for a service, at its own endpoint or at the one that was configured.
+    pub(super) fn at(&self, endpoint: Option<&str>) -> SdkConfig {
+        let builder = self.base.to_builder();
+        match endpoint {
+            Some(endpoint) => builder.endpoint_url(endpoint).build(),
+            None if self.fips => builder.use_fips(true).build(),
+            None => builder.build(),
+        }
+    }
+
+    /// Measures the clocks' difference at each answer.
+    pub(super) fn clock_watch(&self) -> ClockWatch {
+        self.watch.clone()
+    }
+
+    /// What is left of the setting once the clients are made: what answers are judged by.
+    pub(super) fn judge(&self) -> Judge {
+        Judge { credentials: self.credentials.clone(), clock: self.clock.clone(), region: Arc::clone(&self.region) }
+    }
+}
+
+/// Tells what a failed call means.
+#[derive(Clone)]
+pub(super) struct Judge {
+    credentials: TokenExchange,
+    clock: Clock,
+    region: Arc<str>,
+}
+
+impl Judge {
+    /// What came of a call; `refine` adds what the service's own words tell of a failure.
+    pub(super) fn answer<O: RequestId, E>(
+        &self,
+        result: Result<O, SdkError<E, HttpResponse>>,
+        refine: impl FnOnce(&E, CallFault) -> CallFault,
+    ) -> Result<O, CallError>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        genuine(result.map_err(|error| self.error(&error, refine))?)
+    }
+
+    fn error<E>(&self, error: &SdkError<E, HttpResponse>, refine: impl FnOnce(&E, CallFault) -> CallFault) -> CallError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let plain = |fault: CallFault, code: &str| CallError::new(fault, code, &chain(error));
+        if let Some(cause) = find::<CredentialsError>(error) {
+            // Its own first sentence says no more than that there are none.
+            let text = cause.source().map_or_else(|| chain(cause), chain);
+            return CallError::new(CallFault::Credentials, "NoCredentials", &text);
+        }
+        match error {
+            // Only where the connection was never made is it sure that nothing was sent.
+            SdkError::DispatchFailure(_) if never_connected(error) => self.unreachable(error),
+            SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) | SdkError::ResponseError(_) => {
+                plain(CallFault::Lost, "NoAnswer")
+            }
+            SdkError::ServiceError(answer) => self.service_error(answer.err(), answer.raw(), refine),
+            _ => plain(CallFault::Misfit, "NotTheApi"),
+        }
+    }
+
+    /// A connection that was not made: to where, by which proxy, and why.
+    fn unreachable(&self, error: &(dyn Error + 'static)) -> CallError {
+        let failed = |code: &str, text: &str| CallError::new(CallFault::Unreachable, code, text);
+        let Some(route) = find::<Failed>(error) else { return failed("Unreachable", &chain(error)) };
+        // The client's own first words say no more than that it could not connect.
+        let why = find::<hyper_util::client::legacy::Error>(error)
+            .and_then(Error::source)
+            .map_or_else(|| chain(error), chain);
+        if let Some(rustls::Error::InvalidCertificate(_)) = find(error) {
+            return failed(CERTIFICATE_REFUSED, &format!("{route}: {why}"));
+        }
+        if route.proxy.is_some() {
+            return failed(PROXY_FAILED, &format!("{route}: {why}"));
+        }
+        match find::<NotResolved>(error) {
+            Some(NotResolved { name, reason }) if name.contains(&*self.region) => {
+                failed(NAME_NOT_RESOLVED, &format!("{name}, region {}: {reason}", self.region))
+            }
+            Some(NotResolved { name, reason }) => failed(NAME_NOT_RESOLVED, &format!("{name}: {reason}")),
+            None => failed("Unreachable", &format!("{route}: {why}")),
+        }
+    }
+
+    fn service_error<E: ProvideErrorMetadata>(
+        &self,
+        error: &E,
+        raw: &HttpResponse,
+        refine: impl FnOnce(&E, CallFault) -> CallFault,
+    ) -> CallError {
+        let status = raw.status().as_u16();
+        let fault = refine(error, classify(status, error.code()));
+        let message = match error.message() {
+            Some(message) => message.to_owned(),
+            None => format!("HTTP status {status} without a code of the API"),
+        };
+        if fault == CallFault::Credentials {
+            // The local clock may think them good for hours.
+            self.credentials.forget();
+        }
+        CallError {
+            retry_after: retry_after(all_values(raw.headers(), "retry-after"), self.clock.now().wall),
+            ..CallError::new(fault, error.code().unwrap_or("NotTheApi"), &message)
+        }
+    }
+}
+
+/// A success counts only if the service signed it with a request id: to the SDK an empty 200, as a
+/// captive portal gives it, is a success too, since everything in these answers is optional.
+fn genuine<O: RequestId>(output: O) -> Result<O, CallError> {
+    match output.request_id() {
+        Some(_) => Ok(output),
+        None => Err(CallError::new(CallFault::Foreign, "NotTheApi", "a success without a request id")),
+    }
+}
+
+/// As the SDKs read it; the nucleus sets it in FIPS mode.
+fn wants_fips(variable: Option<String>) -> bool {
+    variable.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+}
+
+fn all_values<'h>(headers: &'h Headers, name: &str) -> impl Iterator<Item = &'h str> {
+    headers.get_all(name)
+}
+
+fn never_connected(error: &(dyn Error + 'static)) -> bool {
+    find::<hyper_util::client::legacy::Error>(error).is_some_and(|error| error.is_connect())
+}
+
+/// Measures the difference between the cloud's clock and ours from each answer's `Date`.
+#[derive(Clone)]
+pub(super) struct ClockWatch {
+    clock: Clock,
+    skew: Arc<dyn Fn(i64) + Send + Sync>,
+}
+
+impl std::fmt::Debug for ClockWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClockWatch")
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for ClockWatch {
+    fn name(&self) -> &'static str {
+        "ClockWatch"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), aws_smithy_runtime_api::box_error::BoxError> {
+        let headers = context.response().headers();
+        // Only the service's own clock counts, not that of a portal or of a cache.
+        let own = headers.get("x-amzn-requestid").is_some() && headers.get("age").is_none();
+        if let (true, Some(date)) = (own, headers.get("date").and_then(http_date)) {
+            (self.skew)(date.0 - self.clock.now().wall.0);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,273 @@
+//! The uplink: runs a lane's plan against the cloud. Reads its work from the ledger, writes what came of it back.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Cloud,
+    planner::{LanePlan, Next},
+    rate::{Permit, RateLimit},
+};
+use crate::{
+    config::{Batch, Retry},
+    domain::{CallError, CallFault, CallKind, CallToken, EntryError, Target, Window},
+    health::Conditions,
+    ledger::{self, Ledger, Load, Pick, Taken},
+    runtime::{
+        clock::{Clock, sleep_until},
+        failpoint,
+        stop::Stop,
+    },
+};
+
+/// How long a call may go on after a stop was asked for; the nucleus kills after 5 s.
+const LAST_CALL: Duration = Duration::from_millis(1500);
+
+/// Wait after the store failed.
+const STORE_WAIT: Duration = Duration::from_secs(1);
+
+/// A lane of calls that carry entries.
+pub(crate) struct Dispatcher<C> {
+    pub(crate) lane: CallKind,
+    pub(crate) ledger: Ledger,
+    pub(crate) cloud: Arc<C>,
+    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) rate: RateLimit,
+    /// Beside that of all calls, for a lane that is paced.
+    pub(crate) pace: Option<RateLimit>,
+    pub(crate) clock: Clock,
+    pub(crate) batch: Batch,
+    pub(crate) retry: Retry,
+    pub(crate) stop: Stop,
+}
+
+impl<C: Cloud> Dispatcher<C> {
+    /// Runs until the stop. A call in flight is then given a moment, and abandoned: the ledger has its entries as
+    /// sent, and the next run finds out.
+    pub(crate) async fn run(self) {
+        let mut plan = LanePlan::new(self.lane, self.retry.base, self.retry.cap);
+        let mut work = self.ledger.work();
+        let mut changes = self.conditions.changes();
+        let mut since = Instant::now();
+        while !self.stop.is_requested() {
+            work.mark_unchanged();
+            changes.mark_unchanged();
+            let again = match self.step(&mut plan, &mut since).await {
+                Step::Again => true,
+                Step::Wait(until) => {
+                    tokio::select! {
+                        biased;
+                        () = tokio::time::sleep_until(until) => {}
+                        () = self.stop.requested() => {}
+                    }
+                    continue;
+                }
+                Step::Nothing => false,
+            };
+            if again {
+                continue;
+            }
+            // Out of reach, the list's next answer is what wakes us.
+            let retrying = self.load().retrying > 0 && !self.waits_for_list();
+            let wake = plan.retries_at().filter(|_| retrying).map(|at| self.clock.instant(at));
+            tokio::select! {
+                biased;
+                Ok(()) = work.changed() => {}
+                Ok(()) = changes.changed() => {}
+                () = sleep_until(wake) => {}
+                () = self.stop.requested() => {}
+            }
+            since = Instant::now();
+        }
+    }
+
+    /// Makes a call, if there is one to make. `since` is when the line became idle or when entries were last taken: what waits
+    /// now has waited for company since then at the longest.
+    async fn step(&self, plan: &mut LanePlan, since: &mut Instant) -> Step {
+        if self.waits_for_list() {
+            // The next list that gets through tells that the cloud is back, and what is still to be done.
+            return Step::Nothing;
+        }
+        let pick = match plan.next(self.clock.now().mono) {
+            Next::Wait(until) => return Step::Wait(self.clock.instant(until)),
+            Next::These(targets) => Pick::These(targets),
+            Next::Queue { again, shut } => {
+                let load = self.load();
+                if to_send(load) == 0 {
+                    plan.forget_refusals();
+                    self.conditions.clear(busy_code(self.lane));
+                    self.conditions.idle(self.lane);
+                    return Step::Nothing;
+                }
+                // Before the right to make a call is taken, which others may need.
+                if to_send(load) == load.retrying && (again.is_none() || plan.found_nothing()) {
+                    return Step::Nothing;
+                }
+                self.linger(*since + self.batch.linger).await;
+                Pick::Queue { limit: self.limit(), window: self.window(), again, shut }
+            }
+        };
+        // Before the entries are taken, so that they can be withdrawn as long as possible, and find company.
+        let may_call = async {
+            let pace = match &self.pace {
+                Some(pace) => Some(pace.acquire().await),
+                None => None,
+            };
+            (pace, self.rate.acquire().await)
+        };
+        let (pace, permit) = tokio::select! {
+            biased;
+            permits = may_call => permits,
+            () = self.stop.requested() => return Step::Nothing,
+        };
+        *since = Instant::now();
+        match self.take(pick).await {
+            Ok(Taken { entries, token, again, gated, more }) => {
+                plan.looked(again, entries.is_empty() && !more);
+                if gated {
+                    self.conditions.want_window();
+                }
+                if entries.is_empty() {
+                    // What waits for a list looks again at each page of it, and must not take the
+                    // list's calls.
+                    return if more { Step::Again } else { Step::Nothing };
+                }
+                pace.into_iter().chain([permit]).for_each(Permit::spend);
+                failpoint::pass("uplink-taken");
+                self.send(plan, &entries, token.as_ref()).await
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no entries taken");
+                Step::Wait(Instant::now() + STORE_WAIT)
+            }
+        }
+    }
+
+    fn load(&self) -> Load {
+        self.ledger.summary().borrow().load(self.lane)
+    }
+
+    /// Most entries of a call.
+    fn limit(&self) -> usize {
+        self.batch.max_entries.min(self.lane.traits().max_entries)
+    }
+
+    /// Out of reach, a lane whose outcomes a list tells leaves it to the list to find the cloud again. The others find
+    /// it by themselves.
+    fn waits_for_list(&self) -> bool {
+        self.lane.is_settled_by_list() && self.conditions.out_of_reach()
+    }
+
+    /// What may be sent: all, where no list could tell that it is superseded.
+    fn window(&self) -> Window {
+        if self.lane.takes_off() { self.conditions.window() } else { Window::OPEN }
+    }
+
+    /// Waits until there is a full call, or until that time.
+    async fn linger(&self, until: Instant) {
+        let mut summary = self.ledger.summary();
+        let enough = self.limit() as u64;
+        let full = summary.wait_for(|summary| to_send(summary.load(self.lane)) >= enough);
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(until) => {}
+            _ = full => {}
+            () = self.stop.requested() => {}
+        }
+    }
+
+    async fn take(&self, pick: Pick) -> Result<Taken, ledger::Unavailable> {
+        let (lane, trusted) = (self.lane, self.conditions.clock_trusted());
+        let fresh = CallToken::from_bits(fastrand::u128(..));
+        self.ledger.run(move |tx| ledger::take(tx, lane, &pick, trusted, &fresh).map(Some)).await
+    }
+
+    async fn send(&self, plan: &mut LanePlan, entries: &[(Target, u32)], token: Option<&CallToken>) -> Step {
+        let targets: Vec<Target> = entries.iter().map(|(target, _)| target.clone()).collect();
+        self.conditions.calling(self.lane, targets.len());
+        let answer = tokio::select! {
+            biased;
+            answer = self.cloud.call(self.lane, &targets, token) => answer,
+            () = self.last_moment() => {
+                tracing::info!(entries = targets.len(), "call abandoned at the stop; its outcome is looked up at the next start");
+                return Step::Nothing;
+            }
+        };
+        self.conditions.calling(self.lane, 0);
+        failpoint::pass("uplink-answered");
+        self.log(entries.len(), &answer);
+        let verdicts = plan.answered(entries, &answer, self.clock.now().mono, fastrand::f64());
+        let mut left: VecDeque<_> = verdicts.into();
+        let lane = self.lane;
+        let settled = self.ledger.run(move |tx| {
+            ledger::settle(tx, lane, &mut left)?;
+            Ok(left.is_empty().then_some(()))
+        });
+        if let Err(error) = settled.await {
+            // The ledger has them as sent, which is true, and they come again.
+            tracing::warn!(%error, "an answer of the cloud is not written down; the call will be repeated");
+        }
+        failpoint::pass("uplink-settled");
+        self.note_busy(plan, &answer);
+        self.conditions.answered_beside(self.lane, answer.as_ref().map(|_| ()), plan.is_refused());
+        Step::Again
+    }
+
+    /// A resource that stays busy is a problem: its state may be one that does not end by itself.
+    fn note_busy(&self, plan: &LanePlan, answer: &Result<Vec<EntryError>, CallError>) {
+        let now = self.clock.now();
+        let limit = self.retry.cap.saturating_mul(2);
+        match (plan.busy(now.mono, self.retry.cap), answer) {
+            (Some((resource, since)), Err(error))
+                if error.fault == CallFault::Busy && now.mono.since(since) >= limit =>
+            {
+                let busy = now.mono.since(since).as_secs();
+                let message = format!(
+                    "the service has taken no change of {resource} for {busy} s ({}: {}); its requests wait: look in the console \
+                     whether its state is UPDATING or FAILED and mend it there, or cancel the requests",
+                    error.code, error.message
+                );
+                self.conditions.raise(busy_code(self.lane), message);
+            }
+            (Some((_, since)), _) if now.mono.since(since) >= limit => {}
+            _ => self.conditions.clear(busy_code(self.lane)),
+        }
+    }
+
+    async fn last_moment(&self) {
+        self.stop.requested().await;
+        tokio::time::sleep(LAST_CALL).await;
+    }
+
+    fn log(&self, entries: usize, answer: &Result<Vec<EntryError>, CallError>) {
+        let action = self.lane.traits().action;
+        match answer {
+            Ok(errors) => tracing::info!(action, entries, errors = errors.len(), "call answered"),
+            Err(CallError { fault, code, message, .. }) => {
+                tracing::warn!(action, entries, ?fault, code, message, "call failed");
+            }
+        }
+    }
+}
+
+fn busy_code(lane: CallKind) -> &'static str {
+    match lane {
+        CallKind::ProjectAssets => "RESOURCE_BUSY_PROJECT_ASSETS",
+        CallKind::Assets => "RESOURCE_BUSY_ASSETS",
+        CallKind::Disassociate | CallKind::Associate | CallKind::List => "RESOURCE_BUSY",
+    }
+}
+
+/// Work that does not wait for a list.
+fn to_send(load: Load) -> u64 {
+    load.work.saturating_sub(load.verifying)
+}
+
+enum Step {
+    /// Something was done, and there may be more.
+    Again,
+    /// Nothing to do until somebody wakes us.
+    Nothing,
+    Wait(Instant),
+}

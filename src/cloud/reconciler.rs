@@ -1,0 +1,395 @@
+//! The sync: reconciles the registry with the cloud's list. Idempotent, woken by a timer and by whoever needs a list,
+//! with no memory of why: it reads the list to its end and takes it over.
+
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    cloud::{Cloud, rate::RateLimit},
+    config::Retry,
+    domain::{Backoff, CallError, CallFault, CallKind, SyncCounts, ThingName},
+    health::Conditions,
+    ledger::{self, Ledger, ListMark, Unavailable},
+    runtime::{clock::sleep_until, failpoint, stop::Stop},
+};
+
+/// Devices above which a list is left unfinished: bounds the memory that it takes, about 16 bytes each.
+const MAX_DEVICES: usize = 200_000;
+
+/// Pages without an end, should the cloud send empty ones for ever.
+const MAX_PAGES: usize = 10_000;
+
+/// The first list comes at random within this time, over the calls a second that the core may make: who has set the rate
+/// low has many cores to share the account's quota.
+const START_SPREAD: Duration = Duration::from_secs(10);
+const MAX_START_SPREAD: Duration = Duration::from_secs(60);
+
+/// `chance` is 0..1.
+fn start_delay(calls_per_second: f64, chance: f64) -> Duration {
+    START_SPREAD.div_f64(calls_per_second).min(MAX_START_SPREAD).mul_f64(chance)
+}
+
+/// Throttled pages are asked for after longer waits than failed ones, and so often in a row before
+/// the list is left.
+const THROTTLED_FACTOR: u32 = 5;
+const PAGE_ATTEMPTS: u32 = 5;
+
+/// Lists that only settle errors of entries wait, one after the other, up to so many times what the
+/// last one took: a device that fails each second must not keep a large core listing for ever. Then
+/// they take a tenth of the rate, as periodic ones do.
+const MAX_SPACING: u32 = 9;
+
+/// What a list is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    No,
+    /// To tell what became of entries whose call was answered with an error.
+    ToSettle,
+    Now,
+}
+
+/// A list that is being read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// Calls that it took.
+    calls: u32,
+    /// Throttled answers to commands that it has waited for.
+    throttled: u64,
+}
+
+/// When the next list may begin that only settles entries.
+#[derive(Debug, Default)]
+struct Spacing {
+    until: Option<Instant>,
+    factor: u32,
+}
+
+impl Spacing {
+    /// A list was read from `begin` to `end`; its calls take `cost` of the rate.
+    fn listed(&mut self, begin: Instant, end: Instant, cost: Duration, to_settle: bool) {
+        let is_first = self.until.is_none_or(|until| begin >= until + cost.saturating_mul(MAX_SPACING));
+        self.factor = if to_settle && !is_first { (self.factor * 2).clamp(1, MAX_SPACING) } else { 1 };
+        self.until = Some(end + cost.saturating_mul(self.factor));
+    }
+}
+
+/// Why a list was not taken over.
+enum Broken {
+    Call(CallError),
+    Store(Unavailable),
+    TooLong,
+}
+
+pub(crate) struct Reconciler<C> {
+    pub(crate) ledger: Ledger,
+    pub(crate) cloud: Arc<C>,
+    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) rate: RateLimit,
+    pub(crate) calls_per_second: f64,
+    pub(crate) retry: Retry,
+    pub(crate) interval: Option<Duration>,
+    pub(crate) stop: Stop,
+}
+
+impl<C: Cloud> Reconciler<C> {
+    pub(crate) async fn run(self) {
+        let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
+        let mut work = self.ledger.work();
+        let mut changes = self.conditions.changes();
+        // The first one at the start, for which leftovers of the last run may wait. Not at once: a fleet that has its power
+        // back together should not call together.
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(start_delay(self.calls_per_second, fastrand::f64())) => {}
+            () = self.stop.requested() => {}
+        }
+        self.conditions.want_list();
+        let mut due = None;
+        let mut spacing = Spacing::default();
+        while !self.stop.is_requested() {
+            work.mark_unchanged();
+            changes.mark_unchanged();
+            let now = Instant::now();
+            let periodic = due.is_some_and(|due| due <= now);
+            let wanted = self.wanted().await;
+            let is_spaced = wanted == Wanted::ToSettle && spacing.until.is_some_and(|until| now < until);
+            if !periodic && (wanted == Wanted::No || is_spaced) {
+                let settling = spacing.until.filter(|_| is_spaced);
+                tokio::select! {
+                    biased;
+                    Ok(()) = work.changed() => {}
+                    Ok(()) = changes.changed() => {}
+                    () = sleep_until(due.into_iter().chain(settling).min()) => {}
+                    () = self.stop.requested() => {}
+                }
+                continue;
+            }
+            let mut reading = Reading::default();
+            let result = tokio::select! {
+                biased;
+                result = self.list(&mut reading) => result,
+                () = self.stop.requested() => return,
+            };
+            let wait = match result {
+                Ok(counts) => {
+                    backoff.succeed();
+                    let cost = Duration::from_secs_f64(f64::from(reading.calls) / self.calls_per_second);
+                    spacing.listed(now, Instant::now(), cost, wanted == Wanted::ToSettle);
+                    let SyncCounts { associated, added, removed } = counts;
+                    tracing::info!(associated, added, removed, "registry in sync with the cloud");
+                    due = self.interval.map(|interval| {
+                        // A tenth either way, so that a fleet that started together does not stay together.
+                        Instant::now() + interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+                    });
+                    continue;
+                }
+                Err(broken) => {
+                    self.conditions.drop_list();
+                    self.after(broken, &mut backoff)
+                }
+            };
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.requested() => {}
+            }
+        }
+    }
+
+    /// Whether anybody waits for a list. A periodic one, which nobody waits for, leaves most of the rate to others.
+    async fn wanted(&self) -> Wanted {
+        if self.conditions.list_wanted()
+            || self.conditions.out_of_reach()
+            || self.ledger.run_lazily(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
+        {
+            Wanted::Now
+        } else if self.ledger.summary().borrow().verifying() > 0 {
+            Wanted::ToSettle
+        } else {
+            Wanted::No
+        }
+    }
+
+    fn after(&self, broken: Broken, backoff: &mut Backoff) -> Duration {
+        match broken {
+            Broken::Call(error) => {
+                let CallError { fault, code, message, retry_after } = error;
+                tracing::warn!(?fault, code, message, "the list of devices could not be read; trying again");
+                match fault {
+                    CallFault::Denied | CallFault::NoCore | CallFault::Misfit | CallFault::Invalid(_) => {
+                        backoff.hold(fastrand::f64())
+                    }
+                    CallFault::Throttled => backoff.fail(5, retry_after, fastrand::f64()),
+                    _ => backoff.fail(1, retry_after, fastrand::f64()),
+                }
+            }
+            Broken::Store(error) => {
+                tracing::warn!(%error, "the list of devices could not be taken over; trying again");
+                backoff.fail(1, None, fastrand::f64())
+            }
+            Broken::TooLong => {
+                tracing::warn!(MAX_DEVICES, "the list of devices is too long and left unfinished");
+                backoff.hold(fastrand::f64())
+            }
+        }
+    }
+
+    /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and answers nobody.
+    async fn list(&self, reading: &mut Reading) -> Result<SyncCounts, Broken> {
+        let mark = self.ledger.run_lazily(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
+        self.conditions.begin_list(mark.seq);
+        let mut seen = Seen::default();
+        let mut counts = SyncCounts::default();
+        let mut next = None;
+        for _ in 0..MAX_PAGES {
+            let page = self.page(next.clone(), reading).await?;
+            if page.next.is_some() && page.next == next {
+                return Err(Broken::Call(CallError {
+                    fault: CallFault::Foreign,
+                    code: "RepeatedToken".into(),
+                    message: "the list goes in a circle".into(),
+                    retry_after: None,
+                }));
+            }
+            page.devices.iter().for_each(|(thing, _)| seen.add(thing));
+            counts = self.take_over(mark, page.devices, counts).await?;
+            next = page.next;
+            if next.is_some() {
+                failpoint::pass("sync-between-pages");
+            }
+            if seen.names.len() > MAX_DEVICES {
+                let message =
+                    format!("more than {MAX_DEVICES} devices; the list is left unfinished, and removes nothing");
+                self.conditions.raise("LIST_TOO_LONG", message);
+                return Err(Broken::TooLong);
+            }
+            if next.is_none() {
+                self.conditions.clear("LIST_TOO_LONG");
+                counts.associated = u32::try_from(seen.names.len()).unwrap_or(u32::MAX);
+                return self.finish(mark, seen, counts).await;
+            }
+        }
+        let message = format!("more than {MAX_DEVICES} devices; the list is left unfinished, and removes nothing");
+        self.conditions.raise("LIST_TOO_LONG", message);
+        Err(Broken::TooLong)
+    }
+
+    /// A page that is throttled is asked for again later: a list that began anew would take even
+    /// more calls.
+    async fn page(&self, next: Option<String>, reading: &mut Reading) -> Result<crate::cloud::ListPage, Broken> {
+        if next.is_some() {
+            self.pace().await;
+        }
+        let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
+        let mut attempts = 0;
+        loop {
+            self.yield_to_commands(reading).await;
+            self.rate.acquire().await.spend();
+            reading.calls = reading.calls.saturating_add(1);
+            attempts += 1;
+            let answer = self.cloud.list(next.clone()).await;
+            self.conditions.answered(CallKind::List, answer.as_ref().map(|_| ()));
+            match answer {
+                Err(CallError { fault: CallFault::Throttled, retry_after, .. }) if attempts < PAGE_ATTEMPTS => {
+                    tokio::time::sleep(backoff.fail(THROTTLED_FACTOR, retry_after, fastrand::f64())).await;
+                }
+                answer => return answer.map_err(Broken::Call),
+            }
+        }
+    }
+
+    /// Where the cloud throttles commands, lists are the first to slow down: a page waits until a
+    /// throttled command got through. Once for each such answer, since the command may be one that
+    /// waits for this list.
+    async fn yield_to_commands(&self, reading: &mut Reading) {
+        match self.conditions.throttled_commands() {
+            Some(count) if count > reading.throttled => reading.throttled = count,
+            _ => return,
+        }
+        let mut changes = self.conditions.changes();
+        let limit = self.retry.base.saturating_mul(THROTTLED_FACTOR).min(self.retry.cap);
+        let end = Instant::now() + limit;
+        while self.conditions.throttled_commands().is_some() {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(end) => return,
+                Ok(()) = changes.changed() => {}
+            }
+        }
+    }
+
+    /// Between the pages of a list that nobody waits for: it takes a tenth of the rate (contract, section 4). Ends
+    /// early when somebody does.
+    async fn pace(&self) {
+        let pause = Duration::from_secs_f64((10.0 / self.calls_per_second).min(600.0));
+        let end = Instant::now() + pause;
+        let mut work = self.ledger.work();
+        let mut changes = self.conditions.changes();
+        while Instant::now() < end {
+            work.mark_unchanged();
+            changes.mark_unchanged();
+            if self.wanted().await != Wanted::No {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(end) => {}
+                Ok(()) = work.changed() => {}
+                Ok(()) = changes.changed() => {}
+            }
+        }
+    }
+
+    async fn take_over(
+        &self,
+        mark: ListMark,
+        devices: Vec<(ThingName, Option<crate::domain::Timestamp>)>,
+        mut counts: SyncCounts,
+    ) -> Result<SyncCounts, Broken> {
+        let mut done = 0;
+        let run = self.ledger.run(move |tx| {
+            let all = ledger::apply_page(tx, mark, &devices, &mut done, &mut counts)?;
+            Ok(all.then_some(counts))
+        });
+        run.await.map_err(Broken::Store)
+    }
+
+    async fn finish(&self, mark: ListMark, seen: Seen, mut counts: SyncCounts) -> Result<SyncCounts, Broken> {
+        let mut after = None;
+        let removed = self.ledger.run(move |tx| {
+            let all = ledger::remove_unlisted(tx, mark, |thing| seen.has(thing), &mut after, &mut counts)?;
+            Ok(all.then_some(counts))
+        });
+        let counts = removed.await.map_err(Broken::Store)?;
+        failpoint::pass("sync-removed");
+        let trusted = self.conditions.clock_trusted();
+        for lane in CallKind::ALL.into_iter().filter(|lane| lane.is_settled_by_list()) {
+            let mut after = (0, 0);
+            let verified = self.ledger.run(move |tx| {
+                let all = ledger::verify(tx, lane, mark, trusted, &mut after)?;
+                Ok(all.then_some(()))
+            });
+            verified.await.map_err(Broken::Store)?;
+        }
+        failpoint::pass("sync-before-end");
+        let ended = self.ledger.run(move |tx| Ok(ledger::end_list(tx, mark, counts)?.then_some(())));
+        ended.await.map_err(Broken::Store)?;
+        self.conditions.end_list();
+        Ok(counts)
+    }
+}
+
+/// The names of a list, by hash: two names with the same 64 bits only keep a device in the registry too long.
+#[derive(Default)]
+struct Seen {
+    names: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl Seen {
+    fn add(&mut self, thing: &ThingName) {
+        self.names.insert(self.hasher.hash_one(thing));
+    }
+
+    fn has(&self, thing: &ThingName) -> bool {
+        self.names.contains(&self.hasher.hash_one(thing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One bad device a second on a core of 10,000.
+    #[tokio::test(start_paused = true)]
+    async fn lists_that_settle_entries_take_a_tenth_of_the_rate_in_the_long_run() {
+        let cost = Duration::from_secs(100);
+        let (start, mut spacing, mut now, mut lists) = (Instant::now(), Spacing::default(), Instant::now(), 0);
+        while now < start + Duration::from_secs(24 * 3600) {
+            let begin = spacing.until.map_or(now, |until| until.max(now));
+            now = begin + cost;
+            spacing.listed(begin, now, cost, true);
+            lists += 1;
+        }
+        assert!((86..=92).contains(&lists), "{lists}");
+        // A quiet time later the first one is not kept waiting.
+        let begin = now + Duration::from_secs(3600);
+        assert!(spacing.until.is_some_and(|until| until < begin));
+        spacing.listed(begin, begin + cost, cost, true);
+        assert_eq!(spacing.until, Some(begin + cost * 2));
+    }
+
+    #[test]
+    fn a_fleet_that_starts_together_is_spread_by_the_rate_of_one_core() {
+        let latest = |rate| start_delay(rate, 1.0).as_secs_f64();
+        assert_eq!([1.0, 0.5, 200.0].map(latest), [10.0, 20.0, 0.05]);
+        assert_eq!(latest(0.001), 60.0, "nobody waits for hours");
+        assert_eq!(start_delay(1.0, 0.0), Duration::ZERO);
+    }
+}

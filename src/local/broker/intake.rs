@@ -1,0 +1,142 @@
+//! The intake: what the broker delivers, as commands for the inbox. Takes cheaply, and never waits.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use rumqttc::{AsyncClient, Publish, QoS};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use super::publisher::{Deliveries, Publisher};
+use crate::{
+    domain::ClientId,
+    local::inbound::{Body, Inbound, Reply},
+    protocol::{self, Address, Topics},
+};
+
+/// Commands that wait to be handled with their payload; more are rejected. A broker's window of
+/// unacknowledged messages is far smaller, but Mosquitto 2.0 hands over thousands beyond it when
+/// its queue is long.
+const MAX_WAITING: usize = 4096;
+
+/// Commands that wait in all. There are no more packet ids, and what has one is never dropped: the
+/// broker would not deliver it again on this connection, and keep its place in the window for it.
+const MAX_TAKEN: usize = MAX_WAITING + u16::MAX as usize;
+
+/// Bytes of payloads that wait to be handled; more are rejected.
+const MAX_WAITING_BYTES: usize = 4 << 20;
+
+/// What the agent's parts hold of a connection.
+pub(crate) struct Wired {
+    /// Where they send.
+    pub(crate) line: Arc<Publisher>,
+    /// What came in.
+    pub(crate) inbound: mpsc::Receiver<Inbound>,
+    /// What the broker has.
+    pub(crate) deliveries: Deliveries,
+    /// Bytes of the payloads that wait to be handled.
+    pub(crate) waiting: Arc<AtomicUsize>,
+}
+
+pub(crate) struct Intake {
+    topics: Arc<Topics>,
+    max_payload: usize,
+    line: Arc<Publisher>,
+    inbound: mpsc::Sender<Inbound>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Intake {
+    /// A line for `client`, and what comes in by it.
+    pub(crate) fn new(client: AsyncClient, topics: Topics, max_payload: usize) -> (Self, Wired) {
+        let (line, deliveries) = Publisher::new(client);
+        let line = Arc::new(line);
+        let (sender, inbound) = mpsc::channel(MAX_TAKEN);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let wired = Wired { line: Arc::clone(&line), inbound, deliveries, waiting: Arc::clone(&waiting) };
+        (Self { topics: Arc::new(topics), max_payload, line, inbound: sender, waiting }, wired)
+    }
+
+    /// Hands a message on; `false` if there is no room, and it is dropped. One that the broker
+    /// wants acknowledged has room, unless thousands from an earlier connection are still waiting.
+    ///
+    /// `too_large` is the size of a payload of which only the beginning is there.
+    pub(crate) fn take(&self, epoch: u64, publish: Publish, too_large: Option<usize>) -> bool {
+        let Some(address) = self.topics.parse_command(&publish.topic) else {
+            tracing::debug!(topic = publish.topic, "a message on a topic that is no command");
+            self.line.acknowledge(epoch, &publish);
+            return true;
+        };
+        let Address { client, operation } = address;
+        let is_full = MAX_TAKEN - self.inbound.capacity() >= MAX_WAITING;
+        if is_full && publish.qos == QoS::AtMostOnce {
+            return false;
+        }
+        let size = too_large.unwrap_or(publish.payload.len());
+        let token = || protocol::token_of(&publish.payload);
+        let (client, no_sender) = match client {
+            Ok(client) => (client, None),
+            Err(why) => (ClientId::nobody(), Some(why)),
+        };
+        let body = if let Some(why) = no_sender {
+            Body::NoSender(why, token())
+        } else if size > self.max_payload {
+            Body::TooLarge(size, token())
+        } else if publish.retain {
+            Body::Retained(token())
+        } else if is_full || self.waiting.load(Ordering::Relaxed) + size > MAX_WAITING_BYTES {
+            Body::Busy(token())
+        } else {
+            self.waiting.fetch_add(size, Ordering::Relaxed);
+            Body::Payload(publish.payload.to_vec())
+        };
+        let hash =
+            Sha256::new().chain_update(&publish.topic).chain_update([0]).chain_update(&publish.payload).finalize();
+        let inbound = Inbound {
+            client: client.clone(),
+            operation,
+            body,
+            delivery: (hash.into(), publish.dup),
+            reply: Reply::broker(
+                client,
+                Arc::clone(&self.line),
+                epoch,
+                // Its id is all that the acknowledgement needs.
+                Publish { payload: Default::default(), ..publish },
+                Arc::clone(&self.topics),
+            ),
+        };
+        let Err(mpsc::error::TrySendError::Full(inbound)) = self.inbound.try_send(inbound) else { return true };
+        if let Body::Payload(payload) = &inbound.body {
+            self.waiting.fetch_sub(payload.len(), Ordering::Relaxed);
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::MqttOptions;
+
+    use super::*;
+    use crate::domain::ThingName;
+
+    /// Mosquitto 2.0 hands over far more than its window.
+    #[test]
+    fn what_has_to_be_acknowledged_is_never_dropped() {
+        let topics = Topics::new("offboard", &ThingName::new("MyCore").unwrap());
+        let (client, _event_loop) = AsyncClient::new(MqttOptions::new("test", "localhost", 1), 10);
+        let (intake, mut wired) = Intake::new(client, topics, 1000);
+        let take = |qos| intake.take(0, Publish::new("offboard/MyCore/commands/bench/sync", qos, "{}"), None);
+        assert_eq!((0..10_000).filter(|_| take(QoS::AtMostOnce)).count(), MAX_WAITING);
+        assert!((0..u16::MAX).all(|_| take(QoS::AtLeastOnce)));
+        assert!(!take(QoS::AtLeastOnce) && !take(QoS::AtMostOnce));
+        assert_eq!(wired.waiting.load(Ordering::Relaxed), 2 * MAX_WAITING);
+        for n in 0..MAX_TAKEN {
+            let body = wired.inbound.try_recv().unwrap().body;
+            assert_eq!(matches!(body, Body::Busy(_)), n >= MAX_WAITING, "{body:?}, number {n}");
+        }
+    }
+}

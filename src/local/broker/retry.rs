@@ -1,0 +1,140 @@
+//! When to connect again after a connection that failed or ended, and what of it is worth a line in
+//! the log. Time and randomness are arguments.
+
+use std::time::Duration;
+
+use crate::domain::Backoff;
+
+/// The wait after a first failure is below this, and none is above the second.
+const WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// At least a little: a connection that ends at once must not spin.
+const LEAST: Duration = Duration::from_millis(50);
+
+/// A connection that lasted so long was one. Longer than the longest wait: of two clients with one
+/// id each would else take the other's wait for a success of its own, and come back at once.
+pub(super) const STABLE: Duration = Duration::from_secs(35);
+
+/// Connections in a row that ended earlier, from which on there is somebody to look for.
+const UNSTABLE: u64 = 3;
+
+/// Different messages that are counted each by itself; a broker that answers with noise makes more.
+const MAX_MESSAGES: usize = 8;
+
+/// Counts what goes wrong until a connection is stable.
+#[derive(Debug)]
+pub(super) struct Retry {
+    backoff: Backoff,
+    /// Connections that were made.
+    made: u64,
+    told: Vec<(String, u64)>,
+    others: u64,
+}
+
+impl Retry {
+    pub(super) fn new() -> Self {
+        Self { backoff: Backoff::new(WAITS.0, WAITS.1), made: 0, told: Vec::new(), others: 0 }
+    }
+
+    /// A connection was made; says whether that is worth a line.
+    pub(super) fn made(&mut self) -> bool {
+        self.made += 1;
+        self.made.is_power_of_two()
+    }
+
+    /// A connection that was made ended.
+    pub(super) fn ended(&mut self, lasted: Duration) {
+        if lasted >= STABLE {
+            *self = Self::new();
+        }
+    }
+
+    /// Whether connections end soon after they are made.
+    pub(super) fn is_unstable(&self) -> bool {
+        self.made >= UNSTABLE
+    }
+
+    /// Keeps the log short when the same thing happens again and again: a line at the 1st, 2nd,
+    /// 4th, 8th time and so on.
+    pub(super) fn is_worth_a_line(&mut self, message: &str) -> bool {
+        let known = self.told.iter().any(|(told, _)| told == message);
+        if !known && self.told.len() < MAX_MESSAGES {
+            self.told.push((message.to_owned(), 0));
+        }
+        let count = match self.told.iter_mut().find(|(told, _)| told == message) {
+            Some((_, count)) => count,
+            None => &mut self.others,
+        };
+        *count += 1;
+        count.is_power_of_two()
+    }
+
+    /// The wait before the next connection. `chance` is random, from 0 to below 1.
+    pub(super) fn wait(&mut self, chance: f64) -> Duration {
+        self.backoff.fail(1, None, chance).max(LEAST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// An hour in which each attempt ends as `attempt` says; when they were, and how many lines
+    /// they were worth.
+    fn hour(seed: u64, mut attempt: impl FnMut(&mut Retry, u64) -> bool) -> (Vec<Duration>, usize) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut retry, mut now, mut at, mut lines) = (Retry::new(), Duration::ZERO, Vec::new(), 0);
+        while now < HOUR {
+            at.push(now);
+            lines += usize::from(attempt(&mut retry, at.len() as u64));
+            let wait = retry.wait(random.f64());
+            assert!((LEAST..=WAITS.1).contains(&wait), "{wait:?}");
+            now += wait;
+        }
+        (at, lines)
+    }
+
+    #[test]
+    fn a_broker_that_refuses_for_an_hour_is_asked_a_few_hundred_times_and_told_of_in_few_lines() {
+        let refused = |seed| hour(seed, |retry, _| retry.is_worth_a_line("connection refused"));
+        for seed in 0..100 {
+            let (at, lines) = refused(seed);
+            assert!((120..=400).contains(&at.len()), "{} attempts, seed {seed}", at.len());
+            assert!((2..=20).contains(&lines), "{lines} lines, seed {seed}");
+        }
+        assert_ne!(refused(1).0, refused(2).0, "two agents do not come back together");
+        assert_eq!(refused(1).0, refused(1).0);
+    }
+
+    #[test]
+    fn short_connections_do_not_shorten_the_waits() {
+        let (at, lines) = hour(7, |retry, n| {
+            let made = retry.made();
+            retry.ended(WAITS.1 / 2);
+            assert_eq!(retry.is_unstable(), n >= UNSTABLE);
+            retry.is_worth_a_line("closed") || made
+        });
+        assert!((120..=400).contains(&at.len()) && lines <= 20, "{} attempts, {lines} lines", at.len());
+    }
+
+    #[test]
+    fn a_stable_connection_starts_all_over() {
+        let mut retry = Retry::new();
+        for _ in 0..10 {
+            retry.made();
+            retry.ended(STABLE / 2);
+            retry.wait(0.9);
+        }
+        assert!(retry.is_unstable() && retry.wait(0.9) > WAITS.0);
+        retry.ended(STABLE);
+        assert!(!retry.is_unstable() && retry.wait(0.9) <= WAITS.0 && retry.made());
+    }
+
+    #[test]
+    fn ever_new_messages_share_a_count() {
+        let (at, lines) = hour(3, |retry, n| retry.is_worth_a_line(&format!("noise {n}")));
+        assert!((120..=400).contains(&at.len()) && lines <= 20, "{} attempts, {lines} lines", at.len());
+    }
+}

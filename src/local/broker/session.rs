@@ -1,0 +1,352 @@
+//! The MQTT service: keeps the connection to the broker, subscribes, and hands on what arrives.
+//!
+//! One task polls, and does nothing else that could wait: whoever sends goes through the [`Publisher`].
+//! What was queued for a connection ends with it; what has to arrive is in the outbox.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rumqttc::{AsyncClient, Connect, ConnectionError, LastWill, Publish, QoS, StateError, SubscribeReasonCode};
+use tokio::task::JoinHandle;
+
+use super::{
+    connection::{Connection, Endpoint, Event},
+    intake::{Intake, Wired},
+    publisher::{Publisher, REMEMBERED, Refused},
+    retry::{self, Retry},
+};
+use crate::{config, health::Conditions, mqtt::client, protocol::Topics, runtime::errors::cut};
+
+/// Requests that wait for the connection: an acknowledgement must never find it full, and there are
+/// 65,535 packet ids.
+const CHANNEL: usize = 1 << 16;
+
+/// How long a message that was too large is reported in `problems`.
+const REPORTED: Duration = Duration::from_secs(3600);
+
+/// Wait before a denied subscription is tried again, at first and at most: a person may just be
+/// mending the policy.
+const RESUBSCRIBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// How long a clean stop waits for the broker to take `OFFLINE`.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What the connection is made of.
+pub(crate) struct MqttParts {
+    pub(crate) mqtt: config::Mqtt,
+    pub(crate) topics: Topics,
+    pub(crate) max_payload: usize,
+    pub(crate) conditions: Arc<Conditions>,
+}
+
+/// The service: what others hold of it, and what runs it.
+pub(crate) struct Mqtt {
+    pub(crate) wired: Wired,
+    pub(crate) closer: Closer,
+    /// Connects, again and again, until it is closed.
+    pub(crate) run: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Ends a connection.
+pub(crate) struct Closer {
+    line: Arc<Publisher>,
+    status: String,
+}
+
+impl Closer {
+    /// Publishes `OFFLINE` and disconnects, which ends the service; [`GOODBYE`] at most.
+    pub(crate) async fn close(self, payload: Vec<u8>) {
+        let _ = tokio::time::timeout(GOODBYE, self.line.close(&self.status, payload)).await;
+    }
+}
+
+impl Mqtt {
+    /// Not connecting yet.
+    pub(crate) fn new(parts: MqttParts) -> Self {
+        let (requests_in, requests) = flume::bounded(CHANNEL);
+        let client = AsyncClient::from_senders(requests_in);
+        let (intake, wired) = Intake::new(client, parts.topics.clone(), parts.max_payload);
+        let status = parts.topics.status();
+        let line = Arc::clone(&wired.line);
+        let poller = Poller {
+            endpoint: Endpoint {
+                host: parts.mqtt.host.clone(),
+                port: parts.mqtt.port,
+                tls: None,
+                connect: connect_packet(&parts),
+            },
+            parts,
+            line: Arc::clone(&line),
+            intake,
+            connection: Connection::new(requests),
+            retry: Retry::new(),
+            denied: 0,
+            flooded: 0,
+            too_large: None,
+            expiries: HashMap::new(),
+        };
+        Self { wired, closer: Closer { line, status }, run: Box::pin(poller.run()) }
+    }
+}
+
+fn connect_packet(parts: &MqttParts) -> Connect {
+    let config::Mqtt { client_id, login, keep_alive, .. } = &parts.mqtt;
+    let mut connect = Connect::new(client_id);
+    connect.clean_session = false;
+    // At most 65535, by the configuration.
+    connect.keep_alive = u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX);
+    connect.last_will =
+        Some(LastWill::new(parts.topics.status(), crate::local::status::OFFLINE, QoS::AtLeastOnce, true));
+    if let Some((username, password)) = login {
+        connect.set_login(username, password);
+    }
+    connect
+}
+
+struct Poller {
+    parts: MqttParts,
+    endpoint: Endpoint,
+    line: Arc<Publisher>,
+    intake: Intake,
+    connection: Connection,
+    retry: Retry,
+    /// Subscriptions denied in a row.
+    denied: u32,
+    /// Commands dropped since the last connection.
+    flooded: u64,
+    /// The topic of the last message that was too large, and when it last came.
+    too_large: Option<(String, Instant)>,
+    /// Which end the problems that are reported for a while.
+    expiries: HashMap<&'static str, JoinHandle<()>>,
+}
+
+impl Poller {
+    async fn run(mut self) {
+        let mut epoch = 0;
+        let mut connected_at: Option<Instant> = None;
+        if let Err(message) = self.prepare().await {
+            self.fail(message).await;
+        }
+        loop {
+            match self.connection.poll(&self.endpoint).await {
+                Ok(Event::Connected { session }) => {
+                    connected_at = Some(Instant::now());
+                    self.parts.conditions.clear("BROKER_UNREACHABLE");
+                    self.parts.conditions.connected(true);
+                    self.line.up(session, &self.parts.topics.commands());
+                    epoch = self.line.link().borrow().epoch;
+                    self.connected(epoch, session);
+                }
+                Ok(Event::Message(publish)) => self.receive(epoch, publish, None),
+                Ok(Event::TooLarge { publish, size }) => {
+                    self.report_too_large(&publish, size);
+                    self.receive(epoch, publish, Some(size));
+                }
+                Ok(Event::Delivered(packet)) => self.line.on_delivered(packet),
+                Ok(Event::Subscribed(codes)) => self.subscribed(epoch, &codes),
+                Ok(Event::OnWire(packet)) => self.line.on_wire(packet),
+                Ok(Event::Disconnected) if self.line.is_closing() => return,
+                Ok(Event::Disconnected) => {
+                    self.disconnected();
+                    if let Some(at) = connected_at.take() {
+                        self.retry.ended(at.elapsed());
+                    }
+                    if let Err(message) = self.prepare().await {
+                        self.fail(message).await;
+                    }
+                }
+                Err(error) => {
+                    let refused = is_end_by_broker(&error).then(|| self.line.ended_by_broker(self.parts.max_payload));
+                    self.disconnected();
+                    let mut message = explain(&self.parts.mqtt, &error);
+                    if let Some(refused) = refused.flatten() {
+                        message = self.report_refused(&refused);
+                    }
+                    if let Some(at) = connected_at.take() {
+                        self.retry.ended(at.elapsed());
+                        if self.retry.is_unstable() {
+                            message = self.unstable(&message);
+                        }
+                    }
+                    self.fail(message).await;
+                }
+            }
+        }
+    }
+
+    fn disconnected(&mut self) {
+        self.parts.conditions.connected(false);
+        let Self { line, connection, .. } = self;
+        line.down(|| connection.clear());
+    }
+
+    /// A message above the limit of the connection comes again and again if it is retained, or if
+    /// its sender repeats it: reported with its topic, so that somebody can clear it.
+    fn report_too_large(&mut self, publish: &Publish, size: usize) {
+        let topic = cut(publish.topic.clone());
+        let again = self.too_large.as_ref().is_some_and(|(last, at)| *last == topic && at.elapsed() < REPORTED);
+        self.too_large = Some((topic.clone(), Instant::now()));
+        if !(publish.retain || again) {
+            return;
+        }
+        let how = if publish.retain {
+            format!(
+                "it is retained by the broker: clear it with an empty retained message (mosquitto_pub -r -n -t '{topic}')"
+            )
+        } else {
+            "it is sent again and again: find its sender by the topic's client level".to_owned()
+        };
+        let message = format!(
+            "a message of {size} bytes on {topic} is too large and is rejected each time it comes; {how}; other commands \
+             are served meanwhile"
+        );
+        self.report("MESSAGE_TOO_LARGE", message, REPORTED);
+    }
+
+    /// The broker ended the connection twice at the same message.
+    fn report_refused(&mut self, refused: &Refused) -> String {
+        let Refused { topic, size, .. } = refused;
+        let configured = self.parts.max_payload;
+        let now = self.line.max_payload(configured);
+        let done = if refused.is_of_a_kind() {
+            "messages of its kind are held back for a while (the status for ten minutes, others for an hour)".to_owned()
+        } else if now < *size {
+            format!("messages are now published with at most {now} bytes of payload")
+        } else {
+            "the message is held back".to_owned()
+        };
+        let message = format!(
+            "the broker ended the connection twice at a message of {size} bytes on {topic}; {done}; check the broker's \
+             limit on messages (max_packet_size in Mosquitto), which must be above limits.maxPayloadBytes ({configured}), \
+             and that it lets {} publish there",
+            self.parts.mqtt.client_id
+        );
+        self.report("MESSAGE_REFUSED", message.clone(), REMEMBERED);
+        message
+    }
+
+    /// Keeps a problem in `problems` for a while after it was last seen.
+    fn report(&mut self, code: &'static str, message: String, time: Duration) {
+        self.parts.conditions.raise(code, message);
+        let conditions = Arc::clone(&self.parts.conditions);
+        let expiry = tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            conditions.clear(code);
+        });
+        if let Some(earlier) = self.expiries.insert(code, expiry) {
+            earlier.abort();
+        }
+    }
+
+    /// Tells of a connection, unless there are too many of them.
+    fn connected(&mut self, epoch: u64, session: bool) {
+        self.flooded = 0;
+        if self.retry.made() {
+            tracing::info!(broker = ?self.parts.mqtt, session, "connected to the broker");
+        }
+        if self.retry.is_unstable() {
+            let (line, conditions) = (Arc::clone(&self.line), Arc::clone(&self.parts.conditions));
+            tokio::spawn(async move {
+                tokio::time::sleep(retry::STABLE).await;
+                if line.link().borrow().epoch == epoch {
+                    conditions.clear("CONNECTION_UNSTABLE");
+                    tracing::info!("the connection to the broker holds");
+                }
+            });
+        }
+    }
+
+    /// Connections end soon after they are made. MQTT 3.1.1 has no word for why.
+    fn unstable(&self, why: &str) -> String {
+        let message = format!(
+            "connections to the broker end soon after they are made ({why}); the broker's log says why it ended them; one \
+             cause is another client, a second agent for instance, with the client id {}",
+            self.parts.mqtt.client_id
+        );
+        self.parts.conditions.raise("CONNECTION_UNSTABLE", message.clone());
+        message
+    }
+
+    /// Reports a failed connection and waits until it is time for another.
+    async fn fail(&mut self, mut message: String) {
+        loop {
+            if self.retry.is_worth_a_line(&message) {
+                tracing::warn!(broker = ?self.parts.mqtt, "not connected to the broker: {message}");
+            }
+            self.parts.conditions.raise("BROKER_UNREACHABLE", message);
+            tokio::time::sleep(self.retry.wait(fastrand::f64())).await;
+            match self.prepare().await {
+                Ok(()) => return,
+                Err(text) => message = text,
+            }
+        }
+    }
+
+    /// Reads the PEM files for the next connection.
+    async fn prepare(&mut self) -> Result<(), String> {
+        self.endpoint.tls = client::tls_config(&self.parts.mqtt).await?;
+        Ok(())
+    }
+
+    fn subscribed(&mut self, epoch: u64, codes: &[SubscribeReasonCode]) {
+        let filter = self.parts.topics.commands();
+        if !codes.contains(&SubscribeReasonCode::Failure) {
+            self.parts.conditions.subscribed();
+            self.parts.conditions.clear("SUBSCRIPTION_DENIED");
+            if std::mem::take(&mut self.denied) > 0 {
+                tracing::info!(filter, "the broker grants the subscription");
+            }
+            return;
+        }
+        if self.denied == 0 {
+            tracing::warn!(filter, "the broker denies the subscription; trying again every minute");
+        }
+        let wait = RESUBSCRIBE.0.saturating_mul(1 << self.denied.min(8)).min(RESUBSCRIBE.1);
+        self.denied = self.denied.saturating_add(1);
+        let message =
+            format!("the broker denies the subscription to {filter}; allow it to {}", self.parts.mqtt.client_id);
+        self.parts.conditions.raise("SUBSCRIPTION_DENIED", message);
+        let line = Arc::clone(&self.line);
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            line.subscribe(epoch, &filter);
+        });
+    }
+
+    fn receive(&mut self, epoch: u64, publish: Publish, too_large: Option<usize>) {
+        let qos = publish.qos;
+        if self.intake.take(epoch, publish, too_large) {
+            return;
+        }
+        if qos != QoS::AtMostOnce {
+            // It comes again on the next connection, by when the commands of earlier ones are done
+            // with.
+            self.line.disconnect();
+        }
+        self.flooded += 1;
+        if self.flooded.is_power_of_two() {
+            tracing::warn!("more commands than can be taken; those sent with QoS 0 are dropped, use QoS 1");
+        }
+    }
+}
+
+/// Whether the other end closed the connection, and not we or the network's silence.
+fn is_end_by_broker(error: &ConnectionError) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match error {
+        ConnectionError::MqttState(StateError::ConnectionAborted) => true,
+        ConnectionError::MqttState(StateError::Io(error)) => {
+            matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+        }
+        _ => false,
+    }
+}
+
+/// What a failed connection means, and what to do.
+pub(crate) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
+    client::explain(mqtt, error)
+}

@@ -1,0 +1,165 @@
+//! Retained device messages (`publishDevices`): all of them where the broker kept no session, then
+//! those that changed.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    domain::{DeviceState, DeviceView, ThingName},
+    health::Conditions,
+    ledger::{self, Ledger},
+    local::broker::{ConnectionState, Publisher, Tag},
+    protocol::{Topics, messages},
+    runtime::{clock::sleep_until, stop::Stop},
+};
+
+/// Time from one message to the next: 200 a second (contract, section 2).
+const PACE: Duration = Duration::from_millis(5);
+
+/// Messages under way at a time.
+const WINDOW: usize = 16;
+
+/// Without an acknowledgement for so long, publishing rests for so long: the broker denies it.
+const PATIENCE: Duration = Duration::from_secs(30);
+const REST: Duration = Duration::from_secs(3600);
+
+pub(crate) struct Devices {
+    pub(crate) ledger: Ledger,
+    pub(crate) line: Arc<Publisher>,
+    pub(crate) topics: Topics,
+    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) stop: Stop,
+}
+
+/// Where the publishing stands on this connection.
+struct Progress {
+    link: ConnectionState,
+    /// The last device of the full round; `None` when that is over.
+    round: Option<Option<String>>,
+    changed_after: Option<ThingName>,
+    under_way: BTreeMap<ThingName, Instant>,
+    rest_until: Option<Instant>,
+    next_at: Instant,
+}
+
+impl Progress {
+    fn new(link: ConnectionState) -> Self {
+        Self {
+            link,
+            round: (link.up && !link.session).then_some(None),
+            changed_after: None,
+            under_way: BTreeMap::new(),
+            rest_until: None,
+            next_at: Instant::now(),
+        }
+    }
+}
+
+impl Devices {
+    pub(crate) async fn run(self, mut delivered: mpsc::Receiver<Tag>) {
+        let mut changes = self.ledger.devices();
+        let mut link = self.line.link();
+        let mut progress = Progress::new(ConnectionState::default());
+        while !self.stop.is_requested() {
+            changes.mark_unchanged();
+            let now = *link.borrow_and_update();
+            if now.epoch != progress.link.epoch {
+                progress = Progress::new(now);
+            }
+            let idle = match self.publish_some(&mut progress).await {
+                Ok(idle) => idle,
+                Err(error) => {
+                    tracing::warn!(%error, "devices cannot be read");
+                    true
+                }
+            };
+            let wake = if idle { progress.rest_until } else { Some(progress.next_at) };
+            let late = progress.under_way.values().min().map(|since| *since + PATIENCE);
+            tokio::select! {
+                biased;
+                Ok(()) = changes.changed() => {}
+                Ok(()) = link.changed() => {}
+                Some(tag) = delivered.recv() => self.delivered(tag, &mut progress).await,
+                () = sleep_until(wake) => {}
+                () = sleep_until(late) => self.denied(&mut progress),
+                () = self.stop.requested() => {}
+            }
+        }
+    }
+
+    fn denied(&self, progress: &mut Progress) {
+        if progress.under_way.values().any(|since| since.elapsed() >= PATIENCE) {
+            progress.under_way.clear();
+            progress.rest_until = Some(Instant::now() + REST);
+            let topic = self.topics.status().replace("/status", "/devices/+");
+            self.conditions.raise(
+                "DEVICES_NOT_PUBLISHED",
+                format!(
+                    "the broker does not acknowledge {topic}; allow us to publish there, or set publishDevices to false"
+                ),
+            );
+        }
+    }
+
+    /// Publishes one message; `true` if there is none, or no room for it.
+    async fn publish_some(&self, progress: &mut Progress) -> Result<bool, ledger::Unavailable> {
+        let now = Instant::now();
+        progress.rest_until = progress.rest_until.filter(|until| *until > now);
+        if !progress.link.up || progress.rest_until.is_some() || progress.under_way.len() >= WINDOW {
+            return Ok(true);
+        }
+        if now < progress.next_at {
+            return Ok(false);
+        }
+        progress.next_at = now + PACE;
+        if let Some(after) = progress.round.clone() {
+            let rows =
+                self.ledger.run_lazily(move |tx| ledger::devices(tx, None, after.as_deref(), 1).map(Some)).await?;
+            match rows.rows.into_iter().next() {
+                Some((name, view)) => {
+                    // Not one of those that are owed: nobody waits for its delivery.
+                    let thing = view.thing.clone();
+                    if self.publish(progress, &thing, Some(view), 0) {
+                        progress.round = Some(Some(name));
+                    }
+                }
+                None => progress.round = None,
+            }
+            return Ok(false);
+        }
+        let after = progress.changed_after.take();
+        let found = self.ledger.run_lazily(move |tx| ledger::outdated(tx, after.as_ref(), 1).map(Some)).await?;
+        let Some(outdated) = found.into_iter().next() else { return Ok(true) };
+        progress.changed_after = Some(outdated.thing.clone());
+        if !progress.under_way.contains_key(&outdated.thing) {
+            self.publish(progress, &outdated.thing, outdated.view, outdated.change);
+        }
+        Ok(false)
+    }
+
+    fn publish(&self, progress: &mut Progress, thing: &ThingName, view: Option<DeviceView>, change: u64) -> bool {
+        let payload = match view {
+            // An empty payload clears the retained message.
+            None => Vec::new(),
+            Some(view) if view.state == DeviceState::Disassociated => Vec::new(),
+            // `syncedAt` stays out: it would make every message new at every sync.
+            Some(view) => messages::to_json(&messages::device(view, None)),
+        };
+        let tag = Tag::Device(thing.clone(), change);
+        let sent = self.line.publish(Some(progress.link.epoch), &self.topics.device(thing), payload, true, tag);
+        if sent {
+            progress.under_way.insert(thing.clone(), Instant::now());
+        }
+        sent
+    }
+
+    async fn delivered(&self, tag: Tag, progress: &mut Progress) {
+        let Tag::Device(thing, change) = tag else { return };
+        progress.under_way.remove(&thing);
+        progress.rest_until = None;
+        self.conditions.clear("DEVICES_NOT_PUBLISHED");
+        let done = self.ledger.submit(move |tx| ledger::published(tx, &thing, change).map(Some), true);
+        let _ = done.await;
+    }
+}

@@ -1,0 +1,343 @@
+//! The inbox: a message to a command to the ledger. Commands are handed over in the order of their
+//! arrival without waiting for each other, so that the ledger can make many durable at once;
+//! answered and acknowledged in that order.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    domain::{
+        Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, Request, Service,
+        ThingName,
+    },
+    health::Conditions,
+    ledger::{self, Ledger, Order, Unavailable},
+    local::{
+        inbound::{Body, Inbound, Reply},
+        queries,
+        rejection_log::RejectionLog,
+    },
+    protocol::{self, ResultKind, messages},
+    runtime::{clock::Clock, failpoint, stop::Stop},
+};
+
+/// Commands that are in the ledger and not answered: as many as one group of the ledger takes,
+/// twice.
+const MAX_PENDING: usize = 512;
+
+/// How long a sender is to wait where the store's file is too large.
+const STORE_FULL_WAIT: Duration = Duration::from_secs(300);
+
+/// What came of a command.
+enum Answer {
+    /// An answer to a question: to be published, and not kept.
+    Message(Vec<u8>),
+    /// Not taken: why, for the log, and the answer, which is not kept.
+    Rejected(RejectionCode, String, Vec<u8>),
+    /// It became that request; the outbox has its `accepted`. With the first names that the
+    /// registry does not know.
+    Accepted(Box<(Request, Vec<String>)>),
+}
+
+type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// A command that is under way, and whether a repetition of it is known by its delivery alone.
+struct UnderWay {
+    client: ClientId,
+    operation: String,
+    reply: Reply,
+    answer: Pending,
+    delivery: Option<[u8; 32]>,
+    /// Bytes of its payload, which count until it is answered.
+    size: usize,
+}
+
+pub(crate) struct Inbox {
+    pub(crate) core: ThingName,
+    pub(crate) max_payload: usize,
+    /// Entries of a call.
+    pub(crate) max_entries: usize,
+    /// Entries that may be pending.
+    pub(crate) max_pending: u64,
+    /// Bytes of records in the store above which nothing is accepted.
+    pub(crate) max_database: u64,
+    /// Whether operations on assets are accepted.
+    pub(crate) site_wise: bool,
+    pub(crate) ledger: Ledger,
+    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) clock: Clock,
+    /// Bytes of the payloads that wait, where the transport counts them.
+    pub(crate) waiting: Option<Arc<AtomicUsize>>,
+    pub(crate) stop: Stop,
+}
+
+impl Inbox {
+    /// Takes commands until the stop; those taken before it are still answered.
+    pub(crate) async fn run(self, mut inbound: mpsc::Receiver<Inbound>) {
+        let (under_way, mut answers) = mpsc::channel::<UnderWay>(MAX_PENDING);
+        let ledger = self.ledger.clone();
+        let waiting = self.waiting.clone();
+        let conditions = Arc::clone(&self.conditions);
+        let clock = self.clock.clone();
+        // Beside the taking, and not a task of its own: ends with it, however that ends.
+        let answering = async move {
+            let mut log = RejectionLog::default();
+            while let Some(UnderWay { client, operation, mut reply, answer, delivery, size }) = answers.recv().await {
+                let seq = match answer.await {
+                    Answer::Message(payload) => {
+                        failpoint::pass("inbox-before-answer");
+                        reply.answer(ResultKind::Accepted, payload).await;
+                        None
+                    }
+                    Answer::Rejected(code, message, payload) => {
+                        conditions.rejected(code);
+                        if let Some(left_out) = log.is_due(&client, code, clock.now().mono) {
+                            let code = code.as_str();
+                            tracing::info!(%client, operation, code, message, left_out, "command rejected");
+                        }
+                        failpoint::pass("inbox-before-answer");
+                        reply.answer(ResultKind::Rejected, payload).await;
+                        None
+                    }
+                    Answer::Accepted(accepted) => {
+                        let (request, unknown) = *accepted;
+                        reply.accepted(&request, unknown).await;
+                        Some(request.seq)
+                    }
+                };
+                if let Some(waiting) = &waiting {
+                    waiting.fetch_sub(size, Ordering::Relaxed);
+                }
+                failpoint::pass("inbox-before-acknowledging");
+                // After the commit, and only on the connection that delivered it.
+                if reply.acknowledge()
+                    && let (Some(seq), Some(hash)) = (seq, delivery)
+                {
+                    let _ = ledger.submit(move |tx| ledger::acknowledged(tx, &hash, seq).map(Some), true).await;
+                }
+                failpoint::pass("inbox-acknowledged");
+            }
+        };
+        let taking = async move {
+            while !self.stop.is_requested() {
+                let inbound = tokio::select! {
+                    biased;
+                    inbound = inbound.recv() => inbound,
+                    () = self.stop.requested() => break,
+                };
+                let Some(inbound) = inbound else { break };
+                if under_way.send(self.handle(inbound).await).await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::join!(taking, answering);
+    }
+
+    async fn handle(&self, inbound: Inbound) -> UnderWay {
+        let Inbound { client, operation, body, delivery, reply } = inbound;
+        let mut size = 0;
+        let (token, command) = match &body {
+            Body::NotTaken(why, token) => (token.clone(), Err(why.clone())),
+            Body::Payload(payload) => {
+                size = payload.len();
+                protocol::parse_command(&self.core, &operation, payload, self.max_pending)
+            }
+            Body::TooLarge(size, token) => (token.clone(), Err(too_large(*size, self.max_payload))),
+            Body::Busy(token) => {
+                let text = "too many commands wait to be read; send again later";
+                (token.clone(), Err(Rejection::throttled(text, Duration::from_secs(1))))
+            }
+            Body::Retained(token) => {
+                let text = "a retained command is not carried out; publish it without the retain flag";
+                (token.clone(), Err(Rejection::invalid(Reason::Other, text)))
+            }
+            Body::NoSender(why, token) => (token.clone(), Err(Rejection::invalid(Reason::Other, why.as_str()))),
+        };
+        drop(body);
+        let command = command.and_then(|(operation, command)| self.served(operation).map(|()| (operation, command)));
+        let mut keep_delivery = None;
+        let (sender, name) = (client.clone(), operation.clone());
+        let answer: Pending = match command {
+            Err(rejection) => Box::pin(std::future::ready(rejected(token.as_ref(), &operation, &rejection))),
+            Ok((operation, Command::Change(change))) if change.dry_run => {
+                self.plan(operation, token, change, reply.max_payload(self.max_payload)).await
+            }
+            Ok((_, Command::Change(change))) => {
+                keep_delivery = token.is_none().then_some(delivery.0);
+                self.accept(client, token, change, delivery).await
+            }
+            Ok((operation, Command::Cancel(cancel))) => self.cancel(operation, client, token, cancel).await,
+            Ok((operation, Command::Query(query))) => {
+                let synced_at = self.conditions.snapshot().synced_at;
+                let max_bytes = reply.max_payload(self.max_payload);
+                let echo = token.clone();
+                let rule = move |tx: &mut ledger::Tx<'_>| {
+                    queries::answer(tx, &client, operation, &query, echo.as_ref(), synced_at, max_bytes).map(Some)
+                };
+                self.ask(operation, token, rule, true).await
+            }
+        };
+        UnderWay { client: sender, operation: name, reply, answer, delivery: keep_delivery, size }
+    }
+
+    fn served(&self, operation: Operation) -> Result<(), Rejection> {
+        let service = operation.lane().map(|lane| lane.traits().service);
+        if service == Some(Service::SiteWise) && !self.site_wise {
+            let text = format!("{operation} is off on this core; set siteWise.enabled to true in its configuration");
+            return Err(Rejection::invalid(Reason::UnknownOperation, text));
+        }
+        Ok(())
+    }
+
+    /// Submits a rule whose answer is a message or a rejection.
+    async fn ask(
+        &self,
+        operation: Operation,
+        token: Option<ClientToken>,
+        rule: impl FnMut(&mut ledger::Tx<'_>) -> Result<Option<Result<Vec<u8>, Rejection>>, ledger::StoreError>
+        + Send
+        + 'static,
+        lazy: bool,
+    ) -> Pending {
+        let submitted = self.ledger.submit(rule, lazy).await;
+        Box::pin(async move {
+            match received(submitted).await {
+                Ok(Ok(message)) => Answer::Message(message),
+                Ok(Err(rejection)) => rejected(token.as_ref(), operation.as_str(), &rejection),
+                Err(error) => rejected(token.as_ref(), operation.as_str(), &unavailable(&error)),
+            }
+        })
+    }
+
+    async fn accept(
+        &self,
+        client: ClientId,
+        token: Option<ClientToken>,
+        change: Change,
+        delivery: ([u8; 32], bool),
+    ) -> Pending {
+        let operation = change.operation;
+        // The ledger counts what is in the store. The store's file is several times as large until
+        // it is rewritten, and a small one is not rewritten: what is rejected here must become
+        // possible by that.
+        let stored = self.ledger.summary().borrow().store_bytes;
+        let max = ledger::max_file_bytes(self.max_database);
+        if stored > max {
+            let text = format!(
+                "the store's file has {stored} bytes, more than {max} (of limits.maxDatabaseBytes, {}); send again later, \
+                 when it was rewritten",
+                self.max_database
+            );
+            let rejection = Rejection::throttled(text, STORE_FULL_WAIT);
+            return Box::pin(std::future::ready(rejected(token.as_ref(), operation.as_str(), &rejection)));
+        }
+        let order = Order {
+            client,
+            token: token.clone(),
+            fresh_token: fresh_token(),
+            change,
+            delivery: Some(delivery),
+            clock_confirmed: self.conditions.clock_confirmed(),
+        };
+        let rule = move |tx: &mut ledger::Tx<'_>| {
+            Ok(Some(match ledger::accept(tx, &order)? {
+                Ok(request) => {
+                    let unknown = ledger::unknown_names(tx, &request)?;
+                    Ok((request, unknown))
+                }
+                Err(rejection) => Err(rejection),
+            }))
+        };
+        let submitted = self.ledger.submit(rule, false).await;
+        Box::pin(async move {
+            match received(submitted).await {
+                Ok(Ok(accepted)) => Answer::Accepted(Box::new(accepted)),
+                Ok(Err(rejection)) => rejected(token.as_ref(), operation.as_str(), &rejection),
+                Err(error) => rejected(token.as_ref(), operation.as_str(), &unavailable(&error)),
+            }
+        })
+    }
+
+    async fn plan(
+        &self,
+        operation: Operation,
+        token: Option<ClientToken>,
+        change: Change,
+        max_bytes: usize,
+    ) -> Pending {
+        let limit = operation.lane().map_or(1, |lane| lane.traits().max_entries.max(1));
+        let (echo, max_entries) = (token.clone(), self.max_entries.min(limit));
+        let rule = move |tx: &mut ledger::Tx<'_>| {
+            let plan = ledger::plan(tx, &change)?;
+            Ok(Some(Ok(queries::plan(operation, echo.as_ref(), plan, max_entries, max_bytes))))
+        };
+        self.ask(operation, token, rule, true).await
+    }
+
+    async fn cancel(
+        &self,
+        operation: Operation,
+        client: ClientId,
+        token: Option<ClientToken>,
+        cancel: Cancel,
+    ) -> Pending {
+        if !client.is_local() && cancel.client.as_ref().is_some_and(|target| *target != client) {
+            let text = "over MQTT a client cancels its own requests only; leave targetClient away";
+            let rejection = Rejection::new(RejectionCode::AccessDeniedException, text);
+            return Box::pin(std::future::ready(rejected(token.as_ref(), operation.as_str(), &rejection)));
+        }
+        let (echo, client) = (token.clone(), cancel.client.clone().unwrap_or(client));
+        let mut seq = None;
+        let mut so_far = ledger::Canceled::default();
+        let rule = move |tx: &mut ledger::Tx<'_>| {
+            let found = match seq {
+                Some(seq) => seq,
+                None => match ledger::find_request(tx, &client, &cancel.token)? {
+                    Some(request) => *seq.insert(request.seq),
+                    None => return Ok(Some(Err(queries::no_request(&cancel.token)))),
+                },
+            };
+            let all = ledger::cancel(tx, found, &mut so_far)?;
+            Ok(all.then(|| Ok(queries::canceled(operation, echo.as_ref(), so_far))))
+        };
+        self.ask(operation, token, rule, false).await
+    }
+}
+
+async fn received<R>(
+    submitted: Result<oneshot::Receiver<Result<R, Unavailable>>, Unavailable>,
+) -> Result<R, Unavailable> {
+    submitted?.await.unwrap_or_else(|_| Err(Unavailable("the agent is stopping".into())))
+}
+
+fn rejected(token: Option<&ClientToken>, operation: &str, rejection: &Rejection) -> Answer {
+    let payload = messages::rejected(token.map(ClientToken::as_str), operation, rejection);
+    Answer::Rejected(rejection.code, rejection.message.clone(), payload)
+}
+
+fn too_large(size: usize, max: usize) -> Rejection {
+    let message =
+        format!("the payload has {size} bytes, limits.maxPayloadBytes is {max}; split it into several commands");
+    Rejection::invalid(Reason::Other, message)
+}
+
+fn unavailable(error: &Unavailable) -> Rejection {
+    Rejection::new(RejectionCode::InternalServerException, error.to_string())
+}
+
+/// A token for a command that came without one.
+fn fresh_token() -> ClientToken {
+    let text = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    #[expect(clippy::expect_used, reason = "32 hexadecimal digits follow the rule of tokens")]
+    ClientToken::new(&text).expect("hexadecimal digits are a token")
+}

@@ -1,0 +1,184 @@
+//! Questions to messages: what the ledger returns, as `accepted` shows it, cut to a page and to the
+//! limit of bytes.
+
+use crate::{
+    domain::{
+        ClientId, ClientToken, FieldFault, Operation, Page, Query, Rejection, RejectionCode, Request, RequestStatus,
+        Timestamp,
+    },
+    ledger::{self, Canceled, Plan, Rows, StoreError, Tx},
+    protocol::{
+        messages::{self, Accepted, PlanMessage},
+        page,
+    },
+};
+
+/// Open entries of a request that are looked at for why they wait.
+const LOOKED_AT: usize = 100;
+
+/// Answers a question. The inner result is the message or why there is none.
+///
+/// # Errors
+/// The store failed.
+pub(crate) fn answer(
+    tx: &Tx<'_>,
+    client: &ClientId,
+    operation: Operation,
+    query: &Query,
+    token: Option<&ClientToken>,
+    synced_at: Option<Timestamp>,
+    max_bytes: usize,
+) -> Result<Result<Vec<u8>, Rejection>, StoreError> {
+    let blank = accepted(operation, token);
+    let message = match query {
+        Query::Request { client: other, token: target, page } => {
+            let owner = other.as_ref().unwrap_or(client);
+            let Some(request) = ledger::find_request(tx, owner, target)? else { return Ok(Err(no_request(target))) };
+            let scope = format!("{operation}/{owner}/{}", request.seq);
+            let (after, limit) = match begin(page, &scope) {
+                Ok(begin) => begin,
+                Err(rejection) => return Ok(Err(rejection)),
+            };
+            let rows = ledger::failures(tx, request.seq, after, limit)?;
+            let mut shown = shown(client, &request);
+            // A small share of the message: it is of help where nothing has ended yet.
+            let mut room = max_bytes / 4;
+            if after.is_none() {
+                let waiting = ledger::waiting(tx, request.seq, LOOKED_AT)?.into_iter().map(messages::ErrorEntry::from);
+                let fits = |one: &messages::ErrorEntry| {
+                    let bytes = messages::to_json(one).len() + 1;
+                    let fits = bytes <= room;
+                    room = room.saturating_sub(bytes);
+                    fits
+                };
+                let waiting: Vec<_> = waiting.take_while(fits).take(messages::MAX_WAITING_ENTRIES).collect();
+                shown.waiting_entries = (!waiting.is_empty()).then_some(waiting);
+            }
+            let left = max_bytes - max_bytes / 4 + room;
+            let (entries, next_token) = fit(rows, &scope, left, messages::ErrorEntry::from);
+            shown.error_entries = Some(entries);
+            Accepted { request: Some(shown), next_token, ..blank }
+        }
+        Query::Requests { client: other, status, page } => {
+            if !client.is_local() && other.as_ref().is_some_and(|other| other != client) {
+                let text = "over MQTT a client lists its own requests only; leave targetClient away";
+                return Ok(Err(Rejection::new(RejectionCode::AccessDeniedException, text)));
+            }
+            // Who sits at the machine sees everybody's.
+            let whose = other.as_ref().or(Some(client).filter(|client| !client.is_local()));
+            let name = whose.map_or("", ClientId::as_str);
+            let scope = format!("{operation}/{name}/{}", status.map_or("", RequestStatus::as_str));
+            let (after, limit) = match begin(page, &scope) {
+                Ok(begin) => begin,
+                Err(rejection) => return Ok(Err(rejection)),
+            };
+            let rows = ledger::requests(tx, whose, *status, after, limit)?;
+            let (requests, next_token) = fit(rows, &scope, max_bytes, |request| shown(client, &request));
+            Accepted { requests: Some(requests), next_token, ..blank }
+        }
+        Query::Device { thing, history } => match ledger::device(tx, thing)? {
+            Some(view) => {
+                let events = if *history { Some(ledger::history(tx, thing)?) } else { None };
+                let history = events.map(|events| events.into_iter().map(Into::into).collect());
+                Accepted { device: Some(messages::device(view, synced_at)), history, ..blank }
+            }
+            None => {
+                let text = format!("the registry has no device {thing}; a sync would show what the cloud lists");
+                return Ok(Err(Rejection::new(RejectionCode::ResourceNotFoundException, text)));
+            }
+        },
+        Query::Devices { state, page } => {
+            let scope = format!("{operation}/{}", state.map_or("", crate::domain::DeviceState::as_str));
+            let (after, limit) = match begin(page, &scope) {
+                Ok(begin) => begin,
+                Err(rejection) => return Ok(Err(rejection)),
+            };
+            let rows = ledger::devices(tx, *state, after, limit)?;
+            let (devices, next_token) = fit(rows, &scope, max_bytes, |view| messages::device(view, synced_at));
+            Accepted { devices: Some(devices), next_token, ..blank }
+        }
+    };
+    Ok(Ok(messages::to_json(&message)))
+}
+
+/// A request without its failures. Its reason is for its own client; a user of this machine sees
+/// that, too, and whose request it is.
+fn shown(client: &ClientId, request: &Request) -> messages::RequestMessage {
+    let mut shown = messages::request_summary(request);
+    if !client.is_local() && *client != request.client {
+        shown.reason = None;
+    }
+    shown.requested_by = client.is_local().then(|| request.client.to_string());
+    shown
+}
+
+fn accepted(operation: Operation, token: Option<&ClientToken>) -> Accepted {
+    Accepted { client_token: token.map(ToString::to_string), operation: operation.as_str(), ..Accepted::default() }
+}
+
+/// Where a page begins, and how many rows it has at most.
+fn begin<'p>(page: &'p Page, scope: &str) -> Result<(Option<&'p str>, usize), Rejection> {
+    let after = page.next_token.as_deref().map(|token| page::cursor(scope, token)).transpose()?;
+    Ok((after, page.max_results.unwrap_or(Page::MAX_ROWS).min(Page::MAX_ROWS)))
+}
+
+/// The rows that fit into the message, and the token that continues after them.
+fn fit<R, M: serde::Serialize>(
+    rows: Rows<R>,
+    scope: &str,
+    max_bytes: usize,
+    show: impl Fn(R) -> M,
+) -> (Vec<M>, Option<String>) {
+    let Rows { rows, next } = rows;
+    let (cursors, mut shown): (Vec<String>, Vec<M>) = rows.into_iter().map(|(cursor, row)| (cursor, show(row))).unzip();
+    let count = messages::fitting(&shown, max_bytes);
+    let next = if count < shown.len() { cursors.into_iter().nth(count - 1) } else { next };
+    shown.truncate(count);
+    (shown, next.map(|cursor| page::next_token(scope, &cursor)))
+}
+
+/// A plan as a message.
+pub(crate) fn plan(
+    operation: Operation,
+    token: Option<&ClientToken>,
+    plan: Plan,
+    max_entries: usize,
+    max_bytes: usize,
+) -> Vec<u8> {
+    let Plan { entries, new, unknown, guarded, max_fraction_exceeded } = plan;
+    let ((unknown_count, mut unknown), (guarded_count, mut guarded)) = (unknown, guarded);
+    for names in [&mut unknown, &mut guarded] {
+        let fit = messages::fitting(names, max_bytes / 2 + 1024);
+        names.truncate(fit);
+    }
+    let plan = PlanMessage {
+        entry_count: entries,
+        cloud_call_count: new.div_ceil(max_entries),
+        unknown_count,
+        unknown,
+        guarded_count,
+        guarded,
+        max_fraction_exceeded,
+    };
+    messages::to_json(&Accepted { plan: Some(plan), ..accepted(operation, token) })
+}
+
+/// The answer to a cancel.
+pub(crate) fn canceled(operation: Operation, token: Option<&ClientToken>, canceled: Canceled) -> Vec<u8> {
+    messages::to_json(&Accepted {
+        canceled_count: Some(canceled.canceled),
+        in_flight_count: Some(canceled.in_flight),
+        ..accepted(operation, token)
+    })
+}
+
+/// A query's or a cancel's target is not there.
+pub(crate) fn no_request(token: &ClientToken) -> Rejection {
+    Rejection {
+        fields: vec![FieldFault { name: "targetClientToken".into(), message: "is not known".into() }],
+        ..Rejection::new(
+            RejectionCode::ResourceNotFoundException,
+            format!("there is no request {token} of this client; it may have been forgotten (retention.requestsDays)"),
+        )
+    }
+}

@@ -1,0 +1,199 @@
+//! The topics below `{topicPrefix}/{coreThingName}`: what is written parses, and nothing else does.
+
+use crate::domain::{ClientId, InvalidName, ThingName};
+
+/// Where a command came from, by its topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The sender, as far as the broker's policy ties the level to it; else why the level names no
+    /// client.
+    pub client: Result<ClientId, String>,
+    /// The operation's name as sent, known or not; of a longer one than any operation has, the
+    /// beginning.
+    pub operation: String,
+}
+
+/// Characters of an operation's name that are echoed.
+const MAX_OPERATION: usize = 128;
+
+/// Longest topic, in bytes (MQTT 3.1.1, section 1.5.3).
+const MAX_TOPIC: usize = u16::MAX as usize;
+
+/// The last level of a result's topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultKind {
+    /// Stored durably, or a query's answer.
+    Accepted,
+    /// Not taken.
+    Rejected,
+    /// The final outcome.
+    Completed,
+}
+
+impl ResultKind {
+    /// The level's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Completed => "completed",
+        }
+    }
+}
+
+/// The topics of one core device.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    root: String,
+}
+
+impl Topics {
+    /// The topics below `prefix`/`core`.
+    #[must_use]
+    pub fn new(prefix: &str, core: &ThingName) -> Self {
+        Self { root: format!("{prefix}/{core}") }
+    }
+
+    /// The filter that takes every command.
+    ///
+    /// Two levels exactly: where a policy's `*` also crosses `/`, `#` would let a sender put
+    /// another's name first.
+    #[must_use]
+    pub fn commands(&self) -> String {
+        format!("{}/commands/+/+", self.root)
+    }
+
+    /// Parses a command's topic; `None` if it is not exactly `commands/{client}/{operation}`.
+    #[must_use]
+    pub fn parse_command(&self, topic: &str) -> Option<Address> {
+        let (level, operation) = self.levels(topic)?;
+        let client = ClientId::new(level).ok().filter(|client| !client.is_local());
+        let client = client.ok_or_else(|| {
+            let shown: String = level.chars().take(32).collect();
+            format!("the topic level {shown:?} is not the name of a client: it {}", InvalidName::Client)
+        });
+        Some(Address { client, operation: operation.chars().take(MAX_OPERATION).collect() })
+    }
+
+    fn levels<'t>(&self, topic: &'t str) -> Option<(&'t str, &'t str)> {
+        let rest = topic.strip_prefix(&self.root)?.strip_prefix("/commands/")?;
+        rest.split_once('/').filter(|(_, operation)| !operation.contains('/'))
+    }
+
+    /// Where the results of a command go that came on `topic`, whether its levels are names or not;
+    /// `None` where no message may be published to such a topic (MQTT 3.1.1, sections 1.5.3 and
+    /// 4.7).
+    #[must_use]
+    pub fn result_of(&self, topic: &str, kind: ResultKind) -> Option<String> {
+        let (level, operation) = self.levels(topic)?;
+        let result = format!("{}/results/{level}/{operation}/{}", self.root, kind.as_str());
+        let is_allowed = |c: char| !c.is_control() && !matches!(c, '+' | '#');
+        (result.len() <= MAX_TOPIC && result.chars().all(is_allowed)).then_some(result)
+    }
+
+    /// Where a client's command goes.
+    #[must_use]
+    pub fn command(&self, client: &ClientId, operation: &str) -> String {
+        format!("{}/commands/{client}/{operation}", self.root)
+    }
+
+    /// The filter that takes all results of a client's commands.
+    #[must_use]
+    pub fn results_of(&self, client: &ClientId) -> String {
+        format!("{}/results/{client}/#", self.root)
+    }
+
+    /// Where a command's results go.
+    #[must_use]
+    pub fn result(&self, client: &ClientId, operation: &str, kind: ResultKind) -> String {
+        format!("{}/results/{client}/{operation}/{}", self.root, kind.as_str())
+    }
+
+    /// The retained status.
+    #[must_use]
+    pub fn status(&self) -> String {
+        format!("{}/status", self.root)
+    }
+
+    /// The metrics.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        format!("{}/metrics", self.root)
+    }
+
+    /// A device's retained message.
+    #[must_use]
+    pub fn device(&self, thing: &ThingName) -> String {
+        format!("{}/devices/{thing}", self.root)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn topics() -> Topics {
+        Topics::new("offboard", &ThingName::new("MyCore").unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_parses(client in "[a-zA-Z0-9:_.%@ü-]{1,64}", operation in "[a-z-]{1,40}") {
+            let topic = format!("offboard/MyCore/commands/{client}/{operation}");
+            let address = topics().parse_command(&topic).unwrap();
+            prop_assert_eq!(address.client.is_ok(), !client.starts_with('@'));
+            if let Ok(parsed) = &address.client {
+                prop_assert_eq!(parsed.as_str(), client);
+                let result = topics().result(parsed, &operation, ResultKind::Accepted);
+                prop_assert_eq!(topics().result_of(&topic, ResultKind::Accepted), Some(result));
+            }
+            prop_assert_eq!(address.operation, operation);
+        }
+
+        #[test]
+        fn nothing_else_parses_into_another_name(topic in "offboard/MyCore/commands/[a-z/+#@ ]{0,30}") {
+            if let Some(Address { client: Ok(client), operation }) = topics().parse_command(&topic) {
+                prop_assert_eq!(topic, format!("offboard/MyCore/commands/{client}/{operation}"));
+                prop_assert!(!operation.contains('/'));
+            }
+        }
+    }
+
+    #[test]
+    fn a_deeper_topic_is_no_command() {
+        for bad in [
+            "offboard/MyCore/commands/victim/sync/commands/bench/sync",
+            "offboard/MyCore/commands/victim",
+            "offboard/Other/commands/a/sync",
+            "offboard/MyCore2/commands/a/sync",
+            "offboard/MyCore/results/a/sync",
+        ] {
+            assert_eq!(topics().parse_command(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_level_that_is_no_client_is_answered_below_itself_where_a_topic_may_have_it() {
+        let long = "ü".repeat(65);
+        for (level, answered) in [("", true), ("@root", true), ("$x", true), (&long, true), ("a\u{1}b", false)] {
+            let topic = format!("offboard/MyCore/commands/{level}/sync");
+            let address = topics().parse_command(&topic).unwrap();
+            assert!(address.client.is_err(), "{level:?}");
+            let result = answered.then(|| format!("offboard/MyCore/results/{level}/sync/rejected"));
+            assert_eq!(topics().result_of(&topic, ResultKind::Rejected), result, "{level:?}");
+        }
+        let endless = format!("offboard/MyCore/commands/{}/sync", "x".repeat(65_520));
+        assert_eq!(topics().result_of(&endless, ResultKind::Rejected), None);
+    }
+
+    #[test]
+    fn results_and_commands_are_separate_trees() {
+        let client = ClientId::new("bench").unwrap();
+        let topic = topics().result(&client, "sync", ResultKind::Completed);
+        assert_eq!(topic, "offboard/MyCore/results/bench/sync/completed");
+        assert_eq!(topics().parse_command(&topic), None);
+    }
+}

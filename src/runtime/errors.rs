@@ -1,0 +1,88 @@
+//! Errors for the log: the first cause of a type, all causes in one line, a panic's text, and the beginning of a text
+//! that a peer sent.
+
+use std::{any::Any, error::Error, fmt, io};
+
+/// Longest message that is told: the library's may quote what a peer sent.
+const MAX_MESSAGE: usize = 512;
+
+/// The first cause of that type, `error` itself included.
+pub(crate) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+    causes(error).find_map(|error| error.downcast_ref())
+}
+
+/// An error with its causes, each text once, in one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    for error in causes(error) {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&said);
+        }
+    }
+    text
+}
+
+/// `source` of an I/O error leaves out what it wraps, which is often what it is about.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => error.source(),
+    })
+}
+
+/// What a panic says, cut to what fits into a message.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+    text.chars().take(300).collect()
+}
+
+/// A text from a peer or from the library as it can be logged: of a limited length, without control
+/// characters.
+pub(crate) fn cut(message: impl fmt::Display) -> String {
+    let mut cut = Cut(String::new());
+    let fits = fmt::write(&mut cut, format_args!("{message}")).is_ok();
+    let Cut(mut text) = cut;
+    if !fits {
+        text.push_str("...");
+    }
+    text
+}
+
+/// Takes the beginning of a text. What a peer sent may have megabytes, so it is not copied whole
+/// before.
+struct Cut(String);
+
+impl fmt::Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }) {
+            if self.0.len() + c.len_utf8() > MAX_MESSAGE {
+                return Err(fmt::Error);
+            }
+            self.0.push(c);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_io_error_wraps_is_found() {
+        let inner = io::Error::other(rustls::Error::DecryptError);
+        let outer = io::Error::other(inner);
+        assert_eq!(find::<rustls::Error>(&outer), Some(&rustls::Error::DecryptError));
+        assert_eq!(chain(&outer), "cannot decrypt peer's message");
+    }
+
+    #[test]
+    fn a_long_text_is_cut() {
+        assert_eq!(cut("\u{e4}".repeat(1000)).len(), MAX_MESSAGE + 3);
+    }
+}

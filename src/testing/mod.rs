@@ -1,0 +1,4 @@
+//! The simulation of the whole agent, and the generation of schemas; compiled for tests only.
+
+pub(crate) mod schemas;
+mod simulation;

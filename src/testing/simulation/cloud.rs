@@ -1,0 +1,457 @@
+//! The cloud: who is associated, how it answers, and what its answers allow the agent to say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::world::{BEGIN, Millis, Plan, World};
+use crate::{
+    cloud::{Cloud, ListPage},
+    domain::{CallError, CallFault, CallKind, CallToken, EntryError, Now, Target, ThingName, Timestamp, is_superseded},
+    health::Conditions,
+    ledger::view::{View, Waiter},
+    runtime::clock::Clock,
+};
+
+/// What is wrong with the way to the cloud, beside a single call's faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weather {
+    Fine,
+    Unreachable,
+    Silent,
+    Portal,
+    Throttled,
+    Denied,
+    NoCredentials,
+}
+
+impl Weather {
+    pub(super) const BAD: [Self; 6] =
+        [Self::Unreachable, Self::Silent, Self::Portal, Self::Throttled, Self::Denied, Self::NoCredentials];
+}
+
+pub(super) struct CloudState {
+    pub(super) associated: BTreeMap<String, Millis>,
+    /// What changed, and when: a list may be read as of a while ago.
+    changes: Vec<(Millis, String, Option<Millis>)>,
+    begin: BTreeMap<String, Millis>,
+    pub(super) weather: Weather,
+    /// When the agent was last told that a device is gone: by an answer to a call, or by a complete
+    /// list.
+    pub(super) gone: BTreeMap<String, Millis>,
+    /// When the agent was last told that a device is there: by an answer to a call, or by a list.
+    pub(super) here: BTreeMap<String, Millis>,
+    /// The same, by answers alone.
+    pub(super) joined: BTreeMap<String, Millis>,
+    /// Until when each association of a device has ended, as the agent was told: a list that still
+    /// has one lags behind.
+    ended: BTreeMap<String, Millis>,
+    /// When the list that is being read began.
+    pub(super) list_begun: Option<Millis>,
+    list_so_far: BTreeMap<String, Millis>,
+    /// The last complete list of this incarnation: when it began, and what it said.
+    pub(super) complete: Option<(Millis, BTreeMap<String, Millis>)>,
+    in_flight: BTreeSet<String>,
+    /// Calls that were answered, and the entries in them.
+    pub(super) calls: usize,
+    pub(super) sent: usize,
+    /// Calls of any kind since the incarnation began, for the limit on their rate.
+    pub(super) requests: (Millis, u64),
+}
+
+impl CloudState {
+    pub(super) fn new(plan: &Plan, rng: &mut fastrand::Rng) -> Self {
+        let begin: BTreeMap<String, Millis> =
+            (0..plan.devices).map(|n| (format!("d{n:03}"), BEGIN - rng.i64(1000..100_000_000))).collect();
+        Self {
+            associated: begin.clone(),
+            changes: Vec::new(),
+            begin,
+            weather: if plan.calm { Weather::Unreachable } else { Weather::Fine },
+            gone: BTreeMap::new(),
+            here: BTreeMap::new(),
+            joined: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            list_begun: None,
+            list_so_far: BTreeMap::new(),
+            complete: None,
+            in_flight: BTreeSet::new(),
+            calls: 0,
+            sent: 0,
+            requests: (0, 0),
+        }
+    }
+
+    /// Another incarnation of the agent knows nothing of the last one's lists and calls.
+    pub(super) fn restart(&mut self, now: Millis) {
+        self.list_begun = None;
+        self.complete = None;
+        self.in_flight.clear();
+        self.requests = (now, 0);
+    }
+
+    pub(super) fn set(&mut self, now: Millis, name: &str, association: Option<Millis>) {
+        match association {
+            Some(at) => self.associated.insert(name.to_owned(), at),
+            None => self.associated.remove(name),
+        };
+        self.changes.push((now, name.to_owned(), association));
+    }
+
+    fn as_of(&self, at: Millis) -> BTreeMap<String, Millis> {
+        let mut view = self.begin.clone();
+        for (_, name, association) in self.changes.iter().take_while(|(changed, ..)| *changed <= at) {
+            match association {
+                Some(at) => view.insert(name.clone(), *at),
+                None => view.remove(name),
+            };
+        }
+        view
+    }
+}
+
+/// The cloud as an incarnation of the agent sees it.
+pub(super) struct SimCloud {
+    pub(super) world: World,
+    pub(super) conditions: Arc<Conditions>,
+    pub(super) clock: Clock,
+    pub(super) run: u64,
+}
+
+/// What a call comes to.
+enum Fate {
+    Answered,
+    /// No answer in words of its own, with the effect or without.
+    Fails(CallFault, bool),
+    /// The answer is lost, and the effect comes later.
+    Late,
+}
+
+/// Entries are in flight until their call is answered or given up.
+struct InFlight<'a>(&'a World, u64, Vec<String>);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        if state.run == self.1 {
+            for name in &self.2 {
+                state.cloud.in_flight.remove(name);
+            }
+        }
+    }
+}
+
+impl SimCloud {
+    fn fate(&self) -> Fate {
+        let weather = self.world.state().cloud.weather;
+        let fails = Fate::Fails;
+        match weather {
+            Weather::Unreachable => return fails(CallFault::Unreachable, false),
+            Weather::Silent => return fails(CallFault::Lost, self.world.chance(0.5)),
+            Weather::Portal => return fails(CallFault::Foreign, false),
+            Weather::Throttled => return fails(CallFault::Throttled, false),
+            Weather::Denied => return fails(CallFault::Denied, false),
+            Weather::NoCredentials => return fails(CallFault::Credentials, false),
+            Weather::Fine => {}
+        }
+        if self.world.fine() || !self.world.chance(self.world.plan.call_fault) {
+            return Fate::Answered;
+        }
+        let dice = self.world.state().rng.u8(0..14);
+        match dice {
+            0 => fails(CallFault::Unreachable, false),
+            1 => fails(CallFault::Lost, false),
+            2 => fails(CallFault::Lost, true),
+            3 => Fate::Late,
+            4 => fails(CallFault::Foreign, false),
+            5 => fails(CallFault::Foreign, true),
+            6 => fails(CallFault::Throttled, false),
+            7 => fails(CallFault::Server, false),
+            8 => fails(CallFault::Server, true),
+            9 => fails(CallFault::Busy, false),
+            10 => fails(CallFault::Clock, false),
+            11 => fails(CallFault::Credentials, false),
+            12 => fails(CallFault::Misfit, false),
+            _ => fails(CallFault::Denied, false),
+        }
+    }
+
+    fn error(&self, fault: CallFault) -> CallError {
+        let mut error = CallError::new(fault, "SimulatedException", "simulated");
+        if self.world.chance(0.2) {
+            error.retry_after = Some(self.world.span(1000, 60_000));
+        }
+        error
+    }
+
+    /// Every answer of the service carries its time.
+    fn answered(&self) {
+        let truth = BEGIN + self.world.now();
+        self.conditions.skew(truth - self.clock.now().wall.0);
+    }
+
+    async fn wait(&self) {
+        let worst = if self.world.chance(0.1) { 60_000 } else { 800 };
+        tokio::time::sleep(self.world.span(5, worst)).await;
+        // Whoever crashed meanwhile hears nothing.
+        if !self.world.lives(self.run) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn count(&self) {
+        let now = self.world.now();
+        let (since, calls) = {
+            let mut state = self.world.state();
+            state.cloud.requests.1 += 1;
+            state.cloud.requests
+        };
+        let allowed = super::BURST as f64 + super::CALLS_PER_SECOND * (now - since) as f64 / 1000.0 + 1.0;
+        if calls as f64 > allowed {
+            self.world.violate(9, format!("{calls} calls in {} ms", now - since));
+        }
+    }
+
+    fn effect(world: &World, lane: CallKind, names: &[String]) {
+        let now = world.now();
+        let association = (lane == CallKind::Associate).then_some(BEGIN + now);
+        let mut state = world.state();
+        for name in names {
+            if state.cloud.associated.contains_key(name) != association.is_some() {
+                state.cloud.set(now, name, association);
+            }
+        }
+    }
+
+    /// What has to hold when a call leaves the agent.
+    fn check_call(&self, lane: CallKind, names: &[String]) {
+        let now = self.world.now();
+        let mut wrong = None;
+        {
+            let mut guard = self.world.state();
+            let state = &mut *guard;
+            if names.len() > 100 {
+                wrong = Some((9, format!("{} entries in a call", names.len())));
+            }
+            for name in names {
+                if !state.cloud.in_flight.insert(name.clone()) {
+                    wrong = Some((4, format!("{name} is in two calls at a time")));
+                }
+                if lane == CallKind::Disassociate
+                    && let Some(text) = gated(state, self.clock.now(), now, name, self.conditions.clock_trusted())
+                {
+                    wrong = Some((8, text));
+                }
+            }
+        }
+        if let Some((invariant, text)) = wrong {
+            self.world.violate(invariant, text);
+        }
+    }
+}
+
+/// The agent was told something of a device; a list that began earlier tells nothing newer.
+fn tell(told: &mut BTreeMap<String, Millis>, name: &str, at: Millis) {
+    let last = told.entry(name.to_owned()).or_insert(at);
+    *last = at.max(*last);
+}
+
+/// Why a device's first call comes too early, or should not come at all (contract, "Superseded").
+fn gated(state: &super::world::State, clock: Now, now: Millis, name: &str, trusted: bool) -> Option<String> {
+    let target = Target::Device(ThingName::new(name).unwrap());
+    let disk = &state.disk;
+    if disk.live.work(&target).is_none_or(|work| work.attempts != 1) {
+        return None;
+    }
+    let waiters = disk.live.waiters(&target);
+    let accepted = |seq: u64| disk.accepted_at.get(&seq).copied().unwrap_or(Millis::MIN);
+    // The oldest one decides: a device is in the queue once, at the place of who asked first.
+    let (seq, _) = waiters.first()?.place;
+    let left_over = seq < disk.first_seq;
+    let old = now - accepted(seq) > 320_000;
+    let complete = state.cloud.complete.as_ref();
+    if left_over && complete.is_none() {
+        return Some(format!("{name} was left over from before the start, and is sent before any complete list"));
+    }
+    if old && !left_over && complete.is_none_or(|(begun, _)| *begun < accepted(seq) + 300_000) {
+        return Some(format!("{name} waits for more than five minutes, and is sent without a list"));
+    }
+    let (begun, listed) = complete?;
+    let listed = listed.get(name).map(|at| Timestamp(*at));
+    let overtaken = |Waiter { place: (seq, _), known_association }: &Waiter| {
+        let request = disk.live.request(*seq);
+        accepted(*seq) < *begun
+            && request
+                .is_some_and(|request| is_superseded(*known_association, listed, request.asked_at(clock), trusted))
+    };
+    // Which of its associations are the agent's own, who may be in its way, is not known here.
+    let ours =
+        state.seen.associations.iter().any(|key| state.seen.asked.get(key).is_some_and(|asked| asked.contains(name)));
+    if left_over && !ours && waiters.iter().all(overtaken) {
+        return Some(format!("{name} was associated again after it was asked for, and is sent"));
+    }
+    None
+}
+
+impl Cloud for SimCloud {
+    async fn call(
+        &self,
+        lane: CallKind,
+        targets: &[Target],
+        _: Option<&CallToken>,
+    ) -> Result<Vec<EntryError>, CallError> {
+        let names: Vec<String> = targets.iter().map(|target| target.name().to_owned()).collect();
+        self.world.note(|| format!("call {lane:?} {names:?}"));
+        self.count();
+        self.check_call(lane, &names);
+        let guard = InFlight(&self.world, self.run, names);
+        let names = &guard.2;
+        self.wait().await;
+        let bad = names.iter().position(|name| name.starts_with("bad"));
+        let fate = self.fate();
+        if matches!(fate, Fate::Answered) {
+            let mut state = self.world.state();
+            state.cloud.calls += 1;
+            state.cloud.sent += names.len();
+        }
+        let result = match fate {
+            Fate::Fails(fault, effect) => {
+                if effect {
+                    Self::effect(&self.world, lane, names);
+                }
+                self.wait().await;
+                Err(self.error(fault))
+            }
+            Fate::Late => {
+                let (world, late, names) = (self.world.clone(), self.world.span(10, 30_000), names.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(late).await;
+                    Self::effect(&world, lane, &names);
+                });
+                Err(self.error(CallFault::Lost))
+            }
+            Fate::Answered if bad.is_some() => {
+                let named = if self.world.chance(0.5) { bad.into_iter().collect() } else { Vec::new() };
+                self.answered();
+                Err(self.error(CallFault::Invalid(named)))
+            }
+            Fate::Answered => {
+                let mut errors = Vec::new();
+                let mut done = Vec::new();
+                for name in names {
+                    let unknown = !self.world.state().cloud.associated.contains_key(name);
+                    let code = if self.world.plan.strict_cloud && unknown && lane == CallKind::Disassociate {
+                        "ResourceNotFoundException"
+                    } else if !self.world.fine() && self.world.chance(self.world.plan.entry_error) {
+                        if self.world.chance(0.5) { "ThrottlingException" } else { "SomeException" }
+                    } else {
+                        done.push(name.clone());
+                        continue;
+                    };
+                    let (code, message) = (code.to_owned(), "simulated".to_owned());
+                    errors.push(EntryError { name: Some(name.clone()), code, message });
+                }
+                let ended = BEGIN + self.world.now();
+                Self::effect(&self.world, lane, &done);
+                self.wait().await;
+                self.answered();
+                let now = self.world.now();
+                let mut state = self.world.state();
+                let done = done.into_iter();
+                if lane == CallKind::Associate {
+                    let done: Vec<(String, Millis)> = done.map(|name| (name, now)).collect();
+                    state.cloud.here.extend(done.clone());
+                    state.cloud.joined.extend(done);
+                } else {
+                    let done: Vec<String> = done.collect();
+                    state.cloud.ended.extend(done.iter().map(|name| (name.clone(), ended)));
+                    state.cloud.gone.extend(done.into_iter().map(|name| (name, now)));
+                }
+                Ok(errors)
+            }
+        };
+        self.world.note(|| format!("answer {result:?}"));
+        result
+    }
+
+    async fn list(&self, next: Option<String>) -> Result<ListPage, CallError> {
+        self.count();
+        if next.is_none() {
+            let mut state = self.world.state();
+            state.cloud.list_begun = Some(self.world.now());
+            state.cloud.list_so_far.clear();
+        }
+        self.wait().await;
+        let fate = self.fate();
+        let page = {
+            let lag = if self.world.fine() { 0 } else { self.world.plan.lag };
+            let mut state = self.world.state();
+            let lag = if lag > 0 { state.rng.i64(0..lag) } else { 0 };
+            let view = state.cloud.as_of(self.world.now() - lag);
+            let after = next.unwrap_or_default();
+            let rest = view.into_iter().filter(|(name, _)| *name > after);
+            rest.take(self.world.plan.page + 1).collect::<Vec<_>>()
+        };
+        self.wait().await;
+        let result = match fate {
+            Fate::Fails(fault, _) => Err(self.error(fault)),
+            Fate::Late => Err(self.error(CallFault::Lost)),
+            Fate::Answered => {
+                self.answered();
+                Ok(self.deliver(page))
+            }
+        };
+        self.world.note(|| match &result {
+            Ok(page) => format!("list page of {}, more: {}", page.devices.len(), page.next.is_some()),
+            Err(error) => format!("list {:?}", error.fault),
+        });
+        result
+    }
+}
+
+impl SimCloud {
+    fn deliver(&self, mut page: Vec<(String, Millis)>) -> ListPage {
+        let more = page.len() > self.world.plan.page;
+        page.truncate(self.world.plan.page);
+        let mut guard = self.world.state();
+        let cloud = &mut guard.cloud;
+        // It says nothing of what came after it began.
+        let now = cloud.list_begun.unwrap_or_default();
+        page.iter().for_each(|(name, _)| tell(&mut cloud.here, name, now));
+        cloud.list_so_far.extend(page.iter().cloned());
+        if !more {
+            let listed = std::mem::take(&mut cloud.list_so_far);
+            let strangers = (0..8).flat_map(|n| [format!("x{n}"), format!("bad{n}")]);
+            for name in cloud.begin.keys().cloned().chain(strangers).collect::<Vec<_>>() {
+                let lags = |at: &Millis| cloud.ended.get(&name).is_some_and(|ended| at <= ended);
+                if listed.get(&name).is_none_or(lags) {
+                    tell(&mut cloud.gone, &name, now);
+                }
+            }
+            cloud.complete = cloud.list_begun.map(|begun| (begun, listed));
+        }
+        let next = if more { page.last().map(|(name, _)| name.clone()) } else { None };
+        let device = |(name, at): (String, Millis)| (ThingName::new(&name).unwrap(), Some(Timestamp(at)));
+        ListPage { devices: page.into_iter().map(device).collect(), next }
+    }
+}
+
+/// Somebody in the cloud's console changes associations.
+pub(super) async fn console(world: World) {
+    while !world.fine() {
+        tokio::time::sleep(world.span(500, 120_000) + Duration::from_millis(1)).await;
+        if world.fine() {
+            return;
+        }
+        let now = world.now();
+        let mut state = world.state();
+        let n = state.rng.usize(0..world.plan.devices);
+        let name = format!("d{n:03}");
+        let association = state.rng.bool().then_some(BEGIN + now);
+        state.cloud.set(now, &name, association);
+        drop(state);
+        world.note(|| format!("console {name} {association:?}"));
+    }
+}
