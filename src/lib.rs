@@ -18,6 +18,12 @@ pub mod runtime;
 mod local;
 mod mqtt;
 
+/// Decodes frames of Greengrass IPC, for the fuzzer.
+#[cfg(fuzzing)]
+pub fn fuzz_ipc_frames(bytes: &[u8], cut: usize) {
+    local::ipc::fuzz(bytes, cut);
+}
+
 #[cfg(test)]
 mod testing;
 

@@ -39,7 +39,7 @@ fn published(client: &str) -> Vec<String> {
 
 fn command(client: &str) -> String {
     let topic = format!("offboard/MyCore/commands/{client}/disassociate-client-devices");
-    assert_eq!(topics().parse_command(&topic).unwrap().client.unwrap().as_str(), client);
+    assert_eq!(topics().parse_command(&topic).unwrap().client.unwrap().name(), client);
     topic
 }
 

@@ -34,6 +34,13 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "how far the cloud's clock was ahead of this device's at its last answer; missing before that",
     ),
     ("offboard_connections_total", "counter", "connections to the broker that were made"),
+    ("offboard_ipc_subscribed", "gauge", "1 while commands can arrive over Greengrass IPC, by transport"),
+    ("offboard_ipc_connections_total", "counter", "connections to the Greengrass IPC server that were made, by transport"),
+    (
+        "offboard_ipc_silences_total",
+        "counter",
+        "connections to the Greengrass IPC server that delivered nothing any more, by transport",
+    ),
     ("offboard_requests_total", "counter", "requests that ended, by status"),
     ("offboard_entries_total", "counter", "entries that ended, by outcome: succeeded or failed"),
     ("offboard_entry_retries_total", "counter", "entries that were put into a call again"),
@@ -138,6 +145,12 @@ impl Samples {
             self.add("offboard_clock_skew_seconds", &[], seconds(Timestamp(millis)));
         }
         self.add("offboard_connections_total", &[], count(counts.connections));
+        for (via, ipc) in &counts.ipc {
+            let labels = [("via", via.as_str())];
+            self.add("offboard_ipc_subscribed", &labels, f64::from(u8::from(ipc.subscribed)));
+            self.add("offboard_ipc_connections_total", &labels, count(ipc.connections));
+            self.add("offboard_ipc_silences_total", &labels, count(ipc.silences));
+        }
         for (code, rejections) in &counts.rejections {
             self.add("offboard_rejections_total", &[("code", code.as_str())], count(*rejections));
         }

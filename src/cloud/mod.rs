@@ -10,4 +10,5 @@ pub(crate) mod reconciler;
 
 pub use api::{Cloud, ListPage};
 pub use aws::Aws;
+pub(crate) use aws::{AccessSource, TokenExchangeAccess};
 pub(crate) use aws::{CERTIFICATE_REFUSED, NAME_NOT_RESOLVED, PROXY_FAILED, proxy_faults};

@@ -46,6 +46,8 @@ pub struct Config {
     pub metrics_interval: Option<Duration>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Greengrass IPC.
+    pub ipc: Ipc,
     /// The configuration as it was given, with what the environment added, and without secrets.
     pub shown: Value,
 }
@@ -154,6 +156,23 @@ pub struct Endpoints {
     pub site_wise: Option<String>,
     /// SiteWise Monitor.
     pub site_wise_monitor: Option<String>,
+}
+
+/// `ipc.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Ipc {
+    /// Commands from AWS IoT Core.
+    pub iot_core: bool,
+    /// Commands from other components.
+    pub pubsub: bool,
+    /// One message's payload in bytes, in either direction.
+    pub max_payload_bytes: usize,
+}
+
+impl Ipc {
+    /// What nucleus lite transfers between AWS IoT Core and a component; it loses larger messages
+    /// without a word.
+    pub const LITE_MAX_PAYLOAD: usize = 4900;
 }
 
 /// `log.format`
@@ -390,6 +409,18 @@ fn read(
         })
         .unwrap_or_default();
     unknown.extend(section.unknown());
+
+    let mut section = root.section("ipc");
+    let ipc = Ipc {
+        iot_core: section.flag("iotCore").unwrap_or(false),
+        pubsub: section.flag("pubsub").unwrap_or(false),
+        // No message of the agent is shortened below the first; the classic nucleus transfers no
+        // more than the second.
+        max_payload_bytes: usize_of(
+            section.whole("maxPayloadBytes", 4096, 131_072).unwrap_or(Ipc::LITE_MAX_PAYLOAD as u64),
+        ),
+    };
+    unknown.extend(section.unknown());
     unknown.extend(root.unknown());
 
     Some(Config {
@@ -410,6 +441,7 @@ fn read(
         cloud,
         metrics_interval,
         log_format,
+        ipc,
         shown: Value::Null,
     })
 }

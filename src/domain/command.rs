@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AssetId, CallKind, ClientId, ClientToken, DeviceState, MonitorId, RequestStatus, ThingName, Timestamp};
+use super::{AssetId, CallKind, ClientId, ClientToken, DeviceState, MonitorId, Rejection, RejectionCode, RequestStatus, ThingName, Timestamp, Via};
 
 macro_rules! operations {
     ($($variant:ident = $text:literal),+ $(,)?) => {
@@ -249,11 +249,42 @@ impl Change {
     }
 }
 
+/// Whose request a command means, if not the sender's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whose {
+    /// The name.
+    pub client: ClientId,
+    /// The transport, where the command names one.
+    pub via: Option<Via>,
+}
+
+impl Whose {
+    /// The sender that is meant, where `asking` asks.
+    ///
+    /// # Errors
+    /// Only a user of this machine may name another transport.
+    pub fn resolve(&self, asking: &ClientId) -> Result<ClientId, Rejection> {
+        let own = asking.via();
+        match self.via {
+            Some(via) if asking.is_local() || via == own => Ok(self.client.over(via)),
+            Some(_) => {
+                let text = format!(
+                    "over {own} a client names requests of its own transport only; leave targetVia away, or ask over the \
+                     local socket"
+                );
+                Err(Rejection::new(RejectionCode::AccessDeniedException, text))
+            }
+            None if asking.is_local() => Ok(self.client.clone()),
+            None => Ok(self.client.over(own)),
+        }
+    }
+}
+
 /// Names another request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancel {
     /// Whose request, if not the sender's own.
-    pub client: Option<ClientId>,
+    pub client: Option<Whose>,
     /// The request's token.
     pub token: ClientToken,
 }
@@ -278,7 +309,7 @@ pub enum Query {
     /// One request with its failures.
     Request {
         /// Whose, if not the sender's own.
-        client: Option<ClientId>,
+        client: Option<Whose>,
         /// Its token.
         token: ClientToken,
         /// Which of its failures.
@@ -287,7 +318,7 @@ pub enum Query {
     /// The requests of a client, newest first.
     Requests {
         /// Whose, if not the sender's own.
-        client: Option<ClientId>,
+        client: Option<Whose>,
         /// Only those.
         status: Option<RequestStatus>,
         /// Which part.

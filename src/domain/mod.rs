@@ -11,11 +11,12 @@ mod rejection;
 mod request;
 mod time;
 mod verdict;
+mod via;
 
 pub use backoff::Backoff;
 pub use call_error::{CallError, CallFault, CloudState, EntryError};
 pub use call_kind::{CallKind, OnDevices, Service, Traits};
-pub use command::{Cancel, Change, ChildAsset, Command, Operation, Page, Query, Target};
+pub use command::{Cancel, Change, ChildAsset, Command, Operation, Page, Query, Target, Whose};
 pub use device::{Device, DeviceState, DeviceView, Registered, is_superseded};
 pub use history::{Asked, Event, Happened};
 pub(crate) use names::MAX_TOKEN;
@@ -26,3 +27,4 @@ pub use rejection::{FieldFault, Reason, Rejection, RejectionCode};
 pub use request::{Again, EntryFailure, Fault, Outcome, Request, RequestStatus, SyncCounts, Tally, Window};
 pub use time::{Mono, Now, Timestamp};
 pub use verdict::Verdict;
+pub use via::Via;

@@ -14,7 +14,7 @@ use crate::{
         self,
         gate::{Boundary, Gate},
     },
-    domain::{CallError, CallFault, CallKind, CloudState, RejectionCode, Service, Timestamp, Traits, Window},
+    domain::{CallError, CallFault, CallKind, CloudState, RejectionCode, Service, Timestamp, Traits, Via, Window},
     ledger::Summary,
     runtime::clock::Clock,
 };
@@ -79,6 +79,19 @@ pub struct Counts {
     pub subscribed: bool,
     /// How far the cloud's clock is ahead of ours, in milliseconds.
     pub skew: Option<i64>,
+    /// Each transport over Greengrass IPC that is on.
+    pub ipc: BTreeMap<Via, IpcCounts>,
+}
+
+/// What was seen of one transport over Greengrass IPC since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IpcCounts {
+    /// Connections that were made.
+    pub connections: u64,
+    /// Whether commands arrive: the subscription is granted on a connection that is there.
+    pub subscribed: bool,
+    /// Connections that were given up because they delivered nothing any more.
+    pub silences: u64,
 }
 
 /// What a lane's last call came to.
@@ -181,6 +194,11 @@ impl Conditions {
     /// The broker granted the subscription.
     pub fn subscribed(&self) {
         self.state().counts.subscribed = true;
+    }
+
+    /// Changes what is counted of a transport over Greengrass IPC.
+    pub fn count_ipc(&self, via: Via, change: impl FnOnce(&mut IpcCounts)) {
+        change(self.state().counts.ipc.entry(via).or_default());
     }
 
     /// The wall clock.

@@ -29,6 +29,10 @@ const LOOK_AT_KEPT: Duration = Duration::from_secs(60);
 /// At most one a second (contract, section 4).
 const PACE: Duration = Duration::from_secs(1);
 
+/// Bytes of a problem's text, at most and at least, where the status has to be shortened.
+const LONGEST_PROBLEM: usize = 4096;
+const SHORTEST_PROBLEM: usize = 64;
+
 /// How the agent is.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -98,6 +102,7 @@ pub(crate) struct Status {
     pub(crate) report: Report,
     pub(crate) line: Arc<Publisher>,
     pub(crate) topics: Topics,
+    pub(crate) max_bytes: usize,
     pub(crate) stop: Stop,
 }
 
@@ -111,7 +116,7 @@ impl Status {
             summary.mark_unchanged();
             changes.mark_unchanged();
             let now = *link.borrow_and_update();
-            let message = self.report.message();
+            let message = self.report.message_within(self.line.max_payload(self.max_bytes));
             if now.up && told.as_ref().is_none_or(|(epoch, last)| *epoch != now.epoch || *last != message) {
                 let epoch = now.epoch;
                 if self.line.publish(Some(epoch), &self.topics.status(), message.clone(), true, Tag::Status) {
@@ -210,6 +215,31 @@ impl Report {
 
     /// The message, as of now.
     pub(crate) fn message(&self) -> Vec<u8> {
+        self.message_within(usize::MAX)
+    }
+
+    /// The message, as of now, in at most `max_bytes`: where the texts of the problems do not fit,
+    /// they are cut, and then left out from the last one on.
+    pub(crate) fn message_within(&self, max_bytes: usize) -> Vec<u8> {
+        let mut message = self.status_message();
+        let mut longest = LONGEST_PROBLEM;
+        loop {
+            let json = messages::to_json(&message);
+            if json.len() <= max_bytes || (longest == 0 && message.problems.pop().is_none()) {
+                return json;
+            }
+            longest /= 2;
+            for problem in &mut message.problems {
+                let end = problem.message.floor_char_boundary(longest.max(SHORTEST_PROBLEM));
+                problem.message.truncate(end);
+            }
+            if longest < SHORTEST_PROBLEM {
+                longest = 0;
+            }
+        }
+    }
+
+    fn status_message(&self) -> StatusMessage {
         let conditions = self.conditions.snapshot();
         let summary = *self.ledger.summary().borrow();
         let shown = |problem: Problem| (problem.message, problem.since.to_string());
@@ -221,7 +251,7 @@ impl Report {
                 ProblemMessage { code, message, since }
             })
             .collect();
-        messages::to_json(&StatusMessage {
+        StatusMessage {
             state: "ONLINE",
             version: crate::VERSION,
             health: if problems.is_empty() { HEALTH[0] } else { HEALTH[1] },
@@ -232,6 +262,6 @@ impl Report {
             open_requests: summary.open_requests,
             last_sync_at: conditions.synced_at.map(|at| at.to_string()),
             started_at: self.started_at.to_string(),
-        })
+        }
     }
 }

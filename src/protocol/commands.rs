@@ -9,7 +9,7 @@ use super::payload;
 use crate::{
     domain::{
         AssetId, Cancel, Change, ClientId, ClientToken, Command, DeviceState, MonitorId, Operation, Page, Query,
-        Reason, Rejection, RequestStatus, Target, ThingName, Timestamp,
+        Reason, Rejection, RequestStatus, Target, ThingName, Timestamp, Via, Whose,
     },
     protocol::json::{Faults, Fields, MAX_FAULTS, Style, each},
 };
@@ -75,7 +75,7 @@ pub fn parse_command(
             reason: None,
         })),
         Operation::Cancel => {
-            let client = fields.parsed("targetClient", ClientId::new);
+            let client = whose(&mut fields);
             let token = fields.required("targetClientToken", ClientToken::new);
             token.map(|token| Command::Cancel(Cancel { client, token }))
         }
@@ -201,15 +201,33 @@ fn page(fields: &mut Fields<'_, '_>) -> Page {
     }
 }
 
+/// `targetClient` and `targetVia`.
+fn whose(fields: &mut Fields<'_, '_>) -> Option<Whose> {
+    let client = fields.parsed("targetClient", ClientId::new);
+    let via = fields.parsed("targetVia", |text| one_of(text, Via::ALL, |via| via.as_str()));
+    match (client, via) {
+        (Some(client), Some(via)) if client.is_local() != (via == Via::Socket) => {
+            fields.fault("targetVia", "must be socket if, and only if, targetClient begins with @");
+            None
+        }
+        (Some(client), via) => Some(Whose { client, via }),
+        (None, Some(_)) => {
+            fields.fault("targetVia", "needs targetClient beside it");
+            None
+        }
+        (None, None) => None,
+    }
+}
+
 fn query(operation: Operation, fields: &mut Fields<'_, '_>) -> Option<Query> {
     Some(match operation {
         Operation::GetRequest => {
             let token = fields.required("targetClientToken", ClientToken::new);
-            let client = fields.parsed("targetClient", ClientId::new);
+            let client = whose(fields);
             Query::Request { page: page(fields), client, token: token? }
         }
         Operation::ListRequests => Query::Requests {
-            client: fields.parsed("targetClient", ClientId::new),
+            client: whose(fields),
             status: fields.parsed("status", |text| one_of(text, RequestStatus::ALL, RequestStatus::as_str)),
             page: page(fields),
         },
@@ -346,7 +364,7 @@ mod tests {
         for character in ["\\u0001", "\\\"", "\u{10ffff}"] {
             let members: Vec<_> = (10..40).map(|n| format!("\"{n}{}\":1", character.repeat(160))).collect();
             let rejection = parse("sync", &format!("{{{}}}", members.join(","))).unwrap_err();
-            let message = crate::protocol::messages::rejected(None, "sync", &rejection);
+            let message = crate::protocol::messages::rejected(None, "sync", &rejection, usize::MAX);
             assert!(message.len() <= 16_384, "{} bytes", message.len());
         }
     }

@@ -166,7 +166,7 @@ pub struct DeviceMessage {
 #[must_use]
 pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
     let (requested_by, client_token, requested_at) = match view.device.requested {
-        Some((client, token, at)) => (Some(client.into()), Some(token.into()), Some(at.to_string())),
+        Some((client, token, at)) => (Some(client.to_string()), Some(token.into()), Some(at.to_string())),
         None => (None, None, None),
     };
     DeviceMessage {
@@ -198,6 +198,10 @@ pub struct EventMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
     client: Option<String>,
+    /// The transport by which it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::via"))]
+    via: Option<&'static str>,
     /// The request's token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::token"))]
@@ -223,9 +227,10 @@ impl From<Event> for EventMessage {
             Happened::Listed => (None, None, Some("the cloud's list began to name it")),
             Happened::Unlisted => (None, None, Some("the cloud's list no longer names it")),
         };
-        let (client, client_token) = asked.map(|asked| (asked.client.into(), asked.token.into())).unzip();
+        let via = asked.as_ref().map(|asked| asked.client.via().as_str());
+        let (client, client_token) = asked.map(|asked| (asked.client.to_string(), asked.token.into())).unzip();
         let (code, message) = fault.map(|fault| (fault.code, fault.message)).unzip();
-        Self { at: at.to_string(), event, client, client_token, code, message: message.or(words.map(Into::into)) }
+        Self { at: at.to_string(), event, client, via, client_token, code, message: message.or(words.map(Into::into)) }
     }
 }
 
@@ -268,6 +273,10 @@ pub struct RequestMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
     pub requested_by: Option<String>,
+    /// The transport by which it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::via"))]
+    pub via: Option<&'static str>,
     /// What was asked.
     #[cfg_attr(test, schemars(schema_with = "words::change"))]
     operation: &'static str,
@@ -337,6 +346,7 @@ pub fn request_summary(request: &Request) -> RequestMessage {
     RequestMessage {
         client_token: request.token.to_string(),
         requested_by: None,
+        via: None,
         operation: request.operation.as_str(),
         status: tally.status().as_str(),
         entry_count: of_entries(tally.entries),
@@ -441,10 +451,11 @@ struct Field<'r> {
     message: &'r str,
 }
 
-/// `rejected`.
+/// `rejected`, with as many of the wrong members as fit in `max_bytes`, and the beginning of its
+/// text if not even one does.
 #[must_use]
-pub fn rejected(token: Option<&str>, operation: &str, rejection: &Rejection) -> Vec<u8> {
-    to_json(&Rejected {
+pub fn rejected(token: Option<&str>, operation: &str, rejection: &Rejection, max_bytes: usize) -> Vec<u8> {
+    let mut message = Rejected {
         client_token: token,
         operation,
         code: rejection.code.as_str(),
@@ -452,7 +463,17 @@ pub fn rejected(token: Option<&str>, operation: &str, rejection: &Rejection) -> 
         reason: rejection.reason.map(Reason::as_str),
         fields: rejection.fields.iter().map(|f| Field { name: &f.name, message: &f.message }).collect(),
         retry_after_seconds: rejection.retry_after.map(|after| after.as_secs().max(1)),
-    })
+    };
+    loop {
+        let json = to_json(&message);
+        if json.len() <= max_bytes || (message.fields.is_empty() && message.message.is_empty()) {
+            return json;
+        }
+        if message.fields.pop().is_none() {
+            let text = message.message;
+            message.message = &text[..text.floor_char_boundary(text.len() / 2)];
+        }
+    }
 }
 
 /// A message as bytes.
@@ -468,7 +489,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::domain::{ClientId, ClientToken, Outcome, Tally, Target, ThingName};
+    use crate::domain::{ClientId, ClientToken, FieldFault, Outcome, Tally, Target, ThingName};
 
     fn request(entries: u32) -> Request {
         Request {
@@ -531,9 +552,23 @@ mod tests {
     }
 
     #[test]
+    fn a_rejection_is_cut_to_the_limit_members_first() {
+        let fault = FieldFault { name: "entries[1].thingName".into(), message: "ü".repeat(300) };
+        let rejection = Rejection::fields(vec![fault; 20]);
+        let cut = |max| serde_json::from_slice::<Value>(&rejected(Some("t"), "sync", &rejection, max)).unwrap();
+        for max in [300, 1000, 4096, 100_000] {
+            assert!(rejected(Some("t"), "sync", &rejection, max).len() <= max);
+        }
+        assert_eq!(cut(100_000)["fields"].as_array().unwrap().len(), 20);
+        assert!((1..20).contains(&cut(4096)["fields"].as_array().unwrap().len()));
+        assert_eq!(cut(300)["message"], rejection.message);
+        assert_eq!(cut(0)["message"], "");
+    }
+
+    #[test]
     fn a_rejection_names_what_is_wrong() {
         let rejection = Rejection::throttled("too much", std::time::Duration::from_millis(10));
         let expected = r#"{"clientToken":"t","operation":"sync","code":"ThrottlingException","message":"too much","retryAfterSeconds":1}"#;
-        assert_eq!(String::from_utf8(rejected(Some("t"), "sync", &rejection)).unwrap(), expected);
+        assert_eq!(String::from_utf8(rejected(Some("t"), "sync", &rejection, 1000)).unwrap(), expected);
     }
 }

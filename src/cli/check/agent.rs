@@ -4,17 +4,19 @@ use serde_json::{Value, json};
 
 use super::{Finding, Problems, caution, cloud_findings, error, first, ok, warning};
 use crate::{
-    agent::cautions,
+    agent::{cautions, ways},
     cli::{
         Trouble,
         agent::{Agent, Answer},
         show::text,
     },
     config::{self, Config},
+    local::ipc::Way,
     protocol::Topics,
 };
 
 const BROKER: &[&str] = &["BROKER_UNREACHABLE", "CONNECTION_UNSTABLE", "SUBSCRIPTION_DENIED"];
+const IPC: &[&str] = &["IPC_UNAVAILABLE", "IPC_DENIED", "IPC_SILENT"];
 const STORE: &[&str] = &["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"];
 const REPLACED: &[&str] = &["STORE_REPLACED"];
 
@@ -54,6 +56,7 @@ pub(super) async fn findings(
     let shown = agent.query("configuration", json!({})).await?;
     let own = config::parse(&shown.to_string(), |_| None).map_or_else(|_| config.clone(), |(own, _)| own);
     let mut findings = vec![broker(&own, &problems, &metrics)];
+    findings.extend(ways(&own).map(|way| ipc(&own, way, &problems, &metrics)));
     if shown != config.shown {
         findings.push(warning(
             "configuration",
@@ -77,7 +80,7 @@ pub(super) async fn findings(
 }
 
 fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
-    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the local socket alone") };
+    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: there is no broker") };
     if let Some(message) = first(problems, BROKER) {
         return error("broker", format!("{mqtt:?}: {message}"));
     }
@@ -88,6 +91,18 @@ fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
         }
         (Some(1.0), _) => error("broker", format!("{mqtt:?}: the subscription to {filter} was not answered yet")),
         _ => error("broker", format!("{mqtt:?}: the agent is not connected yet; look again in a few seconds")),
+    }
+}
+
+fn ipc(config: &Config, way: Way, problems: &Problems, metrics: &Value) -> Finding {
+    let is_on = |one: &&Value| one["name"] == "offboard_ipc_subscribed" && one["labels"]["via"] == way.via().as_str();
+    let is_subscribed = metrics["metrics"].as_array().into_iter().flatten().find(is_on).is_some_and(|one| one["value"] == 1.0);
+    let filter = Topics::new(&config.topic_prefix, &config.core).commands();
+    match first(problems, IPC) {
+        // The two transports share their problems, whose messages name them.
+        Some(message) if message.contains(way.title()) || !is_subscribed => error("ipc", message),
+        _ if is_subscribed => ok("ipc", format!("{}: the agent is subscribed to {filter}", way.title())),
+        _ => error("ipc", format!("{}: the agent is not subscribed yet; look again in a few seconds", way.title())),
     }
 }
 

@@ -6,6 +6,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{Finding, Problems, cloud_findings, error};
 use crate::{
+    agent,
     cloud::{Aws, Cloud},
     config::Config,
     domain::{CallFault, CallKind},
@@ -18,7 +19,7 @@ pub(super) async fn findings(config: &Config, patience: Duration) -> Vec<Finding
     let clock = Clock::start();
     let conditions = Conditions::new(clock.clone(), watch::channel(Summary::default()).1);
     let noted = Arc::clone(&conditions);
-    let cloud = match Aws::new(config, clock, Box::new(move |millis| noted.skew(millis))) {
+    let cloud = match Aws::new(config, clock, Box::new(move |millis| noted.skew(millis)), agent::access_source()) {
         Ok(cloud) => cloud,
         Err(message) => return vec![error("cloud", message)],
     };

@@ -5,6 +5,7 @@ mod agent;
 mod broker;
 mod certificates;
 mod cloud;
+mod ipc;
 mod local;
 
 use std::{
@@ -231,6 +232,7 @@ impl Check {
                     return Ok(findings);
                 }
                 findings.push(broker::finding(&config, common.patience()).await);
+                findings.extend(ipc::findings(&config, common.patience()).await);
                 findings.extend(cloud::findings(&config, common.patience()).await);
                 let text = "none answers in this data directory; what it would do was tried in its place";
                 findings.push(warning("agent", text));
@@ -285,7 +287,13 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// What works and is worth attention all the same.
 fn caution(code: &str, message: String) -> Finding {
-    warning(if code == cautions::CODES[0] { "password" } else { "proxy" }, message)
+    let [password, proxy, _] = cautions::CODES;
+    let what = match code {
+        code if code == password => "password",
+        code if code == proxy => "proxy",
+        _ => "ipc",
+    };
+    warning(what, message)
 }
 
 fn configuration(config: &Config, from: &str, unknown: &[String]) -> Finding {

@@ -4,11 +4,10 @@ mod connection;
 mod frames;
 mod intake;
 mod publisher;
-mod retry;
+pub(in crate::local) mod retry;
 mod session;
 
-#[cfg(test)]
-pub(crate) use intake::Intake;
-pub(crate) use intake::Wired;
+pub(crate) use intake::{Intake, Wired};
+pub(in crate::local) use publisher::Refused;
 pub(crate) use publisher::{ConnectionState, Publisher, Tag};
 pub(crate) use session::{Closer, GOODBYE, Mqtt, MqttParts};

@@ -50,6 +50,17 @@ pub(super) enum Failure {
     Service(ServiceError),
 }
 
+impl Failure {
+    /// Whether the server ended the connection, and did not just fail to answer.
+    pub(super) fn is_end(&self) -> bool {
+        match self {
+            Self::Closed => true,
+            Self::Io(error) => is_end(error),
+            _ => false,
+        }
+    }
+}
+
 /// As what to connect.
 enum Identity<'i> {
     Token(&'i str),

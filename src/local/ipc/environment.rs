@@ -35,6 +35,10 @@ impl std::fmt::Debug for Environment {
 }
 
 impl Environment {
+    /// What to say where there is none.
+    pub(crate) const MISSING: &str = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT is not set: Greengrass IPC is there \
+                                      for a process that the nucleus starts as a component";
+
     /// From the variables of this process; `None` where there is no IPC.
     pub(crate) fn of_process() -> Option<Self> {
         let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

@@ -215,7 +215,7 @@ impl Decoder {
 /// Decodes arbitrary bytes, in one piece and cut at `cut`: the frames have to be the same, and each
 /// one that is encoded again has to decode to itself.
 #[cfg(any(test, fuzzing))]
-pub fn fuzz(bytes: &[u8], cut: usize) {
+pub(crate) fn fuzz(bytes: &[u8], cut: usize) {
     let take = |pieces: &[&[u8]]| {
         let (mut decoder, mut buffer, mut taken) = (Decoder::default(), BytesMut::new(), Vec::new());
         for piece in pieces {

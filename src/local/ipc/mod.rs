@@ -8,12 +8,24 @@
 //! | `environment` | where the server is, and as whom to connect |
 //! | `connection` | one connection: handshake, frames, single requests |
 //! | `watch` | when a connection that delivers nothing counts as dead; pure |
+//! | `session` | a transport: commands in, results out |
+//! | `problems` | what is wrong with both transports |
+//! | `probe` | what `offboard check` tries where no agent runs |
 
 mod connection;
 mod environment;
 mod frame;
 mod operation;
+mod probe;
+mod problems;
+mod session;
 mod watch;
 
+pub(crate) use connection::{TokenExchangeAccess, token_exchange_access};
+pub(crate) use environment::Environment;
 #[cfg(fuzzing)]
-pub use frame::fuzz;
+pub(crate) use frame::fuzz;
+pub(crate) use operation::Way;
+pub(crate) use probe::probe;
+pub(crate) use problems::{Problems, UNAVAILABLE};
+pub(crate) use session::{Ipc, IpcParts};

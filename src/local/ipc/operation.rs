@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::frame::Frame;
+use crate::domain::Via;
 
 /// One of the two services that carry commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +18,14 @@ pub(crate) enum Way {
 }
 
 impl Way {
+    /// The transport that it is for senders.
+    pub(crate) fn via(self) -> Via {
+        match self {
+            Self::PubSub => Via::PubSub,
+            Self::IotCore => Via::IotCore,
+        }
+    }
+
     /// The service's name in `accessControl`.
     pub(crate) fn service(self) -> &'static str {
         match self {

@@ -48,6 +48,11 @@ impl Watch {
         self.put_off = None;
     }
 
+    /// The server did not take that message after all.
+    pub(super) fn unpublished(&mut self) {
+        self.expected = None;
+    }
+
     /// Something was delivered.
     pub(super) fn delivered(&mut self, now: Instant) {
         *self = Self::new(now);

@@ -8,7 +8,7 @@ use crate::{
     agent::metrics::METRICS,
     domain::{
         AssetId, ClientId, ClientToken, CloudState, DeviceState, Happened, MAX_CLIENT, MAX_EXTERNAL, MAX_THING,
-        MAX_TOKEN, MAX_USER, MonitorId, Operation, Reason, RejectionCode, RequestStatus, ThingName, Timestamp,
+        MAX_TOKEN, MAX_USER, MonitorId, Operation, Reason, RejectionCode, RequestStatus, ThingName, Timestamp, Via,
     },
     local::status::HEALTH,
 };
@@ -85,6 +85,7 @@ macro_rules! members {
 members! {
     thing_name => thing_name_();
     client => client_();
+    via => one_of(Via::ALL, |via| via.as_str());
     token => token_();
     asset => asset_();
     monitor => monitor_();
