@@ -35,7 +35,11 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ),
     ("offboard_connections_total", "counter", "connections to the broker that were made"),
     ("offboard_ipc_subscribed", "gauge", "1 while commands can arrive over Greengrass IPC, by transport"),
-    ("offboard_ipc_connections_total", "counter", "connections to the Greengrass IPC server that were made, by transport"),
+    (
+        "offboard_ipc_connections_total",
+        "counter",
+        "connections to the Greengrass IPC server that were made, by transport",
+    ),
     (
         "offboard_ipc_silences_total",
         "counter",

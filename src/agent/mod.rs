@@ -28,7 +28,9 @@ use self::{
     supervisor::{Failure, Supervisor},
 };
 use crate::{
-    cloud::{AccessSource, Aws, Cloud, TokenExchangeAccess, dispatcher::Dispatcher, rate::RateLimit, reconciler::Reconciler},
+    cloud::{
+        AccessSource, Aws, Cloud, TokenExchangeAccess, dispatcher::Dispatcher, rate::RateLimit, reconciler::Reconciler,
+    },
     config::{self, Config},
     domain::{CallKind, Timestamp, Traits, Via},
     health::Conditions,

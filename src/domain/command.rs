@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AssetId, CallKind, ClientId, ClientToken, DeviceState, MonitorId, Rejection, RejectionCode, RequestStatus, ThingName, Timestamp, Via};
+use super::{
+    AssetId, CallKind, ClientId, ClientToken, DeviceState, MonitorId, Reason, Rejection, RejectionCode, RequestStatus,
+    ThingName, Timestamp, Via,
+};
 
 macro_rules! operations {
     ($($variant:ident = $text:literal),+ $(,)?) => {
@@ -252,21 +255,32 @@ impl Change {
 /// Whose request a command means, if not the sender's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whose {
-    /// The name.
-    pub client: ClientId,
-    /// The transport, where the command names one.
+    /// The name, where the command gives one.
+    pub client: Option<ClientId>,
+    /// The transport, where the command gives one.
     pub via: Option<Via>,
 }
 
 impl Whose {
-    /// The sender that is meant, where `asking` asks.
+    /// The sender that is meant, where `asking` asks; `None` if none is named.
     ///
     /// # Errors
-    /// Only a user of this machine may name another transport.
-    pub fn resolve(&self, asking: &ClientId) -> Result<ClientId, Rejection> {
+    /// A transport is named without a sender, or with one of another transport; or somebody else than
+    /// a user of this machine names another transport than the own one.
+    pub fn resolve(&self, asking: &ClientId) -> Result<Option<ClientId>, Rejection> {
         let own = asking.via();
+        let Some(client) = &self.client else {
+            return match self.via {
+                None => Ok(None),
+                Some(_) => Err(Rejection::invalid(Reason::Other, "targetVia needs targetClient beside it")),
+            };
+        };
+        if self.via.is_some_and(|via| client.is_local() != (via == Via::Socket)) {
+            let text = "targetVia is socket if, and only if, targetClient begins with @; correct one of them";
+            return Err(Rejection::invalid(Reason::Other, text));
+        }
         match self.via {
-            Some(via) if asking.is_local() || via == own => Ok(self.client.over(via)),
+            Some(via) if asking.is_local() || via == own => Ok(Some(client.over(via))),
             Some(_) => {
                 let text = format!(
                     "over {own} a client names requests of its own transport only; leave targetVia away, or ask over the \
@@ -274,8 +288,8 @@ impl Whose {
                 );
                 Err(Rejection::new(RejectionCode::AccessDeniedException, text))
             }
-            None if asking.is_local() => Ok(self.client.clone()),
-            None => Ok(self.client.over(own)),
+            None if asking.is_local() => Ok(Some(client.clone())),
+            None => Ok(Some(client.over(own))),
         }
     }
 }
@@ -284,7 +298,7 @@ impl Whose {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancel {
     /// Whose request, if not the sender's own.
-    pub client: Option<Whose>,
+    pub client: Whose,
     /// The request's token.
     pub token: ClientToken,
 }
@@ -309,7 +323,7 @@ pub enum Query {
     /// One request with its failures.
     Request {
         /// Whose, if not the sender's own.
-        client: Option<Whose>,
+        client: Whose,
         /// Its token.
         token: ClientToken,
         /// Which of its failures.
@@ -318,7 +332,7 @@ pub enum Query {
     /// The requests of a client, newest first.
     Requests {
         /// Whose, if not the sender's own.
-        client: Option<Whose>,
+        client: Whose,
         /// Only those.
         status: Option<RequestStatus>,
         /// Which part.
@@ -350,6 +364,31 @@ mod tests {
             assert_eq!(Operation::parse(operation.as_str()), Some(*operation));
         }
         assert_eq!(Operation::parse("Sync"), None);
+    }
+
+    #[test]
+    fn only_a_user_of_this_machine_names_a_sender_of_another_transport() {
+        let client = |name: &str| ClientId::new(name).unwrap();
+        let (bench, root) = (client("bench"), client("@root"));
+        let whose = |name: Option<&str>, via| Whose { client: name.map(client), via };
+        let by_cloud = bench.over(Via::IotCore);
+        for (asking, name, via, expected) in [
+            (&by_cloud, None, None, Ok(None)),
+            (&by_cloud, Some("bench"), None, Ok(Some(by_cloud.clone()))),
+            (&by_cloud, Some("bench"), Some(Via::IotCore), Ok(Some(by_cloud.clone()))),
+            (&by_cloud, Some("bench"), Some(Via::Mqtt), Err(RejectionCode::AccessDeniedException)),
+            (&bench, Some("bench"), Some(Via::PubSub), Err(RejectionCode::AccessDeniedException)),
+            (&bench, Some("@root"), None, Ok(Some(root.clone()))),
+            (&root, Some("bench"), None, Ok(Some(bench.clone()))),
+            (&root, Some("bench"), Some(Via::IotCore), Ok(Some(by_cloud.clone()))),
+            (&root, Some("bench"), Some(Via::Socket), Err(RejectionCode::ValidationException)),
+            (&root, Some("@root"), Some(Via::Mqtt), Err(RejectionCode::ValidationException)),
+            (&root, Some("@root"), Some(Via::Socket), Ok(Some(root.clone()))),
+            (&root, None, Some(Via::Mqtt), Err(RejectionCode::ValidationException)),
+        ] {
+            let found = whose(name, via).resolve(asking).map_err(|rejection| rejection.code);
+            assert_eq!(found, expected, "{asking:?} {name:?} {via:?}");
+        }
     }
 
     #[test]

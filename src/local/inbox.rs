@@ -109,7 +109,8 @@ impl Inbox {
                             tracing::info!(%client, via, operation, code, message, left_out, "command rejected");
                         }
                         failpoint::pass("inbox-before-answer");
-                        let (token, max_bytes) = (token.as_ref().map(ClientToken::as_str), reply.max_payload(max_payload));
+                        let (token, max_bytes) =
+                            (token.as_ref().map(ClientToken::as_str), reply.max_payload(max_payload));
                         let payload = messages::rejected(token, &operation, &rejection, max_bytes);
                         reply.answer(ResultKind::Rejected, payload).await;
                         None
@@ -308,7 +309,7 @@ impl Inbox {
         cancel: Cancel,
         max_bytes: usize,
     ) -> Pending {
-        let target = match cancel.client.as_ref().map(|whose| whose.resolve(&client)).transpose() {
+        let target = match cancel.client.resolve(&client) {
             Ok(target) if client.is_local() || target.as_ref().is_none_or(|target| *target == client) => target,
             Ok(_) => {
                 let text =

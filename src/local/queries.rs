@@ -4,7 +4,7 @@
 use crate::{
     domain::{
         ClientId, ClientToken, FieldFault, Operation, Page, Query, Rejection, RejectionCode, Request, RequestStatus,
-        Timestamp, Whose,
+        Timestamp,
     },
     ledger::{self, Canceled, Plan, Rows, StoreError, Tx},
     protocol::{
@@ -32,7 +32,7 @@ pub(crate) fn answer(
     let blank = accepted(operation, token);
     let message = match query {
         Query::Request { client: other, token: target, page } => {
-            let owner = match resolved(other.as_ref(), client) {
+            let owner = match other.resolve(client) {
                 Ok(other) => other.unwrap_or_else(|| client.clone()),
                 Err(rejection) => return Ok(Err(rejection)),
             };
@@ -63,7 +63,7 @@ pub(crate) fn answer(
             Accepted { request: Some(shown), next_token, ..blank }
         }
         Query::Requests { client: other, status, page } => {
-            let other = match resolved(other.as_ref(), client) {
+            let other = match other.resolve(client) {
                 Ok(other) => other,
                 Err(rejection) => return Ok(Err(rejection)),
             };
@@ -113,10 +113,6 @@ pub(crate) fn answer(
         }
     };
     Ok(Ok(messages::to_json(&message)))
-}
-
-fn resolved(whose: Option<&Whose>, asking: &ClientId) -> Result<Option<ClientId>, Rejection> {
-    whose.map(|whose| whose.resolve(asking)).transpose()
 }
 
 /// A request without its failures. Its reason is for its own client; a user of this machine sees

@@ -202,20 +202,10 @@ fn page(fields: &mut Fields<'_, '_>) -> Page {
 }
 
 /// `targetClient` and `targetVia`.
-fn whose(fields: &mut Fields<'_, '_>) -> Option<Whose> {
-    let client = fields.parsed("targetClient", ClientId::new);
-    let via = fields.parsed("targetVia", |text| one_of(text, Via::ALL, |via| via.as_str()));
-    match (client, via) {
-        (Some(client), Some(via)) if client.is_local() != (via == Via::Socket) => {
-            fields.fault("targetVia", "must be socket if, and only if, targetClient begins with @");
-            None
-        }
-        (Some(client), via) => Some(Whose { client, via }),
-        (None, Some(_)) => {
-            fields.fault("targetVia", "needs targetClient beside it");
-            None
-        }
-        (None, None) => None,
+fn whose(fields: &mut Fields<'_, '_>) -> Whose {
+    Whose {
+        client: fields.parsed("targetClient", ClientId::new),
+        via: fields.parsed("targetVia", |text| one_of(text, Via::ALL, Via::as_str)),
     }
 }
 

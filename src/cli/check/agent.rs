@@ -96,7 +96,8 @@ fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
 
 fn ipc(config: &Config, way: Way, problems: &Problems, metrics: &Value) -> Finding {
     let is_on = |one: &&Value| one["name"] == "offboard_ipc_subscribed" && one["labels"]["via"] == way.via().as_str();
-    let is_subscribed = metrics["metrics"].as_array().into_iter().flatten().find(is_on).is_some_and(|one| one["value"] == 1.0);
+    let is_subscribed =
+        metrics["metrics"].as_array().into_iter().flatten().find(is_on).is_some_and(|one| one["value"] == 1.0);
     let filter = Topics::new(&config.topic_prefix, &config.core).commands();
     match first(problems, IPC) {
         // The two transports share their problems, whose messages name them.

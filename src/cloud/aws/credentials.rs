@@ -67,8 +67,9 @@ pub(crate) struct TokenExchangeAccess {
 ///
 /// The environment of this process is as old as the process: on nucleus lite the service comes back
 /// on another port, and a restart of another part of the nucleus voids the token.
-pub(crate) type AccessSource =
-    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = std::result::Result<TokenExchangeAccess, String>> + Send>> + Send + Sync>;
+pub(crate) type AccessSource = Arc<
+    dyn Fn() -> Pin<Box<dyn Future<Output = std::result::Result<TokenExchangeAccess, String>> + Send>> + Send + Sync,
+>;
 
 /// Asks the token exchange service, and keeps what it gives for a while.
 ///
@@ -155,7 +156,8 @@ impl TokenExchange {
         let now = Service::at(&access);
         *self.access.lock().unwrap_or_else(PoisonError::into_inner) = Some(access);
         if service.as_ref().is_ok_and(|before| before.is_same(&now)) {
-            let next = "; the nucleus confirms the address and the token: check that aws.greengrass.TokenExchangeService runs";
+            let next =
+                "; the nucleus confirms the address and the token: check that aws.greengrass.TokenExchangeService runs";
             return Err(told(refusal, next));
         }
         tracing::info!(service = %now, "the token exchange service has moved, or demands another token");

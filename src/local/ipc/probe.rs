@@ -13,7 +13,8 @@ use crate::{local::status::OFFLINE, protocol::Topics};
 /// # Errors
 /// What is refused, and what to do.
 pub(crate) async fn probe(environment: &Environment, way: Way, topics: &Topics) -> Result<(), String> {
-    let failed = |failure: Failure| format!("Greengrass IPC at {environment:?}: {failure}; check that the nucleus runs");
+    let failed =
+        |failure: Failure| format!("Greengrass IPC at {environment:?}: {failure}; check that the nucleus runs");
     let mut connection = Connection::open(environment).await.map_err(failed)?;
     for filter in [topics.commands(), topics.status()] {
         match connection.call(Request::subscribe(way, &filter)).await {

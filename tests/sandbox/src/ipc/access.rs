@@ -18,7 +18,9 @@ pub(super) fn allows(access_control: &Value, service: Service, operation: &str, 
     policies.into_iter().any(|policy| {
         has(policy, "operations", &|allowed| allowed == "*" || allowed == operation)
             && has(policy, "resources", &|allowed| {
-                allowed == "*" || matches(allowed, resource) || (service == Service::IotCore && filters(allowed, resource))
+                allowed == "*"
+                    || matches(allowed, resource)
+                    || (service == Service::IotCore && filters(allowed, resource))
             })
     })
 }
@@ -60,9 +62,7 @@ mod tests {
 
     #[test]
     fn a_filter_is_compared_as_a_text() {
-        let policy = |resource: &str| {
-            json!({"aws.greengrass.ipc.pubsub": {"x": {"operations": ["a#S"], "resources": [resource]}}})
-        };
+        let policy = |resource: &str| json!({"aws.greengrass.ipc.pubsub": {"x": {"operations": ["a#S"], "resources": [resource]}}});
         let allows = |policy: &Value, resource| allows(policy, Service::PubSub, "a#S", resource);
         assert!(allows(&policy("offboard/*"), "offboard/MyCore/commands/+/+"));
         assert!(!allows(&policy("offboard/+/commands/#"), "offboard/MyCore/commands/+/+"));

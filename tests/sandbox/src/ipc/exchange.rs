@@ -82,7 +82,8 @@ fn answer(shared: &Shared, mut stream: TcpStream, uri: &str, token: &str) -> io:
     };
     let length = body.len();
     // Nucleus lite calls everything so.
-    let head = format!("HTTP/1.1 {status}\r\ncontent-type: text/html\r\ncontent-length: {length}\r\nconnection: close\r\n");
+    let head =
+        format!("HTTP/1.1 {status}\r\ncontent-type: text/html\r\ncontent-length: {length}\r\nconnection: close\r\n");
     write!(stream, "{head}\r\n{body}")
 }
 

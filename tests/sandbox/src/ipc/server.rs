@@ -210,7 +210,8 @@ fn parameters(service: Service, body: &Value) -> Option<(&str, Content)> {
     match service {
         Service::IotCore => {
             let is_quality = matches!(body["qos"].as_str(), Some("0" | "1" | "2"));
-            let content = if body["payload"].is_null() { Some(Content::Binary(vec![])) } else { decoded(&body["payload"]) };
+            let content =
+                if body["payload"].is_null() { Some(Content::Binary(vec![])) } else { decoded(&body["payload"]) };
             is_quality.then_some((body["topicName"].as_str()?, content?))
         }
         Service::PubSub => {
@@ -278,8 +279,7 @@ fn subscribe(
         connection.refuse(stream, "UnauthorizedError", "IPC Operation not authorized.");
         return;
     }
-    let gets_own =
-        kind == Kind::Lite || service == Service::IotCore || body["receiveMode"] == "RECEIVE_ALL_MESSAGES";
+    let gets_own = kind == Kind::Lite || service == Service::IotCore || body["receiveMode"] == "RECEIVE_ALL_MESSAGES";
     let subscription = Subscription { service, filter: filter.to_owned(), gets_own, is_silent: false };
     connection.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).insert(stream, subscription);
     connection.respond(stream, &format!("{operation}Response"), &json!({}));
