@@ -96,6 +96,9 @@ pub(super) struct Committer<D: Disk> {
     is_journal_new: bool,
     /// The journal had begun another segment after its last complete checkpoint.
     has_begun: bool,
+    /// The totals changed, and the journal does not have them yet. What they announce (a new
+    /// registry) must not be on the disk before them.
+    owes_totals: bool,
     /// A segment of the journal was deleted: a checkpoint is due, after which it is not needed.
     is_deleted: bool,
     /// By how much names are longer than usual.
@@ -143,6 +146,7 @@ impl<D: Disk> Committer<D> {
             is_stalled: false,
             is_journal_new: false,
             has_begun: false,
+            owes_totals: false,
             is_deleted: false,
             carry_factor: 1,
             reserved: 0,
@@ -618,6 +622,9 @@ impl<D: Disk> Committer<D> {
         if self.journal.is_none() {
             self.open_journal()?;
         }
+        if self.owes_totals {
+            self.log_totals()?;
+        }
         if self.registry.is_none() {
             self.open_registry()?;
         }
@@ -679,6 +686,7 @@ impl<D: Disk> Committer<D> {
 
     /// Makes a change of the totals alone durable.
     fn log_totals(&mut self) -> Result<(), StoreError> {
+        self.owes_totals = true;
         let payload = Group::totals(&self.state);
         let logged = self.make_room(&payload).and_then(|()| {
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
@@ -686,7 +694,10 @@ impl<D: Disk> Committer<D> {
             self.sync()
         });
         match logged {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.owes_totals = false;
+                Ok(())
+            }
             Err(NotWritten(error)) => Err(error),
             Err(NotSynced(error)) => {
                 self.needs_cut = true;
@@ -777,8 +788,8 @@ impl<D: Disk> Committer<D> {
             let Some((last, _)) = found.last() else { break };
             from = [last.as_slice(), &[0]].concat();
             for (key, row) in &found {
-                if let Some((registered, _)) = rows::decode_listed(row)? {
-                    devices.push((rows::read_thing(key)?, registered));
+                if let Some(listed) = rows::decode_listed(row)? {
+                    devices.push((rows::read_thing(key)?, listed.registered));
                 }
             }
         }
