@@ -5,9 +5,12 @@
 //! in the same order.
 
 pub(crate) mod cautions;
+pub(crate) mod ipc;
 mod maintenance;
-pub mod metrics;
+mod metrics;
+pub(crate) mod store_watch;
 pub(crate) mod supervisor;
+pub(crate) mod trial;
 
 use std::{
     io,
@@ -23,28 +26,28 @@ use tokio::{
 };
 
 use self::{
+    ipc::{access_source, missing, ways},
     maintenance::Maintenance,
     metrics::Metrics,
+    store_watch::StoreWatch,
     supervisor::{Failure, Supervisor},
 };
 use crate::{
-    cloud::{
-        AccessSource, Aws, Cloud, TokenExchangeAccess, dispatcher::Dispatcher, rate::RateLimit, reconciler::Reconciler,
-    },
+    cloud::{Aws, Cloud, dispatcher::Dispatcher, list_gate::ListGate, rate::RateLimit, reconciler::Reconciler},
     config::{self, Config},
     domain::{CallKind, Timestamp, Traits, Via},
-    health::Conditions,
+    health::Health,
     ledger::{DataDir, Ledger, NotHeld, Rules},
     local::{
         broker::{Closer, GOODBYE, Mqtt, MqttParts, Wired},
         devices::Devices,
         inbox::Inbox,
-        ipc::{self, Ipc, IpcParts, Way},
+        ipc::{Environment, Ipc, IpcParts, Problems, UNAVAILABLE},
         outbox::Outbox,
-        socket::{MAX_LINE, Socket, SocketResults},
-        status::{self, Report, Status},
+        socket::{Socket, SocketResults},
+        status::{Report, Status},
     },
-    protocol::Topics,
+    protocol::{Topics, local_socket::MAX_LINE, status::OFFLINE},
     runtime::{clock::Clock, stop},
 };
 
@@ -60,6 +63,13 @@ const LOCAL_COMMANDS: usize = 64;
 /// Between two attempts to get the data directory that another process holds, and between two log lines on that.
 const TAKE_OVER: Duration = Duration::from_millis(500);
 const TAKE_OVER_LOG: Duration = Duration::from_secs(60);
+
+impl From<&Config> for Rules {
+    fn from(config: &Config) -> Self {
+        let off = CallKind::ALL.into_iter().filter(|lane| !config.serves(lane.traits().service)).collect();
+        Self { limits: config.limits, guard: config.guard.clone(), publish_devices: config.publish_devices, off }
+    }
+}
 
 /// Why the agent ends unasked.
 #[derive(Debug, thiserror::Error)]
@@ -91,37 +101,18 @@ pub(crate) async fn run(config: Config, unknown: &[String], stop: impl Future<Ou
         return Ok(());
     }
     let (ledger, closed) = Ledger::start(data_dir, Rules::from(&config), clock.clone())?;
-    let conditions = Conditions::new(clock.clone(), ledger.summary());
-    cautions::raise(&config, &conditions);
+    let health = Health::new(clock.clone());
+    cautions::raise(&config, &health);
     if !unknown.is_empty() {
         let text = format!("the configuration has keys that have no effect in this version: {}", unknown.join(", "));
-        conditions.raise("UNKNOWN_CONFIGURATION_KEY", text);
+        health.raise("UNKNOWN_CONFIGURATION_KEY", text);
     }
-    let sink = Arc::clone(&conditions);
-    let skew = Box::new(move |millis| sink.skew(millis));
+    let sink = Arc::clone(&health);
+    let skew = Box::new(move |millis| sink.set_skew(millis));
     let cloud = Aws::new(&config, clock.clone(), skew, access_source()).map_err(RunError::Environment)?;
     let started_at = clock.now().wall;
-    let parts = Parts { cloud: Arc::new(cloud), clock, conditions, config, ledger, started_at };
+    let parts = Parts { cloud: Arc::new(cloud), clock, health, config, ledger, started_at };
     parts.run(closed, stop).await.map_err(RunError::Part)
-}
-
-/// The transports over Greengrass IPC that are on.
-pub(crate) fn ways(config: &Config) -> impl Iterator<Item = Way> {
-    let all = [(config.ipc.pubsub, Way::PubSub), (config.ipc.iot_core, Way::IotCore)];
-    all.into_iter().filter_map(|(is_on, way)| is_on.then_some(way))
-}
-
-/// Where the token exchange service is by the nucleus's word; `None` where there is no Greengrass
-/// IPC to ask it.
-pub(crate) fn access_source() -> Option<AccessSource> {
-    let environment = ipc::Environment::of_process()?;
-    Some(Arc::new(move || {
-        let environment = environment.clone();
-        Box::pin(async move {
-            let ipc::TokenExchangeAccess { port, token } = ipc::token_exchange_access(&environment).await?;
-            Ok(TokenExchangeAccess { port, token })
-        })
-    }))
 }
 
 /// Names in the report of a part that failed.
@@ -165,7 +156,7 @@ pub(crate) struct Parts<C> {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) ledger: Ledger,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
     pub(crate) cloud: Arc<C>,
     pub(crate) started_at: Timestamp,
 }
@@ -205,7 +196,7 @@ impl<C: Cloud> Parts<C> {
         if !closers.is_empty() {
             let mut closing = JoinSet::new();
             for closer in closers {
-                closing.spawn(closer.close(status::OFFLINE.into()));
+                closing.spawn(closer.close(OFFLINE.into()));
             }
             while closing.join_next().await.is_some() {}
             if timeout(GOODBYE / 2, connection.drain()).await.is_err() {
@@ -222,12 +213,14 @@ impl<C: Cloud> Parts<C> {
 
     /// Starts what talks to the cloud, and the upkeep.
     pub(crate) fn start_cloud(&self, calls: &mut Supervisor, stop: &stop::Stop) {
-        let Self { config, clock, ledger, conditions, cloud, started_at: _ } = self;
+        let Self { config, clock, ledger, health, cloud, started_at: _ } = self;
         let rate = RateLimit::new(config.rate, clock.clone());
+        let gate = ListGate::new(Arc::clone(health), ledger.summary(), clock.clone());
         let sync = Reconciler {
             ledger: ledger.clone(),
             cloud: Arc::clone(cloud),
-            conditions: Arc::clone(conditions),
+            health: Arc::clone(health),
+            gate: Arc::clone(&gate),
             rate: rate.clone(),
             calls_per_second: config.rate.calls_per_second,
             retry: config.retry,
@@ -251,7 +244,8 @@ impl<C: Cloud> Parts<C> {
                 lane,
                 ledger: ledger.clone(),
                 cloud: Arc::clone(cloud),
-                conditions: Arc::clone(conditions),
+                health: Arc::clone(health),
+                gate: Arc::clone(&gate),
                 rate: rate.clone(),
                 pace: paced.then(|| RateLimit::new(one_by_one, clock.clone())),
                 clock: clock.clone(),
@@ -263,7 +257,8 @@ impl<C: Cloud> Parts<C> {
         }
         let upkeep = Maintenance {
             ledger: ledger.clone(),
-            conditions: Arc::clone(conditions),
+            health: Arc::clone(health),
+            gate,
             clock: clock.clone(),
             limits: config.limits,
             retention: config.retention,
@@ -271,12 +266,14 @@ impl<C: Cloud> Parts<C> {
             stop: stop.clone(),
         };
         calls.spawn("maintenance", upkeep.run());
-        calls.spawn("watch on the store", self.report().watch_store(stop.clone()));
+        let watch =
+            StoreWatch { ledger: ledger.clone(), health: Arc::clone(health), data_dir: config.data_dir.clone() };
+        calls.spawn("watch on the store", watch.run(stop.clone()));
     }
 
     fn report(&self) -> Report {
-        let (ledger, conditions) = (self.ledger.clone(), Arc::clone(&self.conditions));
-        Report { ledger, conditions, data_dir: self.config.data_dir.clone(), started_at: self.started_at }
+        let (ledger, health) = (self.ledger.clone(), Arc::clone(&self.health));
+        Report { ledger, health, started_at: self.started_at }
     }
 
     /// Starts what talks to people on this machine.
@@ -290,7 +287,7 @@ impl<C: Cloud> Parts<C> {
         let (report, shown) = (self.report(), self.config.shown.to_string().into_bytes());
         let socket = Socket {
             data_dir: self.config.data_dir.clone(),
-            conditions: Arc::clone(&self.conditions),
+            health: Arc::clone(&self.health),
             inbound,
             asked,
             look: Arc::new(move |name| match name {
@@ -312,7 +309,7 @@ impl<C: Cloud> Parts<C> {
         waiting: Option<Arc<AtomicUsize>>,
         stop: &stop::Stop,
     ) -> Inbox {
-        let Self { config, ledger, conditions, .. } = self;
+        let Self { config, ledger, health, .. } = self;
         Inbox {
             core: config.core.clone(),
             max_payload,
@@ -322,7 +319,7 @@ impl<C: Cloud> Parts<C> {
             max_database: config.limits.max_database_bytes,
             site_wise: config.site_wise,
             ledger: ledger.clone(),
-            conditions: Arc::clone(conditions),
+            health: Arc::clone(health),
             clock: self.clock.clone(),
             waiting,
             stop: stop.clone(),
@@ -336,14 +333,14 @@ impl<C: Cloud> Parts<C> {
         results: &mut Supervisor,
         stops: (&stop::Stop, &stop::Stop),
     ) -> Option<Closer> {
-        let Self { config, conditions, .. } = self;
+        let Self { config, health, .. } = self;
         let Some(mqtt) = config.mqtt.clone() else {
             tracing::info!("mqtt.url is none: there is no broker");
             return None;
         };
         let topics = Topics::new(&config.topic_prefix, &config.core);
         let max_payload = config.limits.max_payload_bytes;
-        let parts = MqttParts { mqtt, topics: topics.clone(), max_payload, conditions: Arc::clone(conditions) };
+        let parts = MqttParts { mqtt, topics: topics.clone(), max_payload, health: Arc::clone(health) };
         let Mqtt { wired, closer, run } = Mqtt::new(parts);
         connection.spawn("connection to the broker", run);
         self.start_line(Via::Mqtt, wired, topics, calls, results, stops);
@@ -358,15 +355,15 @@ impl<C: Cloud> Parts<C> {
         results: &mut Supervisor,
         stops: (&stop::Stop, &stop::Stop),
     ) -> Vec<Closer> {
-        let Self { config, conditions, .. } = self;
-        let problems = ipc::Problems::new(Arc::clone(conditions));
-        let environment = ipc::Environment::of_process();
+        let Self { config, health, .. } = self;
+        let problems = Problems::new(Arc::clone(health));
+        let environment = Environment::of_process();
         let mut closers = Vec::new();
         for way in ways(config) {
             let Some(environment) = environment.clone() else {
-                let message = format!("{} is on, and {}", way.key(), ipc::Environment::MISSING);
+                let message = missing(way);
                 tracing::warn!("{message}");
-                problems.raise(ipc::UNAVAILABLE, way.via(), message);
+                problems.raise(UNAVAILABLE, way.via(), message);
                 continue;
             };
             let topics = Topics::new(&config.topic_prefix, &config.core);
@@ -375,7 +372,7 @@ impl<C: Cloud> Parts<C> {
                 environment,
                 topics: topics.clone(),
                 max_payload: config.ipc.max_payload_bytes,
-                conditions: Arc::clone(conditions),
+                health: Arc::clone(health),
                 problems: problems.clone(),
             };
             let Ipc { wired, closer, run } = Ipc::new(parts);
@@ -396,7 +393,7 @@ impl<C: Cloud> Parts<C> {
         results: &mut Supervisor,
         (calls_stop, results_stop): (&stop::Stop, &stop::Stop),
     ) {
-        let Self { config, ledger, conditions, .. } = self;
+        let Self { config, ledger, health, .. } = self;
         let Wired { line, inbound, deliveries, waiting } = wired;
         let (max_payload, key) = match via {
             Via::Mqtt | Via::Socket => (config.limits.max_payload_bytes, "limits.maxPayloadBytes"),
@@ -427,7 +424,7 @@ impl<C: Cloud> Parts<C> {
                 ledger: ledger.clone(),
                 line,
                 topics,
-                conditions: Arc::clone(conditions),
+                health: Arc::clone(health),
                 stop: results_stop.clone(),
             };
             results.spawn("device messages", devices.run(deliveries.devices));

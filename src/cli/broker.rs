@@ -12,11 +12,10 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
-    Trouble,
-    agent::{Answer, MAX_EARLY},
+    answer::{Answer, MAX_EARLY, fresh_token},
+    trouble::Trouble,
 };
 use crate::{
-    agent::cautions,
     config,
     domain::{ClientId, Operation, ThingName},
     mqtt::client::{self, Brief},
@@ -119,7 +118,7 @@ impl Broker {
     /// Connects, and subscribes to what the agent answers.
     pub(super) async fn connect(&self, address: Address, patience: Duration) -> Result<BrokerLine, Trouble> {
         let Address { mqtt, topics, client } = address;
-        if let Some(caution) = cautions::readable_password(&mqtt) {
+        if let Some(caution) = config::readable_password(&mqtt) {
             eprintln!("warning: {}", in_flags(caution));
         }
         let mut options = client::options(&mqtt);
@@ -267,9 +266,4 @@ impl BrokerLine {
             }
         }
     }
-}
-
-/// A name for a question or a request that was given none.
-pub(super) fn fresh_token() -> String {
-    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
 }

@@ -5,14 +5,15 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Cloud,
+    api::Cloud,
+    list_gate::ListGate,
     planner::{LanePlan, Next},
     rate::{Permit, RateLimit},
 };
 use crate::{
     config::{Batch, Retry},
     domain::{CallError, CallFault, CallKind, CallToken, EntryError, Target, Window},
-    health::Conditions,
+    health::Health,
     ledger::{self, Ledger, Load, Pick, Taken},
     runtime::{
         clock::{Clock, sleep_until},
@@ -32,7 +33,8 @@ pub(crate) struct Dispatcher<C> {
     pub(crate) lane: CallKind,
     pub(crate) ledger: Ledger,
     pub(crate) cloud: Arc<C>,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) gate: Arc<ListGate>,
     pub(crate) rate: RateLimit,
     /// Beside that of all calls, for a lane that is paced.
     pub(crate) pace: Option<RateLimit>,
@@ -48,7 +50,7 @@ impl<C: Cloud> Dispatcher<C> {
     pub(crate) async fn run(self) {
         let mut plan = LanePlan::new(self.lane, self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
-        let mut changes = self.conditions.changes();
+        let mut changes = self.health.changes();
         let mut since = Instant::now();
         while !self.stop.is_requested() {
             work.mark_unchanged();
@@ -96,8 +98,8 @@ impl<C: Cloud> Dispatcher<C> {
                 let load = self.load();
                 if to_send(load) == 0 {
                     plan.forget_refusals();
-                    self.conditions.clear(busy_code(self.lane));
-                    self.conditions.idle(self.lane);
+                    self.health.clear(busy_code(self.lane));
+                    self.health.idle(self.lane);
                     return Step::Nothing;
                 }
                 // Before the right to make a call is taken, which others may need.
@@ -126,7 +128,7 @@ impl<C: Cloud> Dispatcher<C> {
             Ok(Taken { entries, token, again, gated, more }) => {
                 plan.looked(again, entries.is_empty() && !more);
                 if gated {
-                    self.conditions.want_window();
+                    self.gate.want_window();
                 }
                 if entries.is_empty() {
                     // What waits for a list looks again at each page of it, and must not take the
@@ -156,12 +158,12 @@ impl<C: Cloud> Dispatcher<C> {
     /// Out of reach, a lane whose outcomes a list tells leaves it to the list to find the cloud again. The others find
     /// it by themselves.
     fn waits_for_list(&self) -> bool {
-        self.lane.is_settled_by_list() && self.conditions.out_of_reach()
+        self.lane.is_settled_by_list() && self.health.out_of_reach()
     }
 
     /// What may be sent: all, where no list could tell that it is superseded.
     fn window(&self) -> Window {
-        if self.lane.takes_off() { self.conditions.window() } else { Window::OPEN }
+        if self.lane.takes_off() { self.gate.window() } else { Window::OPEN }
     }
 
     /// Waits until there is a full call, or until that time.
@@ -178,14 +180,14 @@ impl<C: Cloud> Dispatcher<C> {
     }
 
     async fn take(&self, pick: Pick) -> Result<Taken, ledger::Unavailable> {
-        let (lane, trusted) = (self.lane, self.conditions.clock_trusted());
+        let (lane, trusted) = (self.lane, self.health.clock_trusted());
         let fresh = CallToken::from_bits(fastrand::u128(..));
         self.ledger.run(move |tx| ledger::take(tx, lane, &pick, trusted, &fresh).map(Some)).await
     }
 
     async fn send(&self, plan: &mut LanePlan, entries: &[(Target, u32)], token: Option<&CallToken>) -> Step {
         let targets: Vec<Target> = entries.iter().map(|(target, _)| target.clone()).collect();
-        self.conditions.calling(self.lane, targets.len());
+        self.health.counters().calling(self.lane, targets.len());
         let answer = tokio::select! {
             biased;
             answer = self.cloud.call(self.lane, &targets, token) => answer,
@@ -194,7 +196,7 @@ impl<C: Cloud> Dispatcher<C> {
                 return Step::Nothing;
             }
         };
-        self.conditions.calling(self.lane, 0);
+        self.health.counters().calling(self.lane, 0);
         failpoint::pass("uplink-answered");
         self.log(entries.len(), &answer);
         let verdicts = plan.answered(entries, &answer, self.clock.now().mono, fastrand::f64());
@@ -210,7 +212,7 @@ impl<C: Cloud> Dispatcher<C> {
         }
         failpoint::pass("uplink-settled");
         self.note_busy(plan, &answer);
-        self.conditions.answered_beside(self.lane, answer.as_ref().map(|_| ()), plan.is_refused());
+        self.gate.answered(self.lane, answer.as_ref().map(|_| ()), plan.is_refused());
         Step::Again
     }
 
@@ -228,10 +230,10 @@ impl<C: Cloud> Dispatcher<C> {
                      whether its state is UPDATING or FAILED and mend it there, or cancel the requests",
                     error.code, error.message
                 );
-                self.conditions.raise(busy_code(self.lane), message);
+                self.health.raise(busy_code(self.lane), message);
             }
             (Some((_, since)), _) if now.mono.since(since) >= limit => {}
-            _ => self.conditions.clear(busy_code(self.lane)),
+            _ => self.health.clear(busy_code(self.lane)),
         }
     }
 

@@ -3,12 +3,11 @@
 mod api;
 mod aws;
 pub(crate) mod dispatcher;
-pub mod gate;
+pub mod list_gate;
 pub mod planner;
 pub mod rate;
 pub(crate) mod reconciler;
 
 pub use api::{Cloud, ListPage};
 pub use aws::Aws;
-pub(crate) use aws::{AccessSource, TokenExchangeAccess};
-pub(crate) use aws::{CERTIFICATE_REFUSED, NAME_NOT_RESOLVED, PROXY_FAILED, proxy_faults};
+pub(crate) use aws::{AccessSource, TokenExchangeAccess, proxy_faults};

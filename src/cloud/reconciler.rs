@@ -10,11 +10,15 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::{
+    api::{Cloud, ListPage},
+    list_gate::ListGate,
+    rate::RateLimit,
+};
 use crate::{
-    cloud::{Cloud, rate::RateLimit},
     config::Retry,
     domain::{Backoff, CallError, CallFault, CallKind, SyncCounts, ThingName},
-    health::Conditions,
+    health::Health,
     ledger::{self, Ledger, ListMark, Unavailable},
     runtime::{clock::sleep_until, failpoint, stop::Stop},
 };
@@ -89,7 +93,8 @@ enum Broken {
 pub(crate) struct Reconciler<C> {
     pub(crate) ledger: Ledger,
     pub(crate) cloud: Arc<C>,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) gate: Arc<ListGate>,
     pub(crate) rate: RateLimit,
     pub(crate) calls_per_second: f64,
     pub(crate) retry: Retry,
@@ -101,7 +106,7 @@ impl<C: Cloud> Reconciler<C> {
     pub(crate) async fn run(self) {
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
-        let mut changes = self.conditions.changes();
+        let mut changes = self.health.changes();
         // The first one at the start, for which leftovers of the last run may wait. Not at once: a fleet that has its power
         // back together should not call together.
         tokio::select! {
@@ -109,7 +114,7 @@ impl<C: Cloud> Reconciler<C> {
             () = tokio::time::sleep(start_delay(self.calls_per_second, fastrand::f64())) => {}
             () = self.stop.requested() => {}
         }
-        self.conditions.want_list();
+        self.gate.want_list();
         let mut due = None;
         let mut spacing = Spacing::default();
         while !self.stop.is_requested() {
@@ -150,7 +155,7 @@ impl<C: Cloud> Reconciler<C> {
                     continue;
                 }
                 Err(broken) => {
-                    self.conditions.drop_list();
+                    self.gate.drop_list();
                     self.after(broken, &mut backoff)
                 }
             };
@@ -164,8 +169,8 @@ impl<C: Cloud> Reconciler<C> {
 
     /// Whether anybody waits for a list. A periodic one, which nobody waits for, leaves most of the rate to others.
     async fn wanted(&self) -> Wanted {
-        if self.conditions.list_wanted()
-            || self.conditions.out_of_reach()
+        if self.gate.list_wanted()
+            || self.health.out_of_reach()
             || self.ledger.run_lazily(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
         {
             Wanted::Now
@@ -203,7 +208,7 @@ impl<C: Cloud> Reconciler<C> {
     /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and answers nobody.
     async fn list(&self, reading: &mut Reading) -> Result<SyncCounts, Broken> {
         let mark = self.ledger.run_lazily(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
-        self.conditions.begin_list(mark.seq);
+        self.gate.begin_list(mark.seq);
         let mut seen = Seen::default();
         let mut counts = SyncCounts::default();
         let mut next = None;
@@ -226,23 +231,23 @@ impl<C: Cloud> Reconciler<C> {
             if seen.names.len() > MAX_DEVICES {
                 let message =
                     format!("more than {MAX_DEVICES} devices; the list is left unfinished, and removes nothing");
-                self.conditions.raise("LIST_TOO_LONG", message);
+                self.health.raise("LIST_TOO_LONG", message);
                 return Err(Broken::TooLong);
             }
             if next.is_none() {
-                self.conditions.clear("LIST_TOO_LONG");
+                self.health.clear("LIST_TOO_LONG");
                 counts.associated = u32::try_from(seen.names.len()).unwrap_or(u32::MAX);
                 return self.finish(mark, seen, counts).await;
             }
         }
         let message = format!("more than {MAX_DEVICES} devices; the list is left unfinished, and removes nothing");
-        self.conditions.raise("LIST_TOO_LONG", message);
+        self.health.raise("LIST_TOO_LONG", message);
         Err(Broken::TooLong)
     }
 
     /// A page that is throttled is asked for again later: a list that began anew would take even
     /// more calls.
-    async fn page(&self, next: Option<String>, reading: &mut Reading) -> Result<crate::cloud::ListPage, Broken> {
+    async fn page(&self, next: Option<String>, reading: &mut Reading) -> Result<ListPage, Broken> {
         if next.is_some() {
             self.pace().await;
         }
@@ -254,7 +259,7 @@ impl<C: Cloud> Reconciler<C> {
             reading.calls = reading.calls.saturating_add(1);
             attempts += 1;
             let answer = self.cloud.list(next.clone()).await;
-            self.conditions.answered(CallKind::List, answer.as_ref().map(|_| ()));
+            self.gate.answered(CallKind::List, answer.as_ref().map(|_| ()), false);
             match answer {
                 Err(CallError { fault: CallFault::Throttled, retry_after, .. }) if attempts < PAGE_ATTEMPTS => {
                     tokio::time::sleep(backoff.fail(THROTTLED_FACTOR, retry_after, fastrand::f64())).await;
@@ -268,14 +273,14 @@ impl<C: Cloud> Reconciler<C> {
     /// throttled command got through. Once for each such answer, since the command may be one that
     /// waits for this list.
     async fn yield_to_commands(&self, reading: &mut Reading) {
-        match self.conditions.throttled_commands() {
+        match self.health.throttled_commands() {
             Some(count) if count > reading.throttled => reading.throttled = count,
             _ => return,
         }
-        let mut changes = self.conditions.changes();
+        let mut changes = self.health.changes();
         let limit = self.retry.base.saturating_mul(THROTTLED_FACTOR).min(self.retry.cap);
         let end = Instant::now() + limit;
-        while self.conditions.throttled_commands().is_some() {
+        while self.health.throttled_commands().is_some() {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(end) => return,
@@ -290,7 +295,7 @@ impl<C: Cloud> Reconciler<C> {
         let pause = Duration::from_secs_f64((10.0 / self.calls_per_second).min(600.0));
         let end = Instant::now() + pause;
         let mut work = self.ledger.work();
-        let mut changes = self.conditions.changes();
+        let mut changes = self.health.changes();
         while Instant::now() < end {
             work.mark_unchanged();
             changes.mark_unchanged();
@@ -328,7 +333,7 @@ impl<C: Cloud> Reconciler<C> {
         });
         let counts = removed.await.map_err(Broken::Store)?;
         failpoint::pass("sync-removed");
-        let trusted = self.conditions.clock_trusted();
+        let trusted = self.health.clock_trusted();
         for lane in CallKind::ALL.into_iter().filter(|lane| lane.is_settled_by_list()) {
             let mut after = (0, 0);
             let verified = self.ledger.run(move |tx| {
@@ -340,7 +345,7 @@ impl<C: Cloud> Reconciler<C> {
         failpoint::pass("sync-before-end");
         let ended = self.ledger.run(move |tx| Ok(ledger::end_list(tx, mark, counts)?.then_some(())));
         ended.await.map_err(Broken::Store)?;
-        self.conditions.end_list();
+        self.gate.end_list();
         Ok(counts)
     }
 }

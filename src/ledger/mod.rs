@@ -47,10 +47,7 @@ pub(crate) use registry::store::{self, Store};
 pub use registry::{room_needed, store::StoreError};
 pub use stats::{COMMIT_BOUNDS, Stats};
 
-use crate::{
-    config::{Config, Guard, Limits},
-    domain::{CallKind, Target},
-};
+use crate::domain::{CallKind, Guard, Limits, Target};
 
 /// The part of the configuration that the rules follow.
 #[derive(Clone, Debug)]
@@ -70,12 +67,5 @@ impl Rules {
     fn protects(&self, lane: CallKind, target: &Target) -> bool {
         let is_protected = |name: &str| self.guard.protected.iter().any(|pattern| pattern.matches(name));
         lane.is_guarded() && target.guarded_names().into_iter().any(is_protected)
-    }
-}
-
-impl From<&Config> for Rules {
-    fn from(config: &Config) -> Self {
-        let off = CallKind::ALL.into_iter().filter(|lane| !config.serves(lane.traits().service)).collect();
-        Self { limits: config.limits, guard: config.guard.clone(), publish_devices: config.publish_devices, off }
     }
 }

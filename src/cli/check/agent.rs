@@ -2,16 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Finding, Problems, caution, cloud_findings, error, first, ok, warning};
+use super::finding::{Finding, Problems, caution, cloud_findings, error, first, ok, warning};
 use crate::{
-    agent::{cautions, ways},
-    cli::{
-        Trouble,
-        agent::{Agent, Answer},
-        show::text,
-    },
+    agent::{cautions, ipc::ways},
+    cli::{agent::Agent, answer::Answer, text::text, trouble::Trouble},
     config::{self, Config},
-    local::ipc::Way,
+    domain::Via,
     protocol::Topics,
 };
 
@@ -56,7 +52,7 @@ pub(super) async fn findings(
     let shown = agent.query("configuration", json!({})).await?;
     let own = config::parse(&shown.to_string(), |_| None).map_or_else(|_| config.clone(), |(own, _)| own);
     let mut findings = vec![broker(&own, &problems, &metrics)];
-    findings.extend(ways(&own).map(|way| ipc(&own, way, &problems, &metrics)));
+    findings.extend(ways(&own).map(|way| ipc(&own, (way.via(), way.title()), &problems, &metrics)));
     if shown != config.shown {
         findings.push(warning(
             "configuration",
@@ -94,16 +90,17 @@ fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
     }
 }
 
-fn ipc(config: &Config, way: Way, problems: &Problems, metrics: &Value) -> Finding {
-    let is_on = |one: &&Value| one["name"] == "offboard_ipc_subscribed" && one["labels"]["via"] == way.via().as_str();
-    let is_subscribed =
-        metrics["metrics"].as_array().into_iter().flatten().find(is_on).is_some_and(|one| one["value"] == 1.0);
+/// The transport over Greengrass IPC of that name and title.
+fn ipc(config: &Config, (via, title): (Via, &str), problems: &Problems, metrics: &Value) -> Finding {
+    let is_this = |one: &&Value| one["name"] == "offboard_ipc_subscribed" && one["labels"]["via"] == via.as_str();
+    let gauges = metrics["metrics"].as_array().into_iter().flatten();
+    let is_subscribed = gauges.filter(is_this).any(|one| one["value"] == 1.0);
     let filter = Topics::new(&config.topic_prefix, &config.core).commands();
     match first(problems, IPC) {
         // The two transports share their problems, whose messages name them.
-        Some(message) if message.contains(way.title()) || !is_subscribed => error("ipc", message),
-        _ if is_subscribed => ok("ipc", format!("{}: the agent is subscribed to {filter}", way.title())),
-        _ => error("ipc", format!("{}: the agent is not subscribed yet; look again in a few seconds", way.title())),
+        Some(message) if message.contains(title) || !is_subscribed => error("ipc", message),
+        _ if is_subscribed => ok("ipc", format!("{title}: the agent is subscribed to {filter}")),
+        _ => error("ipc", format!("{title}: the agent is not subscribed yet; look again in a few seconds")),
     }
 }
 

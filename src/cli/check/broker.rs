@@ -5,12 +5,11 @@ use std::time::Duration;
 use rumqttc::{Event, Incoming, QoS};
 use tokio::time::timeout;
 
-use super::{Finding, error, ok};
+use super::finding::{Finding, error, ok};
 use crate::{
     config::{Config, Mqtt},
-    local::status::OFFLINE,
     mqtt::client::{self, Brief},
-    protocol::Topics,
+    protocol::{Topics, status::OFFLINE},
 };
 
 pub(super) async fn finding(config: &Config, patience: Duration) -> Finding {

@@ -24,9 +24,10 @@ use self::{
     screen::Screen,
 };
 use super::{
-    Trouble,
-    agent::{Agent, Answer, Common, Output},
-    show::text,
+    agent::{Agent, Common},
+    answer::{Answer, Output},
+    text::text,
+    trouble::Trouble,
 };
 
 /// How often the agent is asked. The status changes at most as often.

@@ -11,10 +11,10 @@ use aws_sdk_greengrassv2::{
 };
 
 use super::{
-    ListPage,
     classify::entry_index,
     sdk::{Judge, Sdk},
 };
+use crate::cloud::api::ListPage;
 use crate::domain::{CallError, CallFault, EntryError, Target, ThingName, Timestamp};
 
 pub(super) struct Greengrass {

@@ -10,7 +10,6 @@ mod sitewise;
 
 pub(crate) use credentials::{AccessSource, TokenExchangeAccess};
 pub(crate) use proxies::proxy_faults;
-pub(crate) use sdk::{CERTIFICATE_REFUSED, NAME_NOT_RESOLVED, PROXY_FAILED};
 
 use self::{
     greengrass::Greengrass,

@@ -4,10 +4,14 @@ mod connection;
 mod frames;
 mod intake;
 mod publisher;
-pub(in crate::local) mod retry;
+mod refusals;
+mod retry;
 mod session;
+mod tag;
 
 pub(crate) use intake::{Intake, Wired};
-pub(in crate::local) use publisher::Refused;
-pub(crate) use publisher::{ConnectionState, Publisher, Tag};
+pub(crate) use publisher::Publisher;
+pub(in crate::local) use refusals::Refused;
+pub(in crate::local) use retry::Retry;
 pub(crate) use session::{Closer, GOODBYE, Mqtt, MqttParts};
+pub(crate) use tag::{ConnectionState, Tag};

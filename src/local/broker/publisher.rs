@@ -4,7 +4,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    mem::{self, Discriminant},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,7 +14,11 @@ use tokio::{
     time::Instant,
 };
 
-use crate::domain::{ClientId, ThingName};
+use super::{
+    refusals::{AT_ONCE, Refusals, Refused},
+    tag::{ConnectionState, Tag},
+};
+use crate::domain::ClientId;
 
 /// Answers under way above which the next one waits: they must leave slots of the library's table
 /// of 100 to others.
@@ -50,96 +53,12 @@ const MAX_STUCK: usize = 50;
 /// Time between two such reconnections.
 const RECONNECT: Duration = Duration::from_secs(60);
 
-/// A broker that ends the connection over a message does so at once.
-const AT_ONCE: Duration = Duration::from_secs(2);
-
-/// Payloads are not shortened below this, in bytes: less than any broker's limit, and enough for
-/// each kind of message.
-const SHORTEST: usize = 4 << 10;
-
-/// How long the agent keeps to a limit that it found: the broker's configuration may have been
-/// changed since.
-pub(crate) const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
-
-/// How long messages of a kind are held back that can be neither shortened nor put on hold one by
-/// one; the status, which people look at, for a shorter time.
-const KIND_HELD: Duration = Duration::from_secs(3600);
-const STATUS_HELD: Duration = Duration::from_secs(600);
-
-/// What a published message was, to be told when the broker has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Tag {
-    /// From the outbox, by its number.
-    Owed(u64),
-    /// A device's retained message, as of a change.
-    Device(ThingName, u64),
-    /// The retained status.
-    Status,
-    /// Metrics: one message under way at a time, and the next ones left out meanwhile.
-    Metrics,
-    /// The status of a clean stop.
-    Offline,
-    /// An answer that is not kept.
-    Reply(ClientId),
-    /// One that nobody waits for any more.
-    GivenUp(ClientId),
-}
-
-/// The connection's state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ConnectionState {
-    /// Counts connections; an old one's number is never used again.
-    pub(crate) epoch: u64,
-    /// Connected.
-    pub(crate) up: bool,
-    /// The broker kept the session from before.
-    pub(crate) session: bool,
-}
-
 /// A published message: what it was, and what is known of it if the broker ends the connection over
 /// it.
 struct Message {
     tag: Tag,
     topic: String,
     size: usize,
-}
-
-/// A message that was on the wire, without an acknowledgement, when the broker ended the
-/// connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
-    /// What it was.
-    pub(crate) tag: Tag,
-    /// Where it was published.
-    pub(crate) topic: String,
-    /// Bytes of its payload.
-    pub(crate) size: usize,
-}
-
-/// What follows from messages over which the broker ended the connection.
-#[derive(Default)]
-struct Refusals {
-    /// The last one, and how many connections in a row ended at it.
-    last: Option<(Refused, u32)>,
-    /// Longest payload that is published, and since when, where the broker takes less than the
-    /// configuration says.
-    limit: Option<(usize, Instant)>,
-    /// A message that cannot be shortened, and since when it is not published.
-    dropped: Option<(Refused, Instant)>,
-    /// Since when no status, no device's message and no metrics are published: a policy that
-    /// refuses one refuses all of its kind.
-    kinds: HashMap<Discriminant<Tag>, Instant>,
-}
-
-impl Refused {
-    /// Whether the messages of its kind are alike to a broker.
-    pub(crate) fn is_of_a_kind(&self) -> bool {
-        matches!(self.tag, Tag::Device(..) | Tag::Metrics | Tag::Status)
-    }
-
-    fn is_like(&self, other: &Self) -> bool {
-        self == other || self.is_of_a_kind() && mem::discriminant(&self.tag) == mem::discriminant(&other.tag)
-    }
 }
 
 struct State {
@@ -315,8 +234,7 @@ impl Publisher {
         if !state.link.up || epoch.is_some_and(|epoch| epoch != state.link.epoch) {
             return false;
         }
-        let time = if tag == Tag::Status { STATUS_HELD } else { KIND_HELD };
-        if state.refusals.kinds.get(&mem::discriminant(&tag)).is_some_and(|since| since.elapsed() < time) {
+        if state.refusals.hold(&tag) {
             // The status is tried again, as it is then.
             return tag != Tag::Status;
         }
@@ -403,13 +321,11 @@ impl Publisher {
         }
     }
 
-    /// Before [`Self::down`]: the broker ended the connection. Where it did so twice at the same
-    /// message, and at once, that message is shortened at its next publishing, or else held back;
-    /// the message is returned to be reported.
+    /// Before [`Self::down`]: the broker ended the connection. The message is returned over which it
+    /// did so, if that follows ([`Refusals::refused`]).
     ///
     /// The oldest message without an acknowledgement is the one: a broker handles what it receives
-    /// in order. A network that comes and goes hardly ever does so twice within moments of the same
-    /// message.
+    /// in order.
     pub(crate) fn ended_by_broker(&self, max_payload: usize) -> Option<Refused> {
         let mut state = self.state();
         let (message, since) = state.sent.values().min_by_key(|(_, since)| *since)?;
@@ -418,37 +334,17 @@ impl Publisher {
         }
         let Message { tag, topic, size } = message;
         let refused = Refused { tag: tag.clone(), topic: topic.clone(), size: *size };
-        let times = match state.refusals.last.take() {
-            Some((last, times)) if last.is_like(&refused) => times + 1,
-            _ => 1,
-        };
-        if times < 2 {
-            state.refusals.last = Some((refused, times));
-            return None;
-        }
-        if refused.is_of_a_kind() {
-            state.refusals.kinds.insert(mem::discriminant(&refused.tag), Instant::now());
-        } else if refused.size > SHORTEST {
-            state.refusals.limit = Some(((refused.size / 2).clamp(SHORTEST, max_payload), Instant::now()));
-        } else {
-            state.refusals.dropped = Some((refused.clone(), Instant::now()));
-        }
-        Some(refused)
+        state.refusals.refused(refused, max_payload)
     }
 
     /// Longest payload to publish, where `configured` is what the configuration says.
     pub(crate) fn max_payload(&self, configured: usize) -> usize {
-        match self.state().refusals.limit {
-            Some((limit, since)) if since.elapsed() < REMEMBERED => limit.min(configured),
-            _ => configured,
-        }
+        self.state().refusals.max_payload(configured)
     }
 
     /// Whether the broker ended the connection over this message, which cannot be shortened.
     pub(crate) fn drops(&self, tag: &Tag, topic: &str, size: usize) -> bool {
-        self.state().refusals.dropped.as_ref().is_some_and(|(dropped, since)| {
-            since.elapsed() < REMEMBERED && dropped.tag == *tag && dropped.topic == topic && dropped.size == size
-        })
+        self.state().refusals.drops(tag, topic, size)
     }
 
     /// When the broker last acknowledged anything.
@@ -480,7 +376,7 @@ impl Publisher {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::refusals::STATUS_HELD, *};
 
     /// The broker's end comes right after `tag` was put on the wire.
     fn end_at(line: &Publisher, tag: &Tag, size: usize) -> Option<Refused> {

@@ -6,7 +6,7 @@ use super::{
     operation::{Request, Way},
     session::denial,
 };
-use crate::{local::status::OFFLINE, protocol::Topics};
+use crate::protocol::{Topics, status::OFFLINE};
 
 /// Connects, subscribes as the agent does, and publishes that it is offline.
 ///

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::{domain::Via, health::Conditions};
+use crate::{domain::Via, health::Health};
 
 /// No connection, or messages are not taken.
 pub(crate) const UNAVAILABLE: &str = "IPC_UNAVAILABLE";
@@ -18,13 +18,13 @@ pub(super) const SILENT: &str = "IPC_SILENT";
 /// Raises and clears the problems of both transports.
 #[derive(Clone)]
 pub(crate) struct Problems {
-    conditions: Arc<Conditions>,
+    health: Arc<Health>,
     raised: Arc<Mutex<BTreeMap<(&'static str, Via), String>>>,
 }
 
 impl Problems {
-    pub(crate) fn new(conditions: Arc<Conditions>) -> Self {
-        Self { conditions, raised: Arc::default() }
+    pub(crate) fn new(health: Arc<Health>) -> Self {
+        Self { health, raised: Arc::default() }
     }
 
     /// Raises a problem of one transport in place of its earlier one; `false` if it was raised so
@@ -50,9 +50,9 @@ impl Problems {
         let all: Vec<&str> =
             raised.iter().filter(|((other, _), _)| *other == code).map(|(_, message)| message.as_str()).collect();
         if all.is_empty() {
-            self.conditions.clear(code);
+            self.health.clear(code);
         } else {
-            self.conditions.raise(code, all.join(". "));
+            self.health.raise(code, all.join(". "));
         }
         true
     }
@@ -60,16 +60,14 @@ impl Problems {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::watch;
-
     use super::*;
-    use crate::{ledger::Summary, runtime::clock::Clock};
+    use crate::runtime::clock::Clock;
 
     #[test]
     fn the_end_of_one_transports_problem_leaves_that_of_the_other() {
-        let conditions = Conditions::new(Clock::start(), watch::channel(Summary::default()).1);
-        let problems = Problems::new(Arc::clone(&conditions));
-        let message = || conditions.snapshot().problems.get(SILENT).map(|problem| problem.message.clone());
+        let health = Health::new(Clock::start());
+        let problems = Problems::new(Arc::clone(&health));
+        let message = || health.snapshot().problems.get(SILENT).map(|problem| problem.message.clone());
         assert!(problems.raise(SILENT, Via::IotCore, "b".into()) && problems.raise(SILENT, Via::PubSub, "a".into()));
         assert!(!problems.raise(SILENT, Via::PubSub, "a".into()), "the same again");
         assert_eq!(message().as_deref(), Some("a. b"));

@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     domain::Backoff,
-    health::Conditions,
-    local::broker::{Closer, Intake, Publisher, Refused, Wired, retry::Retry},
+    health::Health,
+    local::broker::{Closer, Intake, Publisher, Refused, Retry, Wired},
     protocol::Topics,
 };
 
@@ -60,7 +60,7 @@ pub(crate) struct IpcParts {
     pub(crate) environment: Environment,
     pub(crate) topics: Topics,
     pub(crate) max_payload: usize,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
     pub(crate) problems: Problems,
 }
 
@@ -231,7 +231,7 @@ impl Session {
     /// the next one.
     fn disconnected(&mut self, was_up: bool) {
         let via = self.parts.way.via();
-        self.parts.conditions.count_ipc(via, |counts| counts.subscribed = false);
+        self.parts.health.counters().ipc(via, |counts| counts.subscribed = false);
         self.unanswered.clear();
         self.flooded = 0;
         if was_up || self.line.link().borrow().up {
@@ -286,7 +286,7 @@ impl Session {
     fn connected(&mut self, live: &mut Live) {
         let way = self.parts.way;
         let environment = &self.parts.environment;
-        self.parts.conditions.count_ipc(way.via(), |counts| counts.connections += 1);
+        self.parts.health.counters().ipc(way.via(), |counts| counts.connections += 1);
         if live.commands.0 == Subscription::Granted {
             self.parts.problems.clear(UNAVAILABLE, way.via());
             if self.retry.made() {
@@ -451,7 +451,7 @@ impl Session {
         let via = self.parts.way.via();
         if to_commands {
             live.commands.0 = Subscription::Granted;
-            self.parts.conditions.count_ipc(via, |counts| counts.subscribed = true);
+            self.parts.health.counters().ipc(via, |counts| counts.subscribed = true);
         } else {
             live.status.0 = Subscription::Granted;
             live.watch = Some(Watch::new(Instant::now()));
@@ -583,7 +583,7 @@ impl Session {
 
     fn report_silence(&mut self) {
         let (way, via) = (self.parts.way, self.parts.way.via());
-        self.parts.conditions.count_ipc(via, |counts| counts.silences += 1);
+        self.parts.health.counters().ipc(via, |counts| counts.silences += 1);
         let cause = match way {
             Way::IotCore => {
                 "the core device is offline, its AWS IoT policy does not let it receive on this topic, or the nucleus's IoT \

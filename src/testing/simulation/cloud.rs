@@ -10,7 +10,7 @@ use super::world::{BEGIN, Millis, Plan, World};
 use crate::{
     cloud::{Cloud, ListPage},
     domain::{CallError, CallFault, CallKind, CallToken, EntryError, Now, Target, ThingName, Timestamp, is_superseded},
-    health::Conditions,
+    health::Health,
     ledger::view::{View, Waiter},
     runtime::clock::Clock,
 };
@@ -115,7 +115,7 @@ impl CloudState {
 /// The cloud as an incarnation of the agent sees it.
 pub(super) struct SimCloud {
     pub(super) world: World,
-    pub(super) conditions: Arc<Conditions>,
+    pub(super) health: Arc<Health>,
     pub(super) clock: Clock,
     pub(super) run: u64,
 }
@@ -189,7 +189,7 @@ impl SimCloud {
     /// Every answer of the service carries its time.
     fn answered(&self) {
         let truth = BEGIN + self.world.now();
-        self.conditions.skew(truth - self.clock.now().wall.0);
+        self.health.set_skew(truth - self.clock.now().wall.0);
     }
 
     async fn wait(&self) {
@@ -240,7 +240,7 @@ impl SimCloud {
                     wrong = Some((4, format!("{name} is in two calls at a time")));
                 }
                 if lane == CallKind::Disassociate
-                    && let Some(text) = gated(state, self.clock.now(), now, name, self.conditions.clock_trusted())
+                    && let Some(text) = gated(state, self.clock.now(), now, name, self.health.clock_trusted())
                 {
                     wrong = Some((8, text));
                 }

@@ -17,14 +17,14 @@ const NOTE: Duration = Duration::from_secs(10);
 /// Up to which numbers a list clears, for each of the reasons to wait: who is cleared for one waits for the other all
 /// the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Boundary {
+pub(super) struct Boundary {
     suspect: u64,
     old: u64,
 }
 
 /// Keeps the numbers.
 #[derive(Clone, Debug, Default)]
-pub struct Gate {
+pub(super) struct Numbers {
     /// Below: left over, or accepted out of reach; and older than five minutes.
     reached: Boundary,
     cleared: Boundary,
@@ -32,15 +32,15 @@ pub struct Gate {
     notes: VecDeque<(Mono, u64)>,
 }
 
-impl Gate {
+impl Numbers {
     /// At the start of a run, with the number that the next request will get.
-    pub fn start(&mut self, next_seq: u64) {
+    pub(super) fn start(&mut self, next_seq: u64) {
         *self = Self::default();
         self.reached.suspect = next_seq;
     }
 
     /// Called now and then with the next request's number.
-    pub fn note(&mut self, now: Mono, next_seq: u64) {
+    pub(super) fn note(&mut self, now: Mono, next_seq: u64) {
         if self.notes.back().is_none_or(|(at, _)| now.since(*at) >= NOTE) {
             self.notes.push_back((now, next_seq));
         }
@@ -53,34 +53,34 @@ impl Gate {
     }
 
     /// The cloud is, or until now was, out of reach.
-    pub fn out_of_reach(&mut self, next_seq: u64) {
+    pub(super) fn out_of_reach(&mut self, next_seq: u64) {
         self.reached.suspect = self.reached.suspect.max(next_seq);
     }
 
     /// The boundary that a list beginning now will clear, if it is read to its end.
     #[must_use]
-    pub fn begin_list(&self, next_seq: u64) -> Boundary {
+    pub(super) fn begin_list(&self, next_seq: u64) -> Boundary {
         let Boundary { suspect, old } = self.reached;
         Boundary { suspect: suspect.min(next_seq), old: old.min(next_seq) }
     }
 
     /// Whether a list with that boundary, when it is complete, leaves nobody to wait for another.
     #[must_use]
-    pub fn is_enough(&self, boundary: Boundary) -> bool {
+    pub(super) fn is_enough(&self, boundary: Boundary) -> bool {
         let enough = |list: u64, cleared: u64, reached: u64| list.max(cleared) >= reached;
         enough(boundary.suspect, self.cleared.suspect, self.reached.suspect)
             && enough(boundary.old, self.cleared.old, self.reached.old)
     }
 
     /// The list that began with that boundary is complete.
-    pub fn end_list(&mut self, boundary: Boundary) {
+    pub(super) fn end_list(&mut self, boundary: Boundary) {
         self.cleared.suspect = self.cleared.suspect.max(boundary.suspect);
         self.cleared.old = self.cleared.old.max(boundary.old);
     }
 
     /// What may be sent: all but what lies between the first that waits, for whichever reason, and the last.
     #[must_use]
-    pub fn window(&self) -> Window {
+    pub(super) fn window(&self) -> Window {
         let Self { reached, cleared, .. } = self;
         let waiting = [(cleared.suspect, reached.suspect), (cleared.old, reached.old)];
         let waiting = waiting.into_iter().filter(|(from, to)| from < to);
@@ -94,14 +94,14 @@ impl Gate {
 mod tests {
     use super::*;
 
-    fn may_send(gate: &Gate, seq: u64) -> bool {
+    fn may_send(gate: &Numbers, seq: u64) -> bool {
         let Window { cleared, fresh } = gate.window();
         seq < cleared || seq >= fresh
     }
 
     #[test]
     fn what_is_left_over_waits_for_a_list() {
-        let mut gate = Gate::default();
+        let mut gate = Numbers::default();
         gate.start(7);
         assert!(!may_send(&gate, 6) && may_send(&gate, 7));
         let list = gate.begin_list(9);
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_came_while_out_of_reach_waits_for_a_list_begun_after_it() {
-        let mut gate = Gate::default();
+        let mut gate = Numbers::default();
         gate.start(0);
         gate.out_of_reach(3);
         let list = gate.begin_list(3);
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn who_was_cleared_of_an_outage_still_waits_for_a_list_when_it_is_old() {
-        let mut gate = Gate::default();
+        let mut gate = Numbers::default();
         gate.start(0);
         gate.note(Mono(0), 0);
         gate.note(Mono(20_000), 5);
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_request_ages_between_two_notes() {
-        let mut gate = Gate::default();
+        let mut gate = Numbers::default();
         gate.start(6);
         for s in 0..=600 {
             // Request 6 comes at 5 s, no other.
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_is_old_waits_for_a_list_begun_when_it_was() {
-        let mut gate = Gate::default();
+        let mut gate = Numbers::default();
         gate.start(0);
         let seconds = |s: u64| Mono(s * 1000);
         for s in 0..=320 {
