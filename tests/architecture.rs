@@ -1,8 +1,11 @@
-//! The layout of `src`: which module may use which, and that no import leads back to where it came from.
+//! The layout of `src`: which module may use which, and that no import leads back to where it came
+//! from.
 //!
-//! The sources are read as text: `use` declarations and the paths that begin with `crate`, `self`, `super` or an
-//! imported name. What is compiled for tests only does not count, and a re-export (`pub use`) is followed to the file
-//! that has the item.
+//! The sources are read as text: `use` declarations and the paths that begin with `crate`, `self`,
+//! `super` or an imported name. What is compiled for tests only does not count, and a re-export
+//! (`pub use`) is followed to the file that has the item.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,8 +13,8 @@ use std::{
     path::Path,
 };
 
-/// Each part of the tree with what it may use, from the bottom up: a part may use earlier ones only. The longest
-/// prefix of a file's path counts.
+/// Each part of the tree with what it may use, from the bottom up: a part may use earlier ones
+/// only. The longest prefix of a file's path counts.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("domain", &[]),
@@ -257,7 +260,7 @@ fn read(text: &str, module: &[String]) -> Named {
             }
             "use" => {
                 let end = at + tokens[at..].iter().position(|token| token == ";").unwrap();
-                let is_export = at > 0 && (tokens[at - 1] == "pub" || tokens[at - 1] == ")");
+                let is_export = at > 0 && tokens[at - 1] == "pub";
                 for (path, name) in expand(&tokens[at + 1..end]) {
                     let Some(path) = full(&path, &here(), &imported) else { continue };
                     if is_export && inner.is_empty() {
@@ -337,6 +340,8 @@ fn expand(tree: &[String]) -> Vec<(Vec<String>, String)> {
     paths
 }
 
+const VISIBILITY: [&str; 4] = ["crate", "super", "self", "in"];
+
 /// Leaves out what is marked `#[cfg(test)]`, and all other attributes; names the modules that are.
 fn without_tests(tokens: &[String], module: &[String]) -> (Vec<String>, BTreeSet<Vec<String>>) {
     let (mut kept, mut of_tests) = (Vec::new(), BTreeSet::new());
@@ -345,6 +350,10 @@ fn without_tests(tokens: &[String], module: &[String]) -> (Vec<String>, BTreeSet
         if tokens[at] != "#" {
             kept.push(tokens[at].clone());
             at += 1;
+            // `pub(in crate::cli)` names a module, and uses nothing of it.
+            if kept[kept.len() - 1] == "pub" && tokens[at] == "(" && VISIBILITY.contains(&tokens[at + 1].as_str()) {
+                at = closing(tokens, at) + 1;
+            }
             continue;
         }
         let end = closing(tokens, at + 1 + usize::from(tokens[at + 1] == "!"));

@@ -543,3 +543,29 @@ async fn a_clean_stop_says_so_on_both_transports() {
         core.status(service, "it is offline", |status| status["state"] == "OFFLINE").await;
     }
 }
+
+/// Wake-ups of all threads, as the kernel counts them.
+fn wake_ups(core: &Core) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", core.world.agent.as_ref().unwrap().id())).unwrap();
+    let switches = |task: std::fs::DirEntry| {
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:").map(str::to_owned));
+        line.map_or(0, |count| count.trim().parse::<u64>().unwrap())
+    };
+    tasks.map(|task| switches(task.unwrap())).sum()
+}
+
+/// The goal is 12 wake-ups a minute; the bound is that of `tests/economy.rs`, for the same reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_agent_sleeps_with_both_transports_on() {
+    let core = Core::running(Kind::Lite, 10).await;
+    // What the start leaves to do is done.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let (before, messages) = (wake_ups(&core), core.nucleus.published(Service::IotCore).len());
+    let seconds = 30;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let wake_ups = (wake_ups(&core) - before) * 60 / seconds;
+    println!("{wake_ups} wake-ups a minute");
+    assert!(wake_ups <= 60, "{wake_ups} wake-ups a minute");
+    assert_eq!(core.nucleus.published(Service::IotCore).len(), messages, "each message to AWS IoT Core has its price");
+}

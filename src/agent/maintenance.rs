@@ -1,5 +1,5 @@
-//! What is past its time ends, looked for once a second while anything is open; and what was kept
-//! long enough is forgotten.
+//! Maintenance: ends what is past its deadline, once a second while anything is open, and removes
+//! what was kept long enough.
 
 use std::{sync::Arc, time::Duration};
 

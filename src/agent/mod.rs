@@ -1,8 +1,8 @@
 //! The agent: wires the parts, and owns the shutdown.
 //!
-//! Nothing in here ends the process because the world is down. On a stop the parts end in the order of the data flow: no
-//! more commands, the call in flight, the results, the connection, the store. A part that ends unasked stops the others
-//! in the same order.
+//! Nothing in here ends the process because the world is down. On a stop the parts end in the order
+//! of the data flow: no more commands, the call in flight, the results, the connection, the store.
+//! A part that ends unasked stops the others in the same order.
 
 pub(crate) mod cautions;
 pub(crate) mod ipc;
@@ -51,8 +51,8 @@ use crate::{
     runtime::{clock::Clock, stop},
 };
 
-/// Shares of the 4 s that a stop may take (the nucleus kills after 5): the calls, the results, the connection (1.5 s
-/// by itself), the store.
+/// Shares of the 4 s that a stop may take (the nucleus kills after 5): the calls, the results, the
+/// connection (1.5 s by itself), the store.
 const CALLS: Duration = Duration::from_millis(1700);
 const RESULTS: Duration = Duration::from_millis(200);
 const STORE: Duration = Duration::from_millis(500);
@@ -60,7 +60,8 @@ const STORE: Duration = Duration::from_millis(500);
 /// Commands over the socket that wait to be handled; who sends more waits.
 const LOCAL_COMMANDS: usize = 64;
 
-/// Between two attempts to get the data directory that another process holds, and between two log lines on that.
+/// Between two attempts to get the data directory that another process holds, and between two log
+/// lines on that.
 const TAKE_OVER: Duration = Duration::from_millis(500);
 const TAKE_OVER_LOG: Duration = Duration::from_secs(60);
 
@@ -90,8 +91,8 @@ pub(crate) enum RunError {
 /// `unknown` are the keys of the configuration that have no effect.
 ///
 /// # Errors
-/// What cannot get better by waiting, before anything was started; or the part that failed, after all others have
-/// stopped.
+/// What cannot get better by waiting, before anything was started; or the part that failed, after
+/// all others have stopped.
 pub(crate) async fn run(config: Config, unknown: &[String], stop: impl Future<Output = ()>) -> Result<(), RunError> {
     tokio::pin!(stop);
     let clock = Clock::start();
@@ -126,7 +127,8 @@ fn inbox_name(via: Via) -> &'static str {
 
 /// Waits until this process holds the data directory; `false` if it is to stop first.
 ///
-/// A directory that cannot be used at all is not waited for: the ledger tries it again and again, and `status` says why.
+/// A directory that cannot be used at all is not waited for: the ledger tries it again and again,
+/// and `status` says why.
 async fn hold(data_dir: &DataDir, mut stop: Pin<&mut impl Future<Output = ()>>) -> bool {
     let mut logged: Option<Instant> = None;
     loop {

@@ -1,4 +1,5 @@
-//! One list call with the credentials that this process finds: what `check` tries where no agent runs.
+//! One list call with the credentials that this process finds: what `check` tries where no agent
+//! runs.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -32,8 +32,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Over the broker, from any machine")]
 pub(super) struct Broker {
-    /// Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT].
-    #[arg(long, value_name = "URL", requires_all = ["client_id", "core"])]
+    // No documentation comment, in which the brackets would be links.
+    #[arg(
+        long,
+        value_name = "URL",
+        requires_all = ["client_id", "core"],
+        help = "Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]"
+    )]
     mqtt_url: Option<String>,
 
     /// The core device whose agent is asked.

@@ -1,4 +1,5 @@
-//! An agent's data directory, as a command sees it: whether an agent has it, and why none answers there.
+//! An agent's data directory, as a command sees it: whether an agent has it, and why none answers
+//! there.
 
 use std::{fs, path::Path};
 

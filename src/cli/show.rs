@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_name_makes_no_line_of_its_own() {
-        let forged = json!({"x\u{1b}[2J": 1, "list": {"code": "a\nb", "message": ""}});
+        let forged = json!({"x\u{1b}[2J": 1, "list": {"code": "a\nb", "message": ""}, "state": "ON\u{1b}"});
         assert_eq!(device(&forged).lines().count(), 4, "{}", device(&forged));
     }
 }

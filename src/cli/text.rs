@@ -2,8 +2,8 @@
 //!
 //! Texts come from the cloud, from whoever sent a command, from files, and from whoever stands in
 //! the agent's place: nothing of theirs moves the terminal's cursor or turns its writing. All that
-//! is printed passes [`print`](super::show::print) or [`complain`], which see to that once more; what becomes part of a
-//! line is cleaned by [`clean`], so that it makes no lines of its own.
+//! is printed passes [`print`](super::show::print) or [`complain`], which see to that once more;
+//! what becomes part of a line is cleaned by [`clean`], so that it makes no lines of its own.
 
 use std::io::Write;
 

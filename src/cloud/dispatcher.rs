@@ -1,4 +1,5 @@
-//! The uplink: runs a lane's plan against the cloud. Reads its work from the ledger, writes what came of it back.
+//! The dispatcher: runs the plan of a lane against the cloud. Reads its work from the ledger,
+//! writes what came of it back.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -45,8 +46,8 @@ pub(crate) struct Dispatcher<C> {
 }
 
 impl<C: Cloud> Dispatcher<C> {
-    /// Runs until the stop. A call in flight is then given a moment, and abandoned: the ledger has its entries as
-    /// sent, and the next run finds out.
+    /// Runs until the stop. A call in flight is then given a moment, and abandoned: the ledger has
+    /// its entries as sent, and the next run finds out.
     pub(crate) async fn run(self) {
         let mut plan = LanePlan::new(self.lane, self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
@@ -84,11 +85,12 @@ impl<C: Cloud> Dispatcher<C> {
         }
     }
 
-    /// Makes a call, if there is one to make. `since` is when the line became idle or when entries were last taken: what waits
-    /// now has waited for company since then at the longest.
+    /// Makes a call, if there is one to make. `since` is when the line became idle or when entries
+    /// were last taken: what waits now has waited for company since then at the longest.
     async fn step(&self, plan: &mut LanePlan, since: &mut Instant) -> Step {
         if self.waits_for_list() {
-            // The next list that gets through tells that the cloud is back, and what is still to be done.
+            // The next list that gets through tells that the cloud is back, and what is still to be
+            // done.
             return Step::Nothing;
         }
         let pick = match plan.next(self.clock.now().mono) {
@@ -110,7 +112,8 @@ impl<C: Cloud> Dispatcher<C> {
                 Pick::Queue { limit: self.limit(), window: self.window(), again, shut }
             }
         };
-        // Before the entries are taken, so that they can be withdrawn as long as possible, and find company.
+        // Before the entries are taken, so that they can be withdrawn as long as possible, and find
+        // company.
         let may_call = async {
             let pace = match &self.pace {
                 Some(pace) => Some(pace.acquire().await),
@@ -155,8 +158,8 @@ impl<C: Cloud> Dispatcher<C> {
         self.batch.max_entries.min(self.lane.traits().max_entries)
     }
 
-    /// Out of reach, a lane whose outcomes a list tells leaves it to the list to find the cloud again. The others find
-    /// it by themselves.
+    /// Out of reach, a lane whose outcomes a list tells leaves it to the list to find the cloud
+    /// again. The others find it by themselves.
     fn waits_for_list(&self) -> bool {
         self.lane.is_settled_by_list() && self.health.out_of_reach()
     }

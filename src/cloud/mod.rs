@@ -1,9 +1,11 @@
-//! The cloud side: the calls that the agent makes, what goes into them and when, and what their answers mean.
+//! The cloud side: the calls that the agent makes, what goes into them and when, and what their
+//! answers mean.
 
 mod api;
 mod aws;
 pub(crate) mod dispatcher;
 pub mod list_gate;
+mod list_timing;
 pub mod planner;
 pub mod rate;
 pub(crate) mod reconciler;

@@ -1,5 +1,5 @@
-//! The sync: reconciles the registry with the cloud's list. Idempotent, woken by a timer and by whoever needs a list,
-//! with no memory of why: it reads the list to its end and takes it over.
+//! The reconciler: reconciles the registry with the cloud's list. Idempotent, woken by a timer and
+//! by whoever needs a list, with no memory of why: it reads the list to its end and takes it over.
 
 use std::{
     collections::HashSet,
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{
     api::{Cloud, ListPage},
     list_gate::ListGate,
+    list_timing::{Spacing, start_delay},
     rate::RateLimit,
 };
 use crate::{
@@ -23,31 +24,17 @@ use crate::{
     runtime::{clock::sleep_until, failpoint, stop::Stop},
 };
 
-/// Devices above which a list is left unfinished: bounds the memory that it takes, about 16 bytes each.
+/// Devices above which a list is left unfinished: bounds the memory that it takes, about 16 bytes
+/// each.
 const MAX_DEVICES: usize = 200_000;
 
 /// Pages without an end, should the cloud send empty ones for ever.
 const MAX_PAGES: usize = 10_000;
 
-/// The first list comes at random within this time, over the calls a second that the core may make: who has set the rate
-/// low has many cores to share the account's quota.
-const START_SPREAD: Duration = Duration::from_secs(10);
-const MAX_START_SPREAD: Duration = Duration::from_secs(60);
-
-/// `chance` is 0..1.
-fn start_delay(calls_per_second: f64, chance: f64) -> Duration {
-    START_SPREAD.div_f64(calls_per_second).min(MAX_START_SPREAD).mul_f64(chance)
-}
-
 /// Throttled pages are asked for after longer waits than failed ones, and so often in a row before
 /// the list is left.
 const THROTTLED_FACTOR: u32 = 5;
 const PAGE_ATTEMPTS: u32 = 5;
-
-/// Lists that only settle errors of entries wait, one after the other, up to so many times what the
-/// last one took: a device that fails each second must not keep a large core listing for ever. Then
-/// they take a tenth of the rate, as periodic ones do.
-const MAX_SPACING: u32 = 9;
 
 /// What a list is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,22 +52,6 @@ struct Reading {
     calls: u32,
     /// Throttled answers to commands that it has waited for.
     throttled: u64,
-}
-
-/// When the next list may begin that only settles entries.
-#[derive(Debug, Default)]
-struct Spacing {
-    until: Option<Instant>,
-    factor: u32,
-}
-
-impl Spacing {
-    /// A list was read from `begin` to `end`; its calls take `cost` of the rate.
-    fn listed(&mut self, begin: Instant, end: Instant, cost: Duration, to_settle: bool) {
-        let is_first = self.until.is_none_or(|until| begin >= until + cost.saturating_mul(MAX_SPACING));
-        self.factor = if to_settle && !is_first { (self.factor * 2).clamp(1, MAX_SPACING) } else { 1 };
-        self.until = Some(end + cost.saturating_mul(self.factor));
-    }
 }
 
 /// Why a list was not taken over.
@@ -107,8 +78,8 @@ impl<C: Cloud> Reconciler<C> {
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
         let mut changes = self.health.changes();
-        // The first one at the start, for which leftovers of the last run may wait. Not at once: a fleet that has its power
-        // back together should not call together.
+        // The first one at the start, for which leftovers of the last run may wait. Not at once: a
+        // fleet that has its power back together should not call together.
         tokio::select! {
             biased;
             () = tokio::time::sleep(start_delay(self.calls_per_second, fastrand::f64())) => {}
@@ -149,7 +120,8 @@ impl<C: Cloud> Reconciler<C> {
                     let SyncCounts { associated, added, removed } = counts;
                     tracing::info!(associated, added, removed, "registry in sync with the cloud");
                     due = self.interval.map(|interval| {
-                        // A tenth either way, so that a fleet that started together does not stay together.
+                        // A tenth either way, so that a fleet that started together does not stay
+                        // together.
                         Instant::now() + interval.mul_f64(0.9 + 0.2 * fastrand::f64())
                     });
                     continue;
@@ -167,7 +139,8 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Whether anybody waits for a list. A periodic one, which nobody waits for, leaves most of the rate to others.
+    /// Whether anybody waits for a list. A periodic one, which nobody waits for, leaves most of the
+    /// rate to others.
     async fn wanted(&self) -> Wanted {
         if self.gate.list_wanted()
             || self.health.out_of_reach()
@@ -205,7 +178,8 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and answers nobody.
+    /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and
+    /// answers nobody.
     async fn list(&self, reading: &mut Reading) -> Result<SyncCounts, Broken> {
         let mark = self.ledger.run_lazily(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
         self.gate.begin_list(mark.seq);
@@ -289,8 +263,8 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Between the pages of a list that nobody waits for: it takes a tenth of the rate (contract, section 4). Ends
-    /// early when somebody does.
+    /// Between the pages of a list that nobody waits for: it takes a tenth of the rate (contract,
+    /// section 4). Ends early when somebody does.
     async fn pace(&self) {
         let pause = Duration::from_secs_f64((10.0 / self.calls_per_second).min(600.0));
         let end = Instant::now() + pause;
@@ -350,7 +324,8 @@ impl<C: Cloud> Reconciler<C> {
     }
 }
 
-/// The names of a list, by hash: two names with the same 64 bits only keep a device in the registry too long.
+/// The names of a list, by hash: two names with the same 64 bits only keep a device in the registry
+/// too long.
 #[derive(Default)]
 struct Seen {
     names: HashSet<u64>,
@@ -364,37 +339,5 @@ impl Seen {
 
     fn has(&self, thing: &ThingName) -> bool {
         self.names.contains(&self.hasher.hash_one(thing))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One bad device a second on a core of 10,000.
-    #[tokio::test(start_paused = true)]
-    async fn lists_that_settle_entries_take_a_tenth_of_the_rate_in_the_long_run() {
-        let cost = Duration::from_secs(100);
-        let (start, mut spacing, mut now, mut lists) = (Instant::now(), Spacing::default(), Instant::now(), 0);
-        while now < start + Duration::from_secs(24 * 3600) {
-            let begin = spacing.until.map_or(now, |until| until.max(now));
-            now = begin + cost;
-            spacing.listed(begin, now, cost, true);
-            lists += 1;
-        }
-        assert!((86..=92).contains(&lists), "{lists}");
-        // A quiet time later the first one is not kept waiting.
-        let begin = now + Duration::from_secs(3600);
-        assert!(spacing.until.is_some_and(|until| until < begin));
-        spacing.listed(begin, begin + cost, cost, true);
-        assert_eq!(spacing.until, Some(begin + cost * 2));
-    }
-
-    #[test]
-    fn a_fleet_that_starts_together_is_spread_by_the_rate_of_one_core() {
-        let latest = |rate| start_delay(rate, 1.0).as_secs_f64();
-        assert_eq!([1.0, 0.5, 200.0].map(latest), [10.0, 20.0, 0.05]);
-        assert_eq!(latest(0.001), 60.0, "nobody waits for hours");
-        assert_eq!(start_delay(1.0, 0.0), Duration::ZERO);
     }
 }

@@ -35,7 +35,8 @@ impl fmt::Debug for Mqtt {
     }
 }
 
-/// The section; the inner `None` where there is no broker, the outer one where the section has a fault.
+/// The section; the inner `None` where there is no broker, the outer one where the section has a
+/// fault.
 pub(super) fn read(
     section: &mut Fields<'_, '_>,
     core: Option<&ThingName>,

@@ -11,8 +11,8 @@ pub enum Target {
     /// A client device.
     #[serde(rename = "d")]
     Device(ThingName),
-    /// An asset as a child of another. Boxed, as the next: most targets are devices, and there may be
-    /// a hundred thousand of them in memory.
+    /// An asset as a child of another. Boxed, as the next: most targets are devices, and there may
+    /// be a hundred thousand of them in memory.
     #[serde(rename = "c")]
     Child(Box<ChildAsset>),
     /// An asset in a project of SiteWise Monitor.

@@ -1,4 +1,5 @@
-//! Which entries may be taken into a call: of which requests, and from where on those that were sent before.
+//! Which entries may be taken into a call: of which requests, and from where on those that were
+//! sent before.
 
 /// Which requests may be sent, by their number: those below `cleared`, and those from `fresh` on.
 /// The others wait for a complete list (contract, "Superseded").

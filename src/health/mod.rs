@@ -1,5 +1,5 @@
-//! What the agent knows of the world outside, in memory. The parts write what they see, and `status`
-//! and `metrics` show it.
+//! What the agent knows of the world outside, in memory. The parts write what they see, and
+//! `status` and `metrics` show it.
 
 mod call_problem;
 mod counters;

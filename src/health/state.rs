@@ -1,5 +1,5 @@
-//! The state of the world outside as far as it was seen: the cloud, the clock, problems. The parts of
-//! the agent write it, and `status` shows it.
+//! The state of the world outside as far as it was seen: the cloud, the clock, problems. The parts
+//! of the agent write it, and `status` shows it.
 
 use std::{
     collections::BTreeMap,
@@ -145,8 +145,8 @@ impl Health {
         self.change(|state| {
             let before = state.service(service);
             if service == Service::Greengrass && !seen.is_out_of_reach() {
-                // One answer shows that the way is free for all kinds of calls of the service. SiteWise's
-                // have hosts of their own.
+                // One answer shows that the way is free for all kinds of calls of the service.
+                // SiteWise's have hosts of their own.
                 state.kinds.retain(|kind, told| kind.traits().service != service || !told.state.is_out_of_reach());
             }
             let told = state.kinds.remove(&kind);
@@ -294,7 +294,7 @@ mod tests {
     }
 
     fn answered(health: &Health, kind: CallKind, result: Result<(), CallFault>) {
-        health.answered(kind, result.map_err(error).as_ref().map(|()| ()), false);
+        health.answered(kind, result.map_err(error).as_ref().copied(), false);
     }
 
     #[test]

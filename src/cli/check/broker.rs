@@ -32,8 +32,8 @@ async fn attempt(mqtt: &Mqtt, topics: &Topics) -> Result<String, String> {
     if !line.subscribe(&commands).await.map_err(|error| client::explain(mqtt, &error))? {
         return Err(format!("it denies the subscription to {commands}; allow it to {}", mqtt.client_id));
     }
-    // No agent runs, so that is its state. MQTT 3.1.1 has no word for a publish that is not allowed: one broker hangs up,
-    // another acknowledges it and drops it.
+    // No agent runs, so that is its state. MQTT 3.1.1 has no word for a publish that is not
+    // allowed: one broker hangs up, another acknowledges it and drops it.
     publish(&mut line, mqtt, &status).await?;
     Ok(format!("connected by {mqtt:?}, subscribed to {commands}, published to {status}"))
 }

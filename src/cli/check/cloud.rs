@@ -1,4 +1,5 @@
-//! The cloud, tried in the agent's place: one list call, with the credentials that this process finds.
+//! The cloud, tried in the agent's place: one list call, with the credentials that this process
+//! finds.
 
 use std::time::Duration;
 

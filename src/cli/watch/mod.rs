@@ -45,7 +45,8 @@ pub(super) struct Watch {}
 /// The agent, as long as it answers.
 struct Link {
     agent: Agent,
-    /// Whether it knows the question for metrics: an older one does not, and would note each of them.
+    /// Whether it knows the question for metrics: an older one does not, and would note each of
+    /// them.
     has_metrics: bool,
 }
 
@@ -207,7 +208,8 @@ impl Link {
         Ok(news)
     }
 
-    /// A question that may be rejected, by a store that is broken for instance, while others are answered.
+    /// A question that may be rejected, by a store that is broken for instance, while others are
+    /// answered.
     async fn tell(&mut self, operation: &str, payload: Value) -> Result<Told, Trouble> {
         match self.agent.query(operation, payload).await {
             Ok(answer) => Ok(Ok(answer)),

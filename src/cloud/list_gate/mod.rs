@@ -1,5 +1,5 @@
-//! Which requests wait for a complete list of the cloud, and whether one is wanted. The dispatcher asks
-//! it, and the reconciler says what it reads.
+//! Which requests wait for a complete list of the cloud, and whether one is wanted. The dispatcher
+//! asks it, and the reconciler says what it reads.
 
 mod numbers;
 
@@ -18,7 +18,8 @@ use crate::{
 #[derive(Default)]
 struct State {
     numbers: Numbers,
-    /// The opening of the store that the numbers are about, and the first request's number after it.
+    /// The opening of the store that the numbers are about, and the first request's number after
+    /// it.
     opened: Option<(u64, u64)>,
     /// Lists that were asked for, and up to which of them one was read to its end since.
     lists_wanted: u64,
@@ -49,7 +50,8 @@ impl State {
     }
 }
 
-/// The gate; shared by the parts that call the cloud. Its changes wake those who look at [`Health`].
+/// The gate; shared by the parts that call the cloud. Its changes wake those who look at
+/// [`Health`].
 pub struct ListGate {
     state: Mutex<State>,
     health: Arc<Health>,

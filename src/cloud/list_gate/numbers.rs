@@ -1,8 +1,9 @@
-//! Which requests have to wait for a complete list before they are sent (contract, "Superseded"): those older than
-//! five minutes, those left over from before the start, and those accepted while the cloud was out of reach.
+//! Which requests have to wait for a complete list before they are sent (contract, "Superseded"):
+//! those older than five minutes, those left over from before the start, and those accepted while
+//! the cloud was out of reach.
 //!
-//! Request numbers follow the order of acceptance, so each of the three is "everything below a number", and so is
-//! what a list clears.
+//! Request numbers follow the order of acceptance, so each of the three is "everything below a
+//! number", and so is what a list clears.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -14,8 +15,8 @@ const OLD: Duration = Duration::from_secs(300);
 /// How often the age of numbers is noted; a request may count as fresh for so much longer.
 const NOTE: Duration = Duration::from_secs(10);
 
-/// Up to which numbers a list clears, for each of the reasons to wait: who is cleared for one waits for the other all
-/// the same.
+/// Up to which numbers a list clears, for each of the reasons to wait: who is cleared for one waits
+/// for the other all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Boundary {
     suspect: u64,
@@ -28,7 +29,8 @@ pub(super) struct Numbers {
     /// Below: left over, or accepted out of reach; and older than five minutes.
     reached: Boundary,
     cleared: Boundary,
-    /// At that time the next request's number was this one; oldest first, at most five minutes' worth.
+    /// At that time the next request's number was this one; oldest first, at most five minutes'
+    /// worth.
     notes: VecDeque<(Mono, u64)>,
 }
 
@@ -78,7 +80,8 @@ impl Numbers {
         self.cleared.old = self.cleared.old.max(boundary.old);
     }
 
-    /// What may be sent: all but what lies between the first that waits, for whichever reason, and the last.
+    /// What may be sent: all but what lies between the first that waits, for whichever reason, and
+    /// the last.
     #[must_use]
     pub(super) fn window(&self) -> Window {
         let Self { reached, cleared, .. } = self;

@@ -30,7 +30,7 @@ pub(super) struct Survey {
 /// Reads all headers.
 ///
 /// # Errors
-/// As [`Journal::identify`].
+/// As [`Journal::identify`](super::Journal::identify).
 pub(super) fn survey<F: Files>(files: &F) -> Result<Survey, StoreError> {
     let mut segments = Vec::new();
     let mut newest: Option<Newest> = None;

@@ -8,6 +8,7 @@ mod refusals;
 mod retry;
 mod session;
 mod tag;
+mod under_way;
 
 pub(crate) use intake::{Intake, Wired};
 pub(crate) use publisher::Publisher;

@@ -1,11 +1,10 @@
-//! The line to the broker: everything that is sent goes through one lock, which also holds the
-//! connection's number. An acknowledgement of an old connection can so never go out on a new one,
-//! where its id may be another message's.
+//! The publisher: everything that the agent sends to the broker goes through one lock, which also
+//! holds the number of the connection. Therefore an acknowledgement of an old connection never goes
+//! out on a new one, where its packet id may belong to another message.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use rumqttc::{AsyncClient, Publish, QoS};
@@ -17,135 +16,13 @@ use tokio::{
 use super::{
     refusals::{AT_ONCE, Refusals, Refused},
     tag::{ConnectionState, Tag},
+    under_way::{Message, PATIENCE, UnderWay},
 };
 use crate::domain::ClientId;
 
-/// Answers under way above which the next one waits: they must leave slots of the library's table
-/// of 100 to others.
-const MAX_REPLIES: usize = 50;
-
-/// Answers to one client under way above which its next one waits: a client whose results the
-/// broker denies must leave room for others.
-const MAX_REPLIES_EACH: usize = 16;
-
-/// How long that one waits, with all that comes after it, until it is dropped: answers are not
-/// promised. The broker denies them if it acknowledged others meanwhile; if there were no others it
-/// may be slow.
-const DENIED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
-
-/// How long a message that the broker never acknowledged counts against its client.
-const FORGIVEN: Duration = Duration::from_secs(300);
-
-/// Messages under way above which no other is handed over, answers and all: the library takes
-/// nothing more, neither an acknowledgement nor a disconnection, once its table of 100 is full.
-const MAX_UNDER_WAY: (usize, usize) = (80, 95);
-
-/// Statuses under way above which no other is published.
-const MAX_STATUSES: usize = 3;
-
-/// Without an acknowledgement for so long, a broker that denies a message will never give one.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Such messages above which the connection is made anew: each keeps a slot of the table, and
-/// without a free slot not even our acknowledgements leave.
-const MAX_STUCK: usize = 50;
-
-/// Time between two such reconnections.
-const RECONNECT: Duration = Duration::from_secs(60);
-
-/// A published message: what it was, and what is known of it if the broker ends the connection over
-/// it.
-struct Message {
-    tag: Tag,
-    topic: String,
-    size: usize,
-}
-
-struct State {
-    link: ConnectionState,
-    client: AsyncClient,
-    /// Given to the client library, which has not put them on the wire.
-    queued: VecDeque<Message>,
-    /// On the wire, by packet id, and since when.
-    sent: HashMap<u16, (Message, Instant)>,
-    refusals: Refusals,
-    replies: usize,
-    statuses: usize,
-    reconnected: Option<Instant>,
-    acknowledged: Option<Instant>,
-    closing: bool,
-}
-
-impl State {
-    fn has_room(&self, tag: &Tag) -> bool {
-        let under_way = self.queued.len() + self.sent.len();
-        match tag {
-            Tag::Offline => true,
-            Tag::Reply(client) => {
-                let is_reply = |message: &&Message| matches!(&message.tag, Tag::Reply(to) if to == client);
-                let waiting = self.queued.iter().filter(is_reply).count();
-                waiting + self.unanswered(client).count() < MAX_REPLIES_EACH
-                    && self.replies < MAX_REPLIES
-                    && under_way < MAX_UNDER_WAY.0
-            }
-            Tag::Status => self.statuses < MAX_STATUSES && under_way < MAX_UNDER_WAY.1,
-            Tag::Metrics => {
-                let mut all = self.queued.iter().chain(self.sent.values().map(|(message, _)| message));
-                !all.any(|message| message.tag == Tag::Metrics) && under_way < MAX_UNDER_WAY.1
-            }
-            Tag::Owed(_) | Tag::Device(..) | Tag::GivenUp(_) => under_way < MAX_UNDER_WAY.1,
-        }
-    }
-
-    /// Since when answers to `client` are on the wire.
-    fn unanswered(&self, client: &ClientId) -> impl Iterator<Item = Instant> {
-        let own = self.sent.values().filter(move |(message, since)| match &message.tag {
-            Tag::Reply(to) | Tag::GivenUp(to) => to == client && since.elapsed() < FORGIVEN,
-            _ => false,
-        });
-        own.map(|(_, since)| *since)
-    }
-
-    /// Whether the broker takes no more answers to `client`.
-    fn denies(&self, client: &ClientId) -> bool {
-        self.unanswered(client).count() >= MAX_REPLIES_EACH
-            && self.unanswered(client).min().is_some_and(|since| {
-                let others = self.acknowledged.is_some_and(|at| at > since);
-                since.elapsed() >= if others { DENIED.0 } else { DENIED.1 }
-            })
-    }
-
-    fn clear(&mut self) {
-        self.queued.clear();
-        self.sent.clear();
-        self.replies = 0;
-        self.statuses = 0;
-    }
-
-    /// Gives up on answers that nobody will acknowledge, and on a connection that is full of such
-    /// messages.
-    fn sweep(&mut self) {
-        let mut stuck = 0;
-        for (message, since) in self.sent.values_mut() {
-            if since.elapsed() >= PATIENCE {
-                stuck += 1;
-                if let Tag::Reply(client) = &message.tag {
-                    message.tag = Tag::GivenUp(client.clone());
-                    self.replies = self.replies.saturating_sub(1);
-                }
-            }
-        }
-        if stuck >= MAX_STUCK && !self.closing && self.reconnected.is_none_or(|at| at.elapsed() >= RECONNECT) {
-            tracing::warn!(stuck, "the broker does not acknowledge; connecting anew without these messages");
-            self.reconnected = Some(Instant::now());
-            let _ = self.client.try_disconnect();
-        }
-    }
-}
-
 /// See the module.
 pub(crate) struct Publisher {
-    state: Mutex<State>,
+    state: Mutex<UnderWay>,
     link: watch::Sender<ConnectionState>,
     room: watch::Sender<()>,
     delivered: mpsc::Sender<Tag>,
@@ -164,7 +41,7 @@ impl Publisher {
         // As many as there are packet ids can be told between two looks.
         let (delivered, owed) = mpsc::channel(usize::from(u16::MAX));
         let (devices_delivered, devices) = mpsc::channel(usize::from(u16::MAX));
-        let state = State {
+        let state = UnderWay {
             link: ConnectionState::default(),
             client,
             queued: VecDeque::new(),
@@ -187,7 +64,7 @@ impl Publisher {
         (line, Deliveries { owed, devices })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, UnderWay> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -321,8 +198,8 @@ impl Publisher {
         }
     }
 
-    /// Before [`Self::down`]: the broker ended the connection. The message is returned over which it
-    /// did so, if that follows ([`Refusals::refused`]).
+    /// Before [`Self::down`]: the broker ended the connection. The message is returned over which
+    /// it did so, if that follows ([`Refusals::refused`]).
     ///
     /// The oldest message without an acknowledgement is the one: a broker handles what it receives
     /// in order.

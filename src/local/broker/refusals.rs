@@ -1,5 +1,5 @@
-//! Messages over which the broker ended the connection, and what follows from that: MQTT 3.1.1 has no word for "too
-//! large" or "not allowed".
+//! Messages over which the broker ended the connection, and what follows from that: MQTT 3.1.1 has
+//! no word for "too large" or "not allowed".
 
 use std::{
     collections::HashMap,
@@ -66,10 +66,10 @@ impl Refused {
 }
 
 impl Refusals {
-    /// The broker ended the connection over this message. Where it did so twice at the same message,
-    /// that one is shortened at its next publishing, or else held back, and it is returned to be
-    /// reported. A network that comes and goes hardly ever does so twice within moments of the same
-    /// message.
+    /// The broker ended the connection over this message. Where it did so twice at the same
+    /// message, that one is shortened at its next publishing, or else held back, and it is returned
+    /// to be reported. A network that comes and goes hardly ever does so twice within moments of
+    /// the same message.
     pub(super) fn refused(&mut self, refused: Refused, max_payload: usize) -> Option<Refused> {
         let times = match self.last.take() {
             Some((last, times)) if last.is_like(&refused) => times + 1,

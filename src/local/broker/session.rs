@@ -1,7 +1,8 @@
 //! The MQTT service: keeps the connection to the broker, subscribes, and hands on what arrives.
 //!
-//! One task polls, and does nothing else that could wait: whoever sends goes through the [`Publisher`].
-//! What was queued for a connection ends with it; what has to arrive is in the outbox.
+//! One task polls, and does nothing else that could wait: whoever sends goes through the
+//! [`Publisher`]. What was queued for a connection ends with it; what has to arrive is in the
+//! outbox.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,5 @@
-//! Where the answers to a command of the local socket go, and what it takes up until it is answered.
+//! Where the answers to a command of the local socket go, and what it takes up until it is
+//! answered.
 
 use std::sync::Arc;
 

@@ -13,7 +13,9 @@
 mod broker;
 mod clients;
 mod cloud;
+mod cloud_state;
 mod disk;
+mod disk_files;
 mod world;
 
 use std::{sync::Arc, time::Duration};
@@ -22,7 +24,8 @@ use rumqttc::AsyncClient;
 use tokio::{task::JoinSet, time::sleep};
 
 use self::{
-    cloud::{SimCloud, Weather},
+    cloud::SimCloud,
+    cloud_state::Weather,
     disk::SimDisk,
     world::{BEGIN, World},
 };

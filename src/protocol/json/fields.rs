@@ -1,32 +1,21 @@
-//! Reads a JSON object member by member and collects the faults with their paths, instead of
-//! stopping at the first.
-//!
-//! The text comes from outside and may have megabytes. So nothing is kept of it but references into
-//! it: a member is parsed when it is asked for, a list element by element. Faults are counted, and
-//! only the first ones are kept.
+//! The members of an object: each is parsed when it is asked for, and what is wrong with it is
+//! noted with its path.
 
 use std::{borrow::Cow, fmt};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
-};
 use serde_json::{Value, value::RawValue};
 
+use super::{
+    faults::{Faults, Path},
+    scan::{exact, members, scalar_of},
+};
 use crate::domain::FieldFault;
 #[cfg(test)]
 use crate::testing::schemas::asked::{Ask, note};
 
-/// Faults of a message that are kept. A rejection that named more would be larger than what it
-/// answers.
-pub const MAX_FAULTS: usize = 20;
-
 /// Members of a message's object that are kept: no operation has half as many, so that an object
 /// with more is rejected.
 const MAX_MEMBERS: usize = 64;
-
-/// Characters of a member's name that are shown.
-const MAX_NAME: usize = 160;
 
 /// How strictly values are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,68 +25,6 @@ pub enum Style {
     /// A configuration that a nucleus may have rewritten: `300.0`, `"300"` and `"true"` count, `""`
     /// and `null` are unset.
     Configuration,
-}
-
-/// What is wrong with a text: the first faults, and how many there are.
-#[derive(Debug)]
-pub struct Faults {
-    first: Vec<FieldFault>,
-    count: usize,
-    limit: usize,
-}
-
-impl Faults {
-    /// Keeps the first `limit` faults, and counts all.
-    #[must_use]
-    pub fn limited(limit: usize) -> Self {
-        Self { first: Vec::new(), count: 0, limit }
-    }
-
-    /// The faults that are kept, and the number of all of them.
-    #[must_use]
-    pub fn into_parts(self) -> (Vec<FieldFault>, usize) {
-        (self.first, self.count)
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    fn push(&mut self, fault: impl FnOnce() -> FieldFault) {
-        self.count += 1;
-        if self.first.len() < self.limit {
-            self.first.push(fault());
-        }
-    }
-}
-
-/// Where an object stands in the text.
-#[derive(Clone, Copy, Debug)]
-enum Path<'a> {
-    Root,
-    Member(&'a Path<'a>, &'a str),
-    Element(&'a Path<'a>, &'a str, usize),
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (parent, key) = match self {
-            Self::Root => return Ok(()),
-            Self::Member(parent, key) | Self::Element(parent, key, _) => (parent, key),
-        };
-        parent.fmt(f)?;
-        if !matches!(parent, Path::Root) {
-            f.write_str(".")?;
-        }
-        // A member's name stands there as it was sent; a control character would become six bytes
-        // of JSON.
-        for c in key.chars().take(MAX_NAME) {
-            fmt::Write::write_char(f, if c.is_control() { '\u{fffd}' } else { c })?;
-        }
-        if let Self::Element(_, _, index) = self { write!(f, "[{index}]") } else { Ok(()) }
-    }
 }
 
 /// The members of one object that nobody has asked for yet.
@@ -123,7 +50,7 @@ impl<'p, 'f> Fields<'p, 'f> {
         if text.starts_with('{') {
             // The text was read as a whole before, but not the escapes in it: it ends at a name
             // that is no text.
-            if let Err(error) = serde_json::Deserializer::from_str(text).deserialize_map(Gather(&mut fields)) {
+            if let Err(error) = members(text, |key, value| fields.insert(key, value)) {
                 let message = format!("has a member whose name is not Unicode: {error}");
                 fields.faults.push(|| FieldFault { name: path.to_string(), message });
             }
@@ -295,7 +222,7 @@ impl<'p, 'f> Fields<'p, 'f> {
         }
     }
 
-    /// A list of at least one of `what`, for [`each`]; anything else is a fault.
+    /// A list of at least one of `what`, for [`each`](super::each); anything else is a fault.
     pub fn filled(&mut self, key: &str, what: &str) -> Option<&'p RawValue> {
         #[cfg(test)]
         note(&self.name(key), Ask::Filled);
@@ -354,165 +281,4 @@ impl<'p, 'f> Fields<'p, 'f> {
     }
 }
 
-const UNKNOWN: &str = "is not a member of this operation";
-
-/// Hands each element of a list to `take`, with its index.
-pub fn each<'p>(list: &'p RawValue, take: impl FnMut(usize, &'p RawValue)) {
-    // The text was read as a whole before: it is a list, and without a fault.
-    let _ = serde_json::Deserializer::from_str(list.get()).deserialize_seq(Each(take));
-}
-
-fn scalar_of(value: &RawValue) -> Value {
-    let nothing = || Value::Array(Vec::new());
-    if value.get().starts_with(['[', '{']) { nothing() } else { serde_json::from_str(value.get()).unwrap_or(nothing()) }
-}
-
-/// A member's name, in the text where it has no escapes.
-struct Key<'p>(Cow<'p, str>);
-
-impl<'p> Deserialize<'p> for Key<'p> {
-    fn deserialize<D: Deserializer<'p>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'p> Visitor<'p> for Text {
-            type Value = Key<'p>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-            fn visit_borrowed_str<E>(self, text: &'p str) -> Result<Key<'p>, E> {
-                Ok(Key(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Key<'p>, E> {
-                Ok(Key(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
-}
-
-struct Gather<'g, 'p, 'f>(&'g mut Fields<'p, 'f>);
-
-impl<'p> Visitor<'p> for Gather<'_, 'p, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'p>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some((Key(key), value)) = map.next_entry::<Key<'p>, &'p RawValue>()? {
-            self.0.insert(key, value);
-        }
-        Ok(())
-    }
-}
-
-struct Each<F>(F);
-
-impl<'p, F: FnMut(usize, &'p RawValue)> Visitor<'p> for Each<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'p>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        let mut index = 0;
-        while let Some(value) = seq.next_element::<&'p RawValue>()? {
-            (self.0)(index, value);
-            index += 1;
-        }
-        Ok(())
-    }
-}
-
-fn exact(number: f64) -> Option<u64> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and from 0 to 2^53")]
-    (number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number)).then_some(number as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn raw(text: &str) -> &RawValue {
-        serde_json::from_str(text).unwrap()
-    }
-
-    #[test]
-    fn every_fault_is_named_with_its_path() {
-        let mut faults = Faults::limited(MAX_FAULTS);
-        let mut fields =
-            Fields::of(raw(r#"{"a": 1, "b": {"c": "x", "c": 1}, "d": true}"#), Style::Message, &mut faults);
-        assert_eq!(fields.text("a"), None);
-        assert_eq!(fields.section("b").whole("c", 0, 9), None);
-        fields.close();
-        let (faults, count) = faults.into_parts();
-        let names: Vec<_> = faults.iter().map(|fault| (fault.name.as_str(), fault.message.as_str())).collect();
-        let expected = [
-            ("a", "must be a string"),
-            ("b.c", "occurs twice"),
-            ("b.c", "must be a whole number from 0 to 9"),
-            ("d", UNKNOWN),
-        ];
-        assert_eq!((names.as_slice(), count), (&expected[..], 4));
-    }
-
-    /// A raw value may have such a name in it, since its escapes are not looked at. What follows it
-    /// must not be passed over.
-    #[test]
-    fn a_name_that_is_no_text_is_a_fault() {
-        for (text, name) in [
-            (r#"{"a": "x", "\ud800": 1, "b": true}"#, ""),
-            (r#"{"c": {"\udc00\ud800": 1, "b": true}}"#, "c"),
-            (r#"{"c": {"\ud800\u0041": 1}}"#, "c"),
-        ] {
-            for style in [Style::Message, Style::Configuration] {
-                let mut faults = Faults::limited(MAX_FAULTS);
-                let mut fields = Fields::of(raw(text), style, &mut faults);
-                let _ = fields.section("c").unknown();
-                let _ = fields.unknown();
-                let (faults, count) = faults.into_parts();
-                assert_eq!(count, 1, "{text}");
-                assert_eq!(faults[0].name, name, "{text}");
-                assert!(faults[0].message.contains("not Unicode"), "{text}: {}", faults[0].message);
-            }
-        }
-    }
-
-    #[test]
-    fn faults_are_counted_and_the_first_ones_kept() {
-        let members: Vec<_> = (0..1000).map(|n| format!("\"m{n}\":[{{}}]")).collect();
-        let text = format!("{{{}}}", members.join(","));
-        let mut faults = Faults::limited(MAX_FAULTS);
-        Fields::of(raw(&text), Style::Message, &mut faults).close();
-        let (first, count) = faults.into_parts();
-        assert_eq!((first.len(), count), (MAX_FAULTS, 1000));
-    }
-
-    #[test]
-    fn null_is_unset() {
-        let mut faults = Faults::limited(MAX_FAULTS);
-        let mut fields = Fields::of(raw(r#"{"a": null, "b": null}"#), Style::Message, &mut faults);
-        assert_eq!((fields.flag("a"), fields.required("b", |text| Ok::<_, String>(text.to_owned()))), (None, None));
-        fields.close();
-        let (faults, _) = faults.into_parts();
-        assert_eq!(faults.len(), 1);
-        assert_eq!((faults[0].name.as_str(), faults[0].message.as_str()), ("b", "is required"));
-    }
-
-    #[test]
-    fn a_configuration_takes_what_a_nucleus_makes_of_a_number() {
-        for value in ["300", "300.0", "\"300\"", "\"300.0000\"", "\" 300 \""] {
-            let mut faults = Faults::limited(MAX_FAULTS);
-            let text = format!("{{\"n\": {value}}}");
-            let mut fields = Fields::of(raw(&text), Style::Configuration, &mut faults);
-            assert_eq!(fields.whole("n", 1, 1000), Some(300));
-        }
-        let mut faults = Faults::limited(MAX_FAULTS);
-        let text = r#"{"a": "", "b": null, "c": "true", "d": "2.5", "e": "3.5"}"#;
-        let mut fields = Fields::of(raw(text), Style::Configuration, &mut faults);
-        assert_eq!((fields.text("a"), fields.text("b"), fields.flag("c")), (None, None, Some(true)));
-        assert_eq!((fields.number("d", 0.0, 9.0), fields.whole("e", 0, 9)), (Some(2.5), None));
-        assert_eq!(faults.into_parts().1, 1);
-    }
-}
+pub(super) const UNKNOWN: &str = "is not a member of this operation";
