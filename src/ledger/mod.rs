@@ -9,9 +9,12 @@
 
 mod committer;
 mod data_dir;
+mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handle;
+mod health;
+mod job;
 mod journal;
 mod pending;
 mod registry;
@@ -27,9 +30,11 @@ pub(crate) mod view;
 pub(crate) use committer::max_file_bytes;
 #[cfg(test)]
 pub(crate) use data_dir::Disk;
-pub(crate) use data_dir::open_regular;
-pub use data_dir::{DataDir, NotHeld, Owner, check_owner, free, of_another_core, schema_of};
-pub use handle::{Ledger, Loss, Lost, StoreHealth, Unavailable};
+pub use data_dir::{DataDir, NotHeld, Owner, of_another_core, schema_of};
+pub(crate) use files::open_regular;
+pub use files::{check_owner, free};
+pub use handle::Ledger;
+pub use health::{Loss, Lost, StoreHealth, Unavailable};
 #[cfg(test)]
 pub(crate) use journal::{Files, testing::MemFiles};
 #[cfg(test)]
