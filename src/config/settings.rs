@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     mqtt::Mqtt,
-    sections::{Batch, Endpoints, LogFormat, Rate, Retention, Retry},
+    sections::{Batch, Endpoints, Ipc, LogFormat, Rate, Retention, Retry},
 };
 use crate::domain::{FieldFault, Guard, Limits, Service, ThingName};
 
@@ -47,6 +47,8 @@ pub struct Config {
     pub metrics_interval: Option<Duration>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Greengrass IPC.
+    pub ipc: Ipc,
     /// The configuration as it was given, with what the environment added, and without secrets.
     pub shown: Value,
 }

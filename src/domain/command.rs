@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ClientId, ClientToken, DeviceState, Operation, RequestStatus, Target, ThingName, Timestamp};
+use super::{ClientToken, DeviceState, Operation, RequestStatus, Target, ThingName, Timestamp, Whose};
 
 /// A parsed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancel {
     /// The client that owns the request, if it is not the sender.
-    pub client: Option<ClientId>,
+    pub client: Whose,
     /// The request's token.
     pub token: ClientToken,
 }
@@ -78,7 +78,7 @@ pub enum Query {
     /// One request with its failures.
     Request {
         /// The client that owns the request, if it is not the sender.
-        client: Option<ClientId>,
+        client: Whose,
         /// The request's token.
         token: ClientToken,
         /// Which part of its failures.
@@ -87,7 +87,7 @@ pub enum Query {
     /// The requests of a client, newest first.
     Requests {
         /// The client, if it is not the sender.
-        client: Option<ClientId>,
+        client: Whose,
         /// Limits the list to requests of this status.
         status: Option<RequestStatus>,
         /// Which part of the list.

@@ -34,7 +34,7 @@ offboard devices show all of them.
 /// Draws the view; returns how many lines are hidden below the first one.
 pub(super) fn draw(paint: &mut Paint<'_>, model: &Model, open: &Detail, area: Rect) -> usize {
     let (title, text) = match open {
-        Detail::Request { client, token } => {
+        Detail::Request { client, token, .. } => {
             (format!("request {token} of {client}"), reply(model.reply.as_ref(), request))
         }
         Detail::Device { thing } => (format!("device {thing}"), reply(model.reply.as_ref(), device)),

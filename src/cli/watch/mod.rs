@@ -191,8 +191,13 @@ impl Link {
                 }
                 news.devices = Some(self.ask_for("list-devices", payload).await?);
             }
-            Some(Detail::Request { client, token }) => {
-                let payload = json!({"targetClientToken": token, "targetClient": client, "maxResults": MAX_FAILURES});
+            Some(Detail::Request { client, via, token }) => {
+                let mut payload =
+                    json!({"targetClientToken": token, "targetClient": client, "maxResults": MAX_FAILURES});
+                // An older agent rejects this member.
+                if !via.is_empty() {
+                    payload["targetVia"] = via.as_str().into();
+                }
                 news.detail = Some(self.ask_for("get-request", payload).await?);
             }
             Some(Detail::Device { thing }) => {

@@ -230,18 +230,18 @@ impl Publisher {
     }
 
     /// Ends this connection, for another.
-    pub(super) fn disconnect(&self) {
+    pub(in crate::local) fn disconnect(&self) {
         let _ = self.state().client.try_disconnect();
     }
 
     /// Whether a disconnection is the end, and not the way to another connection.
-    pub(super) fn is_closing(&self) -> bool {
+    pub(in crate::local) fn is_closing(&self) -> bool {
         self.state().closing
     }
 
     /// Says goodbye: publishes `payload` as the last status, waits for the broker to have it,
     /// disconnects.
-    pub(super) async fn close(&self, topic: &str, payload: Vec<u8>) {
+    pub(in crate::local) async fn close(&self, topic: &str, payload: Vec<u8>) {
         self.state().closing = true;
         if self.publish(None, topic, payload, true, Tag::Offline) {
             let mut offline = self.offline.subscribe();
