@@ -15,8 +15,8 @@ impl Whose {
     /// The sender that is meant, where `asking` asks; `None` if none is named.
     ///
     /// # Errors
-    /// A transport is named without a sender, or with one of another transport; or somebody else than
-    /// a user of this machine names another transport than the own one.
+    /// A transport is named without a sender, or with one of another transport; or somebody else
+    /// than a user of this machine names another transport than the own one.
     pub fn resolve(&self, asking: &ClientId) -> Result<Option<ClientId>, Rejection> {
         let own = asking.via();
         let Some(client) = &self.client else {

@@ -1,5 +1,5 @@
-//! `awsiotsdk`, the AWS IoT Device SDK for Python, against the stand-in of the IPC server: a client that is not ours keeps
-//! the stand-in from drifting away from the protocol.
+//! `awsiotsdk`, the AWS IoT Device SDK for Python, against the stand-in of the IPC server: a client
+//! that is not ours keeps the stand-in from drifting away from the protocol.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

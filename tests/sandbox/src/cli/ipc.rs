@@ -1,5 +1,5 @@
-//! `offboard-sandbox ipc`: the stand-in for the IPC server of a nucleus, until it is interrupted. It takes orders from
-//! standard input, a line each, and prints what components publish.
+//! `offboard-sandbox ipc`: the stand-in for the IPC server of a nucleus, until it is interrupted.
+//! It takes orders from standard input, a line each, and prints what components publish.
 
 use std::io;
 use std::path::PathBuf;

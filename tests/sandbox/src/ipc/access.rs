@@ -1,11 +1,12 @@
-//! Which operations `accessControl` allows, by the rules of nucleus lite 2.6.0 (`ipc_authz.c`, `mqttproxy.c`).
+//! Which operations `accessControl` allows, by the rules of nucleus lite 2.6.0 (`ipc_authz.c`,
+//! `mqttproxy.c`).
 
 use serde_json::Value;
 
 use super::Service;
 
-/// Whether the policies of a component allow an operation on a resource, which is compared as a text also where it is a
-/// filter.
+/// Whether the policies of a component allow an operation on a resource, which is compared as a
+/// text also where it is a filter.
 pub(super) fn allows(access_control: &Value, service: Service, operation: &str, resource: &str) -> bool {
     let name = match service {
         Service::PubSub => "aws.greengrass.ipc.pubsub",

@@ -1,5 +1,5 @@
-//! The token exchange service of a nucleus that forgets its tokens and moves to other ports: in front of the stand-in for
-//! the cloud, which has the credentials.
+//! The token exchange service of a nucleus that forgets its tokens and moves to other ports: in
+//! front of the stand-in for the cloud, which has the credentials.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! The frames of the event-stream RPC protocol, written from its description and not with the codec that the agent uses:
-//! what one of them gets wrong, the other one finds.
+//! The frames of the event-stream RPC protocol, written from its description and not with the codec
+//! that the agent uses: what one of them gets wrong, the other one finds.
 
 use std::io::{self, Read};
 
@@ -87,7 +87,8 @@ impl Frame {
         bytes
     }
 
-    /// Reads one whose part after the prelude has at most `max` bytes; also returns how many it had.
+    /// Reads one whose part after the prelude has at most `max` bytes; also returns how many it
+    /// had.
     pub(super) fn read(from: &mut impl Read, max: usize) -> io::Result<(Self, usize)> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let mut prelude = [0; PRELUDE];

@@ -1,8 +1,10 @@
-//! A stand-in for the IPC server of a Greengrass nucleus, as nucleus lite 2.6.0 behaves (measured, and read in its source),
-//! or as the classic nucleus does (read in its source). It is held against PyPI's `awsiotsdk` (`tests/awsiotsdk.rs`).
+//! A stand-in for the IPC server of a Greengrass nucleus, as nucleus lite 2.6.0 behaves (measured,
+//! and read in its source), or as the classic nucleus does (read in its source). It is held against
+//! PyPI's `awsiotsdk` (`tests/awsiotsdk.rs`).
 //!
-//! What it does not do, so that nobody tests that with it: other operations than publish and subscribe of both services and
-//! `GetConfiguration`; a look at the process of who connects by a component's name.
+//! What it does not do, so that nobody tests that with it: other operations than publish and
+//! subscribe of both services and `GetConfiguration`; a look at the process of who connects by a
+//! component's name.
 
 mod access;
 mod exchange;
@@ -232,7 +234,8 @@ impl Nucleus {
         self.shared.lock().token = token();
     }
 
-    /// The daemon of a service restarts: present subscriptions deliver nothing any more, and nobody is told.
+    /// The daemon of a service restarts: present subscriptions deliver nothing any more, and nobody
+    /// is told.
     pub fn silence(&self, service: Service) {
         let connections: Vec<_> = self.shared.lock().connections.values().cloned().collect();
         connections.iter().for_each(|connection| connection.silence(service));
@@ -265,7 +268,8 @@ impl Nucleus {
         self.shared.lock().access_control = access_control;
     }
 
-    /// A message from elsewhere: from the cloud, or from another component. Returns to how many subscriptions it went.
+    /// A message from elsewhere: from the cloud, or from another component. Returns to how many
+    /// subscriptions it went.
     pub fn publish(&self, service: Service, topic: &str, payload: &[u8]) -> usize {
         server::deliver(&self.shared, None, service, topic, &server::Content::Binary(payload.to_vec()))
     }

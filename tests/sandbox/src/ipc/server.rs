@@ -204,7 +204,8 @@ impl Content {
     }
 }
 
-/// The topic and the content of a publish; `None` if its parameters are not those of the service model.
+/// The topic and the content of a publish; `None` if its parameters are not those of the service
+/// model.
 fn parameters(service: Service, body: &Value) -> Option<(&str, Content)> {
     let decoded = |value: &Value| BASE64_STANDARD.decode(value.as_str()?).ok().map(Content::Binary);
     match service {
