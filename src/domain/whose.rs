@@ -22,7 +22,7 @@ impl Whose {
         let Some(client) = &self.client else {
             return match self.via {
                 None => Ok(None),
-                Some(_) => Err(Rejection::invalid(Reason::Other, "targetVia needs targetClient beside it")),
+                Some(_) => Err(Rejection::invalid(Reason::Other, "targetVia needs targetClient")),
             };
         };
         if self.via.is_some_and(|via| client.is_local() != (via == Via::Socket)) {
