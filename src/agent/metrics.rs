@@ -10,7 +10,7 @@ use crate::testing::schemas::words;
 use crate::{
     domain::{DeviceState, RequestStatus, Timestamp},
     health::{Conditions, Counts},
-    ledger::{COMMIT_BOUNDS, Ledger, Stats, Summary},
+    ledger::{AccessLoad, COMMIT_BOUNDS, Ledger, Stats, Summary},
     local::{
         broker::{Publisher, Tag},
         status::Report,
@@ -43,6 +43,17 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ("offboard_open_requests", "gauge", "requests that have not ended"),
     ("offboard_pending_entries", "gauge", "entries that have not ended"),
     ("offboard_devices", "gauge", "devices in the registry, by state"),
+    ("offboard_local_access_granted", "gauge", "1 while the broker's dynamic-security plugin answers the agent"),
+    (
+        "offboard_local_access",
+        "gauge",
+        "clients of the broker by state: revoked, pending (to be disabled or enabled) or failed",
+    ),
+    (
+        "offboard_local_access_answers_total",
+        "counter",
+        "answers of the broker's dynamic-security plugin, by command and outcome; silent is a message without a response",
+    ),
     ("offboard_database_live_bytes", "gauge", "bytes of all records, which limits.maxDatabaseBytes is about"),
     ("offboard_database_bytes", "gauge", "bytes of the database's file, looked at now and then"),
     ("offboard_commit_seconds", "histogram", "time that a commit took to be on disk"),
@@ -137,6 +148,15 @@ impl Samples {
         if let Some(millis) = counts.skew {
             self.add("offboard_clock_skew_seconds", &[], seconds(Timestamp(millis)));
         }
+        self.add("offboard_local_access_granted", &[], f64::from(u8::from(counts.plugin_granted)));
+        for ((command, is_done), answers) in &counts.plugin_answers {
+            let outcome = if *is_done { "succeeded" } else { "failed" };
+            let labels = [("command", command.as_str()), ("outcome", outcome)];
+            self.add("offboard_local_access_answers_total", &labels, count(*answers));
+        }
+        if counts.plugin_silent > 0 {
+            self.add("offboard_local_access_answers_total", &[("outcome", "silent")], count(counts.plugin_silent));
+        }
         self.add("offboard_connections_total", &[], count(counts.connections));
         for (code, rejections) in &counts.rejections {
             self.add("offboard_rejections_total", &[("code", code.as_str())], count(*rejections));
@@ -172,6 +192,10 @@ impl Samples {
         self.add("offboard_pending_entries", &[], count(summary.pending_entries));
         for state in DeviceState::ALL {
             self.add("offboard_devices", &[("state", state.as_str())], count(summary.devices(*state)));
+        }
+        let AccessLoad { revoked, pending, failed, .. } = summary.access;
+        for (state, clients) in [("revoked", revoked), ("pending", pending), ("failed", failed)] {
+            self.add("offboard_local_access", &[("state", state)], count(clients));
         }
         self.add("offboard_database_live_bytes", &[], count(summary.live_bytes));
         self.add("offboard_database_bytes", &[], count(summary.store_bytes));

@@ -33,6 +33,7 @@ use crate::{
     health::Conditions,
     ledger::{DataDir, Ledger, NotHeld, Rules},
     local::{
+        access::LocalAccess,
         broker::{Closer, GOODBYE, Mqtt, MqttParts, Wired},
         devices::Devices,
         inbox::Inbox,
@@ -315,7 +316,7 @@ impl<C: Cloud> Parts<C> {
         results_stop: &stop::Stop,
     ) {
         let Self { config, ledger, conditions, .. } = self;
-        let Wired { line, inbound, deliveries, waiting } = wired;
+        let Wired { line, inbound, deliveries, waiting, plugin } = wired;
         let max_payload = config.limits.max_payload_bytes;
         calls.spawn("inbox of the broker", self.inbox(max_payload, Some(waiting), calls_stop).run(inbound));
         let outbox = Outbox::new(ledger.clone(), Arc::clone(&line), topics.clone(), max_payload);
@@ -327,6 +328,11 @@ impl<C: Cloud> Parts<C> {
             let (report, line, topics) = (self.report(), Arc::clone(&line), topics.clone());
             let metrics = Metrics { report, interval, line, topics, stop: calls_stop.clone() };
             calls.spawn("metrics", metrics.run());
+        }
+        if let Some(names) = config.local_access.clone() {
+            let (line, conditions) = (Arc::clone(&line), Arc::clone(conditions));
+            let access = LocalAccess::new(config, names, ledger.clone(), line, conditions, calls_stop.clone());
+            calls.spawn("local access", access.run(plugin));
         }
         if config.publish_devices {
             let devices = Devices {

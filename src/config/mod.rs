@@ -38,6 +38,8 @@ pub struct Config {
     pub guard: Guard,
     /// A retained message for each device.
     pub publish_devices: bool,
+    /// Disable the broker's client of a disassociated device; `None` where that is off.
+    pub local_access: Option<LocalAccess>,
     /// Accept the SiteWise operations.
     pub site_wise: bool,
     /// Where the cloud is, if not where AWS says.
@@ -154,6 +156,24 @@ pub struct Endpoints {
     pub site_wise: Option<String>,
     /// SiteWise Monitor.
     pub site_wise_monitor: Option<String>,
+}
+
+/// `localAccess.*`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalAccess {
+    /// The client's user name, with [`LocalAccess::THING`] in the place of the device's name.
+    username: String,
+}
+
+impl LocalAccess {
+    /// Stands for the device's name.
+    pub const THING: &str = "{thingName}";
+
+    /// The user name of a device's client.
+    #[must_use]
+    pub fn username(&self, thing: &ThingName) -> String {
+        self.username.replace(Self::THING, thing.as_str())
+    }
 }
 
 /// `log.format`
@@ -361,6 +381,14 @@ fn read(
     // A misspelt guard would protect nothing.
     section.close();
 
+    let mut section = root.section("localAccess");
+    let username = section.parsed("username", user_name).unwrap_or_else(|| LocalAccess::THING.into());
+    let local_access = section.flag("mosquittoDynamicSecurity").unwrap_or(false).then_some(LocalAccess { username });
+    if local_access.is_some() && matches!(mqtt, Some(None)) {
+        section.fault("mosquittoDynamicSecurity", "needs a broker, and mqtt.url is none");
+    }
+    unknown.extend(section.unknown());
+
     let mut section = root.section("siteWise");
     let site_wise = section.flag("enabled").unwrap_or(false);
     unknown.extend(section.unknown());
@@ -406,6 +434,7 @@ fn read(
         retention,
         guard,
         publish_devices,
+        local_access,
         site_wise,
         cloud,
         metrics_interval,
@@ -527,6 +556,15 @@ fn prefix(text: &str) -> Result<String, &'static str> {
         Ok(text.to_owned())
     } else {
         Err("must be one topic level of at most 128 bytes, without + # / $")
+    }
+}
+
+/// Without the device's name all devices would have one client.
+fn user_name(text: &str) -> Result<String, &'static str> {
+    if text.contains(LocalAccess::THING) && text.len() <= 256 && !text.chars().any(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a text of at most 256 bytes with {thingName} in it, which stands for the name of the device")
     }
 }
 

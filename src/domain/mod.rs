@@ -1,5 +1,6 @@
 //! The words of the domain, as types and pure rules: no I/O, no clock, no async.
 
+mod access;
 mod backoff;
 mod call_error;
 mod call_kind;
@@ -12,6 +13,7 @@ mod request;
 mod time;
 mod verdict;
 
+pub use access::{Access, AccessAnswer, AccessCommand, AccessError, AccessEvent, AccessStep, AccessView};
 pub use backoff::Backoff;
 pub use call_error::{CallError, CallFault, CloudState, EntryError};
 pub use call_kind::{CallKind, OnDevices, Service, Traits};

@@ -14,7 +14,9 @@ use crate::{
         self,
         gate::{Boundary, Gate},
     },
-    domain::{CallError, CallFault, CallKind, CloudState, RejectionCode, Service, Timestamp, Traits, Window},
+    domain::{
+        AccessCommand, CallError, CallFault, CallKind, CloudState, RejectionCode, Service, Timestamp, Traits, Window,
+    },
     ledger::Summary,
     runtime::clock::Clock,
 };
@@ -79,6 +81,12 @@ pub struct Counts {
     pub subscribed: bool,
     /// How far the cloud's clock is ahead of ours, in milliseconds.
     pub skew: Option<i64>,
+    /// Whether the broker's dynamic-security plugin answers the agent on this connection.
+    pub plugin_granted: bool,
+    /// Its answers, by command and by whether it succeeded.
+    pub plugin_answers: BTreeMap<(AccessCommand, bool), u64>,
+    /// Messages to it without a response.
+    pub plugin_silent: u64,
 }
 
 /// What a lane's last call came to.
@@ -176,6 +184,21 @@ impl Conditions {
         counts.connections += u64::from(is_up);
         counts.connected = is_up;
         counts.subscribed = false;
+        counts.plugin_granted = false;
+    }
+
+    /// The broker's dynamic-security plugin answers the agent, or does not.
+    pub fn plugin_granted(&self, is_granted: bool) {
+        self.state().counts.plugin_granted = is_granted;
+    }
+
+    /// The plugin answered to a command, which succeeded or not; or to none of a message.
+    pub fn plugin_answered(&self, answer: Option<(AccessCommand, bool)>) {
+        let counts = &mut self.state().counts;
+        match answer {
+            Some(answer) => *counts.plugin_answers.entry(answer).or_default() += 1,
+            None => counts.plugin_silent += 1,
+        }
     }
 
     /// The broker granted the subscription.

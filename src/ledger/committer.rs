@@ -513,7 +513,7 @@ impl<D: Disk> Committer<D> {
         failpoint::fail("ledger");
         #[cfg(test)]
         self.disk.observe(&self.state, false);
-        let Touched { work, outgoing, devices } = std::mem::take(&mut self.group.touched);
+        let Touched { work, outgoing, devices, access } = std::mem::take(&mut self.group.touched);
         self.tell.counting.ended(&std::mem::take(&mut self.group.ended));
         if let Some(time) = time {
             self.tell.counting.committed(time);
@@ -525,8 +525,12 @@ impl<D: Disk> Committer<D> {
             *summary = now;
             changed
         });
-        for (touched, wake) in [(work, &self.tell.work), (outgoing, &self.tell.outgoing), (devices, &self.tell.devices)]
-        {
+        for (touched, wake) in [
+            (work, &self.tell.work),
+            (outgoing, &self.tell.outgoing),
+            (devices, &self.tell.devices),
+            (access, &self.tell.access),
+        ] {
             if touched {
                 wake.send_replace(());
             }
@@ -548,7 +552,7 @@ impl<D: Disk> Committer<D> {
                 tracing::error!(%error, "the journal takes no group");
                 let unavailable = Unavailable(error.to_string());
                 // Whoever took something for done, without waiting for it, looks again.
-                self.group.touched = Touched { work: true, outgoing: true, devices: true };
+                self.group.touched = Touched { work: true, outgoing: true, devices: true, access: true };
                 self.tell(None);
                 ran.into_iter().for_each(|(job, result)| job.finish(result.and(Err(unavailable.clone()))));
             }
@@ -597,7 +601,7 @@ impl<D: Disk> Committer<D> {
                 self.reopen = (Mono(0), REOPEN.0);
                 self.tell.health.send_modify(|health| health.failing = None);
                 self.tell.summary.send_replace(Summary::of(&self.state));
-                for wake in [&self.tell.work, &self.tell.outgoing, &self.tell.devices] {
+                for wake in [&self.tell.work, &self.tell.outgoing, &self.tell.devices, &self.tell.access] {
                     wake.send_replace(());
                 }
             }

@@ -1,5 +1,6 @@
 //! The local side: the broker and the local socket, and what goes in and out through them.
 
+pub(crate) mod access;
 pub(crate) mod broker;
 pub(crate) mod devices;
 pub(crate) mod inbound;

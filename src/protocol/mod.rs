@@ -1,6 +1,7 @@
 //! What crosses the broker: topics and JSON, in the words of the contract.
 
 mod commands;
+pub(crate) mod dynsec;
 pub mod json;
 pub mod messages;
 pub mod page;

@@ -6,6 +6,7 @@
 //! other I/O. What a rule changed becomes images in the journal; replaying these gives the state.
 
 mod accept;
+mod access;
 #[cfg(test)]
 mod audit;
 mod ending;
@@ -25,6 +26,7 @@ mod waiters;
 #[cfg(test)]
 pub(crate) use accept::PLAN_NAMES;
 pub use accept::{Order, Plan, accept, acknowledged, plan};
+pub use access::{DueAccess, UnknownClients, access_answered, due_access};
 #[cfg(test)]
 pub(crate) use audit::audit;
 pub use ending::{Canceled, cancel, expire};
@@ -40,6 +42,7 @@ pub use queries::{
 };
 pub use retention::{Early, forget_devices, forget_requests};
 pub use settle::{settle, verify};
+pub use state::AccessLoad;
 pub(crate) use state::State;
 pub use take::{Pick, Taken, take};
 pub use tx::{Ended, Group, Summary, Touched, Tx};

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{
-    CallKind, CallToken, ClientId, ClientToken, Device, DeviceState, Event, Fault, Now, Registered, Request,
+    Access, CallKind, CallToken, ClientId, ClientToken, Device, DeviceState, Event, Fault, Now, Registered, Request,
     SyncCounts, Tally, Target, ThingName, Timestamp,
 };
 
@@ -480,6 +480,8 @@ pub(crate) enum Key {
     Outdated(ThingName),
     /// A device's row.
     Device(ThingName),
+    /// The broker's client of a device.
+    Access(ThingName),
 }
 
 /// The new value of an object, `None` where it is gone.
@@ -506,6 +508,8 @@ pub(crate) enum Image<'a> {
     Outdated(Cow<'a, ThingName>, Option<u64>),
     #[serde(rename = "d")]
     Device(Cow<'a, ThingName>, Option<Cow<'a, Changed>>),
+    #[serde(rename = "a")]
+    Access(Cow<'a, ThingName>, Option<Cow<'a, Access>>),
 }
 
 /// A device as its two objects have it: what the cloud says of it, and what is to be done.

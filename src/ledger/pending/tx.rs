@@ -10,11 +10,11 @@ use super::object::{
     Changed, Counters, DeviceRow, Forgotten, Image, Kept, Key, Load, Outgoing, Place, Progress, Queue, Slot, Work,
     visible,
 };
-use super::state::{State, Undo};
+use super::state::{AccessLoad, State, Undo};
 use crate::{
     domain::{
-        CallKind, ClientId, ClientToken, Device, DeviceState, Fault, Happened, Now, Outcome, Registered, Request,
-        RequestStatus, Target, ThingName, Timestamp,
+        Access, CallKind, ClientId, ClientToken, Device, DeviceState, Fault, Happened, Now, Outcome, Registered,
+        Request, RequestStatus, Target, ThingName, Timestamp,
     },
     ledger::{
         Rules,
@@ -34,6 +34,8 @@ pub struct Touched {
     pub outgoing: bool,
     /// Retained device messages to publish.
     pub devices: bool,
+    /// Clients of the broker to disable or enable.
+    pub access: bool,
 }
 
 /// What ended and was sent again in a transaction, for metrics.
@@ -202,6 +204,7 @@ impl<'a> Tx<'a> {
         group.touched.work |= touched.work;
         group.touched.outgoing |= touched.outgoing;
         group.touched.devices |= touched.devices;
+        group.touched.access |= touched.access;
         let changed = !undo.is_empty() || state.counters.differ(&before);
         if changed {
             group.before.get_or_insert(before);
@@ -271,6 +274,11 @@ impl<'a> Tx<'a> {
     pub(super) fn put_outdated(&mut self, thing: &ThingName, new: Option<u64>) {
         let old = self.state.put_outdated(thing, new);
         self.changed(Key::Outdated(thing.clone()), Undo::Outdated(thing.clone(), old));
+    }
+
+    pub(super) fn put_access(&mut self, thing: &ThingName, new: Option<Access>) {
+        let old = self.state.put_access(thing, new);
+        self.changed(Key::Access(thing.clone()), Undo::Access(thing.clone(), old));
     }
 
     pub(super) fn put_device(&mut self, thing: &ThingName, new: Changed) {
@@ -369,7 +377,7 @@ impl<'a> Tx<'a> {
     }
 
     /// Notes that a device's retained message is out of date.
-    fn outdate(&mut self, thing: &ThingName) {
+    pub(super) fn outdate(&mut self, thing: &ThingName) {
         if self.rules.publish_devices {
             let n = self.state.counters.next_outgoing;
             self.state.counters.next_outgoing += 1;
@@ -405,6 +413,7 @@ impl<'a> Tx<'a> {
             counters.count_device(after, 1);
             self.state.counters = counters;
         }
+        super::access::follow(self, thing, old.device.as_ref(), new.as_ref());
         let changed = if has_changed { millis } else { old.changed };
         let row = Box::new(DeviceRow { device: new, changed, events });
         self.put_device(thing, Changed { row, stored, change: 0 });
@@ -593,6 +602,8 @@ pub struct Summary {
     pub run: u64,
     /// Bytes that the store takes on its disk, looked at now and then.
     pub store_bytes: u64,
+    /// The broker's clients that the agent manages.
+    pub access: AccessLoad,
 }
 
 impl Summary {
@@ -611,6 +622,7 @@ impl Summary {
             first_seq: counters.first_seq,
             run: counters.run,
             store_bytes: 0,
+            access: state.access_load(),
         }
     }
 

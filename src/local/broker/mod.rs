@@ -10,5 +10,5 @@ mod session;
 #[cfg(test)]
 pub(crate) use intake::Intake;
 pub(crate) use intake::Wired;
-pub(crate) use publisher::{ConnectionState, Publisher, Tag};
+pub(crate) use publisher::{ConnectionState, Publisher, Subscription, Tag};
 pub(crate) use session::{Closer, GOODBYE, Mqtt, MqttParts};

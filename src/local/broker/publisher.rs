@@ -75,6 +75,8 @@ pub(crate) enum Tag {
     Device(ThingName, u64),
     /// The retained status.
     Status,
+    /// A command to the broker's dynamic-security plugin, which is not kept.
+    Plugin,
     /// Metrics: one message under way at a time, and the next ones left out meanwhile.
     Metrics,
     /// The status of a clean stop.
@@ -83,6 +85,15 @@ pub(crate) enum Tag {
     Reply(ClientId),
     /// One that nobody waits for any more.
     GivenUp(ClientId),
+}
+
+/// What a subscription is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subscription {
+    /// Commands to the agent.
+    Commands,
+    /// The responses of the broker's dynamic-security plugin.
+    Plugin,
 }
 
 /// The connection's state.
@@ -134,7 +145,7 @@ struct Refusals {
 impl Refused {
     /// Whether the messages of its kind are alike to a broker.
     pub(crate) fn is_of_a_kind(&self) -> bool {
-        matches!(self.tag, Tag::Device(..) | Tag::Metrics | Tag::Status)
+        matches!(self.tag, Tag::Device(..) | Tag::Metrics | Tag::Plugin | Tag::Status)
     }
 
     fn is_like(&self, other: &Self) -> bool {
@@ -150,6 +161,9 @@ struct State {
     /// On the wire, by packet id, and since when.
     sent: HashMap<u16, (Message, Instant)>,
     refusals: Refusals,
+    /// Subscriptions that are not on the wire yet, and those that are, by packet id.
+    subscribing: VecDeque<Subscription>,
+    subscriptions: HashMap<u16, Subscription>,
     replies: usize,
     statuses: usize,
     reconnected: Option<Instant>,
@@ -174,7 +188,7 @@ impl State {
                 let mut all = self.queued.iter().chain(self.sent.values().map(|(message, _)| message));
                 !all.any(|message| message.tag == Tag::Metrics) && under_way < MAX_UNDER_WAY.1
             }
-            Tag::Owed(_) | Tag::Device(..) | Tag::GivenUp(_) => under_way < MAX_UNDER_WAY.1,
+            Tag::Owed(_) | Tag::Device(..) | Tag::Plugin | Tag::GivenUp(_) => under_way < MAX_UNDER_WAY.1,
         }
     }
 
@@ -199,8 +213,19 @@ impl State {
     fn clear(&mut self) {
         self.queued.clear();
         self.sent.clear();
+        self.subscribing.clear();
+        self.subscriptions.clear();
         self.replies = 0;
         self.statuses = 0;
+    }
+
+    /// Hands a subscription to the client library; `false` if its queue is full.
+    fn subscribe(&mut self, subscription: Subscription, filter: &str) -> bool {
+        let is_taken = self.client.try_subscribe(filter, QoS::AtLeastOnce).is_ok();
+        if is_taken {
+            self.subscribing.push_back(subscription);
+        }
+        is_taken
     }
 
     /// Gives up on answers that nobody will acknowledge, and on a connection that is full of such
@@ -251,6 +276,8 @@ impl Publisher {
             queued: VecDeque::new(),
             sent: HashMap::new(),
             refusals: Refusals::default(),
+            subscribing: VecDeque::new(),
+            subscriptions: HashMap::new(),
             replies: 0,
             statuses: 0,
             reconnected: None,
@@ -282,18 +309,31 @@ impl Publisher {
         let mut state = self.state();
         state.link = ConnectionState { epoch: state.link.epoch + 1, up: true, session };
         // Fails only if the queue is full, and it was emptied when the last connection ended.
-        if state.client.try_subscribe(filter, QoS::AtLeastOnce).is_err() {
+        if !state.subscribe(Subscription::Commands, filter) {
             tracing::error!("no room to subscribe; the next connection tries again");
         }
         self.link.send_replace(state.link);
     }
 
-    /// Subscribes again on the same connection.
-    pub(crate) fn subscribe(&self, epoch: u64, filter: &str) {
-        let state = self.state();
+    /// Subscribes on the connection `epoch`.
+    pub(crate) fn subscribe(&self, epoch: u64, subscription: Subscription, filter: &str) {
+        let mut state = self.state();
         if state.link.up && state.link.epoch == epoch {
-            let _ = state.client.try_subscribe(filter, QoS::AtLeastOnce);
+            let _ = state.subscribe(subscription, filter);
         }
+    }
+
+    /// The client library put the oldest waiting subscription on the wire.
+    pub(crate) fn subscription_on_wire(&self, packet: u16) {
+        let mut state = self.state();
+        if let Some(subscription) = state.subscribing.pop_front() {
+            state.subscriptions.insert(packet, subscription);
+        }
+    }
+
+    /// The broker answered the subscription with that packet id: what it was for.
+    pub(crate) fn subscription_answered(&self, packet: u16) -> Option<Subscription> {
+        self.state().subscriptions.remove(&packet)
     }
 
     /// Disconnected. `clean` empties the client library's own queues under the lock, so that
@@ -395,7 +435,7 @@ impl Publisher {
                 self.offline.send_replace(true);
                 true
             }
-            Some(Tag::Reply(_) | Tag::Status | Tag::Metrics | Tag::GivenUp(_)) | None => true,
+            Some(Tag::Reply(_) | Tag::Status | Tag::Metrics | Tag::Plugin | Tag::GivenUp(_)) | None => true,
         };
         self.room.send_replace(());
         if !told {
