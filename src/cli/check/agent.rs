@@ -63,6 +63,7 @@ pub(super) async fn findings(
     let cautions = cautions::CODES.iter().filter_map(|code| Some((*code, problems.get(*code)?)));
     findings.extend(cautions.map(|(code, message)| caution(code, message.clone())));
     findings.extend(cloud_findings(&problems, listed, gauge(&metrics, "offboard_clock_skew_seconds")));
+    findings.extend(local_access(&own, &problems, &metrics));
     if let Some(message) = first(&problems, STORE) {
         findings.push(error("store", message));
     } else if let Some(message) = first(&problems, REPLACED) {
@@ -89,6 +90,22 @@ fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
         (Some(1.0), _) => error("broker", format!("{mqtt:?}: the subscription to {filter} was not answered yet")),
         _ => error("broker", format!("{mqtt:?}: the agent is not connected yet; look again in a few seconds")),
     }
+}
+
+/// Whether the agent, which tries it at its start, may command the broker's plugin.
+fn local_access(config: &Config, problems: &Problems, metrics: &Value) -> Option<Finding> {
+    const WHAT: &str = "local access";
+    config.local_access.as_ref()?;
+    if let Some(message) = problems.get("LOCAL_ACCESS_DENIED") {
+        return Some(error(WHAT, message));
+    }
+    if let Some(message) = problems.get("LOCAL_ACCESS_UNKNOWN_CLIENT") {
+        return Some(warning(WHAT, message));
+    }
+    Some(match gauge(metrics, "offboard_local_access_granted") {
+        Some(1.0) => ok(WHAT, "the broker's dynamic-security plugin answers the agent"),
+        _ => warning(WHAT, "not known: the broker's dynamic-security plugin was not asked on this connection yet"),
+    })
 }
 
 fn gauge(metrics: &Value, name: &str) -> Option<f64> {

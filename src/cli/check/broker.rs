@@ -8,10 +8,56 @@ use tokio::time::timeout;
 use super::{Finding, error, ok};
 use crate::{
     config::{Config, Mqtt},
-    local::status::OFFLINE,
+    domain::AccessCommand,
+    local::{access, status::OFFLINE},
     mqtt::client::{self, Brief},
-    protocol::Topics,
+    protocol::{Topics, dynsec},
 };
+
+/// Whether the agent may command the broker's dynamic-security plugin, tried by reading its own
+/// client.
+pub(super) async fn local_access(config: &Config, patience: Duration) -> Option<Finding> {
+    const WHAT: &str = "local access";
+    config.local_access.as_ref()?;
+    let mqtt = config.mqtt.as_ref()?;
+    let own = access::own_name(config);
+    Some(match timeout(patience, read_own(mqtt, &own)).await {
+        Ok(Ok(true)) => ok(WHAT, format!("the broker's dynamic-security plugin answers {own}")),
+        Ok(Ok(false)) => error(
+            WHAT,
+            format!("the broker denies the subscription to {}: {}", dynsec::RESPONSES, access::denied(&own)),
+        ),
+        Ok(Err(text)) => error(WHAT, format!("{mqtt:?}: {text}")),
+        Err(_) => error(
+            WHAT,
+            format!("the broker does not answer commands on {}: {}", dynsec::COMMANDS, access::denied(&own)),
+        ),
+    })
+}
+
+/// Waits for the plugin's answer, whatever it is; `false` if the subscription is denied.
+async fn read_own(mqtt: &Mqtt, own: &str) -> Result<bool, String> {
+    let mut options = client::options(mqtt);
+    options.set_clean_session(false).set_manual_acks(true);
+    client::secure(mqtt, &mut options)?;
+    let mut line = Brief::new(options);
+    let explain = |error| client::explain(mqtt, &error);
+    if !line.subscribe(dynsec::RESPONSES).await.map_err(explain)? {
+        return Ok(false);
+    }
+    let number = fastrand::u64(..);
+    let question = dynsec::commands(number, [(AccessCommand::Read, own)]);
+    let asked = line.client.try_publish(dynsec::COMMANDS, QoS::AtLeastOnce, false, question);
+    asked.map_err(|error| error.to_string())?;
+    loop {
+        if let Event::Incoming(Incoming::Publish(publish)) = line.poll().await.map_err(explain)?
+            && publish.topic == dynsec::RESPONSES
+            && !dynsec::answers(number, &publish.payload).is_empty()
+        {
+            return Ok(true);
+        }
+    }
+}
 
 pub(super) async fn finding(config: &Config, patience: Duration) -> Finding {
     let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the local socket alone") };

@@ -231,6 +231,9 @@ impl Check {
                     return Ok(findings);
                 }
                 findings.push(broker::finding(&config, common.patience()).await);
+                if findings.last().is_some_and(|broker| broker.state == State::Ok) {
+                    findings.extend(broker::local_access(&config, common.patience()).await);
+                }
                 findings.extend(cloud::findings(&config, common.patience()).await);
                 let text = "none answers in this data directory; what it would do was tried in its place";
                 findings.push(warning("agent", text));
