@@ -792,8 +792,8 @@ impl<D: Disk> Committer<D> {
             let Some((last, _)) = found.last() else { break };
             from = [last.as_slice(), &[0]].concat();
             for (key, row) in &found {
-                if let Some((registered, _)) = rows::decode_listed(row)? {
-                    devices.push((rows::read_thing(key)?, registered));
+                if let Some(listed) = rows::decode_listed(row)? {
+                    devices.push((rows::read_thing(key)?, listed.registered));
                 }
             }
         }

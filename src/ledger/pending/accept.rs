@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    object::{self, Kept, Slot, Waiter, is_leaving},
+    object::{self, Kept, Listed, Slot, is_leaving},
     tx::{BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY, Tx},
     waiters,
 };
 use crate::{
     domain::{
         CallKind, Change, ClientId, ClientToken, Operation, Reason, Registered, Rejection, RejectionCode, Request,
-        Tally, Target, Timestamp,
+        Tally, Target,
     },
     ledger::registry::store::StoreError,
 };
@@ -70,8 +70,8 @@ struct Survey {
     plan: Plan,
     /// Devices that the cloud lists, and that the command disassociates.
     associated: u64,
-    /// The association that the registry knows of each target.
-    known: Vec<Option<Timestamp>>,
+    /// What the registry knows of each target.
+    known: Vec<Option<Listed>>,
     /// A target that too many requests wait for, or too many of this client.
     crowded: Option<Target>,
     /// Open entries of other requests that the command would end.
@@ -92,7 +92,7 @@ fn survey(tx: &Tx<'_>, change: &Change, client: Option<&ClientId>) -> Result<Sur
     for target in &change.targets {
         let work = tx.work_of(target);
         plan.new += usize::from(work.is_none_or(|work| Some(work.lane) != lane));
-        let mut association = None;
+        let mut listed = None;
         if *target != Target::Registry {
             if let (Some(work), Some(client)) = (work, client) {
                 if crowded.is_none() && waiters::is_crowded(tx, work, client, MAX_WAITERS) {
@@ -104,17 +104,17 @@ fn survey(tx: &Tx<'_>, change: &Change, client: Option<&ClientId>) -> Result<Sur
                 note(&mut plan.guarded, target);
             }
             if let Target::Device(thing) = target {
-                match tx.listed(thing)? {
+                listed = tx.listed(thing)?;
+                match listed {
                     None => note(&mut plan.unknown, target),
-                    Some((Registered::Associated, since)) => {
-                        association = since;
+                    Some(listed) if listed.registered == Registered::Associated => {
                         associated += u64::from(!is_leaving(work));
                     }
                     Some(_) => {}
                 }
             }
         }
-        known.push(association);
+        known.push(listed);
     }
     plan.max_fraction_exceeded = lane.is_some_and(CallKind::takes_off) && exceeds_fraction(tx, associated);
     Ok(Survey { plan, associated, known, crowded, opposed })
@@ -171,7 +171,7 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
     // Only operations with a kind of call become requests.
     let lane = request.operation.lane().unwrap_or(CallKind::List);
     for ((index, target), known) in (0..).zip(&order.change.targets).zip(known) {
-        waiters::enqueue(tx, target, lane, Waiter((request.seq, index), known))?;
+        waiters::enqueue(tx, target, lane, (request.seq, index), known)?;
     }
     Ok(Ok(request))
 }

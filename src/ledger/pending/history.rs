@@ -2,7 +2,7 @@
 
 use super::tx::{At, Tx};
 use crate::{
-    domain::{Asked, Event, Happened, Request, Target, ThingName},
+    domain::{Asked, Event, Fault, Happened, Request, Target, ThingName},
     ledger::registry::store::StoreError,
 };
 
@@ -17,6 +17,11 @@ const MAX_EVENTS: usize = 20;
 pub(super) fn asked(request: &Request) -> Asked {
     let Request { seq, client, token, operation, accepted_at, .. } = request;
     Asked { seq: *seq, client: client.clone(), token: token.clone(), operation: *operation, at: *accepted_at }
+}
+
+/// The end of a request's part.
+pub(super) fn ended(request: &Request, fault: Option<&Fault>) -> Happened {
+    Happened::ended(asked(request), fault)
 }
 
 /// Adds an event.

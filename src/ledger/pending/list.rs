@@ -103,7 +103,7 @@ pub fn apply_page(
         };
         // The first list names all there is: nothing happened.
         let happened = (!known && tx.state.counters.synced).then_some(Happened::Listed);
-        tx.set_device(thing, row, Some(device), happened)?;
+        tx.set_device(thing, row, Some(device), happened.into_iter().collect());
     }
     Ok(*done >= page.len())
 }
@@ -170,7 +170,7 @@ pub fn remove_unlisted(
         // is kept to compare.
         let changed_at = tx.now.wall;
         let device = Device { registered: Registered::Disassociated, association: None, ours: None, changed_at, ..old };
-        tx.set_device(&thing, row, Some(device), Some(Happened::Unlisted))?;
+        tx.set_device(&thing, row, Some(device), vec![Happened::Unlisted]);
     }
     Ok(done)
 }

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use smallvec::smallvec;
+
 use super::{
     object::{Outgoing, Progress, Queue, Slot, Waiter, Work},
     state::State,
@@ -86,7 +88,7 @@ impl State {
                     self.put_work(&target, Some(Box::new(work)));
                 }
                 None => {
-                    let work = self.with_unknown_outcome(Work::new(lane, vec![waiter]));
+                    let work = self.with_unknown_outcome(Work::new(lane, smallvec![waiter]));
                     self.put_work(&target, Some(Box::new(work)));
                 }
                 Some(_) => {

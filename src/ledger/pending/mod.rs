@@ -35,7 +35,7 @@ pub use list::{ListMark, apply_page, begin_list, end_list, remove_unlisted, sync
 #[cfg(test)]
 pub(crate) use object::Queue;
 pub use object::{Counters, Load, SCHEMA};
-pub(crate) use object::{DeviceRow, Kept, Key, Slot};
+pub(crate) use object::{DeviceRow, Kept, Key, Listed, Slot};
 pub use outbox::{Outdated, Owed, delivered, outdated, owed, published};
 pub use queries::{
     Rows, device, devices, failures, find_request, open_entries, request, requests, unknown_names, waiting,

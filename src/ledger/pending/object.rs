@@ -11,6 +11,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use crate::domain::{
     Access, CallKind, CallToken, ClientId, ClientToken, Device, DeviceState, Event, Fault, Now, Registered, Request,
@@ -248,7 +249,7 @@ pub(crate) struct Work {
     /// The entries that wait for it, by request. Those from `queued_opposite` on wait for its
     /// opposite.
     #[serde(rename = "w")]
-    pub(crate) waiters: Vec<Waiter>,
+    pub(crate) waiters: SmallVec<[Waiter; 1]>,
     /// Sent, and the outcome is not known: not to be withdrawn.
     #[serde(rename = "s", default, skip_serializing_if = "is_default")]
     pub(crate) sent: bool,
@@ -281,7 +282,7 @@ pub(crate) struct Work {
 
 impl Work {
     /// To be sent by that kind of call, for `waiters`, of which there is at least one.
-    pub(super) fn new(lane: CallKind, waiters: Vec<Waiter>) -> Self {
+    pub(super) fn new(lane: CallKind, waiters: SmallVec<[Waiter; 1]>) -> Self {
         Self {
             lane,
             queue: Queue::Fresh,
@@ -442,6 +443,25 @@ impl DeviceRow {
     /// Whether there is nothing to keep.
     pub(crate) fn is_empty(&self) -> bool {
         self.device.is_none() && self.events.is_empty()
+    }
+}
+
+/// What the rules need to know of a device about which a command is accepted or sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Listed {
+    /// Whether the cloud lists it.
+    pub(crate) registered: Registered,
+    /// Since when, as far as that is known.
+    #[serde(default)]
+    pub(crate) association: Option<Timestamp>,
+    /// When the agent associated it, as long as that association is the one that is listed.
+    #[serde(default)]
+    pub(crate) ours: Option<Timestamp>,
+}
+
+impl From<&Device> for Listed {
+    fn from(device: &Device) -> Self {
+        Self { registered: device.registered, association: device.association, ours: device.ours }
     }
 }
 

@@ -148,7 +148,7 @@ fn forget_device(tx: &mut Tx<'_>, thing: &ThingName, before: u64) -> Result<(), 
     }
     let stored = old.stored;
     if has_tombstone(&old.row) {
-        tx.set_device(thing, old, None, None)?;
+        tx.set_device(thing, old, None, Vec::new());
     }
     let Changed { mut row, .. } = tx.device_row(thing)?;
     row.events.retain(|(at, _)| *at >= before);

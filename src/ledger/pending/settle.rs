@@ -3,15 +3,18 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use smallvec::SmallVec;
+
 use super::{
     list::ListMark,
-    object::{Queue, Waiter, Work},
+    object::{Listed, Queue, Waiter, Work},
     tx::Tx,
     waiters,
 };
 use crate::{
     domain::{
-        CallKind, Device, Fault, Happened, Now, Outcome, Registered, Request, Target, Timestamp, Verdict, is_superseded,
+        CallKind, ClientId, ClientToken, Device, Fault, Happened, Now, Outcome, Registered, Request, Target, Timestamp,
+        Verdict, is_superseded,
     },
     ledger::registry::store::StoreError,
 };
@@ -19,9 +22,9 @@ use crate::{
 /// Entries that one step settles, or looks at after a list: a few milliseconds.
 const STEP: usize = 500;
 
-pub(super) fn device_of(tx: &Tx<'_>, target: &Target) -> Result<Option<Device>, StoreError> {
+pub(super) fn listed(tx: &Tx<'_>, target: &Target) -> Result<Option<Listed>, StoreError> {
     match target {
-        Target::Device(thing) => tx.device(thing),
+        Target::Device(thing) => tx.listed(thing),
         _ => Ok(None),
     }
 }
@@ -30,7 +33,7 @@ pub(super) fn device_of(tx: &Tx<'_>, target: &Target) -> Result<Option<Device>, 
 pub(super) fn is_superseded_by_list(
     now: Now,
     lane: CallKind,
-    device: Option<&Device>,
+    device: Option<Listed>,
     known: Option<Timestamp>,
     request: &Request,
     clock_trusted: bool,
@@ -127,11 +130,13 @@ fn settle_one(tx: &mut Tx<'_>, lane: CallKind, target: &Target, verdict: &Verdic
             return put_back(tx, target, work);
         }
     };
-    // Before the entries end: a device's message is published with its final state.
-    finish(tx, target, &work, &outcome)?;
     let fault = outcome.fault().map(Arc::new);
+    let ended = |waiter: &Waiter| Ok(super::history::ended(tx.open_request(waiter.0.0)?, fault.as_deref()));
+    let ended = work.waiting().iter().map(ended).collect::<Result<_, StoreError>>()?;
+    // Before the entries end: a device's message is published with its final state.
+    finish(tx, target, &work, &outcome, ended)?;
     for Waiter(place, _) in work.waiting() {
-        tx.end_shared(target, *place, &outcome, fault.as_ref())?;
+        tx.end_recorded(target, *place, &outcome, fault.as_ref())?;
     }
     Ok(())
 }
@@ -148,12 +153,18 @@ fn put_back(tx: &mut Tx<'_>, target: &Target, work: Work) -> Result<(), StoreErr
     tx.set_work(target, Some(work))
 }
 
-/// The device's record after its work ended, and the end of the work.
-fn finish(tx: &mut Tx<'_>, target: &Target, work: &Work, outcome: &Outcome) -> Result<(), StoreError> {
+/// The device's record after its work ended, with events for its history, and the end of the work.
+fn finish(
+    tx: &mut Tx<'_>,
+    target: &Target,
+    work: &Work,
+    outcome: &Outcome,
+    events: Vec<Happened>,
+) -> Result<(), StoreError> {
     if let (Target::Device(thing), Some(devices)) = (target, work.lane.traits().devices) {
         let row = tx.device_row(thing)?;
         let old = row.row.device.as_ref();
-        let by = tx.request(work.place.0)?.map(|request| (request.client, request.token, request.accepted_at));
+        let by = requested(tx, work.place.0)?;
         let done = *outcome == Outcome::Succeeded;
         let registered = match old {
             Some(device) if !done => device.registered,
@@ -174,9 +185,18 @@ fn finish(tx: &mut Tx<'_>, target: &Target, work: &Work, outcome: &Outcome) -> R
             changed_at: tx.now.wall,
             mark: tx.state.counters.mark,
         };
-        tx.set_device(thing, row, Some(device), None)?;
+        tx.set_device(thing, row, Some(device), events);
     }
     waiters::next(tx, target, work)
+}
+
+/// Who asked for a request, with which token, and when it was accepted.
+fn requested(tx: &Tx<'_>, seq: u64) -> Result<Option<(ClientId, ClientToken, Timestamp)>, StoreError> {
+    let by = |request: &Request| (request.client.clone(), request.token.clone(), request.accepted_at);
+    match tx.state.request(seq) {
+        Some(kept) => Ok(Some(by(&kept.request))),
+        None => Ok(tx.request(seq)?.as_ref().map(by)),
+    }
 }
 
 /// Settles what waits for a list, after a complete one: it shows whether what was sent is done.
@@ -225,8 +245,8 @@ fn settle_by_list(
     list: ListMark,
     clock_trusted: bool,
 ) -> Result<(), StoreError> {
-    let device = device_of(tx, target)?;
-    let shown = device.as_ref().map_or(Registered::Disassociated, |device| device.registered);
+    let device = listed(tx, target)?;
+    let shown = device.map_or(Registered::Disassociated, |device| device.registered);
     let (result, asked_before) = if work.lane.traits().devices.is_some_and(|devices| devices.goal == shown) {
         (Outcome::Succeeded, list.seq)
     } else {
@@ -234,7 +254,7 @@ fn settle_by_list(
         let fault = work.error.get_or_insert_with(unknown);
         (Outcome::Failed((**fault).clone()), work.joined_before)
     };
-    let mut later = Vec::new();
+    let mut later = SmallVec::<[Waiter; 1]>::new();
     for waiter in work.waiting() {
         let Waiter(place, known) = *waiter;
         if place.0 >= asked_before {
@@ -243,7 +263,7 @@ fn settle_by_list(
         }
         let request = tx.open_request(place.0)?;
         let superseded = result != Outcome::Succeeded
-            && is_superseded_by_list(tx.now, work.lane, device.as_ref(), known, request, clock_trusted);
+            && is_superseded_by_list(tx.now, work.lane, device, known, request, clock_trusted);
         let outcome = if superseded { Outcome::Superseded } else { result.clone() };
         tx.end_entry(target, place, &outcome)?;
     }
@@ -256,7 +276,7 @@ fn settle_by_list(
         }
         _ => {
             waiters::supersede(tx, target, &later)?;
-            finish(tx, target, &work, &result)
+            finish(tx, target, &work, &result, Vec::new())
         }
     }
 }

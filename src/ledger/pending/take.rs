@@ -2,9 +2,11 @@
 
 use std::{ops::Bound, sync::Arc};
 
+use smallvec::SmallVec;
+
 use super::{
-    object::{self, Call, Place, Queue, QueueKey, Work},
-    settle::{abandon, await_list, device_of, is_superseded_by_list},
+    object::{self, Call, Place, Queue, QueueKey, Waiter, Work},
+    settle::{abandon, await_list, is_superseded_by_list, listed},
     tx::{Tx, defect},
 };
 use crate::{
@@ -277,16 +279,16 @@ fn take_one(
         return Ok(Took::Nothing);
     }
     let mut work = work.clone();
-    let device = device_of(tx, target)?;
+    let device = listed(tx, target)?;
     let mut first = None;
-    for waiter in work.waiting().to_vec() {
+    for waiter in SmallVec::<[Waiter; 1]>::from(work.waiting()) {
         let (place, known) = (waiter.0, waiter.1);
         let request = tx.open_request(place.0)?;
         let ended = if is_expired(tx, request, clock_trusted) {
             Some(if sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut })
         } else if protected {
             Some(Outcome::Protected)
-        } else if is_superseded_by_list(tx.now, lane, device.as_ref(), known, request, clock_trusted) {
+        } else if is_superseded_by_list(tx.now, lane, device, known, request, clock_trusted) {
             Some(Outcome::Superseded)
         } else {
             None

@@ -7,8 +7,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::object::{
-    Changed, Counters, DeviceRow, Forgotten, Image, Kept, Key, Load, Outgoing, Place, Progress, Queue, Slot, Work,
-    visible,
+    Changed, Counters, DeviceRow, Forgotten, Image, Kept, Key, Listed, Load, Outgoing, Place, Progress, Queue, Slot,
+    Work, visible,
 };
 use super::state::{AccessLoad, State, Undo};
 use crate::{
@@ -327,10 +327,10 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// Whether the cloud lists a device, and since when; `None` if the registry does not know it.
-    pub(super) fn listed(&self, thing: &ThingName) -> Result<Option<(Registered, Option<Timestamp>)>, StoreError> {
+    /// Whether the cloud lists a device; `None` if the registry does not know it.
+    pub(super) fn listed(&self, thing: &ThingName) -> Result<Option<Listed>, StoreError> {
         match self.state.device(thing) {
-            Some(row) => Ok(row.device.as_ref().map(|device| (device.registered, device.association))),
+            Some(row) => Ok(row.device.as_ref().map(Listed::from)),
             None => match self.registry.get(&rows::device(thing.as_str()))? {
                 Some(row) => rows::decode_listed(&row),
                 None => Ok(None),
@@ -386,24 +386,19 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// Sets what the registry knows of a device, `None` to forget it, and adds an event to its
+    /// Sets what the registry knows of a device, `None` to forget it, and adds events to its
     /// history. `old` is its row as [`Self::device_row`] has it.
-    pub(super) fn set_device(
-        &mut self,
-        thing: &ThingName,
-        old: Changed,
-        new: Option<Device>,
-        happened: Option<Happened>,
-    ) -> Result<(), StoreError> {
+    pub(super) fn set_device(&mut self, thing: &ThingName, old: Changed, new: Option<Device>, happened: Vec<Happened>) {
         let Changed { row: old, stored, .. } = old;
         let (wall, millis) = (self.now.wall, self.elapsed());
-        let mut events = old.events;
-        if let Some(happened) = happened {
-            super::history::append_event(&mut events, (millis, wall), happened);
-        } else if old.device == new {
-            return Ok(());
-        }
         let has_changed = old.device != new;
+        if happened.is_empty() && !has_changed {
+            return;
+        }
+        let mut events = old.events;
+        for happened in happened {
+            super::history::append_event(&mut events, (millis, wall), happened);
+        }
         if has_changed {
             let registered = |device: Option<&Device>| device.map(|device| device.registered);
             let work = self.state.work(&Target::Device(thing.clone()));
@@ -420,7 +415,6 @@ impl<'a> Tx<'a> {
         if has_changed {
             self.outdate(thing);
         }
-        Ok(())
     }
 
     /// Adds an event to a device's history; other targets have none.
@@ -433,7 +427,32 @@ impl<'a> Tx<'a> {
     }
 
     /// Sets a target's work, `None` when nothing is left to do.
+    ///
+    /// # Errors
+    /// The registry failed.
     pub(super) fn set_work(&mut self, target: &Target, new: Option<Work>) -> Result<(), StoreError> {
+        self.set_work_with(target, new, |tx, thing| Ok(tx.listed(thing)?.map(|device| device.registered)))
+    }
+
+    /// Sets the first work of a target, whose device the registry has as `registered`.
+    ///
+    /// # Errors
+    /// None: what the registry has is given.
+    pub(super) fn add_work(
+        &mut self,
+        target: &Target,
+        new: Work,
+        registered: Option<Registered>,
+    ) -> Result<(), StoreError> {
+        self.set_work_with(target, Some(new), |_, _| Ok(registered))
+    }
+
+    fn set_work_with(
+        &mut self,
+        target: &Target,
+        new: Option<Work>,
+        registered: impl FnOnce(&Self, &ThingName) -> Result<Option<Registered>, StoreError>,
+    ) -> Result<(), StoreError> {
         let shown = |work: Option<&Work>| work.map(|work| (work.lane, work.queued_opposite.is_some()));
         let place = |work: Option<&Work>| work.map(|work| (work.lane, work.queue, work.place));
         let old = self.state.work(target);
@@ -454,7 +473,7 @@ impl<'a> Tx<'a> {
         if let Target::Device(thing) = target
             && was_shown != is_shown
         {
-            let device = self.listed(thing)?.map(|(registered, _)| registered);
+            let device = registered(self, thing)?;
             let old = self.state.work(target);
             let (before, after) = ((device, old), (device, new.as_ref()));
             let has_changed = visible(before.0, before.1) != visible(after.0, after.1);
@@ -474,11 +493,15 @@ impl<'a> Tx<'a> {
     /// Ends one entry of a request, and the request with its last one. The caller takes the entry
     /// out of its target's waiters.
     pub(super) fn end_entry(&mut self, target: &Target, place: Place, outcome: &Outcome) -> Result<(), StoreError> {
-        self.end_shared(target, place, outcome, outcome.fault().map(Arc::new).as_ref())
+        let fault = outcome.fault().map(Arc::new);
+        let event = super::history::ended(self.open_request(place.0)?, fault.as_deref());
+        self.append_event(target, event)?;
+        self.end_recorded(target, place, outcome, fault.as_ref())
     }
 
-    /// The same, where several entries share the fault.
-    pub(super) fn end_shared(
+    /// The same for an entry whose end its device's history shows already. Several entries may share
+    /// the fault.
+    pub(super) fn end_recorded(
         &mut self,
         target: &Target,
         place: Place,
@@ -490,11 +513,9 @@ impl<'a> Tx<'a> {
         }
         let request = self.open_request(place.0)?;
         let (mut progress, seq) = (Progress::of(request), request.seq);
-        let asked = super::history::asked(request);
         if progress.tally.open == 0 {
             return Err(defect(format!("request {seq} has an entry too many")));
         }
-        self.append_event(target, Happened::ended(asked, fault.map(|fault| &**fault)))?;
         let slot = match fault {
             Some(fault) => Slot::Failed(target.clone(), Arc::clone(fault)),
             None => Slot::Succeeded,

@@ -4,12 +4,14 @@
 //! it in the same work, in the order of their acceptance. Of two opposite requests that were not
 //! sent, the later one supersedes the earlier.
 
+use smallvec::smallvec;
+
 use super::{
-    object::{Place, Waiter, Work},
+    object::{Listed, Place, Waiter, Work},
     tx::Tx,
 };
 use crate::{
-    domain::{CallKind, ClientId, Outcome, Target},
+    domain::{CallKind, ClientId, Outcome, Registered, Target},
     ledger::registry::store::StoreError,
 };
 
@@ -32,11 +34,20 @@ pub(super) fn is_crowded(tx: &Tx<'_>, work: &Work, client: &ClientId, max: usize
     work.waiters.iter().filter(is_own).count() >= max / 2 && tx.state.has_others(client)
 }
 
-/// Adds an entry to those that wait for its target. Of a command's entries each names another
-/// target.
-pub(super) fn enqueue(tx: &mut Tx<'_>, target: &Target, lane: CallKind, new: Waiter) -> Result<(), StoreError> {
+/// Adds an entry to those that wait for its target, whose device the registry has as `listed`. Of a
+/// command's entries each names another target.
+pub(super) fn enqueue(
+    tx: &mut Tx<'_>,
+    target: &Target,
+    lane: CallKind,
+    place: Place,
+    listed: Option<Listed>,
+) -> Result<(), StoreError> {
+    let association = listed.filter(|device| device.registered == Registered::Associated);
+    let new = Waiter(place, association.and_then(|device| device.association));
     let Some(work) = tx.work_of(target) else {
-        return tx.set_work(target, Some(Work::new(lane, vec![new])));
+        let work = Work::new(lane, smallvec![new]);
+        return tx.add_work(target, work, listed.map(|device| device.registered));
     };
     let ended = superseded(work, Some(lane)).to_vec();
     let mut work = work.clone();
@@ -49,7 +60,7 @@ pub(super) fn enqueue(tx: &mut Tx<'_>, target: &Target, lane: CallKind, new: Wai
         work.queued_opposite.get_or_insert(new.0);
         work.waiters.push(new);
     } else {
-        work = Work::new(lane, vec![new]);
+        work = Work::new(lane, smallvec![new]);
     }
     supersede(tx, target, &ended)?;
     tx.set_work(target, Some(work))
@@ -68,7 +79,7 @@ pub(super) fn next(tx: &mut Tx<'_>, target: &Target, work: &Work) -> Result<(), 
     let waiters = work.opposed_by();
     let opposite = work.lane.traits().devices.and_then(|devices| devices.opposite);
     match opposite {
-        Some(lane) if !waiters.is_empty() => tx.set_work(target, Some(Work::new(lane, waiters.to_vec()))),
+        Some(lane) if !waiters.is_empty() => tx.set_work(target, Some(Work::new(lane, waiters.into()))),
         _ => tx.set_work(target, None),
     }
 }

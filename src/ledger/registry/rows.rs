@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::store::{Op, StoreError};
 use crate::{
-    domain::{ClientId, ClientToken, EntryFailure, Registered, Request, ThingName, Timestamp},
-    ledger::pending::{DeviceRow, Kept, Slot},
+    domain::{ClientId, ClientToken, EntryFailure, Registered, Request, ThingName},
+    ledger::pending::{DeviceRow, Kept, Listed, Slot},
 };
 
 /// Version byte of every value so far.
@@ -190,18 +190,11 @@ pub(crate) fn decode_device(bytes: &[u8]) -> Result<DeviceRow, StoreError> {
     decode_timed(bytes, "a device")
 }
 
-/// Whether the cloud lists a device, and since when; the rest of its row is passed over.
+/// Whether the cloud lists a device; the rest of its row is passed over.
 ///
 /// # Errors
 /// The row is damaged.
-pub(crate) fn decode_listed(bytes: &[u8]) -> Result<Option<(Registered, Option<Timestamp>)>, StoreError> {
-    #[derive(Deserialize)]
-    struct Listed {
-        registered: Registered,
-        #[serde(default)]
-        association: Option<Timestamp>,
-    }
-
+pub(crate) fn decode_listed(bytes: &[u8]) -> Result<Option<Listed>, StoreError> {
     #[derive(Deserialize)]
     struct Row {
         #[serde(default)]
@@ -209,7 +202,7 @@ pub(crate) fn decode_listed(bytes: &[u8]) -> Result<Option<(Registered, Option<T
     }
 
     let row: Row = decode_timed(bytes, "a device")?;
-    Ok(row.d.map(|listed| (listed.registered, listed.association)))
+    Ok(row.d)
 }
 
 /// The rows of a finished request.

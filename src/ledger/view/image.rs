@@ -137,7 +137,7 @@ impl View for Image {
     }
 
     fn waiters(&self, target: &Target) -> Vec<Waiter> {
-        let waiters = self.state.work(target).map(|work| work.waiters.clone()).unwrap_or_default();
+        let waiters = self.state.work(target).map(|work| work.waiters.to_vec()).unwrap_or_default();
         waiters.into_iter().map(|waiter| Waiter { place: waiter.0, known_association: waiter.1 }).collect()
     }
 
