@@ -50,8 +50,8 @@ pub(crate) fn own_name(config: &Config) -> String {
 /// What to do about a plugin that does not answer.
 pub(crate) fn denied(own: &str) -> String {
     format!(
-        "allow the client {own} to publish to {} and to subscribe to {} (mosquitto_ctrl dynsec addRoleACL), and check that the \
-         broker loads mosquitto_dynamic_security.so",
+        "allow the client {own} to publish to {}, and to subscribe to {} and receive from there (mosquitto_ctrl dynsec \
+         addRoleACL), and check that the broker loads mosquitto_dynamic_security.so",
         dynsec::COMMANDS,
         dynsec::RESPONSES
     )
@@ -171,7 +171,7 @@ impl LocalAccess {
         let message =
             format!("{what}, so that no client of a disassociated device is disabled: {}", self::denied(&self.own));
         if !std::mem::replace(&mut self.is_denied, true) {
-            tracing::warn!("{message}; trying again every 10 minutes");
+            tracing::warn!("{message}; trying again after 30 s to 10 minutes");
         }
         self.conditions.raise("LOCAL_ACCESS_DENIED", message);
     }
