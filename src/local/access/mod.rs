@@ -21,7 +21,7 @@ use crate::{
     ledger::{self, DueAccess, Ledger, UnknownClients},
     local::broker::{ConnectionState, Publisher, Subscription, Tag},
     protocol::dynsec,
-    runtime::{clock::sleep_until, failpoint, stop::Stop},
+    runtime::{clock::sleep_until, stop::Stop},
 };
 
 /// What comes from the broker.
@@ -155,7 +155,6 @@ impl LocalAccess {
                     let is_failed = matches!(answer, AccessAnswer::Failed(_));
                     self.conditions.plugin_answered(Some((*command, !is_failed)));
                 }
-                failpoint::pass("access-answered");
                 self.take_over(answers).await;
             }
         }
@@ -208,7 +207,6 @@ impl LocalAccess {
         let payload = dynsec::commands(number, usernames.iter().map(|(command, name)| (*command, name.as_str())));
         if self.line.publish(Some(self.link.epoch), dynsec::COMMANDS, payload, false, Tag::Plugin) {
             self.flow.sent(Batch { number, commands, sent_at: now });
-            failpoint::pass("access-sent");
         } else {
             self.flow.later(now);
         }
