@@ -14,8 +14,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::*;
-use rumqttc::{AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, Incoming, MqttOptions};
+use common::{
+    tls::{authority, issue, mosquitto_example, set_tls},
+    *,
+};
+use rumqttc::{
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, Incoming, MqttOptions, QoS, TlsConfiguration,
+    Transport,
+};
 
 const COMMANDS: &str = "$CONTROL/dynamic-security/v1";
 
@@ -75,14 +81,18 @@ impl Plugin {
     async fn device(&self, name: &str) -> Result<Device, ConnectReturnCode> {
         let mut options = MqttOptions::new(name, "127.0.0.1", self.port);
         options.set_credentials(name, "pw");
-        let (client, mut events) = AsyncClient::new(options, 10);
-        loop {
-            match events.poll().await {
-                Ok(Event::Incoming(Incoming::ConnAck(_))) => return Ok(Device { _client: client, events }),
-                Ok(_) => {}
-                Err(ConnectionError::ConnectionRefused(code)) => return Err(code),
-                Err(error) => panic!("{name}: {error}"),
-            }
+        connect(options).await
+    }
+}
+
+async fn connect(options: MqttOptions) -> Result<Device, ConnectReturnCode> {
+    let (client, mut events) = AsyncClient::new(options, 10);
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Incoming::ConnAck(_))) => return Ok(Device { _client: client, events }),
+            Ok(_) => {}
+            Err(ConnectionError::ConnectionRefused(code)) => return Err(code),
+            Err(error) => panic!("{error}"),
         }
     }
 }
@@ -340,6 +350,121 @@ async fn without_the_right_it_is_reported_once_and_nothing_else_suffers() {
     assert_eq!(check(&world)["result"], "warning");
     associate(&client, "v", &["d0002"]).await;
     client.status("nothing is wrong", |s| s["problems"] == json!([])).await;
+}
+
+/// With names from certificates the device would come back at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_the_documented_set_up_a_device_with_a_certificate_stays_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = authority("site");
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("ca.pem"), authority.pem()).unwrap();
+    issue(dir.path(), "broker", "localhost", &authority);
+    for name in ["admin", "bench-tool", "d0000"] {
+        issue(dir.path(), name, name, &authority);
+    }
+    let file = at("dynamic-security.json");
+    let init = Command::new("mosquitto_ctrl").args(["dynsec", "init"]).arg(&file).args(["admin", "secret"]).output();
+    assert!(init.unwrap().status.success());
+    let mut broker = Broker::absent(dir.path());
+    let config = mosquitto_example("dynamic-security.conf", dir.path())
+        .replace("listener 8883\n", &format!("listener {} 127.0.0.1\n", broker.port))
+        .replace("/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so", &library("mosquitto_dynamic_security.so"));
+    broker.config = Some(config + "user root\n");
+    broker.restart().await;
+    let port = broker.port;
+    let path = |name: &str| at(name).display().to_string();
+    let options = format!(
+        "-h localhost\n-p {port}\n--cafile {}\n--cert {}\n--key {}\n-u admin\n-P secret\n",
+        path("ca.pem"),
+        path("admin.pem"),
+        path("admin.key")
+    );
+    fs::create_dir_all(at(".config")).unwrap();
+    fs::write(at(".config/mosquitto_ctrl"), options).unwrap();
+    let plugin = Plugin { home: dir.path().to_path_buf(), file, port };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples/dynamic-security.sh");
+    let output = plugin.run(Command::new("sh").arg(script).env("AGENT_PASSWORD", "agent-pw"));
+    assert!(output.status.success(), "{output:?}");
+    let results = format!("offboard/{CORE}/results/bench-tool/#");
+    for words in [
+        &["createRole", "device"][..],
+        &["createClient", "d0000", "-p", "pw"],
+        &["createClient", "bench-tool", "-p", "pw"],
+        &["createRole", "bench-tool"],
+        &["addRoleACL", "bench-tool", "publishClientSend", "offboard/MyCore/commands/bench-tool/+", "allow"],
+        &["addRoleACL", "bench-tool", "subscribePattern", &results, "allow"],
+        &["addRoleACL", "bench-tool", "subscribePattern", "offboard/MyCore/status", "allow"],
+        &["addClientRole", "bench-tool", "bench-tool"],
+    ] {
+        plugin.control(words);
+    }
+    let mut world = World::with(dir, broker, 1).await;
+    set_tls(&mut world, &authority, port);
+    world.set("mqtt.username", json!("MyCore-offboard"));
+    world.set("mqtt.password", json!("agent-pw"));
+    world.set("localAccess.mosquittoDynamicSecurity", json!(true));
+    let home = plugin.home.clone();
+    let options = |name: &str| {
+        let read = |file: String| fs::read(home.join(file)).unwrap();
+        let mut options = MqttOptions::new(name, "localhost", port);
+        options.set_credentials(name, "pw");
+        options.set_transport(Transport::Tls(TlsConfiguration::Simple {
+            ca: read("ca.pem".into()),
+            alpn: None,
+            client_auth: Some((read(format!("{name}.pem")), read(format!("{name}.key")))),
+        }));
+        options
+    };
+    let device = connect(options("d0000")).await.unwrap();
+    world.start_agent();
+    let subscriptions = [results.as_str(), "offboard/MyCore/status"];
+    let mut client = Asking::connect(options("bench-tool"), &subscriptions).await;
+    client.until(|topic, body| topic.ends_with("/status") && body["lastSyncAt"].is_string()).await;
+    client.send("t", "disassociate-client-devices");
+    client.until(|topic, body| topic.ends_with("/completed") && body["status"] == "SUCCEEDED").await;
+    device.cut().await;
+    assert_eq!(connect(options("d0000")).await.err(), Some(ConnectReturnCode::NotAuthorized));
+    client.send("u", "associate-client-devices");
+    client.until(|topic, body| topic.ends_with("/completed") && body["clientToken"] == "u").await;
+    plugin.until("d0000", false).await;
+    drop(connect(options("d0000")).await.expect("it can come back"));
+}
+
+/// A client that may subscribe to its own topics only.
+struct Asking {
+    client: AsyncClient,
+    events: EventLoop,
+}
+
+impl Asking {
+    async fn connect(options: MqttOptions, subscriptions: &[&str]) -> Self {
+        let (client, events) = AsyncClient::new(options, 10);
+        for filter in subscriptions {
+            client.try_subscribe(*filter, QoS::AtLeastOnce).unwrap();
+        }
+        Self { client, events }
+    }
+
+    fn send(&self, token: &str, operation: &str) {
+        let body = json!({"clientToken": token, "entries": entries(&names(0..1))}).to_string();
+        let topic = format!("offboard/{CORE}/commands/bench-tool/{operation}");
+        self.client.try_publish(topic, QoS::AtLeastOnce, false, body).unwrap();
+    }
+
+    async fn until(&mut self, wanted: impl Fn(&str, &Value) -> bool) {
+        let found = async {
+            loop {
+                if let Event::Incoming(Incoming::Publish(publish)) = self.events.poll().await.unwrap() {
+                    let body = serde_json::from_slice(&publish.payload).unwrap();
+                    if wanted(&publish.topic, &body) {
+                        return;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect("the message arrives");
+    }
 }
 
 /// The right is taken away, and given back, while the agent runs.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Finding, Problems, caution, cloud_findings, error, first, ok, warning};
+use super::{Finding, Problems, caution, cloud_findings, error, first, local_access_works, ok, warning};
 use crate::{
     agent::cautions,
     cli::{
@@ -103,7 +103,7 @@ fn local_access(config: &Config, problems: &Problems, metrics: &Value) -> Option
         return Some(warning(WHAT, message));
     }
     Some(match gauge(metrics, "offboard_local_access_granted") {
-        Some(1.0) => ok(WHAT, "the broker's dynamic-security plugin answers the agent"),
+        Some(1.0) => local_access_works(config, "the broker's dynamic-security plugin answers the agent".into()),
         _ => warning(WHAT, "not known: the broker's dynamic-security plugin was not asked on this connection yet"),
     })
 }

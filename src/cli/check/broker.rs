@@ -5,7 +5,7 @@ use std::time::Duration;
 use rumqttc::{Event, Incoming, QoS};
 use tokio::time::timeout;
 
-use super::{Finding, error, ok};
+use super::{Finding, error, local_access_works, ok};
 use crate::{
     config::{Config, Mqtt},
     domain::AccessCommand,
@@ -22,7 +22,7 @@ pub(super) async fn local_access(config: &Config, patience: Duration) -> Option<
     let mqtt = config.mqtt.as_ref()?;
     let own = access::own_name(config);
     Some(match timeout(patience, read_own(mqtt, &own)).await {
-        Ok(Ok(true)) => ok(WHAT, format!("the broker's dynamic-security plugin answers {own}")),
+        Ok(Ok(true)) => local_access_works(config, format!("the broker's dynamic-security plugin answers {own}")),
         Ok(Ok(false)) => error(
             WHAT,
             format!("the broker denies the subscription to {}: {}", dynsec::RESPONSES, access::denied(&own)),

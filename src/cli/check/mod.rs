@@ -286,6 +286,22 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
+/// What is found of local access where the plugin answers. A broker that takes names from
+/// certificates does not ask the plugin when a client connects.
+fn local_access_works(config: &Config, text: String) -> Finding {
+    const WHAT: &str = "local access";
+    match &config.mqtt {
+        Some(mqtt) if mqtt.login.is_none() && mqtt.identity.is_some() => warning(
+            WHAT,
+            format!(
+                "{text}, and mqtt.username is not set: where the broker takes names from certificates (use_identity_as_username), \
+                 a disabled client is cut and can come back; give the clients passwords (docs/greengrass.md, section 8)"
+            ),
+        ),
+        _ => ok(WHAT, text),
+    }
+}
+
 /// What works and is worth attention all the same.
 fn caution(code: &str, message: String) -> Finding {
     warning(if code == cautions::CODES[0] { "password" } else { "proxy" }, message)
