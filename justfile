@@ -4,9 +4,9 @@
 unit name="":
     cargo test --locked --lib {{name}}
 
-# One end-to-end test file, for example `just e2e main_job`.
+# The end-to-end tests whose name contains this, for example `just e2e disassociation::`.
 e2e name:
-    tests/run --test {{name}}
+    tests/run --test it {{name}}
 
 # The simulation of one seed, with its trace.
 sim seed:

@@ -1,11 +1,53 @@
-//! Offboard: an edge agent that takes client devices off their AWS IoT Greengrass core device.
+//! Offboard: an edge agent that disassociates client devices from their AWS IoT Greengrass core
+//! device.
 //!
-//! The data flow, the modules and the invariants are in `ARCHITECTURE.md`. The library exists for
-//! the binary and the tests; its interface follows their needs and is not kept stable.
+//! # Data flow
+//!
+//! ```text
+//!  broker, socket ─commands─► inbox ──► ledger ──► dispatcher ──calls──► cloud
+//!        ▲                               │  ▲          │ outcomes          │
+//!        │ accepted, completed, status   │  └──────────┘                   │
+//!        └──────────── outbox ◄──────────┤  ▲                              │
+//!                                        │  └────── reconciler ◄───────────┘
+//!                              journal + registry      list of associated devices
+//! ```
+//!
+//! The data flows in one direction. Every message between the parts passes through the ledger: the
+//! inbox does not call the dispatcher, and the dispatcher does not publish. Each part reads its
+//! work from the ledger and writes the result back. A watch channel that carries no data wakes it.
+//! Therefore a restart is not a special case: each part starts by reading what is there.
+//!
+//! # Modules
+//!
+//! From the bottom up; a module uses only those above it in this table.
+//!
+//! | module | content |
+//! | --- | --- |
+//! | [`domain`] | types and pure rules: names, operations, requests, outcomes, devices, call kinds, time |
+//! | [`runtime`] | what reads the machine: the clock, users, the stop signal, failpoints |
+//! | [`protocol`] | what crosses a transport: JSON reader, topics, commands, messages |
+//! | [`config`] | the configuration, read and checked |
+//! | [`health`] | the state of the outside world, which the parts write and `status` shows |
+//! | `mqtt` | what every client of the broker shares |
+//! | [`ledger`] | the durable state: pending in memory, journal, registry |
+//! | `local` | broker, socket, inbox, outbox, queries, device and status topics |
+//! | [`cloud`] | the cloud's API and its AWS form, planner, dispatcher, reconciler, list gate, rate limit |
+//! | `agent` | wiring, supervision, shutdown, metrics, maintenance |
+//! | [`cli`] | the command line: a file for each kind of subcommand |
+//! | `testing` | the simulation, and the generation of schemas; for tests only |
+//!
+//! `local` and `cloud` never import each other: they meet in the ledger. `domain` imports nothing
+//! of the others. The `runtime` and `health` modules are below both sides, since both read the
+//! clock, obey the stop signal and report what they see of the world, and neither may import the
+//! other or the agent. `mqtt` is below `local` and `cli`, because a command connects to the broker
+//! as the agent does. `tests/architecture.rs` reads the sources and fails on any other use, and on
+//! an import cycle between files.
+//!
+//! The invariants and the decisions are in `ARCHITECTURE.md`. The library exists for the binary and
+//! the tests; its interface follows their needs and is not kept stable.
 
 #![forbid(unsafe_code)]
 
-pub mod agent;
 pub mod cli;
 pub mod cloud;
 pub mod config;
@@ -15,11 +57,12 @@ pub mod ledger;
 pub mod protocol;
 pub mod runtime;
 
+mod agent;
 mod local;
 mod mqtt;
 
 #[cfg(test)]
 mod testing;
 
-/// This build's version, as `status` and `--version` tell it.
+/// This build's version, as `status` and `--version` report it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,9 +1,11 @@
-//! The agent is killed at each point that matters, by name and count, under load. Needs a binary
-//! with the feature:
-//! `cargo test --features failpoints --test failpoints`; `OFFBOARD_ROUNDS=200` for the long form.
+//! The agent is killed at each failpoint, a named place in its code, under load. A binary of its
+//! own, since the product has to be built with a feature for it: `cargo test --locked --features
+//! failpoints --test failpoints`. `OFFBOARD_ROUNDS=200` is the long form, and `OFFBOARD_SEED`
+//! repeats the choices of an earlier run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::collections::BTreeMap;
@@ -23,7 +25,7 @@ fn disarm(world: &mut World) {
     world.wrapper.clear();
 }
 
-/// Takes notice of a death, which has to be at the armed failpoint.
+/// Checks that the agent died at the armed failpoint.
 fn bury(world: &mut World, name: &str) {
     use std::os::unix::process::ExitStatusExt;
     let status = world.agent.take().unwrap().wait().unwrap();
@@ -47,8 +49,8 @@ fn most_passes(name: &str) -> u64 {
     }
 }
 
-/// Waits for the death at the armed failpoint: what comes last in a round may come after all is
-/// told.
+/// Waits for the death at the armed failpoint: what comes last in a round may come after its last
+/// result.
 async fn wait_for_death(load: &mut Load, name: &str) {
     let start = std::time::Instant::now();
     while !load.settle_or_die().await {
@@ -71,7 +73,7 @@ async fn die_at_the_stop(load: &mut Load, name: &str) {
 #[tokio::test]
 async fn each_failpoint_is_reached_and_loses_nothing() {
     // Every round has a large command: it is the first of its twenty.
-    let mut load = Load::with(NAMES.len() * LARGE_EVERY, fastrand::u64(..)).await;
+    let mut load = Load::with(NAMES.len() * LARGE_EVERY).await;
     let mut kills = 0;
     for (n, name) in NAMES.iter().enumerate() {
         for at_a_stop in [false, true] {
@@ -139,7 +141,7 @@ async fn a_part_that_fails_ends_the_agent_and_loses_nothing() {
         world.cloud.offline(false);
         world.start_agent();
         assert_eq!(client.result(&token, "completed").await["status"], "SUCCEEDED", "{part}");
-        assert_eq!(world.taken_off(&names(n..n + 1)[0]), 1, "{part}");
+        assert_eq!(world.disassociations(&names(n..n + 1)[0]), 1, "{part}");
         world.stop_agent();
     }
 }

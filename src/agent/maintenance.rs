@@ -1,14 +1,15 @@
-//! What is past its time ends, looked for once a second while anything is open; and what was kept
-//! long enough is forgotten.
+//! Maintenance: ends what is past its deadline, once a second while anything is open, and removes
+//! what was kept long enough.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 use crate::{
-    config::{Limits, Retention},
-    domain::{CallKind, Mono},
-    health::Conditions,
+    cloud::list_gate::ListGate,
+    config::Retention,
+    domain::{CallKind, Limits, Mono},
+    health::Health,
     ledger::{self, Early, Ledger, Summary, Unavailable},
     runtime::{clock::Clock, failpoint, stop::Stop},
 };
@@ -31,7 +32,8 @@ async fn changed(summary: &mut watch::Receiver<Summary>) {
 
 pub(crate) struct Maintenance {
     pub(crate) ledger: Ledger,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) gate: Arc<ListGate>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) retention: Retention,
@@ -50,7 +52,7 @@ impl Maintenance {
             let is_well = health.borrow_and_update().failing.is_none();
             let is_idle = summary.borrow_and_update().open_requests == 0 && is_well;
             // The age of requests has to be noted even when no lane looks.
-            let _ = self.conditions.window();
+            let _ = self.gate.window();
             self.tell_off();
             let now = self.clock.now().mono;
             let retention = forgot.is_none_or(|at| now.since(at) >= RETENTION_EVERY);
@@ -79,15 +81,15 @@ impl Maintenance {
             let text = format!(
                 "{waiting} entries on assets wait for siteWise.enabled; set it to true, or cancel their requests"
             );
-            self.conditions.raise("SITEWISE_OFF", text);
+            self.health.raise("SITEWISE_OFF", text);
         } else {
-            self.conditions.clear("SITEWISE_OFF");
+            self.health.clear("SITEWISE_OFF");
         }
     }
 
     /// Goes on with the deadlines from request `next` on, and returns where to go on the next time.
     async fn tick(&self, mut next: u64, retention: bool) -> Result<u64, Unavailable> {
-        let (trusted, confirmed) = (self.conditions.clock_trusted(), self.conditions.clock_confirmed());
+        let (trusted, confirmed) = (self.health.clock_trusted(), self.health.clock_confirmed());
         let trusted = trusted && confirmed;
         let looked = self.ledger.run(move |tx| {
             if trusted {
@@ -115,9 +117,9 @@ impl Maintenance {
                 "the store has {live_bytes} bytes of records, limits.maxDatabaseBytes is {max}: new commands are rejected until \
                  older ones have ended for an hour; raise the limit if this lasts"
             );
-            self.conditions.raise("STORE_LIMIT", text);
+            self.health.raise("STORE_LIMIT", text);
         } else {
-            self.conditions.clear("STORE_LIMIT");
+            self.health.clear("STORE_LIMIT");
         }
         Ok(next)
     }

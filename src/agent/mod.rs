@@ -1,13 +1,15 @@
 //! The agent: wires the parts, and owns the shutdown.
 //!
-//! Nothing in here ends the process because the world is down. On a stop the parts end in the order of the data flow: no
-//! more commands, the call in flight, the results, the connection, the store. A part that ends unasked stops the others
-//! in the same order.
+//! Nothing in here ends the process because the world is down. On a stop the parts end in the order
+//! of the data flow: no more commands, the call in flight, the results, the connection, the store.
+//! A part that ends unasked stops the others in the same order.
 
 pub(crate) mod cautions;
 mod maintenance;
-pub mod metrics;
+mod metrics;
+pub(crate) mod store_watch;
 pub(crate) mod supervisor;
+pub(crate) mod trial;
 
 use std::{
     io,
@@ -24,13 +26,14 @@ use tokio::{
 use self::{
     maintenance::Maintenance,
     metrics::Metrics,
+    store_watch::StoreWatch,
     supervisor::{Failure, Supervisor},
 };
 use crate::{
-    cloud::{Aws, Cloud, dispatcher::Dispatcher, rate::RateLimit, reconciler::Reconciler},
+    cloud::{Aws, Cloud, dispatcher::Dispatcher, list_gate::ListGate, rate::RateLimit, reconciler::Reconciler},
     config::{self, Config},
     domain::{CallKind, Timestamp, Traits},
-    health::Conditions,
+    health::Health,
     ledger::{DataDir, Ledger, NotHeld, Rules},
     local::{
         access::LocalAccess,
@@ -38,15 +41,15 @@ use crate::{
         devices::Devices,
         inbox::Inbox,
         outbox::Outbox,
-        socket::{MAX_LINE, Socket, SocketResults},
-        status::{self, Report, Status},
+        socket::{Socket, SocketResults},
+        status::{Report, Status},
     },
-    protocol::Topics,
+    protocol::{Topics, local_socket::MAX_LINE, status::OFFLINE},
     runtime::{clock::Clock, stop},
 };
 
-/// Shares of the 4 s that a stop may take (the nucleus kills after 5): the calls, the results, the connection (1.5 s
-/// by itself), the store.
+/// Shares of the 4 s that a stop may take (the nucleus kills after 5): the calls, the results, the
+/// connection (1.5 s by itself), the store.
 const CALLS: Duration = Duration::from_millis(1700);
 const RESULTS: Duration = Duration::from_millis(200);
 const STORE: Duration = Duration::from_millis(500);
@@ -54,9 +57,23 @@ const STORE: Duration = Duration::from_millis(500);
 /// Commands over the socket that wait to be handled; who sends more waits.
 const LOCAL_COMMANDS: usize = 64;
 
-/// Between two attempts to get the data directory that another process holds, and between two log lines on that.
+/// Between two attempts to get the data directory that another process holds, and between two log
+/// lines on that.
 const TAKE_OVER: Duration = Duration::from_millis(500);
 const TAKE_OVER_LOG: Duration = Duration::from_secs(60);
+
+impl From<&Config> for Rules {
+    fn from(config: &Config) -> Self {
+        let off = CallKind::ALL.into_iter().filter(|lane| !config.serves(lane.traits().service)).collect();
+        Self {
+            limits: config.limits,
+            guard: config.guard.clone(),
+            publish_devices: config.publish_devices,
+            local_access: config.local_access.is_some(),
+            off,
+        }
+    }
+}
 
 /// Why the agent ends unasked.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +94,8 @@ pub(crate) enum RunError {
 /// `unknown` are the keys of the configuration that have no effect.
 ///
 /// # Errors
-/// What cannot get better by waiting, before anything was started; or the part that failed, after all others have
-/// stopped.
+/// What cannot get better by waiting, before anything was started; or the part that failed, after
+/// all others have stopped.
 pub(crate) async fn run(config: Config, unknown: &[String], stop: impl Future<Output = ()>) -> Result<(), RunError> {
     tokio::pin!(stop);
     let clock = Clock::start();
@@ -88,23 +105,24 @@ pub(crate) async fn run(config: Config, unknown: &[String], stop: impl Future<Ou
         return Ok(());
     }
     let (ledger, closed) = Ledger::start(data_dir, Rules::from(&config), clock.clone())?;
-    let conditions = Conditions::new(clock.clone(), ledger.summary());
-    cautions::raise(&config, &conditions);
+    let health = Health::new(clock.clone());
+    cautions::raise(&config, &health);
     if !unknown.is_empty() {
         let text = format!("the configuration has keys that have no effect in this version: {}", unknown.join(", "));
-        conditions.raise("UNKNOWN_CONFIGURATION_KEY", text);
+        health.raise("UNKNOWN_CONFIGURATION_KEY", text);
     }
-    let sink = Arc::clone(&conditions);
-    let cloud =
-        Aws::new(&config, clock.clone(), Box::new(move |millis| sink.skew(millis))).map_err(RunError::Environment)?;
+    let sink = Arc::clone(&health);
+    let cloud = Aws::new(&config, clock.clone(), Box::new(move |millis| sink.set_skew(millis)))
+        .map_err(RunError::Environment)?;
     let started_at = clock.now().wall;
-    let parts = Parts { cloud: Arc::new(cloud), clock, conditions, config, ledger, started_at };
+    let parts = Parts { cloud: Arc::new(cloud), clock, health, config, ledger, started_at };
     parts.run(closed, stop).await.map_err(RunError::Part)
 }
 
 /// Waits until this process holds the data directory; `false` if it is to stop first.
 ///
-/// A directory that cannot be used at all is not waited for: the ledger tries it again and again, and `status` says why.
+/// A directory that cannot be used at all is not waited for: the ledger tries it again and again,
+/// and `status` says why.
 async fn hold(data_dir: &DataDir, mut stop: Pin<&mut impl Future<Output = ()>>) -> bool {
     let mut logged: Option<Instant> = None;
     loop {
@@ -134,7 +152,7 @@ pub(crate) struct Parts<C> {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) ledger: Ledger,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
     pub(crate) cloud: Arc<C>,
     pub(crate) started_at: Timestamp,
 }
@@ -170,7 +188,7 @@ impl<C: Cloud> Parts<C> {
         results.abort_all();
         results.drain().await;
         if let Some(closer) = closer {
-            closer.close(status::OFFLINE.into()).await;
+            closer.close(OFFLINE.into()).await;
             if timeout(GOODBYE / 2, connection.drain()).await.is_err() {
                 connection.abort_all();
             }
@@ -185,12 +203,14 @@ impl<C: Cloud> Parts<C> {
 
     /// Starts what talks to the cloud, and the upkeep.
     pub(crate) fn start_cloud(&self, calls: &mut Supervisor, stop: &stop::Stop) {
-        let Self { config, clock, ledger, conditions, cloud, started_at: _ } = self;
+        let Self { config, clock, ledger, health, cloud, started_at: _ } = self;
         let rate = RateLimit::new(config.rate, clock.clone());
+        let gate = ListGate::new(Arc::clone(health), ledger.summary(), clock.clone());
         let sync = Reconciler {
             ledger: ledger.clone(),
             cloud: Arc::clone(cloud),
-            conditions: Arc::clone(conditions),
+            health: Arc::clone(health),
+            gate: Arc::clone(&gate),
             rate: rate.clone(),
             calls_per_second: config.rate.calls_per_second,
             retry: config.retry,
@@ -214,7 +234,8 @@ impl<C: Cloud> Parts<C> {
                 lane,
                 ledger: ledger.clone(),
                 cloud: Arc::clone(cloud),
-                conditions: Arc::clone(conditions),
+                health: Arc::clone(health),
+                gate: Arc::clone(&gate),
                 rate: rate.clone(),
                 pace: paced.then(|| RateLimit::new(one_by_one, clock.clone())),
                 clock: clock.clone(),
@@ -226,7 +247,8 @@ impl<C: Cloud> Parts<C> {
         }
         let upkeep = Maintenance {
             ledger: ledger.clone(),
-            conditions: Arc::clone(conditions),
+            health: Arc::clone(health),
+            gate,
             clock: clock.clone(),
             limits: config.limits,
             retention: config.retention,
@@ -234,12 +256,14 @@ impl<C: Cloud> Parts<C> {
             stop: stop.clone(),
         };
         calls.spawn("maintenance", upkeep.run());
-        calls.spawn("watch on the store", self.report().watch_store(stop.clone()));
+        let watch =
+            StoreWatch { ledger: ledger.clone(), health: Arc::clone(health), data_dir: config.data_dir.clone() };
+        calls.spawn("watch on the store", watch.run(stop.clone()));
     }
 
     fn report(&self) -> Report {
-        let (ledger, conditions) = (self.ledger.clone(), Arc::clone(&self.conditions));
-        Report { ledger, conditions, data_dir: self.config.data_dir.clone(), started_at: self.started_at }
+        let (ledger, health) = (self.ledger.clone(), Arc::clone(&self.health));
+        Report { ledger, health, started_at: self.started_at }
     }
 
     /// Starts what talks to people on this machine.
@@ -252,7 +276,7 @@ impl<C: Cloud> Parts<C> {
         let (report, shown) = (self.report(), self.config.shown.to_string().into_bytes());
         let socket = Socket {
             data_dir: self.config.data_dir.clone(),
-            conditions: Arc::clone(&self.conditions),
+            health: Arc::clone(&self.health),
             inbound,
             asked,
             look: Arc::new(move |name| match name {
@@ -267,7 +291,7 @@ impl<C: Cloud> Parts<C> {
     }
 
     fn inbox(&self, max_payload: usize, waiting: Option<Arc<AtomicUsize>>, stop: &stop::Stop) -> Inbox {
-        let Self { config, ledger, conditions, .. } = self;
+        let Self { config, ledger, health, .. } = self;
         Inbox {
             core: config.core.clone(),
             max_payload,
@@ -276,7 +300,7 @@ impl<C: Cloud> Parts<C> {
             max_database: config.limits.max_database_bytes,
             site_wise: config.site_wise,
             ledger: ledger.clone(),
-            conditions: Arc::clone(conditions),
+            health: Arc::clone(health),
             clock: self.clock.clone(),
             waiting,
             stop: stop.clone(),
@@ -291,14 +315,14 @@ impl<C: Cloud> Parts<C> {
         calls_stop: &stop::Stop,
         results_stop: &stop::Stop,
     ) -> Option<Closer> {
-        let Self { config, conditions, .. } = self;
+        let Self { config, health, .. } = self;
         let Some(mqtt) = config.mqtt.clone() else {
             tracing::info!("mqtt.url is none: commands come over the local socket alone");
             return None;
         };
         let topics = Topics::new(&config.topic_prefix, &config.core);
         let max_payload = config.limits.max_payload_bytes;
-        let parts = MqttParts { mqtt, topics: topics.clone(), max_payload, conditions: Arc::clone(conditions) };
+        let parts = MqttParts { mqtt, topics: topics.clone(), max_payload, health: Arc::clone(health) };
         let Mqtt { wired, closer, run } = Mqtt::new(parts);
         connection.spawn("connection to the broker", run);
         self.start_line(wired, topics, calls, results, calls_stop, results_stop);
@@ -315,7 +339,7 @@ impl<C: Cloud> Parts<C> {
         calls_stop: &stop::Stop,
         results_stop: &stop::Stop,
     ) {
-        let Self { config, ledger, conditions, .. } = self;
+        let Self { config, ledger, health, .. } = self;
         let Wired { line, inbound, deliveries, waiting, plugin } = wired;
         let max_payload = config.limits.max_payload_bytes;
         calls.spawn("inbox of the broker", self.inbox(max_payload, Some(waiting), calls_stop).run(inbound));
@@ -330,8 +354,8 @@ impl<C: Cloud> Parts<C> {
             calls.spawn("metrics", metrics.run());
         }
         if let Some(names) = config.local_access.clone() {
-            let (line, conditions) = (Arc::clone(&line), Arc::clone(conditions));
-            let access = LocalAccess::new(config, names, ledger.clone(), line, conditions, calls_stop.clone());
+            let (line, health) = (Arc::clone(&line), Arc::clone(health));
+            let access = LocalAccess::new(config, names, ledger.clone(), line, health, calls_stop.clone());
             calls.spawn("local access", access.run(plugin));
         }
         if config.publish_devices {
@@ -339,7 +363,7 @@ impl<C: Cloud> Parts<C> {
                 ledger: ledger.clone(),
                 line,
                 topics,
-                conditions: Arc::clone(conditions),
+                health: Arc::clone(health),
                 stop: results_stop.clone(),
             };
             results.spawn("device messages", devices.run(deliveries.devices));

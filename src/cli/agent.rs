@@ -7,14 +7,15 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
-    Trouble,
+    answer::{Answer, Output},
     broker::{Broker, BrokerLine},
     socket::{LocalSocket, SocketLine},
+    trouble::Trouble,
 };
 
 /// What all commands have in common.
@@ -35,15 +36,6 @@ pub(super) struct Common {
     timeout: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    Table,
-    Json,
-}
-
-/// Answers to other questions that are kept while one is waited for.
-pub(super) const MAX_EARLY: usize = 4096;
-
 /// A connection to the agent.
 pub(super) struct Agent {
     line: Line,
@@ -53,44 +45,6 @@ pub(super) struct Agent {
 enum Line {
     Socket(SocketLine),
     Broker(Box<BrokerLine>),
-}
-
-/// The agent's word on a question.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Accepted(Value),
-    Rejected(Value),
-    Completed(Value),
-}
-
-impl Answer {
-    pub(super) fn body(&self) -> &Value {
-        match self {
-            Self::Accepted(body) | Self::Rejected(body) | Self::Completed(body) => body,
-        }
-    }
-
-    /// Whether it answers the command with that token. A rejection without a token does, too: what
-    /// cannot be read of a command cannot be echoed; where the operation is known it has to be that
-    /// one.
-    pub(super) fn is_to(&self, token: &str, operation: Option<&str>) -> bool {
-        match self {
-            Self::Rejected(body) if body["clientToken"].is_null() => {
-                operation.is_none_or(|operation| body["operation"] == operation)
-            }
-            _ => self.body()["clientToken"] == token,
-        }
-    }
-
-    /// An answer by the name of its kind.
-    pub(super) fn new(kind: &str, body: Value) -> Option<Self> {
-        match kind {
-            "accepted" => Some(Self::Accepted(body)),
-            "rejected" => Some(Self::Rejected(body)),
-            "completed" => Some(Self::Completed(body)),
-            _ => None,
-        }
-    }
 }
 
 impl Common {

@@ -12,11 +12,10 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
-    Trouble,
-    agent::{Answer, MAX_EARLY},
+    answer::{Answer, MAX_EARLY, fresh_token},
+    trouble::Trouble,
 };
 use crate::{
-    agent::cautions,
     config,
     domain::{ClientId, Operation, ThingName},
     mqtt::client::{self, Brief},
@@ -33,8 +32,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Over the broker, from any machine")]
 pub(super) struct Broker {
-    /// Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT].
-    #[arg(long, value_name = "URL", requires_all = ["client_id", "core"])]
+    // No documentation comment, in which the brackets would be links.
+    #[arg(
+        long,
+        value_name = "URL",
+        requires_all = ["client_id", "core"],
+        help = "Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]"
+    )]
     mqtt_url: Option<String>,
 
     /// The core device whose agent is asked.
@@ -119,7 +123,7 @@ impl Broker {
     /// Connects, and subscribes to what the agent answers.
     pub(super) async fn connect(&self, address: Address, patience: Duration) -> Result<BrokerLine, Trouble> {
         let Address { mqtt, topics, client } = address;
-        if let Some(caution) = cautions::readable_password(&mqtt) {
+        if let Some(caution) = config::readable_password(&mqtt) {
             eprintln!("warning: {}", in_flags(caution));
         }
         let mut options = client::options(&mqtt);
@@ -267,9 +271,4 @@ impl BrokerLine {
             }
         }
     }
-}
-
-/// A name for a question or a request that was given none.
-pub(super) fn fresh_token() -> String {
-    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
 }

@@ -8,15 +8,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Trouble,
     agent::{Agent, Common},
     check::Check,
     query::pages,
-    show::{escaped, print},
+    show::print,
+    text::escaped,
+    trouble::Trouble,
 };
 use crate::{
-    agent::metrics::{MetricsMessage, exposition},
     domain::DeviceState,
+    protocol::metrics::{MetricsMessage, exposition},
     runtime::clock::Clock,
 };
 

@@ -11,11 +11,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    Trouble,
     agent::{Agent, Common},
     list::{self, ASSETS, Kind, THINGS},
     request::{self, split},
-    show::{clean, complain, show, text},
+    show::show,
+    text::{clean, complain, text},
+    trouble::Trouble,
 };
 
 /// Bytes of a list that are read: far more than the agent's default limit of pending entries has

@@ -1,7 +1,7 @@
 //! The log: its format, its levels, and how many lines a second it takes.
 //!
-//! Nothing outside may fill a gateway's flash by provoking lines. What is above the limit is left out, and how much
-//! that was is told once a second.
+//! Nothing outside may fill a gateway's flash by provoking lines. What is above the limit is left
+//! out, and how much that was is told once a second.
 
 use std::{
     str::FromStr,
@@ -26,7 +26,8 @@ use crate::config::LogFormat;
 /// Lines a second of errors: twice the share of the others, which cannot crowd them out.
 const ERRORS: u32 = 40;
 
-/// Lines a second of warnings and information: a busy agent writes about three for each call, and makes one call a second.
+/// Lines a second of warnings and information: a busy agent writes about three for each call, and
+/// makes one call a second.
 const LINES: u32 = 20;
 
 /// Lines a second of what somebody asked for by `RUST_LOG`.
@@ -111,8 +112,8 @@ impl<S: Subscriber> Filter<S> for Limit {
         true
     }
 
-    // All levels, as far as this one is concerned. Without a word on it no other filter's word would count, and whatever sled
-    // traces would come as far as here to be dropped.
+    // All levels, as far as this one is concerned. Without a word on it no other filter's word
+    // would count, and whatever sled traces would come as far as here to be dropped.
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Some(LevelFilter::TRACE)
     }

@@ -1,10 +1,12 @@
 //! The command line: one file for each kind of subcommand.
 
 mod agent;
+mod answer;
 mod broker;
 mod bundle;
 mod change;
 mod check;
+mod data_directory;
 mod list;
 mod log;
 #[cfg(test)]
@@ -15,26 +17,18 @@ mod request;
 mod run;
 mod show;
 mod socket;
+mod text;
+mod trouble;
 #[cfg(feature = "watch")]
 mod watch;
 
-use std::{fmt, process::ExitCode};
+use std::process::ExitCode;
 
+use self::{
+    agent::Common,
+    trouble::{EXIT_USAGE, Trouble},
+};
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
-use serde_json::Value;
-
-use self::agent::Common;
-
-/// What was asked did not come about.
-const EXIT_FAILED: u8 = 1;
-/// The agent did not take it.
-const EXIT_REJECTED: u8 = 2;
-/// There is no agent, or it does not answer.
-const EXIT_NO_ANSWER: u8 = 3;
-/// Usage and configuration errors (`EX_USAGE` of BSD's sysexits).
-const EXIT_USAGE: u8 = 64;
-/// A part of the agent failed, which is a defect (EX_SOFTWARE of sysexits.h).
-const EXIT_FAILED_PART: u8 = 70;
 
 /// Takes client devices off their AWS IoT Greengrass core device, offline if need be.
 ///
@@ -101,55 +95,6 @@ enum Subcommands {
     /// tells of the keys; q, Esc or Ctrl-C ends it.
     #[cfg(feature = "watch")]
     Watch(Asking<watch::Watch>),
-}
-
-/// Why a command did not end well.
-#[derive(Debug)]
-enum Trouble {
-    /// The command line makes no sense.
-    Usage(String),
-    /// It did not come about.
-    Failed(String),
-    /// The same, and it was told already.
-    Told,
-    /// A person did not want to wait.
-    Left,
-    /// The agent's `rejected`.
-    Rejected(Value),
-    /// Nobody answers.
-    NoAnswer(String),
-}
-
-impl Trouble {
-    /// Tells it, and gives the exit status.
-    fn tell(&self) -> u8 {
-        if !matches!(self, Self::Told | Self::Left) {
-            show::complain(&format!("{self}\n"));
-        }
-        match self {
-            Self::Usage(_) => EXIT_USAGE,
-            Self::Failed(_) | Self::Told | Self::Left => EXIT_FAILED,
-            Self::Rejected(_) => EXIT_REJECTED,
-            Self::NoAnswer(_) => EXIT_NO_ANSWER,
-        }
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(text) | Self::Failed(text) | Self::NoAnswer(text) => f.write_str(text),
-            Self::Told => f.write_str("it did not come about, as was told"),
-            Self::Left => f.write_str("not waited for"),
-            Self::Rejected(rejection) => {
-                write!(f, "rejected: {} ({})", show::text(rejection, "message"), show::text(rejection, "code"))?;
-                for field in rejection["fields"].as_array().into_iter().flatten() {
-                    write!(f, "\n  {} {}", show::text(field, "name"), show::text(field, "message"))?;
-                }
-                Ok(())
-            }
-        }
-    }
 }
 
 /// Runs the command line of this process.

@@ -5,11 +5,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Trouble,
     agent::{Agent, Common},
-    show::{columns, device as device_text, devices_by_state, request, show, text, word},
+    show::{device as device_text, devices_by_state, request, show},
+    text::{columns, text, word},
+    trouble::Trouble,
 };
-use crate::agent::metrics::{MetricsMessage, exposition};
+use crate::protocol::metrics::{MetricsMessage, exposition};
 
 #[derive(Debug, Args)]
 pub(super) struct Cancel {

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{
-    Trouble,
-    agent::{Agent, Answer, Output},
-    broker::fresh_token,
-    show::{complain, failures, json_line, print, show, text},
+    agent::Agent,
+    answer::{Answer, Output, fresh_token},
+    show::{failures, print, show},
+    text::{complain, json_line, text},
+    trouble::Trouble,
 };
 use crate::domain::MAX_TOKEN;
 

@@ -5,7 +5,11 @@ use std::{io, path::PathBuf, process::ExitCode};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{EXIT_FAILED_PART, EXIT_USAGE, log, show::complain};
+use super::{
+    log,
+    text::complain,
+    trouble::{EXIT_FAILED_PART, EXIT_USAGE},
+};
 use crate::{
     agent::{self, RunError},
     config::{self, Config},

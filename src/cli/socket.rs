@@ -18,15 +18,14 @@ use tokio::{
 };
 
 use super::{
-    Trouble,
-    agent::{Answer, MAX_EARLY},
-    broker::fresh_token,
-    check::why_no_answer,
-    show::clean,
+    answer::{Answer, MAX_EARLY, fresh_token},
+    data_directory::why_no_answer,
+    text::clean,
+    trouble::Trouble,
 };
 use crate::{
     domain::Operation,
-    local::socket::{MAX_LINE, SOCKET},
+    protocol::local_socket::{MAX_LINE, SOCKET},
     runtime::users,
 };
 

@@ -1,18 +1,20 @@
-//! The uplink: runs a lane's plan against the cloud. Reads its work from the ledger, writes what came of it back.
+//! The dispatcher: runs the plan of a lane against the cloud. Reads its work from the ledger,
+//! writes what came of it back.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    Cloud,
+    api::Cloud,
+    list_gate::ListGate,
     planner::{LanePlan, Next},
     rate::{Permit, RateLimit},
 };
 use crate::{
     config::{Batch, Retry},
     domain::{CallError, CallFault, CallKind, CallToken, EntryError, Target, Window},
-    health::Conditions,
+    health::Health,
     ledger::{self, Ledger, Load, Pick, Taken},
     runtime::{
         clock::{Clock, sleep_until},
@@ -32,7 +34,8 @@ pub(crate) struct Dispatcher<C> {
     pub(crate) lane: CallKind,
     pub(crate) ledger: Ledger,
     pub(crate) cloud: Arc<C>,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) gate: Arc<ListGate>,
     pub(crate) rate: RateLimit,
     /// Beside that of all calls, for a lane that is paced.
     pub(crate) pace: Option<RateLimit>,
@@ -43,12 +46,12 @@ pub(crate) struct Dispatcher<C> {
 }
 
 impl<C: Cloud> Dispatcher<C> {
-    /// Runs until the stop. A call in flight is then given a moment, and abandoned: the ledger has its entries as
-    /// sent, and the next run finds out.
+    /// Runs until the stop. A call in flight is then given a moment, and abandoned: the ledger has
+    /// its entries as sent, and the next run finds out.
     pub(crate) async fn run(self) {
         let mut plan = LanePlan::new(self.lane, self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
-        let mut changes = self.conditions.changes();
+        let mut changes = self.health.changes();
         let mut since = Instant::now();
         while !self.stop.is_requested() {
             work.mark_unchanged();
@@ -82,11 +85,12 @@ impl<C: Cloud> Dispatcher<C> {
         }
     }
 
-    /// Makes a call, if there is one to make. `since` is when the line became idle or when entries were last taken: what waits
-    /// now has waited for company since then at the longest.
+    /// Makes a call, if there is one to make. `since` is when the line became idle or when entries
+    /// were last taken: what waits now has waited for company since then at the longest.
     async fn step(&self, plan: &mut LanePlan, since: &mut Instant) -> Step {
         if self.waits_for_list() {
-            // The next list that gets through tells that the cloud is back, and what is still to be done.
+            // The next list that gets through tells that the cloud is back, and what is still to be
+            // done.
             return Step::Nothing;
         }
         let pick = match plan.next(self.clock.now().mono) {
@@ -96,8 +100,8 @@ impl<C: Cloud> Dispatcher<C> {
                 let load = self.load();
                 if to_send(load) == 0 {
                     plan.forget_refusals();
-                    self.conditions.clear(busy_code(self.lane));
-                    self.conditions.idle(self.lane);
+                    self.health.clear(busy_code(self.lane));
+                    self.health.idle(self.lane);
                     return Step::Nothing;
                 }
                 // Before the right to make a call is taken, which others may need.
@@ -108,7 +112,8 @@ impl<C: Cloud> Dispatcher<C> {
                 Pick::Queue { limit: self.limit(), window: self.window(), again, shut }
             }
         };
-        // Before the entries are taken, so that they can be withdrawn as long as possible, and find company.
+        // Before the entries are taken, so that they can be withdrawn as long as possible, and find
+        // company.
         let may_call = async {
             let pace = match &self.pace {
                 Some(pace) => Some(pace.acquire().await),
@@ -126,7 +131,7 @@ impl<C: Cloud> Dispatcher<C> {
             Ok(Taken { entries, token, again, gated, more }) => {
                 plan.looked(again, entries.is_empty() && !more);
                 if gated {
-                    self.conditions.want_window();
+                    self.gate.want_window();
                 }
                 if entries.is_empty() {
                     // What waits for a list looks again at each page of it, and must not take the
@@ -153,15 +158,15 @@ impl<C: Cloud> Dispatcher<C> {
         self.batch.max_entries.min(self.lane.traits().max_entries)
     }
 
-    /// Out of reach, a lane whose outcomes a list tells leaves it to the list to find the cloud again. The others find
-    /// it by themselves.
+    /// Out of reach, a lane whose outcomes a list tells leaves it to the list to find the cloud
+    /// again. The others find it by themselves.
     fn waits_for_list(&self) -> bool {
-        self.lane.is_settled_by_list() && self.conditions.out_of_reach()
+        self.lane.is_settled_by_list() && self.health.out_of_reach()
     }
 
     /// What may be sent: all, where no list could tell that it is superseded.
     fn window(&self) -> Window {
-        if self.lane.takes_off() { self.conditions.window() } else { Window::OPEN }
+        if self.lane.takes_off() { self.gate.window() } else { Window::OPEN }
     }
 
     /// Waits until there is a full call, or until that time.
@@ -178,14 +183,14 @@ impl<C: Cloud> Dispatcher<C> {
     }
 
     async fn take(&self, pick: Pick) -> Result<Taken, ledger::Unavailable> {
-        let (lane, trusted) = (self.lane, self.conditions.clock_trusted());
+        let (lane, trusted) = (self.lane, self.health.clock_trusted());
         let fresh = CallToken::from_bits(fastrand::u128(..));
         self.ledger.run(move |tx| ledger::take(tx, lane, &pick, trusted, &fresh).map(Some)).await
     }
 
     async fn send(&self, plan: &mut LanePlan, entries: &[(Target, u32)], token: Option<&CallToken>) -> Step {
         let targets: Vec<Target> = entries.iter().map(|(target, _)| target.clone()).collect();
-        self.conditions.calling(self.lane, targets.len());
+        self.health.counters().calling(self.lane, targets.len());
         let answer = tokio::select! {
             biased;
             answer = self.cloud.call(self.lane, &targets, token) => answer,
@@ -194,7 +199,7 @@ impl<C: Cloud> Dispatcher<C> {
                 return Step::Nothing;
             }
         };
-        self.conditions.calling(self.lane, 0);
+        self.health.counters().calling(self.lane, 0);
         failpoint::pass("uplink-answered");
         self.log(entries.len(), &answer);
         let verdicts = plan.answered(entries, &answer, self.clock.now().mono, fastrand::f64());
@@ -210,7 +215,7 @@ impl<C: Cloud> Dispatcher<C> {
         }
         failpoint::pass("uplink-settled");
         self.note_busy(plan, &answer);
-        self.conditions.answered_beside(self.lane, answer.as_ref().map(|_| ()), plan.is_refused());
+        self.gate.answered(self.lane, answer.as_ref().map(|_| ()), plan.is_refused());
         Step::Again
     }
 
@@ -228,10 +233,10 @@ impl<C: Cloud> Dispatcher<C> {
                      whether its state is UPDATING or FAILED and mend it there, or cancel the requests",
                     error.code, error.message
                 );
-                self.conditions.raise(busy_code(self.lane), message);
+                self.health.raise(busy_code(self.lane), message);
             }
             (Some((_, since)), _) if now.mono.since(since) >= limit => {}
-            _ => self.conditions.clear(busy_code(self.lane)),
+            _ => self.health.clear(busy_code(self.lane)),
         }
     }
 

@@ -1,5 +1,5 @@
-//! The sync: reconciles the registry with the cloud's list. Idempotent, woken by a timer and by whoever needs a list,
-//! with no memory of why: it reads the list to its end and takes it over.
+//! The reconciler: reconciles the registry with the cloud's list. Idempotent, woken by a timer and
+//! by whoever needs a list, with no memory of why: it reads the list to its end and takes it over.
 
 use std::{
     collections::HashSet,
@@ -10,40 +10,31 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::{
+    api::{Cloud, ListPage},
+    list_gate::ListGate,
+    list_timing::{Spacing, start_delay},
+    rate::RateLimit,
+};
 use crate::{
-    cloud::{Cloud, rate::RateLimit},
     config::Retry,
     domain::{Backoff, CallError, CallFault, CallKind, SyncCounts, ThingName},
-    health::Conditions,
+    health::Health,
     ledger::{self, Ledger, ListMark, Unavailable},
     runtime::{clock::sleep_until, failpoint, stop::Stop},
 };
 
-/// Devices above which a list is left unfinished: bounds the memory that it takes, about 16 bytes each.
+/// Devices above which a list is left unfinished: bounds the memory that it takes, about 16 bytes
+/// each.
 const MAX_DEVICES: usize = 200_000;
 
 /// Pages without an end, should the cloud send empty ones for ever.
 const MAX_PAGES: usize = 10_000;
 
-/// The first list comes at random within this time, over the calls a second that the core may make: who has set the rate
-/// low has many cores to share the account's quota.
-const START_SPREAD: Duration = Duration::from_secs(10);
-const MAX_START_SPREAD: Duration = Duration::from_secs(60);
-
-/// `chance` is 0..1.
-fn start_delay(calls_per_second: f64, chance: f64) -> Duration {
-    START_SPREAD.div_f64(calls_per_second).min(MAX_START_SPREAD).mul_f64(chance)
-}
-
 /// Throttled pages are asked for after longer waits than failed ones, and so often in a row before
 /// the list is left.
 const THROTTLED_FACTOR: u32 = 5;
 const PAGE_ATTEMPTS: u32 = 5;
-
-/// Lists that only settle errors of entries wait, one after the other, up to so many times what the
-/// last one took: a device that fails each second must not keep a large core listing for ever. Then
-/// they take a tenth of the rate, as periodic ones do.
-const MAX_SPACING: u32 = 9;
 
 /// What a list is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,22 +54,6 @@ struct Reading {
     throttled: u64,
 }
 
-/// When the next list may begin that only settles entries.
-#[derive(Debug, Default)]
-struct Spacing {
-    until: Option<Instant>,
-    factor: u32,
-}
-
-impl Spacing {
-    /// A list was read from `begin` to `end`; its calls take `cost` of the rate.
-    fn listed(&mut self, begin: Instant, end: Instant, cost: Duration, to_settle: bool) {
-        let is_first = self.until.is_none_or(|until| begin >= until + cost.saturating_mul(MAX_SPACING));
-        self.factor = if to_settle && !is_first { (self.factor * 2).clamp(1, MAX_SPACING) } else { 1 };
-        self.until = Some(end + cost.saturating_mul(self.factor));
-    }
-}
-
 /// Why a list was not taken over.
 enum Broken {
     Call(CallError),
@@ -89,7 +64,8 @@ enum Broken {
 pub(crate) struct Reconciler<C> {
     pub(crate) ledger: Ledger,
     pub(crate) cloud: Arc<C>,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) gate: Arc<ListGate>,
     pub(crate) rate: RateLimit,
     pub(crate) calls_per_second: f64,
     pub(crate) retry: Retry,
@@ -101,15 +77,15 @@ impl<C: Cloud> Reconciler<C> {
     pub(crate) async fn run(self) {
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
-        let mut changes = self.conditions.changes();
-        // The first one at the start, for which leftovers of the last run may wait. Not at once: a fleet that has its power
-        // back together should not call together.
+        let mut changes = self.health.changes();
+        // The first one at the start, for which leftovers of the last run may wait. Not at once: a
+        // fleet that has its power back together should not call together.
         tokio::select! {
             biased;
             () = tokio::time::sleep(start_delay(self.calls_per_second, fastrand::f64())) => {}
             () = self.stop.requested() => {}
         }
-        self.conditions.want_list();
+        self.gate.want_list();
         let mut due = None;
         let mut spacing = Spacing::default();
         while !self.stop.is_requested() {
@@ -144,13 +120,14 @@ impl<C: Cloud> Reconciler<C> {
                     let SyncCounts { associated, added, removed } = counts;
                     tracing::info!(associated, added, removed, "registry in sync with the cloud");
                     due = self.interval.map(|interval| {
-                        // A tenth either way, so that a fleet that started together does not stay together.
+                        // A tenth either way, so that a fleet that started together does not stay
+                        // together.
                         Instant::now() + interval.mul_f64(0.9 + 0.2 * fastrand::f64())
                     });
                     continue;
                 }
                 Err(broken) => {
-                    self.conditions.drop_list();
+                    self.gate.drop_list();
                     self.after(broken, &mut backoff)
                 }
             };
@@ -162,10 +139,11 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Whether anybody waits for a list. A periodic one, which nobody waits for, leaves most of the rate to others.
+    /// Whether anybody waits for a list. A periodic one, which nobody waits for, leaves most of the
+    /// rate to others.
     async fn wanted(&self) -> Wanted {
-        if self.conditions.list_wanted()
-            || self.conditions.out_of_reach()
+        if self.gate.list_wanted()
+            || self.health.out_of_reach()
             || self.ledger.run_lazily(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
         {
             Wanted::Now
@@ -200,10 +178,11 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and answers nobody.
+    /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and
+    /// answers nobody.
     async fn list(&self, reading: &mut Reading) -> Result<SyncCounts, Broken> {
         let mark = self.ledger.run_lazily(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
-        self.conditions.begin_list(mark.seq);
+        self.gate.begin_list(mark.seq);
         let mut seen = Seen::default();
         let mut counts = SyncCounts::default();
         let mut next = None;
@@ -226,23 +205,23 @@ impl<C: Cloud> Reconciler<C> {
             if seen.names.len() > MAX_DEVICES {
                 let message =
                     format!("more than {MAX_DEVICES} devices; the list is left unfinished, and removes nothing");
-                self.conditions.raise("LIST_TOO_LONG", message);
+                self.health.raise("LIST_TOO_LONG", message);
                 return Err(Broken::TooLong);
             }
             if next.is_none() {
-                self.conditions.clear("LIST_TOO_LONG");
+                self.health.clear("LIST_TOO_LONG");
                 counts.associated = u32::try_from(seen.names.len()).unwrap_or(u32::MAX);
                 return self.finish(mark, seen, counts).await;
             }
         }
         let message = format!("more than {MAX_DEVICES} devices; the list is left unfinished, and removes nothing");
-        self.conditions.raise("LIST_TOO_LONG", message);
+        self.health.raise("LIST_TOO_LONG", message);
         Err(Broken::TooLong)
     }
 
     /// A page that is throttled is asked for again later: a list that began anew would take even
     /// more calls.
-    async fn page(&self, next: Option<String>, reading: &mut Reading) -> Result<crate::cloud::ListPage, Broken> {
+    async fn page(&self, next: Option<String>, reading: &mut Reading) -> Result<ListPage, Broken> {
         if next.is_some() {
             self.pace().await;
         }
@@ -254,7 +233,7 @@ impl<C: Cloud> Reconciler<C> {
             reading.calls = reading.calls.saturating_add(1);
             attempts += 1;
             let answer = self.cloud.list(next.clone()).await;
-            self.conditions.answered(CallKind::List, answer.as_ref().map(|_| ()));
+            self.gate.answered(CallKind::List, answer.as_ref().map(|_| ()), false);
             match answer {
                 Err(CallError { fault: CallFault::Throttled, retry_after, .. }) if attempts < PAGE_ATTEMPTS => {
                     tokio::time::sleep(backoff.fail(THROTTLED_FACTOR, retry_after, fastrand::f64())).await;
@@ -268,14 +247,14 @@ impl<C: Cloud> Reconciler<C> {
     /// throttled command got through. Once for each such answer, since the command may be one that
     /// waits for this list.
     async fn yield_to_commands(&self, reading: &mut Reading) {
-        match self.conditions.throttled_commands() {
+        match self.health.throttled_commands() {
             Some(count) if count > reading.throttled => reading.throttled = count,
             _ => return,
         }
-        let mut changes = self.conditions.changes();
+        let mut changes = self.health.changes();
         let limit = self.retry.base.saturating_mul(THROTTLED_FACTOR).min(self.retry.cap);
         let end = Instant::now() + limit;
-        while self.conditions.throttled_commands().is_some() {
+        while self.health.throttled_commands().is_some() {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(end) => return,
@@ -284,13 +263,13 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Between the pages of a list that nobody waits for: it takes a tenth of the rate (contract, section 4). Ends
-    /// early when somebody does.
+    /// Between the pages of a list that nobody waits for: it takes a tenth of the rate (contract,
+    /// section 4). Ends early when somebody does.
     async fn pace(&self) {
         let pause = Duration::from_secs_f64((10.0 / self.calls_per_second).min(600.0));
         let end = Instant::now() + pause;
         let mut work = self.ledger.work();
-        let mut changes = self.conditions.changes();
+        let mut changes = self.health.changes();
         while Instant::now() < end {
             work.mark_unchanged();
             changes.mark_unchanged();
@@ -328,7 +307,7 @@ impl<C: Cloud> Reconciler<C> {
         });
         let counts = removed.await.map_err(Broken::Store)?;
         failpoint::pass("sync-removed");
-        let trusted = self.conditions.clock_trusted();
+        let trusted = self.health.clock_trusted();
         for lane in CallKind::ALL.into_iter().filter(|lane| lane.is_settled_by_list()) {
             let mut after = (0, 0);
             let verified = self.ledger.run(move |tx| {
@@ -340,12 +319,13 @@ impl<C: Cloud> Reconciler<C> {
         failpoint::pass("sync-before-end");
         let ended = self.ledger.run(move |tx| Ok(ledger::end_list(tx, mark, counts)?.then_some(())));
         ended.await.map_err(Broken::Store)?;
-        self.conditions.end_list();
+        self.gate.end_list();
         Ok(counts)
     }
 }
 
-/// The names of a list, by hash: two names with the same 64 bits only keep a device in the registry too long.
+/// The names of a list, by hash: two names with the same 64 bits only keep a device in the registry
+/// too long.
 #[derive(Default)]
 struct Seen {
     names: HashSet<u64>,
@@ -359,37 +339,5 @@ impl Seen {
 
     fn has(&self, thing: &ThingName) -> bool {
         self.names.contains(&self.hasher.hash_one(thing))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One bad device a second on a core of 10,000.
-    #[tokio::test(start_paused = true)]
-    async fn lists_that_settle_entries_take_a_tenth_of_the_rate_in_the_long_run() {
-        let cost = Duration::from_secs(100);
-        let (start, mut spacing, mut now, mut lists) = (Instant::now(), Spacing::default(), Instant::now(), 0);
-        while now < start + Duration::from_secs(24 * 3600) {
-            let begin = spacing.until.map_or(now, |until| until.max(now));
-            now = begin + cost;
-            spacing.listed(begin, now, cost, true);
-            lists += 1;
-        }
-        assert!((86..=92).contains(&lists), "{lists}");
-        // A quiet time later the first one is not kept waiting.
-        let begin = now + Duration::from_secs(3600);
-        assert!(spacing.until.is_some_and(|until| until < begin));
-        spacing.listed(begin, begin + cost, cost, true);
-        assert_eq!(spacing.until, Some(begin + cost * 2));
-    }
-
-    #[test]
-    fn a_fleet_that_starts_together_is_spread_by_the_rate_of_one_core() {
-        let latest = |rate| start_delay(rate, 1.0).as_secs_f64();
-        assert_eq!([1.0, 0.5, 200.0].map(latest), [10.0, 20.0, 0.05]);
-        assert_eq!(latest(0.001), 60.0, "nobody waits for hours");
-        assert_eq!(start_delay(1.0, 0.0), Duration::ZERO);
     }
 }

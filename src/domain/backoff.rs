@@ -1,7 +1,8 @@
-//! How long to wait after a failure: full jitter, doubling, with the cloud's Retry-After as the least.
+//! How long to wait after a failure: full jitter, doubling, with the cloud's Retry-After as the
+//! least.
 //!
-//! The formula is that of "Exponential Backoff And Jitter" (AWS Architecture Blog): a random time below
-//! `min(cap, base * 2^n)`, so that a fleet that fails together does not come back together.
+//! The formula is that of "Exponential Backoff And Jitter" (AWS Architecture Blog): a random time
+//! below `min(cap, base * 2^n)`, so that a fleet that fails together does not come back together.
 
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ impl Backoff {
         Self { base, cap, failures: 0 }
     }
 
-    /// The wait after one more failure. `chance` is random, from 0 to below 1; `factor` lengthens the base.
+    /// The wait after one more failure. `chance` is random, from 0 to below 1; `factor` lengthens
+    /// the base.
     pub fn fail(&mut self, factor: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
         // 2^20 times any base is above any cap.
         let limit = self.base.saturating_mul(factor).saturating_mul(1 << self.failures.min(20)).min(self.cap);
@@ -31,7 +33,8 @@ impl Backoff {
         limit.mul_f64(chance.clamp(0.0, 1.0)).max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
     }
 
-    /// The wait of somebody who waits for a person to mend something: from the cap to twice the cap.
+    /// The wait of somebody who waits for a person to mend something: from the cap to twice the
+    /// cap.
     #[must_use]
     pub fn hold(&self, chance: f64) -> Duration {
         self.cap.mul_f64(1.0 + chance.clamp(0.0, 1.0))

@@ -2,6 +2,15 @@
 
 use std::time::Duration;
 
+use super::Fault;
+
+/// Codes of connections that were not made, where a person has to look at one thing in particular.
+pub const CERTIFICATE_REFUSED: &str = "CertificateRefused";
+/// See [`CERTIFICATE_REFUSED`].
+pub const PROXY_FAILED: &str = "ProxyFailed";
+/// See [`CERTIFICATE_REFUSED`].
+pub const NAME_NOT_RESOLVED: &str = "NameNotResolved";
+
 /// One item of an `errorEntries` list. All of it is optional in the API, and the code a free text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryError {
@@ -59,7 +68,7 @@ impl CallError {
     /// A failed call, its texts cut to what is kept of a text from outside.
     #[must_use]
     pub fn new(fault: CallFault, code: &str, message: &str) -> Self {
-        let super::Fault { code, message } = super::Fault::new(code, message);
+        let Fault { code, message } = Fault::new(code, message);
         Self { fault, code, message, retry_after: None }
     }
 }

@@ -1,5 +1,5 @@
-//! Lanes: the kinds of cloud calls, and all that one differs from another in. The rules of the ledger, batching and the
-//! uplink know a lane by its [`Traits`] alone.
+//! Call kinds: the kinds of cloud calls, and everything in which one differs from another. The
+//! rules of the ledger, the planner and the dispatcher know a call kind by its [`Traits`] alone.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,40 +34,43 @@ pub enum Service {
     SiteWise,
 }
 
-/// What the calls of a lane mean for the device that an entry names.
+/// What the calls of a kind mean for the device that an entry names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnDevices {
     /// What people see until the outcome is known.
     pub under_way: DeviceState,
-    /// What the cloud's list shows once it is done: an outcome that the call left open is settled by the next list.
+    /// What the cloud's list shows once it is done: an outcome that the call left open is settled
+    /// by the next list.
     pub goal: Registered,
-    /// The lane that undoes it: its calls for the same device come before or after, never meanwhile.
+    /// The kind of call that undoes it: its calls for the same device come before or after, never
+    /// meanwhile.
     pub opposite: Option<CallKind>,
 }
 
-/// What distinguishes the calls of a lane.
+/// What distinguishes the calls of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traits {
-    /// Stands for the lane in keys of the store.
+    /// Stands for the call kind in keys of the store.
     pub letter: u8,
     /// Whose API.
     pub service: Service,
     /// The action that a policy has to allow.
     pub action: &'static str,
-    /// Distinguishes the lane's problems in `status` from those of others.
+    /// Distinguishes the problems of these calls in `status` from those of others.
     pub suffix: &'static str,
     /// Most entries of one call, the API's limit; 0 where calls carry none.
     pub max_entries: usize,
     /// Set where the entries are devices of the registry.
     pub devices: Option<OnDevices>,
-    /// Whether a call is about a resource other than this core device ([`Target::scope`](super::Target::scope)). A
-    /// refusal or a conflict is that resource's, then: others go first, and no list of ours settles an outcome.
+    /// Whether a call is about a resource other than this core device
+    /// ([`Target::scope`](super::Target::scope)). A refusal or a conflict is that resource's, then:
+    /// others go first, and no list of ours settles an outcome.
     pub scoped: bool,
-    /// Whether the service knows a repeated call by a `clientToken`: it is kept with the entries before they are sent,
-    /// and stays that of the call's content until its outcome is known.
+    /// Whether the service knows a repeated call by a `clientToken`: it is kept with the entries
+    /// before they are sent, and stays that of the call's content until its outcome is known.
     pub token: bool,
-    /// Whether its calls keep their distance instead of coming in bursts: the service takes one change of a resource
-    /// at a time.
+    /// Whether its calls keep their distance instead of coming in bursts: the service takes one
+    /// change of a resource at a time.
     pub paced: bool,
 }
 
@@ -168,18 +171,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lanes_are_told_apart() {
-        let letters: BTreeSet<u8> = CallKind::ALL.iter().map(|lane| lane.traits().letter).collect();
-        let actions: BTreeSet<&str> = CallKind::ALL.iter().map(|lane| lane.traits().action).collect();
-        let suffixes: BTreeSet<&str> = CallKind::ALL.iter().map(|lane| lane.traits().suffix).collect();
+    fn call_kinds_are_distinguished() {
+        let letters: BTreeSet<u8> = CallKind::ALL.iter().map(|kind| kind.traits().letter).collect();
+        let actions: BTreeSet<&str> = CallKind::ALL.iter().map(|kind| kind.traits().action).collect();
+        let suffixes: BTreeSet<&str> = CallKind::ALL.iter().map(|kind| kind.traits().suffix).collect();
         assert_eq!([letters.len(), actions.len(), suffixes.len()], [CallKind::ALL.len(); 3]);
-        for (n, lane) in CallKind::ALL.into_iter().enumerate() {
-            assert_eq!(lane.index(), n);
-            let Traits { devices, scoped, service, .. } = lane.traits();
-            assert!(devices.is_none() || !scoped, "{lane:?}: the list of devices is this core's");
-            assert_eq!(scoped, service == Service::SiteWise, "{lane:?}");
+        for (n, kind) in CallKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind.index(), n);
+            let Traits { devices, scoped, service, .. } = kind.traits();
+            assert!(devices.is_none() || !scoped, "{kind:?}: the list of devices is this core's");
+            assert_eq!(scoped, service == Service::SiteWise, "{kind:?}");
             if let Some(opposite) = devices.and_then(|devices| devices.opposite) {
-                assert_eq!(opposite.traits().devices.and_then(|devices| devices.opposite), Some(lane));
+                assert_eq!(opposite.traits().devices.and_then(|devices| devices.opposite), Some(kind));
             }
         }
     }

@@ -19,7 +19,8 @@ pub struct Event {
 /// What can happen to a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Happened {
-    /// Somebody asked for something. Kept with its end only: while it is open the request itself tells.
+    /// Somebody asked for something. Kept with its end only: while it is open the request itself
+    /// tells.
     #[serde(rename = "R")]
     Requested(Asked),
     /// The request's part of it ended; with why, if not well.

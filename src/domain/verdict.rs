@@ -13,7 +13,8 @@ pub enum Verdict {
     Again(Fault),
     /// The call had no effect, for reasons that are not the entry's: as if it was never sent.
     Unsent(Fault),
-    /// As [`Self::Unsent`], for reasons of the resource that the call is about: entries about others go first.
+    /// As [`Self::Unsent`], for reasons of the resource that the call is about: entries about
+    /// others go first.
     Aside(Fault),
     /// The call may have had its effect: send it again, and let nobody withdraw it.
     Unknown(Fault),

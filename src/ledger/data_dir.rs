@@ -6,15 +6,14 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
-use rustix::fs::OFlags;
-
 use super::{
-    handle::{Loss, Lost},
+    files::{DAMAGED_JOURNAL, check_owner, create, io_error, open_own, remove},
+    health::{Loss, Lost},
     journal::{DEFAULT_SEGMENT, Directory, Files, Identity, Journal},
     pending::SCHEMA,
     registry::{
@@ -24,7 +23,7 @@ use super::{
 };
 use crate::{
     domain::{ThingName, Timestamp},
-    runtime::{clock::Clock, users},
+    runtime::clock::Clock,
 };
 
 /// Where a store is. It can be opened again and again, and be quarantined.
@@ -74,9 +73,6 @@ pub(crate) trait Disk: std::fmt::Display {
 /// What a damaged store is called that is quarantined, before the time.
 const DAMAGED: &str = "store.damaged-";
 
-/// What a copy of a damaged journal is called, before what tells it from others.
-pub(super) const DAMAGED_JOURNAL: &str = "journal.damaged-";
-
 /// What a store of another core device or region is called that is quarantined, before the core's
 /// name and the time.
 const OF_ANOTHER: &str = "store.of-";
@@ -84,12 +80,6 @@ const OF_ANOTHER: &str = "store.of-";
 /// Damaged stores that are kept, the latest ones: a disk that breaks again and again must not be
 /// filled by them.
 const MAX_DAMAGED: usize = 4;
-
-/// Bits of a mode that let the group or others write.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
-
-/// The bit of a mode of a directory that many users share, as `/tmp`.
-const STICKY: u32 = 0o1000;
 
 /// The data directory, and the lock on it from the time that this process has it. The lock outlives
 /// every opening of the store: between two of them no other process may take the directory over.
@@ -334,101 +324,6 @@ pub(super) fn prepare(data_dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Refuses a data directory in which another user than root or this process's own can place files:
-/// these would be links to files of ours. Touches nothing. A directory that is not there is fine.
-///
-/// # Errors
-/// The directory, or a link to it, belongs to somebody else; or others may write to it, and its
-/// mode is not ours to mend.
-pub fn check_owner(data_dir: &Path) -> Result<(), StoreError> {
-    let named = |error: io::Error| io_error(&data_dir.display().to_string(), &error);
-    let me = rustix::process::geteuid().as_raw();
-    let refused = |what: &str, metadata: &fs::Metadata, todo: &str| {
-        let (dir, mode) = (data_dir.display(), metadata.mode() & 0o7777);
-        let (owner, me) = (users::described(metadata.uid()), users::described(me));
-        Err(StoreError::Io(format!(
-            "{dir} is not used: {what} {owner}, mode {mode:04o}, and this process is {me}; {todo}"
-        )))
-    };
-    let metadata = match fs::symlink_metadata(data_dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        metadata => metadata.map_err(named)?,
-    };
-    if metadata.is_symlink() && ![0, me].contains(&metadata.uid()) {
-        return refused("it is a link of", &metadata, "name the directory itself as dataDir");
-    }
-    let metadata = fs::metadata(data_dir).map_err(named)?;
-    if !metadata.is_dir() {
-        return Err(StoreError::Io(format!("{} is no directory; check dataDir", data_dir.display())));
-    }
-    if ![0, me].contains(&metadata.uid()) {
-        let owner = users::for_sudo(metadata.uid());
-        let todo = format!("run as its owner (sudo -u {owner} offboard run), or name another directory as dataDir");
-        return refused("it belongs to", &metadata, &todo);
-    }
-    let is_shared = metadata.mode() & STICKY != 0;
-    if metadata.mode() & WRITABLE_BY_OTHERS != 0 && (is_shared || metadata.uid() != me) {
-        let todo = "name a directory of its own as dataDir, to which neither group nor others may write";
-        return refused("other users may write to it; it belongs to", &metadata, todo);
-    }
-    Ok(())
-}
-
-/// Opens a regular file, as `options` say: a link is not followed, and a pipe is not waited for.
-///
-/// # Errors
-/// As the operating system says; the path is a link, or no regular file.
-pub(crate) fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    #[expect(clippy::cast_possible_wrap, reason = "the kernel's flags are an int")]
-    let opened = options.custom_flags(flags.bits() as i32).mode(0o600).open(path);
-    let is_link = || fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-    let file = match opened {
-        Err(_) if is_link() => return Err(io::Error::other("it is a link, which is not followed; remove it")),
-        opened => opened?,
-    };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file; remove it"));
-    }
-    Ok(file)
-}
-
-/// Opens a file that the agent writes to: as [`open_regular`], and what somebody else put there is
-/// refused.
-pub(super) fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let file = open_regular(options, path)?;
-    let metadata = file.metadata()?;
-    let (owner, names) = (metadata.uid(), metadata.nlink());
-    if ![0, rustix::process::geteuid().as_raw()].contains(&owner) || names > 1 {
-        let owner = users::described(owner);
-        return Err(io::Error::other(format!(
-            "it belongs to {owner} and has {names} names, so it is not the agent's own; remove it"
-        )));
-    }
-    Ok(file)
-}
-
-/// Refuses a directory of the store that is a link, or that holds one.
-pub(super) fn check_links(dir: &Path) -> Result<(), StoreError> {
-    let refused = |path: &Path| {
-        Err(StoreError::Io(format!("{}: it is a link, which is not followed; remove it", path.display())))
-    };
-    match fs::symlink_metadata(dir) {
-        Ok(metadata) if metadata.is_symlink() => return refused(dir),
-        Ok(metadata) if metadata.is_dir() => {}
-        // Whoever opens it finds out what is wrong.
-        _ => return Ok(()),
-    }
-    let named = |error: io::Error| io_error(&dir.display().to_string(), &error);
-    for entry in fs::read_dir(dir).map_err(named)? {
-        let entry = entry.map_err(named)?;
-        if entry.file_type().map_err(named)?.is_symlink() {
-            return refused(&entry.path());
-        }
-    }
-    Ok(())
-}
-
 /// One agent a directory; the message names the other one.
 pub(super) fn lock(data_dir: &Path) -> Result<File, NotHeld> {
     let path = data_dir.join("lock");
@@ -462,66 +357,6 @@ pub fn schema_of(data_dir: &Path) -> Result<Option<u64>, StoreError> {
         return Ok(None);
     }
     Ok(Journal::identify(&Directory::open(&journal)?)?.map(|found| found.schema.into()))
-}
-
-/// Deletes a file, or a directory with all below it; nothing there is fine.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    let removed = match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(path),
-        removed => removed,
-    };
-    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-}
-
-/// Creates a directory and what is missing above it, durably: what is synced in a directory that a
-/// power cut takes away with its name is lost all the same.
-pub(super) fn create(dir: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    for dir in missing.into_iter().rev() {
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent)?.sync_all()?;
-    }
-    Ok(())
-}
-
-/// Syncs what sled never does: its settings, and the directories, down to the one that holds `dir`.
-pub(super) fn sync_names(dir: &Path) -> Result<(), StoreError> {
-    let parent = dir.parent().unwrap_or(dir);
-    for path in [dir.join("conf"), dir.join("blobs"), dir.to_path_buf(), parent.to_path_buf()] {
-        match File::open(&path).and_then(|file| file.sync_all()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error(&path.display().to_string(), &error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Bytes that are free where `dir` is.
-///
-/// # Errors
-/// It is not there.
-pub fn free(dir: &Path) -> Result<u64, StoreError> {
-    let space = rustix::fs::statvfs(dir).map_err(|error| io_error("statvfs", &error.into()))?;
-    Ok(space.f_bavail.saturating_mul(space.f_frsize))
-}
-
-pub(super) fn io_error(what: &str, error: &io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
-        io::ErrorKind::PermissionDenied => {
-            let user = rustix::process::geteuid().as_raw();
-            StoreError::Io(format!(
-                "{what}: {error}; check owner and mode of all below it, the agent runs as user {user}"
-            ))
-        }
-        io::ErrorKind::ReadOnlyFilesystem => {
-            StoreError::Io(format!("{what}: {error}; its file system is read-only, mount it writable"))
-        }
-        _ => StoreError::Io(format!("{what}: {error}")),
-    }
 }
 
 #[cfg(test)]

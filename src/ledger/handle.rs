@@ -1,6 +1,6 @@
 //! The handle to the ledger: what others ask of it, in line, and how they hear of it.
 
-use std::{path::PathBuf, thread};
+use std::thread;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -8,140 +8,16 @@ use super::{
     Rules,
     committer::Committer,
     data_dir::{DataDir, Disk},
+    health::{StoreHealth, Unavailable},
+    job::{Job, Tellers, Typed},
     pending::{Summary, Tx},
     registry::store::StoreError,
     stats::{Counting, Stats},
 };
-use crate::{domain::Timestamp, runtime::clock::Clock};
+use crate::runtime::clock::Clock;
 
 /// Questions and commands that wait for the thread; whoever comes later waits in line.
 const WAITING: usize = 1024;
-
-/// The store could not do it; nothing of it is done or promised. The text says why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store is not available: {0}")]
-pub struct Unavailable(pub String);
-
-/// How the store is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoreHealth {
-    /// Why nothing can be stored now.
-    pub failing: Option<StoreError>,
-    /// What was damaged, in this run or in an earlier one of which something is kept.
-    pub losses: Vec<Loss>,
-    /// A rule found its own state inconsistent.
-    pub defect: Option<String>,
-}
-
-impl StoreHealth {
-    /// Adds a loss; a later one of what is kept in the same place counts.
-    pub(super) fn lose(&mut self, loss: Loss) {
-        self.losses.retain(|other| other.kept_as.is_none() || other.kept_as != loss.kept_as);
-        self.losses.push(loss);
-    }
-}
-
-/// What a damage took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
-    /// Finished requests and history.
-    Registry,
-    /// A part of the journal.
-    Journal,
-    /// All of both.
-    Both,
-}
-
-/// A damage of the store. As text it says what was lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
-    /// When it was found.
-    pub at: Timestamp,
-    /// Where what was damaged is kept; `None` if it could not be.
-    pub kept_as: Option<PathBuf>,
-    /// What was wrong.
-    pub why: String,
-    /// What was lost.
-    pub lost: Lost,
-}
-
-impl std::fmt::Display for Loss {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { at, kept_as, why, lost } = self;
-        match lost {
-            Lost::Journal => write!(f, "the journal of the store was damaged ({why}), found at {at}")?,
-            Lost::Registry => write!(f, "the registry of the store was damaged ({why}) and replaced at {at}")?,
-            Lost::Both => write!(f, "the store was damaged ({why}) and replaced at {at}")?,
-        }
-        match kept_as {
-            Some(path) => write!(f, "; what it held is kept in {}. ", path.display())?,
-            None => f.write_str("; no copy could be kept. ")?,
-        }
-        f.write_str(match lost {
-            Lost::Journal => "Accepted commands and outcomes that stood there are lost: send them again",
-            Lost::Registry => {
-                "Finished requests and the history of devices are lost; accepted commands are carried out"
-            }
-            Lost::Both => {
-                "Accepted commands that had not ended are lost, send them again; so are finished requests and the \
-                 history of devices"
-            }
-        })?;
-        f.write_str(match kept_as {
-            Some(_) => ". Remove that directory to end this message",
-            None => ". The next start ends this message",
-        })
-    }
-}
-
-/// A rule in line, and who waits for it.
-pub(super) trait Job: Send {
-    /// Runs a step in a transaction of its own; `false` to be called again.
-    fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError>;
-    /// Whether the answer may come before what was written is durable.
-    fn is_lazy(&self) -> bool;
-    fn finish(self: Box<Self>, result: Result<(), Unavailable>);
-}
-
-struct Typed<R, F> {
-    rule: F,
-    value: Option<R>,
-    lazy: bool,
-    reply: oneshot::Sender<Result<R, Unavailable>>,
-}
-
-impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send> Job for Typed<R, F> {
-    fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
-        self.value = (self.rule)(tx)?;
-        Ok(self.value.is_some())
-    }
-
-    fn is_lazy(&self) -> bool {
-        self.lazy
-    }
-
-    fn finish(self: Box<Self>, result: Result<(), Unavailable>) {
-        let Self { value, reply, .. } = *self;
-        let result = match (result, value) {
-            (Ok(()), Some(value)) => Ok(value),
-            (Err(error), _) => Err(error),
-            (Ok(()), None) => Err(Unavailable("a rule did not end".into())),
-        };
-        // Whoever asked may be gone; what was written stays.
-        let _ = reply.send(result);
-    }
-}
-
-/// Where the committing thread tells what came about.
-pub(super) struct Tellers {
-    pub(super) summary: watch::Sender<Summary>,
-    pub(super) health: watch::Sender<StoreHealth>,
-    pub(super) work: watch::Sender<()>,
-    pub(super) outgoing: watch::Sender<()>,
-    pub(super) devices: watch::Sender<()>,
-    pub(super) access: watch::Sender<()>,
-    pub(super) counting: Counting,
-}
 
 /// A handle to the ledger; clones are the same ledger.
 #[derive(Clone)]

@@ -9,9 +9,12 @@
 
 mod committer;
 mod data_dir;
+mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handle;
+mod health;
+mod job;
 mod journal;
 mod pending;
 mod registry;
@@ -27,9 +30,11 @@ pub(crate) mod view;
 pub(crate) use committer::max_file_bytes;
 #[cfg(test)]
 pub(crate) use data_dir::Disk;
-pub(crate) use data_dir::open_regular;
-pub use data_dir::{DataDir, NotHeld, Owner, check_owner, free, of_another_core, schema_of};
-pub use handle::{Ledger, Loss, Lost, StoreHealth, Unavailable};
+pub use data_dir::{DataDir, NotHeld, Owner, of_another_core, schema_of};
+pub(crate) use files::open_regular;
+pub use files::{check_owner, free};
+pub use handle::Ledger;
+pub use health::{Loss, Lost, StoreHealth, Unavailable};
 #[cfg(test)]
 pub(crate) use journal::{Files, testing::MemFiles};
 #[cfg(test)]
@@ -48,10 +53,7 @@ pub(crate) use registry::store::{self, Store};
 pub use registry::{room_needed, store::StoreError};
 pub use stats::{COMMIT_BOUNDS, Stats};
 
-use crate::{
-    config::{Config, Guard, Limits},
-    domain::{CallKind, Target, ThingName},
-};
+use crate::domain::{CallKind, Guard, Limits, Target, ThingName};
 
 /// The part of the configuration that the rules follow.
 #[derive(Clone, Debug)]
@@ -78,18 +80,5 @@ impl Rules {
     fn protects(&self, lane: CallKind, target: &Target) -> bool {
         let is_protected = |name: &str| self.guard.protected.iter().any(|pattern| pattern.matches(name));
         lane.is_guarded() && target.guarded_names().into_iter().any(is_protected)
-    }
-}
-
-impl From<&Config> for Rules {
-    fn from(config: &Config) -> Self {
-        let off = CallKind::ALL.into_iter().filter(|lane| !config.serves(lane.traits().service)).collect();
-        Self {
-            limits: config.limits,
-            guard: config.guard.clone(),
-            publish_devices: config.publish_devices,
-            local_access: config.local_access.is_some(),
-            off,
-        }
     }
 }

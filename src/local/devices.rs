@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     domain::{DeviceState, DeviceView, ThingName},
-    health::Conditions,
+    health::Health,
     ledger::{self, Ledger},
     local::broker::{ConnectionState, Publisher, Tag},
     protocol::{Topics, messages},
@@ -28,7 +28,7 @@ pub(crate) struct Devices {
     pub(crate) ledger: Ledger,
     pub(crate) line: Arc<Publisher>,
     pub(crate) topics: Topics,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
     pub(crate) stop: Stop,
 }
 
@@ -93,7 +93,7 @@ impl Devices {
             progress.under_way.clear();
             progress.rest_until = Some(Instant::now() + REST);
             let topic = self.topics.status().replace("/status", "/devices/+");
-            self.conditions.raise(
+            self.health.raise(
                 "DEVICES_NOT_PUBLISHED",
                 format!(
                     "the broker does not acknowledge {topic}; allow us to publish there, or set publishDevices to false"
@@ -158,7 +158,7 @@ impl Devices {
         let Tag::Device(thing, change) = tag else { return };
         progress.under_way.remove(&thing);
         progress.rest_until = None;
-        self.conditions.clear("DEVICES_NOT_PUBLISHED");
+        self.health.clear("DEVICES_NOT_PUBLISHED");
         let done = self.ledger.submit(move |tx| ledger::published(tx, &thing, change).map(Some), true);
         let _ = done.await;
     }

@@ -6,11 +6,11 @@ use tokio::sync::mpsc;
 
 use super::{
     broker::Publisher,
-    socket::{Answers, Asked, Hold, MAX_LINE},
+    socket::{Answers, Asked, Hold},
 };
 use crate::{
     domain::{ClientId, ClientToken, Rejection, Request},
-    protocol::{ResultKind, Topics, messages},
+    protocol::{ResultKind, Topics, local_socket::MAX_LINE, messages},
 };
 
 /// What a message held, or why it is rejected without a look at it, with the token that can be read

@@ -19,7 +19,7 @@ use crate::{
         Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, Request, Service,
         ThingName,
     },
-    health::Conditions,
+    health::Health,
     ledger::{self, Ledger, Order, Unavailable},
     local::{
         inbound::{Body, Inbound, Reply},
@@ -73,7 +73,7 @@ pub(crate) struct Inbox {
     /// Whether operations on assets are accepted.
     pub(crate) site_wise: bool,
     pub(crate) ledger: Ledger,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
     pub(crate) clock: Clock,
     /// Bytes of the payloads that wait, where the transport counts them.
     pub(crate) waiting: Option<Arc<AtomicUsize>>,
@@ -86,7 +86,7 @@ impl Inbox {
         let (under_way, mut answers) = mpsc::channel::<UnderWay>(MAX_PENDING);
         let ledger = self.ledger.clone();
         let waiting = self.waiting.clone();
-        let conditions = Arc::clone(&self.conditions);
+        let health = Arc::clone(&self.health);
         let clock = self.clock.clone();
         // Beside the taking, and not a task of its own: ends with it, however that ends.
         let answering = async move {
@@ -99,7 +99,7 @@ impl Inbox {
                         None
                     }
                     Answer::Rejected(code, message, payload) => {
-                        conditions.rejected(code);
+                        health.counters().rejected(code);
                         if let Some(left_out) = log.is_due(&client, code, clock.now().mono) {
                             let code = code.as_str();
                             tracing::info!(%client, operation, code, message, left_out, "command rejected");
@@ -178,7 +178,7 @@ impl Inbox {
             }
             Ok((operation, Command::Cancel(cancel))) => self.cancel(operation, client, token, cancel).await,
             Ok((operation, Command::Query(query))) => {
-                let synced_at = self.conditions.snapshot().synced_at;
+                let synced_at = self.health.snapshot().synced_at;
                 let max_bytes = reply.max_payload(self.max_payload);
                 let echo = token.clone();
                 let rule = move |tx: &mut ledger::Tx<'_>| {
@@ -247,7 +247,7 @@ impl Inbox {
             fresh_token: fresh_token(),
             change,
             delivery: Some(delivery),
-            clock_confirmed: self.conditions.clock_confirmed(),
+            clock_confirmed: self.health.clock_confirmed(),
         };
         let rule = move |tx: &mut ledger::Tx<'_>| {
             Ok(Some(match ledger::accept(tx, &order)? {

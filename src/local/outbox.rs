@@ -1,7 +1,7 @@
 //! The outbox: publishes what the ledger owes, in order, and forgets it when the broker has it.
 //!
-//! A broker that refuses a publish may never acknowledge it: such a message is set aside, and with it the others of the
-//! same client, while everybody else's go on.
+//! A broker that refuses a publish may never acknowledge it: such a message is set aside, and with
+//! it the others of the same client, while everybody else's go on.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -115,7 +115,8 @@ impl Outbox {
         }
     }
 
-    /// A store that failed may not have forgotten what it was told was delivered: from the first one on.
+    /// A store that failed may not have forgotten what it was told was delivered: from the first
+    /// one on.
     fn opening(&mut self, run: u64) {
         if run != self.run {
             self.run = run;
@@ -131,7 +132,8 @@ impl Outbox {
     }
 
     fn set_aside(&mut self, now: Instant) {
-        // What a broker leaves out while it acknowledges others, it denies; one that acknowledges nothing may just be slow.
+        // What a broker leaves out while it acknowledges others, it denies; one that acknowledges
+        // nothing may just be slow.
         let acknowledged = self.line.acknowledged_at();
         let denied = |since: &Instant| {
             let others = acknowledged.is_some_and(|at| at > *since);
@@ -191,8 +193,8 @@ impl Outbox {
                         self.under_way.insert(n, (Instant::now(), client));
                     }
                     Publishing::NoRoom => {
-                        // The line is down, or has no room: what is delivered next makes some, or the line gives up on
-                        // it.
+                        // The line is down, or has no room: what is delivered next makes some, or
+                        // the line gives up on it.
                         self.cursor = n;
                         self.full_until = Some(Instant::now() + LOOK_AGAIN);
                         return Ok(());
@@ -246,8 +248,9 @@ impl Outbox {
         done
     }
 
-    /// Forgets what the broker has, and reads what is next, in one go: under load each question waits for a sync. If the
-    /// forgetting is lost in a crash the message goes out twice, which its receiver expects.
+    /// Forgets what the broker has, and reads what is next, in one go: under load each question
+    /// waits for a sync. If the forgetting is lost in a crash the message goes out twice, which its
+    /// receiver expects.
     async fn next(&mut self, done: Vec<u64>, limit: usize) -> Result<(Vec<Owed>, Option<u64>), ledger::Unavailable> {
         let from = self.cursor;
         let rule = move |tx: &mut ledger::Tx<'_>| {

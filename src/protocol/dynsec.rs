@@ -22,6 +22,14 @@ pub(crate) const ADMIN: &str = "admin";
 /// What the plugin says of a name that no client has.
 const UNKNOWN: &str = "Client not found";
 
+/// What to do about a plugin that does not answer the client `own`.
+pub(crate) fn advice(own: &str) -> String {
+    format!(
+        "allow the client {own} to publish to {COMMANDS}, and to subscribe to {RESPONSES} and receive from there (mosquitto_ctrl \
+         dynsec addRoleACL), and check that the broker loads mosquitto_dynamic_security.so"
+    )
+}
+
 #[derive(Serialize)]
 struct Commands<'c> {
     commands: Vec<Command<'c>>,

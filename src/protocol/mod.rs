@@ -1,11 +1,14 @@
-//! What crosses the broker: topics and JSON, in the words of the contract.
+//! What crosses a transport: topics and JSON, in the words of the contract.
 
 mod commands;
 pub(crate) mod dynsec;
 pub mod json;
+pub(crate) mod local_socket;
 pub mod messages;
+pub mod metrics;
 pub mod page;
 mod payload;
+pub(crate) mod status;
 mod topics;
 
 pub use commands::parse_command;

@@ -1,5 +1,5 @@
-//! Errors for the log: the first cause of a type, all causes in one line, a panic's text, and the beginning of a text
-//! that a peer sent.
+//! Errors for the log: the first cause of a type, all causes in one line, a panic's text, and the
+//! beginning of a text that a peer sent.
 
 use std::{any::Any, error::Error, fmt, io};
 

@@ -2,14 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Finding, Problems, caution, cloud_findings, error, first, local_access_works, ok, warning};
+use super::finding::{Finding, Problems, caution, cloud_findings, error, first, local_access_works, ok, warning};
 use crate::{
     agent::cautions,
-    cli::{
-        Trouble,
-        agent::{Agent, Answer},
-        show::text,
-    },
+    cli::{agent::Agent, answer::Answer, text::text, trouble::Trouble},
     config::{self, Config},
     protocol::Topics,
 };

@@ -5,13 +5,12 @@ use std::time::Duration;
 use rumqttc::{Event, Incoming, QoS};
 use tokio::time::timeout;
 
-use super::{Finding, error, local_access_works, ok};
+use super::finding::{Finding, error, local_access_works, ok};
 use crate::{
     config::{Config, Mqtt},
     domain::AccessCommand,
-    local::{access, status::OFFLINE},
     mqtt::client::{self, Brief},
-    protocol::{Topics, dynsec},
+    protocol::{Topics, dynsec, status::OFFLINE},
 };
 
 /// Whether the agent may command the broker's dynamic-security plugin, tried by reading its own
@@ -20,18 +19,13 @@ pub(super) async fn local_access(config: &Config, patience: Duration) -> Option<
     const WHAT: &str = "local access";
     config.local_access.as_ref()?;
     let mqtt = config.mqtt.as_ref()?;
-    let own = access::own_name(config);
+    let own = config.own_name();
+    let advice = dynsec::advice(&own);
     Some(match timeout(patience, read_own(mqtt, &own)).await {
         Ok(Ok(true)) => local_access_works(config, format!("the broker's dynamic-security plugin answers {own}")),
-        Ok(Ok(false)) => error(
-            WHAT,
-            format!("the broker denies the subscription to {}: {}", dynsec::RESPONSES, access::denied(&own)),
-        ),
+        Ok(Ok(false)) => error(WHAT, format!("the broker denies the subscription to {}: {advice}", dynsec::RESPONSES)),
         Ok(Err(text)) => error(WHAT, format!("{mqtt:?}: {text}")),
-        Err(_) => error(
-            WHAT,
-            format!("the broker does not answer commands on {}: {}", dynsec::COMMANDS, access::denied(&own)),
-        ),
+        Err(_) => error(WHAT, format!("the broker does not answer commands on {}: {advice}", dynsec::COMMANDS)),
     })
 }
 
@@ -79,8 +73,8 @@ async fn attempt(mqtt: &Mqtt, topics: &Topics) -> Result<String, String> {
     if !line.subscribe(&commands).await.map_err(|error| client::explain(mqtt, &error))? {
         return Err(format!("it denies the subscription to {commands}; allow it to {}", mqtt.client_id));
     }
-    // No agent runs, so that is its state. MQTT 3.1.1 has no word for a publish that is not allowed: one broker hangs up,
-    // another acknowledges it and drops it.
+    // No agent runs, so that is its state. MQTT 3.1.1 has no word for a publish that is not
+    // allowed: one broker hangs up, another acknowledges it and drops it.
     publish(&mut line, mqtt, &status).await?;
     Ok(format!("connected by {mqtt:?}, subscribed to {commands}, published to {status}"))
 }

@@ -8,7 +8,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Finding, State};
+use super::finding::{Finding, State};
 use crate::{
     config::Mqtt,
     domain::Timestamp,

@@ -2,46 +2,14 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use super::{Finding, error, ok, warning};
-use crate::{ledger, local::status::mebibytes};
+use super::finding::{Finding, error, ok, warning};
+use crate::{agent::store_watch::mebibytes, cli::data_directory::is_read_only, ledger};
 
 /// Room beside what is needed below which a store can fail soon: it is rewritten beside itself.
 const LITTLE: u64 = 128 << 20;
 
 pub(super) fn findings(dir: &Path, is_running: bool) -> Vec<Finding> {
     vec![directory(dir, is_running), store(dir)]
-}
-
-/// Whether some agent holds the data directory.
-pub(super) fn is_held(dir: &Path) -> bool {
-    ledger::open_regular(fs::OpenOptions::new().read(true), &dir.join("lock"))
-        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
-}
-
-/// Whether nobody can write there, whatever the modes say.
-fn is_read_only(dir: &Path) -> bool {
-    use rustix::fs::StatVfsMountFlags;
-    rustix::fs::statvfs(dir).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
-}
-
-/// Why nobody answers at the socket in `dir`, for people: an agent that cannot write there has no
-/// socket, or an old one.
-pub(in crate::cli) fn why_no_answer(dir: &Path, cause: &std::io::Error) -> &'static str {
-    use std::io::ErrorKind;
-    match cause.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused if is_read_only(dir) => {
-            "its file system is read-only, so that an agent cannot open its socket there; mount it writable, a running agent goes \
-             on by itself"
-        }
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused if is_held(dir) => {
-            "an agent runs there, and has not opened its socket; it is just starting, or its log says why"
-        }
-        ErrorKind::NotFound if !dir.exists() => "there is no such directory; name the agent's by --data-dir",
-        ErrorKind::NotFound => "there is no agent's socket; is it running, and is this its data directory?",
-        ErrorKind::ConnectionRefused => "no agent listens there; it was killed and has not been started again",
-        ErrorKind::PermissionDenied => "only the user that the agent runs as may ask it (sudo -u USER), and root",
-        _ => "the agent cannot be reached",
-    }
 }
 
 fn directory(dir: &Path, is_running: bool) -> Finding {

@@ -5,10 +5,10 @@ mod agent;
 mod broker;
 mod certificates;
 mod cloud;
+mod finding;
 mod local;
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{self, Read},
     os::unix::fs::MetadataExt,
@@ -16,13 +16,15 @@ use std::{
 };
 
 use clap::Args;
-pub(super) use local::why_no_answer;
 use serde_json::{Value, json};
 
+use self::finding::{Finding, State, caution, error, ok, warning};
 use super::{
-    Trouble,
     agent::Common,
-    show::{columns, show, text},
+    data_directory::is_held,
+    show::show,
+    text::{columns, text},
+    trouble::Trouble,
 };
 use crate::{
     agent::cautions,
@@ -37,94 +39,6 @@ pub(super) struct Check {
     /// the running agent has.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-}
-
-/// How one thing is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
-    Ok,
-    Warning,
-    Error,
-}
-
-impl State {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
-
-/// What was found out about one thing, and what to do.
-struct Finding {
-    what: &'static str,
-    state: State,
-    message: String,
-}
-
-fn ok(what: &'static str, message: impl Into<String>) -> Finding {
-    Finding { what, state: State::Ok, message: message.into() }
-}
-
-fn warning(what: &'static str, message: impl Into<String>) -> Finding {
-    Finding { what, state: State::Warning, message: message.into() }
-}
-
-fn error(what: &'static str, message: impl Into<String>) -> Finding {
-    Finding { what, state: State::Error, message: message.into() }
-}
-
-/// Problems by their codes, as `status` tells them.
-type Problems = BTreeMap<String, String>;
-
-/// The first problem of a kind, be it an error or not.
-fn first(problems: &Problems, kinds: &[&str]) -> Option<String> {
-    let of_kind = |code: &str| kinds.iter().any(|kind| code.starts_with(kind));
-    problems.iter().find(|(code, _)| of_kind(code)).map(|(_, message)| message.clone())
-}
-
-const CREDENTIALS: &[&str] = &["NO_CREDENTIALS"];
-const CLOCK: &[&str] = &["CLOCK_"];
-const QUOTA: &[&str] = &["THROTTLED"];
-const CLOUD: &[&str] = &["ACCESS_DENIED", "REFUSED", "CLOUD_"];
-
-/// The lines on the cloud, from what is known of its problems; `answered` tells what a list call
-/// that went well came to.
-fn cloud_findings(problems: &Problems, answered: Option<String>, skew: Option<f64>) -> Vec<Finding> {
-    let credentials = first(problems, CREDENTIALS);
-    let clock = first(problems, CLOCK);
-    let cloud = first(problems, CLOUD);
-    let unknown = |what| warning(what, "not known: no call was answered; see cloud");
-    vec![
-        match &credentials {
-            Some(message) => error("credentials", message),
-            None if answered.is_some()
-                || first(problems, &["ACCESS_DENIED", "REFUSED", "THROTTLED", "LIST_"]).is_some() =>
-            {
-                ok("credentials", "the token exchange service gives them, and the cloud takes them")
-            }
-            None => unknown("credentials"),
-        },
-        match (cloud, answered) {
-            (Some(message), _) => error("cloud", message),
-            (None, Some(text)) => ok("cloud", text),
-            (None, None) if credentials.is_some() => warning("cloud", "not known: there are no credentials"),
-            (None, None) if clock.is_some() => warning("cloud", "not known: the cloud refuses the clock's time"),
-            (None, None) if first(problems, QUOTA).is_some() => warning("cloud", "the list call was throttled"),
-            (None, None) => warning("cloud", "not known: the list call did not get through in time; see --timeout"),
-        },
-        match (clock, skew) {
-            (Some(message), _) => error("clock", message),
-            (None, Some(seconds)) => ok("clock", format!("{:.0} s from the cloud's", seconds.abs())),
-            (None, None) => unknown("clock"),
-        },
-        match first(problems, QUOTA) {
-            Some(message) => warning("quota", message),
-            None => ok("quota", "no call was throttled lately"),
-        },
-    ]
 }
 
 /// A configuration, and where it is from.
@@ -218,7 +132,7 @@ impl Check {
             }
             // Not to be tried in the place of one that runs: the broker would take one for the
             // other.
-            Err(cause) if !is_absent(&cause) || local::is_held(&dir) => {
+            Err(cause) if !is_absent(&cause) || is_held(&dir) => {
                 let text = format!(
                     "{}: one runs, and cannot be asked ({cause}); ask as the user that it runs as (sudo -u USER)",
                     dir.display()
@@ -284,27 +198,6 @@ fn read(path: &Path) -> io::Result<(String, u32)> {
 /// Whether nobody is there, as far as the socket tells.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
-}
-
-/// What is found of local access where the plugin answers. A broker that takes names from
-/// certificates does not ask the plugin when a client connects.
-fn local_access_works(config: &Config, text: String) -> Finding {
-    const WHAT: &str = "local access";
-    match &config.mqtt {
-        Some(mqtt) if mqtt.login.is_none() && mqtt.identity.is_some() => warning(
-            WHAT,
-            format!(
-                "{text}, and mqtt.username is not set: where the broker takes names from certificates (use_identity_as_username), \
-                 a disabled client is cut and can come back; give the clients passwords (docs/greengrass.md, section 8)"
-            ),
-        ),
-        _ => ok(WHAT, text),
-    }
-}
-
-/// What works and is worth attention all the same.
-fn caution(code: &str, message: String) -> Finding {
-    warning(if code == cautions::CODES[0] { "password" } else { "proxy" }, message)
 }
 
 fn configuration(config: &Config, from: &str, unknown: &[String]) -> Finding {

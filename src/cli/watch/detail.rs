@@ -6,9 +6,8 @@ use serde_json::Value;
 use super::{
     model::{Detail, Model, Told},
     paint::Paint,
-    view::problems,
 };
-use crate::cli::show;
+use crate::cli::{show, text::clean};
 
 const HELP: &str = "\
 Tab                   the other list: requests, devices
@@ -40,12 +39,12 @@ pub(super) fn draw(paint: &mut Paint<'_>, model: &Model, open: &Detail, area: Re
         }
         Detail::Device { thing } => (format!("device {thing}"), told(model.told.as_ref(), device)),
         Detail::Problems => {
-            let all = problems(model);
+            let all = model.problems();
             ("problems".to_owned(), if all.is_empty() { "none".to_owned() } else { all.join("\n\n") })
         }
         Detail::Help => ("keys and words".to_owned(), HELP.to_owned()),
     };
-    paint.bar(area.y, &format!(" {}", show::clean(&title)), Style::new().reversed());
+    paint.bar(area.y, &format!(" {}", clean(&title)), Style::new().reversed());
     let lines: Vec<String> = text.lines().flat_map(|line| paint.wrap(line, usize::from(area.width))).collect();
     let height = usize::from(area.height) - 2;
     let overflow = lines.len().saturating_sub(height);

@@ -4,8 +4,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use serde_json::Value;
 
-/// What one column of the sparkline stands for: fine enough to see a burst, and 5 minutes fit beside their numbers on 80
-/// columns.
+/// What one column of the sparkline stands for: fine enough to see a burst, and 5 minutes fit
+/// beside their numbers on 80 columns.
 const COLUMN: Duration = Duration::from_secs(5);
 
 /// Columns that are kept.

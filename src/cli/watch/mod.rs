@@ -24,9 +24,10 @@ use self::{
     screen::Screen,
 };
 use super::{
-    Trouble,
-    agent::{Agent, Answer, Common, Output},
-    show::text,
+    agent::{Agent, Common},
+    answer::{Answer, Output},
+    text::text,
+    trouble::Trouble,
 };
 
 /// How often the agent is asked. The status changes at most as often.
@@ -44,7 +45,8 @@ pub(super) struct Watch {}
 /// The agent, as long as it answers.
 struct Link {
     agent: Agent,
-    /// Whether it knows the question for metrics: an older one does not, and would note each of them.
+    /// Whether it knows the question for metrics: an older one does not, and would note each of
+    /// them.
     has_metrics: bool,
 }
 
@@ -201,7 +203,8 @@ impl Link {
         Ok(news)
     }
 
-    /// A question that may be rejected, by a store that is broken for instance, while others are answered.
+    /// A question that may be rejected, by a store that is broken for instance, while others are
+    /// answered.
     async fn tell(&mut self, operation: &str, payload: Value) -> Result<Told, Trouble> {
         match self.agent.query(operation, payload).await {
             Ok(answer) => Ok(Ok(answer)),

@@ -8,7 +8,7 @@ use super::{
     history::{Counts, History},
     keys::Key,
 };
-use crate::cli::show::text;
+use crate::cli::text::text;
 
 /// The most that one question returns; further rows are the other commands' business.
 const MAX_ROWS: usize = 100;
@@ -152,6 +152,17 @@ fn request_name(request: &Value) -> String {
 }
 
 impl Model {
+    /// All that is wrong, a text each.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut all: Vec<String> =
+            [&self.gone, &self.refused].into_iter().flatten().map(|why| format!("! {why}")).collect();
+        for problem in self.status["problems"].as_array().into_iter().flatten() {
+            let part = |member| text(problem, member);
+            all.push(format!("! {} since {}: {}", part("code"), part("since"), part("message")));
+        }
+        all
+    }
+
     /// The devices that are shown.
     pub(super) fn state(&self) -> Option<&'static str> {
         STATES[self.state]

@@ -2,7 +2,7 @@
 
 use ratatui_core::{buffer::Buffer, style::Style, text::Span};
 
-use crate::cli::show::clean;
+use crate::cli::text::clean;
 
 /// Heights of a column, from nothing to the most.
 const ASCII_HEIGHTS: [char; 9] = ['_', '.', ':', '-', '=', '+', '*', '%', '#'];

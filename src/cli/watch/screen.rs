@@ -23,7 +23,8 @@ use tokio::sync::mpsc;
 /// A serial console does not know its size.
 const USUAL: Size = Size { width: 80, height: 24 };
 
-/// The alternate screen, where there is one; no cursor; no wrapping, so that the last column scrolls nothing.
+/// The alternate screen, where there is one; no cursor; no wrapping, so that the last column
+/// scrolls nothing.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[0m\x1b[2J";
 
 /// The way back. What has no alternate screen is left empty.
@@ -97,7 +98,8 @@ impl Screen {
     pub(super) fn input(&self) -> io::Result<mpsc::Receiver<Vec<u8>>> {
         let input = self.before.input.try_clone()?;
         let (sender, receiver) = mpsc::channel(MAX_READS);
-        // A terminal that others use, too, must not be made one that never blocks. The thread ends with the process.
+        // A terminal that others use, too, must not be made one that never blocks. The thread ends
+        // with the process.
         std::thread::Builder::new().name("keys".into()).spawn(move || {
             let mut bytes = [0; 256];
             loop {

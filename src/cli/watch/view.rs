@@ -12,7 +12,10 @@ use super::{
     model::{List, Model, Rows},
     paint::Paint,
 };
-use crate::cli::show::{self, text, word};
+use crate::cli::{
+    show::{self},
+    text::{text, word},
+};
 
 /// Below it nothing sensible fits.
 const SMALLEST: (u16, u16) = (60, 16);
@@ -134,7 +137,7 @@ fn sparklines(paint: &mut Paint<'_>, model: &Model, y: u16) {
 /// What is wrong, in a few lines; the last one says if there is more.
 fn problem_lines(paint: &mut Paint<'_>, model: &Model) -> Vec<String> {
     let width = usize::from(paint.buffer.area.width);
-    let problems = problems(model);
+    let problems = model.problems();
     let mut lines: Vec<String> = problems.iter().flat_map(|problem| paint.wrap(problem, width)).collect();
     if lines.len() > MAX_PROBLEM_LINES {
         lines.truncate(MAX_PROBLEM_LINES);
@@ -144,17 +147,6 @@ fn problem_lines(paint: &mut Paint<'_>, model: &Model) -> Vec<String> {
         }
     }
     lines
-}
-
-/// All that is wrong, a text each.
-pub(super) fn problems(model: &Model) -> Vec<String> {
-    let mut all: Vec<String> =
-        [&model.gone, &model.refused].into_iter().flatten().map(|why| format!("! {why}")).collect();
-    for problem in model.status["problems"].as_array().into_iter().flatten() {
-        let part = |member| text(problem, member);
-        all.push(format!("! {} since {}: {}", part("code"), part("since"), part("message")));
-    }
-    all
 }
 
 /// The rows that fit, as columns; the selected one is among them.

@@ -1,5 +1,6 @@
-//! What an HTTP answer means, by its code and never by its status alone: a 404 may be an unknown operation, a 400
-//! may be throttling or an expired signature, and a 200 may come from a captive portal.
+//! What an HTTP answer means, by its code and never by its status alone: a 404 may be an unknown
+//! operation, a 400 may be throttling or an expired signature, and a 200 may come from a captive
+//! portal.
 //!
 //! Codes: Greengrass V2 API reference, the operations' errors and "Common Errors".
 
@@ -7,7 +8,8 @@ use std::time::Duration;
 
 use crate::domain::{CallFault, Timestamp};
 
-/// What an error answer with that status means; `code` is the service's, `None` where the body was none of the API's.
+/// What an error answer with that status means; `code` is the service's, `None` where the body was
+/// none of the API's.
 pub(super) fn classify(status: u16, code: Option<&str>) -> CallFault {
     let Some(code) = code else {
         return match status {
@@ -67,7 +69,8 @@ pub(super) fn entry_index(name: &str) -> Option<usize> {
     digits.parse().ok()
 }
 
-/// The least time to wait, from `Retry-After` headers: seconds or an HTTP date (RFC 9110), the longest if repeated.
+/// The least time to wait, from `Retry-After` headers: seconds or an HTTP date (RFC 9110), the
+/// longest if repeated.
 pub(super) fn retry_after<'a>(headers: impl Iterator<Item = &'a str>, now: Timestamp) -> Option<Duration> {
     headers
         .filter_map(|text| {

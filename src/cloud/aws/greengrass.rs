@@ -11,10 +11,10 @@ use aws_sdk_greengrassv2::{
 };
 
 use super::{
-    ListPage,
     classify::entry_index,
     sdk::{Judge, Sdk},
 };
+use crate::cloud::api::ListPage;
 use crate::domain::{CallError, CallFault, EntryError, Target, ThingName, Timestamp};
 
 pub(super) struct Greengrass {
@@ -77,7 +77,8 @@ impl Greengrass {
     }
 }
 
-/// The entries of a call, of which none may be missing: the API takes a call without entries for a success.
+/// The entries of a call, of which none may be missing: the API takes a call without entries for a
+/// success.
 fn named<E>(entries: impl Iterator<Item = Option<E>>) -> Result<Vec<E>, CallError> {
     let all = entries.collect::<Option<Vec<E>>>();
     all.ok_or_else(|| CallError::new(CallFault::Misfit, "NoEntries", "an entry without a name"))

@@ -9,7 +9,6 @@ mod sdk;
 mod sitewise;
 
 pub(crate) use proxies::proxy_faults;
-pub(crate) use sdk::{CERTIFICATE_REFUSED, NAME_NOT_RESOLVED, PROXY_FAILED};
 
 use self::{
     greengrass::Greengrass,

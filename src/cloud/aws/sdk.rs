@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    domain::{CERTIFICATE_REFUSED, NAME_NOT_RESOLVED, PROXY_FAILED},
     domain::{CallError, CallFault},
     runtime::{
         clock::Clock,
@@ -38,11 +39,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 const READ: Duration = Duration::from_secs(30);
 /// The whole of a call, with loading credentials.
 const ATTEMPT: Duration = Duration::from_secs(75);
-
-/// Codes of connections that were not made, where a person has to look at one thing in particular.
-pub(crate) const CERTIFICATE_REFUSED: &str = "CertificateRefused";
-pub(crate) const PROXY_FAILED: &str = "ProxyFailed";
-pub(crate) const NAME_NOT_RESOLVED: &str = "NameNotResolved";
 
 /// Told of each difference between the cloud's clock and ours, in milliseconds.
 pub(crate) type SkewSink = Box<dyn Fn(i64) + Send + Sync>;

@@ -22,7 +22,8 @@ use crate::{
 
 pub(super) struct SiteWise {
     client: Client,
-    /// Monitor's operations have an endpoint of their own, which a VPC endpoint of the others does not serve.
+    /// Monitor's operations have an endpoint of their own, which a VPC endpoint of the others does
+    /// not serve.
     monitor: Client,
     judge: Judge,
 }
@@ -90,8 +91,9 @@ fn misfit() -> CallError {
     CallError::new(CallFault::Misfit, "NoEntries", "entries that this call is not for")
 }
 
-/// Which of the entries an error is about, by the ids that its message names: the API has no member for it. All of them
-/// where the resource that the call is about does not exist, none where the message names nothing that we know.
+/// Which of the entries an error is about, by the ids that its message names: the API has no member
+/// for it. All of them where the resource that the call is about does not exist, none where the
+/// message names nothing that we know.
 fn refine<E: ProvideErrorMetadata>(error: &E, fault: CallFault, targets: &[Target]) -> CallFault {
     let CallFault::Invalid(_) = fault else { return fault };
     let message = error.message().unwrap_or_default();
@@ -105,7 +107,8 @@ fn refine<E: ProvideErrorMetadata>(error: &E, fault: CallFault, targets: &[Targe
     CallFault::Invalid(indexes)
 }
 
-/// Uses a configured endpoint as it is given: the SDK would put `api.` or `monitor.` before its host name.
+/// Uses a configured endpoint as it is given: the SDK would put `api.` or `monitor.` before its
+/// host name.
 #[derive(Debug)]
 struct AsGiven;
 

@@ -21,11 +21,12 @@ use crate::domain::{Again, Backoff, CallError, CallFault, CallKind, EntryError, 
 /// Answers naming an entry's own passing error, after which the list has to tell.
 const ENTRY_BUDGET: u32 = 5;
 
-/// Calls of one bisection after which, if none went well, the fault is taken for the configuration's and not the
-/// entries'. One bad entry in 100 takes 15.
+/// Calls of one bisection after which, if none went well, the fault is taken for the
+/// configuration's and not the entries'. One bad entry in 100 takes 15.
 const HOPELESS: u32 = 20;
 
-/// Resources that refuse one after the other, after which it is the permission as a whole that is missing.
+/// Resources that refuse one after the other, after which it is the permission as a whole that is
+/// missing.
 const DENIED_ALL: u32 = 5;
 
 /// Resources that are known to refuse; beyond, the one that is known for longest is tried again.
@@ -58,7 +59,8 @@ pub struct LanePlan {
     backoff: Backoff,
     entries: Backoff,
     not_before: Mono,
-    /// Entries with a passing error of their own wait until then. How many there are is the ledger's to know.
+    /// Entries with a passing error of their own wait until then. How many there are is the
+    /// ledger's to know.
     retries_at: Mono,
     /// From where on the next look at those who were sent before goes.
     cursor: Again,
@@ -88,7 +90,8 @@ struct Shut {
 }
 
 impl LanePlan {
-    /// Ready at once; waits are below `base` at first, and never above `cap`, but for a Retry-After.
+    /// Ready at once; waits are below `base` at first, and never above `cap`, but for a
+    /// Retry-After.
     #[must_use]
     pub fn new(lane: CallKind, base: Duration, cap: Duration) -> Self {
         Self {
@@ -152,8 +155,8 @@ impl LanePlan {
         self.shut.clear();
     }
 
-    /// What came of the look at the queue: where the next one goes on, so that who fails each time holds up no other; and
-    /// whether it was `in_vain`.
+    /// What came of the look at the queue: where the next one goes on, so that who fails each time
+    /// holds up no other; and whether it was `in_vain`.
     pub fn looked(&mut self, again: Again, in_vain: bool) {
         self.cursor = again;
         self.in_vain = in_vain;
@@ -165,15 +168,16 @@ impl LanePlan {
         self.in_vain
     }
 
-    /// When to look again although nobody wakes the lane, where entries wait for a repetition. Nothing if the last look
-    /// was for them, too: what holds them up then is told by others.
+    /// When to look again although nobody wakes the lane, where entries wait for a repetition.
+    /// Nothing if the last look was for them, too: what holds them up then is told by others.
     #[must_use]
     pub fn retries_at(&self) -> Option<Mono> {
         self.wake_after(self.looked_at).map(|at| at.max(self.not_before))
     }
 
-    /// What an answer means for each of the entries that were `sent` (with their count of passing errors). Entries
-    /// without a verdict stay sent and come again as a piece. `chance` is random, from 0 to below 1.
+    /// What an answer means for each of the entries that were `sent` (with their count of passing
+    /// errors). Entries without a verdict stay sent and come again as a piece. `chance` is random,
+    /// from 0 to below 1.
     pub fn answered(
         &mut self,
         sent: &[(Target, u32)],
@@ -207,7 +211,8 @@ impl LanePlan {
     ) -> Vec<(Target, Verdict)> {
         let named = |target: &Target| errors.iter().find(|error| error.name.as_deref() == Some(target.name()));
         let is_sent = |name: &str| sent.iter().any(|(target, _)| target.name() == name);
-        // An error that names nobody, or somebody else, may be about any of those that are not named.
+        // An error that names nobody, or somebody else, may be about any of those that are not
+        // named.
         let stray = errors.iter().find(|error| !error.name.as_deref().is_some_and(is_sent));
         let mut again = false;
         let settled_by_list = self.settled_by_list;
@@ -269,7 +274,8 @@ impl LanePlan {
         }
     }
 
-    /// A resource does not take the call: its entries wait, and others go first. Where all of them refuse, so does the lane.
+    /// A resource does not take the call: its entries wait, and others go first. Where all of them
+    /// refuse, so does the lane.
     fn set_aside(&mut self, sent: &[(Target, u32)], error: &CallError, now: Mono, chance: f64) {
         self.pieces.clear();
         let Some(scope) = sent.first().and_then(|(target, _)| target.scope()) else { return };
@@ -290,8 +296,8 @@ impl LanePlan {
         self.shut.drain(..over);
     }
 
-    /// No call before the end of `wait`. Parts of an earlier call go back to where they came from: the ledger still
-    /// has them as sent.
+    /// No call before the end of `wait`. Parts of an earlier call go back to where they came from:
+    /// the ledger still has them as sent.
     fn pause(&mut self, now: Mono, wait: Duration) {
         self.not_before = now.after(wait);
         self.pieces.clear();
@@ -326,7 +332,8 @@ impl LanePlan {
         }
         if self.bisection.0 >= HOPELESS && self.bisection.1 == 0 {
             if self.scoped {
-                // It is the resource that is refused, in words that do not name it. Each piece was tried as a whole.
+                // It is the resource that is refused, in words that do not name it. Each piece was
+                // tried as a whole.
                 return sent.iter().map(|(target, _)| failed(target)).collect();
             }
             let wait = self.backoff.hold(chance);
@@ -341,8 +348,8 @@ impl LanePlan {
     }
 }
 
-/// Whether an entry's error names a cause that passes. The codes are free texts that AWS does not document; these
-/// are the words that its services use.
+/// Whether an entry's error names a cause that passes. The codes are free texts that AWS does not
+/// document; these are the words that its services use.
 fn is_passing(code: &str) -> bool {
     ["Throttl", "Internal", "INTERNAL", "Unavailable", "Conflict", "Timeout", "TooMany"]
         .iter()

@@ -8,8 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Files, StoreError, format::PAGE};
-use crate::ledger::data_dir::{DAMAGED_JOURNAL, create, io_error, open_own};
+use super::{files::Files, format::PAGE};
+use crate::ledger::StoreError;
+use crate::ledger::files::{DAMAGED_JOURNAL, create, io_error, open_own};
 
 /// What the name of a segment's file begins with, before its number.
 const PREFIX: &str = "segment-";

@@ -1,9 +1,10 @@
 //! The header of a segment: its bytes. Pure functions.
 
 use super::{
-    Identity, StoreError,
+    files::Identity,
     format::{FIRST, Fields, PAGE},
 };
+use crate::ledger::StoreError;
 
 /// Version of the format that this code writes, and the newest one that it reads.
 pub(super) const FORMAT: u32 = 1;

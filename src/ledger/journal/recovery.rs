@@ -1,18 +1,62 @@
 //! Opens a journal: finds its segments, replays their groups, and makes durable what is not known
 //! to be.
 
+use std::path::PathBuf;
+
 use super::{
-    Damage, Files, Identity, Journal, RESERVE, Recovered, Replay, SEGMENTS, Segment, StoreError, Tip,
+    files::{Files, Identity},
     format::{self, Carried, FIRST, Kind, Use},
     header::Header,
+    log::Journal,
+    place::{RESERVE, SEGMENTS, Segment, Tip, copy_name},
     scan::{self, Entry, Scanned},
     survey::{Link, Newest, before, survey},
 };
-use crate::ledger::data_dir::DAMAGED_JOURNAL;
+use crate::ledger::StoreError;
 
 /// How far sequence numbers jump after damage: past every number that a lost group can have had, so
 /// that no row or token of another request is met.
 const JUMP: u64 = 1 << 20;
+
+/// What an opening found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// The journal was made by this opening.
+    pub is_new: bool,
+    /// As the journal's newest header says. Of a new journal: what the caller gave.
+    pub identity: Identity,
+    /// Number of the last checkpoint of the registry that is complete by the journal. The registry
+    /// has to have this one, or the next one (a crash between the registry's last batch and
+    /// [`Journal::complete`]).
+    pub checkpoint: u64,
+    /// Another segment had begun after that checkpoint.
+    pub has_begun: bool,
+    /// The largest sequence number that counts, 0 for a new journal.
+    pub sequence: u64,
+    /// Set if something that was durable is gone or unreadable. Reported by each opening until a
+    /// checkpoint is complete.
+    pub damage: Option<Damage>,
+}
+
+/// What is missing in a damaged journal.
+#[derive(Debug)]
+pub(crate) struct Damage {
+    /// For people: which segment, which byte, what.
+    pub text: String,
+    /// Where a copy of the damaged journal is; `None` if none could be made.
+    pub kept_as: Option<PathBuf>,
+    /// Sequence number of the last group that was read before the first hole, 0 if there is none.
+    pub intact_through: u64,
+}
+
+/// What recovery hands to its caller, in order.
+#[derive(Debug)]
+pub(crate) enum Replay<'a> {
+    /// A group that counts.
+    Group { sequence: u64, payload: &'a [u8] },
+    /// Groups that were durable are missing here.
+    Hole,
+}
 
 /// A segment with what counts of it.
 struct Part {
@@ -183,11 +227,6 @@ pub(super) fn open<F: Files>(
     Ok((journal, Recovered { is_new: false, identity, checkpoint, has_begun, sequence, damage }))
 }
 
-/// The name of a copy of a damaged journal.
-pub(super) fn copy_name(salt: u64, intact_through: u64) -> String {
-    format!("{DAMAGED_JOURNAL}{salt:016x}-{intact_through}")
-}
-
 /// Makes a new journal.
 fn make<F: Files>(mut files: F, fresh: Identity, unit: u64) -> Result<(Journal<F>, Recovered), StoreError> {
     for number in 0..SEGMENTS {
@@ -276,6 +315,35 @@ fn resume<F: Files>(
 }
 
 impl<F: Files> Journal<F> {
+    /// Which ledger is in these files? `None`: there is no journal. Reads only the headers, and
+    /// never writes: the journal of another core device or of a newer version has to be recognised
+    /// before anything of it is touched. A damaged header is skipped.
+    ///
+    /// # Errors
+    /// [`StoreError::TooNew`]; [`StoreError::Damaged`] if no header can be read; the files failed.
+    pub(crate) fn identify(files: &F) -> Result<Option<Identity>, StoreError> {
+        Ok(survey(files)?.newest.map(|newest| newest.header.identity.clone()))
+    }
+
+    /// Opens the journal, or makes one that belongs to `fresh` if there is none. Calls `replay` for
+    /// each group that counts, in order; for a group after missing ones first with
+    /// [`Replay::Hole`]. Nothing is written before the last of these calls succeeded. After it all
+    /// replayed groups are durable.
+    ///
+    /// The journal keeps the identity that it was made with, but takes `fresh.schema` if that is
+    /// newer, with this opening already.
+    ///
+    /// # Errors
+    /// As [`Self::identify`]; an error of `replay`; the files failed.
+    pub(crate) fn open(
+        files: F,
+        fresh: Identity,
+        segment: u64,
+        replay: &mut dyn FnMut(Replay<'_>) -> Result<(), StoreError>,
+    ) -> Result<(Self, Recovered), StoreError> {
+        open(files, fresh, segment, replay)
+    }
+
     /// Makes durable what was replayed: the frames after the last one that is known to be durable
     /// are written once more, in one frame, since they may be in the page cache only. In another
     /// segment if there is no room, or if `must_begin`, or if the header of this one is damaged, or

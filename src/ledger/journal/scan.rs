@@ -1,10 +1,12 @@
 //! Reads the frames of one segment: which of them count, and where some are missing.
 
 use super::{
-    Files, StoreError, Tip,
+    files::Files,
     format::{self, FIRST, HEAD, Head, Kind, OVERHEAD, PAGE, Use},
     header::{self, Previous},
+    place::Tip,
 };
+use crate::ledger::StoreError;
 
 /// A frame whose checksum holds.
 #[derive(Clone, Copy, Debug)]

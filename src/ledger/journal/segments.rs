@@ -1,10 +1,13 @@
 //! Begins segments: which file is free, and what its header says.
 
 use super::{
-    Files, Journal, Segment, StoreError, Tip,
+    files::Files,
     format::{self, FIRST, Head, Kind, PAGE, Use},
     header::{Header, Previous},
+    log::Journal,
+    place::{Segment, Tip},
 };
+use crate::ledger::StoreError;
 
 /// Segments at most: 512 MiB of the default size. More than three are only made while syncs
 /// fail, or while the agent is stopped again and again in the middle of a checkpoint. Generous,

@@ -1,11 +1,13 @@
 //! Finds the segments of a journal by their headers, without a write.
 
 use super::{
-    Files, Segment, StoreError, Tip,
+    files::Files,
     format::{FIRST, Kind, PAGE, Use},
     header::{Header, HeaderPage, Previous},
+    place::{Segment, Tip},
     scan::{self, Entry, Scan, Scanned},
 };
+use crate::ledger::StoreError;
 
 /// A file of a segment.
 struct Found {
@@ -30,7 +32,7 @@ pub(super) struct Survey {
 /// Reads all headers.
 ///
 /// # Errors
-/// As [`Journal::identify`].
+/// As [`Journal::identify`](super::Journal::identify).
 pub(super) fn survey<F: Files>(files: &F) -> Result<Survey, StoreError> {
     let mut segments = Vec::new();
     let mut newest: Option<Newest> = None;

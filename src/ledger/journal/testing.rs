@@ -8,7 +8,8 @@ use std::{
 
 use fastrand::Rng;
 
-use super::{Files, StoreError, format::PAGE};
+use super::{Files, format::PAGE};
+use crate::ledger::StoreError;
 
 /// Bytes that a disk writes whole or not at all.
 const SECTOR: u64 = 512;

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    object::{self, Kept, Listed, Slot, is_leaving},
-    tx::{BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY, Tx},
+    object::{self, Kept, Listed, Slot},
+    summary::{BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY},
+    tx::Tx,
     waiters,
+    work::is_leaving,
 };
 use crate::{
     domain::{

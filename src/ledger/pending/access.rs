@@ -9,7 +9,7 @@ use std::ops::Bound;
 
 use super::tx::Tx;
 use crate::{
-    domain::{Access, AccessAnswer, AccessCommand, AccessStep, Device, Happened, Registered, Target, ThingName},
+    domain::{AccessAnswer, AccessCommand, AccessStep, Happened, Target, ThingName},
     ledger::registry::store::StoreError,
 };
 
@@ -29,38 +29,6 @@ pub struct UnknownClients {
     pub first: ThingName,
     /// How many there are.
     pub count: u64,
-}
-
-/// A device's record changes: what that means for its client.
-pub(super) fn follow(tx: &mut Tx<'_>, thing: &ThingName, old: Option<&Device>, new: Option<&Device>) {
-    let is = |device: Option<&Device>| device.map(|device| device.registered);
-    let before = tx.state.access().get(thing).cloned();
-    let after = match (is(old), is(new)) {
-        (was, is) if was == is => return,
-        (_, Some(Registered::Associated)) => Access::associated(before.clone()),
-        (Some(Registered::Associated), Some(Registered::Disassociated)) => {
-            let begins = tx.rules.local_access && !tx.rules.protects_access(thing);
-            Access::disassociated(before.clone(), begins)
-        }
-        // The tombstone is forgotten: what nobody would have to undo is forgotten with it.
-        (_, None) => before.clone().filter(Access::is_ours),
-        // The agent did not know that it was associated.
-        (_, Some(Registered::Disassociated)) => return,
-    };
-    set(tx, thing, before, after);
-}
-
-fn set(tx: &mut Tx<'_>, thing: &ThingName, before: Option<Access>, after: Option<Access>) {
-    if before == after {
-        return;
-    }
-    let view = |access: Option<&Access>| access.and_then(Access::view);
-    let has_changed = view(before.as_ref()) != view(after.as_ref());
-    tx.touched.access = true;
-    tx.put_access(thing, after);
-    if has_changed {
-        tx.outdate(thing);
-    }
 }
 
 /// The next devices about whose client there is something to do, by name: those whose last attempt
@@ -83,7 +51,7 @@ pub fn due_access(
         after = Some(thing.clone());
         let Some(access) = tx.state.access().get(&thing).cloned() else { continue };
         if access.step == AccessStep::Due && tx.rules.protects_access(&thing) {
-            set(tx, &thing, Some(access), None);
+            tx.set_access(&thing, None);
         } else if let Some(command) = access.command() {
             due.push(DueAccess { thing, command });
         }
@@ -114,8 +82,8 @@ pub fn access_answered(
 ) -> Result<(), StoreError> {
     for (thing, command, answer) in answers {
         let Some(before) = tx.state.access().get(thing).cloned() else { continue };
-        let (after, event) = before.clone().answered(*command, answer.clone());
-        set(tx, thing, Some(before), after);
+        let (after, event) = before.answered(*command, answer.clone());
+        tx.set_access(thing, after);
         if let Some(event) = event {
             tx.append_event(&Target::Device(thing.clone()), Happened::Access(event))?;
         }

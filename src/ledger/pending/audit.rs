@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    object::{Load, Slot, is_known, is_leaving, queue_key, visible},
+    counters::Load,
+    object::Slot,
     state::State,
+    work::{is_known, is_leaving, queue_key, visible},
 };
 use crate::{
     domain::{CallKind, DeviceState, Operation, RequestStatus, Target},

@@ -1,11 +1,6 @@
 //! Ends that do not come from the cloud: a cancel, and a deadline.
 
-use super::{
-    object::{Place, Slot},
-    take::is_expired,
-    tx::Tx,
-    waiters,
-};
+use super::{object::Slot, take::is_expired, tx::Tx, waiters, work::Place};
 use crate::{
     domain::{Outcome, Target},
     ledger::registry::store::StoreError,

@@ -1,17 +1,16 @@
 //! A device's history: its last events, of limited size, in the row of the device.
 
-use super::tx::{At, Tx};
-use crate::{
-    domain::{Asked, Event, Fault, Happened, Request, Target, ThingName},
-    ledger::registry::store::StoreError,
-};
+use crate::domain::{Asked, Event, Fault, Happened, Request, Timestamp};
+
+/// Both times of an event.
+pub(super) type At = (u64, Timestamp);
 
 /// Bytes of a history as JSON: with the device it stays below what sled keeps out of files of their
 /// own. The oldest events give way.
 const MAX_BYTES: usize = 5 << 9;
 
 /// Events of a history: what a person reads at once.
-const MAX_EVENTS: usize = 20;
+pub(super) const MAX_EVENTS: usize = 20;
 
 /// What a history shows of a request.
 pub(super) fn asked(request: &Request) -> Asked {
@@ -40,25 +39,4 @@ pub(super) fn append_event(events: &mut Vec<(u64, Event)>, (elapsed, at): At, ha
         }
         events.drain(..large);
     }
-}
-
-/// A device's history, the oldest event first, with what is asked for and has not ended.
-///
-/// # Errors
-/// The registry failed.
-pub fn history(tx: &Tx<'_>, thing: &ThingName) -> Result<Vec<Event>, StoreError> {
-    let mut events = Vec::new();
-    for (_, event) in tx.device_row(thing)?.row.events {
-        if let Happened::Ended { asked, .. } = &event.happened {
-            events.push(Event { at: asked.at, happened: Happened::Requested(asked.clone()) });
-        }
-        events.push(event);
-    }
-    let work = tx.work_of(&Target::Device(thing.clone()));
-    for waiter in work.map(|work| work.waiters.as_slice()).unwrap_or_default().iter().take(MAX_EVENTS) {
-        let asked = asked(tx.open_request(waiter.0.0)?);
-        events.push(Event { at: asked.at, happened: Happened::Requested(asked) });
-    }
-    events.sort_by_key(|event| event.at);
-    Ok(events)
 }

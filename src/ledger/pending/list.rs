@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{object::Queue, tx::Tx, waiters};
+use super::{tx::Tx, waiters, work::Queue};
 use crate::{
     domain::{Device, Happened, Outcome, Registered, SyncCounts, Target, ThingName, Timestamp},
     ledger::registry::{

@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use smallvec::smallvec;
 
 use super::{
-    object::{Outgoing, Progress, Queue, Slot, Waiter, Work},
+    object::{Outgoing, Progress, Slot},
     state::State,
+    work::{Queue, Waiter, Work},
 };
 use crate::domain::{Fault, Registered, Target, ThingName};
 

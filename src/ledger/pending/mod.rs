@@ -9,7 +9,9 @@ mod accept;
 mod access;
 #[cfg(test)]
 mod audit;
+mod counters;
 mod ending;
+mod group;
 mod history;
 mod list;
 mod mend;
@@ -19,9 +21,11 @@ mod queries;
 mod retention;
 mod settle;
 mod state;
+mod summary;
 mod take;
 mod tx;
 mod waiters;
+mod work;
 
 #[cfg(test)]
 pub(crate) use accept::PLAN_NAMES;
@@ -29,21 +33,23 @@ pub use accept::{Order, Plan, accept, acknowledged, plan};
 pub use access::{DueAccess, UnknownClients, access_answered, due_access};
 #[cfg(test)]
 pub(crate) use audit::audit;
+pub use counters::{Counters, Load};
 pub use ending::{Canceled, cancel, expire};
-pub use history::history;
+pub use group::{Ended, Group, Touched};
+pub(crate) use group::{read, write};
 pub use list::{ListMark, apply_page, begin_list, end_list, remove_unlisted, sync_wanted};
-#[cfg(test)]
-pub(crate) use object::Queue;
-pub use object::{Counters, Load, SCHEMA};
+pub use object::SCHEMA;
 pub(crate) use object::{DeviceRow, Kept, Key, Listed, Slot};
 pub use outbox::{Outdated, Owed, delivered, outdated, owed, published};
 pub use queries::{
-    Rows, device, devices, failures, find_request, open_entries, request, requests, unknown_names, waiting,
+    Rows, device, devices, failures, find_request, history, open_entries, request, requests, unknown_names, waiting,
 };
 pub use retention::{Early, forget_devices, forget_requests};
 pub use settle::{settle, verify};
 pub use state::AccessLoad;
 pub(crate) use state::State;
+pub use summary::Summary;
 pub use take::{Pick, Taken, take};
-pub use tx::{Ended, Group, Summary, Touched, Tx};
-pub(crate) use tx::{read, write};
+pub use tx::Tx;
+#[cfg(test)]
+pub(crate) use work::Queue;

@@ -6,13 +6,15 @@
 use std::{collections::BTreeMap, ops::Bound};
 
 use super::{
-    object::{Kept, Slot, Work, visible},
+    history::{MAX_EVENTS, asked},
+    object::{Kept, Slot},
     tx::Tx,
+    work::{Work, visible},
 };
 use crate::{
     domain::{
-        Access, ClientId, ClientToken, Device, DeviceState, DeviceView, EntryFailure, Registered, Request,
-        RequestStatus, Target, ThingName,
+        Access, ClientId, ClientToken, Device, DeviceState, DeviceView, EntryFailure, Event, Happened, Registered,
+        Request, RequestStatus, Target, ThingName,
     },
     ledger::registry::{
         rows,
@@ -303,4 +305,25 @@ fn names_after(
         }
     }
     Ok(names.into_iter().take(limit).collect())
+}
+
+/// A device's history, the oldest event first, with what is asked for and has not ended.
+///
+/// # Errors
+/// The registry failed.
+pub fn history(tx: &Tx<'_>, thing: &ThingName) -> Result<Vec<Event>, StoreError> {
+    let mut events = Vec::new();
+    for (_, event) in tx.device_row(thing)?.row.events {
+        if let Happened::Ended { asked, .. } = &event.happened {
+            events.push(Event { at: asked.at, happened: Happened::Requested(asked.clone()) });
+        }
+        events.push(event);
+    }
+    let work = tx.work_of(&Target::Device(thing.clone()));
+    for waiter in work.map(|work| work.waiters.as_slice()).unwrap_or_default().iter().take(MAX_EVENTS) {
+        let asked = asked(tx.open_request(waiter.0.0)?);
+        events.push(Event { at: asked.at, happened: Happened::Requested(asked) });
+    }
+    events.sort_by_key(|event| event.at);
+    Ok(events)
 }

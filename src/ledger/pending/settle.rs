@@ -7,9 +7,10 @@ use smallvec::SmallVec;
 
 use super::{
     list::ListMark,
-    object::{Listed, Queue, Waiter, Work},
+    object::Listed,
     tx::Tx,
     waiters,
+    work::{Queue, Waiter, Work},
 };
 use crate::{
     domain::{

@@ -9,9 +9,10 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
 };
 
-use super::object::{
-    Changed, Counters, DeviceRow, Forgotten, Image, Kept, Key, Outgoing, Place, Progress, QueueKey, Slot, Work,
-    queue_key,
+use super::{
+    counters::Counters,
+    object::{Changed, DeviceRow, Forgotten, Image, Kept, Key, Outgoing, Progress, Slot},
+    work::{Place, QueueKey, Work, queue_key},
 };
 use crate::domain::{Access, AccessView, ClientId, ClientToken, Now, Operation, Target, ThingName};
 
@@ -508,7 +509,8 @@ impl State {
     /// is in memory stays, and goes into the new one.
     pub(crate) fn lose_registry(&mut self) {
         self.counters.generation += 1;
-        (self.counters.registry_bytes, self.counters.synced, self.counters.is_bound) = (0, false, false);
+        (self.counters.registry_bytes, self.counters.attempt) = (0, 0);
+        (self.counters.synced, self.counters.is_bound) = (false, false);
         self.forgotten.clear();
         self.devices.values_mut().for_each(|changed| changed.stored = 0);
         self.requests.values_mut().for_each(|kept| kept.stored = false);

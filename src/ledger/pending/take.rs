@@ -5,9 +5,10 @@ use std::{ops::Bound, sync::Arc};
 use smallvec::SmallVec;
 
 use super::{
-    object::{self, Call, Place, Queue, QueueKey, Waiter, Work},
+    object,
     settle::{abandon, await_list, is_superseded_by_list, listed},
     tx::{Tx, defect},
+    work::{Call, Place, Queue, QueueKey, Waiter, Work, queue_key},
 };
 use crate::{
     domain::{Again, CallKind, CallToken, Fault, Outcome, Request, Target, Window},
@@ -178,7 +179,7 @@ fn take_range(
         let Some((last, _)) = found.last() else { return Ok(()) };
         from = Bound::Excluded(*last);
         for (key, target) in found {
-            let Some(work) = tx.work_of(&target).filter(|work| object::queue_key(&target, work) == key) else {
+            let Some(work) = tx.work_of(&target).filter(|work| queue_key(&target, work) == key) else {
                 return Err(defect(format!("there is no work at the place of {:?}", target.name())));
             };
             passed += 1;

@@ -4,17 +4,20 @@
 //! that the next one sees it. A [`Group`] collects what several of them changed: its images go into
 //! the journal as one, and if that fails, or a rule does, the old values are put back.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
-use super::object::{
-    Changed, Counters, DeviceRow, Forgotten, Image, Kept, Key, Listed, Load, Outgoing, Place, Progress, Queue, Slot,
-    Work, visible,
+use super::{
+    counters::Counters,
+    group::{Ended, Group, Touched},
+    object::{Changed, DeviceRow, Forgotten, Kept, Key, Listed, Outgoing, Progress, Slot},
+    state::{State, Undo},
+    summary::{self, Summary},
+    work::{Place, Queue, Work, visible},
 };
-use super::state::{AccessLoad, State, Undo};
 use crate::{
     domain::{
-        Access, CallKind, ClientId, ClientToken, Device, DeviceState, Fault, Happened, Now, Outcome, Registered,
-        Request, RequestStatus, Target, ThingName, Timestamp,
+        Access, CallKind, ClientId, ClientToken, Device, Fault, Happened, Now, Outcome, Registered, Request,
+        RequestStatus, Target, ThingName,
     },
     ledger::{
         Rules,
@@ -24,147 +27,6 @@ use crate::{
         },
     },
 };
-
-/// What a commit may have given others to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Touched {
-    /// Work to send, or a sync to run.
-    pub work: bool,
-    /// Messages to publish.
-    pub outgoing: bool,
-    /// Retained device messages to publish.
-    pub devices: bool,
-    /// Clients of the broker to disable or enable.
-    pub access: bool,
-}
-
-/// What ended and was sent again in a transaction, for metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ended {
-    /// Requests, by their status in the order of [`RequestStatus::ALL`].
-    pub requests: [u64; RequestStatus::ALL.len()],
-    /// Entries that succeeded.
-    pub succeeded: u64,
-    /// Entries that did not.
-    pub failed: u64,
-    /// Entries taken for a call, not for the first time.
-    pub retried: u64,
-}
-
-impl Ended {
-    pub(crate) fn add(&mut self, more: &Self) {
-        for (count, more) in self.requests.iter_mut().zip(more.requests) {
-            *count += more;
-        }
-        self.succeeded += more.succeeded;
-        self.failed += more.failed;
-        self.retried += more.retried;
-    }
-}
-
-/// Transactions that become durable together.
-#[derive(Debug, Default)]
-pub struct Group {
-    /// The old values, in the order of the changes.
-    undo: Vec<Undo>,
-    /// The totals before the first transaction.
-    before: Option<Counters>,
-    /// The objects that changed.
-    changed: BTreeSet<Key>,
-    /// What was touched, over all of them.
-    pub touched: Touched,
-    /// What ended, over all of them.
-    pub ended: Ended,
-}
-
-impl Group {
-    /// Whether nothing changed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.before.is_none()
-    }
-
-    /// How many objects changed.
-    pub(crate) fn len(&self) -> usize {
-        self.changed.len()
-    }
-
-    /// The present images of all that changed, totals first, as they go into the journal.
-    pub(crate) fn images(&self, state: &State) -> Vec<u8> {
-        let mut payload = Self::totals(state);
-        payload.reserve(256 * self.changed.len());
-        for key in &self.changed {
-            // The image of a request has its totals and entries in it.
-            let whole = match key {
-                Key::Progress(seq) | Key::Slot(seq, _) => Some(Key::Request(*seq)),
-                _ => None,
-            };
-            if whole.is_none_or(|whole| !self.changed.contains(&whole))
-                && let Some(image) = state.image(key)
-            {
-                write(&mut payload, &image);
-            }
-        }
-        payload
-    }
-
-    /// The image of the totals alone.
-    pub(crate) fn totals(state: &State) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(1024);
-        write(&mut payload, &Image::Counters(state.counters));
-        payload
-    }
-
-    /// The journal has it: what would undo it is kept in `appended` until it is durable.
-    pub(crate) fn append_to(&mut self, appended: &mut Self) {
-        self.changed.clear();
-        if let Some(before) = self.before.take() {
-            appended.before.get_or_insert(before);
-        }
-        appended.undo.append(&mut self.undo);
-    }
-
-    /// Puts the old values back.
-    pub(crate) fn undo(&mut self, state: &mut State) {
-        let Self { undo, before, .. } = std::mem::take(self);
-        undo.into_iter().rev().for_each(|undo| state.undo(undo));
-        if let Some(before) = before {
-            // Time that passed has passed.
-            state.counters = Counters { elapsed: state.counters.elapsed, ..before };
-            state.index();
-        }
-    }
-
-    /// Sets the images of a payload again that were undone.
-    ///
-    /// # Errors
-    /// None: the payload was just written.
-    pub(crate) fn redo(&mut self, state: &mut State, payload: &[u8]) -> Result<(), StoreError> {
-        self.before = Some(state.counters);
-        let set = read(payload, |image| self.undo.extend(state.replay(image)));
-        state.index();
-        set.map_err(|error| defect(error.to_string()))
-    }
-}
-
-/// Adds an image to a payload. Each is a line of JSON.
-pub(crate) fn write(payload: &mut Vec<u8>, image: &Image<'_>) {
-    // Fails only for maps with keys that are no strings; no image has one.
-    let written = serde_json::to_writer(&mut *payload, image);
-    debug_assert!(written.is_ok(), "an image is always JSON");
-    payload.push(b'\n');
-}
-
-/// Reads the images of a payload.
-///
-/// # Errors
-/// An image cannot be read.
-pub(crate) fn read(payload: &[u8], mut each: impl FnMut(Image<'_>)) -> Result<(), serde_json::Error> {
-    for image in serde_json::Deserializer::from_slice(payload).into_iter::<Image<'_>>() {
-        each(image?);
-    }
-    Ok(())
-}
 
 /// A transaction.
 pub struct Tx<'a> {
@@ -276,7 +138,7 @@ impl<'a> Tx<'a> {
         self.changed(Key::Outdated(thing.clone()), Undo::Outdated(thing.clone(), old));
     }
 
-    pub(super) fn put_access(&mut self, thing: &ThingName, new: Option<Access>) {
+    fn put_access(&mut self, thing: &ThingName, new: Option<Access>) {
         let old = self.state.put_access(thing, new);
         self.changed(Key::Access(thing.clone()), Undo::Access(thing.clone(), old));
     }
@@ -369,7 +231,7 @@ impl<'a> Tx<'a> {
     /// Bytes of all that is kept: rows of the registry, and an estimate of what is in memory.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
-        live_bytes(self.state)
+        summary::live_bytes(self.state)
     }
 
     fn count_work(&mut self, (lane, queue): (CallKind, Queue), by: i64) {
@@ -377,13 +239,48 @@ impl<'a> Tx<'a> {
     }
 
     /// Notes that a device's retained message is out of date.
-    pub(super) fn outdate(&mut self, thing: &ThingName) {
+    fn outdate(&mut self, thing: &ThingName) {
         if self.rules.publish_devices {
             let n = self.state.counters.next_outgoing;
             self.state.counters.next_outgoing += 1;
             self.put_outdated(thing, Some(n));
             self.touched.devices = true;
         }
+    }
+
+    /// Sets what is known of the broker's client of a device, `None` where nothing is managed.
+    pub(super) fn set_access(&mut self, thing: &ThingName, new: Option<Access>) {
+        let view = |access: Option<&Access>| access.and_then(Access::view);
+        let old = self.state.access().get(thing);
+        if old == new.as_ref() {
+            return;
+        }
+        let has_changed = view(old) != view(new.as_ref());
+        self.touched.access = true;
+        self.put_access(thing, new);
+        if has_changed {
+            self.outdate(thing);
+        }
+    }
+
+    /// A device's record changes: what that means for its client. Only a device that was associated,
+    /// as far as the agent knew, becomes due when it no longer is.
+    fn follow_access(&mut self, thing: &ThingName, old: Option<Registered>, new: Option<Registered>) {
+        if old == new {
+            return;
+        }
+        let access = self.state.access().get(thing).cloned();
+        let access = match (old, new) {
+            (_, Some(Registered::Associated)) => Access::associated(access),
+            (Some(Registered::Associated), Some(Registered::Disassociated)) => {
+                let begins = self.rules.local_access && !self.rules.protects_access(thing);
+                Access::disassociated(access, begins)
+            }
+            // The tombstone is forgotten: what nobody would have to undo is forgotten with it.
+            (_, None) => access.filter(Access::is_ours),
+            (_, Some(Registered::Disassociated)) => return,
+        };
+        self.set_access(thing, access);
     }
 
     /// Sets what the registry knows of a device, `None` to forget it, and adds events to its
@@ -401,6 +298,7 @@ impl<'a> Tx<'a> {
         }
         if has_changed {
             let registered = |device: Option<&Device>| device.map(|device| device.registered);
+            self.follow_access(thing, registered(old.device.as_ref()), registered(new.as_ref()));
             let work = self.state.work(&Target::Device(thing.clone()));
             let (before, after) = ((registered(old.device.as_ref()), work), (registered(new.as_ref()), work));
             let mut counters = self.state.counters;
@@ -408,7 +306,6 @@ impl<'a> Tx<'a> {
             counters.count_device(after, 1);
             self.state.counters = counters;
         }
-        super::access::follow(self, thing, old.device.as_ref(), new.as_ref());
         let changed = if has_changed { millis } else { old.changed };
         let row = Box::new(DeviceRow { device: new, changed, events });
         self.put_device(thing, Changed { row, stored, change: 0 });
@@ -582,94 +479,3 @@ impl<'a> Tx<'a> {
 pub(super) fn defect(what: String) -> StoreError {
     StoreError::Defect(what)
 }
-
-/// Bytes that an open entry is counted for: its images in the journal and its rows, measured and
-/// rounded up.
-pub(super) const BYTES_AN_ENTRY: u64 = 512;
-
-/// Bytes that a request in memory is counted for, beside its entries.
-pub(super) const BYTES_A_REQUEST: u64 = 1024;
-
-/// Bytes that a message in the outbox is counted for.
-pub(super) const BYTES_A_MESSAGE: u64 = 64;
-
-fn live_bytes(state: &State) -> u64 {
-    let counters = &state.counters;
-    counters.registry_bytes
-        + state.requests().len() as u64 * BYTES_A_REQUEST
-        + counters.open_entries * BYTES_AN_ENTRY
-        + counters.outgoing * BYTES_A_MESSAGE
-}
-
-/// What others see of the totals.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    associated: u64,
-    associating: u64,
-    disassociating: u64,
-    disassociated: u64,
-    /// Entries that have not ended.
-    pub pending_entries: u64,
-    /// Requests that have not ended.
-    pub open_requests: u64,
-    loads: [Load; CallKind::ALL.len()],
-    /// Bytes of all that is kept.
-    pub live_bytes: u64,
-    /// The number that the next request gets.
-    pub next_seq: u64,
-    /// The same when this run began: everything below is left over.
-    pub first_seq: u64,
-    /// Counts the runs.
-    pub run: u64,
-    /// Bytes that the store takes on its disk, looked at now and then.
-    pub store_bytes: u64,
-    /// The broker's clients that the agent manages.
-    pub access: AccessLoad,
-}
-
-impl Summary {
-    pub(crate) fn of(state: &State) -> Self {
-        let counters = &state.counters;
-        Self {
-            associated: counters.associated,
-            associating: counters.associating,
-            disassociating: counters.disassociating,
-            disassociated: counters.disassociated,
-            pending_entries: counters.open_entries,
-            open_requests: counters.open_requests,
-            loads: counters.loads,
-            live_bytes: live_bytes(state),
-            next_seq: counters.next_seq,
-            first_seq: counters.first_seq,
-            run: counters.run,
-            store_bytes: 0,
-            access: state.access_load(),
-        }
-    }
-
-    /// Devices in a state.
-    #[must_use]
-    pub fn devices(&self, state: DeviceState) -> u64 {
-        match state {
-            DeviceState::Associated => self.associated,
-            DeviceState::Associating => self.associating,
-            DeviceState::Disassociating => self.disassociating,
-            DeviceState::Disassociated => self.disassociated,
-        }
-    }
-
-    /// What there is to do by a kind of call.
-    #[must_use]
-    pub fn load(&self, lane: CallKind) -> Load {
-        self.loads[lane.index()]
-    }
-
-    /// Work of any kind of call that waits for a list.
-    #[must_use]
-    pub fn verifying(&self) -> u64 {
-        self.loads.iter().map(|load| load.verifying).sum()
-    }
-}
-
-/// Both times of an event.
-pub(super) type At = (u64, Timestamp);

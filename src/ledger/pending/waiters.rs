@@ -7,8 +7,9 @@
 use smallvec::smallvec;
 
 use super::{
-    object::{Listed, Place, Waiter, Work},
+    object::Listed,
     tx::Tx,
+    work::{Place, Waiter, Work},
 };
 use crate::{
     domain::{CallKind, ClientId, Outcome, Registered, Target},

@@ -9,10 +9,10 @@ use std::{
 };
 
 use super::{
-    sled::{MAX_OPS, guarded, open_sled},
+    database::{MAX_OPS, guarded, open_sled},
     store::StoreError,
 };
-use crate::ledger::data_dir::{io_error, remove, sync_names};
+use crate::ledger::files::{io_error, remove, sync_names};
 
 /// A copy that has this file is complete, and takes the store's place at the next opening.
 const COMPLETE: &str = "complete";

@@ -3,16 +3,14 @@
 //! | prefix | key → value | for |
 //! | --- | --- | --- |
 //! | `m` | name → value | which journal the registry belongs to, and up to which checkpoint |
-//! | `r` | seq → time, [`Request`](crate::domain::Request) | finished requests |
-//! | `f` | seq, index → [`EntryFailure`](crate::domain::EntryFailure) | their entries without success |
+//! | `r` | seq → time, [`Request`] | finished requests |
+//! | `f` | seq, index → [`EntryFailure`] | their entries without success |
 //! | `n` | seq, piece → names | devices that were unknown at their acceptance |
 //! | `t` | client, token → seq | idempotency |
 //! | `d` | thing → time, [`DeviceRow`] | devices with their history |
 //!
-//! A value is a version byte and JSON. The times, in milliseconds by [`Elapsed`], stand before the
+//! A value is a version byte and JSON. The times, in milliseconds by `Elapsed`, stand before the
 //! JSON, so that retention reads no more than that.
-//!
-//! [`Elapsed`]: crate::ledger::pending::Elapsed
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 

@@ -21,7 +21,6 @@ use std::{
     io,
     num::NonZeroU64,
     os::unix::fs::{DirBuilderExt, MetadataExt},
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -29,20 +28,14 @@ use std::{
 
 use super::{
     copy,
+    database::{guarded, open_sled},
     store::{Direction, Op, Row, Store, StoreError},
 };
-use crate::ledger::data_dir::{check_links, free, io_error, sync_names};
-
-/// Bytes of sled's page cache; its default of 1 GiB is no size for a gateway.
-const CACHE: u64 = 4 << 20;
+use crate::ledger::files::{check_links, free, io_error, sync_names};
 
 /// Free bytes below which the store is not opened: an opening writes a snapshot, and a full disk is
 /// what breaks it.
 const MIN_FREE: u64 = 8 << 20;
-
-/// Bytes of sled's segments: twice what it takes by itself, so that twice as much may go between
-/// two syncs. Chosen for good, since sled opens no store that was made with another.
-const SEGMENT: usize = 1 << 20;
 
 /// Writes, and bytes of keys and values, between two syncs, unless one batch has more. With half of
 /// each sled's log grew by at most 340 KB from one sync to the next (measured), so that with these
@@ -57,9 +50,6 @@ const SLACK: Option<NonZeroU64> = NonZeroU64::new(if usize::BITS < 64 { 4_294_96
 
 /// Looks, 10 ms apart, at whether a database that was just dropped is let go of.
 const LETTING_GO: u32 = 200;
-
-/// Writes of one batch: larger ones take memory out of all proportion.
-pub(super) const MAX_OPS: usize = 256;
 
 /// An open sled database in `<data directory>/store`.
 #[derive(Debug)]
@@ -126,11 +116,6 @@ impl SledStore {
     }
 }
 
-pub(super) fn open_sled(dir: &Path) -> Result<::sled::Db, StoreError> {
-    let config = ::sled::Config::new().path(dir).segment_size(SEGMENT).cache_capacity(CACHE).flush_every_ms(None);
-    guarded_at(&dir.display().to_string(), || config.open())
-}
-
 /// Lets this thread's timed waits, and those of threads that it starts, end late, or not.
 fn wait_late(late: bool) {
     // Where the kernel does not do it they end in time.
@@ -174,35 +159,6 @@ fn delete_half_snapshots(dir: &Path) -> io::Result<u64> {
         }
     }
     Ok(complete)
-}
-
-fn sled_error(what: &str, error: ::sled::Error) -> StoreError {
-    match error {
-        ::sled::Error::Io(error) => match error.kind() {
-            // sled's own files are none, or shorter than what they say that they hold.
-            io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::UnexpectedEof => {
-                StoreError::Damaged(error.to_string())
-            }
-            _ => io_error(what, &error),
-        },
-        // Each of these means that sled read something that it did not write.
-        ::sled::Error::Corruption { .. } | ::sled::Error::ReportableBug(_) | ::sled::Error::Unsupported(_) => {
-            StoreError::Damaged(error.to_string())
-        }
-        ::sled::Error::CollectionNotFound(_) => StoreError::Damaged(error.to_string()),
-    }
-}
-
-/// Runs a call into sled, which panics on some damage, at the opening and at any later read.
-pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, ::sled::Error>) -> Result<T, StoreError> {
-    guarded_at("the store", call)
-}
-
-fn guarded_at<T>(what: &str, call: impl FnOnce() -> Result<T, ::sled::Error>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| sled_error(what, error)),
-        Err(panic) => Err(StoreError::Damaged(crate::runtime::errors::panic_text(&*panic))),
-    }
 }
 
 impl Store for SledStore {

@@ -10,58 +10,25 @@ mod plan;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
 
 use self::plan::{Answered, Batch, Denied, Flow, Next};
 use crate::{
     config::{self, Config},
     domain::{AccessAnswer, AccessCommand, ThingName},
-    health::Conditions,
+    health::Health,
     ledger::{self, DueAccess, Ledger, UnknownClients},
-    local::broker::{ConnectionState, Publisher, Subscription, Tag},
+    local::broker::{ConnectionState, FromPlugin, Publisher, Subscription, Tag},
     protocol::dynsec,
     runtime::{clock::sleep_until, stop::Stop},
 };
 
-/// What comes from the broker.
-#[derive(Debug)]
-pub(crate) enum FromPlugin {
-    /// The subscription to the responses is granted, or not.
-    Subscribed(bool),
-    /// A response.
-    Response(Bytes),
-}
-
-/// User names that are never disabled: the agent's own, and the plugin's administrator.
-pub(crate) fn reserved_names(config: &Config) -> Vec<String> {
-    let mqtt = config.mqtt.as_ref();
-    let login = mqtt.and_then(|mqtt| mqtt.login.as_ref()).map(|(name, _)| name.clone());
-    let client = mqtt.map(|mqtt| mqtt.client_id.clone());
-    let core = config.core.to_string();
-    login.into_iter().chain(client).chain([core, dynsec::ADMIN.to_owned()]).collect()
-}
-
-/// The name by which the agent tries whether it may command the plugin: its own.
-pub(crate) fn own_name(config: &Config) -> String {
-    reserved_names(config).swap_remove(0)
-}
-
-/// What to do about a plugin that does not answer.
-pub(crate) fn denied(own: &str) -> String {
-    format!(
-        "allow the client {own} to publish to {}, and to subscribe to {} and receive from there (mosquitto_ctrl dynsec \
-         addRoleACL), and check that the broker loads mosquitto_dynamic_security.so",
-        dynsec::COMMANDS,
-        dynsec::RESPONSES
-    )
-}
-
 pub(crate) struct LocalAccess {
     ledger: Ledger,
     line: Arc<Publisher>,
-    conditions: Arc<Conditions>,
+    health: Arc<Health>,
     names: config::LocalAccess,
+    /// User names that are never disabled: the agent's own, and the plugin's administrator.
     reserved: Vec<String>,
     own: String,
     stop: Stop,
@@ -76,16 +43,16 @@ impl LocalAccess {
         names: config::LocalAccess,
         ledger: Ledger,
         line: Arc<Publisher>,
-        conditions: Arc<Conditions>,
+        health: Arc<Health>,
         stop: Stop,
     ) -> Self {
         Self {
             ledger,
             line,
-            conditions,
+            health,
             names,
-            reserved: reserved_names(config),
-            own: own_name(config),
+            reserved: config.own_names().into_iter().chain([dynsec::ADMIN.to_owned()]).collect(),
+            own: config.own_name(),
             stop,
             link: ConnectionState::default(),
             flow: Flow::new(Instant::now()),
@@ -105,7 +72,7 @@ impl LocalAccess {
             self.connection(*link.borrow_and_update());
             let now = Instant::now();
             if let Some(denied) = self.flow.expired(now) {
-                self.conditions.plugin_answered(None);
+                self.health.counters().plugin_answered(None);
                 self.denied(denied);
             }
             match self.flow.next(now) {
@@ -149,11 +116,11 @@ impl LocalAccess {
                 if std::mem::take(&mut self.is_denied) {
                     tracing::info!("the broker's dynamic-security plugin answers");
                 }
-                self.conditions.clear("LOCAL_ACCESS_DENIED");
-                self.conditions.plugin_granted(true);
+                self.health.clear("LOCAL_ACCESS_DENIED");
+                self.health.counters().plugin_granted(true);
                 for (_, command, answer) in &answers {
                     let is_failed = matches!(answer, AccessAnswer::Failed(_));
-                    self.conditions.plugin_answered(Some((*command, !is_failed)));
+                    self.health.counters().plugin_answered(Some((*command, !is_failed)));
                 }
                 self.take_over(answers).await;
             }
@@ -162,17 +129,17 @@ impl LocalAccess {
 
     fn denied(&mut self, denied: Option<Denied>) {
         let Some(denied) = denied else { return };
-        self.conditions.plugin_granted(false);
+        self.health.counters().plugin_granted(false);
         let what = match denied {
             Denied::Subscription => format!("the broker denies the subscription to {}", dynsec::RESPONSES),
             Denied::Silence => format!("the broker does not answer commands on {}", dynsec::COMMANDS),
         };
         let message =
-            format!("{what}, so that no client of a disassociated device is disabled: {}", self::denied(&self.own));
+            format!("{what}, so that no client of a disassociated device is disabled: {}", dynsec::advice(&self.own));
         if !std::mem::replace(&mut self.is_denied, true) {
             tracing::warn!("{message}; trying again after 30 s to 10 minutes");
         }
-        self.conditions.raise("LOCAL_ACCESS_DENIED", message);
+        self.health.raise("LOCAL_ACCESS_DENIED", message);
     }
 
     /// Sends what is due next.
@@ -234,13 +201,13 @@ impl LocalAccess {
 
     fn report_unknown(&self, unknown: Option<UnknownClients>) {
         const CODE: &str = "LOCAL_ACCESS_UNKNOWN_CLIENT";
-        let Some(UnknownClients { first, count }) = unknown else { return self.conditions.clear(CODE) };
+        let Some(UnknownClients { first, count }) = unknown else { return self.health.clear(CODE) };
         let username = self.names.username(&first);
         let message = format!(
             "the broker's dynamic-security plugin has no client for {count} disassociated devices (the first is {first}, with the \
              user name {username}), so that they may still be connected by another name: check localAccess.username, or \
              list devices without a client in guard.protected"
         );
-        self.conditions.raise(CODE, message);
+        self.health.raise(CODE, message);
     }
 }

@@ -9,13 +9,13 @@ use rumqttc::{AsyncClient, Publish, QoS};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::publisher::{Deliveries, Publisher};
+use super::{
+    publisher::{Deliveries, Publisher},
+    tag::FromPlugin,
+};
 use crate::{
     domain::ClientId,
-    local::{
-        access::FromPlugin,
-        inbound::{Body, Inbound, Reply},
-    },
+    local::inbound::{Body, Inbound, Reply},
     protocol::{self, Address, Topics, dynsec},
 };
 

@@ -1,7 +1,8 @@
 //! The MQTT service: keeps the connection to the broker, subscribes, and hands on what arrives.
 //!
-//! One task polls, and does nothing else that could wait: whoever sends goes through the [`Publisher`].
-//! What was queued for a connection ends with it; what has to arrive is in the outbox.
+//! One task polls, and does nothing else that could wait: whoever sends goes through the
+//! [`Publisher`]. What was queued for a connection ends with it; what has to arrive is in the
+//! outbox.
 
 use std::{
     collections::HashMap,
@@ -16,12 +17,14 @@ use tokio::task::JoinHandle;
 use super::{
     connection::{Connection, Endpoint, Event},
     intake::{Intake, Wired},
-    publisher::{Publisher, REMEMBERED, Refused, Subscription},
+    publisher::Publisher,
+    refusals::{REMEMBERED, Refused},
     retry::{self, Retry},
+    tag::Subscription,
 };
 use crate::{
     config,
-    health::Conditions,
+    health::Health,
     mqtt::client,
     protocol::{Topics, dynsec},
     runtime::errors::cut,
@@ -46,7 +49,7 @@ pub(crate) struct MqttParts {
     pub(crate) mqtt: config::Mqtt,
     pub(crate) topics: Topics,
     pub(crate) max_payload: usize,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) health: Arc<Health>,
 }
 
 /// The service: what others hold of it, and what runs it.
@@ -106,7 +109,7 @@ fn connect_packet(parts: &MqttParts) -> Connect {
     // At most 65535, by the configuration.
     connect.keep_alive = u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX);
     connect.last_will =
-        Some(LastWill::new(parts.topics.status(), crate::local::status::OFFLINE, QoS::AtLeastOnce, true));
+        Some(LastWill::new(parts.topics.status(), crate::protocol::status::OFFLINE, QoS::AtLeastOnce, true));
     if let Some((username, password)) = login {
         connect.set_login(username, password);
     }
@@ -141,8 +144,8 @@ impl Poller {
             match self.connection.poll(&self.endpoint).await {
                 Ok(Event::Connected { session }) => {
                     connected_at = Some(Instant::now());
-                    self.parts.conditions.clear("BROKER_UNREACHABLE");
-                    self.parts.conditions.connected(true);
+                    self.parts.health.clear("BROKER_UNREACHABLE");
+                    self.parts.health.counters().connected(true);
                     self.line.up(session, &self.parts.topics.commands());
                     epoch = self.line.link().borrow().epoch;
                     self.connected(epoch, session);
@@ -193,7 +196,7 @@ impl Poller {
     }
 
     fn disconnected(&mut self) {
-        self.parts.conditions.connected(false);
+        self.parts.health.counters().connected(false);
         let Self { line, connection, .. } = self;
         line.down(|| connection.clear());
     }
@@ -245,11 +248,11 @@ impl Poller {
 
     /// Keeps a problem in `problems` for a while after it was last seen.
     fn report(&mut self, code: &'static str, message: String, time: Duration) {
-        self.parts.conditions.raise(code, message);
-        let conditions = Arc::clone(&self.parts.conditions);
+        self.parts.health.raise(code, message);
+        let health = Arc::clone(&self.parts.health);
         let expiry = tokio::spawn(async move {
             tokio::time::sleep(time).await;
-            conditions.clear(code);
+            health.clear(code);
         });
         if let Some(earlier) = self.expiries.insert(code, expiry) {
             earlier.abort();
@@ -263,11 +266,11 @@ impl Poller {
             tracing::info!(broker = ?self.parts.mqtt, session, "connected to the broker");
         }
         if self.retry.is_unstable() {
-            let (line, conditions) = (Arc::clone(&self.line), Arc::clone(&self.parts.conditions));
+            let (line, health) = (Arc::clone(&self.line), Arc::clone(&self.parts.health));
             tokio::spawn(async move {
                 tokio::time::sleep(retry::STABLE).await;
                 if line.link().borrow().epoch == epoch {
-                    conditions.clear("CONNECTION_UNSTABLE");
+                    health.clear("CONNECTION_UNSTABLE");
                     tracing::info!("the connection to the broker holds");
                 }
             });
@@ -281,7 +284,7 @@ impl Poller {
              cause is another client, a second agent for instance, with the client id {}",
             self.parts.mqtt.client_id
         );
-        self.parts.conditions.raise("CONNECTION_UNSTABLE", message.clone());
+        self.parts.health.raise("CONNECTION_UNSTABLE", message.clone());
         message
     }
 
@@ -291,7 +294,7 @@ impl Poller {
             if self.retry.is_worth_a_line(&message) {
                 tracing::warn!(broker = ?self.parts.mqtt, "not connected to the broker: {message}");
             }
-            self.parts.conditions.raise("BROKER_UNREACHABLE", message);
+            self.parts.health.raise("BROKER_UNREACHABLE", message);
             tokio::time::sleep(self.retry.wait(fastrand::f64())).await;
             match self.prepare().await {
                 Ok(()) => return,
@@ -309,8 +312,8 @@ impl Poller {
     fn subscribed(&mut self, epoch: u64, codes: &[SubscribeReasonCode]) {
         let filter = self.parts.topics.commands();
         if !codes.contains(&SubscribeReasonCode::Failure) {
-            self.parts.conditions.subscribed();
-            self.parts.conditions.clear("SUBSCRIPTION_DENIED");
+            self.parts.health.counters().subscribed();
+            self.parts.health.clear("SUBSCRIPTION_DENIED");
             if std::mem::take(&mut self.denied) > 0 {
                 tracing::info!(filter, "the broker grants the subscription");
             }
@@ -323,7 +326,7 @@ impl Poller {
         self.denied = self.denied.saturating_add(1);
         let message =
             format!("the broker denies the subscription to {filter}; allow it to {}", self.parts.mqtt.client_id);
-        self.parts.conditions.raise("SUBSCRIPTION_DENIED", message);
+        self.parts.health.raise("SUBSCRIPTION_DENIED", message);
         let line = Arc::clone(&self.line);
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;

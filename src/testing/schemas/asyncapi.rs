@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::commands;
 use crate::{
     domain::{ClientId, Operation, ThingName},
-    local::status::OFFLINE,
+    protocol::status::OFFLINE,
     protocol::{ResultKind, Topics},
 };
 

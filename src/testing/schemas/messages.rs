@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::words;
 use crate::{
-    agent::metrics::MetricsMessage,
     domain::{Operation, RequestStatus},
-    local::status::{OFFLINE, StatusMessage},
     protocol::messages::{Accepted, DeviceMessage, Rejected, RequestMessage},
+    protocol::metrics::MetricsMessage,
+    protocol::status::{OFFLINE, StatusMessage},
 };
 
 /// What names the entry: which member that is goes by the operation.

@@ -5,13 +5,13 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use crate::{
-    agent::metrics::METRICS,
     domain::{
         AccessView, AssetId, ClientId, ClientToken, CloudState, DeviceState, Happened, MAX_CLIENT, MAX_EXTERNAL,
         MAX_THING, MAX_TOKEN, MAX_USER, MonitorId, Operation, Reason, RejectionCode, RequestStatus, ThingName,
         Timestamp,
     },
-    local::status::HEALTH,
+    protocol::metrics::METRICS,
+    protocol::status::HEALTH,
 };
 
 /// A character of a thing's name.

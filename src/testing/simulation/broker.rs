@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     domain::{ClientId, ClientToken},
-    health::Conditions,
+    health::Health,
     ledger::view::{Image, View},
     local::broker::{Intake, Publisher},
     protocol::{Topics, dynsec},
@@ -142,7 +142,7 @@ pub(super) struct Wire {
     pub(super) intake: Intake,
     pub(super) line: Arc<Publisher>,
     pub(super) requests: flume::Receiver<Request>,
-    pub(super) conditions: Arc<Conditions>,
+    pub(super) health: Arc<Health>,
     pub(super) topics: Topics,
 }
 
@@ -151,10 +151,10 @@ impl Wire {
         loop {
             sleep(self.world.span(10, 10_000)).await;
             if self.world.state().broker.down {
-                self.conditions.raise("BROKER_UNREACHABLE", "simulated");
+                self.health.raise("BROKER_UNREACHABLE", "simulated");
                 continue;
             }
-            self.conditions.clear("BROKER_UNREACHABLE");
+            self.health.clear("BROKER_UNREACHABLE");
             let session = {
                 let mut state = self.world.state();
                 state.broker.cut = false;

@@ -124,7 +124,8 @@ async fn ask(world: &World, command: Command) {
     let cancels = !world.plan.calm && world.chance(0.1);
     // Who believes a rejection never asks again.
     let believes = !world.plan.calm && world.chance(0.3);
-    // The others rely on being told: who asks again is told again, and would not miss what was forgotten.
+    // The others rely on being told: who asks again is told again, and would not miss what was
+    // forgotten.
     let asks_again = world.chance(0.5);
     loop {
         world.note(|| format!("{client} sends {operation} {payload}"));

@@ -1,121 +1,23 @@
 //! The cloud: who is associated, how it answers, and what its answers allow the agent to say.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::world::{BEGIN, Millis, Plan, World};
+use super::{
+    cloud_state::Weather,
+    world::{BEGIN, Millis, World},
+};
 use crate::{
     cloud::{Cloud, ListPage},
     domain::{CallError, CallFault, CallKind, CallToken, EntryError, Now, Target, ThingName, Timestamp, is_superseded},
-    health::Conditions,
+    health::Health,
     ledger::view::{View, Waiter},
     runtime::clock::Clock,
 };
 
-/// What is wrong with the way to the cloud, beside a single call's faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Weather {
-    Fine,
-    Unreachable,
-    Silent,
-    Portal,
-    Throttled,
-    Denied,
-    NoCredentials,
-}
-
-impl Weather {
-    pub(super) const BAD: [Self; 6] =
-        [Self::Unreachable, Self::Silent, Self::Portal, Self::Throttled, Self::Denied, Self::NoCredentials];
-}
-
-pub(super) struct CloudState {
-    pub(super) associated: BTreeMap<String, Millis>,
-    /// What changed, and when: a list may be read as of a while ago.
-    changes: Vec<(Millis, String, Option<Millis>)>,
-    begin: BTreeMap<String, Millis>,
-    pub(super) weather: Weather,
-    /// When the agent was last told that a device is gone: by an answer to a call, or by a complete
-    /// list.
-    pub(super) gone: BTreeMap<String, Millis>,
-    /// When the agent was last told that a device is there: by an answer to a call, or by a list.
-    pub(super) here: BTreeMap<String, Millis>,
-    /// The same, by answers alone.
-    pub(super) joined: BTreeMap<String, Millis>,
-    /// Until when each association of a device has ended, as the agent was told: a list that still
-    /// has one lags behind.
-    ended: BTreeMap<String, Millis>,
-    /// When the list that is being read began.
-    pub(super) list_begun: Option<Millis>,
-    list_so_far: BTreeMap<String, Millis>,
-    /// The last complete list of this incarnation: when it began, and what it said.
-    pub(super) complete: Option<(Millis, BTreeMap<String, Millis>)>,
-    in_flight: BTreeSet<String>,
-    /// Calls that were answered, and the entries in them.
-    pub(super) calls: usize,
-    pub(super) sent: usize,
-    /// Calls of any kind since the incarnation began, for the limit on their rate.
-    pub(super) requests: (Millis, u64),
-}
-
-impl CloudState {
-    pub(super) fn new(plan: &Plan, rng: &mut fastrand::Rng) -> Self {
-        let begin: BTreeMap<String, Millis> =
-            (0..plan.devices).map(|n| (format!("d{n:03}"), BEGIN - rng.i64(1000..100_000_000))).collect();
-        Self {
-            associated: begin.clone(),
-            changes: Vec::new(),
-            begin,
-            weather: if plan.calm { Weather::Unreachable } else { Weather::Fine },
-            gone: BTreeMap::new(),
-            here: BTreeMap::new(),
-            joined: BTreeMap::new(),
-            ended: BTreeMap::new(),
-            list_begun: None,
-            list_so_far: BTreeMap::new(),
-            complete: None,
-            in_flight: BTreeSet::new(),
-            calls: 0,
-            sent: 0,
-            requests: (0, 0),
-        }
-    }
-
-    /// Another incarnation of the agent knows nothing of the last one's lists and calls.
-    pub(super) fn restart(&mut self, now: Millis) {
-        self.list_begun = None;
-        self.complete = None;
-        self.in_flight.clear();
-        self.requests = (now, 0);
-    }
-
-    pub(super) fn set(&mut self, now: Millis, name: &str, association: Option<Millis>) {
-        match association {
-            Some(at) => self.associated.insert(name.to_owned(), at),
-            None => self.associated.remove(name),
-        };
-        self.changes.push((now, name.to_owned(), association));
-    }
-
-    fn as_of(&self, at: Millis) -> BTreeMap<String, Millis> {
-        let mut view = self.begin.clone();
-        for (_, name, association) in self.changes.iter().take_while(|(changed, ..)| *changed <= at) {
-            match association {
-                Some(at) => view.insert(name.clone(), *at),
-                None => view.remove(name),
-            };
-        }
-        view
-    }
-}
-
 /// The cloud as an incarnation of the agent sees it.
 pub(super) struct SimCloud {
     pub(super) world: World,
-    pub(super) conditions: Arc<Conditions>,
+    pub(super) health: Arc<Health>,
     pub(super) clock: Clock,
     pub(super) run: u64,
 }
@@ -189,7 +91,7 @@ impl SimCloud {
     /// Every answer of the service carries its time.
     fn answered(&self) {
         let truth = BEGIN + self.world.now();
-        self.conditions.skew(truth - self.clock.now().wall.0);
+        self.health.set_skew(truth - self.clock.now().wall.0);
     }
 
     async fn wait(&self) {
@@ -240,7 +142,7 @@ impl SimCloud {
                     wrong = Some((4, format!("{name} is in two calls at a time")));
                 }
                 if lane == CallKind::Disassociate
-                    && let Some(text) = gated(state, self.clock.now(), now, name, self.conditions.clock_trusted())
+                    && let Some(text) = gated(state, self.clock.now(), now, name, self.health.clock_trusted())
                 {
                     wrong = Some((8, text));
                 }

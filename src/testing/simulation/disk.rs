@@ -3,12 +3,15 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use super::world::{Millis, World};
+use super::{
+    disk_files::{SimFiles, SimStore},
+    world::{Millis, World},
+};
 use crate::{
     domain::{Device, Registered, Request, ThingName},
     ledger::{
-        Disk, Files, MemFiles, Rules, State, Store, StoreError,
-        store::{Direction, Op, Row},
+        Disk, MemFiles, Rules, State, StoreError,
+        store::Op,
         testing::{self, MemStore, Rows},
         view::{Image, View},
     },
@@ -22,25 +25,25 @@ pub(super) struct DiskState {
     pub(super) durable: Image,
     journal: MemFiles,
     /// The rows of the registry, as they are seen.
-    rows: Rows,
-    durable_rows: Rows,
-    unsynced: Vec<Vec<Op>>,
+    pub(super) rows: Rows,
+    pub(super) durable_rows: Rows,
+    pub(super) unsynced: Vec<Vec<Op>>,
     pub(super) full: bool,
     /// Each access fails, more often than not.
     pub(super) broken: bool,
     /// The registry cannot be read.
-    is_damaged: bool,
+    pub(super) is_damaged: bool,
     /// Rows that the next crash leaves in the place of the registry's.
     leaves: Option<Rows>,
     /// The registry was damaged, and the agent may find that.
-    may_quarantine: bool,
+    pub(super) may_quarantine: bool,
     /// It was replaced: until the new one is open, the totals may be wrong.
-    was_replaced: bool,
+    pub(super) was_replaced: bool,
     replaced_at: Millis,
     /// The rows of the registry at an earlier checkpoint.
-    earlier: Rows,
+    pub(super) earlier: Rows,
     /// A rewritten registry, which the next opening takes.
-    copy: Option<Rows>,
+    pub(super) copy: Option<Rows>,
     /// When a request was first seen on disk, by number.
     pub(super) accepted_at: BTreeMap<u64, Millis>,
     /// When a request was first seen to have ended.
@@ -114,7 +117,7 @@ pub(super) fn damage_registry(world: &World) {
     world.changed.notify_waiters();
 }
 
-fn put(rows: &mut Rows, ops: &[Op]) {
+pub(super) fn put(rows: &mut Rows, ops: &[Op]) {
     for (key, value) in ops {
         match value {
             Some(value) => rows.insert(key.clone(), value.clone()),
@@ -138,12 +141,12 @@ impl std::fmt::Display for SimDisk {
 }
 
 impl SimDisk {
-    fn lives(&self) -> Result<(), StoreError> {
+    pub(super) fn lives(&self) -> Result<(), StoreError> {
         if self.world.lives(self.run) { Ok(()) } else { Err(StoreError::Io("the agent is dead".into())) }
     }
 
     /// Each access may be the last thing that the agent does, before it or after it.
-    fn access(&self) -> Result<(), StoreError> {
+    pub(super) fn access(&self) -> Result<(), StoreError> {
         self.lives()?;
         if !self.world.fine() && self.world.chance(self.world.plan.crash) {
             self.world.note(|| "crash".into());
@@ -154,12 +157,12 @@ impl SimDisk {
         Ok(())
     }
 
-    fn errs(&self) -> bool {
+    pub(super) fn errs(&self) -> bool {
         self.errs_with(0.7)
     }
 
     /// Whether it fails, with the chance that a broken disk gives it.
-    fn errs_with(&self, broken: f64) -> bool {
+    pub(super) fn errs_with(&self, broken: f64) -> bool {
         let chance = if self.world.state().disk.broken { broken } else { self.world.plan.disk_error };
         let errs = !self.world.fine() && self.world.chance(chance);
         if errs {
@@ -225,8 +228,8 @@ impl SimDisk {
                                 wrong =
                                     Some((6, format!("{name} is associated again by a list older than its outcome")));
                             }
-                            // When the cloud said it, and not when it is written: both may be in one
-                            // group with the next outcome.
+                            // When the cloud said it, and not when it is written: both may be in
+                            // one group with the next outcome.
                             let said = answered.or(cloud.list_begun).unwrap_or(now);
                             disk.associated_at.insert(name.to_owned(), said);
                         }
@@ -383,159 +386,5 @@ impl Disk for SimDisk {
             state.disk.durable = image.clone();
         }
         self.world.state().disk.live = image;
-    }
-}
-
-/// The segments of the journal.
-pub(super) struct SimFiles {
-    disk: SimDisk,
-    files: MemFiles,
-}
-
-impl Files for SimFiles {
-    fn list(&self) -> Result<Vec<(u32, u64)>, StoreError> {
-        self.disk.lives()?;
-        self.files.list()
-    }
-
-    fn create(&mut self, number: u32, length: u64) -> Result<(), StoreError> {
-        self.disk.access()?;
-        self.files.set_full(self.disk.world.state().disk.full);
-        self.files.create(number, length)
-    }
-
-    fn read(&self, number: u32, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError> {
-        self.disk.lives()?;
-        self.files.read(number, offset, buffer)
-    }
-
-    fn write(&mut self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        self.disk.access()?;
-        // Most writes only reach the page cache.
-        if self.disk.errs_with(0.1) {
-            self.files.fail_writes(1);
-        }
-        self.files.write(number, offset, bytes)?;
-        self.disk.access()
-    }
-
-    fn sync(&mut self, number: u32) -> Result<(), StoreError> {
-        self.disk.access()?;
-        if self.disk.errs() {
-            self.files.fail_syncs(1);
-        }
-        self.files.sync(number)?;
-        self.disk.access()
-    }
-
-    fn keep_copy(&self, name: &str) -> Result<PathBuf, StoreError> {
-        self.disk.world.violate(7, format!("the journal is taken for damaged: {name}"));
-        Ok(PathBuf::new())
-    }
-}
-
-pub(super) struct SimStore {
-    disk: SimDisk,
-    /// After an error nothing works until the registry is opened again.
-    failed: bool,
-}
-
-impl SimStore {
-    fn access(&mut self) -> Result<(), StoreError> {
-        if self.failed {
-            return Err(StoreError::Io("the registry failed before".into()));
-        }
-        self.disk.access()?;
-        self.damaged()?;
-        if self.disk.errs() {
-            self.failed = true;
-            return Err(StoreError::Io("input/output error".into()));
-        }
-        self.failed = self.disk.world.state().disk.full;
-        if self.failed { Err(StoreError::Full) } else { Ok(()) }
-    }
-
-    fn reads(&self) -> Result<(), StoreError> {
-        if self.failed {
-            return Err(StoreError::Io("the registry failed before".into()));
-        }
-        self.disk.lives()?;
-        self.damaged()
-    }
-
-    fn damaged(&self) -> Result<(), StoreError> {
-        let is_damaged = self.disk.world.state().disk.is_damaged;
-        if is_damaged { Err(StoreError::Damaged("simulated".into())) } else { Ok(()) }
-    }
-}
-
-impl Store for SimStore {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reads()?;
-        Ok(self.disk.world.state().disk.rows.get(key).cloned())
-    }
-
-    fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.reads()?;
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let state = self.disk.world.state();
-        let rows = state.disk.rows.range(from.to_vec()..to.to_vec()).map(|(key, value)| (key.clone(), value.clone()));
-        Ok(match direction {
-            Direction::Up => rows.take(limit).collect(),
-            Direction::Down => rows.rev().take(limit).collect(),
-        })
-    }
-
-    fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError> {
-        self.access()?;
-        {
-            let mut state = self.disk.world.state();
-            put(&mut state.disk.rows, ops);
-            state.disk.unsynced.push(ops.to_vec());
-        }
-        self.disk.access()
-    }
-
-    fn sync(&mut self) -> Result<(), StoreError> {
-        self.access()?;
-        {
-            let mut guard = self.disk.world.state();
-            if guard.rng.u8(..) < 60 {
-                let disk = &mut guard.disk;
-                disk.earlier.clone_from(&disk.durable_rows);
-            }
-            let disk = &mut guard.disk;
-            for ops in std::mem::take(&mut disk.unsynced) {
-                put(&mut disk.durable_rows, &ops);
-            }
-            // It goes on, so that the damage was none.
-            disk.may_quarantine = disk.is_damaged;
-        }
-        self.disk.access()
-    }
-
-    /// Enough to be rewritten once in a life.
-    fn size(&self) -> u64 {
-        65 << 20
-    }
-
-    fn rewrite(&mut self) -> Result<bool, StoreError> {
-        self.access()?;
-        {
-            let mut guard = self.disk.world.state();
-            let disk = &mut guard.disk;
-            if disk.full {
-                return Ok(false);
-            }
-            disk.copy = Some(disk.rows.clone());
-        }
-        // The copy is complete, and this registry would go on, too.
-        if !self.disk.world.fine() && self.disk.world.chance(0.2) {
-            return Err(StoreError::Io("input/output error at the end of the copy".into()));
-        }
-        self.disk.access()?;
-        Ok(true)
     }
 }

@@ -13,7 +13,9 @@
 mod broker;
 mod clients;
 mod cloud;
+mod cloud_state;
 mod disk;
+mod disk_files;
 mod plugin;
 mod world;
 
@@ -23,7 +25,8 @@ use rumqttc::AsyncClient;
 use tokio::{task::JoinSet, time::sleep};
 
 use self::{
-    cloud::{SimCloud, Weather},
+    cloud::SimCloud,
+    cloud_state::Weather,
     disk::SimDisk,
     world::{BEGIN, World},
 };
@@ -31,7 +34,7 @@ use crate::{
     agent::{Parts, supervisor::Supervisor},
     config::{self, Config},
     domain::Registered,
-    health::Conditions,
+    health::Health,
     ledger::{Ledger, Rules, view::View},
     local::broker::Intake,
     protocol::Topics,
@@ -80,8 +83,8 @@ async fn live(world: &World) {
     let pace = world.clone();
     let (ledger, committer) = Ledger::simulate(disk, rules, clock.clone(), move || pace.span(0, 20));
     tasks.spawn(committer);
-    let conditions = Conditions::new(clock.clone(), ledger.summary());
-    let cloud = SimCloud { world: world.clone(), conditions: Arc::clone(&conditions), clock: clock.clone(), run };
+    let health = Health::new(clock.clone());
+    let cloud = SimCloud { world: world.clone(), health: Arc::clone(&health), clock: clock.clone(), run };
     let topics = Topics::new(&config.topic_prefix, &config.core);
     let (sender, requests) = flume::bounded(1 << 16);
     let (intake, wired) =
@@ -92,11 +95,11 @@ async fn live(world: &World) {
         intake,
         line: Arc::clone(&wired.line),
         requests,
-        conditions: Arc::clone(&conditions),
+        health: Arc::clone(&health),
         topics: topics.clone(),
     };
     let started_at = clock.now().wall;
-    let parts = Parts { config, clock, ledger, conditions, cloud: Arc::new(cloud), started_at };
+    let parts = Parts { config, clock, ledger, health, cloud: Arc::new(cloud), started_at };
     let (stop_calls, calls_stop) = stop::channel();
     let (stop_results, results_stop) = stop::channel();
     parts.start_cloud(&mut calls, &calls_stop);

@@ -1,4 +1,5 @@
-//! The world around the agent: what every part of the simulation shares, and the one source of chance.
+//! The world around the agent: what every part of the simulation shares, and the one source of
+//! chance.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +9,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{broker::Broker, clients::Ears, cloud::CloudState, disk::DiskState, plugin::Plugin};
+use super::{broker::Broker, clients::Ears, cloud_state::CloudState, disk::DiskState, plugin::Plugin};
 
 /// Milliseconds since the simulation began; the true time.
 pub(super) type Millis = i64;
@@ -16,7 +17,8 @@ pub(super) type Millis = i64;
 /// What the true wall clock shows at the beginning.
 pub(super) const BEGIN: Millis = 1_800_000_000_000;
 
-/// Something that must never be, and the invariant of `ARCHITECTURE.md` that it breaks; 0 for a simulation that hangs.
+/// Something that must never be, and the invariant of `ARCHITECTURE.md` that it breaks; 0 for a
+/// simulation that hangs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Violation {
     pub(super) invariant: u8,
@@ -80,7 +82,8 @@ impl Plan {
         let passes = !calm && rng.u8(..) < 40;
         Self {
             calm,
-            // Now and then so many that a command of them takes more writes than a batch of the store.
+            // Now and then so many that a command of them takes more writes than a batch of the
+            // store.
             devices: match rng.u8(..) {
                 _ if calm => 130 + rng.usize(0..200),
                 0..30 => 100 + rng.usize(0..100),

@@ -1,3 +1,5 @@
+//! What the model learns, and what keys do to it.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The screen as text, at several sizes.
+
 use std::time::Duration;
 
 use ratatui_core::{backend::TestBackend, terminal::Terminal};

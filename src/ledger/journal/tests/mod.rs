@@ -7,7 +7,8 @@ mod property;
 mod rules;
 mod segments;
 
-use super::{Files, Identity, Journal, Recovered, Replay, StoreError, recovery, testing::MemFiles};
+use super::{Files, Identity, Journal, Recovered, Replay, recovery, testing::MemFiles};
+use crate::ledger::StoreError;
 
 /// Bytes of a segment in tests.
 const UNIT: u64 = 64 << 10;

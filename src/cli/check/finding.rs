@@ -1,0 +1,114 @@
+//! What was found out about one thing that the agent needs.
+
+use std::collections::BTreeMap;
+
+use crate::{agent::cautions, config::Config};
+
+/// How one thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum State {
+    Ok,
+    Warning,
+    Error,
+}
+
+impl State {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What was found out about one thing, and what to do.
+pub(super) struct Finding {
+    pub(super) what: &'static str,
+    pub(super) state: State,
+    pub(super) message: String,
+}
+
+pub(super) fn ok(what: &'static str, message: impl Into<String>) -> Finding {
+    Finding { what, state: State::Ok, message: message.into() }
+}
+
+pub(super) fn warning(what: &'static str, message: impl Into<String>) -> Finding {
+    Finding { what, state: State::Warning, message: message.into() }
+}
+
+pub(super) fn error(what: &'static str, message: impl Into<String>) -> Finding {
+    Finding { what, state: State::Error, message: message.into() }
+}
+
+/// Problems by their codes, as `status` tells them.
+pub(super) type Problems = BTreeMap<String, String>;
+
+/// The first problem of a kind, be it an error or not.
+pub(super) fn first(problems: &Problems, kinds: &[&str]) -> Option<String> {
+    let of_kind = |code: &str| kinds.iter().any(|kind| code.starts_with(kind));
+    problems.iter().find(|(code, _)| of_kind(code)).map(|(_, message)| message.clone())
+}
+
+const CREDENTIALS: &[&str] = &["NO_CREDENTIALS"];
+const CLOCK: &[&str] = &["CLOCK_"];
+const QUOTA: &[&str] = &["THROTTLED"];
+const CLOUD: &[&str] = &["ACCESS_DENIED", "REFUSED", "CLOUD_"];
+
+/// The lines on the cloud, from what is known of its problems; `answered` tells what a list call
+/// that went well came to.
+pub(super) fn cloud_findings(problems: &Problems, answered: Option<String>, skew: Option<f64>) -> Vec<Finding> {
+    let credentials = first(problems, CREDENTIALS);
+    let clock = first(problems, CLOCK);
+    let cloud = first(problems, CLOUD);
+    let unknown = |what| warning(what, "not known: no call was answered; see cloud");
+    vec![
+        match &credentials {
+            Some(message) => error("credentials", message),
+            None if answered.is_some()
+                || first(problems, &["ACCESS_DENIED", "REFUSED", "THROTTLED", "LIST_"]).is_some() =>
+            {
+                ok("credentials", "the token exchange service gives them, and the cloud takes them")
+            }
+            None => unknown("credentials"),
+        },
+        match (cloud, answered) {
+            (Some(message), _) => error("cloud", message),
+            (None, Some(text)) => ok("cloud", text),
+            (None, None) if credentials.is_some() => warning("cloud", "not known: there are no credentials"),
+            (None, None) if clock.is_some() => warning("cloud", "not known: the cloud refuses the clock's time"),
+            (None, None) if first(problems, QUOTA).is_some() => warning("cloud", "the list call was throttled"),
+            (None, None) => warning("cloud", "not known: the list call did not get through in time; see --timeout"),
+        },
+        match (clock, skew) {
+            (Some(message), _) => error("clock", message),
+            (None, Some(seconds)) => ok("clock", format!("{:.0} s from the cloud's", seconds.abs())),
+            (None, None) => unknown("clock"),
+        },
+        match first(problems, QUOTA) {
+            Some(message) => warning("quota", message),
+            None => ok("quota", "no call was throttled lately"),
+        },
+    ]
+}
+
+/// What is found of local access where the plugin answers. A broker that takes names from
+/// certificates does not ask the plugin when a client connects.
+pub(super) fn local_access_works(config: &Config, text: String) -> Finding {
+    const WHAT: &str = "local access";
+    match &config.mqtt {
+        Some(mqtt) if mqtt.login.is_none() && mqtt.identity.is_some() => warning(
+            WHAT,
+            format!(
+                "{text}, and mqtt.username is not set: where the broker takes names from certificates (use_identity_as_username), \
+                 a disabled client is cut and can come back; give the clients passwords (docs/greengrass.md, section 8)"
+            ),
+        ),
+        _ => ok(WHAT, text),
+    }
+}
+
+/// What works and is worth attention all the same.
+pub(super) fn caution(code: &str, message: String) -> Finding {
+    warning(if code == cautions::CODES[0] { "password" } else { "proxy" }, message)
+}

@@ -1,0 +1,98 @@
+//! Lists in JSON.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::{
+    faults::Faults,
+    found::{Found, MORE_PAGES, quoted},
+};
+
+/// A JSON object's members in their order, each as it stands there.
+struct Members<'t>(Vec<(Cow<'t, str>, &'t RawValue)>);
+
+impl<'t> Deserialize<'t> for Members<'t> {
+    fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'t> Visitor<'t> for Collect {
+            type Value = Members<'t>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<Members<'t>, A::Error> {
+                let mut members = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    members.push((Cow::Owned(name), value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+impl<'t> Members<'t> {
+    /// The member of one of these names.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    fn only(&self, names: &[&str]) -> Result<&'t RawValue, String> {
+        let mut found = self.0.iter().filter(|(name, _)| names.contains(&name.as_ref()));
+        match (found.next(), found.next()) {
+            (Some((_, value)), None) => Ok(value),
+            (None, _) => Err(format!("the JSON object has no member {}", names.join(" nor "))),
+            (Some((name, _)), Some((other, _))) => {
+                Err(format!("the JSON object has the members {name} and {other}; keep one"))
+            }
+        }
+    }
+}
+
+/// What the AWS CLI prints as JSON: an object with a list of objects, or what `--query` leaves of
+/// that.
+pub(super) fn json(text: &str, found: &mut Found<'_>) -> Result<(), Faults> {
+    let kind = found.kind;
+    let unreadable = |error: serde_json::Error| {
+        Faults::one(Some(error.line()), format!("this looks like JSON and cannot be read: {error}"))
+    };
+    // Borrowed values are parts of the text, so that their place in it is known.
+    let line = |value: &RawValue| {
+        let at = value.get().as_ptr().addr() - text.as_ptr().addr();
+        text[..at].matches('\n').count() + 1
+    };
+    let whole: &RawValue = serde_json::from_str(text).map_err(unreadable)?;
+    let list = if whole.get().starts_with('{') {
+        let members: Members<'_> = serde_json::from_str(whole.get()).map_err(unreadable)?;
+        let token = members.0.iter().find(|(name, _)| name.eq_ignore_ascii_case("nextToken"));
+        if let Some((_, token)) = token.filter(|(_, token)| token.get() != "null") {
+            return Err(Faults::one(Some(line(token)), MORE_PAGES));
+        }
+        members.only(kind.lists).map_err(|text| Faults::one(Some(line(whole)), text))?
+    } else {
+        whole
+    };
+    let items: Vec<&RawValue> = serde_json::from_str(list.get())
+        .map_err(|_| Faults::one(Some(line(list)), format!("{} is no list", quoted(list.get()))))?;
+    for item in items {
+        let value = match serde_json::from_str::<Members<'_>>(item.get()) {
+            Ok(members) => members.only(&[kind.column]),
+            Err(_) => Ok(item),
+        };
+        let name = value.and_then(|value| {
+            let name = serde_json::from_str::<String>(value.get());
+            name.map_err(|_| format!("{} is no name, nor an object with {}", quoted(value.get()), kind.column))
+        });
+        match name {
+            Ok(name) => found.name(|| line(item), &name),
+            Err(text) => found.fault(|| line(item), || text),
+        }
+    }
+    Ok(())
+}

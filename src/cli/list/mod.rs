@@ -1,0 +1,47 @@
+//! Lists of names (contract, "Lists of names"): bytes in, names or every faulty line out. No I/O.
+//!
+//! People make lists with editors, spreadsheets and the AWS CLI. Each form is recognised by its
+//! first significant line, and a line that does not fit that form is a fault: a guess could
+//! disassociate the wrong device.
+
+mod csv;
+mod faults;
+mod found;
+mod json;
+mod plain;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+use self::{csv::Table, found::Found, json::json, plain::plain, text::decoded};
+pub(super) use self::{
+    faults::Faults,
+    found::{ASSETS, Kind, THINGS},
+};
+
+/// The names of a list, each once, in their order.
+///
+/// # Errors
+/// What is wrong, by line; no name at all.
+pub(super) fn names(bytes: &[u8], kind: &Kind) -> Result<Vec<String>, Faults> {
+    let text = decoded(bytes)?;
+    let mut found = Found { kind, names: Vec::new(), seen: HashSet::new(), faults: Faults::default() };
+    if text.trim_start().starts_with(['{', '[']) {
+        json(&text, &mut found)?;
+    } else if let Some(table) = Table::of(&text, kind)? {
+        table.read(&mut found)?;
+    } else {
+        plain(&text, &mut found);
+    }
+    let Found { names, faults, .. } = found;
+    if faults.count > 0 {
+        return Err(faults);
+    }
+    if names.is_empty() {
+        return Err(Faults::one(None, "there are no names in it"));
+    }
+    Ok(names)
+}

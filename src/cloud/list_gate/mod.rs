@@ -1,0 +1,231 @@
+//! Which requests wait for a complete list of the cloud, and whether one is wanted. The dispatcher
+//! asks it, and the reconciler says what it reads.
+
+mod numbers;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use self::numbers::{Boundary, Numbers};
+use crate::{
+    domain::{CallError, CallKind, Mono, Service, Window},
+    health::{Health, Reach},
+    ledger::Summary,
+    runtime::clock::Clock,
+};
+
+#[derive(Default)]
+struct State {
+    numbers: Numbers,
+    /// The opening of the store that the numbers are about, and the first request's number after
+    /// it.
+    opened: Option<(u64, u64)>,
+    /// Lists that were asked for, and up to which of them one was read to its end since.
+    lists_wanted: u64,
+    lists_served: u64,
+    /// What the list that is being read will clear, and up to which of those asked for it serves.
+    listing: Option<(Boundary, u64)>,
+}
+
+impl State {
+    /// Keeps the age of requests; a store that was opened anew begins with leftovers, or may be
+    /// another one, whose registry is empty: `true` then, for a list is wanted.
+    fn note(&mut self, now: Mono, summary: Summary) -> bool {
+        let opened = (summary.run, summary.first_seq);
+        let mut again = false;
+        if self.opened != Some(opened) {
+            again = self.opened.is_some_and(|(run, _)| run > 0);
+            self.lists_wanted += u64::from(again);
+            self.opened = Some(opened);
+            if again {
+                // The same life: their ages still count.
+                self.numbers.out_of_reach(summary.first_seq);
+            } else {
+                self.numbers.start(summary.first_seq);
+            }
+        }
+        self.numbers.note(now, summary.next_seq);
+        again
+    }
+}
+
+/// The gate; shared by the parts that call the cloud. Its changes wake those who look at
+/// [`Health`].
+pub struct ListGate {
+    state: Mutex<State>,
+    health: Arc<Health>,
+    ledger: watch::Receiver<Summary>,
+    clock: Clock,
+}
+
+impl ListGate {
+    /// No list was read yet. `ledger` has the number of the next request.
+    #[must_use]
+    pub fn new(health: Arc<Health>, ledger: watch::Receiver<Summary>, clock: Clock) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), health, ledger, clock })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock can leave it half written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes something and wakes those who look.
+    fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let result = change(&mut self.state());
+        self.health.wake();
+        result
+    }
+
+    /// As [`Health::answered`], which it calls; a sync follows an outage.
+    pub fn answered(&self, kind: CallKind, result: Result<(), &CallError>, refused: bool) {
+        let next_seq = self.ledger.borrow().next_seq;
+        // Locked meanwhile, so that nobody finds the cloud within reach and the gate still open.
+        self.change(|state| {
+            let Reach { was_out, answer_is_out, is_out } = self.health.answered(kind, result, refused);
+            // Only of devices there is a list to wait for.
+            if kind.traits().service != Service::Greengrass {
+                return;
+            }
+            if was_out || answer_is_out {
+                state.numbers.out_of_reach(next_seq);
+            }
+            if was_out && !is_out {
+                // The list that finds this out is the one.
+                state.lists_wanted += 1;
+                if let (CallKind::List, Some((_, serves))) = (kind, &mut state.listing) {
+                    *serves = state.lists_wanted;
+                }
+            }
+        });
+    }
+
+    /// Asks for a complete list that begins after this.
+    pub fn want_list(&self) {
+        self.change(|state| state.lists_wanted += 1);
+    }
+
+    /// Asks for a complete list for the requests that [`Self::window`] keeps back, unless one is
+    /// being read that will do.
+    pub fn want_window(&self) {
+        let _ = self.window();
+        let state = self.state();
+        let will_do = state.listing.is_some_and(|(boundary, _)| state.numbers.is_enough(boundary));
+        let wanted = state.lists_wanted > state.lists_served || will_do;
+        drop(state);
+        if !wanted {
+            self.want_list();
+        }
+    }
+
+    /// Whether somebody needs a list.
+    #[must_use]
+    pub fn list_wanted(&self) -> bool {
+        let state = self.state();
+        state.lists_wanted > state.lists_served
+    }
+
+    /// Which requests may be sent now.
+    pub fn window(&self) -> Window {
+        let summary = *self.ledger.borrow();
+        let mut state = self.state();
+        let again = state.note(self.clock.now().mono, summary);
+        let window = state.numbers.window();
+        drop(state);
+        if again {
+            self.health.wake();
+        }
+        window
+    }
+
+    /// A list begins; `next_seq` is the number of the first request that it may come too early for.
+    pub fn begin_list(&self, next_seq: u64) {
+        let summary = *self.ledger.borrow();
+        let mut state = self.state();
+        state.note(self.clock.now().mono, summary);
+        if self.health.out_of_reach() {
+            // What came since the last failed call was accepted out of reach, too.
+            state.numbers.out_of_reach(next_seq);
+        }
+        let boundary = state.numbers.begin_list(next_seq);
+        state.listing = Some((boundary, state.lists_wanted));
+    }
+
+    /// The list broke off: whoever asked for it still needs one.
+    pub fn drop_list(&self) {
+        self.change(|state| state.listing = None);
+    }
+
+    /// The list is complete and taken over.
+    pub fn end_list(&self) {
+        let mut state = self.state();
+        if let Some((boundary, serves)) = state.listing.take() {
+            state.numbers.end_list(boundary);
+            state.lists_served = state.lists_served.max(serves);
+        }
+        drop(state);
+        self.health.synced();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{CallFault, CloudState};
+
+    fn gate() -> (Arc<ListGate>, Arc<Health>) {
+        let clock = Clock::start();
+        let health = Health::new(clock.clone());
+        (ListGate::new(Arc::clone(&health), watch::channel(Summary::default()).1, clock), health)
+    }
+
+    fn failed(gate: &ListGate, kind: CallKind, fault: CallFault) {
+        let error = CallError { fault, code: "Code".into(), message: "text".into(), retry_after: None };
+        gate.answered(kind, Err(&error), false);
+    }
+
+    #[test]
+    fn an_answer_to_one_kind_of_call_ends_the_outage_of_all() {
+        let (gate, health) = gate();
+        failed(&gate, CallKind::Disassociate, CallFault::Lost);
+        assert!(health.out_of_reach());
+        assert!(health.snapshot().problems.contains_key("CLOUD_UNREACHABLE"));
+        gate.begin_list(0);
+        gate.answered(CallKind::List, Ok(()), false);
+        assert_eq!(health.snapshot().cloud, CloudState::Reachable);
+        assert!(health.snapshot().problems.is_empty());
+        gate.end_list();
+        assert!(!gate.list_wanted(), "the list that found it is the one that is needed");
+    }
+
+    #[test]
+    fn a_list_serves_those_who_asked_before_it_began() {
+        let (gate, _) = gate();
+        gate.want_list();
+        gate.begin_list(0);
+        gate.drop_list();
+        assert!(gate.list_wanted(), "it broke off");
+        gate.begin_list(0);
+        gate.want_list();
+        gate.end_list();
+        assert!(gate.list_wanted(), "asked for after it began");
+        gate.begin_list(0);
+        gate.want_window();
+        gate.end_list();
+        assert!(!gate.list_wanted());
+    }
+
+    #[test]
+    fn a_sync_follows_an_outage_even_if_its_first_answer_is_an_error() {
+        let (gate, health) = gate();
+        gate.begin_list(0);
+        failed(&gate, CallKind::List, CallFault::Unreachable);
+        gate.drop_list();
+        gate.begin_list(0);
+        failed(&gate, CallKind::List, CallFault::Server);
+        gate.drop_list();
+        assert!(!health.out_of_reach() && gate.list_wanted());
+        assert!(health.snapshot().problems.contains_key("CLOUD_FAILING"));
+    }
+}

@@ -1,0 +1,174 @@
+//! Which requests have to wait for a complete list before they are sent (contract, "Superseded"):
+//! those older than five minutes, those left over from before the start, and those accepted while
+//! the cloud was out of reach.
+//!
+//! Request numbers follow the order of acceptance, so each of the three is "everything below a
+//! number", and so is what a list clears.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::domain::{Mono, Window};
+
+/// Age above which a list has to come first.
+const OLD: Duration = Duration::from_secs(300);
+
+/// How often the age of numbers is noted; a request may count as fresh for so much longer.
+const NOTE: Duration = Duration::from_secs(10);
+
+/// Up to which numbers a list clears, for each of the reasons to wait: who is cleared for one waits
+/// for the other all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Boundary {
+    suspect: u64,
+    old: u64,
+}
+
+/// Keeps the numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers {
+    /// Below: left over, or accepted out of reach; and older than five minutes.
+    reached: Boundary,
+    cleared: Boundary,
+    /// At that time the next request's number was this one; oldest first, at most five minutes'
+    /// worth.
+    notes: VecDeque<(Mono, u64)>,
+}
+
+impl Numbers {
+    /// At the start of a run, with the number that the next request will get.
+    pub(super) fn start(&mut self, next_seq: u64) {
+        *self = Self::default();
+        self.reached.suspect = next_seq;
+    }
+
+    /// Called now and then with the next request's number.
+    pub(super) fn note(&mut self, now: Mono, next_seq: u64) {
+        if self.notes.back().is_none_or(|(at, _)| now.since(*at) >= NOTE) {
+            self.notes.push_back((now, next_seq));
+        }
+        while let Some((at, seq)) = self.notes.front().copied()
+            && now.since(at) > OLD
+        {
+            self.reached.old = seq;
+            self.notes.pop_front();
+        }
+    }
+
+    /// The cloud is, or until now was, out of reach.
+    pub(super) fn out_of_reach(&mut self, next_seq: u64) {
+        self.reached.suspect = self.reached.suspect.max(next_seq);
+    }
+
+    /// The boundary that a list beginning now will clear, if it is read to its end.
+    #[must_use]
+    pub(super) fn begin_list(&self, next_seq: u64) -> Boundary {
+        let Boundary { suspect, old } = self.reached;
+        Boundary { suspect: suspect.min(next_seq), old: old.min(next_seq) }
+    }
+
+    /// Whether a list with that boundary, when it is complete, leaves nobody to wait for another.
+    #[must_use]
+    pub(super) fn is_enough(&self, boundary: Boundary) -> bool {
+        let enough = |list: u64, cleared: u64, reached: u64| list.max(cleared) >= reached;
+        enough(boundary.suspect, self.cleared.suspect, self.reached.suspect)
+            && enough(boundary.old, self.cleared.old, self.reached.old)
+    }
+
+    /// The list that began with that boundary is complete.
+    pub(super) fn end_list(&mut self, boundary: Boundary) {
+        self.cleared.suspect = self.cleared.suspect.max(boundary.suspect);
+        self.cleared.old = self.cleared.old.max(boundary.old);
+    }
+
+    /// What may be sent: all but what lies between the first that waits, for whichever reason, and
+    /// the last.
+    #[must_use]
+    pub(super) fn window(&self) -> Window {
+        let Self { reached, cleared, .. } = self;
+        let waiting = [(cleared.suspect, reached.suspect), (cleared.old, reached.old)];
+        let waiting = waiting.into_iter().filter(|(from, to)| from < to);
+        let hull = waiting.reduce(|(from, to), (other_from, other_to)| (from.min(other_from), to.max(other_to)));
+        let (cleared, fresh) = hull.unwrap_or((reached.suspect, reached.suspect));
+        Window { cleared, fresh }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may_send(gate: &Numbers, seq: u64) -> bool {
+        let Window { cleared, fresh } = gate.window();
+        seq < cleared || seq >= fresh
+    }
+
+    #[test]
+    fn what_is_left_over_waits_for_a_list() {
+        let mut gate = Numbers::default();
+        gate.start(7);
+        assert!(!may_send(&gate, 6) && may_send(&gate, 7));
+        let list = gate.begin_list(9);
+        gate.end_list(list);
+        assert!(may_send(&gate, 6) && may_send(&gate, 8));
+    }
+
+    #[test]
+    fn what_came_while_out_of_reach_waits_for_a_list_begun_after_it() {
+        let mut gate = Numbers::default();
+        gate.start(0);
+        gate.out_of_reach(3);
+        let list = gate.begin_list(3);
+        gate.out_of_reach(5);
+        gate.end_list(list);
+        assert!(may_send(&gate, 2) && !may_send(&gate, 4) && may_send(&gate, 5));
+    }
+
+    #[test]
+    fn who_was_cleared_of_an_outage_still_waits_for_a_list_when_it_is_old() {
+        let mut gate = Numbers::default();
+        gate.start(0);
+        gate.note(Mono(0), 0);
+        gate.note(Mono(20_000), 5);
+        gate.out_of_reach(5);
+        let list = gate.begin_list(5);
+        gate.end_list(list);
+        assert!(may_send(&gate, 4));
+        gate.note(Mono(400_000), 5);
+        assert!(!may_send(&gate, 4) && !gate.is_enough(list));
+        let list = gate.begin_list(5);
+        assert!(gate.is_enough(list));
+        gate.end_list(list);
+        assert!(may_send(&gate, 4));
+    }
+
+    #[test]
+    fn a_request_ages_between_two_notes() {
+        let mut gate = Numbers::default();
+        gate.start(6);
+        for s in 0..=600 {
+            // Request 6 comes at 5 s, no other.
+            gate.note(Mono(s * 1000), if s < 5 { 6 } else { 7 });
+        }
+        assert!(!may_send(&gate, 6));
+    }
+
+    #[test]
+    fn what_is_old_waits_for_a_list_begun_when_it_was() {
+        let mut gate = Numbers::default();
+        gate.start(0);
+        let seconds = |s: u64| Mono(s * 1000);
+        for s in 0..=320 {
+            // One request a second.
+            gate.note(seconds(s), s);
+        }
+        assert!(!may_send(&gate, 5) && may_send(&gate, 100));
+        let list = gate.begin_list(320);
+        gate.end_list(list);
+        assert!(may_send(&gate, 5));
+        for s in 320..=420 {
+            gate.note(seconds(s), s);
+        }
+        assert!(may_send(&gate, 5), "once is enough");
+        assert!(!may_send(&gate, 50) && may_send(&gate, 300));
+    }
+}

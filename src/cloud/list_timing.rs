@@ -1,0 +1,68 @@
+//! When lists begin: the first one after the start, and those that only settle entries.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The first list comes at random within this time, over the calls a second that the core may make:
+/// who has set the rate low has many cores to share the account's quota.
+const START_SPREAD: Duration = Duration::from_secs(10);
+const MAX_START_SPREAD: Duration = Duration::from_secs(60);
+
+/// `chance` is 0..1.
+pub(super) fn start_delay(calls_per_second: f64, chance: f64) -> Duration {
+    START_SPREAD.div_f64(calls_per_second).min(MAX_START_SPREAD).mul_f64(chance)
+}
+
+/// Lists that only settle errors of entries wait, one after the other, up to so many times what the
+/// last one took: a device that fails each second must not keep a large core listing for ever. Then
+/// they take a tenth of the rate, as periodic ones do.
+const MAX_SPACING: u32 = 9;
+
+/// When the next list may begin that only settles entries.
+#[derive(Debug, Default)]
+pub(super) struct Spacing {
+    pub(super) until: Option<Instant>,
+    factor: u32,
+}
+
+impl Spacing {
+    /// A list was read from `begin` to `end`; its calls take `cost` of the rate.
+    pub(super) fn listed(&mut self, begin: Instant, end: Instant, cost: Duration, to_settle: bool) {
+        let is_first = self.until.is_none_or(|until| begin >= until + cost.saturating_mul(MAX_SPACING));
+        self.factor = if to_settle && !is_first { (self.factor * 2).clamp(1, MAX_SPACING) } else { 1 };
+        self.until = Some(end + cost.saturating_mul(self.factor));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One bad device a second on a core of 10,000.
+    #[tokio::test(start_paused = true)]
+    async fn lists_that_settle_entries_take_a_tenth_of_the_rate_in_the_long_run() {
+        let cost = Duration::from_secs(100);
+        let (start, mut spacing, mut now, mut lists) = (Instant::now(), Spacing::default(), Instant::now(), 0);
+        while now < start + Duration::from_secs(24 * 3600) {
+            let begin = spacing.until.map_or(now, |until| until.max(now));
+            now = begin + cost;
+            spacing.listed(begin, now, cost, true);
+            lists += 1;
+        }
+        assert!((86..=92).contains(&lists), "{lists}");
+        // A quiet time later the first one is not kept waiting.
+        let begin = now + Duration::from_secs(3600);
+        assert!(spacing.until.is_some_and(|until| until < begin));
+        spacing.listed(begin, begin + cost, cost, true);
+        assert_eq!(spacing.until, Some(begin + cost * 2));
+    }
+
+    #[test]
+    fn a_fleet_that_starts_together_is_spread_by_the_rate_of_one_core() {
+        let latest = |rate| start_delay(rate, 1.0).as_secs_f64();
+        assert_eq!([1.0, 0.5, 200.0].map(latest), [10.0, 20.0, 0.05]);
+        assert_eq!(latest(0.001), 60.0, "nobody waits for hours");
+        assert_eq!(start_delay(1.0, 0.0), Duration::ZERO);
+    }
+}

@@ -1,0 +1,173 @@
+//! The section `mqtt`: how to reach the broker.
+
+use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
+
+use crate::{
+    domain::{ClientId, InvalidName, ThingName},
+    protocol::json::Fields,
+};
+
+/// How to reach the broker.
+#[derive(Clone)]
+pub struct Mqtt {
+    /// Host name, as the broker's certificate has it.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// TLS, by `mqtts://`.
+    pub tls: bool,
+    /// The client identifier, on Greengrass brokers the thing name of our certificate.
+    pub client_id: String,
+    /// The broker's authority, PEM; the system's own where unset.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate chain and its key, PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// User name and password.
+    pub login: Option<(String, String)>,
+    /// MQTT keep alive.
+    pub keep_alive: Duration,
+}
+
+impl fmt::Debug for Mqtt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The password stays out of every log.
+        write!(f, "mqtt{}://{}:{} as {}", if self.tls { "s" } else { "" }, self.host, self.port, self.client_id)
+    }
+}
+
+/// The section; the inner `None` where there is no broker, the outer one where the section has a
+/// fault.
+pub(super) fn read(
+    section: &mut Fields<'_, '_>,
+    core: Option<&ThingName>,
+    copied_authority: Option<PathBuf>,
+) -> Option<Option<Mqtt>> {
+    let address = match section.text("url").as_deref() {
+        Some("none") => Some(None),
+        url => match broker_url(url.unwrap_or("mqtts://localhost:8883")) {
+            Ok(address) => Some(Some(address)),
+            Err(message) => {
+                section.fault("url", message);
+                None
+            }
+        },
+    };
+    let client_id = section.parsed("clientId", |text| match ClientId::new(text) {
+        Ok(client) if !client.is_local() => Ok(text.to_owned()),
+        _ => Err(InvalidName::Client),
+    });
+    let client_id = client_id.or_else(|| core.map(|name| format!("{name}-offboard")));
+    if client_id.as_ref().is_some_and(|id| id.len() > 128) {
+        section.fault("clientId", "must be set: \"<coreThingName>-offboard\" has more than 128 characters");
+    }
+    let ca_file = section.text("caFile").map(PathBuf::from).or(copied_authority);
+    let identity = match (section.text("certFile"), section.text("keyFile")) {
+        (Some(cert), Some(key)) => Some((PathBuf::from(cert), PathBuf::from(key))),
+        (None, None) => None,
+        (Some(_), None) => {
+            section.fault("keyFile", "is required with mqtt.certFile");
+            None
+        }
+        (None, Some(_)) => {
+            section.fault("certFile", "is required with mqtt.keyFile");
+            None
+        }
+    };
+    let password = section.text("password");
+    let login = match (section.text("username"), password) {
+        (Some(username), password) => Some((username, password.unwrap_or_default())),
+        (None, None) => None,
+        (None, Some(_)) => {
+            section.fault("username", "is required with mqtt.password");
+            None
+        }
+    };
+    let keep_alive = Duration::from_secs(section.whole("keepAliveSeconds", 5, 65_535).unwrap_or(30));
+    let Some((tls, host, port)) = address? else { return Some(None) };
+    Some(Some(Mqtt { host, port, tls, client_id: client_id?, ca_file, identity, login, keep_alive }))
+}
+
+/// TLS or not, host and port of a broker's address.
+pub(crate) fn broker_url(url: &str) -> Result<(bool, String, u16), &'static str> {
+    const WANTED: &str = "must be mqtt://HOST[:PORT], mqtts://HOST[:PORT] or none";
+    if url.contains('@') {
+        // Not shown, since it may hold a password.
+        return Err(
+            "must be mqtt://HOST[:PORT], mqtts://HOST[:PORT] or none, without a user name or password: these are \
+                    mqtt.username and mqtt.password",
+        );
+    }
+    let (tls, rest) = match url.split_once("://") {
+        Some(("mqtt", rest)) => (false, rest),
+        Some(("mqtts", rest)) => (true, rest),
+        _ => return Err(WANTED),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match rest.rsplit_once(':') {
+        // A colon inside of brackets belongs to an IPv6 address.
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| WANTED)?),
+        _ => (rest, if tls { 8883 } else { 1883 }),
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() || host.contains(['/', '@', '?', ' ']) || port == 0 {
+        return Err(WANTED);
+    }
+    Ok((tls, host.to_owned(), port))
+}
+
+/// What to say of a password that anybody on the way to the broker can read.
+pub(crate) fn readable_password(mqtt: &Mqtt) -> Option<String> {
+    let has_password = mqtt.login.as_ref().is_some_and(|(_, password)| !password.is_empty());
+    (has_password && !mqtt.tls && !is_loopback(&mqtt.host)).then(|| {
+        format!(
+            "mqtt.password crosses the network to {}:{} in clear text, and so do all commands; use mqtts:// in mqtt.url, with \
+             mqtt.caFile, and change the password",
+            mqtt.host, mqtt.port
+        )
+    })
+}
+
+/// Whether what is sent to that host stays on this machine.
+fn is_loopback(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) => ip.to_canonical().is_loopback(),
+        Ok(ip) => ip.is_loopback(),
+        // RFC 6761, section 6.3.
+        Err(_) => {
+            let host = host.trim_end_matches('.').to_ascii_lowercase();
+            host == "localhost" || host.ends_with(".localhost")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for host in
+            ["localhost", "LOCALHOST", "localhost.", "a.localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["broker", "10.0.0.1", "notlocalhost", "localhost.example", "fe80::1", "0.0.0.0"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_warned_of_where_the_network_can_read_it() {
+        let told = |mqtt: &str| {
+            let text = format!(r#"{{"coreThingName":"C","region":"eu-west-1","mqtt":{mqtt}}}"#);
+            let (config, _) = crate::config::parse(&text, |_| None).unwrap();
+            config.mqtt.as_ref().and_then(readable_password)
+        };
+        let text = told(r#"{"url":"mqtt://broker.plant:1884","username":"u","password":"hunter2"}"#).unwrap();
+        assert!(text.contains("broker.plant:1884") && text.contains("mqtts://") && !text.contains("hunter2"), "{text}");
+        assert_eq!(told(r#"{"url":"mqtts://broker.plant","username":"u","password":"p"}"#), None);
+        assert_eq!(told(r#"{"url":"mqtt://localhost","username":"u","password":"p"}"#), None);
+        assert_eq!(told(r#"{"url":"mqtt://broker.plant","username":"u"}"#), None);
+        assert_eq!(told(r#"{"url":"none","username":"u","password":"p"}"#), None);
+    }
+}

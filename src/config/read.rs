@@ -1,0 +1,188 @@
+//! Reads the text of a configuration, and collects every fault.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    mqtt, sections,
+    settings::{Config, ConfigError},
+    shown::shown,
+};
+use crate::{
+    domain::{FieldFault, ThingName},
+    protocol::json::{Faults, Fields, Style},
+};
+
+/// Reads a configuration. `env` looks a variable up; an empty one is unset (nucleus lite sets
+/// such).
+///
+/// The second part of the answer names the keys that are not known, to be warned of: an upgrade or
+/// a rollback may find those of another version.
+///
+/// # Errors
+/// Every key that is missing or wrong.
+pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<(Config, Vec<String>), ConfigError> {
+    // Some editors put a byte order mark before a file.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let value: &RawValue = match serde_json::from_str(if text.trim().is_empty() { "{}" } else { text }) {
+        Ok(value) => value,
+        Err(_) if text.trim().starts_with("{configuration:") => {
+            return Err(whole(
+                "is still the recipe's placeholder: the component's configuration has no \"agent\" object",
+            ));
+        }
+        Err(error) => return Err(whole(&format!("is not JSON: {error}"))),
+    };
+    let env = |name: &str| env(name).filter(|value| !value.is_empty());
+    let mut faults = Faults::limited(usize::MAX);
+    let mut unknown = Vec::new();
+    let config = read(value, &env, &mut faults, &mut unknown);
+    match config {
+        Some(config) if faults.is_empty() => {
+            let given = serde_json::from_str(value.get()).unwrap_or_default();
+            Ok((Config { shown: shown(given, &config, &unknown), ..config }, unknown))
+        }
+        _ => Err(ConfigError(faults.into_parts().0)),
+    }
+}
+
+fn whole(message: &str) -> ConfigError {
+    ConfigError(vec![FieldFault { name: "text".into(), message: message.into() }])
+}
+
+/// The name of this core device.
+fn core(root: &mut Fields<'_, '_>, env: &impl Fn(&str) -> Option<String>) -> Option<ThingName> {
+    match root.text("coreThingName").or_else(|| env("AWS_IOT_THING_NAME")) {
+        Some(name) => ThingName::new(&name).map_err(|error| root.fault("coreThingName", error.to_string())).ok(),
+        None => {
+            root.fault("coreThingName", "is required where AWS_IOT_THING_NAME is not set");
+            None
+        }
+    }
+}
+
+/// The region, also where it is no region.
+fn region(root: &mut Fields<'_, '_>, env: &impl Fn(&str) -> Option<String>) -> Option<String> {
+    let region = root.text("region").or_else(|| env("AWS_REGION"));
+    match &region {
+        None => root.fault("region", "is required where AWS_REGION is not set"),
+        // It becomes a part of host names.
+        Some(name) if !is_label(name) => root.fault(
+            "region",
+            "must be the name of an AWS region, as eu-central-1 is (AWS_REGION counts where it is not set)",
+        ),
+        Some(_) => {}
+    }
+    region
+}
+
+/// Reads the section `name` by `read`, and notes the keys in it that are not known.
+fn section<T>(
+    root: &mut Fields<'_, '_>,
+    name: &str,
+    unknown: &mut Vec<String>,
+    read: impl FnOnce(&mut Fields<'_, '_>) -> T,
+) -> T {
+    let mut section = root.section(name);
+    let value = read(&mut section);
+    unknown.extend(section.unknown());
+    value
+}
+
+fn read(
+    value: &RawValue,
+    env: &impl Fn(&str) -> Option<String>,
+    faults: &mut Faults,
+    unknown: &mut Vec<String>,
+) -> Option<Config> {
+    let mut fields = Fields::of(value, Style::Configuration, faults);
+    let root = &mut fields;
+    let core = core(root, env);
+    let region = region(root, env);
+    let data_dir =
+        root.text("dataDir").or_else(|| env("OFFBOARD_DATA_DIR")).unwrap_or_else(|| "./offboard-data".into());
+    let topic_prefix = root.parsed("topicPrefix", prefix).unwrap_or_else(|| "offboard".into());
+    let publish_devices = root.flag("publishDevices").unwrap_or(false);
+
+    let mqtt = section(root, "mqtt", unknown, |section| mqtt::read(section, core.as_ref(), copied_authority(env)));
+    let batch = section(root, "batch", unknown, sections::batch);
+    let retry = section(root, "retry", unknown, sections::retry);
+    let rate = section(root, "rate", unknown, sections::rate);
+    let sync_interval = section(root, "sync", unknown, |section| sections::interval(section, 3600));
+    let limits = section(root, "limits", unknown, sections::limits);
+    let retention = section(root, "retention", unknown, sections::retention);
+    // A client's name may have characters that a thing's name has not, a wildcard among them.
+    let client = mqtt.iter().flatten().find_map(|mqtt| ThingName::new(&mqtt.client_id).ok());
+    let mut guards = root.section("guard");
+    let guard = sections::guard(&mut guards, core.iter().chain(&client));
+    // A misspelt guard would protect nothing.
+    guards.close();
+    let has_broker = !matches!(mqtt, Some(None));
+    let local_access = section(root, "localAccess", unknown, |section| sections::local_access(section, has_broker));
+    let site_wise = section(root, "siteWise", unknown, |section| section.flag("enabled").unwrap_or(false));
+    let cloud = section(root, "cloud", unknown, sections::cloud);
+    let metrics_interval = section(root, "metrics", unknown, |section| sections::interval(section, 0));
+    let log_format = section(root, "log", unknown, sections::log);
+    unknown.extend(fields.unknown());
+
+    Some(Config {
+        core: core?,
+        region: region?,
+        data_dir: data_dir.into(),
+        mqtt: mqtt?,
+        topic_prefix,
+        batch,
+        retry,
+        rate,
+        sync_interval,
+        limits,
+        retention,
+        guard,
+        publish_devices,
+        local_access,
+        site_wise,
+        cloud,
+        metrics_interval,
+        log_format,
+        shown: Value::Null,
+    })
+}
+
+/// The copy of the broker's authority that the recipe's install step makes where `brokerCaFile` is
+/// set.
+///
+/// The path changes with the component's version, and a runtime replaces no variables in a
+/// configuration, so the configuration cannot name it.
+fn copied_authority(env: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    env("BROKER_CA_FILE").and_then(|_| env("BROKER_CA_COPY")).map(PathBuf::from)
+}
+
+/// A part of a host name.
+fn is_label(text: &str) -> bool {
+    text.len() <= 63
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Whether a region's name has the form that all of them have: words and a number, `us-gov-west-1`.
+/// One without it may be anything that a stand-in takes, and is no region of AWS.
+pub(crate) fn is_like_a_region(name: &str) -> bool {
+    let mut words: Vec<&str> = name.split('-').collect();
+    let number = words.pop().unwrap_or_default();
+    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+        && words.len() >= 2
+        && words.iter().all(is_word)
+}
+
+fn prefix(text: &str) -> Result<String, &'static str> {
+    let valid = |c: char| !c.is_control() && !matches!(c, '+' | '#' | '/' | '$');
+    if text.len() <= 128 && text.chars().all(valid) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be one topic level of at most 128 bytes, without + # / $")
+    }
+}

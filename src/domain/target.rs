@@ -1,0 +1,157 @@
+//! What an entry is about: a device, an asset, the registry.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AssetId, MonitorId, ThingName};
+
+/// What one entry of a request is about. Open requests that name the same target share one piece of
+/// work.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Target {
+    /// A client device.
+    #[serde(rename = "d")]
+    Device(ThingName),
+    /// An asset as a child of another. Boxed, as the next: most targets are devices, and there may
+    /// be a hundred thousand of them in memory.
+    #[serde(rename = "c")]
+    Child(Box<ChildAsset>),
+    /// An asset in a project of SiteWise Monitor.
+    #[serde(rename = "p")]
+    ProjectAsset(Box<ProjectAsset>),
+    /// The registry as a whole, which a `sync` reads anew.
+    #[serde(rename = "l")]
+    Registry,
+}
+
+/// An asset as a child of another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChildAsset {
+    /// The parent.
+    pub asset: AssetId,
+    /// Of the parent's hierarchies, the one that the child is in.
+    pub hierarchy: AssetId,
+    /// The child.
+    pub child: AssetId,
+}
+
+/// An asset in a project of SiteWise Monitor.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProjectAsset {
+    /// The project.
+    pub project: MonitorId,
+    /// The asset.
+    pub asset: MonitorId,
+}
+
+impl Target {
+    /// An asset as a child of another.
+    #[must_use]
+    pub fn child(asset: AssetId, hierarchy: AssetId, child: AssetId) -> Self {
+        Self::Child(Box::new(ChildAsset { asset, hierarchy, child }))
+    }
+
+    /// An asset in a project of SiteWise Monitor.
+    #[must_use]
+    pub fn project_asset(project: MonitorId, asset: MonitorId) -> Self {
+        Self::ProjectAsset(Box::new(ProjectAsset { project, asset }))
+    }
+
+    /// The name that messages and the cloud's answers know it by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Device(thing) => thing.as_str(),
+            Self::Child(it) => it.child.as_str(),
+            Self::ProjectAsset(it) => it.asset.as_str(),
+            Self::Registry => "",
+        }
+    }
+
+    /// The member of a message that holds [`Self::name`].
+    #[must_use]
+    pub fn member(&self) -> Option<&'static str> {
+        match self {
+            Self::Device(_) => Some("thingName"),
+            Self::Child(_) => Some("childAssetId"),
+            Self::ProjectAsset(_) => Some("assetId"),
+            Self::Registry => None,
+        }
+    }
+
+    /// The resource that a call for it is about, where that is not this core device. A call is
+    /// about one.
+    #[must_use]
+    pub fn scope(&self) -> Option<&str> {
+        match self {
+            Self::Device(_) | Self::Registry => None,
+            Self::Child(it) => Some(it.asset.as_str()),
+            Self::ProjectAsset(it) => Some(it.project.as_str()),
+        }
+    }
+
+    /// The names that `guard.protected` is held against.
+    #[must_use]
+    pub fn guarded_names(&self) -> Vec<&str> {
+        match self {
+            Self::Device(thing) => vec![thing.as_str()],
+            Self::Child(it) => vec![it.asset.as_str(), it.child.as_str()],
+            Self::ProjectAsset(it) => vec![it.asset.as_str()],
+            Self::Registry => Vec::new(),
+        }
+    }
+
+    /// Its form in keys: one for each target, in any version of the agent.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Device(thing) => format!("d{thing}"),
+            Self::Child(it) => format!("c{} {} {}", it.asset, it.hierarchy, it.child),
+            Self::ProjectAsset(it) => format!("p{} {}", it.project, it.asset),
+            Self::Registry => "l".to_owned(),
+        }
+    }
+
+    /// The target with that [`Self::key`].
+    #[must_use]
+    pub fn from_key(key: &str) -> Option<Self> {
+        let (kind, rest) = key.split_at_checked(1)?;
+        match kind {
+            "d" => ThingName::new(rest).ok().map(Self::Device),
+            "c" => {
+                let ids = rest.split(' ').map(AssetId::new).collect::<Result<Vec<_>, _>>().ok()?;
+                let [asset, hierarchy, child] = <[AssetId; 3]>::try_from(ids).ok()?;
+                Some(Self::child(asset, hierarchy, child))
+            }
+            "p" => {
+                let (project, asset) = rest.split_once(' ')?;
+                let (project, asset) = (MonitorId::new(project).ok()?, MonitorId::new(asset).ok()?);
+                Some(Self::project_asset(project, asset))
+            }
+            "l" if rest.is_empty() => Some(Self::Registry),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_found_by_its_key() {
+        let asset = |text: &str| AssetId::new(text).unwrap();
+        let (parent, hierarchy) = (asset("externalId:press.line:1"), asset("a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f"));
+        let id = |digit: &str| MonitorId::new(&"12345678-1234-1234-1234-12345678901x".replace('x', digit)).unwrap();
+        for target in [
+            Target::project_asset(id("a"), id("b")),
+            Target::Device(ThingName::new("press-7").unwrap()),
+            Target::child(parent, hierarchy, asset("externalId:ab")),
+            Target::Registry,
+        ] {
+            assert_eq!(Target::from_key(&target.key()), Some(target));
+        }
+        for key in ["", "d", "da b", "c", "cexternalId:ab externalId:ab", "lx", "z"] {
+            assert_eq!(Target::from_key(key), None, "{key:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What a person should know of a call that failed, and what to do about it.
+
+use std::borrow::Cow;
+
+use crate::domain::{
+    CERTIFICATE_REFUSED, CallError, CallFault, CallKind, NAME_NOT_RESOLVED, PROXY_FAILED, Service, Traits,
+};
+
+/// A problem's name, for programs.
+pub type Code = Cow<'static, str>;
+
+/// What a person should know of a failed call. A code is the lane's own where a person has to mend
+/// something for that lane alone, and else the service's.
+pub(super) fn problem(lane: CallKind, error: &CallError) -> Option<(Code, String)> {
+    let CallError { fault, code, message, .. } = error;
+    let Traits { suffix, action, service, scoped, .. } = lane.traits();
+    let service = match service {
+        Service::Greengrass => "",
+        Service::SiteWise => "_SITEWISE",
+    };
+    let (name, suffix, text) = match fault {
+        // A device without a battery for its clock starts in the past, before the certificate
+        // begins.
+        CallFault::Unreachable if code == CERTIFICATE_REFUSED => (
+            "CLOUD_UNREACHABLE",
+            service,
+            format!(
+                "the cloud's certificate is not accepted ({message}); check this device's clock, GG_ROOT_CA_PATH, and whether a \
+                 proxy inspects TLS"
+            ),
+        ),
+        CallFault::Unreachable if code == PROXY_FAILED => (
+            "CLOUD_UNREACHABLE",
+            service,
+            format!(
+                "the cloud cannot be reached through the proxy ({message}); check that the proxy runs and lets this host through, \
+                 and the variable; commands are kept and sent later"
+            ),
+        ),
+        CallFault::Unreachable if code == NAME_NOT_RESOLVED => (
+            "CLOUD_UNREACHABLE",
+            service,
+            format!(
+                "the cloud's host name is not resolved ({message}); check region, cloud's endpoints and this device's DNS; commands \
+                 are kept and sent later"
+            ),
+        ),
+        CallFault::Unreachable | CallFault::Lost => (
+            "CLOUD_UNREACHABLE",
+            service,
+            format!(
+                "the cloud does not answer ({message}); commands are kept and sent later; check the network and the firewall"
+            ),
+        ),
+        CallFault::Foreign => (
+            "CLOUD_UNREACHABLE",
+            service,
+            format!("something else answers in the cloud's place ({message}); check for a captive portal or a proxy"),
+        ),
+        CallFault::Credentials => (
+            "NO_CREDENTIALS",
+            service,
+            format!("no valid credentials ({message}); check the token exchange service and its role alias"),
+        ),
+        CallFault::Clock => (
+            "CLOCK_REFUSED",
+            service,
+            format!("the cloud refuses our signature's time ({message}); set this device's clock"),
+        ),
+        CallFault::Denied if scoped => (
+            "ACCESS_DENIED",
+            suffix,
+            format!(
+                "the token exchange role lacks {action} on a resource that a request names ({message}); add it to its policy, or \
+                 cancel the request"
+            ),
+        ),
+        CallFault::Denied => (
+            "ACCESS_DENIED",
+            suffix,
+            format!("the token exchange role lacks {action} on this core device ({message}); add it to its policy"),
+        ),
+        CallFault::NoCore => (
+            "REFUSED",
+            suffix,
+            format!("the cloud knows no such core device ({message}); check coreThingName and region"),
+        ),
+        CallFault::Misfit => (
+            "REFUSED",
+            suffix,
+            format!(
+                "the endpoint does not understand the call ({code}: {message}); check cloud's endpoints and region"
+            ),
+        ),
+        CallFault::Invalid(_) if lane == CallKind::List => {
+            ("REFUSED", suffix, format!("the cloud refuses the list call ({code}: {message})"))
+        }
+        CallFault::Throttled => (
+            "THROTTLED",
+            service,
+            format!("the cloud limits our calls ({message}); lower rate.callsPerSecond if it lasts"),
+        ),
+        CallFault::Server => (
+            "CLOUD_FAILING",
+            service,
+            format!("the service answers with an error of its own ({message}); calls are repeated, commands are kept"),
+        ),
+        CallFault::Busy | CallFault::Invalid(_) => return None,
+    };
+    Some((if suffix.is_empty() { name.into() } else { format!("{name}{suffix}").into() }, text))
+}

@@ -1,0 +1,102 @@
+//! Runs a checkpoint between two groups, one step at a time.
+
+use super::{
+    Committer,
+    Uncommitted::{self, NotSynced, NotWritten},
+};
+use crate::{
+    ledger::{
+        data_dir::Disk,
+        journal::Journal,
+        pending::Group,
+        registry::{Binding, Checkpoint, Step},
+    },
+    runtime::failpoint,
+};
+
+/// The part of a segment that has to be free for the next group, else a checkpoint begins.
+const RESERVED: u64 = 8;
+
+impl<D: Disk> Committer<D> {
+    /// The part of the segment that is used, in quarters.
+    pub(super) fn used_quarters(&self) -> u64 {
+        let used = |journal: &Journal<D::Files>| 4 - (4 * journal.room()).div_ceil(journal.length().max(1));
+        self.journal.as_ref().map_or(0, used)
+    }
+
+    /// Goes on with a checkpoint, or begins one if it is time; whether there is more to do.
+    pub(super) fn continue_checkpoint(&mut self) -> bool {
+        let Some(journal) = self.journal.as_ref().filter(|_| self.is_open()) else { return false };
+        let is_full = journal.room() < self.disk.segment() / RESERVED;
+        let is_due = !journal.is_switching() && (is_full || self.is_deleted);
+        if !is_due && !journal.is_switching() {
+            return false;
+        }
+        let step = self
+            .commit(true)
+            .and_then(|()| if is_due { self.switch(0).map(|()| true) } else { self.step_checkpoint() });
+        match step {
+            Ok(more) => {
+                self.tell(None);
+                more
+            }
+            Err(error) => {
+                self.fail(Vec::new(), error);
+                false
+            }
+        }
+    }
+
+    /// One step of a checkpoint; whether there is more to do. Everything in memory is durable.
+    pub(super) fn step_checkpoint(&mut self) -> Result<bool, Uncommitted> {
+        let (Some(registry), Some(journal)) = (&mut self.registry, &mut self.journal) else { return Ok(false) };
+        if !journal.is_switching() {
+            return Ok(false);
+        }
+        let checkpoint = self.checkpoint.get_or_insert_with(|| {
+            self.binding.attempt += 1;
+            let binding = Binding { checkpoint: self.binding.checkpoint + 1, ..self.binding };
+            Checkpoint::begin(&self.state, binding)
+        });
+        match checkpoint.step(&self.state, registry) {
+            Ok(Step::More) => Ok(true),
+            Ok(Step::Log(images)) if Journal::<D::Files>::footprint(images.len() as u64) > journal.room() => {
+                // More than was reckoned with: all of it goes into a longer segment.
+                self.carry_factor *= 2;
+                self.checkpoint = None;
+                self.switch(0).map(|()| true)
+            }
+            Ok(Step::Log(images)) => {
+                if let Err(error) = journal.append(&images) {
+                    // They would be missing.
+                    self.checkpoint = None;
+                    return Err(NotWritten(error));
+                }
+                journal.sync().map_err(NotSynced)?;
+                Ok(true)
+            }
+            Ok(Step::Done) => {
+                if let Some(checkpoint) = self.checkpoint.take() {
+                    checkpoint.complete(&mut self.state);
+                }
+                self.state.counters.attempt = self.binding.attempt;
+                journal.append(&Group::totals(&self.state)).map_err(NotWritten)?;
+                journal.complete().map_err(NotSynced)?;
+                #[cfg(test)]
+                self.disk.observe(&self.state, true);
+                failpoint::pass("checkpoint-complete");
+                self.binding.checkpoint += 1;
+                (self.is_stalled, self.is_deleted) = (false, journal.is_deleted());
+                self.has_begun = false;
+                self.carry_factor = 1;
+                Ok(false)
+            }
+            Err(error) => {
+                // It begins anew when the registry is open again; the journal keeps both segments.
+                self.is_stalled = true;
+                self.registry_failed(error.clone());
+                Err(NotWritten(error))
+            }
+        }
+    }
+}

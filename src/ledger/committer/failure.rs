@@ -1,0 +1,99 @@
+//! What happens when the journal or the registry fails: changes are undone, jobs are rejected, a
+//! damaged registry is replaced.
+
+use std::path::PathBuf;
+
+use super::{
+    Committer, Ran,
+    Uncommitted::{self, NotSynced, NotWritten},
+    not_open,
+};
+use crate::ledger::{
+    data_dir::Disk,
+    health::{Loss, Lost, Unavailable},
+    pending::Touched,
+    registry::store::StoreError,
+};
+
+impl<D: Disk> Committer<D> {
+    pub(super) fn failing(&self) -> StoreError {
+        self.tell.health.borrow().failing.clone().unwrap_or_else(not_open)
+    }
+
+    /// A group is not committed: the state is as before it, and its jobs are rejected. If the disk
+    /// may have a part of it, that waits until another segment says that it does not count.
+    pub(super) fn fail(&mut self, ran: Vec<Ran>, error: Uncommitted) {
+        self.group.undo(&mut self.state);
+        // Changes that nobody waited for are undone, too, and whoever made them begins anew.
+        self.state.begin_run(self.clock.now());
+        match error {
+            NotWritten(error) => {
+                tracing::error!(%error, "the journal takes no group");
+                let unavailable = Unavailable(error.to_string());
+                // Whoever took something for done, without waiting for it, looks again.
+                self.group.touched = Touched { work: true, outgoing: true, devices: true, access: true };
+                self.tell(None);
+                ran.into_iter().for_each(|(job, result)| job.finish(result.and(Err(unavailable.clone()))));
+            }
+            NotSynced(error) => {
+                tracing::error!(%error, "the journal was not synced; beginning another segment");
+                self.appended.undo(&mut self.state);
+                self.state.begin_run(self.clock.now());
+                // A checkpoint in progress may have logged what the cut takes away.
+                self.checkpoint = None;
+                self.needs_cut = true;
+                self.tell.health.send_modify(|health| health.failing = Some(error.clone()));
+                self.reopen.0 = self.clock.now().mono;
+                self.held.extend(ran.into_iter().map(|(job, _)| job));
+                self.ensure_open();
+            }
+        }
+    }
+
+    /// The registry is closed, to be opened again or replaced.
+    pub(super) fn registry_failed(&mut self, error: StoreError) {
+        tracing::error!(%error, "the registry failed; opening it again");
+        self.registry = None;
+        self.checkpoint = None;
+        self.reopen.0 = self.clock.now().mono;
+        self.is_suspect |= matches!(error, StoreError::Io(_));
+        let error = match error {
+            // What the journal cannot take now is done at the next attempt to open it.
+            StoreError::Damaged(what) => self.replace_registry(&what).err().unwrap_or(StoreError::Damaged(what)),
+            error => error,
+        };
+        self.tell.health.send_modify(|health| health.failing = Some(error));
+    }
+
+    /// Quarantines the registry; a new one is made at the next opening, and read from the cloud.
+    /// What is open, and what the registry did not have yet, stays.
+    pub(super) fn replace_registry(&mut self, what: &str) -> Result<(), StoreError> {
+        if self.state.counters.is_bound {
+            self.state.lose_registry();
+            self.state.begin_run(self.clock.now());
+            self.binding.generation = self.state.counters.generation;
+            (self.checkpoint, self.is_suspect) = (None, false);
+            // First, or the next start would take a new registry for one that lost all its rows.
+            self.log_totals()?;
+        }
+        let kept = self.disk.quarantine_registry(self.clock.now().wall.0);
+        self.report_replaced(Lost::Registry, kept, what);
+        Ok(())
+    }
+
+    /// Reports what is lost, in the log and as a problem.
+    pub(super) fn report(&self, lost: Lost, kept_as: Option<PathBuf>, why: &str) {
+        let loss = Loss { at: self.clock.now().wall, kept_as, why: why.to_owned(), lost };
+        tracing::error!("{loss}");
+        self.tell.health.send_modify(|health| health.lose(loss));
+    }
+
+    pub(super) fn report_replaced(&self, lost: Lost, kept: std::io::Result<PathBuf>, what: &str) {
+        match kept {
+            Ok(kept_as) => self.report(lost, Some(kept_as), what),
+            Err(error) => {
+                tracing::error!(%error, "the damaged store cannot be quarantined; check the data directory's owner and mode");
+            }
+        }
+    }
+}

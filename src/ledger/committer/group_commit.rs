@@ -1,0 +1,139 @@
+//! Makes a group of changes durable: room in the journal, one write, one sync.
+
+use super::{
+    Committer,
+    Uncommitted::{self, NotSynced, NotWritten},
+    not_open,
+};
+use crate::{
+    ledger::{
+        data_dir::Disk,
+        journal::Journal,
+        pending::Group,
+        registry::{carried_bytes, store::StoreError},
+    },
+    runtime::failpoint,
+};
+
+impl<D: Disk> Committer<D> {
+    /// Writes the group to the journal, and makes durable what is in it.
+    pub(super) fn commit(&mut self, durable: bool) -> Result<(), Uncommitted> {
+        if !self.group.is_empty() {
+            let payload = self.group.images(&self.state);
+            if durable {
+                self.reserve()?;
+            }
+            self.make_room(&payload)?;
+            let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
+            failpoint::pass("commit-before-write");
+            journal.append(&payload).map_err(NotWritten)?;
+            self.group.append_to(&mut self.appended);
+        }
+        if durable {
+            failpoint::pass("commit-before-sync");
+            self.sync()?;
+            failpoint::pass("commit-synced");
+        }
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self) -> Result<(), Uncommitted> {
+        let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
+        journal.sync().map_err(NotSynced)?;
+        self.appended = Group::default();
+        #[cfg(test)]
+        if self.group.is_empty() {
+            self.disk.observe(&self.state, true);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the segment takes the group.
+    pub(super) fn make_room(&mut self, payload: &[u8]) -> Result<(), Uncommitted> {
+        let needed = Journal::<D::Files>::footprint(payload.len() as u64);
+        let has_room =
+            |journal: &Option<Journal<D::Files>>| journal.as_ref().is_some_and(|journal| needed <= journal.room());
+        if has_room(&self.journal) {
+            return Ok(());
+        }
+        if self.journal.as_ref().is_some_and(Journal::is_switching) {
+            // The registry gets only what is durable, and this group is not. So the group is taken
+            // back, and set again when the checkpoint is complete.
+            let told = (self.group.touched, self.group.ended);
+            self.group.undo(&mut self.state);
+            self.sync()?;
+            while self.step_checkpoint()? {}
+            self.group.redo(&mut self.state, payload).map_err(NotWritten)?;
+            (self.group.touched, self.group.ended) = told;
+        }
+        if has_room(&self.journal) {
+            return Ok(());
+        }
+        self.sync()?;
+        self.switch(needed)
+    }
+
+    /// Begins another segment, which takes all that is open and `needed` bytes.
+    pub(super) fn switch(&mut self, needed: u64) -> Result<(), Uncommitted> {
+        let length = self.next_length(needed);
+        let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
+        self.reserved = 0;
+        self.has_begun = true;
+        journal.switch(length).map_err(NotSynced)?;
+        failpoint::pass("checkpoint-begun");
+        Ok(())
+    }
+
+    /// Bytes of the next segment: all that is open is logged again there, and as much fits beside it.
+    pub(super) fn next_length(&self, needed: u64) -> u64 {
+        let (unit, carried) = (self.disk.segment(), carried_bytes(&self.state) * self.carry_factor);
+        // Most of the time little is open, and the segments stay as they are.
+        if carried + needed < unit / 4 { unit } else { carried + carried / 2 + needed + unit }
+    }
+
+    /// Sees to it that the next segment has room for all that is open before more is accepted: so
+    /// that what was accepted never fails for a full disk.
+    pub(super) fn reserve(&mut self) -> Result<(), Uncommitted> {
+        let length = self.next_length(0);
+        if length > self.reserved
+            && let Some(journal) = &mut self.journal
+        {
+            journal.reserve(length).map_err(NotWritten)?;
+            self.reserved = length;
+        }
+        Ok(())
+    }
+
+    /// Writes changes that nobody waits for to the journal.
+    pub(super) fn flush(&mut self) {
+        if self.group.is_empty() || !self.is_open() {
+            return;
+        }
+        match self.commit(false) {
+            Ok(()) => self.tell(None),
+            Err(error) => self.fail(Vec::new(), error),
+        }
+    }
+
+    /// Makes a change of the totals alone durable.
+    pub(super) fn log_totals(&mut self) -> Result<(), StoreError> {
+        self.owes_totals = true;
+        let payload = Group::totals(&self.state);
+        let logged = self.make_room(&payload).and_then(|()| {
+            let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
+            journal.append(&payload).map_err(NotWritten)?;
+            self.sync()
+        });
+        match logged {
+            Ok(()) => {
+                self.owes_totals = false;
+                Ok(())
+            }
+            Err(NotWritten(error)) => Err(error),
+            Err(NotSynced(error)) => {
+                self.needs_cut = true;
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The committing thread: runs the rules of all jobs, one after the other, and makes a group of them
+//! durable with one write and one sync of the journal.
+//!
+//! Jobs that arrive during a sync form the next group. A single job is committed at once. Between
+//! two groups the thread goes on with a checkpoint, if one has begun.
+//!
+//! No state of the store ends the thread, let alone the process: the thread answers that the store
+//! is not available, opens it again after a while, and replaces a damaged registry.
+
+mod checkpointing;
+mod failure;
+mod group_commit;
+mod opening;
+mod size;
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+pub(crate) use size::max_file_bytes;
+use tokio::sync::mpsc;
+
+use super::{
+    Rules,
+    data_dir::Disk,
+    health::Unavailable,
+    job::{Job, Tellers},
+    journal::Journal,
+    pending::{Group, State, Summary, Touched, Tx},
+    registry::{Binding, Checkpoint, store::StoreError},
+};
+use crate::{
+    domain::Mono,
+    runtime::{clock::Clock, errors::panic_text, failpoint},
+};
+
+/// Jobs that are gathered into one group.
+const GROUP_JOBS: usize = 256;
+
+/// Objects that a group may change before it is committed although a job of it has more to do.
+const GROUP_CHANGES: usize = 2000;
+
+/// How long changes that nobody waits for stay in memory alone. After that a kill does not undo them.
+const LAZY: Duration = Duration::from_millis(500);
+
+/// Waits between two attempts to open a store that fails.
+const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+type Queue = mpsc::Receiver<Box<dyn Job>>;
+
+pub(super) struct Committer<D: Disk> {
+    disk: D,
+    rules: Rules,
+    clock: Clock,
+    state: State,
+    journal: Option<Journal<D::Files>>,
+    registry: Option<D::Registry>,
+    /// Which registry the journal expects, by the last checkpoint that is complete.
+    binding: Binding,
+    checkpoint: Option<Checkpoint>,
+    /// Changes that are in memory, and not in the journal yet.
+    group: Group,
+    /// Changes that are in the journal, and not durable yet.
+    appended: Group,
+    /// Jobs with more steps to do.
+    unfinished: VecDeque<Box<dyn Job>>,
+    /// A sync of the journal failed: before anything else, another segment has to say how far it
+    /// counts.
+    needs_cut: bool,
+    /// Jobs of the group that failed with it. They are answered when nothing of it can come back.
+    held: Vec<Box<dyn Job>>,
+    /// When to try again, and how long to wait after the next failure.
+    reopen: (Mono, Duration),
+    /// A sync of the registry's file failed: its readable rows are copied before it counts again.
+    is_suspect: bool,
+    /// A part of the journal was lost, and with it what changed of the totals; or it has rows that a
+    /// lost registry had, too.
+    needs_count: bool,
+    /// The last step of a checkpoint failed.
+    is_stalled: bool,
+    /// The journal was made by this opening.
+    is_journal_new: bool,
+    /// The journal had begun another segment after its last complete checkpoint.
+    has_begun: bool,
+    /// The totals changed, and the journal does not have them yet. What they announce (a new
+    /// registry) must not be on the disk before them.
+    owes_totals: bool,
+    /// A segment of the journal was deleted: a checkpoint is due, after which it is not needed.
+    is_deleted: bool,
+    /// By how much names are longer than usual.
+    carry_factor: u64,
+    /// Bytes that the next segment has for sure.
+    reserved: u64,
+    until_look: u32,
+    /// What was live, and the file's size, when the registry was last rewritten.
+    rewritten: Option<(u64, u64)>,
+    tell: Tellers,
+}
+
+/// A job of a group, and what came of it.
+type Ran = (Box<dyn Job>, Result<(), Unavailable>);
+
+/// Why a group is not committed.
+enum Uncommitted {
+    /// Nothing of it is in the journal.
+    NotWritten(StoreError),
+    /// The disk may have any part of it.
+    NotSynced(StoreError),
+}
+
+use Uncommitted::{NotSynced, NotWritten};
+
+impl<D: Disk> Committer<D> {
+    pub(super) fn new(disk: D, rules: Rules, clock: Clock, tell: Tellers) -> Self {
+        Self {
+            disk,
+            rules,
+            clock,
+            state: State::default(),
+            journal: None,
+            registry: None,
+            binding: Binding::default(),
+            checkpoint: None,
+            group: Group::default(),
+            appended: Group::default(),
+            unfinished: VecDeque::new(),
+            needs_cut: false,
+            held: Vec::new(),
+            reopen: (Mono(0), REOPEN.0),
+            is_suspect: false,
+            needs_count: false,
+            is_stalled: false,
+            is_journal_new: false,
+            has_begun: false,
+            owes_totals: false,
+            is_deleted: false,
+            carry_factor: 1,
+            reserved: 0,
+            // The first look is at the first group.
+            until_look: 1,
+            rewritten: None,
+            tell,
+        }
+    }
+
+    /// Runs jobs until no handle is left that could send one.
+    pub(super) fn run(&mut self, queue: &mut Queue, runtime: &tokio::runtime::Runtime) {
+        self.ensure_open();
+        loop {
+            let next = match queue.try_recv() {
+                Ok(job) => Some(job),
+                Err(mpsc::error::TryRecvError::Disconnected) => break,
+                Err(mpsc::error::TryRecvError::Empty) if !self.unfinished.is_empty() => None,
+                Err(mpsc::error::TryRecvError::Empty) if self.continue_checkpoint() => continue,
+                // Everybody who would ask may wait for the jobs that are held.
+                Err(mpsc::error::TryRecvError::Empty) if self.group.is_empty() && self.held.is_empty() => {
+                    match queue.blocking_recv() {
+                        Some(job) => Some(job),
+                        None => break,
+                    }
+                }
+                Err(mpsc::error::TryRecvError::Empty) => {
+                    match runtime.block_on(async { tokio::time::timeout(LAZY, queue.recv()).await }) {
+                        Ok(Some(job)) => Some(job),
+                        Ok(None) => break,
+                        Err(_) => {
+                            self.ensure_open();
+                            self.flush();
+                            continue;
+                        }
+                    }
+                }
+            };
+            self.turn(next, queue);
+        }
+        self.close();
+    }
+
+    /// The same in a simulation, where time does not pass while a thread computes.
+    #[cfg(test)]
+    pub(super) async fn simulate(&mut self, queue: &mut Queue, pause: &mut impl FnMut() -> Duration) {
+        self.ensure_open();
+        loop {
+            let mut next = None;
+            if self.unfinished.is_empty() {
+                let wait = if self.held.is_empty() { Duration::MAX } else { LAZY };
+                match tokio::time::timeout(wait, queue.recv()).await {
+                    Ok(None) => break,
+                    Ok(job) => next = job,
+                    Err(_) => {
+                        self.ensure_open();
+                        continue;
+                    }
+                }
+            }
+            tokio::time::sleep(pause()).await;
+            self.turn(next, queue);
+            while queue.is_empty() && self.unfinished.is_empty() && self.continue_checkpoint() {
+                tokio::time::sleep(pause()).await;
+            }
+            if queue.is_empty() {
+                self.flush();
+            }
+        }
+        self.close();
+    }
+
+    /// Runs the waiting jobs as one group, makes it durable if somebody waits for that, and answers.
+    fn turn(&mut self, first: Option<Box<dyn Job>>, queue: &mut Queue) {
+        self.ensure_open();
+        let mut jobs: Vec<Box<dyn Job>> = std::mem::take(&mut self.unfinished).into();
+        jobs.extend(first);
+        while jobs.len() < GROUP_JOBS
+            && let Ok(job) = queue.try_recv()
+        {
+            jobs.push(job);
+        }
+        if !self.is_open() {
+            let error = Unavailable(self.failing().to_string());
+            jobs.into_iter().for_each(|job| job.finish(Err(error.clone())));
+            return;
+        }
+        // While a checkpoint cannot go on, the rest of its segment is for what was accepted before.
+        self.state.is_short_of_room = self.is_stalled && self.used_quarters() >= 2;
+        let (mut durable, mut failed) = (false, None);
+        let mut ran: Vec<Ran> = Vec::with_capacity(jobs.len());
+        for mut job in jobs {
+            match self.run_job(&mut *job, queue, &mut failed) {
+                Ok((ended, changed)) => {
+                    durable |= changed && !job.is_lazy();
+                    if ended {
+                        ran.push((job, Ok(())));
+                    } else {
+                        self.unfinished.push_back(job);
+                    }
+                }
+                Err(error) => ran.push((job, Err(error))),
+            }
+        }
+        let begun = Instant::now();
+        match if durable { self.commit(true) } else { Ok(()) } {
+            Ok(()) => {
+                self.tell(durable.then(|| begun.elapsed()));
+                ran.into_iter().for_each(|(job, result)| job.finish(result));
+                self.look_at_size();
+                // The fuller the segment, the more, so that a checkpoint ends before it is full.
+                let steps = 1 << (2 * self.used_quarters());
+                let _ = (0..steps).all(|_| self.continue_checkpoint());
+            }
+            Err(error) => self.fail(ran, error),
+        }
+        if let Some(error) = failed {
+            self.registry_failed(error);
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.journal.is_some() && self.registry.is_some() && !self.needs_cut
+    }
+
+    /// Runs a job's steps, as long as nothing else waits: whether it has ended, and whether it
+    /// changed anything. A job that fails is undone, and fails alone.
+    fn run_job(
+        &mut self,
+        job: &mut dyn Job,
+        queue: &Queue,
+        failed: &mut Option<StoreError>,
+    ) -> Result<(bool, bool), Unavailable> {
+        let Some(registry) = &self.registry else { return Err(Unavailable(self.failing().to_string())) };
+        let mut changed = false;
+        loop {
+            let mut tx = Tx::begin(&mut self.state, registry, &mut self.group, self.clock.now(), &self.rules);
+            let step = catch_unwind(AssertUnwindSafe(|| job.step(&mut tx)));
+            match step.unwrap_or_else(|panic| Err(StoreError::Defect(panic_text(&*panic)))) {
+                Ok(ended) => {
+                    changed |= tx.end();
+                    if ended || !queue.is_empty() || self.group.len() > GROUP_CHANGES {
+                        return Ok((ended, changed));
+                    }
+                }
+                Err(error) => {
+                    tx.abort();
+                    let unavailable = Unavailable(error.to_string());
+                    match error {
+                        StoreError::Defect(what) => {
+                            tracing::error!(defect = what, "a rule of the ledger failed; please report it");
+                            self.tell.health.send_modify(|health| health.defect = Some(what));
+                        }
+                        StoreError::Replaced => {}
+                        error => *failed = Some(error),
+                    }
+                    return Err(unavailable);
+                }
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.flush();
+        if self.is_open() && self.sync().is_ok() && self.state.has_settled() {
+            let is_switching = self.journal.as_ref().is_some_and(Journal::is_switching);
+            let mut more = if is_switching { Ok(true) } else { self.switch(0).map(|()| true) };
+            while let Ok(true) = more {
+                more = self.step_checkpoint();
+            }
+            if let Err(NotWritten(error) | NotSynced(error)) = more {
+                tracing::warn!(%error, "no checkpoint at the stop; the next start reads more of the journal");
+            }
+        }
+        if let Some(journal) = self.journal.as_mut().filter(|_| !self.needs_cut)
+            && let Err(error) = journal.close()
+        {
+            tracing::warn!(%error, "the journal was not closed; nothing acknowledged is lost");
+        }
+        (self.registry, self.journal) = (None, None);
+        let error = Unavailable("the agent is stopping".into());
+        self.unfinished.drain(..).for_each(|job| job.finish(Err(error.clone())));
+    }
+
+    /// Reports what changed, before anybody is answered.
+    fn tell(&mut self, time: Option<Duration>) {
+        failpoint::fail("ledger");
+        #[cfg(test)]
+        self.disk.observe(&self.state, false);
+        let Touched { work, outgoing, devices, access } = std::mem::take(&mut self.group.touched);
+        self.tell.counting.ended(&std::mem::take(&mut self.group.ended));
+        if let Some(time) = time {
+            self.tell.counting.committed(time);
+        }
+        self.tell.summary.send_if_modified(|summary| {
+            let mut now = Summary::of(&self.state);
+            now.store_bytes = summary.store_bytes;
+            let changed = *summary != now;
+            *summary = now;
+            changed
+        });
+        for (touched, wake) in [
+            (work, &self.tell.work),
+            (outgoing, &self.tell.outgoing),
+            (devices, &self.tell.devices),
+            (access, &self.tell.access),
+        ] {
+            if touched {
+                wake.send_replace(());
+            }
+        }
+    }
+}
+
+fn not_open() -> StoreError {
+    StoreError::Io("not open".into())
+}

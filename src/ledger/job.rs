@@ -1,0 +1,59 @@
+//! A rule in the queue of the committing thread, and where its result goes.
+
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    health::{StoreHealth, Unavailable},
+    pending::{Summary, Tx},
+    registry::store::StoreError,
+    stats::Counting,
+};
+
+/// A rule in line, and who waits for it.
+pub(super) trait Job: Send {
+    /// Runs a step in a transaction of its own; `false` to be called again.
+    fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError>;
+    /// Whether the answer may come before what was written is durable.
+    fn is_lazy(&self) -> bool;
+    fn finish(self: Box<Self>, result: Result<(), Unavailable>);
+}
+
+pub(super) struct Typed<R, F> {
+    pub(super) rule: F,
+    pub(super) value: Option<R>,
+    pub(super) lazy: bool,
+    pub(super) reply: oneshot::Sender<Result<R, Unavailable>>,
+}
+
+impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send> Job for Typed<R, F> {
+    fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
+        self.value = (self.rule)(tx)?;
+        Ok(self.value.is_some())
+    }
+
+    fn is_lazy(&self) -> bool {
+        self.lazy
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), Unavailable>) {
+        let Self { value, reply, .. } = *self;
+        let result = match (result, value) {
+            (Ok(()), Some(value)) => Ok(value),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(Unavailable("a rule did not end".into())),
+        };
+        // Whoever asked may be gone; what was written stays.
+        let _ = reply.send(result);
+    }
+}
+
+/// Where the committing thread tells what came about.
+pub(super) struct Tellers {
+    pub(super) summary: watch::Sender<Summary>,
+    pub(super) health: watch::Sender<StoreHealth>,
+    pub(super) work: watch::Sender<()>,
+    pub(super) outgoing: watch::Sender<()>,
+    pub(super) devices: watch::Sender<()>,
+    pub(super) access: watch::Sender<()>,
+    pub(super) counting: Counting,
+}

@@ -1,0 +1,187 @@
+//! The work on a target: what is to be done, for which entries, and its place in a queue.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::domain::{CallKind, CallToken, DeviceState, Fault, Registered, Target, Timestamp};
+
+/// A request's number, and the index of an entry in it.
+pub(crate) type Place = (u64, u32);
+
+/// For serde: whether a member may be left out.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Where a piece of work waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) enum Queue {
+    /// To be sent, or sent and not answered.
+    #[default]
+    #[serde(rename = "F")]
+    Fresh,
+    /// Answered with a passing error of this entry: sent again after a while.
+    #[serde(rename = "R")]
+    Retry,
+    /// The resource of its call refused: other resources go first.
+    #[serde(rename = "P")]
+    Parked,
+    /// The next complete list shows the outcome.
+    #[serde(rename = "L")]
+    AwaitList,
+}
+
+/// The call that last carried an entry, where the service recognises a repetition by its token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Call {
+    /// Made for this content, and for no other.
+    pub(super) token: CallToken,
+    /// A hash of all its entries.
+    pub(super) content: String,
+}
+
+/// An entry that waits for a target, and the association that the registry knew when its request
+/// was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Waiter(pub(crate) Place, pub(crate) Option<Timestamp>);
+
+/// What is to be done about one target, for all the entries that wait for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Work {
+    /// By which kind of call.
+    #[serde(rename = "k")]
+    pub(crate) lane: CallKind,
+    /// Where it waits.
+    #[serde(rename = "q", default, skip_serializing_if = "is_default")]
+    pub(crate) queue: Queue,
+    /// Its place in the queue: the entry that it was made for.
+    #[serde(rename = "p")]
+    pub(crate) place: Place,
+    /// The entries that wait for it, by request. Those from `queued_opposite` on wait for its
+    /// opposite.
+    #[serde(rename = "w")]
+    pub(crate) waiters: SmallVec<[Waiter; 1]>,
+    /// Sent, and the outcome is not known: not to be withdrawn.
+    #[serde(rename = "s", default, skip_serializing_if = "is_default")]
+    pub(crate) sent: bool,
+    /// A call that carried it was never answered: until the outcome is known, nothing makes it
+    /// unsent.
+    #[serde(rename = "u", default, skip_serializing_if = "is_default")]
+    pub(crate) outcome_unknown: bool,
+    /// Calls that carried it.
+    #[serde(rename = "n", default, skip_serializing_if = "is_default")]
+    pub(crate) attempts: u32,
+    /// Answers that named a passing error of this entry.
+    #[serde(rename = "e", default, skip_serializing_if = "is_default")]
+    pub(crate) entry_errors: u32,
+    /// The last answer.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<Arc<Fault>>,
+    /// The count of outcomes when it began to wait for a list: an older list does not count.
+    #[serde(rename = "m", default, skip_serializing_if = "is_default")]
+    pub(crate) outcome_seq: u64,
+    /// The next request's number at that moment: who joins later has not been sent.
+    #[serde(rename = "j", default, skip_serializing_if = "is_default")]
+    pub(crate) joined_before: u64,
+    /// The first entry that asks for the opposite of what was sent, and waits for its turn.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) queued_opposite: Option<Place>,
+    /// The call that last carried it, until its outcome is known.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) call: Option<Box<Call>>,
+}
+
+impl Work {
+    /// To be sent by that kind of call, for `waiters`, of which there is at least one.
+    pub(super) fn new(lane: CallKind, waiters: SmallVec<[Waiter; 1]>) -> Self {
+        Self {
+            lane,
+            queue: Queue::Fresh,
+            place: waiters.first().map_or((0, 0), |waiter| waiter.0),
+            waiters,
+            sent: false,
+            outcome_unknown: false,
+            attempts: 0,
+            entry_errors: 0,
+            error: None,
+            outcome_seq: 0,
+            joined_before: 0,
+            queued_opposite: None,
+            call: None,
+        }
+    }
+
+    /// The token of the call that last carried it.
+    #[cfg(test)]
+    pub(crate) fn call_token(&self) -> Option<&CallToken> {
+        self.call.as_ref().map(|call| &call.token)
+    }
+
+    /// Whether it is done for that entry, which waits for its target, and not for those before it.
+    pub(super) fn is_for(&self, place: Place) -> bool {
+        self.queued_opposite.is_none_or(|opposite| place < opposite)
+    }
+
+    /// How many of the waiters it is done for: they come first.
+    fn served(&self) -> usize {
+        self.queued_opposite
+            .map_or(self.waiters.len(), |opposite| self.waiters.partition_point(|waiter| waiter.0 < opposite))
+    }
+
+    /// The entries that it is done for.
+    pub(super) fn waiting(&self) -> &[Waiter] {
+        &self.waiters[..self.served()]
+    }
+
+    /// The entries that ask for its opposite, and wait for their turn.
+    pub(super) fn opposed_by(&self) -> &[Waiter] {
+        &self.waiters[self.served()..]
+    }
+}
+
+/// A place in a queue, in the order in which work is taken. The number is that of the resource, for
+/// work that is parked.
+pub(crate) type QueueKey = (CallKind, Queue, u64, Place);
+
+/// The key of a target's work in its queue.
+pub(super) fn queue_key(target: &Target, work: &Work) -> QueueKey {
+    let resource = if work.queue == Queue::Parked { resource(target) } else { 0 };
+    (work.lane, work.queue, resource, work.place)
+}
+
+/// A resource's number. Two resources of one number would only be looked at one after the other.
+pub(super) fn resource(target: &Target) -> u64 {
+    digest(target.scope().unwrap_or_default().as_bytes()).max(1)
+}
+
+/// A device as its two objects have it: what the cloud says of it, and what is to be done.
+pub(super) type Both<'r> = (Option<Registered>, Option<&'r Work>);
+
+/// The state that people see.
+pub(super) fn visible(registered: Option<Registered>, work: Option<&Work>) -> Option<DeviceState> {
+    let under_way = work.and_then(|work| work.lane.traits().devices).map(|devices| devices.under_way);
+    under_way.or(registered.map(|registered| match registered {
+        Registered::Associated => DeviceState::Associated,
+        Registered::Disassociated => DeviceState::Disassociated,
+    }))
+}
+
+/// Whether a disassociation of it is open, also if it is queued behind an association.
+pub(super) fn is_leaving(work: Option<&Work>) -> bool {
+    work.is_some_and(|work| {
+        let opposite = work.lane.traits().devices.and_then(|devices| devices.opposite);
+        work.lane.takes_off() || work.queued_opposite.is_some() && opposite.is_some_and(CallKind::takes_off)
+    })
+}
+
+/// Whether guards count it among the devices there are.
+pub(super) fn is_known(registered: Option<Registered>, work: Option<&Work>) -> bool {
+    is_leaving(work) || registered == Some(Registered::Associated)
+}
+
+/// FNV-1a.
+fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}

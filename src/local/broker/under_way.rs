@@ -1,0 +1,155 @@
+//! What is under way to the broker on one connection, and whether there is room for more. The
+//! client library has 100 slots for messages without an acknowledgement, and takes nothing more,
+//! not even an acknowledgement, once they are full.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use rumqttc::{AsyncClient, QoS};
+use tokio::time::Instant;
+
+use super::{
+    refusals::Refusals,
+    tag::{ConnectionState, Subscription, Tag},
+};
+use crate::domain::ClientId;
+
+/// Answers under way above which the next one waits: they must leave slots of the library's table
+/// of 100 to others.
+const MAX_REPLIES: usize = 50;
+
+/// Answers to one client under way above which its next one waits: a client whose results the
+/// broker denies must leave room for others.
+const MAX_REPLIES_EACH: usize = 16;
+
+/// How long that one waits, with all that comes after it, until it is dropped: answers are not
+/// promised. The broker denies them if it acknowledged others meanwhile; if there were no others it
+/// may be slow.
+const DENIED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
+
+/// How long a message that the broker never acknowledged counts against its client.
+const FORGIVEN: Duration = Duration::from_secs(300);
+
+/// Messages under way above which no other is handed over, answers and all: the library takes
+/// nothing more, neither an acknowledgement nor a disconnection, once its table of 100 is full.
+const MAX_UNDER_WAY: (usize, usize) = (80, 95);
+
+/// Statuses under way above which no other is published.
+const MAX_STATUSES: usize = 3;
+
+/// Without an acknowledgement for so long, a broker that denies a message will never give one.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Such messages above which the connection is made anew: each keeps a slot of the table, and
+/// without a free slot not even our acknowledgements leave.
+const MAX_STUCK: usize = 50;
+
+/// Time between two such reconnections.
+const RECONNECT: Duration = Duration::from_secs(60);
+
+/// A published message: what it was, and what is known of it if the broker ends the connection over
+/// it.
+pub(super) struct Message {
+    pub(super) tag: Tag,
+    pub(super) topic: String,
+    pub(super) size: usize,
+}
+
+/// The connection, and what is under way on it.
+pub(super) struct UnderWay {
+    pub(super) link: ConnectionState,
+    pub(super) client: AsyncClient,
+    /// Given to the client library, which has not put them on the wire.
+    pub(super) queued: VecDeque<Message>,
+    /// On the wire, by packet id, and since when.
+    pub(super) sent: HashMap<u16, (Message, Instant)>,
+    pub(super) refusals: Refusals,
+    /// Subscriptions that are not on the wire yet, and those that are, by packet id.
+    pub(super) subscribing: VecDeque<Subscription>,
+    pub(super) subscriptions: HashMap<u16, Subscription>,
+    pub(super) replies: usize,
+    pub(super) statuses: usize,
+    pub(super) reconnected: Option<Instant>,
+    pub(super) acknowledged: Option<Instant>,
+    pub(super) closing: bool,
+}
+
+impl UnderWay {
+    pub(super) fn has_room(&self, tag: &Tag) -> bool {
+        let under_way = self.queued.len() + self.sent.len();
+        match tag {
+            Tag::Offline => true,
+            Tag::Reply(client) => {
+                let is_reply = |message: &&Message| matches!(&message.tag, Tag::Reply(to) if to == client);
+                let waiting = self.queued.iter().filter(is_reply).count();
+                waiting + self.unanswered(client).count() < MAX_REPLIES_EACH
+                    && self.replies < MAX_REPLIES
+                    && under_way < MAX_UNDER_WAY.0
+            }
+            Tag::Status => self.statuses < MAX_STATUSES && under_way < MAX_UNDER_WAY.1,
+            Tag::Metrics => {
+                let mut all = self.queued.iter().chain(self.sent.values().map(|(message, _)| message));
+                !all.any(|message| message.tag == Tag::Metrics) && under_way < MAX_UNDER_WAY.1
+            }
+            Tag::Owed(_) | Tag::Device(..) | Tag::Plugin | Tag::GivenUp(_) => under_way < MAX_UNDER_WAY.1,
+        }
+    }
+
+    /// Since when answers to `client` are on the wire.
+    fn unanswered(&self, client: &ClientId) -> impl Iterator<Item = Instant> {
+        let own = self.sent.values().filter(move |(message, since)| match &message.tag {
+            Tag::Reply(to) | Tag::GivenUp(to) => to == client && since.elapsed() < FORGIVEN,
+            _ => false,
+        });
+        own.map(|(_, since)| *since)
+    }
+
+    /// Whether the broker takes no more answers to `client`.
+    pub(super) fn denies(&self, client: &ClientId) -> bool {
+        self.unanswered(client).count() >= MAX_REPLIES_EACH
+            && self.unanswered(client).min().is_some_and(|since| {
+                let others = self.acknowledged.is_some_and(|at| at > since);
+                since.elapsed() >= if others { DENIED.0 } else { DENIED.1 }
+            })
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.queued.clear();
+        self.sent.clear();
+        self.subscribing.clear();
+        self.subscriptions.clear();
+        self.replies = 0;
+        self.statuses = 0;
+    }
+
+    /// Hands a subscription to the client library; `false` if its queue is full.
+    pub(super) fn subscribe(&mut self, subscription: Subscription, filter: &str) -> bool {
+        let is_taken = self.client.try_subscribe(filter, QoS::AtLeastOnce).is_ok();
+        if is_taken {
+            self.subscribing.push_back(subscription);
+        }
+        is_taken
+    }
+
+    /// Gives up on answers that nobody will acknowledge, and on a connection that is full of such
+    /// messages.
+    pub(super) fn sweep(&mut self) {
+        let mut stuck = 0;
+        for (message, since) in self.sent.values_mut() {
+            if since.elapsed() >= PATIENCE {
+                stuck += 1;
+                if let Tag::Reply(client) = &message.tag {
+                    message.tag = Tag::GivenUp(client.clone());
+                    self.replies = self.replies.saturating_sub(1);
+                }
+            }
+        }
+        if stuck >= MAX_STUCK && !self.closing && self.reconnected.is_none_or(|at| at.elapsed() >= RECONNECT) {
+            tracing::warn!(stuck, "the broker does not acknowledge; connecting anew without these messages");
+            self.reconnected = Some(Instant::now());
+            let _ = self.client.try_disconnect();
+        }
+    }
+}

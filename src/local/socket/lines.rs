@@ -1,0 +1,140 @@
+//! Lines of the local socket: read within a time and a length, and written.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt},
+    net::unix::OwnedWriteHalf,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
+
+use super::places::Place;
+use crate::{
+    domain::ClientToken,
+    protocol::{self, local_socket::MAX_LINE},
+};
+
+/// Lines above this take memory that counts: one at a time is read and answered, and one more for
+/// root.
+const LARGE: usize = 64 << 10;
+
+/// Bytes of a line that is too long that are read past, so that its sender reads the answer.
+const MAX_SKIPPED: usize = 64 << 20;
+
+/// Longest time from a line's first byte to its last, in either direction. Who takes longer is
+/// gone, or up to no good.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Characters of an operation's name that are kept.
+pub(super) const MAX_OPERATION: usize = 128;
+
+/// What can be read of a line's operation and token, whatever else is wrong with it.
+pub(super) fn begun(line: &[u8]) -> (String, Option<ClientToken>) {
+    let after = |name: &[u8]| {
+        let at = line.windows(name.len()).position(|bytes| bytes == name)?;
+        let rest = line.get(at + name.len()..)?.trim_ascii_start().strip_prefix(b":")?;
+        Some(rest.trim_ascii_start())
+    };
+    let operation = after(b"\"operation\"").and_then(|rest| {
+        let text = rest.strip_prefix(b"\"")?;
+        let end = text.iter().take(MAX_OPERATION).position(|byte| *byte == b'"')?;
+        String::from_utf8(text[..end].to_vec()).ok()
+    });
+    (operation.unwrap_or_default(), after(b"\"payload\"").and_then(protocol::token_of))
+}
+
+/// What was read of a line.
+pub(super) enum Part {
+    /// All of it, with what a large one holds.
+    Line(Option<OwnedSemaphorePermit>),
+    /// Its beginning: there is more than a line may have.
+    TooLong,
+    /// Nothing, or what has no end: there is no more.
+    End,
+}
+
+/// Reads to the end of a line, which is taken off.
+pub(super) async fn read_line(
+    read: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+    place: &Place,
+    large: &Arc<Semaphore>,
+) -> io::Result<Part> {
+    if read.fill_buf().await?.is_empty() {
+        return Ok(Part::End);
+    }
+    place.begin();
+    timeout(PATIENCE, (&mut *read).take(LARGE as u64).read_until(b'\n', line)).await??;
+    let mut permit = None;
+    if line.last() != Some(&b'\n') && line.len() >= LARGE {
+        // Never closed.
+        permit = Arc::clone(large).acquire_owned().await.ok();
+        timeout(PATIENCE, (&mut *read).take((MAX_LINE - LARGE) as u64).read_until(b'\n', line)).await??;
+        if line.last() != Some(&b'\n') && line.len() >= MAX_LINE {
+            return Ok(Part::TooLong);
+        }
+    }
+    Ok(if line.pop() == Some(b'\n') { Part::Line(permit) } else { Part::End })
+}
+
+/// Reads past the rest of a line, keeping nothing; `false` if it has no end within reason.
+pub(super) async fn skip_line(read: &mut (impl AsyncBufRead + Unpin)) -> bool {
+    let skipping = async {
+        let mut skipped = 0;
+        while skipped < MAX_SKIPPED {
+            let bytes = read.fill_buf().await.ok().filter(|bytes| !bytes.is_empty())?;
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let count = end.map_or(bytes.len(), |at| at + 1);
+            read.consume(count);
+            if end.is_some() {
+                return Some(());
+            }
+            skipped += count;
+        }
+        None
+    };
+    matches!(timeout(PATIENCE, skipping).await, Ok(Some(())))
+}
+
+pub(super) async fn write_lines(mut write: OwnedWriteHalf, mut lines: mpsc::Receiver<Vec<u8>>, place: &Place) {
+    while let Some(line) = lines.recv().await {
+        if !matches!(timeout(PATIENCE, write.write_all(&line)).await, Ok(Ok(()))) {
+            return;
+        }
+        place.wrote(line.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::BufReader, time::Instant};
+
+    use super::{super::places::Places, *};
+
+    /// A client that sends a part of a line and then nothing, or a little now and then, has its
+    /// time and no more.
+    #[tokio::test(start_paused = true)]
+    async fn who_trickles_a_line_is_not_waited_for_and_holds_up_no_large_one() {
+        let large = Arc::new(Semaphore::new(1));
+        for begin in [1, 2 * LARGE] {
+            let (client, agent) = tokio::io::duplex(4 * LARGE);
+            let (place, _closed) = Places::default().enter(1000).unwrap();
+            let trickling = tokio::spawn(async move {
+                let mut client = client;
+                client.write_all(&vec![b'x'; begin]).await.unwrap();
+                while client.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            });
+            let start = Instant::now();
+            let mut read = BufReader::new(agent);
+            let ended = read_line(&mut read, &mut Vec::new(), &place, &large).await;
+            assert!(ended.is_err(), "{begin}");
+            assert!(start.elapsed() <= 2 * PATIENCE, "{begin}: {:?}", start.elapsed());
+            assert_eq!(large.available_permits(), 1);
+            drop(read);
+            trickling.await.unwrap();
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The local socket's server: its places, its connections, and the commands that come in by them.
+
+use std::{
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use tokio::{
+    io::{AsyncBufRead, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::Instant,
+};
+
+use super::{
+    answers::{Answers, Asked, Hold},
+    lines::{MAX_OPERATION, Part, begun, read_line, skip_line, write_lines},
+    places::{FULL, MAX_UNANSWERED, MAX_WATCHED, Place, Places},
+};
+use crate::{
+    domain::{ClientId, Operation, Reason, Rejection},
+    health::Health,
+    ledger,
+    local::inbound::{Body, Inbound, Reply},
+    protocol::{
+        ResultKind,
+        local_socket::{MAX_LINE, SOCKET},
+        messages,
+    },
+    runtime::{errors::cut, stop::Stop, users},
+};
+
+/// Answers of one connection that wait to be written: as many as there can be when nothing more is
+/// read from it.
+const MAX_ANSWERS: usize = FULL.1 + 2 * MAX_UNANSWERED + 2 * MAX_WATCHED;
+
+/// Who has closed its side is told for so long what comes of it: it may be gone, and its place be
+/// another's.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Between two attempts to open the socket, whose directory the store may be making.
+const RETRY: Duration = Duration::from_millis(250);
+/// Attempts until it is told.
+const QUIET: u32 = 40;
+
+/// Between two log lines on connections that were refused.
+const REFUSED_LOG: Duration = Duration::from_secs(60);
+
+/// A message by its name, as of now.
+pub(crate) type Look = Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
+
+pub(crate) struct Socket {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) health: Arc<Health>,
+    pub(crate) inbound: mpsc::Sender<Inbound>,
+    pub(crate) asked: mpsc::Sender<Asked>,
+    /// What is published by itself, on demand: `status`, `metrics`, `configuration`.
+    pub(crate) look: Look,
+    pub(crate) stop: Stop,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request<'l> {
+    operation: String,
+    #[serde(borrow, default)]
+    payload: Option<&'l RawValue>,
+}
+
+impl Socket {
+    /// Serves until the stop; opens the socket again and again until that works.
+    pub(crate) async fn run(self) {
+        let path = self.data_dir.join(SOCKET);
+        let mut attempts = 0_u32;
+        let listener = loop {
+            // Not in somebody else's directory, who could put anything in the socket's place.
+            let opened = match ledger::check_owner(&self.data_dir) {
+                Ok(()) => open(&path).await.map_err(|error| {
+                    format!("{error}; check dataDir, whose path may have some 90 characters, and that no other agent uses it")
+                }),
+                Err(error) => Err(error.to_string()),
+            };
+            match opened {
+                Ok(listener) => break listener,
+                Err(error) if attempts >= QUIET => {
+                    let text = format!(
+                        "commands on this machine find no agent: the local socket {} cannot be opened: {error}",
+                        path.display()
+                    );
+                    self.health.raise("SOCKET_UNAVAILABLE", text);
+                }
+                Err(_) => {}
+            }
+            attempts = attempts.saturating_add(1);
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(RETRY) => {}
+                () = self.stop.requested() => return,
+            }
+        };
+        self.health.clear("SOCKET_UNAVAILABLE");
+        let this = Arc::new(self);
+        let places = Arc::new(Places::default());
+        let [large, large_of_root] = [(); 2].map(|()| Arc::new(Semaphore::new(1)));
+        let mut connections = JoinSet::new();
+        let mut refused = None;
+        while !this.stop.is_requested() {
+            tokio::select! {
+                biased;
+                () = this.stop.requested() => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        while connections.try_join_next().is_some() {}
+                        let Ok(uid) = stream.peer_cred().map(|user| user.uid()) else { continue };
+                        match places.enter(uid) {
+                            Some((place, closed)) => {
+                                let large = if uid == 0 { &large_of_root } else { &large };
+                                let connection = Connection {
+                                    client: user_name(uid),
+                                    place,
+                                    places: Arc::clone(&places),
+                                    closed,
+                                    large: Arc::clone(large),
+                                };
+                                connections.spawn(Arc::clone(&this).serve(stream, connection));
+                            }
+                            None => this.refuse(stream, uid, &mut refused),
+                        }
+                    }
+                    // Too many open files, say.
+                    Err(_) => tokio::time::sleep(RETRY).await,
+                },
+            }
+        }
+        let _ = std::fs::remove_file(&path);
+        // Answers that are on their way still go out, as long as the agent's stop lasts.
+        while connections.join_next().await.is_some() {}
+    }
+
+    /// There is no place, and none is idle.
+    fn refuse(&self, stream: UnixStream, uid: u32, logged: &mut Option<Instant>) {
+        let text =
+            "all places of the local socket are taken by clients that wait for results; try again later, or as root";
+        let rejection = Rejection::throttled(text, Duration::from_secs(5));
+        self.health.counters().rejected(rejection.code);
+        if logged.is_none_or(|at| at.elapsed() >= REFUSED_LOG) {
+            tracing::info!(user = %users::described(uid), "a connection to the local socket was refused: {text}");
+            *logged = Some(Instant::now());
+        }
+        let rejection = messages::rejected(None, "", &rejection);
+        let line = [b"{\"result\":\"rejected\",\"payload\":", rejection.as_slice(), b"}\n"].concat();
+        // It fits into the socket's empty buffer; a client that is gone needs none.
+        let _ = stream.into_std().and_then(|mut stream| io::Write::write(&mut stream, &line));
+    }
+
+    async fn serve(self: Arc<Self>, stream: UnixStream, connection: Connection) {
+        let (read, write) = stream.into_split();
+        let (sender, lines) = mpsc::channel(MAX_ANSWERS);
+        let (place, places) = (Arc::clone(&connection.place), Arc::clone(&connection.places));
+        let answers = Answers { lines: sender, place, places };
+        let reading = async {
+            let mut read = BufReader::new(read);
+            loop {
+                connection.place.has_room().await;
+                tokio::select! {
+                    biased;
+                    more = self.read(&mut read, &connection, &answers) => if !more { break },
+                    () = self.stop.requested() => break,
+                }
+            }
+            drop(answers);
+            connection.place.leaving();
+            tokio::time::sleep(FAREWELL).await;
+        };
+        let writing = write_lines(write, lines, &connection.place);
+        tokio::select! {
+            () = reading => {}
+            // Everything is told, or nobody reads it.
+            () = writing => {}
+            // It was idle, and its place is another's; or it does not read.
+            () = connection.closed.requested() => {}
+        }
+    }
+
+    /// Reads a line, and hands it to the inbox or answers it; `false` at the end.
+    async fn read(&self, read: &mut (impl AsyncBufRead + Unpin), connection: &Connection, answers: &Answers) -> bool {
+        let mut line = Vec::new();
+        let place = &connection.place;
+        let Ok(part) = read_line(read, &mut line, place, &connection.large).await else { return false };
+        place.end();
+        let hold = async |large| Hold { watched: None, _unanswered: place.unanswered().await, _large: large };
+        match part {
+            Part::Line(large) => self.take(&connection.client, line, answers, hold(large).await).await,
+            Part::TooLong => {
+                let text = format!(
+                    "the line is longer than {MAX_LINE} bytes, which is what the local socket takes; split the list into \
+                     several commands"
+                );
+                let rejection = Rejection::invalid(Reason::Other, text);
+                self.reject(&connection.client, &line, answers, hold(None).await, rejection).await;
+                drop(line);
+                skip_line(read).await
+            }
+            Part::End => false,
+        }
+    }
+
+    /// Hands a line to the inbox; `false` when the agent is stopping.
+    async fn take(&self, client: &ClientId, mut line: Vec<u8>, answers: &Answers, mut hold: Hold) -> bool {
+        let request: Request<'_> = match serde_json::from_slice(&line) {
+            Ok(request) => request,
+            Err(error) => {
+                let text = format!("a line has to be {{\"operation\", \"payload\"}}: {}", cut(&error));
+                let rejection = Rejection::invalid(Reason::CannotParse, text);
+                return self.reject(client, &line, answers, hold, rejection).await;
+            }
+        };
+        if let Some(message) = (self.look)(&request.operation) {
+            answers.send(ResultKind::Accepted, &message);
+            return true;
+        }
+        if Operation::parse(&request.operation).is_some_and(|operation| operation.lane().is_some()) {
+            hold.watched = answers.place.watched();
+            if hold.watched.is_none() {
+                let text = format!(
+                    "{MAX_WATCHED} requests of this connection have not ended, and their results are told on it; wait for \
+                     some, or use another connection"
+                );
+                let rejection = Rejection::throttled(text, Duration::from_secs(1));
+                return self.reject(client, &line, answers, hold, rejection).await;
+            }
+        }
+        let operation: String = request.operation.chars().take(MAX_OPERATION).collect();
+        let hash = Sha256::new().chain_update(client.as_str()).chain_update([0]).chain_update(&line).finalize();
+        // In its place: a line may be large.
+        let payload = request.payload.map(|payload| {
+            let start = payload.get().as_ptr().addr() - line.as_ptr().addr();
+            start..start + payload.get().len()
+        });
+        let payload = match payload {
+            Some(range) => {
+                line.truncate(range.end);
+                line.drain(..range.start);
+                line
+            }
+            None => b"{}".to_vec(),
+        };
+        self.hand_over(client, operation, Body::Payload(payload), hash.into(), answers, hold).await
+    }
+
+    /// Has the inbox reject a line, in its turn and with the log that it keeps; `false` when the
+    /// agent is stopping.
+    async fn reject(&self, client: &ClientId, line: &[u8], answers: &Answers, hold: Hold, why: Rejection) -> bool {
+        let (operation, token) = begun(line);
+        self.hand_over(client, operation, Body::NotTaken(why, token), [0; 32], answers, hold).await
+    }
+
+    async fn hand_over(
+        &self,
+        client: &ClientId,
+        operation: String,
+        body: Body,
+        hash: [u8; 32],
+        answers: &Answers,
+        hold: Hold,
+    ) -> bool {
+        let (client, delivery) = (client.clone(), (hash, false));
+        let reply = Reply::local(answers.clone(), self.asked.clone(), hold);
+        self.inbound.send(Inbound { client, operation, body, delivery, reply }).await.is_ok()
+    }
+}
+
+/// One client, and what it shares with the others.
+struct Connection {
+    client: ClientId,
+    place: Arc<Place>,
+    places: Arc<Places>,
+    closed: Stop,
+    large: Arc<Semaphore>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.places.leave(&self.place);
+    }
+}
+
+/// Opens the socket in the place of whatever an earlier agent left; one that still answers keeps
+/// it.
+async fn open(path: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers there"));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// `@` and the user's name, or its number where this machine's list of users does not have it.
+fn user_name(uid: u32) -> ClientId {
+    let by_name = users::name(uid).and_then(|name| ClientId::new(&format!("@{name}")).ok());
+    by_name.unwrap_or_else(|| {
+        #[expect(clippy::expect_used, reason = "a number follows the rule of clients")]
+        ClientId::new(&format!("@{uid}")).expect("digits are a name")
+    })
+}

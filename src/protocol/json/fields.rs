@@ -1,0 +1,284 @@
+//! The members of an object: each is parsed when it is asked for, and what is wrong with it is
+//! noted with its path.
+
+use std::{borrow::Cow, fmt};
+
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    faults::{Faults, Path},
+    scan::{exact, members, scalar_of},
+};
+use crate::domain::FieldFault;
+#[cfg(test)]
+use crate::testing::schemas::asked::{Ask, note};
+
+/// Members of a message's object that are kept: no operation has half as many, so that an object
+/// with more is rejected.
+const MAX_MEMBERS: usize = 64;
+
+/// How strictly values are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A client's message: JSON's own types. `null` is unset.
+    Message,
+    /// A configuration that a nucleus may have rewritten: `300.0`, `"300"` and `"true"` count, `""`
+    /// and `null` are unset.
+    Configuration,
+}
+
+/// The members of one object that nobody has asked for yet.
+#[derive(Debug)]
+pub struct Fields<'p, 'f> {
+    path: Path<'f>,
+    members: Vec<(Cow<'p, str>, &'p RawValue)>,
+    style: Style,
+    faults: &'f mut Faults,
+}
+
+impl<'p, 'f> Fields<'p, 'f> {
+    /// The members of the whole text `value`. Anything but an object is a fault, and so is a member
+    /// that occurs twice.
+    pub fn of(value: &'p RawValue, style: Style, faults: &'f mut Faults) -> Self {
+        Self::at(Path::Root, Some(value), style, faults)
+    }
+
+    fn at(path: Path<'f>, value: Option<&'p RawValue>, style: Style, faults: &'f mut Faults) -> Self {
+        let mut fields = Self { path, members: Vec::new(), style, faults };
+        let text = value.map_or("null", RawValue::get);
+        let unset = matches!(text, "null" | "\"\"");
+        if text.starts_with('{') {
+            // The text was read as a whole before, but not the escapes in it: it ends at a name
+            // that is no text.
+            if let Err(error) = members(text, |key, value| fields.insert(key, value)) {
+                let message = format!("has a member whose name is not Unicode: {error}");
+                fields.faults.push(|| FieldFault { name: path.to_string(), message });
+            }
+        } else if value.is_some() && !(unset && style == Style::Configuration) {
+            fields.faults.push(|| FieldFault { name: path.to_string(), message: "must be an object".into() });
+        }
+        fields
+    }
+
+    fn insert(&mut self, key: Cow<'p, str>, value: &'p RawValue) {
+        if self.members.iter().any(|(known, _)| *known == key) {
+            self.fault(&key, "occurs twice");
+        } else if self.members.len() < MAX_MEMBERS || self.style == Style::Configuration {
+            self.members.push((key, value));
+        } else {
+            self.fault(&key, UNKNOWN);
+        }
+    }
+
+    fn name(&self, key: &str) -> String {
+        Path::Member(&self.path, key).to_string()
+    }
+
+    /// Notes a fault of a member.
+    pub fn fault(&mut self, key: &str, message: impl Into<String>) {
+        let path = Path::Member(&self.path, key);
+        self.faults.push(|| FieldFault { name: path.to_string(), message: message.into() });
+    }
+
+    /// Notes a fault of the element at `index` of the list at `key`.
+    pub fn element_fault(&mut self, key: &str, index: usize, message: impl Into<String>) {
+        let path = Path::Element(&self.path, key, index);
+        self.faults.push(|| FieldFault { name: path.to_string(), message: message.into() });
+    }
+
+    /// The member as it stands in the text; `None` also where it is unset.
+    fn raw(&mut self, key: &str) -> Option<&'p RawValue> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Member);
+        let at = self.members.iter().position(|(name, _)| name == key)?;
+        let (_, value) = self.members.swap_remove(at);
+        let unset = match value.get() {
+            "null" => true,
+            "\"\"" | "\"null\"" => self.style == Style::Configuration,
+            _ => false,
+        };
+        (!unset).then_some(value)
+    }
+
+    /// A member that is no list and no object, which would take memory: those stand there as an
+    /// empty list.
+    fn scalar(&mut self, key: &str) -> Option<Value> {
+        Some(scalar_of(self.raw(key)?))
+    }
+
+    /// The object at `key`, empty where it is missing.
+    pub fn section<'s>(&'s mut self, key: &'s str) -> Fields<'p, 's> {
+        let value = self.raw(key);
+        Fields::at(Path::Member(&self.path, key), value, self.style, self.faults)
+    }
+
+    /// A text.
+    pub fn text(&mut self, key: &str) -> Option<String> {
+        match self.scalar(key)? {
+            Value::String(text) => Some(text),
+            _ => {
+                self.fault(key, "must be a string");
+                None
+            }
+        }
+    }
+
+    /// A text that `parse` takes; its error completes "`key` ".
+    pub fn parsed<T, E: std::fmt::Display>(
+        &mut self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Word(std::any::type_name::<T>()));
+        let text = self.text(key)?;
+        parse(&text).map_err(|error| self.fault(key, error.to_string())).ok()
+    }
+
+    /// As [`Self::parsed`], and a fault where it is missing.
+    pub fn required<T, E: std::fmt::Display>(
+        &mut self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Required);
+        let is_set = |(name, value): &(Cow<'_, str>, &RawValue)| name == key && value.get() != "null";
+        if !self.members.iter().any(is_set) {
+            self.fault(key, "is required");
+        }
+        self.parsed(key, parse)
+    }
+
+    /// A text of at most `max` characters.
+    pub fn short(&mut self, key: &str, max: usize) -> Option<String> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Short(max));
+        let text = self.text(key)?;
+        if text.chars().count() <= max {
+            return Some(text);
+        }
+        self.fault(key, format!("must have at most {max} characters"));
+        None
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &str) -> Option<bool> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Flag);
+        match self.scalar(key)? {
+            Value::Bool(flag) => Some(flag),
+            Value::String(text) if self.style == Style::Configuration && (text == "true" || text == "false") => {
+                Some(text == "true")
+            }
+            _ => {
+                self.fault(key, "must be true or false");
+                None
+            }
+        }
+    }
+
+    /// A number from `min` to `max`.
+    pub fn number(&mut self, key: &str, min: f64, max: f64) -> Option<f64> {
+        let value = self.scalar(key)?;
+        let number = match &value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) if self.style == Style::Configuration => text.trim().parse().ok(),
+            _ => None,
+        };
+        if let Some(number) = number.filter(|number| (min..=max).contains(number)) {
+            return Some(number);
+        }
+        self.fault(key, format!("must be a number from {min} to {max}"));
+        None
+    }
+
+    /// A whole number from `min` to `max`, which must be exact as a double (at most 2^53).
+    pub fn whole(&mut self, key: &str, min: u64, max: u64) -> Option<u64> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Whole(min, max));
+        let value = self.scalar(key)?;
+        let number = match &value {
+            Value::Number(number) => number.as_u64().or_else(|| number.as_f64().and_then(exact)),
+            Value::String(text) if self.style == Style::Configuration => text.trim().parse().ok().and_then(exact),
+            _ => None,
+        };
+        if let Some(number) = number.filter(|number| (min..=max).contains(number)) {
+            return Some(number);
+        }
+        self.fault(key, format!("must be a whole number from {min} to {max}"));
+        None
+    }
+
+    /// A list of a configuration, whose elements are small.
+    pub fn list(&mut self, key: &str) -> Option<Vec<Value>> {
+        let list = self.raw(key).map(|list| serde_json::from_str(list.get()));
+        match list? {
+            Ok(items) => Some(items),
+            Err(_) => {
+                self.fault(key, "must be a list");
+                None
+            }
+        }
+    }
+
+    /// A list of at least one of `what`, for [`each`](super::each); anything else is a fault.
+    pub fn filled(&mut self, key: &str, what: &str) -> Option<&'p RawValue> {
+        #[cfg(test)]
+        note(&self.name(key), Ask::Filled);
+        let list = self.raw(key).filter(|list| {
+            let inner = list.get().strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+            inner.is_some_and(|inner| !inner.trim().is_empty())
+        });
+        if list.is_none() {
+            self.fault(key, format!("must be a list of at least one {what}"));
+        }
+        list
+    }
+
+    /// The text at `index` of the list at `key`, as [`Self::parsed`] takes one.
+    pub fn element<T, E: fmt::Display>(
+        &mut self,
+        key: &str,
+        index: usize,
+        value: &RawValue,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        #[cfg(test)]
+        note(&Path::Element(&self.path, key, index).to_string(), Ask::Word(std::any::type_name::<T>()));
+        match scalar_of(value).as_str().map(parse) {
+            Some(Ok(parsed)) => return Some(parsed),
+            Some(Err(error)) => self.element_fault(key, index, error.to_string()),
+            None => self.element_fault(key, index, "must be a string"),
+        }
+        None
+    }
+
+    /// The object at `index` of the list at `key`.
+    pub fn item<'s>(&'s mut self, key: &'s str, index: usize, value: &'p RawValue) -> Fields<'p, 's> {
+        Fields::at(Path::Element(&self.path, key, index), Some(value), self.style, self.faults)
+    }
+
+    /// The paths of the members that nobody asked for. Members that occur twice in them are faults
+    /// all the same.
+    #[must_use]
+    pub fn unknown(self) -> Vec<String> {
+        let names = self.members.iter().map(|(key, _)| self.name(key)).collect();
+        let Self { path, members, style, faults } = self;
+        for (key, value) in members.into_iter().filter(|(_, value)| value.get().starts_with('{')) {
+            let _ = Fields::at(Path::Member(&path, &key), Some(value), style, faults).unknown();
+        }
+        names
+    }
+
+    /// Ends a strict object: what nobody asked for is a fault.
+    pub fn close(mut self) {
+        #[cfg(test)]
+        note(&self.path.to_string(), Ask::Closed);
+        for (key, _) in std::mem::take(&mut self.members) {
+            self.fault(&key, UNKNOWN);
+        }
+    }
+}
+
+pub(super) const UNKNOWN: &str = "is not a member of this operation";

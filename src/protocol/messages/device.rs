@@ -1,0 +1,150 @@
+//! A device as messages show it, and its history.
+
+use serde::Serialize;
+
+use crate::domain::{AccessEvent, AccessView, DeviceView, Event, Fault, Happened, Timestamp};
+#[cfg(test)]
+use crate::{domain::AccessError, testing::schemas::words};
+
+/// A code with its text.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FaultMessage {
+    /// For programs: the cloud's own, or one of the agent's.
+    #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CODE)))]
+    code: String,
+    /// For people.
+    #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CHARS)))]
+    message: String,
+}
+
+impl From<Fault> for FaultMessage {
+    fn from(fault: Fault) -> Self {
+        Self { code: fault.code, message: fault.message }
+    }
+}
+
+/// A device record.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceMessage {
+    /// The device's name.
+    #[cfg_attr(test, schemars(schema_with = "words::thing_name"))]
+    thing_name: String,
+    /// What the cloud says of it, overlaid by what is under way.
+    #[cfg_attr(test, schemars(schema_with = "words::device_state"))]
+    state: &'static str,
+    /// When the cloud associated it, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    association_timestamp: Option<String>,
+    /// Who last asked for a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::client"))]
+    requested_by: Option<String>,
+    /// The token of that request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::token"))]
+    client_token: Option<String>,
+    /// When that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    requested_at: Option<String>,
+    /// Cloud calls that carried it, in that request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
+    /// Why the last one failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<FaultMessage>,
+    /// The device's client in the broker, where the agent manages it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::local_access"))]
+    local_access: Option<&'static str>,
+    /// Why the broker did not disable or enable it, in its words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(length(min = 1, max = AccessError::MAX_CHARS)))]
+    local_access_error: Option<String>,
+    /// When this record last changed.
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    changed_at: String,
+    /// When the cloud's list was last read to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    synced_at: Option<String>,
+}
+
+/// A device as messages show it, with the time of the last complete sync.
+#[must_use]
+pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
+    let (requested_by, client_token, requested_at) = match view.device.requested {
+        Some((client, token, at)) => (Some(client.into()), Some(token.into()), Some(at.to_string())),
+        None => (None, None, None),
+    };
+    DeviceMessage {
+        thing_name: view.thing.into(),
+        state: view.state.as_str(),
+        association_timestamp: view.device.association.map(|at| at.to_string()),
+        attempts: requested_by.is_some().then_some(view.device.attempts),
+        requested_by,
+        client_token,
+        requested_at,
+        last_error: view.device.error.map(Into::into),
+        local_access: view.access.as_ref().map(AccessView::as_str),
+        local_access_error: match view.access {
+            Some(AccessView::Failed(message)) => Some(message),
+            _ => None,
+        },
+        changed_at: view.device.changed_at.to_string(),
+        synced_at: synced_at.map(|at| at.to_string()),
+    }
+}
+
+/// Something that happened to a device.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct EventMessage {
+    /// When it happened.
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    at: String,
+    /// What happened.
+    #[cfg_attr(test, schemars(schema_with = "words::event"))]
+    event: &'static str,
+    /// Who asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::client"))]
+    client: Option<String>,
+    /// The request's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::token"))]
+    client_token: Option<String>,
+    /// The answer's, if it was not well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    /// The answer's; of a request, what it asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+impl From<Event> for EventMessage {
+    fn from(Event { at, happened }: Event) -> Self {
+        let event = happened.as_str();
+        let (asked, fault, words) = match happened {
+            Happened::Requested(asked) => {
+                let words = asked.operation.to_string();
+                (Some(asked), None, Some(words))
+            }
+            Happened::Ended { asked, fault } => (Some(asked), fault, None),
+            Happened::Answered(fault) => (None, Some(fault), None),
+            Happened::Listed => (None, None, Some("the cloud's list began to name it".to_owned())),
+            Happened::Unlisted => (None, None, Some("the cloud's list no longer names it".to_owned())),
+            Happened::Access(AccessEvent::Revoked) => (None, None, Some("the broker's client is disabled".to_owned())),
+            Happened::Access(AccessEvent::Restored) => (None, None, Some("the broker's client is enabled".to_owned())),
+            Happened::Access(AccessEvent::Failed(message)) => (None, None, Some(message)),
+        };
+        let (client, client_token) = asked.map(|asked| (asked.client.into(), asked.token.into())).unzip();
+        let (code, message) = fault.map(|fault| (fault.code, fault.message)).unzip();
+        Self { at: at.to_string(), event, client, client_token, code, message: message.or(words) }
+    }
+}

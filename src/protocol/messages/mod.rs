@@ -1,0 +1,19 @@
+//! The JSON that the agent sends. Each message is made within a limit of bytes: lists are cut, and
+//! say so.
+
+mod accepted;
+mod device;
+mod rejected;
+mod request;
+mod size;
+
+#[cfg(test)]
+mod tests;
+
+pub use accepted::{Accepted, PlanMessage, accepted};
+pub use device::{DeviceMessage, EventMessage, FaultMessage, device};
+#[cfg(test)]
+pub(crate) use rejected::Rejected;
+pub use rejected::rejected;
+pub use request::{ErrorEntry, MAX_ERROR_ENTRIES, MAX_WAITING_ENTRIES, RequestMessage, completed, request_summary};
+pub use size::{fitting, to_json};

@@ -1,0 +1,61 @@
+//! `rejected`: why a command was not taken.
+
+use serde::Serialize;
+
+use super::size::to_json;
+use crate::domain::{Reason, Rejection};
+#[cfg(test)]
+use crate::{protocol::json::MAX_FAULTS, testing::schemas::words};
+
+/// `rejected`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rejected<'r> {
+    /// The command's token, echoed if it had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::token"))]
+    client_token: Option<&'r str>,
+    /// The operation's name as it was sent, whether there is such a one or not.
+    operation: &'r str,
+    /// The kind, as an error of the AWS API is called.
+    #[cfg_attr(test, schemars(schema_with = "words::rejection_code"))]
+    code: &'static str,
+    /// For people: what is wrong, on which thing, and what to do.
+    message: &'r str,
+    /// Of a `ValidationException`: what was not valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::rejection_reason"))]
+    reason: Option<&'static str>,
+    /// The members that are wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, schemars(length(max = MAX_FAULTS)))]
+    fields: Vec<Field<'r>>,
+    /// Of a `ThrottlingException`: when sending again may help.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(range(min = 1)))]
+    retry_after_seconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Field<'r> {
+    /// The member's path, `entries[3].thingName`.
+    name: &'r str,
+    /// What is wrong with it.
+    message: &'r str,
+}
+
+/// `rejected`.
+#[must_use]
+pub fn rejected(token: Option<&str>, operation: &str, rejection: &Rejection) -> Vec<u8> {
+    to_json(&Rejected {
+        client_token: token,
+        operation,
+        code: rejection.code.as_str(),
+        message: &rejection.message,
+        reason: rejection.reason.map(Reason::as_str),
+        fields: rejection.fields.iter().map(|f| Field { name: &f.name, message: &f.message }).collect(),
+        retry_after_seconds: rejection.retry_after.map(|after| after.as_secs().max(1)),
+    })
+}

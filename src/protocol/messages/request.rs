@@ -1,0 +1,158 @@
+//! A request as messages show it: `completed`, and what `get-request` and `list-requests` answer
+//! with.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::size::{fitting, to_json};
+use crate::domain::{EntryFailure, Operation, Request, RequestStatus};
+#[cfg(test)]
+use crate::{domain::Fault, protocol::commands::MAX_REASON, testing::schemas::words};
+
+/// Error entries in one message, as in the API.
+pub const MAX_ERROR_ENTRIES: usize = 100;
+
+/// An entry that did not succeed, named as its operation names it.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ErrorEntry {
+    /// `thingName`, say, with the name; nothing for a sync.
+    #[serde(flatten)]
+    #[cfg_attr(test, schemars(with = "crate::testing::schemas::EntryName"))]
+    name: Option<BTreeMap<&'static str, String>>,
+    /// For programs: the cloud's own, or `Superseded`, `Canceled` or `TimedOut`.
+    #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CODE)))]
+    code: String,
+    /// For people.
+    #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CHARS)))]
+    message: String,
+}
+
+impl From<EntryFailure> for ErrorEntry {
+    fn from(failure: EntryFailure) -> Self {
+        let EntryFailure { target, fault } = failure;
+        let name = target.member().map(|member| BTreeMap::from([(member, target.name().to_owned())]));
+        Self { name, code: fault.code, message: fault.message }
+    }
+}
+
+/// Entries that wait which are shown with a request.
+pub const MAX_WAITING_ENTRIES: usize = 10;
+
+/// A request: `completed`, and what `get-request` and `list-requests` show.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct RequestMessage {
+    /// The request's token.
+    #[cfg_attr(test, schemars(schema_with = "words::token"))]
+    client_token: String,
+    /// Who asked, where others are shown, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::client"))]
+    pub requested_by: Option<String>,
+    /// What was asked.
+    #[cfg_attr(test, schemars(schema_with = "words::change"))]
+    operation: &'static str,
+    /// Where it stands.
+    #[cfg_attr(test, schemars(schema_with = "words::request_status"))]
+    status: &'static str,
+    /// Its distinct entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entry_count: Option<u32>,
+    /// Those that ended well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    succeeded_count: Option<u32>,
+    /// Those that ended otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_count: Option<u32>,
+    /// Of a change of devices: entries that the registry did not know when the command arrived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown_count: Option<u32>,
+    /// Of a sync: devices that the cloud lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    associated_count: Option<u32>,
+    /// Of a sync: those that were new to the registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    added_count: Option<u32>,
+    /// Of a sync: devices that are no longer listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed_count: Option<u32>,
+    /// The entries that did not succeed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(length(max = MAX_ERROR_ENTRIES)))]
+    pub error_entries: Option<Vec<ErrorEntry>>,
+    /// Some of those that have not ended, with the last answer to each: why they wait. In
+    /// `get-request` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(length(min = 1, max = MAX_WAITING_ENTRIES)))]
+    pub waiting_entries: Option<Vec<ErrorEntry>>,
+    /// Not all of them are here: `get-request` has the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_entries_truncated: Option<bool>,
+    /// The sender's own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(length(max = MAX_REASON)))]
+    pub reason: Option<String>,
+    /// When the sender says that it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    issued_at: Option<String>,
+    /// When what was not sent ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    expires_at: Option<String>,
+    /// When it was on disk.
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    accepted_at: String,
+    /// When its last entry ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    completed_at: Option<String>,
+}
+
+/// A request without its failures.
+#[must_use]
+pub fn request_summary(request: &Request) -> RequestMessage {
+    let tally = &request.tally;
+    // A sync has counts of its own.
+    let of_entries = |count: u32| (request.operation != Operation::Sync).then_some(count);
+    RequestMessage {
+        client_token: request.token.to_string(),
+        requested_by: None,
+        operation: request.operation.as_str(),
+        status: tally.status().as_str(),
+        entry_count: of_entries(tally.entries),
+        succeeded_count: of_entries(tally.succeeded),
+        failed_count: of_entries(tally.failed()),
+        unknown_count: request.unknown,
+        associated_count: request.sync.map(|counts| counts.associated),
+        added_count: request.sync.map(|counts| counts.added),
+        removed_count: request.sync.map(|counts| counts.removed),
+        error_entries: None,
+        waiting_entries: None,
+        error_entries_truncated: None,
+        reason: request.reason.clone(),
+        issued_at: request.issued_at.map(|at| at.to_string()),
+        expires_at: request.expires_at.map(|at| at.to_string()),
+        accepted_at: request.accepted_at.to_string(),
+        completed_at: request.completed_at.map(|at| at.to_string()),
+    }
+}
+
+/// `completed`, with as many of `failures` (the first of the request's) as fit in `max_bytes`.
+#[must_use]
+pub fn completed(request: &Request, failures: Vec<EntryFailure>, max_bytes: usize) -> Vec<u8> {
+    debug_assert_ne!(request.tally.status(), RequestStatus::InProgress, "completed is final");
+    let mut message = request_summary(request);
+    let mut entries: Vec<ErrorEntry> = failures.into_iter().take(MAX_ERROR_ENTRIES).map(Into::into).collect();
+    entries.truncate(fitting(&entries, max_bytes));
+    if request.operation != Operation::Sync || !entries.is_empty() {
+        if entries.len() < request.tally.failed() as usize {
+            message.error_entries_truncated = Some(true);
+        }
+        message.error_entries = Some(entries);
+    }
+    to_json(&message)
+}
