@@ -190,7 +190,7 @@ async fn associate(client: &Client, token: &str, names: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disassociated_device_is_cut_and_stays_out_until_it_is_associated_again() {
-    let _alone = groups::measured();
+    let _turn = groups::measured();
     let (mut world, plugin) = world(5, true).await;
     // An administrator had disabled this one before, and this thing has the administrator's name.
     plugin.control(&["disableClient", "d0001"]);
@@ -275,7 +275,7 @@ async fn it_survives_kills_and_a_broker_that_was_away() {
 /// At each change the plugin writes all clients to a file, and the broker serves nobody meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_devices_at_once_keep_nobody_waiting() {
-    let _alone = groups::measured();
+    let _turn = groups::measured();
     const DEVICES: usize = 1000;
     let (mut world, plugin) = world(DEVICES, true).await;
     let client = run(&mut world).await;
