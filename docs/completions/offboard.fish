@@ -126,6 +126,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-a
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l no-wait -d 'Return when the request is accepted: it is on disk then, and the agent will carry it out'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -s h -l help -d 'Print help'
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l client -d 'The client that owns the request; default: yourself' -r
+complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l via -d 'The transport of that client: mqtt (the default), pubsub, iot-core' -r
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
@@ -140,6 +141,7 @@ json\t''"
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l timeout -d 'Seconds to wait for the agent\'s answer (not: for the end of the request)' -r
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -s h -l help -d 'Print help'
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l client -d 'The client whose requests are shown; default: all clients, or yourself for one request' -r
+complete -c offboard -n "__fish_offboard_using_subcommand requests" -l via -d 'The transport of that client: mqtt (the default), pubsub, iot-core' -r
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l status -d 'Only requests of this status: IN_PROGRESS, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED, CANCELED, TIMED_OUT' -r
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l limit -d 'Maximum number of requests, or of failed entries of one request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F

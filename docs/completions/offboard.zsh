@@ -140,6 +140,7 @@ _arguments "${_arguments_options[@]}" : \
 (cancel)
 _arguments "${_arguments_options[@]}" : \
 '--client=[The client that owns the request; default\: yourself]:CLIENT:_default' \
+'--via=[The transport of that client\: mqtt (the default), pubsub, iot-core]:TRANSPORT:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
@@ -159,6 +160,7 @@ _arguments "${_arguments_options[@]}" : \
 (requests)
 _arguments "${_arguments_options[@]}" : \
 '--client=[The client whose requests are shown; default\: all clients, or yourself for one request]:CLIENT:_default' \
+'--via=[The transport of that client\: mqtt (the default), pubsub, iot-core]:TRANSPORT:_default' \
 '()--status=[Only requests of this status\: IN_PROGRESS, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED, CANCELED, TIMED_OUT]:STATUS:_default' \
 '--limit=[Maximum number of requests, or of failed entries of one request]:N:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \

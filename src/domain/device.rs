@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientId, ClientToken, Fault, ThingName, Timestamp};
+use super::{AccessView, ClientId, ClientToken, Fault, ThingName, Timestamp};
 
 /// The state in messages: the association in the cloud, overlaid by the requests in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,8 @@ pub struct DeviceView {
     pub state: DeviceState,
     /// The rest of the record, in which a request in progress replaces the last one.
     pub device: Device,
+    /// Its client in the broker, where the agent manages it.
+    pub access: Option<AccessView>,
 }
 
 /// Whether a command is superseded: the device was associated again after the command was issued

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientId, ClientToken, Fault, Operation, Timestamp};
+use super::{AccessEvent, ClientId, ClientToken, Fault, Operation, Timestamp};
 
 /// Maximum length of a cloud's message in the history, in characters; the failed entry keeps the
 /// whole message.
@@ -43,6 +43,9 @@ pub enum Happened {
     /// The device disappeared from the cloud's list.
     #[serde(rename = "U")]
     Unlisted,
+    /// The agent disabled or enabled the device's client in the broker, or tried to.
+    #[serde(rename = "C")]
+    Access(AccessEvent),
 }
 
 /// The part of a request that the history keeps.
@@ -62,7 +65,17 @@ pub struct Asked {
 
 impl Happened {
     /// All names in messages.
-    pub const NAMES: &[&str] = &["REQUESTED", "ANSWERED", "SUCCEEDED", "FAILED", "LISTED", "UNLISTED"];
+    pub const NAMES: &[&str] = &[
+        "REQUESTED",
+        "ANSWERED",
+        "SUCCEEDED",
+        "FAILED",
+        "LISTED",
+        "UNLISTED",
+        "LOCAL_ACCESS_REVOKED",
+        "LOCAL_ACCESS_RESTORED",
+        "LOCAL_ACCESS_FAILED",
+    ];
 
     /// The name in messages.
     #[must_use]
@@ -74,6 +87,9 @@ impl Happened {
             Self::Ended { fault: Some(_), .. } => "FAILED",
             Self::Listed => "LISTED",
             Self::Unlisted => "UNLISTED",
+            Self::Access(AccessEvent::Revoked) => "LOCAL_ACCESS_REVOKED",
+            Self::Access(AccessEvent::Restored) => "LOCAL_ACCESS_RESTORED",
+            Self::Access(AccessEvent::Failed(_)) => "LOCAL_ACCESS_FAILED",
         }
     }
 

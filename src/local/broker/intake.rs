@@ -10,11 +10,14 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::publisher::{Deliveries, Publisher};
+use super::{
+    publisher::{Deliveries, Publisher},
+    tag::FromPlugin,
+};
 use crate::{
     domain::{ClientId, Reason, Rejection, Via},
     local::inbound::{Body, Inbound, Reply},
-    protocol::{self, Address, Topics},
+    protocol::{self, Address, Topics, dynsec},
 };
 
 /// Commands that wait to be handled with their payload; more are rejected. A broker's window of
@@ -29,6 +32,10 @@ const MAX_TAKEN: usize = MAX_WAITING + u16::MAX as usize;
 /// Bytes of payloads that wait to be handled; more are rejected.
 const MAX_WAITING_BYTES: usize = 4 << 20;
 
+/// Messages of the broker's plugin that wait to be looked at; more are dropped, as they may be lost
+/// on the way, too. The largest of them has 1 MiB.
+const MAX_FROM_PLUGIN: usize = 8;
+
 /// What the agent's parts hold of a connection.
 pub(crate) struct Wired {
     /// Where they send.
@@ -39,6 +46,8 @@ pub(crate) struct Wired {
     pub(crate) deliveries: Deliveries,
     /// Bytes of the payloads that wait to be handled.
     pub(crate) waiting: Arc<AtomicUsize>,
+    /// What came from the broker's dynamic-security plugin.
+    pub(crate) plugin: mpsc::Receiver<FromPlugin>,
 }
 
 pub(crate) struct Intake {
@@ -48,6 +57,7 @@ pub(crate) struct Intake {
     line: Arc<Publisher>,
     inbound: mpsc::Sender<Inbound>,
     waiting: Arc<AtomicUsize>,
+    plugin: mpsc::Sender<FromPlugin>,
 }
 
 impl Intake {
@@ -57,8 +67,24 @@ impl Intake {
         let line = Arc::new(line);
         let (sender, inbound) = mpsc::channel(MAX_TAKEN);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let wired = Wired { line: Arc::clone(&line), inbound, deliveries, waiting: Arc::clone(&waiting) };
-        (Self { topics: Arc::new(topics), via, max_payload, line, inbound: sender, waiting }, wired)
+        let (plugin_in, plugin) = mpsc::channel(MAX_FROM_PLUGIN);
+        let wired = Wired { line: Arc::clone(&line), inbound, deliveries, waiting: Arc::clone(&waiting), plugin };
+        (Self { topics: Arc::new(topics), via, max_payload, line, inbound: sender, waiting, plugin: plugin_in }, wired)
+    }
+
+    /// The broker granted the subscription to the responses of its plugin, or not.
+    pub(crate) fn plugin_subscribed(&self, is_granted: bool) {
+        let _ = self.plugin.try_send(FromPlugin::Subscribed(is_granted));
+    }
+
+    /// A response of the broker's plugin, which nobody looks at where local access is off.
+    fn take_response(&self, epoch: u64, publish: &Publish) {
+        if !publish.retain {
+            let _ = self.plugin.try_send(FromPlugin::Response(publish.payload.clone()));
+        }
+        if publish.qos != QoS::AtMostOnce {
+            self.line.acknowledge(epoch, publish);
+        }
     }
 
     /// Hands a message on; `false` if there is no room, and it is dropped. One that the broker
@@ -66,6 +92,10 @@ impl Intake {
     ///
     /// `too_large` is the size of a payload of which only the beginning is there.
     pub(crate) fn take(&self, epoch: u64, publish: Publish, too_large: Option<usize>) -> bool {
+        if publish.topic == dynsec::RESPONSES {
+            self.take_response(epoch, &publish);
+            return true;
+        }
         let Some(address) = self.topics.parse_command(&publish.topic) else {
             tracing::debug!(topic = publish.topic, "a message on a topic that is no command");
             self.line.acknowledge(epoch, &publish);
