@@ -85,7 +85,7 @@ pub struct DeviceView {
     pub state: DeviceState,
     /// The rest of the record, in which a request in progress replaces the last one.
     pub device: Device,
-    /// Its client in the broker, where the agent manages it.
+    /// The state of its client in the broker, if the agent manages that.
     pub access: Option<AccessView>,
 }
 
