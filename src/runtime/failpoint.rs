@@ -24,9 +24,9 @@ pub const NAMES: &[&str] = &[
     "inbox-before-acknowledging",
     "inbox-acknowledged",
     // A call: its entries are noted as sent; the answer is there; the answer is written down.
-    "uplink-taken",
-    "uplink-answered",
-    "uplink-settled",
+    "dispatcher-taken",
+    "dispatcher-answered",
+    "dispatcher-settled",
     // A result: handed to the connection; acknowledged by the broker, and not yet forgotten.
     "outbox-published",
     "outbox-delivered",

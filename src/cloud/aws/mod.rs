@@ -22,14 +22,14 @@ use crate::{
     runtime::clock::Clock,
 };
 
-/// The APIs, as one core device calls them.
+/// The APIs of AWS, as one core device calls them.
 pub struct Aws {
     greengrass: Greengrass,
     site_wise: SiteWise,
 }
 
 impl Aws {
-    /// Clients for `config`'s core device and region. Makes no call.
+    /// Makes the clients for `config`'s core device and region. Makes no call.
     ///
     /// # Errors
     /// The file that `GG_ROOT_CA_PATH` names, or the certificates in it, cannot be used.
