@@ -1,4 +1,4 @@
-//! Counts of what was seen of the world outside since the start, for metrics.
+//! Counters of external events since the start, for metrics.
 
 use std::{
     collections::BTreeMap,
@@ -7,50 +7,50 @@ use std::{
 
 use crate::domain::{CallKind, RejectionCode};
 
-/// What was seen since the start, counted.
+/// The counts since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Calls by lane and kind of answer.
+    /// Calls, by call kind and kind of response.
     pub calls: BTreeMap<(CallKind, &'static str), u64>,
-    /// Commands that were not taken, by the code that told it.
+    /// Commands that were rejected, by code.
     pub rejections: BTreeMap<RejectionCode, u64>,
-    /// Entries in calls that were not answered yet.
+    /// Entries in calls that have no response yet.
     pub in_flight: BTreeMap<CallKind, u64>,
     /// Connections to the broker that were made.
     pub connections: u64,
-    /// Whether there is one now.
+    /// Whether there is a connection now.
     pub connected: bool,
-    /// Whether the broker granted the subscription to commands on it.
+    /// Whether the broker granted the subscription to commands on the current connection.
     pub subscribed: bool,
 }
 
-/// Keeps them; shared by all parts.
+/// Keeps the counts; shared by all parts of the agent.
 #[derive(Debug, Default)]
 pub struct Counters(Mutex<Counts>);
 
 impl Counters {
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        // Nothing that holds the lock can leave it half written.
+        // No code that holds the lock can panic and leave the counts half written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The counts, as of now.
+    /// The current counts.
     #[must_use]
     pub fn get(&self) -> Counts {
         self.counts().clone()
     }
 
-    /// A call with so many entries is under way; with none, it is over.
+    /// Notes that a call with this many entries is in flight; with none, that the call is over.
     pub fn calling(&self, kind: CallKind, entries: usize) {
         self.counts().in_flight.insert(kind, entries as u64);
     }
 
-    /// A call was answered, or failed, in the way that `answer` names.
+    /// Notes that a call got a response, or failed, in the way that `answer` names.
     pub fn called(&self, kind: CallKind, answer: &'static str) {
         *self.counts().calls.entry((kind, answer)).or_default() += 1;
     }
 
-    /// How many answers of that name there were to the kinds of calls that `is_counted` names.
+    /// How many responses of that name there were to the call kinds that `is_counted` selects.
     #[must_use]
     pub fn answers(&self, answer: &'static str, is_counted: impl Fn(CallKind) -> bool) -> u64 {
         let counts = self.counts();
@@ -58,12 +58,12 @@ impl Counters {
         counted.map(|(_, count)| *count).sum()
     }
 
-    /// A command was not taken.
+    /// Notes that a command was rejected.
     pub fn rejected(&self, code: RejectionCode) {
         *self.counts().rejections.entry(code).or_default() += 1;
     }
 
-    /// The connection to the broker is there, or gone.
+    /// Notes that the connection to the broker was made, or that it ended.
     pub fn connected(&self, is_up: bool) {
         let mut counts = self.counts();
         counts.connections += u64::from(is_up);
@@ -71,7 +71,7 @@ impl Counters {
         counts.subscribed = false;
     }
 
-    /// The broker granted the subscription.
+    /// Notes that the broker granted the subscription.
     pub fn subscribed(&self) {
         self.counts().subscribed = true;
     }

@@ -106,7 +106,11 @@ impl Sdk {
 
     /// The part of the settings that is needed after the clients are made: it classifies responses.
     pub(super) fn classifier(&self) -> ResponseClassifier {
-        ResponseClassifier { credentials: self.credentials.clone(), clock: self.clock.clone(), region: Arc::clone(&self.region) }
+        ResponseClassifier {
+            credentials: self.credentials.clone(),
+            clock: self.clock.clone(),
+            region: Arc::clone(&self.region),
+        }
     }
 }
 
