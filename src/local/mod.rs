@@ -1,4 +1,5 @@
-//! The local side: the broker and the local socket, and what goes in and out through them.
+//! The local side: the broker and the local socket, and the commands and results that pass through
+//! them.
 
 pub(crate) mod broker;
 pub(crate) mod devices;
