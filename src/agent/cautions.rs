@@ -1,5 +1,6 @@
-//! What works as it is configured, and yet is worth a person's attention: a password that anybody
-//! on the way can read, a proxy that is named and not used. Found at the start, without any call.
+//! Cautions: settings that work and yet need a person's attention, such as a password that others
+//! on the network can read, or a proxy that is named and not used. They are found at the start,
+//! without any call.
 
 use crate::{
     cloud::proxy_faults,
@@ -10,7 +11,7 @@ use crate::{
 /// The codes of these problems.
 pub(crate) const CODES: [&str; 2] = ["PASSWORD_NOT_ENCRYPTED", "PROXY_INVALID"];
 
-/// Code and message of each; the message says what to do.
+/// The code and the message of each caution; the message says what to do.
 pub(crate) fn find(config: &Config) -> Vec<(&'static str, String)> {
     let [password, proxy] = CODES;
     let mut found: Vec<_> = config.mqtt.iter().filter_map(readable_password).map(|text| (password, text)).collect();
@@ -21,7 +22,7 @@ pub(crate) fn find(config: &Config) -> Vec<(&'static str, String)> {
     found
 }
 
-/// Logs them and shows them in `status`, until the next start.
+/// Logs the cautions and shows them in `status` until the next start.
 pub(crate) fn raise(config: &Config, health: &Health) {
     for (code, message) in find(config) {
         tracing::warn!(code, "{message}");
