@@ -18,7 +18,7 @@ pub(crate) const HEALTH: [&str; 2] = ["OK", "DEGRADED"];
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StatusMessage {
-    /// Whether the agent runs and is connected to the broker.
+    /// `ONLINE`: the agent runs and is connected to the broker.
     #[cfg_attr(test, schemars(schema_with = "words::online"))]
     pub(crate) state: &'static str,
     /// The agent's version.

@@ -111,10 +111,10 @@ fn settle_one(tx: &mut Tx<'_>, lane: CallKind, target: &Target, verdict: &Verdic
             work.call = None;
             return put_back(tx, target, work);
         }
-        Verdict::Unsent(fault) | Verdict::Aside(fault) => {
+        Verdict::Unsent(fault) | Verdict::Parked(fault) => {
             work.error = Some(Arc::new(fault.clone()));
             work.sent = work.outcome_unknown;
-            if let Verdict::Aside(_) = verdict {
+            if let Verdict::Parked(_) = verdict {
                 work.queue = Queue::Parked;
             }
             return put_back(tx, target, work);
@@ -124,7 +124,7 @@ fn settle_one(tx: &mut Tx<'_>, lane: CallKind, target: &Target, verdict: &Verdic
             work.outcome_unknown = true;
             return put_back(tx, target, work);
         }
-        Verdict::Verify(fault) => {
+        Verdict::AwaitList(fault) => {
             tx.append_event(target, Happened::answered(fault))?;
             work.error = Some(Arc::new(fault.clone()));
             await_list(tx, &mut work);
