@@ -1,24 +1,23 @@
-//! The meaning of a cloud response for one entry of the call.
+//! What an answer of the cloud means for one entry of the call.
 
 use super::Fault;
 
-/// The meaning of a response for one entry.
+/// The meaning of an answer for one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The cloud carried out the entry.
+    /// The cloud did it.
     Done,
-    /// The entry failed for good.
+    /// It never will.
     Failed(Fault),
-    /// A transient error of this entry: send it again, and count the error.
+    /// A passing error of this entry: send it again, and count it.
     Again(Fault),
-    /// The call had no effect, for reasons that do not concern the entry: the entry counts as not
-    /// sent.
+    /// The call had no effect, for reasons that are not the entry's: as if it was never sent.
     Unsent(Fault),
-    /// As [`Self::Unsent`], for reasons that concern the resource of the call. The entry is parked:
-    /// entries of other resources are sent first.
+    /// As [`Self::Unsent`], for reasons of the resource that the call is about: entries about
+    /// others go first.
     Parked(Fault),
-    /// The call may have had its effect: send the entry again, and do not allow its cancellation.
+    /// The call may have had its effect: send it again, and let nobody withdraw it.
     Unknown(Fault),
-    /// An error that may mean that the entry is done already: the next complete list decides.
-    AwaitList(Fault),
+    /// An error that may mean that it is done already: the next complete list tells.
+    Verify(Fault),
 }

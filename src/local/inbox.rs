@@ -204,7 +204,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Submits a rule whose result is a message or a rejection. With `needs_no_sync` the result
+    /// Submits a rule whose result is a message or a rejection. With `unsynced` the result
     /// does not wait for durability.
     async fn ask(
         &self,
@@ -213,9 +213,9 @@ impl Inbox {
         rule: impl FnMut(&mut ledger::Tx<'_>) -> Result<Option<Result<Vec<u8>, Rejection>>, ledger::StoreError>
         + Send
         + 'static,
-        needs_no_sync: bool,
+        unsynced: bool,
     ) -> Pending {
-        let submitted = self.ledger.submit(rule, needs_no_sync).await;
+        let submitted = self.ledger.submit(rule, unsynced).await;
         Box::pin(async move {
             match received(submitted).await {
                 Ok(Ok(message)) => Answer::Message(message),

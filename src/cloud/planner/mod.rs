@@ -222,11 +222,11 @@ impl LanePlan {
         let stray = errors.iter().find(|error| !error.name.as_deref().is_some_and(is_sent));
         let mut again = false;
         let settled_by_list = self.settled_by_list;
-        let perhaps = |fault| if settled_by_list { Verdict::AwaitList(fault) } else { Verdict::Failed(fault) };
+        let perhaps = |fault| if settled_by_list { Verdict::Verify(fault) } else { Verdict::Failed(fault) };
         let verdict = |(target, charged): &(Target, u32)| {
             let verdict = match (named(target), stray) {
                 (None, None) => Verdict::Done,
-                (None, Some(stray)) if settled_by_list => Verdict::AwaitList(Fault::new(&stray.code, &stray.message)),
+                (None, Some(stray)) if settled_by_list => Verdict::Verify(Fault::new(&stray.code, &stray.message)),
                 (Some(error), _) | (None, Some(error)) => {
                     let fault = Fault::new(&error.code, &error.message);
                     if is_transient(&error.code) && *charged < ENTRY_BUDGET {

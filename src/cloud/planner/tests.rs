@@ -90,9 +90,9 @@ fn transient_and_other_entry_errors_differ() {
         entry(Some("d2"), "InternalServerException"),
     ];
     let verdicts = plan.answered(&sent, &Ok(errors.to_vec()), Mono(0), 0.5);
-    assert!(matches!(verdicts[0].1, Verdict::AwaitList(_)));
+    assert!(matches!(verdicts[0].1, Verdict::Verify(_)));
     assert!(matches!(verdicts[1].1, Verdict::Again(_)));
-    assert!(matches!(verdicts[2].1, Verdict::AwaitList(_)), "the budget is spent");
+    assert!(matches!(verdicts[2].1, Verdict::Verify(_)), "the budget is spent");
     assert_eq!(verdicts[3].1, Verdict::Done);
     let look = |again| Next::Queue { again, shut: Vec::new() };
     assert_eq!(plan.next(Mono(0)), look(None));
@@ -109,7 +109,7 @@ fn transient_and_other_entry_errors_differ() {
 fn an_error_without_a_name_leaves_every_entry_to_the_list() {
     for name in [None, Some("somebody-else")] {
         let verdicts = plan().answered(&targets(2), &Ok(vec![entry(name, "X")]), Mono(0), 0.5);
-        assert!(verdicts.iter().all(|(_, verdict)| matches!(verdict, Verdict::AwaitList(_))));
+        assert!(verdicts.iter().all(|(_, verdict)| matches!(verdict, Verdict::Verify(_))));
     }
 }
 

@@ -124,7 +124,7 @@ fn settle_one(tx: &mut Tx<'_>, lane: CallKind, target: &Target, verdict: &Verdic
             work.outcome_unknown = true;
             return put_back(tx, target, work);
         }
-        Verdict::AwaitList(fault) => {
+        Verdict::Verify(fault) => {
             tx.append_event(target, Happened::answered(fault))?;
             work.error = Some(Arc::new(fault.clone()));
             await_list(tx, &mut work);

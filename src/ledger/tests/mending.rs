@@ -26,7 +26,7 @@ fn history() -> (Bench, Vec<Vec<u8>>) {
     }
     bench.settle(&["a"], &Verdict::Done);
     note(&bench);
-    bench.settle(&["b"], &Verdict::AwaitList(fault("Perhaps")));
+    bench.settle(&["b"], &Verdict::Verify(fault("Perhaps")));
     note(&bench);
     let seq = bench.request("bench", "t5").seq;
     bench.run(|tx| cancel(tx, seq, &mut Canceled::default()));

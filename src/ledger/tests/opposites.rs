@@ -115,7 +115,7 @@ impl World {
                     Answer::EntryAgain => Verdict::Again(fault("InternalFailure")),
                     Answer::EntryRefused => {
                         self.refused.insert(lane);
-                        Verdict::AwaitList(fault("SomeException"))
+                        Verdict::Verify(fault("SomeException"))
                     }
                 };
                 self.bench.settle_of(lane, &["a"], &verdict);
@@ -262,14 +262,14 @@ fn a_list_that_may_lag_behind_tells_of_no_success() {
     };
     ask(&mut bench, "t1", CallKind::Associate, Verdict::Done);
     // Taken off by somebody else meanwhile.
-    ask(&mut bench, "t2", CallKind::Associate, Verdict::AwaitList(fault("No")));
+    ask(&mut bench, "t2", CallKind::Associate, Verdict::Verify(fault("No")));
     bench.list(&[]);
     assert_eq!((bench.status("x", "t2"), bench.state("a")), (RequestStatus::Failed, Some(DeviceState::Disassociated)));
     ask(&mut bench, "t3", CallKind::Associate, Verdict::Done);
     ask(&mut bench, "t4", CallKind::Disassociate, Verdict::Done);
     let now = bench.now.wall.0;
     // And associated by somebody else.
-    ask(&mut bench, "t5", CallKind::Disassociate, Verdict::AwaitList(fault("No")));
+    ask(&mut bench, "t5", CallKind::Disassociate, Verdict::Verify(fault("No")));
     bench.list(&[("a", now)]);
     assert_eq!((bench.status("x", "t5"), bench.state("a")), (RequestStatus::Failed, Some(DeviceState::Associated)));
 }

@@ -70,7 +70,7 @@ proptest! {
                         3 => Verdict::Unsent(fault("Busy")),
                         4 => Verdict::Unknown(fault("Lost")),
                         5 => Verdict::Parked(fault("Denied")),
-                        _ => Verdict::AwaitList(fault("Perhaps")),
+                        _ => Verdict::Verify(fault("Perhaps")),
                     };
                     bench.settle_of(lanes[usize::from(lane)], &names, &verdict);
                 }
