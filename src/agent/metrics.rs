@@ -81,6 +81,12 @@ impl Samples {
             self.add("offboard_clock_skew_seconds", &[], seconds(Timestamp(millis)));
         }
         self.add("offboard_connections_total", &[], count(counts.connections));
+        for (via, ipc) in &counts.ipc {
+            let labels = [("via", via.as_str())];
+            self.add("offboard_ipc_subscribed", &labels, f64::from(u8::from(ipc.subscribed)));
+            self.add("offboard_ipc_connections_total", &labels, count(ipc.connections));
+            self.add("offboard_ipc_silences_total", &labels, count(ipc.silences));
+        }
         for (code, rejections) in &counts.rejections {
             self.add("offboard_rejections_total", &[("code", code.as_str())], count(*rejections));
         }

@@ -122,6 +122,7 @@ fn read(
     let cloud = section(root, "cloud", unknown, sections::cloud);
     let metrics_interval = section(root, "metrics", unknown, |section| sections::interval(section, 0));
     let log_format = section(root, "log", unknown, sections::log);
+    let ipc = section(root, "ipc", unknown, sections::ipc);
     unknown.extend(fields.unknown());
 
     Some(Config {
@@ -142,6 +143,7 @@ fn read(
         cloud,
         metrics_interval,
         log_format,
+        ipc,
         shown: Value::Null,
     })
 }

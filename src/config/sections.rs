@@ -169,6 +169,38 @@ pub(super) fn log(section: &mut Fields<'_, '_>) -> LogFormat {
         .unwrap_or_default()
 }
 
+/// `ipc.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Ipc {
+    /// Commands from AWS IoT Core.
+    pub iot_core: bool,
+    /// Commands from other components.
+    pub pubsub: bool,
+    /// One message's payload in bytes, in either direction.
+    pub max_payload_bytes: usize,
+}
+
+impl Ipc {
+    /// What nucleus lite transfers between AWS IoT Core and a component, in bytes; it loses larger
+    /// messages without an error.
+    pub const LITE_MAX_PAYLOAD: usize = 4900;
+
+    /// The least and the largest limit, in bytes: no message of the agent is shortened below the
+    /// first, and the classic nucleus transfers no more than the second.
+    const MAX_PAYLOAD: (u64, u64) = (4096, 131_072);
+}
+
+/// The section `ipc`.
+pub(super) fn ipc(section: &mut Fields<'_, '_>) -> Ipc {
+    let (least, most) = Ipc::MAX_PAYLOAD;
+    let max = section.whole("maxPayloadBytes", least, most);
+    Ipc {
+        iot_core: section.flag("iotCore").unwrap_or(false),
+        pubsub: section.flag("pubsub").unwrap_or(false),
+        max_payload_bytes: max.map_or(Ipc::LITE_MAX_PAYLOAD, usize_of),
+    }
+}
+
 fn endpoint(text: &str) -> Result<String, &'static str> {
     match text.split_once("://") {
         Some(("http" | "https", host))

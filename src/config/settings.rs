@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     mqtt::Mqtt,
-    sections::{Batch, Endpoints, LogFormat, Rate, Retention, Retry},
+    sections::{Batch, Endpoints, Ipc, LogFormat, Rate, Retention, Retry},
 };
 use crate::domain::{FieldFault, Guard, Limits, Service, ThingName};
 
@@ -48,6 +48,8 @@ pub struct Config {
     pub metrics_interval: Option<Duration>,
     /// The format of log lines.
     pub log_format: LogFormat,
+    /// Greengrass IPC.
+    pub ipc: Ipc,
     /// The configuration as it was given, with the values of the environment, and without secrets.
     pub shown: Value,
 }

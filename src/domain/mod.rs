@@ -16,6 +16,8 @@ mod request;
 mod target;
 mod time;
 mod verdict;
+mod via;
+mod whose;
 mod window;
 
 pub use backoff::Backoff;
@@ -39,4 +41,6 @@ pub use request::{Request, SyncCounts};
 pub use target::{ChildAsset, Target};
 pub use time::{Mono, Now, Timestamp};
 pub use verdict::Verdict;
+pub use via::Via;
+pub use whose::Whose;
 pub use window::{Again, Window};

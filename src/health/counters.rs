@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::domain::{CallKind, RejectionCode};
+use crate::domain::{CallKind, RejectionCode, Via};
 
 /// The counts since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,19 @@ pub struct Counts {
     pub connected: bool,
     /// Whether the broker granted the subscription to commands on the current connection.
     pub subscribed: bool,
+    /// Each transport over Greengrass IPC that is on.
+    pub ipc: BTreeMap<Via, IpcCounts>,
+}
+
+/// What was seen of one transport over Greengrass IPC since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IpcCounts {
+    /// Connections that were made.
+    pub connections: u64,
+    /// Whether commands arrive: the subscription is granted on a connection that is there.
+    pub subscribed: bool,
+    /// Connections that were given up because they delivered nothing any more.
+    pub silences: u64,
 }
 
 /// Keeps the counts; shared by all parts of the agent.
@@ -69,6 +82,11 @@ impl Counters {
         counts.connections += u64::from(is_up);
         counts.connected = is_up;
         counts.subscribed = false;
+    }
+
+    /// Changes what is counted of a transport over Greengrass IPC.
+    pub fn ipc(&self, via: Via, change: impl FnOnce(&mut IpcCounts)) {
+        change(self.counts().ipc.entry(via).or_default());
     }
 
     /// Notes that the broker granted the subscription.

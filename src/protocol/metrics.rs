@@ -22,6 +22,17 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "how far the cloud's clock was ahead of this device's at its last answer; missing before that",
     ),
     ("offboard_connections_total", "counter", "connections to the broker that were made"),
+    ("offboard_ipc_subscribed", "gauge", "1 while commands can arrive over Greengrass IPC, by transport"),
+    (
+        "offboard_ipc_connections_total",
+        "counter",
+        "connections to the Greengrass IPC server that were made, by transport",
+    ),
+    (
+        "offboard_ipc_silences_total",
+        "counter",
+        "connections to the Greengrass IPC server that delivered nothing any more, by transport",
+    ),
     ("offboard_requests_total", "counter", "requests that ended, by status"),
     ("offboard_entries_total", "counter", "entries that ended, by outcome: succeeded or failed"),
     ("offboard_entry_retries_total", "counter", "entries that were put into a call again"),

@@ -32,6 +32,7 @@ mod file_permissions;
 mod floods;
 mod greengrass;
 mod impersonated_agent;
+mod ipc;
 mod journal_faults;
 mod kills;
 mod large_responses;

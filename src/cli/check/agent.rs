@@ -4,13 +4,15 @@ use serde_json::{Value, json};
 
 use super::finding::{Finding, Problems, caution, cloud_findings, error, first, ok, warning};
 use crate::{
-    agent::cautions,
+    agent::{cautions, ipc::ways},
     cli::{agent::Agent, answer::Answer, text::text, trouble::Trouble},
     config::{self, Config},
+    domain::Via,
     protocol::Topics,
 };
 
 const BROKER: &[&str] = &["BROKER_UNREACHABLE", "CONNECTION_UNSTABLE", "SUBSCRIPTION_DENIED"];
+const IPC: &[&str] = &["IPC_UNAVAILABLE", "IPC_DENIED", "IPC_SILENT"];
 const STORE: &[&str] = &["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"];
 const REPLACED: &[&str] = &["STORE_REPLACED"];
 
@@ -50,6 +52,7 @@ pub(super) async fn findings(
     let shown = agent.query("configuration", json!({})).await?;
     let own = config::parse(&shown.to_string(), |_| None).map_or_else(|_| config.clone(), |(own, _)| own);
     let mut findings = vec![broker(&own, &problems, &metrics)];
+    findings.extend(ways(&own).map(|way| ipc(&own, (way.via(), way.title()), &problems, &metrics)));
     if shown != config.shown {
         findings.push(warning(
             "configuration",
@@ -73,7 +76,7 @@ pub(super) async fn findings(
 }
 
 fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
-    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the local socket alone") };
+    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: there is no broker") };
     if let Some(message) = first(problems, BROKER) {
         return error("broker", format!("{mqtt:?}: {message}"));
     }
@@ -84,6 +87,20 @@ fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
         }
         (Some(1.0), _) => error("broker", format!("{mqtt:?}: the subscription to {filter} was not answered yet")),
         _ => error("broker", format!("{mqtt:?}: the agent is not connected yet; look again in a few seconds")),
+    }
+}
+
+/// The transport over Greengrass IPC of that name and title.
+fn ipc(config: &Config, (via, title): (Via, &str), problems: &Problems, metrics: &Value) -> Finding {
+    let is_this = |one: &&Value| one["name"] == "offboard_ipc_subscribed" && one["labels"]["via"] == via.as_str();
+    let gauges = metrics["metrics"].as_array().into_iter().flatten();
+    let is_subscribed = gauges.filter(is_this).any(|one| one["value"] == 1.0);
+    let filter = Topics::new(&config.topic_prefix, &config.core).commands();
+    match first(problems, IPC) {
+        // The two transports share their problems, whose messages name them.
+        Some(message) if message.contains(title) || !is_subscribed => error("ipc", message),
+        _ if is_subscribed => ok("ipc", format!("{title}: the agent is subscribed to {filter}")),
+        _ => error("ipc", format!("{title}: the agent is not subscribed yet; look again in a few seconds")),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(super) async fn finding(config: &Config, patience: Duration) -> Finding {
-    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the local socket alone") };
+    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: there is no broker") };
     let topics = Topics::new(&config.topic_prefix, &config.core);
     match timeout(patience, attempt(mqtt, &topics)).await {
         Ok(Ok(text)) => ok("broker", text),

@@ -94,5 +94,11 @@ pub(super) fn cloud_findings(problems: &Problems, answered: Option<String>, skew
 
 /// What works and is worth attention all the same.
 pub(super) fn caution(code: &str, message: String) -> Finding {
-    warning(if code == cautions::CODES[0] { "password" } else { "proxy" }, message)
+    let [password, proxy, _] = cautions::CODES;
+    let what = match code {
+        code if code == password => "password",
+        code if code == proxy => "proxy",
+        _ => "ipc",
+    };
+    warning(what, message)
 }

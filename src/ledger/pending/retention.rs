@@ -195,7 +195,7 @@ impl Early {
         if tx.live_bytes() <= self.goal {
             return Ok(true);
         }
-        let largest = self.clients.iter().max_by_key(|(client, count)| (**count, (*client).as_str()));
+        let largest = self.clients.iter().max_by_key(|(client, count)| (**count, (*client).key()));
         let largest = largest.map(|(client, _)| client.clone());
         if self.counted && largest.is_none() {
             return Ok(true);

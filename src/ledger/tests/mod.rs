@@ -24,7 +24,7 @@ use crate::{
     config,
     domain::{
         Again, AssetId, CallKind, CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Now, Operation,
-        RejectionCode, Request, RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
+        RejectionCode, Request, RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Via, Window,
     },
 };
 
@@ -278,7 +278,7 @@ impl Bench {
     }
 
     fn owed(&mut self) -> Vec<(String, bool)> {
-        let (owed, _) = self.run(|tx| owed(tx, 0, 1000, 100));
+        let (owed, _) = self.run(|tx| owed(tx, Via::Mqtt, 0, 1000, 100));
         owed.into_iter().map(|owed| (owed.request.token.to_string(), owed.completed)).collect()
     }
 }

@@ -7,12 +7,13 @@ use std::sync::{
 };
 
 use rumqttc::{AsyncClient, Publish, QoS};
+use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::publisher::{Deliveries, Publisher};
 use crate::{
-    domain::ClientId,
+    domain::{ClientId, Reason, Rejection, Via},
     local::inbound::{Body, Inbound, Reply},
     protocol::{self, Address, Topics},
 };
@@ -44,6 +45,7 @@ pub(crate) struct Wired {
 
 pub(crate) struct Intake {
     topics: Arc<Topics>,
+    via: Via,
     max_payload: usize,
     line: Arc<Publisher>,
     inbound: mpsc::Sender<Inbound>,
@@ -51,14 +53,14 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// Makes a publisher for `client`, and the intake for its messages.
-    pub(crate) fn new(client: AsyncClient, topics: Topics, max_payload: usize) -> (Self, Wired) {
+    /// Makes a publisher for `client`, and the intake for its messages over the transport `via`.
+    pub(crate) fn new(client: AsyncClient, via: Via, topics: Topics, max_payload: usize) -> (Self, Wired) {
         let (line, deliveries) = Publisher::new(client);
         let line = Arc::new(line);
         let (sender, inbound) = mpsc::channel(MAX_TAKEN);
         let waiting = Arc::new(AtomicUsize::new(0));
         let wired = Wired { line: Arc::clone(&line), inbound, deliveries, waiting: Arc::clone(&waiting) };
-        (Self { topics: Arc::new(topics), max_payload, line, inbound: sender, waiting }, wired)
+        (Self { topics: Arc::new(topics), via, max_payload, line, inbound: sender, waiting }, wired)
     }
 
     /// Passes a message on; `false` if there is no room and the message is dropped. There is room
@@ -80,7 +82,7 @@ impl Intake {
         let size = too_large.unwrap_or(publish.payload.len());
         let token = || protocol::token_of(&publish.payload);
         let (client, no_sender) = match client {
-            Ok(client) => (client, None),
+            Ok(client) => (client.over(self.via), None),
             Err(why) => (ClientId::nobody(), Some(why)),
         };
         let body = if let Some(why) = no_sender {
@@ -89,6 +91,8 @@ impl Intake {
             Body::TooLarge(size, token())
         } else if publish.retain {
             Body::Retained(token())
+        } else if self.via != Via::Mqtt && is_cut(&publish.payload) {
+            Body::NotTaken(cut(size), token())
         } else if is_full || self.waiting.load(Ordering::Relaxed) + size > MAX_WAITING_BYTES {
             Body::Busy(token())
         } else {
@@ -119,6 +123,20 @@ impl Intake {
     }
 }
 
+/// Whether a payload ends before its JSON does. A transport that cuts what is too large for it
+/// leaves such a one.
+fn is_cut(payload: &[u8]) -> bool {
+    !payload.is_empty() && serde_json::from_slice::<IgnoredAny>(payload).is_err_and(|error| error.is_eof())
+}
+
+fn cut(size: usize) -> Rejection {
+    let text = format!(
+        "the payload ends after {size} bytes, before its JSON does: it was cut on its way; nucleus lite takes up to 4900 \
+         bytes from AWS IoT Core, so split the command into several"
+    );
+    Rejection::invalid(Reason::CannotParse, text)
+}
+
 #[cfg(test)]
 mod tests {
     use rumqttc::MqttOptions;
@@ -131,7 +149,7 @@ mod tests {
     fn what_has_to_be_acknowledged_is_never_dropped() {
         let topics = Topics::new("offboard", &ThingName::new("MyCore").unwrap());
         let (client, _event_loop) = AsyncClient::new(MqttOptions::new("test", "localhost", 1), 10);
-        let (intake, mut wired) = Intake::new(client, topics, 1000);
+        let (intake, mut wired) = Intake::new(client, Via::Mqtt, topics, 1000);
         let take = |qos| intake.take(0, Publish::new("offboard/MyCore/commands/bench/sync", qos, "{}"), None);
         assert_eq!((0..10_000).filter(|_| take(QoS::AtMostOnce)).count(), MAX_WAITING);
         assert!((0..u16::MAX).all(|_| take(QoS::AtLeastOnce)));

@@ -233,18 +233,18 @@ impl Publisher {
     }
 
     /// Ends this connection, to make another one.
-    pub(super) fn disconnect(&self) {
+    pub(in crate::local) fn disconnect(&self) {
         let _ = self.state().client.try_disconnect();
     }
 
     /// Whether a disconnection ends the service, instead of leading to another connection.
-    pub(super) fn is_closing(&self) -> bool {
+    pub(in crate::local) fn is_closing(&self) -> bool {
         self.state().closing
     }
 
     /// Ends the service cleanly: publishes `payload` as the last status, waits for the broker to
     /// acknowledge it, and disconnects.
-    pub(super) async fn close(&self, topic: &str, payload: Vec<u8>) {
+    pub(in crate::local) async fn close(&self, topic: &str, payload: Vec<u8>) {
         self.state().closing = true;
         if self.publish(None, topic, payload, true, Tag::Offline) {
             let mut offline = self.offline.subscribe();

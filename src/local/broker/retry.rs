@@ -14,7 +14,7 @@ const LEAST: Duration = Duration::from_millis(50);
 /// A connection that lasted this long counts as stable. It is longer than the longest wait:
 /// otherwise each of two clients with the same id would take the other's wait for a success of its
 /// own, and come back at once.
-pub(super) const STABLE: Duration = Duration::from_secs(35);
+pub(in crate::local) const STABLE: Duration = Duration::from_secs(35);
 
 /// After this many connections in a row that ended earlier, the connection counts as unstable, and
 /// a person should look for the cause.
@@ -26,7 +26,7 @@ const MAX_MESSAGES: usize = 8;
 
 /// Counts failures until a connection is stable.
 #[derive(Debug)]
-pub(super) struct Retry {
+pub(in crate::local) struct Retry {
     backoff: Backoff,
     /// How many connections were made.
     made: u64,
@@ -35,31 +35,31 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    pub(super) fn new() -> Self {
+    pub(in crate::local) fn new() -> Self {
         Self { backoff: Backoff::new(WAITS.0, WAITS.1), made: 0, counts: Vec::new(), others: 0 }
     }
 
     /// Notes that a connection was made. Returns whether that is logged.
-    pub(super) fn made(&mut self) -> bool {
+    pub(in crate::local) fn made(&mut self) -> bool {
         self.made += 1;
         self.made.is_power_of_two()
     }
 
     /// Notes that a connection that had been made ended.
-    pub(super) fn ended(&mut self, lasted: Duration) {
+    pub(in crate::local) fn ended(&mut self, lasted: Duration) {
         if lasted >= STABLE {
             *self = Self::new();
         }
     }
 
     /// Whether connections end soon after they are made.
-    pub(super) fn is_unstable(&self) -> bool {
+    pub(in crate::local) fn is_unstable(&self) -> bool {
         self.made >= UNSTABLE
     }
 
     /// Whether a message is logged. It keeps the log short when the same failure repeats: it allows
     /// a line at the 1st, 2nd, 4th, 8th time and so on.
-    pub(super) fn is_worth_a_line(&mut self, message: &str) -> bool {
+    pub(in crate::local) fn is_worth_a_line(&mut self, message: &str) -> bool {
         let known = self.counts.iter().any(|(known, _)| known == message);
         if !known && self.counts.len() < MAX_MESSAGES {
             self.counts.push((message.to_owned(), 0));
@@ -73,7 +73,7 @@ impl Retry {
     }
 
     /// The wait before the next connection. `chance` is random, from 0 to below 1.
-    pub(super) fn wait(&mut self, chance: f64) -> Duration {
+    pub(in crate::local) fn wait(&mut self, chance: f64) -> Duration {
         self.backoff.fail(1, None, chance).max(LEAST)
     }
 }

@@ -21,7 +21,7 @@ use super::{
     refusals::{REMEMBERED, Refused},
     retry::{self, Retry},
 };
-use crate::{config, health::Health, mqtt::client, protocol::Topics, runtime::errors::cut};
+use crate::{config, domain::Via, health::Health, mqtt::client, protocol::Topics, runtime::errors::cut};
 
 /// The most requests that wait for the connection. The channel must always have room for an
 /// acknowledgement, and there are 65,535 packet ids.
@@ -60,6 +60,11 @@ pub(crate) struct Closer {
 }
 
 impl Closer {
+    /// Ends the connection of `line`, whose status has the topic `status`.
+    pub(in crate::local) fn new(line: Arc<Publisher>, status: String) -> Self {
+        Self { line, status }
+    }
+
     /// Publishes `OFFLINE` and disconnects, which ends the service; takes [`GOODBYE`] at most.
     pub(crate) async fn close(self, payload: Vec<u8>) {
         let _ = tokio::time::timeout(GOODBYE, self.line.close(&self.status, payload)).await;
@@ -71,7 +76,7 @@ impl Mqtt {
     pub(crate) fn new(parts: MqttParts) -> Self {
         let (requests_in, requests) = flume::bounded(CHANNEL);
         let client = AsyncClient::from_senders(requests_in);
-        let (intake, wired) = Intake::new(client, parts.topics.clone(), parts.max_payload);
+        let (intake, wired) = Intake::new(client, Via::Mqtt, parts.topics.clone(), parts.max_payload);
         let status = parts.topics.status();
         let line = Arc::clone(&wired.line);
         let poller = Poller {

@@ -70,7 +70,7 @@ pub struct DeviceMessage {
 #[must_use]
 pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
     let (requested_by, client_token, requested_at) = match view.device.requested {
-        Some((client, token, at)) => (Some(client.into()), Some(token.into()), Some(at.to_string())),
+        Some((client, token, at)) => (Some(client.to_string()), Some(token.into()), Some(at.to_string())),
         None => (None, None, None),
     };
     DeviceMessage {
@@ -102,6 +102,10 @@ pub struct EventMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
     client: Option<String>,
+    /// The transport by which it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::via"))]
+    via: Option<&'static str>,
     /// The token of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::token"))]
@@ -127,8 +131,9 @@ impl From<Event> for EventMessage {
             Happened::Listed => (None, None, Some("the cloud's list began to name it")),
             Happened::Unlisted => (None, None, Some("the cloud's list no longer names it")),
         };
-        let (client, client_token) = asked.map(|asked| (asked.client.into(), asked.token.into())).unzip();
+        let via = asked.as_ref().map(|asked| asked.client.via().as_str());
+        let (client, client_token) = asked.map(|asked| (asked.client.to_string(), asked.token.into())).unzip();
         let (code, message) = fault.map(|fault| (fault.code, fault.message)).unzip();
-        Self { at: at.to_string(), event, client, client_token, code, message: message.or(words.map(Into::into)) }
+        Self { at: at.to_string(), event, client, via, client_token, code, message: message.or(words.map(Into::into)) }
     }
 }

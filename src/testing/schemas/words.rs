@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         AssetId, ClientId, ClientToken, CloudState, DeviceState, Happened, MAX_CLIENT, MAX_EXTERNAL, MAX_THING,
-        MAX_TOKEN, MAX_USER, MonitorId, Operation, Reason, RejectionCode, RequestStatus, ThingName, Timestamp,
+        MAX_TOKEN, MAX_USER, MonitorId, Operation, Reason, RejectionCode, RequestStatus, ThingName, Timestamp, Via,
     },
     protocol::metrics::METRICS,
     protocol::status::HEALTH,
@@ -28,6 +28,7 @@ pub(super) fn of_type(name: &str) -> Option<Value> {
     let rules = [
         (type_name::<ThingName>(), thing_name_()),
         (type_name::<ClientId>(), client_()),
+        (type_name::<Via>(), one_of(Via::ALL, Via::as_str)),
         (type_name::<ClientToken>(), token_()),
         (type_name::<AssetId>(), asset_()),
         (type_name::<MonitorId>(), monitor_()),
@@ -85,6 +86,7 @@ macro_rules! members {
 members! {
     thing_name => thing_name_();
     client => client_();
+    via => one_of(Via::ALL, Via::as_str);
     token => token_();
     asset => asset_();
     monitor => monitor_();

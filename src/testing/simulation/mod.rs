@@ -32,7 +32,7 @@ use self::{
 use crate::{
     agent::{Parts, supervisor::Supervisor},
     config::{self, Config},
-    domain::Registered,
+    domain::{Registered, Via},
     health::Health,
     ledger::{Ledger, Rules, view::View},
     local::broker::Intake,
@@ -86,7 +86,7 @@ async fn live(world: &World) {
     let topics = Topics::new(&config.topic_prefix, &config.core);
     let (sender, requests) = flume::bounded(1 << 16);
     let (intake, wired) =
-        Intake::new(AsyncClient::from_senders(sender), topics.clone(), config.limits.max_payload_bytes);
+        Intake::new(AsyncClient::from_senders(sender), Via::Mqtt, topics.clone(), config.limits.max_payload_bytes);
     let wire = broker::Wire {
         world: world.clone(),
         run,
@@ -101,7 +101,7 @@ async fn live(world: &World) {
     let (stop_calls, calls_stop) = stop::channel();
     let (stop_results, results_stop) = stop::channel();
     parts.start_cloud(&mut calls, &calls_stop);
-    parts.start_line(wired, topics, &mut calls, &mut results, &calls_stop, &results_stop);
+    parts.start_line(Via::Mqtt, wired, topics, &mut calls, &mut results, (&calls_stop, &results_stop));
     tasks.spawn(wire.run());
     let ended = tokio::select! {
         biased;
