@@ -118,7 +118,7 @@ pub(crate) async fn run(config: Config, unknown: &[String], stop: impl Future<Ou
     parts.run(closed, stop).await.map_err(RunError::Part)
 }
 
-/// Names in the report of a part that failed.
+/// The name of an inbox in the report of a failed part.
 fn inbox_name(via: Via) -> &'static str {
     match via {
         Via::Mqtt | Via::Socket => "inbox of the broker",

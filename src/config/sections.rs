@@ -172,17 +172,17 @@ pub(super) fn log(section: &mut Fields<'_, '_>) -> LogFormat {
 /// `ipc.*`
 #[derive(Clone, Copy, Debug)]
 pub struct Ipc {
-    /// Commands from AWS IoT Core.
+    /// Whether commands from AWS IoT Core are accepted.
     pub iot_core: bool,
-    /// Commands from other components.
+    /// Whether commands from other components are accepted.
     pub pubsub: bool,
-    /// One message's payload in bytes, in either direction.
+    /// The most bytes of one message's payload, in either direction.
     pub max_payload_bytes: usize,
 }
 
 impl Ipc {
-    /// What nucleus lite transfers between AWS IoT Core and a component, in bytes; it loses larger
-    /// messages without an error.
+    /// The most bytes that nucleus lite transfers between AWS IoT Core and a component. It loses
+    /// larger messages without an error.
     pub const LITE_MAX_PAYLOAD: usize = 4900;
 
     /// The least and the largest limit, in bytes: no message of the agent is shortened below the

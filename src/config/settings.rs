@@ -48,7 +48,7 @@ pub struct Config {
     pub metrics_interval: Option<Duration>,
     /// The format of log lines.
     pub log_format: LogFormat,
-    /// Greengrass IPC.
+    /// The transports over Greengrass IPC.
     pub ipc: Ipc,
     /// The configuration as it was given, with the values of the environment, and without secrets.
     pub shown: Value,

@@ -22,18 +22,18 @@ pub struct Counts {
     pub connected: bool,
     /// Whether the broker granted the subscription to commands on the current connection.
     pub subscribed: bool,
-    /// Each transport over Greengrass IPC that is on.
+    /// The counts of each transport over Greengrass IPC that is on.
     pub ipc: BTreeMap<Via, IpcCounts>,
 }
 
-/// What was seen of one transport over Greengrass IPC since the start.
+/// The counts of one transport over Greengrass IPC since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IpcCounts {
     /// Connections that were made.
     pub connections: u64,
-    /// Whether commands arrive: the subscription is granted on a connection that is there.
+    /// Whether commands arrive: the subscription is granted on the current connection.
     pub subscribed: bool,
-    /// Connections that were given up because they delivered nothing any more.
+    /// Connections that were abandoned because they delivered nothing any more.
     pub silences: u64,
 }
 
@@ -84,7 +84,7 @@ impl Counters {
         counts.subscribed = false;
     }
 
-    /// Changes what is counted of a transport over Greengrass IPC.
+    /// Changes the counts of a transport over Greengrass IPC.
     pub fn ipc(&self, via: Via, change: impl FnOnce(&mut IpcCounts)) {
         change(self.counts().ipc.entry(via).or_default());
     }

@@ -65,7 +65,7 @@ struct UnderWay {
 pub(crate) struct Inbox {
     pub(crate) core: ThingName,
     pub(crate) max_payload: usize,
-    /// The configuration key of that limit.
+    /// The configuration key of `max_payload`.
     pub(crate) max_payload_key: &'static str,
     /// The most entries of a call.
     pub(crate) max_entries: usize,
@@ -351,7 +351,7 @@ fn rejected(token: Option<ClientToken>, rejection: Rejection) -> Pending {
     Box::pin(std::future::ready(Answer::Rejected(token, rejection)))
 }
 
-/// A message that cannot be cut into pages.
+/// The rejection of a query whose response is too large and cannot be cut into pages.
 fn response_too_large(size: usize, max: usize) -> Rejection {
     let message = format!(
         "the response has {size} bytes, and this transport takes {max}; ask for less (maxResults, no history), or over \

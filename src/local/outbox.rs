@@ -50,7 +50,7 @@ struct OnHold {
 
 pub(crate) struct Outbox {
     ledger: Ledger,
-    /// The transport that it serves.
+    /// The transport that the outbox serves.
     via: Via,
     line: Arc<Publisher>,
     topics: Topics,
@@ -168,7 +168,8 @@ impl Outbox {
         delay
     }
 
-    /// Forgets the messages in `done`, and publishes until the window is full or no message is left.
+    /// Forgets the messages in `done`, and publishes until the window is full or no message is
+    /// left.
     async fn fill(&mut self, mut done: Vec<u64>) -> Result<(), ledger::Unavailable> {
         loop {
             let limit = if self.link.up { WINDOW.saturating_sub(self.under_way.len()) } else { 0 };

@@ -89,7 +89,7 @@ pub(crate) fn answer(
             Some(view) => {
                 let events = if *history { Some(ledger::history(tx, thing)?) } else { None };
                 let history = events.map(|events| {
-                    // The newest ones are kept where not all fit.
+                    // The newest events are kept if not all of them fit.
                     let mut newest: Vec<messages::EventMessage> = events.into_iter().rev().map(Into::into).collect();
                     newest.truncate(messages::fitting(&newest, max_bytes));
                     newest.reverse();

@@ -20,7 +20,7 @@ use crate::{
 /// At most one status a second is published (docs/interface.md, "Status").
 const PACE: Duration = Duration::from_secs(1);
 
-/// Bytes of a problem's text, at most and at least, where the status has to be shortened.
+/// The most and the fewest bytes of a problem's text in a status that has to be shortened.
 const LONGEST_PROBLEM: usize = 4096;
 const SHORTEST_PROBLEM: usize = 64;
 
@@ -84,8 +84,8 @@ impl Report {
         self.message_within(usize::MAX)
     }
 
-    /// The message, as of now, in at most `max_bytes`: where the texts of the problems do not fit,
-    /// they are cut, and then left out from the last one on.
+    /// The current message, in at most `max_bytes`. If the texts of the problems do not fit, they are
+    /// cut, and then left out from the last one on.
     pub(crate) fn message_within(&self, max_bytes: usize) -> Vec<u8> {
         let mut message = self.status_message();
         let mut longest = LONGEST_PROBLEM;

@@ -123,8 +123,8 @@ impl Intake {
     }
 }
 
-/// Whether a payload ends before its JSON does. A transport that cuts what is too large for it
-/// leaves such a one.
+/// Whether a payload ends before its JSON does, as the payload of a message that a transport cut
+/// because it was too large.
 fn is_cut(payload: &[u8]) -> bool {
     !payload.is_empty() && serde_json::from_slice::<IgnoredAny>(payload).is_err_and(|error| error.is_eof())
 }

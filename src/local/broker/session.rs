@@ -60,7 +60,7 @@ pub(crate) struct Closer {
 }
 
 impl Closer {
-    /// Ends the connection of `line`, whose status has the topic `status`.
+    /// A closer for the connection of `line`, whose status has the topic `status`.
     pub(in crate::local) fn new(line: Arc<Publisher>, status: String) -> Self {
         Self { line, status }
     }

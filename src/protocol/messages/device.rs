@@ -102,7 +102,7 @@ pub struct EventMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
     client: Option<String>,
-    /// The transport by which it was asked.
+    /// The transport of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::via"))]
     via: Option<&'static str>,

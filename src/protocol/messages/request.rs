@@ -52,7 +52,7 @@ pub struct RequestMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
     pub requested_by: Option<String>,
-    /// The transport by which it was asked.
+    /// The transport of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::via"))]
     pub via: Option<&'static str>,
