@@ -40,6 +40,7 @@ use crate::{
     health::Health,
     ledger::{DataDir, Ledger, NotHeld, Rules},
     local::{
+        access::LocalAccess,
         broker::{Closer, GOODBYE, Mqtt, MqttParts, Wired},
         devices::Devices,
         inbox::Inbox,
@@ -69,7 +70,13 @@ const TAKE_OVER_LOG: Duration = Duration::from_secs(60);
 impl From<&Config> for Rules {
     fn from(config: &Config) -> Self {
         let off = CallKind::ALL.into_iter().filter(|lane| !config.serves(lane.traits().service)).collect();
-        Self { limits: config.limits, guard: config.guard.clone(), publish_devices: config.publish_devices, off }
+        Self {
+            limits: config.limits,
+            guard: config.guard.clone(),
+            publish_devices: config.publish_devices,
+            local_access: config.local_access.is_some(),
+            off,
+        }
     }
 }
 
@@ -398,7 +405,7 @@ impl<C: Cloud> Parts<C> {
         (calls_stop, results_stop): (&stop::Stop, &stop::Stop),
     ) {
         let Self { config, ledger, health, .. } = self;
-        let Wired { line, inbound, deliveries, waiting } = wired;
+        let Wired { line, inbound, deliveries, waiting, plugin } = wired;
         let (max_payload, key) = match via {
             Via::Mqtt | Via::Socket => (config.limits.max_payload_bytes, "limits.maxPayloadBytes"),
             Via::PubSub | Via::IotCore => (config.ipc.max_payload_bytes, "ipc.maxPayloadBytes"),
@@ -422,6 +429,11 @@ impl<C: Cloud> Parts<C> {
             let (report, line, topics) = (self.report(), Arc::clone(&line), topics.clone());
             let metrics = Metrics { report, interval, line, topics, stop: calls_stop.clone() };
             calls.spawn("metrics", metrics.run());
+        }
+        if let Some(names) = config.local_access.clone() {
+            let (line, health) = (Arc::clone(&line), Arc::clone(health));
+            let access = LocalAccess::new(config, names, ledger.clone(), line, health, calls_stop.clone());
+            calls.spawn("local access", access.run(plugin));
         }
         if config.publish_devices {
             let devices = Devices {

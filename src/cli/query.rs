@@ -180,10 +180,18 @@ impl Devices {
                     text(one, "associationTimestamp"),
                     text(one, "requestedBy"),
                     error,
+                    text(one, "localAccess"),
                 ]
             };
             let rows: Vec<_> = devices.as_array().into_iter().flatten().map(row).collect();
-            columns(["thing", "state", "associated", "asked by", "last error"], &rows)
+            let titles = ["thing", "state", "associated", "asked by", "last error", "local access"];
+            if rows.iter().all(|row| row[5].is_empty()) {
+                // Most agents manage none.
+                let rows: Vec<_> = rows.into_iter().map(|[a, b, c, d, e, _]| [a, b, c, d, e]).collect();
+                let [a, b, c, d, e, _] = titles;
+                return columns([a, b, c, d, e], &rows);
+            }
+            columns(titles, &rows)
         })
     }
 }

@@ -118,6 +118,8 @@ fn read(
     let guard = sections::guard(&mut guards, core.iter().chain(&client));
     // A misspelt guard would protect nothing, so an unknown key in this section is a fault.
     guards.close();
+    let has_broker = !matches!(mqtt, Some(None));
+    let local_access = section(root, "localAccess", unknown, |section| sections::local_access(section, has_broker));
     let site_wise = section(root, "siteWise", unknown, |section| section.flag("enabled").unwrap_or(false));
     let cloud = section(root, "cloud", unknown, sections::cloud);
     let metrics_interval = section(root, "metrics", unknown, |section| sections::interval(section, 0));
@@ -139,6 +141,7 @@ fn read(
         retention,
         guard,
         publish_devices,
+        local_access,
         site_wise,
         cloud,
         metrics_interval,

@@ -148,6 +148,43 @@ pub(super) fn cloud(section: &mut Fields<'_, '_>) -> Endpoints {
     }
 }
 
+/// `localAccess.*`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalAccess {
+    /// The client's user name, with [`LocalAccess::THING`] in place of the device's name.
+    username: String,
+}
+
+impl LocalAccess {
+    /// The placeholder for the device's name.
+    pub const THING: &str = "{thingName}";
+
+    /// The user name of a device's client.
+    #[must_use]
+    pub fn username(&self, thing: &ThingName) -> String {
+        self.username.replace(Self::THING, thing.as_str())
+    }
+}
+
+/// The section `localAccess`; `None` if it is off.
+pub(super) fn local_access(section: &mut Fields<'_, '_>, has_broker: bool) -> Option<LocalAccess> {
+    let username = section.parsed("username", user_name).unwrap_or_else(|| LocalAccess::THING.into());
+    let is_on = section.flag("mosquittoDynamicSecurity").unwrap_or(false);
+    if is_on && !has_broker {
+        section.fault("mosquittoDynamicSecurity", "needs a broker, and mqtt.url is none");
+    }
+    is_on.then_some(LocalAccess { username })
+}
+
+/// Without the device's name all devices would have the same client.
+fn user_name(text: &str) -> Result<String, &'static str> {
+    if text.contains(LocalAccess::THING) && text.len() <= 256 && !text.chars().any(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a text of at most 256 bytes with {thingName} in it, which stands for the name of the device")
+    }
+}
+
 /// `log.format`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     mqtt::Mqtt,
-    sections::{Batch, Endpoints, Ipc, LogFormat, Rate, Retention, Retry},
+    sections::{Batch, Endpoints, Ipc, LocalAccess, LogFormat, Rate, Retention, Retry},
 };
 use crate::domain::{FieldFault, Guard, Limits, Service, ThingName};
 
@@ -40,6 +40,8 @@ pub struct Config {
     pub guard: Guard,
     /// Whether a retained message is published for each device.
     pub publish_devices: bool,
+    /// How to disable the broker's client of a disassociated device; `None` if that is off.
+    pub local_access: Option<LocalAccess>,
     /// Whether the SiteWise operations are accepted.
     pub site_wise: bool,
     /// The endpoints of the cloud, where they are not those of AWS.
@@ -62,6 +64,21 @@ impl Config {
             Service::Greengrass => true,
             Service::SiteWise => self.site_wise,
         }
+    }
+
+    /// The names by which the broker may know the agent's own client; the first is the most likely.
+    #[must_use]
+    pub fn own_names(&self) -> Vec<String> {
+        let mqtt = self.mqtt.as_ref();
+        let login = mqtt.and_then(|mqtt| mqtt.login.as_ref()).map(|(name, _)| name.clone());
+        let client = mqtt.map(|mqtt| mqtt.client_id.clone());
+        login.into_iter().chain(client).chain([self.core.to_string()]).collect()
+    }
+
+    /// The first of [`Self::own_names`].
+    #[must_use]
+    pub fn own_name(&self) -> String {
+        self.own_names().swap_remove(0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The words of the domain, as types and pure rules: no I/O, no clock, no async.
 
+mod access;
 mod backoff;
 mod call_error;
 mod call_kind;
@@ -20,6 +21,7 @@ mod via;
 mod whose;
 mod window;
 
+pub use access::{Access, AccessAnswer, AccessCommand, AccessError, AccessEvent, AccessStep, AccessView};
 pub use backoff::Backoff;
 pub use call_error::{
     CERTIFICATE_REFUSED, CallError, CallFault, CloudState, EntryError, NAME_NOT_RESOLVED, PROXY_FAILED,

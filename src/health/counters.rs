@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::domain::{CallKind, RejectionCode, Via};
+use crate::domain::{AccessCommand, CallKind, RejectionCode, Via};
 
 /// The counts since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,12 @@ pub struct Counts {
     pub connected: bool,
     /// Whether the broker granted the subscription to commands on the current connection.
     pub subscribed: bool,
+    /// Whether the broker's dynamic-security plugin answers the agent on this connection.
+    pub plugin_granted: bool,
+    /// The plugin's responses, by command and by whether the command succeeded.
+    pub plugin_answers: BTreeMap<(AccessCommand, bool), u64>,
+    /// Messages to the plugin without a response.
+    pub plugin_silent: u64,
     /// The counts of each transport over Greengrass IPC that is on.
     pub ipc: BTreeMap<Via, IpcCounts>,
 }
@@ -82,6 +88,22 @@ impl Counters {
         counts.connections += u64::from(is_up);
         counts.connected = is_up;
         counts.subscribed = false;
+        counts.plugin_granted = false;
+    }
+
+    /// Notes whether the broker's dynamic-security plugin responds to the agent.
+    pub fn plugin_granted(&self, is_granted: bool) {
+        self.counts().plugin_granted = is_granted;
+    }
+
+    /// Notes the plugin's response to a command, which succeeded or not; or that a message had no
+    /// response.
+    pub fn plugin_answered(&self, answer: Option<(AccessCommand, bool)>) {
+        let mut counts = self.counts();
+        match answer {
+            Some(answer) => *counts.plugin_answers.entry(answer).or_default() += 1,
+            None => counts.plugin_silent += 1,
+        }
     }
 
     /// Changes the counts of a transport over Greengrass IPC.

@@ -1,6 +1,7 @@
 //! The local side: the broker, the local socket and Greengrass IPC, and the commands and results
 //! that pass through them.
 
+pub(crate) mod access;
 pub(crate) mod broker;
 pub(crate) mod devices;
 pub(crate) mod inbound;

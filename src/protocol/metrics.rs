@@ -42,6 +42,17 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ("offboard_open_requests", "gauge", "requests that have not ended"),
     ("offboard_pending_entries", "gauge", "entries that have not ended"),
     ("offboard_devices", "gauge", "devices in the registry, by state"),
+    ("offboard_local_access_granted", "gauge", "1 while the broker's dynamic-security plugin answers the agent"),
+    (
+        "offboard_local_access",
+        "gauge",
+        "clients of the broker by state: revoked, pending (to be disabled or enabled) or failed",
+    ),
+    (
+        "offboard_local_access_answers_total",
+        "counter",
+        "answers of the broker's dynamic-security plugin, by command and outcome; silent is a message without a response",
+    ),
     ("offboard_database_live_bytes", "gauge", "bytes of all records, which limits.maxDatabaseBytes limits"),
     ("offboard_database_bytes", "gauge", "bytes of the database's file, measured from time to time"),
     ("offboard_commit_seconds", "histogram", "time that a commit took to be on disk"),

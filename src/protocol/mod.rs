@@ -1,6 +1,7 @@
 //! The messages and topics that cross a transport, as docs/interface.md defines them.
 
 mod commands;
+pub(crate) mod dynsec;
 pub mod json;
 pub(crate) mod local_socket;
 pub mod messages;

@@ -41,8 +41,8 @@ pub const NAMES: &[&str] = &[
     "maintenance-forgot",
 ];
 
-/// The parts of the agent that [`fail`] can end, if `publishDevices` and `metrics.intervalSeconds`
-/// are set.
+/// The parts of the agent that [`fail`] can end, if `publishDevices`, `metrics.intervalSeconds` and
+/// `localAccess.mosquittoDynamicSecurity` are set.
 #[cfg(feature = "failpoints")]
 pub const PARTS: &[&str] = &[
     "ledger",
@@ -56,6 +56,7 @@ pub const PARTS: &[&str] = &[
     "maintenance",
     "outbox",
     "device messages",
+    "local access",
     "status",
     "metrics",
     "watch on the store",

@@ -36,6 +36,7 @@ mod ipc;
 mod journal_faults;
 mod kills;
 mod large_responses;
+mod local_access;
 mod local_socket;
 mod long_run;
 mod malformed_commands;

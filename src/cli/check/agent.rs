@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::finding::{Finding, Problems, caution, cloud_findings, error, first, ok, warning};
+use super::finding::{Finding, Problems, caution, cloud_findings, error, first, local_access_works, ok, warning};
 use crate::{
     agent::{cautions, ipc::ways},
     cli::{agent::Agent, answer::Answer, text::text, trouble::Trouble},
@@ -62,6 +62,7 @@ pub(super) async fn findings(
     let cautions = cautions::CODES.iter().filter_map(|code| Some((*code, problems.get(*code)?)));
     findings.extend(cautions.map(|(code, message)| caution(code, message.clone())));
     findings.extend(cloud_findings(&problems, listed, gauge(&metrics, "offboard_clock_skew_seconds")));
+    findings.extend(local_access(&own, &problems, &metrics));
     if let Some(message) = first(&problems, STORE) {
         findings.push(error("store", message));
     } else if let Some(message) = first(&problems, REPLACED) {
@@ -102,6 +103,22 @@ fn ipc(config: &Config, (via, title): (Via, &str), problems: &Problems, metrics:
         _ if is_subscribed => ok("ipc", format!("{title}: the agent is subscribed to {filter}")),
         _ => error("ipc", format!("{title}: the agent is not subscribed yet; look again in a few seconds")),
     }
+}
+
+/// Whether the agent, which tries it at its start, may command the broker's plugin.
+fn local_access(config: &Config, problems: &Problems, metrics: &Value) -> Option<Finding> {
+    const WHAT: &str = "local access";
+    config.local_access.as_ref()?;
+    if let Some(message) = problems.get("LOCAL_ACCESS_DENIED") {
+        return Some(error(WHAT, message));
+    }
+    if let Some(message) = problems.get("LOCAL_ACCESS_UNKNOWN_CLIENT") {
+        return Some(warning(WHAT, message));
+    }
+    Some(match gauge(metrics, "offboard_local_access_granted") {
+        Some(1.0) => local_access_works(config, "the broker's dynamic-security plugin answers the agent".into()),
+        _ => warning(WHAT, "not known: the broker's dynamic-security plugin was not asked on this connection yet"),
+    })
 }
 
 fn gauge(metrics: &Value, name: &str) -> Option<f64> {

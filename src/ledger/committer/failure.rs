@@ -31,7 +31,7 @@ impl<D: Disk> Committer<D> {
                 tracing::error!(%error, "the journal takes no group");
                 let unavailable = Unavailable(error.to_string());
                 // Whoever took something for done, without waiting for it, looks again.
-                self.group.touched = Touched { work: true, outgoing: true, devices: true };
+                self.group.touched = Touched { work: true, outgoing: true, devices: true, access: true };
                 self.tell(None);
                 ran.into_iter().for_each(|(job, result)| job.finish(result.and(Err(unavailable.clone()))));
             }

@@ -324,7 +324,7 @@ impl<D: Disk> Committer<D> {
         failpoint::fail("ledger");
         #[cfg(test)]
         self.disk.observe(&self.state, false);
-        let Touched { work, outgoing, devices } = std::mem::take(&mut self.group.touched);
+        let Touched { work, outgoing, devices, access } = std::mem::take(&mut self.group.touched);
         self.tell.counting.ended(&std::mem::take(&mut self.group.ended));
         if let Some(time) = time {
             self.tell.counting.committed(time);
@@ -336,8 +336,12 @@ impl<D: Disk> Committer<D> {
             *summary = now;
             changed
         });
-        for (touched, wake) in [(work, &self.tell.work), (outgoing, &self.tell.outgoing), (devices, &self.tell.devices)]
-        {
+        for (touched, wake) in [
+            (work, &self.tell.work),
+            (outgoing, &self.tell.outgoing),
+            (devices, &self.tell.devices),
+            (access, &self.tell.access),
+        ] {
             if touched {
                 wake.send_replace(());
             }

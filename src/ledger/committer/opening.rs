@@ -42,7 +42,7 @@ impl<D: Disk> Committer<D> {
                 self.reopen = (Mono(0), REOPEN.0);
                 self.tell.health.send_modify(|health| health.failing = None);
                 self.tell.summary.send_replace(Summary::of(&self.state));
-                for wake in [&self.tell.work, &self.tell.outgoing, &self.tell.devices] {
+                for wake in [&self.tell.work, &self.tell.outgoing, &self.tell.devices, &self.tell.access] {
                     wake.send_replace(());
                 }
             }

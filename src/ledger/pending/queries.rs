@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     domain::{
-        ClientId, ClientToken, Device, DeviceState, DeviceView, EntryFailure, Event, Happened, Registered, Request,
-        RequestStatus, Target, ThingName,
+        Access, ClientId, ClientToken, Device, DeviceState, DeviceView, EntryFailure, Event, Happened, Registered,
+        Request, RequestStatus, Target, ThingName,
     },
     ledger::registry::{
         rows,
@@ -221,7 +221,8 @@ pub fn device(tx: &Tx<'_>, thing: &ThingName) -> Result<Option<DeviceView>, Stor
         (Some(record), None) => record,
         (None, None) => return Ok(None),
     };
-    Ok(Some(DeviceView { thing: thing.clone(), state, device }))
+    let access = tx.state.access().get(thing).and_then(Access::view);
+    Ok(Some(DeviceView { thing: thing.clone(), state, device, access }))
 }
 
 /// A record with what is under way in place of what was.

@@ -2,6 +2,7 @@
 //! counted again, what the journal would get is replayed, and the transaction is undone and redone.
 //! Every few transactions a checkpoint moves what is settled to the registry.
 
+mod access;
 mod committing;
 mod keeping;
 mod mending;

@@ -11,11 +11,14 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::publisher::{Deliveries, Publisher};
+use super::{
+    publisher::{Deliveries, Publisher},
+    tag::FromPlugin,
+};
 use crate::{
     domain::{ClientId, Reason, Rejection, Via},
     local::inbound::{Body, Inbound, Reply},
-    protocol::{self, Address, Topics},
+    protocol::{self, Address, Topics, dynsec},
 };
 
 /// The most commands that wait with their payload; further commands are rejected. A broker's window
@@ -31,6 +34,10 @@ const MAX_TAKEN: usize = MAX_WAITING + u16::MAX as usize;
 /// The most bytes of payloads that wait; further commands are rejected.
 const MAX_WAITING_BYTES: usize = 4 << 20;
 
+/// The most messages of the broker's plugin that wait to be handled. Further messages are dropped,
+/// as they may also be lost in transmission. The largest of them has 1 MiB.
+const MAX_FROM_PLUGIN: usize = 8;
+
 /// What the parts of the agent hold of a connection.
 pub(crate) struct Wired {
     /// Publishes messages.
@@ -41,6 +48,8 @@ pub(crate) struct Wired {
     pub(crate) deliveries: Deliveries,
     /// The bytes of the payloads that wait to be handled.
     pub(crate) waiting: Arc<AtomicUsize>,
+    /// Receives the messages of the broker's dynamic-security plugin.
+    pub(crate) plugin: mpsc::Receiver<FromPlugin>,
 }
 
 pub(crate) struct Intake {
@@ -50,6 +59,7 @@ pub(crate) struct Intake {
     line: Arc<Publisher>,
     inbound: mpsc::Sender<Inbound>,
     waiting: Arc<AtomicUsize>,
+    plugin: mpsc::Sender<FromPlugin>,
 }
 
 impl Intake {
@@ -59,8 +69,24 @@ impl Intake {
         let line = Arc::new(line);
         let (sender, inbound) = mpsc::channel(MAX_TAKEN);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let wired = Wired { line: Arc::clone(&line), inbound, deliveries, waiting: Arc::clone(&waiting) };
-        (Self { topics: Arc::new(topics), via, max_payload, line, inbound: sender, waiting }, wired)
+        let (plugin_in, plugin) = mpsc::channel(MAX_FROM_PLUGIN);
+        let wired = Wired { line: Arc::clone(&line), inbound, deliveries, waiting: Arc::clone(&waiting), plugin };
+        (Self { topics: Arc::new(topics), via, max_payload, line, inbound: sender, waiting, plugin: plugin_in }, wired)
+    }
+
+    /// Notes whether the broker granted the subscription to the responses of its plugin.
+    pub(crate) fn plugin_subscribed(&self, is_granted: bool) {
+        let _ = self.plugin.try_send(FromPlugin::Subscribed(is_granted));
+    }
+
+    /// Passes a response of the broker's plugin on. No part reads it if local access is off.
+    fn take_response(&self, epoch: u64, publish: &Publish) {
+        if !publish.retain {
+            let _ = self.plugin.try_send(FromPlugin::Response(publish.payload.clone()));
+        }
+        if publish.qos != QoS::AtMostOnce {
+            self.line.acknowledge(epoch, publish);
+        }
     }
 
     /// Passes a message on; `false` if there is no room and the message is dropped. There is room
@@ -69,6 +95,10 @@ impl Intake {
     ///
     /// `too_large` is the size of a payload of which only the beginning was kept.
     pub(crate) fn take(&self, epoch: u64, publish: Publish, too_large: Option<usize>) -> bool {
+        if publish.topic == dynsec::RESPONSES {
+            self.take_response(epoch, &publish);
+            return true;
+        }
         let Some(address) = self.topics.parse_command(&publish.topic) else {
             tracing::debug!(topic = publish.topic, "a message on a topic that is no command");
             self.line.acknowledge(epoch, &publish);

@@ -15,4 +15,4 @@ pub(crate) use publisher::Publisher;
 pub(in crate::local) use refusals::Refused;
 pub(in crate::local) use retry::Retry;
 pub(crate) use session::{Closer, GOODBYE, Mqtt, MqttParts};
-pub(crate) use tag::{ConnectionState, Tag};
+pub(crate) use tag::{ConnectionState, FromPlugin, Subscription, Tag};

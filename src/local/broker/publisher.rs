@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     refusals::{AT_ONCE, Refusals, Refused},
-    tag::{ConnectionState, Tag},
+    tag::{ConnectionState, Subscription, Tag},
     under_way::{Message, PATIENCE, UnderWay},
 };
 use crate::domain::ClientId;
@@ -47,6 +47,8 @@ impl Publisher {
             queued: VecDeque::new(),
             sent: HashMap::new(),
             refusals: Refusals::default(),
+            subscribing: VecDeque::new(),
+            subscriptions: HashMap::new(),
             replies: 0,
             statuses: 0,
             reconnected: None,
@@ -78,18 +80,32 @@ impl Publisher {
         let mut state = self.state();
         state.link = ConnectionState { epoch: state.link.epoch + 1, up: true, session };
         // This fails only if the queue is full, and it was emptied when the last connection ended.
-        if state.client.try_subscribe(filter, QoS::AtLeastOnce).is_err() {
+        if !state.subscribe(Subscription::Commands, filter) {
             tracing::error!("no room to subscribe; the next connection tries again");
         }
         self.link.send_replace(state.link);
     }
 
-    /// Subscribes again on the same connection.
-    pub(crate) fn subscribe(&self, epoch: u64, filter: &str) {
-        let state = self.state();
+    /// Subscribes on the connection `epoch`.
+    pub(crate) fn subscribe(&self, epoch: u64, subscription: Subscription, filter: &str) {
+        let mut state = self.state();
         if state.link.up && state.link.epoch == epoch {
-            let _ = state.client.try_subscribe(filter, QoS::AtLeastOnce);
+            let _ = state.subscribe(subscription, filter);
         }
+    }
+
+    /// Notes that the client library put the oldest queued subscription on the wire.
+    pub(super) fn subscription_on_wire(&self, packet: u16) {
+        let mut state = self.state();
+        if let Some(subscription) = state.subscribing.pop_front() {
+            state.subscriptions.insert(packet, subscription);
+        }
+    }
+
+    /// Notes the broker's response to the subscription with that packet id. Returns the purpose of
+    /// the subscription.
+    pub(super) fn subscription_answered(&self, packet: u16) -> Option<Subscription> {
+        self.state().subscriptions.remove(&packet)
     }
 
     /// Notes that the connection ended. `clean` empties the client library's own queues under the
@@ -192,7 +208,7 @@ impl Publisher {
                 self.offline.send_replace(true);
                 true
             }
-            Some(Tag::Reply(_) | Tag::Status | Tag::Metrics | Tag::GivenUp(_)) | None => true,
+            Some(Tag::Reply(_) | Tag::Status | Tag::Metrics | Tag::Plugin | Tag::GivenUp(_)) | None => true,
         };
         self.room.send_replace(());
         if !is_reported {

@@ -20,8 +20,16 @@ use super::{
     publisher::Publisher,
     refusals::{REMEMBERED, Refused},
     retry::{self, Retry},
+    tag::Subscription,
 };
-use crate::{config, domain::Via, health::Health, mqtt::client, protocol::Topics, runtime::errors::cut};
+use crate::{
+    config,
+    domain::Via,
+    health::Health,
+    mqtt::client,
+    protocol::{Topics, dynsec},
+    runtime::errors::cut,
+};
 
 /// The most requests that wait for the connection. The channel must always have room for an
 /// acknowledgement, and there are 65,535 packet ids.
@@ -149,12 +157,20 @@ impl Poller {
                     self.connected(epoch, session);
                 }
                 Ok(Event::Message(publish)) => self.receive(epoch, publish, None),
+                // This is a command of another client to the plugin, or one that is repeated in parts.
+                Ok(Event::TooLarge { publish, .. }) if publish.topic == dynsec::RESPONSES => {}
                 Ok(Event::TooLarge { publish, size }) => {
                     self.report_too_large(&publish, size);
                     self.receive(epoch, publish, Some(size));
                 }
                 Ok(Event::Delivered(packet)) => self.line.on_delivered(packet),
-                Ok(Event::Subscribed(codes)) => self.subscribed(epoch, &codes),
+                Ok(Event::SubscribeOnWire(packet)) => self.line.subscription_on_wire(packet),
+                Ok(Event::Subscribed(packet, codes)) => match self.line.subscription_answered(packet) {
+                    Some(Subscription::Plugin) => {
+                        self.intake.plugin_subscribed(!codes.contains(&SubscribeReasonCode::Failure));
+                    }
+                    Some(Subscription::Commands) | None => self.subscribed(epoch, &codes),
+                },
                 Ok(Event::OnWire(packet)) => self.line.on_wire(packet),
                 Ok(Event::Disconnected) if self.line.is_closing() => return,
                 Ok(Event::Disconnected) => {
@@ -322,7 +338,7 @@ impl Poller {
         let line = Arc::clone(&self.line);
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            line.subscribe(epoch, &filter);
+            line.subscribe(epoch, Subscription::Commands, &filter);
         });
     }
 

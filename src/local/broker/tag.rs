@@ -1,5 +1,7 @@
 //! The kind of a published message, and the state of the connection on which it was published.
 
+use bytes::Bytes;
+
 use crate::domain::{ClientId, ThingName};
 
 /// The kind of a published message, which is reported when the broker acknowledges the message.
@@ -11,6 +13,8 @@ pub(crate) enum Tag {
     Device(ThingName, u64),
     /// The retained status.
     Status,
+    /// A command to the broker's dynamic-security plugin, which is not stored.
+    Plugin,
     /// Metrics. One such message is in flight at a time, and the next ones are left out meanwhile.
     Metrics,
     /// The status of a clean stop.
@@ -30,4 +34,22 @@ pub(crate) struct ConnectionState {
     pub(crate) up: bool,
     /// Whether the broker kept the previous session.
     pub(crate) session: bool,
+}
+
+/// The purpose of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subscription {
+    /// Commands to the agent.
+    Commands,
+    /// The responses of the broker's dynamic-security plugin.
+    Plugin,
+}
+
+/// A message about the broker's dynamic-security plugin.
+#[derive(Debug)]
+pub(crate) enum FromPlugin {
+    /// Whether the broker granted the subscription to the responses.
+    Subscribed(bool),
+    /// A response.
+    Response(Bytes),
 }

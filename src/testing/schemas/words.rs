@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::{
-        AssetId, ClientId, ClientToken, CloudState, DeviceState, Happened, MAX_CLIENT, MAX_EXTERNAL, MAX_THING,
-        MAX_TOKEN, MAX_USER, MonitorId, Operation, Reason, RejectionCode, RequestStatus, ThingName, Timestamp, Via,
+        AccessView, AssetId, ClientId, ClientToken, CloudState, DeviceState, Happened, MAX_CLIENT, MAX_EXTERNAL,
+        MAX_THING, MAX_TOKEN, MAX_USER, MonitorId, Operation, Reason, RejectionCode, RequestStatus, ThingName,
+        Timestamp, Via,
     },
     protocol::metrics::METRICS,
     protocol::status::HEALTH,
@@ -107,6 +108,7 @@ members! {
     rejection_code => one_of(RejectionCode::ALL, RejectionCode::as_str);
     rejection_reason => one_of(Reason::ALL, Reason::as_str);
     health => one_of(&HEALTH, |word| word);
+    local_access => one_of(AccessView::NAMES, |word| word);
     event => one_of(Happened::NAMES, |word| word);
     metric => {
         let names = METRICS.iter().flat_map(|(name, kind, _)| match *kind {
