@@ -157,7 +157,8 @@ impl Poller {
                     self.connected(epoch, session);
                 }
                 Ok(Event::Message(publish)) => self.receive(epoch, publish, None),
-                // This is a command of another client to the plugin, or one that is repeated in parts.
+                // The response is for another client, or for commands that are repeated in smaller
+                // messages.
                 Ok(Event::TooLarge { publish, .. }) if publish.topic == dynsec::RESPONSES => {}
                 Ok(Event::TooLarge { publish, size }) => {
                     self.report_too_large(&publish, size);
