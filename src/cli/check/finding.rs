@@ -101,7 +101,7 @@ pub(super) fn local_access_works(config: &Config, text: String) -> Finding {
             WHAT,
             format!(
                 "{text}, and mqtt.username is not set: where the broker takes names from certificates (use_identity_as_username), \
-                 a disabled client is cut and can come back; give the clients passwords (docs/greengrass.md, section 8)"
+                 a disabled client is cut and can come back; give the clients passwords (docs/greengrass.md, section 9)"
             ),
         ),
         _ => ok(WHAT, text),
