@@ -55,8 +55,8 @@ pub struct Device {
     pub association: Option<Timestamp>,
     /// When we associated it ourselves, as long as that association is the one that is listed: such
     /// a one overtakes nobody (contract, "Superseded").
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ours: Option<Timestamp>,
+    #[serde(rename = "ours", default, skip_serializing_if = "Option::is_none")]
+    pub associated_by_agent_at: Option<Timestamp>,
     /// Who last asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested: Option<(ClientId, ClientToken, Timestamp)>,
@@ -69,8 +69,8 @@ pub struct Device {
     /// When this record last changed.
     pub changed_at: Timestamp,
     /// The ledger's count of outcomes when it did: a list begun before says nothing about it.
-    #[serde(default)]
-    pub mark: u64,
+    #[serde(rename = "mark", default)]
+    pub outcome_seq: u64,
 }
 
 /// A device as messages show it.
@@ -87,22 +87,22 @@ pub struct DeviceView {
 /// Whether a command is overtaken: the device was associated anew after it was asked for (contract,
 /// "Superseded").
 ///
-/// `held` is the association's time that the registry held when the command was accepted, `listed`
-/// the one that the cloud lists now, `None` if it doesn't list the device. `asked_at` is `None`
+/// `known_association` is the association's time that the registry had when the command was
+/// accepted, `listed` the one that the cloud lists now, `None` if it doesn't list the device. `asked_at` is `None`
 /// where no clock tells when the command was asked for.
 #[must_use]
 pub fn is_superseded(
-    held: Option<Timestamp>,
+    known_association: Option<Timestamp>,
     listed: Option<Timestamp>,
     asked_at: Option<Timestamp>,
     clock_trusted: bool,
 ) -> bool {
     match (listed, asked_at.filter(|_| clock_trusted)) {
         (None, _) => false,
-        (Some(_), _) if held == listed => false,
+        (Some(_), _) if known_association == listed => false,
         // Without a clock to trust, a difference alone tells; without one held there is no
         // difference.
-        (Some(_), None) => held.is_some(),
+        (Some(_), None) => known_association.is_some(),
         (Some(listed), Some(asked_at)) => listed > asked_at,
     }
 }
@@ -116,7 +116,7 @@ mod tests {
     fn superseded_follows_the_contract() {
         let at = |t| Some(Timestamp(t));
         let asked = at(100);
-        for (held, listed, trusted, expected) in [
+        for (known_association, listed, trusted, expected) in [
             (at(50), at(50), true, false),
             (at(50), at(150), true, true),
             (at(50), at(90), true, false),
@@ -128,9 +128,17 @@ mod tests {
             (None, at(150), false, false),
             (at(50), None, false, false),
         ] {
-            assert_eq!(is_superseded(held, listed, asked, trusted), expected, "{held:?} {listed:?} {trusted}");
-            let unknown = is_superseded(held, listed, None, true);
-            assert_eq!(unknown, is_superseded(held, listed, asked, false), "{held:?} {listed:?}");
+            assert_eq!(
+                is_superseded(known_association, listed, asked, trusted),
+                expected,
+                "{known_association:?} {listed:?} {trusted}"
+            );
+            let unknown = is_superseded(known_association, listed, None, true);
+            assert_eq!(
+                unknown,
+                is_superseded(known_association, listed, asked, false),
+                "{known_association:?} {listed:?}"
+            );
         }
     }
 }

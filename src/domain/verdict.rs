@@ -15,7 +15,7 @@ pub enum Verdict {
     Unsent(Fault),
     /// As [`Self::Unsent`], for reasons of the resource that the call is about: entries about
     /// others go first.
-    Aside(Fault),
+    Parked(Fault),
     /// The call may have had its effect: send it again, and let nobody withdraw it.
     Unknown(Fault),
     /// An error that may mean that it is done already: the next complete list tells.

@@ -9,7 +9,7 @@ use super::{
     committer::Committer,
     data_dir::{DataDir, Disk},
     health::{StoreHealth, Unavailable},
-    job::{Job, Tellers, Typed},
+    job::{Job, Notifiers, Typed},
     pending::{Summary, Tx},
     registry::store::StoreError,
     stats::{Counting, Stats},
@@ -74,7 +74,7 @@ impl Ledger {
         let (outgoing_in, outgoing) = watch::channel(());
         let (devices_in, devices) = watch::channel(());
         let counting = Counting::default();
-        let tellers = Tellers {
+        let notifiers = Notifiers {
             summary: summary_in,
             health: health_in,
             work: work_in,
@@ -82,7 +82,7 @@ impl Ledger {
             devices: devices_in,
             counting: counting.clone(),
         };
-        let committer = Committer::new(disk, rules, clock, tellers);
+        let committer = Committer::new(disk, rules, clock, notifiers);
         (Self { jobs, summary, health, work, outgoing, devices, counting }, committer, queue)
     }
 
@@ -103,7 +103,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The store failed.
-    pub async fn run_lazily<R: Send + 'static>(
+    pub async fn run_unsynced<R: Send + 'static>(
         &self,
         rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
     ) -> Result<R, Unavailable> {
@@ -118,10 +118,10 @@ impl Ledger {
     pub async fn submit<R: Send + 'static>(
         &self,
         rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
-        lazy: bool,
+        unsynced: bool,
     ) -> Result<oneshot::Receiver<Result<R, Unavailable>>, Unavailable> {
         let (reply, answer) = oneshot::channel();
-        let job = Typed { rule, value: None, lazy, reply };
+        let job = Typed { rule, value: None, unsynced, reply };
         self.jobs.send(Box::new(job)).await.map_err(|_| closed())?;
         Ok(answer)
     }

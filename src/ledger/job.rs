@@ -14,14 +14,14 @@ pub(super) trait Job: Send {
     /// Runs a step in a transaction of its own; `false` to be called again.
     fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError>;
     /// Whether the answer may come before what was written is durable.
-    fn is_lazy(&self) -> bool;
+    fn is_unsynced(&self) -> bool;
     fn finish(self: Box<Self>, result: Result<(), Unavailable>);
 }
 
 pub(super) struct Typed<R, F> {
     pub(super) rule: F,
     pub(super) value: Option<R>,
-    pub(super) lazy: bool,
+    pub(super) unsynced: bool,
     pub(super) reply: oneshot::Sender<Result<R, Unavailable>>,
 }
 
@@ -31,8 +31,8 @@ impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send> Job
         Ok(self.value.is_some())
     }
 
-    fn is_lazy(&self) -> bool {
-        self.lazy
+    fn is_unsynced(&self) -> bool {
+        self.unsynced
     }
 
     fn finish(self: Box<Self>, result: Result<(), Unavailable>) {
@@ -48,7 +48,7 @@ impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send> Job
 }
 
 /// Where the committing thread tells what came about.
-pub(super) struct Tellers {
+pub(super) struct Notifiers {
     pub(super) summary: watch::Sender<Summary>,
     pub(super) health: watch::Sender<StoreHealth>,
     pub(super) work: watch::Sender<()>,

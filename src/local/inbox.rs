@@ -207,9 +207,9 @@ impl Inbox {
         rule: impl FnMut(&mut ledger::Tx<'_>) -> Result<Option<Result<Vec<u8>, Rejection>>, ledger::StoreError>
         + Send
         + 'static,
-        lazy: bool,
+        unsynced: bool,
     ) -> Pending {
-        let submitted = self.ledger.submit(rule, lazy).await;
+        let submitted = self.ledger.submit(rule, unsynced).await;
         Box::pin(async move {
             match received(submitted).await {
                 Ok(Ok(message)) => Answer::Message(message),

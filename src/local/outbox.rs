@@ -262,7 +262,7 @@ impl Outbox {
             }
             ledger::owed(tx, from, limit, messages::MAX_ERROR_ENTRIES).map(Some)
         };
-        self.ledger.run_lazily(rule).await.inspect_err(|_| {
+        self.ledger.run_unsynced(rule).await.inspect_err(|_| {
             // They are still owed, and go out again.
             self.cursor = 0;
         })

@@ -249,7 +249,7 @@ impl LanePlan {
         };
         if self.scoped && matches!(error.fault, CallFault::Denied | CallFault::Busy) {
             self.set_aside(sent, error, now, chance);
-            return all(&Verdict::Aside);
+            return all(&Verdict::Parked);
         }
         let (factor, hold) = match error.fault {
             CallFault::Throttled => (THROTTLED_FACTOR, false),

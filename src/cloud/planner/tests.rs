@@ -161,8 +161,8 @@ fn a_resource_that_refuses_is_set_aside_and_the_lane_goes_on() {
         let answer = fault.map_or(Ok(Vec::new()), |fault| Err(error(fault)));
         plan.answered(&[child(parent, 1)], &answer, Mono(now), 0.5).remove(0).1
     };
-    assert!(matches!(answer(&mut plan, "denied", Some(CallFault::Denied), 0), Verdict::Aside(_)));
-    assert!(matches!(answer(&mut plan, "busy", Some(CallFault::Busy), 0), Verdict::Aside(_)));
+    assert!(matches!(answer(&mut plan, "denied", Some(CallFault::Denied), 0), Verdict::Parked(_)));
+    assert!(matches!(answer(&mut plan, "busy", Some(CallFault::Busy), 0), Verdict::Parked(_)));
     assert_eq!(shut(&mut plan, Mono(0)), ["externalId:denied", "externalId:busy"]);
     assert_eq!(plan.retries_at(), Some(Mono(500)), "the lane itself does not wait, and each has its own time");
     assert_eq!(shut(&mut plan, Mono(500)), ["externalId:denied"]);

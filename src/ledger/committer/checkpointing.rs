@@ -37,7 +37,7 @@ impl<D: Disk> Committer<D> {
             .and_then(|()| if is_due { self.switch(0).map(|()| true) } else { self.step_checkpoint() });
         match step {
             Ok(more) => {
-                self.tell(None);
+                self.notify(None);
                 more
             }
             Err(error) => {

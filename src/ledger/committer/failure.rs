@@ -17,7 +17,7 @@ use crate::ledger::{
 
 impl<D: Disk> Committer<D> {
     pub(super) fn failing(&self) -> StoreError {
-        self.tell.health.borrow().failing.clone().unwrap_or_else(not_open)
+        self.notify.health.borrow().failing.clone().unwrap_or_else(not_open)
     }
 
     /// A group is not committed: the state is as before it, and its jobs are rejected. If the disk
@@ -32,7 +32,7 @@ impl<D: Disk> Committer<D> {
                 let unavailable = Unavailable(error.to_string());
                 // Whoever took something for done, without waiting for it, looks again.
                 self.group.touched = Touched { work: true, outgoing: true, devices: true };
-                self.tell(None);
+                self.notify(None);
                 ran.into_iter().for_each(|(job, result)| job.finish(result.and(Err(unavailable.clone()))));
             }
             NotSynced(error) => {
@@ -42,7 +42,7 @@ impl<D: Disk> Committer<D> {
                 // A checkpoint in progress may have logged what the cut takes away.
                 self.checkpoint = None;
                 self.needs_cut = true;
-                self.tell.health.send_modify(|health| health.failing = Some(error.clone()));
+                self.notify.health.send_modify(|health| health.failing = Some(error.clone()));
                 self.reopen.0 = self.clock.now().mono;
                 self.held.extend(ran.into_iter().map(|(job, _)| job));
                 self.ensure_open();
@@ -62,7 +62,7 @@ impl<D: Disk> Committer<D> {
             StoreError::Damaged(what) => self.replace_registry(&what).err().unwrap_or(StoreError::Damaged(what)),
             error => error,
         };
-        self.tell.health.send_modify(|health| health.failing = Some(error));
+        self.notify.health.send_modify(|health| health.failing = Some(error));
     }
 
     /// Quarantines the registry; a new one is made at the next opening, and read from the cloud.
@@ -85,7 +85,7 @@ impl<D: Disk> Committer<D> {
     pub(super) fn report(&self, lost: Lost, kept_as: Option<PathBuf>, why: &str) {
         let loss = Loss { at: self.clock.now().wall, kept_as, why: why.to_owned(), lost };
         tracing::error!("{loss}");
-        self.tell.health.send_modify(|health| health.lose(loss));
+        self.notify.health.send_modify(|health| health.lose(loss));
     }
 
     pub(super) fn report_replaced(&self, lost: Lost, kept: std::io::Result<PathBuf>, what: &str) {

@@ -110,7 +110,7 @@ impl<D: Disk> Committer<D> {
             return;
         }
         match self.commit(false) {
-            Ok(()) => self.tell(None),
+            Ok(()) => self.notify(None),
             Err(error) => self.fail(Vec::new(), error),
         }
     }

@@ -26,7 +26,7 @@ use super::{
     Rules,
     data_dir::Disk,
     health::Unavailable,
-    job::{Job, Tellers},
+    job::{Job, Notifiers},
     journal::Journal,
     pending::{Group, State, Summary, Touched, Tx},
     registry::{Binding, Checkpoint, store::StoreError},
@@ -43,7 +43,7 @@ const GROUP_JOBS: usize = 256;
 const GROUP_CHANGES: usize = 2000;
 
 /// How long changes that nobody waits for stay in memory alone. After that a kill does not undo them.
-const LAZY: Duration = Duration::from_millis(500);
+const UNSYNCED_DELAY: Duration = Duration::from_millis(500);
 
 /// Waits between two attempts to open a store that fails.
 const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -96,7 +96,7 @@ pub(super) struct Committer<D: Disk> {
     until_look: u32,
     /// What was live, and the file's size, when the registry was last rewritten.
     rewritten: Option<(u64, u64)>,
-    tell: Tellers,
+    notify: Notifiers,
 }
 
 /// A job of a group, and what came of it.
@@ -113,7 +113,7 @@ enum Uncommitted {
 use Uncommitted::{NotSynced, NotWritten};
 
 impl<D: Disk> Committer<D> {
-    pub(super) fn new(disk: D, rules: Rules, clock: Clock, tell: Tellers) -> Self {
+    pub(super) fn new(disk: D, rules: Rules, clock: Clock, notify: Notifiers) -> Self {
         Self {
             disk,
             rules,
@@ -141,7 +141,7 @@ impl<D: Disk> Committer<D> {
             // The first look is at the first group.
             until_look: 1,
             rewritten: None,
-            tell,
+            notify,
         }
     }
 
@@ -162,7 +162,7 @@ impl<D: Disk> Committer<D> {
                     }
                 }
                 Err(mpsc::error::TryRecvError::Empty) => {
-                    match runtime.block_on(async { tokio::time::timeout(LAZY, queue.recv()).await }) {
+                    match runtime.block_on(async { tokio::time::timeout(UNSYNCED_DELAY, queue.recv()).await }) {
                         Ok(Some(job)) => Some(job),
                         Ok(None) => break,
                         Err(_) => {
@@ -185,7 +185,7 @@ impl<D: Disk> Committer<D> {
         loop {
             let mut next = None;
             if self.unfinished.is_empty() {
-                let wait = if self.held.is_empty() { Duration::MAX } else { LAZY };
+                let wait = if self.held.is_empty() { Duration::MAX } else { UNSYNCED_DELAY };
                 match tokio::time::timeout(wait, queue.recv()).await {
                     Ok(None) => break,
                     Ok(job) => next = job,
@@ -229,7 +229,7 @@ impl<D: Disk> Committer<D> {
         for mut job in jobs {
             match self.run_job(&mut *job, queue, &mut failed) {
                 Ok((ended, changed)) => {
-                    durable |= changed && !job.is_lazy();
+                    durable |= changed && !job.is_unsynced();
                     if ended {
                         ran.push((job, Ok(())));
                     } else {
@@ -242,7 +242,7 @@ impl<D: Disk> Committer<D> {
         let begun = Instant::now();
         match if durable { self.commit(true) } else { Ok(()) } {
             Ok(()) => {
-                self.tell(durable.then(|| begun.elapsed()));
+                self.notify(durable.then(|| begun.elapsed()));
                 ran.into_iter().for_each(|(job, result)| job.finish(result));
                 self.look_at_size();
                 // The fuller the segment, the more, so that a checkpoint ends before it is full.
@@ -286,7 +286,7 @@ impl<D: Disk> Committer<D> {
                     match error {
                         StoreError::Defect(what) => {
                             tracing::error!(defect = what, "a rule of the ledger failed; please report it");
-                            self.tell.health.send_modify(|health| health.defect = Some(what));
+                            self.notify.health.send_modify(|health| health.defect = Some(what));
                         }
                         StoreError::Replaced => {}
                         error => *failed = Some(error),
@@ -320,23 +320,24 @@ impl<D: Disk> Committer<D> {
     }
 
     /// Reports what changed, before anybody is answered.
-    fn tell(&mut self, time: Option<Duration>) {
+    fn notify(&mut self, time: Option<Duration>) {
         failpoint::fail("ledger");
         #[cfg(test)]
         self.disk.observe(&self.state, false);
         let Touched { work, outgoing, devices } = std::mem::take(&mut self.group.touched);
-        self.tell.counting.ended(&std::mem::take(&mut self.group.ended));
+        self.notify.counting.ended(&std::mem::take(&mut self.group.ended));
         if let Some(time) = time {
-            self.tell.counting.committed(time);
+            self.notify.counting.committed(time);
         }
-        self.tell.summary.send_if_modified(|summary| {
+        self.notify.summary.send_if_modified(|summary| {
             let mut now = Summary::of(&self.state);
             now.store_bytes = summary.store_bytes;
             let changed = *summary != now;
             *summary = now;
             changed
         });
-        for (touched, wake) in [(work, &self.tell.work), (outgoing, &self.tell.outgoing), (devices, &self.tell.devices)]
+        for (touched, wake) in
+            [(work, &self.notify.work), (outgoing, &self.notify.outgoing), (devices, &self.notify.devices)]
         {
             if touched {
                 wake.send_replace(());

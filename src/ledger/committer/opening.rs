@@ -40,16 +40,16 @@ impl<D: Disk> Committer<D> {
         match opened {
             Ok(()) => {
                 self.reopen = (Mono(0), REOPEN.0);
-                self.tell.health.send_modify(|health| health.failing = None);
-                self.tell.summary.send_replace(Summary::of(&self.state));
-                for wake in [&self.tell.work, &self.tell.outgoing, &self.tell.devices] {
+                self.notify.health.send_modify(|health| health.failing = None);
+                self.notify.summary.send_replace(Summary::of(&self.state));
+                for wake in [&self.notify.work, &self.notify.outgoing, &self.notify.devices] {
                     wake.send_replace(());
                 }
             }
             Err(error) => {
                 tracing::error!(%error, data_dir = %self.disk, "the store cannot be opened");
                 self.reopen = (now.after(self.reopen.1), (self.reopen.1 * 2).min(REOPEN.1));
-                self.tell.health.send_modify(|health| health.failing = Some(error));
+                self.notify.health.send_modify(|health| health.failing = Some(error));
             }
         }
     }

@@ -16,7 +16,7 @@ impl<D: Disk> Committer<D> {
         let live = self.state.counters.registry_bytes;
         let Some(registry) = self.registry.as_mut().filter(|_| self.until_look == 0) else { return };
         let size = registry.size();
-        self.tell.summary.send_if_modified(|summary| {
+        self.notify.summary.send_if_modified(|summary| {
             let grown = summary.store_bytes != size;
             summary.store_bytes = size;
             grown

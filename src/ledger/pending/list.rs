@@ -23,7 +23,7 @@ const STEP: usize = 1000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListMark {
     /// The count of outcomes.
-    pub mark: u64,
+    pub outcome_seq: u64,
     /// The number of the next request.
     pub seq: u64,
     /// Of which registry: a list shows nothing about a later one, which may lack a part of it.
@@ -34,7 +34,7 @@ pub struct ListMark {
 #[must_use]
 pub fn begin_list(tx: &Tx<'_>) -> ListMark {
     let counters = &tx.state.counters;
-    ListMark { mark: counters.mark, seq: counters.next_seq, generation: counters.generation }
+    ListMark { outcome_seq: counters.outcome_seq, seq: counters.next_seq, generation: counters.generation }
 }
 
 impl ListMark {
@@ -83,21 +83,23 @@ pub fn apply_page(
             // compare.
             let ended = match old.association {
                 Some(_) => old.association == *association,
-                None => old.ours.is_some() && !is_awaited(tx, thing),
+                None => old.associated_by_agent_at.is_some() && !is_awaited(tx, thing),
             };
             let lags = old.registered == Registered::Disassociated && ended && is_lately(tx, old.changed_at);
-            if old.mark > list.mark || lags {
+            if old.outcome_seq > list.outcome_seq || lags {
                 continue;
             }
         }
         counts.added += u32::from(!known);
-        let ours = old.as_ref().filter(|_| known).and_then(|device| {
-            device.ours.filter(|at| device.association.is_none() || is_lately(tx, *at) || is_of(*at, *association))
+        let associated_by_agent_at = old.as_ref().filter(|_| known).and_then(|device| {
+            device
+                .associated_by_agent_at
+                .filter(|at| device.association.is_none() || is_lately(tx, *at) || is_of(*at, *association))
         });
         let device = Device {
             registered: Registered::Associated,
             association: *association,
-            ours,
+            associated_by_agent_at,
             changed_at: tx.now.wall,
             ..old.unwrap_or_else(|| blank(tx.now.wall))
         };
@@ -120,20 +122,20 @@ fn is_lately(tx: &Tx<'_>, at: Timestamp) -> bool {
 }
 
 /// Whether an association's time is that of the agent's own, for all that is known of the two clocks.
-fn is_of(ours: Timestamp, association: Option<Timestamp>) -> bool {
-    association.is_some_and(|at| (ours.before(LAG)..ours.after(LAG)).contains(&at))
+fn is_of(associated_by_agent_at: Timestamp, association: Option<Timestamp>) -> bool {
+    association.is_some_and(|at| (associated_by_agent_at.before(LAG)..associated_by_agent_at.after(LAG)).contains(&at))
 }
 
 fn blank(now: Timestamp) -> Device {
     Device {
         registered: Registered::Disassociated,
         association: None,
-        ours: None,
+        associated_by_agent_at: None,
         requested: None,
         attempts: 0,
         error: None,
         changed_at: now,
-        mark: 0,
+        outcome_seq: 0,
     }
 }
 
@@ -161,15 +163,23 @@ pub fn remove_unlisted(
         let old = row.row.device.clone();
         let Some(old) = old.filter(|old| old.registered == Registered::Associated) else { continue };
         // An association of the agent's own that is not listed yet.
-        let lags = old.association.is_none() && old.ours.is_some_and(|at| is_lately(tx, at)) && !is_awaited(tx, &thing);
-        if old.mark > list.mark || lags {
+        let lags = old.association.is_none()
+            && old.associated_by_agent_at.is_some_and(|at| is_lately(tx, at))
+            && !is_awaited(tx, &thing);
+        if old.outcome_seq > list.outcome_seq || lags {
             continue;
         }
         counts.removed += 1;
         // Not by the agent, so a later list that names it again does not lag behind: no association
         // is kept to compare.
         let changed_at = tx.now.wall;
-        let device = Device { registered: Registered::Disassociated, association: None, ours: None, changed_at, ..old };
+        let device = Device {
+            registered: Registered::Disassociated,
+            association: None,
+            associated_by_agent_at: None,
+            changed_at,
+            ..old
+        };
         tx.set_device(&thing, row, Some(device), vec![Happened::Unlisted]);
     }
     Ok(done)

@@ -135,13 +135,17 @@ pub(crate) struct Listed {
     #[serde(default)]
     pub(crate) association: Option<Timestamp>,
     /// When the agent associated it, as long as that association is the one that is listed.
-    #[serde(default)]
-    pub(crate) ours: Option<Timestamp>,
+    #[serde(rename = "ours", default)]
+    pub(crate) associated_by_agent_at: Option<Timestamp>,
 }
 
 impl From<&Device> for Listed {
     fn from(device: &Device) -> Self {
-        Self { registered: device.registered, association: device.association, ours: device.ours }
+        Self {
+            registered: device.registered,
+            association: device.association,
+            associated_by_agent_at: device.associated_by_agent_at,
+        }
     }
 }
 

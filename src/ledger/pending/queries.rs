@@ -232,12 +232,12 @@ fn under_way(tx: &Tx<'_>, record: Option<Device>, work: &Work) -> Result<Device,
     Ok(Device {
         registered: record.as_ref().map_or(Registered::Disassociated, |device| device.registered),
         association: record.as_ref().and_then(|device| device.association),
-        ours: record.as_ref().and_then(|device| device.ours),
+        associated_by_agent_at: record.as_ref().and_then(|device| device.associated_by_agent_at),
         requested: request.map(|request| (request.client, request.token, request.accepted_at)),
         attempts: work.attempts,
         error: work.error.as_deref().cloned(),
         changed_at,
-        mark: record.map_or(0, |device| device.mark),
+        outcome_seq: record.map_or(0, |device| device.outcome_seq),
     })
 }
 

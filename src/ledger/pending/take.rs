@@ -274,7 +274,7 @@ fn take_one(
                     list does not show it done";
         let mut work = work.clone();
         work.error = Some(Arc::new(Fault::new("AccessDeniedException", text)));
-        tx.state.counters.mark += 1;
+        tx.state.counters.outcome_seq += 1;
         await_list(tx, &mut work);
         tx.set_work(target, Some(work))?;
         return Ok(Took::Nothing);

@@ -19,7 +19,7 @@ use crate::{
 /// The entries of other requests that end when `lane` is asked for.
 pub(super) fn superseded(work: &Work, lane: Option<CallKind>) -> &[Waiter] {
     match lane {
-        Some(lane) if lane == work.lane => work.opposed_by(),
+        Some(lane) if lane == work.lane => work.queued_opposites(),
         _ if !work.sent => work.waiting(),
         _ => &[],
     }
@@ -77,7 +77,7 @@ pub(super) fn supersede(tx: &mut Tx<'_>, target: &Target, waiters: &[Waiter]) ->
 
 /// The work is over: goes on with the queued opposite, if there is one.
 pub(super) fn next(tx: &mut Tx<'_>, target: &Target, work: &Work) -> Result<(), StoreError> {
-    let waiters = work.opposed_by();
+    let waiters = work.queued_opposites();
     let opposite = work.lane.traits().devices.and_then(|devices| devices.opposite);
     match opposite {
         Some(lane) if !waiters.is_empty() => tx.set_work(target, Some(Work::new(lane, waiters.into()))),
@@ -91,7 +91,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, target: &Target, place: Place) -> Result<O
     let Some(work) = tx.work_of(target) else { return Ok(None) };
     let mut work = work.clone();
     work.waiters.retain(|waiter| waiter.0 != place);
-    if work.opposed_by().is_empty() {
+    if work.queued_opposites().is_empty() {
         work.queued_opposite = None;
     }
     if work.waiting().is_empty() {

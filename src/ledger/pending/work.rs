@@ -136,7 +136,7 @@ impl Work {
     }
 
     /// The entries that ask for its opposite, and wait for their turn.
-    pub(super) fn opposed_by(&self) -> &[Waiter] {
+    pub(super) fn queued_opposites(&self) -> &[Waiter] {
         &self.waiters[self.served()..]
     }
 }

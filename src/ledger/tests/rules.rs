@@ -517,7 +517,7 @@ fn what_is_set_aside_is_passed_over_resource_by_resource() {
     }
     let busy = accept(&mut bench, "busy", 0);
     let (first, _) = look(&mut bench, &[]);
-    let mut verdicts = VecDeque::from([(first.unwrap(), Verdict::Aside(fault("AccessDeniedException")))]);
+    let mut verdicts = VecDeque::from([(first.unwrap(), Verdict::Parked(fault("AccessDeniedException")))]);
     bench.run(|tx| settle(tx, CallKind::Assets, &mut verdicts));
     assert_eq!(look(&mut bench, &["denied", "busy"]).0, None, "all of it is aside");
     assert_eq!(bench.summary().load(CallKind::Assets).retrying, 501);

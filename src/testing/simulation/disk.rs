@@ -239,7 +239,7 @@ impl SimDisk {
                         {
                             wrong = Some((6, format!("{name} is removed, and no complete list or answer said so")));
                         }
-                        if old.is_none_or(|old| old.mark != new.mark) {
+                        if old.is_none_or(|old| old.outcome_seq != new.outcome_seq) {
                             disk.ended_at.insert(name.to_owned(), now);
                         }
                     }
