@@ -1,4 +1,5 @@
-//! The handle to the ledger: what others ask of it, in line, and how they hear of it.
+//! The handle to the ledger: other parts of the agent submit rules to its queue and watch its
+//! changes.
 
 use std::thread;
 
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::runtime::clock::Clock;
 
-/// Questions and commands that wait for the thread; whoever comes later waits in line.
+/// Jobs that the queue of the committing thread holds; [`Ledger::submit`] waits while it is full.
 const WAITING: usize = 1024;
 
 /// A handle to the ledger; clones are the same ledger.
@@ -32,8 +33,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts the thread on the store in `data_dir`, whose lock it keeps. It ends, and the store is
-    /// closed, when the last handle is gone; the second value is then done.
+    /// Starts the thread on the store in `data_dir`, whose lock it keeps. The thread ends, and
+    /// closes the store, when the last handle is dropped; the second value resolves then.
     ///
     /// # Errors
     /// The operating system gives no thread.
@@ -52,7 +53,8 @@ impl Ledger {
         Ok((ledger, closed))
     }
 
-    /// The same on a simulated disk, as a task that takes `pause()` for each group.
+    /// As [`Self::start`], but on a simulated disk, as a task that sleeps for `pause()` before each
+    /// group.
     #[cfg(test)]
     pub(crate) fn simulate(
         disk: impl Disk,
@@ -99,7 +101,7 @@ impl Ledger {
     }
 
     /// As [`Self::run`], but the answer may come before the writes are durable: for deletions whose
-    /// loss costs only a repetition, and for questions.
+    /// loss costs only a repetition, and for queries.
     ///
     /// # Errors
     /// The store failed.
@@ -110,8 +112,8 @@ impl Ledger {
         self.submit(rule, true).await?.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Puts a rule in line, and returns where its answer will come: rules run in the order of
-    /// submission.
+    /// Puts a rule into the queue, and returns the receiver of its answer. Rules run in the order
+    /// of submission. With `unsynced` the answer does not wait until the writes are durable.
     ///
     /// # Errors
     /// The ledger is closed.
@@ -144,19 +146,20 @@ impl Ledger {
         self.health.clone()
     }
 
-    /// Wakes whoever sends work. Carries nothing: read the ledger.
+    /// Wakes the dispatchers when there is work. It carries no value: the receiver reads the
+    /// ledger.
     #[must_use]
     pub fn work(&self) -> watch::Receiver<()> {
         self.work.clone()
     }
 
-    /// Wakes whoever publishes results.
+    /// Wakes the task that publishes results.
     #[must_use]
     pub fn outgoing(&self) -> watch::Receiver<()> {
         self.outgoing.clone()
     }
 
-    /// Wakes whoever publishes devices.
+    /// Wakes the task that publishes devices.
     #[must_use]
     pub fn devices(&self) -> watch::Receiver<()> {
         self.devices.clone()

@@ -45,8 +45,8 @@ impl<D: Disk> Committer<D> {
 }
 
 /// Whether a registry is worth being rewritten: it takes four times what is live, and has not just
-/// been. A fresh copy takes up to three times (measured), so it has to double first, or half of what
-/// was live has to go.
+/// been. A fresh copy takes up to three times (measured), so the file has to double first, or half
+/// of what was live has to be deleted.
 fn is_bloated(live: u64, size: u64, rewritten: Option<(u64, u64)>) -> bool {
     size > SMALL
         && size > 4 * live

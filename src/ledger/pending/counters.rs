@@ -99,8 +99,8 @@ pub struct Counters {
     /// Counts the registries: a damaged one is replaced.
     #[serde(skip_serializing_if = "is_default")]
     pub generation: u64,
-    /// Which attempt to write a checkpoint was the last complete one: a registry with an older one has
-    /// lost rows.
+    /// Which attempt to write a checkpoint was the last complete one: a registry with an older one
+    /// has lost rows.
     #[serde(skip_serializing_if = "is_default")]
     pub attempt: u64,
     /// Requests that have not ended.

@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// How long the cloud's list may lag behind what the cloud did; Greengrass promises no time, minutes
-/// are generous.
+/// How long the cloud's list may lag behind what the cloud did; Greengrass promises no time,
+/// minutes are generous.
 const LAG: Duration = Duration::from_secs(300);
 
 /// Devices that one step looks at: some milliseconds.
@@ -56,8 +56,8 @@ pub fn sync_wanted(tx: &Tx<'_>) -> Result<bool, StoreError> {
 ///
 /// Invariant 6: a device whose outcome is younger than the list keeps it. So does one that was
 /// disassociated lately and is still listed with the very association that ended: such a list lags
-/// behind. Where that is only a guess, and an entry waits for the list, the list counts: no entry is
-/// reported as a success that the list does not show.
+/// behind. Where that is only a guess, and an entry waits for the list, the list counts: no entry
+/// is reported as a success that the list does not show.
 ///
 /// # Errors
 /// The registry failed, or was replaced since the list began.
@@ -121,7 +121,8 @@ fn is_lately(tx: &Tx<'_>, at: Timestamp) -> bool {
     (at..at.after(LAG)).contains(&tx.now.wall)
 }
 
-/// Whether an association's time is that of the agent's own, for all that is known of the two clocks.
+/// Whether an association's time is that of the agent's own, for all that is known of the two
+/// clocks.
 fn is_of(associated_by_agent_at: Timestamp, association: Option<Timestamp>) -> bool {
     association.is_some_and(|at| (associated_by_agent_at.before(LAG)..associated_by_agent_at.after(LAG)).contains(&at))
 }
@@ -200,8 +201,8 @@ fn device_names(tx: &Tx<'_>, after: Option<&ThingName>) -> Result<Vec<ThingName>
     Ok(names.into_iter().take(STEP).collect())
 }
 
-/// After all of a complete list is taken over: ends the requests for a sync from before it began, as
-/// many as one step takes; `true` when all of them have ended.
+/// After all of a complete list is taken over: ends the requests for a sync from before it began,
+/// as many as one step takes; `true` when all of them have ended.
 ///
 /// # Errors
 /// The registry failed, or was replaced since the list began.

@@ -1,4 +1,4 @@
-//! After a damage of the journal: what refers to objects that are lost is made whole again.
+//! After a damage of the journal: repairs objects that refer to lost objects.
 //!
 //! Work whose images are lost may have been sent, and entries may have ended. So their outcome is
 //! taken for unknown: the next complete list shows it, or the call is repeated.
@@ -38,7 +38,7 @@ impl State {
         work
     }
 
-    /// Numbers that may have been given away are not given again.
+    /// Skips numbers that lost groups may have used, so that none is used twice.
     pub(crate) fn pass_over(&mut self, numbers: u64) {
         let counters = &mut self.counters;
         for number in [&mut counters.next_seq, &mut counters.next_outgoing, &mut counters.outcome_seq] {

@@ -40,7 +40,8 @@ pub fn owed(
     let messages: Vec<_> = tx.state.owed().range(from..).take(limit).map(|(n, message)| (*n, *message)).collect();
     for (n, message) in messages {
         last = Some(n);
-        // Lost with the registry: only a repeated answer is owed of a request that is not in memory.
+        // Lost with the registry: only a repeated answer is owed of a request that is not in
+        // memory.
         let Some(request) = tx.request(message.seq)? else {
             delivered(tx, n)?;
             continue;
@@ -61,7 +62,7 @@ pub fn owed(
     Ok((owed, last))
 }
 
-/// The broker has it.
+/// Removes a message that the broker has acknowledged.
 ///
 /// # Errors
 /// None yet.
@@ -100,7 +101,7 @@ pub fn outdated(tx: &Tx<'_>, after: Option<&ThingName>, limit: usize) -> Result<
     outdated.map(view).collect()
 }
 
-/// The broker has a device's message as of `change`.
+/// Notes that the broker has acknowledged a device's message as of `change`.
 ///
 /// # Errors
 /// None yet.

@@ -186,8 +186,7 @@ impl Early {
         Self { before, goal, counted: false, next: 0, forgot: false, clients: HashMap::new() }
     }
 
-    /// Goes on, as much as one step takes; `true` when there is room enough, or nothing more to
-    /// forget.
+    /// Runs one step; `true` when there is room enough, or nothing more to forget.
     ///
     /// # Errors
     /// The registry failed.

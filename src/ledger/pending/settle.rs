@@ -1,5 +1,4 @@
-//! What an answer means for every entry that waits for it, and what a list shows of entries whose
-//! outcome is not known.
+//! Settles the entries that wait for a response, and those whose outcome a list has to show.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -45,9 +44,9 @@ pub(super) fn is_superseded_by_list(
     lane.takes_off() && is_superseded(known, listed, request.asked_at(now), clock_trusted)
 }
 
-/// Nothing waits for it any more. Work that was never sent is removed. Of work that was sent, a list
-/// has to show the outcome, and a queued opposite waits for that. Where no list shows it, nothing
-/// depends on it.
+/// Gives up work that no entry waits for any more. Work that was never sent is removed. Of work
+/// that was sent, a list has to show the outcome, and a queued opposite waits for that. Where no
+/// list shows it, nothing depends on it.
 pub(super) fn abandon(tx: &mut Tx<'_>, target: &Target, mut work: Work) -> Result<(), StoreError> {
     if !work.sent || !work.lane.is_settled_by_list() {
         return waiters::next(tx, target, &work);
@@ -145,7 +144,7 @@ fn settle_one(tx: &mut Tx<'_>, lane: CallKind, target: &Target, verdict: &Verdic
 
 fn put_back(tx: &mut Tx<'_>, target: &Target, work: Work) -> Result<(), StoreError> {
     if !work.sent && work.queued_opposite.is_some() {
-        // It turned out not to be sent, and the later request asks for the opposite: it supersedes.
+        // The entry turned out not to be sent, so the later request for the opposite supersedes it.
         waiters::next(tx, target, &work)?;
         return waiters::supersede(tx, target, work.waiting());
     }

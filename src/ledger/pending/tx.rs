@@ -354,8 +354,8 @@ impl<'a> Tx<'a> {
         self.end_recorded(target, place, outcome, fault.as_ref())
     }
 
-    /// The same for an entry whose end its device's history shows already. Several entries may share
-    /// the fault.
+    /// The same for an entry whose end its device's history shows already. Several entries may
+    /// share the fault.
     pub(super) fn end_recorded(
         &mut self,
         target: &Target,

@@ -1,8 +1,8 @@
 //! The entries that wait for a target, and the order of opposite requests for it.
 //!
-//! A target is in at most one call at a time. Requests for the opposite of what was sent wait behind
-//! it in the same work, in the order of their acceptance. Of two opposite requests that were not
-//! sent, the later one supersedes the earlier.
+//! A target is in at most one call at a time. Requests for the opposite of what was sent wait
+//! behind it in the same work, in the order of their acceptance. Of two opposite requests that were
+//! not sent, the later one supersedes the earlier.
 
 use smallvec::smallvec;
 
@@ -75,7 +75,7 @@ pub(super) fn supersede(tx: &mut Tx<'_>, target: &Target, waiters: &[Waiter]) ->
     Ok(())
 }
 
-/// The work is over: goes on with the queued opposite, if there is one.
+/// Ends the work, and begins the queued opposite, if there is one.
 pub(super) fn next(tx: &mut Tx<'_>, target: &Target, work: &Work) -> Result<(), StoreError> {
     let waiters = work.queued_opposites();
     let opposite = work.lane.traits().devices.and_then(|devices| devices.opposite);
@@ -85,8 +85,8 @@ pub(super) fn next(tx: &mut Tx<'_>, target: &Target, work: &Work) -> Result<(), 
     }
 }
 
-/// Takes an entry that has ended out of the waiters of its target, and returns the work that is left
-/// without an entry that it is done for.
+/// Takes an entry that has ended out of the waiters of its target, and returns the work that is
+/// left without an entry that it is done for.
 pub(super) fn remove(tx: &mut Tx<'_>, target: &Target, place: Place) -> Result<Option<Work>, StoreError> {
     let Some(work) = tx.work_of(target) else { return Ok(None) };
     let mut work = work.clone();

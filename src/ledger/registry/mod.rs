@@ -25,8 +25,8 @@ pub(crate) struct Binding {
     pub(crate) generation: u64,
     /// The last checkpoint of which the registry has all rows.
     pub(crate) checkpoint: u64,
-    /// Counts the attempts to write one. An attempt that a crash ended before the journal knew of it
-    /// is repeated under the same number of the checkpoint, and may have other rows.
+    /// Counts the attempts to write one. An attempt that a crash ended before the journal knew of
+    /// it is repeated under the same number of the checkpoint, and may have other rows.
     #[serde(default)]
     pub(crate) attempt: u64,
 }

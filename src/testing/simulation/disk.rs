@@ -170,7 +170,7 @@ impl SimDisk {
         errs
     }
 
-    /// What the records say has to have been said by the cloud.
+    /// Checks that each change of a record was reported by the cloud.
     fn watch(&self, new: &Image) {
         let now = self.world.now();
         let mut wrong = None;
@@ -190,7 +190,7 @@ impl SimDisk {
                     }
                 }
             }
-            // Its end is seen here some time after it is noted.
+            // The simulation sees the end of a request some time after the agent notes it.
             let retention = (self.world.plan.retention_days * 86_400_000.0) as Millis - 60_000;
             for seq in new.state.forgotten().keys().filter(|seq| !disk.live.state.forgotten().contains_key(seq)) {
                 if disk.completed_at.get(seq).is_none_or(|ended| now - ended < retention) {
