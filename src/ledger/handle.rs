@@ -140,7 +140,7 @@ impl Ledger {
         self.counting.read()
     }
 
-    /// How the store is.
+    /// The health of the store.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<StoreHealth> {
         self.health.clone()

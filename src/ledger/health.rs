@@ -10,7 +10,7 @@ use crate::domain::Timestamp;
 #[error("the store is not available: {0}")]
 pub struct Unavailable(pub String);
 
-/// How the store is.
+/// The health of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreHealth {
     /// Why nothing can be stored now.

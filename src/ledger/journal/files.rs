@@ -40,7 +40,7 @@ pub(crate) trait Files {
     /// later sync succeeds.
     fn sync(&mut self, number: u32) -> Result<(), StoreError>;
 
-    /// Whether the file has no name any more: what is written to it is gone with the process.
+    /// Whether the file has no name any more: what is written to it is lost when the process ends.
     fn is_deleted(&self, _number: u32) -> bool {
         false
     }

@@ -1,8 +1,8 @@
 //! The write-ahead journal: groups of jobs in preallocated segments that are used in turn.
 //!
-//! * A segment's header names its predecessor and the last frame of it that counts. Recovery starts
-//!   at the newest header, and follows the predecessors back to the segment at which the last
-//!   complete checkpoint began.
+//! * A segment's header names its predecessor and its last frame that counts. Recovery starts at
+//!   the newest header, and follows the predecessors back to the segment at which the last complete
+//!   checkpoint began.
 //! * Each frame holds the checksum of the one before and a number that only grows, so that recovery
 //!   can distinguish the next frame from what an earlier use of the file, or of its pages, left
 //!   there.

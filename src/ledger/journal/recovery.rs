@@ -58,7 +58,7 @@ pub(crate) enum Replay<'a> {
     Hole,
 }
 
-/// A segment with what counts of it.
+/// A segment with its frames that count.
 struct Part {
     link: Link,
     scanned: Scanned,
@@ -317,7 +317,7 @@ fn resume<F: Files>(
 impl<F: Files> Journal<F> {
     /// The identity of the ledger in these files; `None` if there is no journal. Reads only the
     /// headers, and never writes: the journal of another core device or of a newer version has to
-    /// be recognised before anything of it is touched. A damaged header is skipped.
+    /// be recognised before it is changed. A damaged header is skipped.
     ///
     /// # Errors
     /// [`StoreError::TooNew`]; [`StoreError::Damaged`] if no header can be read; the files failed.

@@ -88,8 +88,8 @@ impl Survey {
         })
     }
 
-    /// The segments that belong to the journal of `newest`, in order of their epochs. One whose
-    /// header is damaged is known by its frames.
+    /// The segments that belong to the journal of `newest`, in order of their epochs. A segment
+    /// with a damaged header is recognised by its frames.
     pub(super) fn links<F: Files>(&self, files: &F, newest: &Newest) -> Result<Vec<Link>, StoreError> {
         let mut links = Vec::new();
         for found in &self.segments {

@@ -72,7 +72,7 @@ struct Survey {
     plan: Plan,
     /// Devices that the cloud lists, and that the command disassociates.
     associated: u64,
-    /// What the registry knows of each target.
+    /// The registry's record of each target.
     known: Vec<Option<Listed>>,
     /// A target that too many requests wait for, or too many of this client.
     crowded: Option<Target>,

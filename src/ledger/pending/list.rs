@@ -26,7 +26,8 @@ pub struct ListMark {
     pub outcome_seq: u64,
     /// The number of the next request.
     pub seq: u64,
-    /// Of which registry: a list shows nothing about a later one, which may lack a part of it.
+    /// The registry's generation: a list shows nothing about a later registry, which may lack a
+    /// part of the list.
     pub generation: u64,
 }
 
@@ -51,8 +52,8 @@ pub fn sync_wanted(tx: &Tx<'_>) -> Result<bool, StoreError> {
     Ok(tx.work_of(&Target::Registry).is_some())
 }
 
-/// Takes over a page of the list, from `done` on, as much as one step takes; `true` when all of it
-/// is done.
+/// Takes over a page of the list, from `done` on, as much as one step takes; `true` when the whole
+/// page is done.
 ///
 /// Invariant 6: a device whose outcome is younger than the list keeps it. So does one that was
 /// disassociated lately and is still listed with the very association that ended: such a list lags

@@ -1,7 +1,7 @@
 //! The small objects that the ledger's state consists of, and their images in the journal.
 //!
 //! An [`Image`] is the new value of one object. Setting an image twice changes nothing, so that a
-//! journal may be replayed over a state, or a registry, that has some of it already.
+//! journal may be replayed over a state, or a registry, that has some of the images already.
 //!
 //! An image is JSON: a reader ignores members that it does not know and takes the default for those
 //! that are missing, so that a rollback runs the old binary on new data. A change that breaks this
@@ -37,8 +37,8 @@ pub(crate) enum Slot {
     Failed(#[serde(with = "as_key")] Target, Arc<Fault>),
 }
 
-/// A request in memory: it is open, or a message of it is owed, or the registry does not have it
-/// yet.
+/// A request in memory: it is open, or one of its messages is owed, or the registry does not have
+/// it yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
     /// Its constant part and its totals.

@@ -38,7 +38,7 @@ fn forget(tx: &mut Tx<'_>, request: &Request) -> Result<(), StoreError> {
     {
         tx.put_unacknowledged(hash, None);
     }
-    // The registry may have rows of it also where it was not stored for good.
+    // The registry may have rows of the request also if an incomplete checkpoint wrote them.
     tx.put_forgotten(seq, Forgotten { client: request.client.clone(), token: request.token.clone() });
     Ok(())
 }

@@ -65,9 +65,9 @@ pub(super) fn await_list(tx: &Tx<'_>, work: &mut Work) {
     work.joined_before = tx.state.counters.next_seq;
 }
 
-/// Settles what an answer means, as much of it as one step takes; what is left in `verdicts` is for
-/// the next. Stopping in between loses nothing: what is not settled counts as sent, and is sent
-/// again.
+/// Settles as many verdicts of a response as one step takes; those that are left in `verdicts` are
+/// for the next step. A stop in between loses nothing: entries that are not settled count as sent,
+/// and are sent again.
 ///
 /// # Errors
 /// The registry failed.

@@ -373,7 +373,8 @@ impl State {
         self.devices.get(thing).map(|changed| &*changed.row)
     }
 
-    /// The registry has that request now: it stays in memory as long as a message of it is owed.
+    /// The registry has that request now: it stays in memory as long as one of its messages is
+    /// owed.
     pub(crate) fn request_is_stored(&mut self, seq: u64) {
         if !self.is_owed(seq) {
             self.put_request(seq, None);

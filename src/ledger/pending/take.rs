@@ -41,7 +41,7 @@ pub enum Pick {
 pub struct Taken {
     /// In order; each is recorded as sent.
     pub entries: Vec<(Target, u32)>,
-    /// By which the service recognises the call, if it repeats it.
+    /// The token by which the service recognises a repetition of the call.
     pub token: Option<CallToken>,
     /// Where the next look at entries that were sent before continues.
     pub again: Again,

@@ -242,8 +242,8 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// Sets what the registry knows of a device, `None` to forget it, and adds events to its
-    /// history. `old` is its row as [`Self::device_row`] has it.
+    /// Sets the registry's record of a device, `None` to forget it, and adds events to its history.
+    /// `old` is its row as [`Self::device_row`] has it.
     pub(super) fn set_device(&mut self, thing: &ThingName, old: Changed, new: Option<Device>, happened: Vec<Happened>) {
         let Changed { row: old, stored, .. } = old;
         let (wall, millis) = (self.now.wall, self.elapsed());

@@ -104,13 +104,13 @@ pub(super) fn remove(tx: &mut Tx<'_>, target: &Target, place: Place) -> Result<O
 /// Ends one request's share of an entry; other requests keep theirs.
 ///
 /// Work that was sent stays, also if nothing waits for it any more: it may be in a call at this
-/// moment, whose answer, or else the next look at the queue, decides about it. A kind of call that
-/// is off has neither.
+/// moment, whose answer, or else the next look at the queue, decides about it. A call kind that is
+/// off has neither.
 pub(super) fn withdraw(tx: &mut Tx<'_>, target: &Target, place: Place, outcome: &Outcome) -> Result<(), StoreError> {
     tx.end_entry(target, place, outcome)?;
     match remove(tx, target, place)? {
         Some(work) if !work.sent || tx.rules.off.contains(&work.lane) => {
-            // A kind of call with nothing left to do has nothing to report, either.
+            // A call kind with nothing left to do has nothing to report, either.
             tx.touched.work = true;
             next(tx, target, &work)
         }

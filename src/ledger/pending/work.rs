@@ -156,7 +156,7 @@ pub(super) fn resource(target: &Target) -> u64 {
     digest(target.scope().unwrap_or_default().as_bytes()).max(1)
 }
 
-/// A device as its two objects have it: what the cloud says of it, and what is to be done.
+/// A device by its two objects: the state that the cloud has, and the open work.
 pub(super) type Both<'r> = (Option<Registered>, Option<&'r Work>);
 
 /// The state that messages show.

@@ -1,5 +1,5 @@
-//! A checkpoint: what is settled goes from memory to the registry, and what is open is logged again
-//! in the new segment of the journal, so that the old one becomes free.
+//! A checkpoint: what is settled is moved from memory to the registry, and what is open is logged
+//! again in the new segment of the journal, so that the old one becomes free.
 //!
 //! It runs in steps between the groups of other jobs, each of a few milliseconds, and only while
 //! everything in memory is durable: the registry never has what the journal may lose.
@@ -86,7 +86,7 @@ impl Checkpoint {
         }
     }
 
-    /// Does a part of it. Everything in memory has to be durable.
+    /// Runs one step. Everything in memory has to be durable.
     ///
     /// # Errors
     /// The registry failed; the checkpoint is to begin anew.

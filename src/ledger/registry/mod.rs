@@ -16,7 +16,7 @@ pub(crate) use sled::SledStore;
 pub use sled::room_needed;
 use store::{Direction, Store, StoreError};
 
-/// Which journal a registry belongs to, and how far it goes.
+/// Which journal a registry belongs to, and its last checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Binding {
     /// The journal's identity.

@@ -200,7 +200,7 @@ impl Store for SledStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.sync_log()?;
-        // What goes into a file without a name is gone with the process.
+        // What is written to a file without a name is lost when the process ends.
         if self.log.metadata().is_ok_and(|log| log.nlink() == 0) {
             return Err(StoreError::Damaged("its database was deleted".into()));
         }

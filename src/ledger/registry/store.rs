@@ -1,8 +1,8 @@
 //! What the ledger asks of the registry: read, scan a range, apply a batch atomically, make what
 //! was applied durable.
 //!
-//! sled is one form of it ([`super::SledStore`]); tests and the simulation bring others, so that
-//! every rule runs under both.
+//! [`super::SledStore`] implements it with sled; tests and the simulation bring other
+//! implementations, so that every rule runs under both.
 
 /// One write: a key with its new value, `None` to delete it.
 pub(crate) type Op = (Vec<u8>, Option<Vec<u8>>);

@@ -184,7 +184,7 @@ async fn a_command_is_rejected_when_nothing_of_it_can_come_back() {
     assert_eq!(rig.find("t1").await.map(|request| request.tally.open), Some(1));
 }
 
-/// A defect is no damage: its job fails, and nothing else.
+/// A defect is no damage: its job fails, and nothing else does.
 #[tokio::test(start_paused = true)]
 async fn a_rule_that_finds_its_state_inconsistent_fails_alone() {
     let rig = Rig::new();

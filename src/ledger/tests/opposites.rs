@@ -173,7 +173,7 @@ impl World {
     }
 }
 
-/// All interleavings of so many events, from each of which everything then goes well.
+/// Explores all interleavings of `depth` events; after each event the cloud then answers well.
 fn explore(world: World, depth: usize, seen: &mut BTreeSet<String>) {
     world.clone().ends_well();
     if depth == 0 {

@@ -180,7 +180,7 @@ fn an_opposite_command_ends_a_limited_number_of_entries() {
     assert_eq!(bench.request("b", "t0").tally.open, 100);
 }
 
-/// Devices that the registry doesn't know are no share of it.
+/// Devices that the registry does not know do not count for `guard.maxFraction`.
 #[test]
 fn the_guard_of_the_share_counts_known_devices_only() {
     let mut bench = Bench::new();

@@ -141,7 +141,10 @@ pub(super) fn document() -> Value {
     };
     let result = topics.result(&client, "OPERATION", ResultKind::Accepted).replace("accepted", "KIND");
     let results = [
-        ("accepted", "The command is stored durably, or the response to a query. Comes before `completed`; both may come twice."),
+        (
+            "accepted",
+            "The command is stored durably, or the response to a query. Comes before `completed`; both may come twice.",
+        ),
         ("rejected", "The command was rejected, and why."),
         ("completed", "The outcome, once all entries have ended, be it days later."),
     ];

@@ -11,7 +11,7 @@ use crate::{
     protocol::status::{OFFLINE, StatusMessage},
 };
 
-/// What names the entry: which member that is goes by the operation.
+/// The member that names the entry; the operation decides which one it is.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
@@ -149,7 +149,8 @@ fn completed() -> Value {
 fn status() -> Value {
     let online = of::<StatusMessage>("The agent is online.");
     let offline: Value = serde_json::from_str(OFFLINE).unwrap();
-    let state = json!({"const": offline["state"], "description": "The agent has stopped, or the broker lost its connection."});
+    let state =
+        json!({"const": offline["state"], "description": "The agent has stopped, or the broker lost its connection."});
     let offline = json!({"type": "object", "title": "Offline", "description": "The agent is offline.",
         "properties": {"state": state}, "required": ["state"], "additionalProperties": false});
     json!({"title": "status", "description": "The status of the agent.", "oneOf": [online, offline]})

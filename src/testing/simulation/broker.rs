@@ -329,7 +329,7 @@ impl Wire {
         self.world.plan.denied_client && !self.world.fine() && client == self.last_client()
     }
 
-    /// The one whose results a broker may deny.
+    /// The client whose results a broker may deny.
     fn last_client(&self) -> String {
         format!("c{}", self.world.plan.clients - 1)
     }

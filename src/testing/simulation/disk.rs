@@ -59,8 +59,8 @@ pub(super) struct DiskState {
 }
 
 impl DiskState {
-    /// What a crash leaves: all of it after a kill, after a power cut what was synced and a part of
-    /// the rest.
+    /// What a crash leaves: everything after a kill; after a power cut what was synced, and a part
+    /// of the rest.
     pub(super) fn crash(&mut self, rng: &mut fastrand::Rng) {
         let unsynced = std::mem::take(&mut self.unsynced);
         let is_kill = rng.bool();
