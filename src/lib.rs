@@ -61,6 +61,12 @@ mod agent;
 mod local;
 mod mqtt;
 
+/// Decodes frames of Greengrass IPC, for the fuzzer.
+#[cfg(fuzzing)]
+pub fn fuzz_ipc_frames(bytes: &[u8], cut: usize) {
+    local::ipc::fuzz(bytes, cut);
+}
+
 #[cfg(test)]
 mod testing;
 

@@ -109,6 +109,7 @@ async fn a_part_that_fails_ends_the_agent_and_loses_nothing() {
     let (mut world, client) = World::running(PARTS.len() + 1).await;
     world.set("publishDevices", json!(true));
     world.set("metrics.intervalSeconds", json!(1));
+    world.set("localAccess.mosquittoDynamicSecurity", json!(true));
     world.stop_agent();
     let file = world.dir.path().join("panic");
     for (n, part) in PARTS.iter().enumerate() {

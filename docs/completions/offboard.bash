@@ -195,13 +195,17 @@ _offboard() {
             return 0
             ;;
         offboard__subcmd__cancel)
-            opts="-h --client --data-dir --mqtt-url --core-device-thing-name --client-id --ca-file --cert-file --key-file --username --topic-prefix --output --timeout --help"
+            opts="-h --client --via --data-dir --mqtt-url --core-device-thing-name --client-id --ca-file --cert-file --key-file --username --topic-prefix --output --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --client)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --via)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -825,13 +829,17 @@ _offboard() {
             return 0
             ;;
         offboard__subcmd__requests)
-            opts="-h --client --status --limit --all --data-dir --mqtt-url --core-device-thing-name --client-id --ca-file --cert-file --key-file --username --topic-prefix --output --timeout --help"
+            opts="-h --client --via --status --limit --all --data-dir --mqtt-url --core-device-thing-name --client-id --ca-file --cert-file --key-file --username --topic-prefix --output --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --client)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --via)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -126,6 +126,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-a
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l no-wait -d 'Return once it is accepted: it is on disk then, and will be carried out'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -s h -l help -d 'Print help'
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l client -d 'Whose request, if not your own' -r
+complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l via -d 'The transport of that client: mqtt (the default), pubsub, iot-core' -r
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l mqtt-url -d 'Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l core-device-thing-name -d 'The core device whose agent is asked' -r
@@ -140,6 +141,7 @@ json\t''"
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l timeout -d 'Seconds that the agent may take to answer (not: to carry out what was asked)' -r
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -s h -l help -d 'Print help'
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l client -d 'Whose; a request of that token is your own without this' -r
+complete -c offboard -n "__fish_offboard_using_subcommand requests" -l via -d 'The transport of that client: mqtt (the default), pubsub, iot-core' -r
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l status -d 'Only those: IN_PROGRESS, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED, CANCELED, TIMED_OUT' -r
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l limit -d 'The newest so many, or as many failed entries' -r
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l data-dir -d 'The running agent\'s data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass keeps it' -r -F

@@ -140,6 +140,7 @@ _arguments "${_arguments_options[@]}" : \
 (cancel)
 _arguments "${_arguments_options[@]}" : \
 '--client=[Whose request, if not your own]:CLIENT:_default' \
+'--via=[The transport of that client\: mqtt (the default), pubsub, iot-core]:TRANSPORT:_default' \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
 '--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
@@ -159,6 +160,7 @@ _arguments "${_arguments_options[@]}" : \
 (requests)
 _arguments "${_arguments_options[@]}" : \
 '--client=[Whose; a request of that token is your own without this]:CLIENT:_default' \
+'--via=[The transport of that client\: mqtt (the default), pubsub, iot-core]:TRANSPORT:_default' \
 '()--status=[Only those\: IN_PROGRESS, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED, CANCELED, TIMED_OUT]:STATUS:_default' \
 '--limit=[The newest so many, or as many failed entries]:N:_default' \
 '--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \

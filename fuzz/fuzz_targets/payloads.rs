@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
         Err(rejection) => {
             assert_eq!(rejection.code, RejectionCode::ValidationException);
             let token = token.as_ref().map(offboard::domain::ClientToken::as_str);
-            let message = messages::rejected(token, operation, rejection);
+            let message = messages::rejected(token, operation, rejection, usize::MAX);
             assert!(message.len() <= SMALLEST_MESSAGE, "a rejection of {} bytes", message.len());
             let read: Value = serde_json::from_slice(&message).expect("a message is JSON");
             assert_eq!(read["code"], "ValidationException");

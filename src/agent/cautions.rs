@@ -1,22 +1,36 @@
 //! What works as it is configured, and yet is worth a person's attention: a password that anybody
-//! on the way can read, a proxy that is named and not used. Found at the start, without any call.
+//! on the way can read, a proxy that is named and not used, messages that the nucleus loses. Found at
+//! the start, without any call.
 
+use super::ipc::ways;
 use crate::{
     cloud::proxy_faults,
-    config::{Config, readable_password},
+    config::{Config, Ipc, readable_password},
     health::Health,
+    local::ipc::Environment,
 };
 
 /// The codes of these problems.
-pub(crate) const CODES: [&str; 2] = ["PASSWORD_NOT_ENCRYPTED", "PROXY_INVALID"];
+pub(crate) const CODES: [&str; 3] = ["PASSWORD_NOT_ENCRYPTED", "PROXY_INVALID", "IPC_PAYLOAD_TOO_LARGE"];
 
 /// Code and message of each; the message says what to do.
 pub(crate) fn find(config: &Config) -> Vec<(&'static str, String)> {
-    let [password, proxy] = CODES;
+    let [password, proxy, payload] = CODES;
     let mut found: Vec<_> = config.mqtt.iter().filter_map(readable_password).map(|text| (password, text)).collect();
     let faults = proxy_faults();
     if !faults.is_empty() {
         found.push((proxy, faults.join("; ")));
+    }
+    let is_lite = Environment::of_process().is_some_and(|environment| environment.is_lite());
+    if is_lite && ways(config).next().is_some() && config.ipc.max_payload_bytes > Ipc::LITE_MAX_PAYLOAD {
+        let (max, lite) = (config.ipc.max_payload_bytes, Ipc::LITE_MAX_PAYLOAD);
+        found.push((
+            payload,
+            format!(
+                "ipc.maxPayloadBytes is {max}, and nucleus lite loses messages above {lite} bytes, or closes the connection over \
+                 them; set it to {lite}"
+            ),
+        ));
     }
     found
 }

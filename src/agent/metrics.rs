@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     domain::{DeviceState, RequestStatus, Timestamp},
     health::{Counts, Health},
-    ledger::{COMMIT_BOUNDS, Ledger, Stats, Summary},
+    ledger::{AccessLoad, COMMIT_BOUNDS, Ledger, Stats, Summary},
     local::{
         broker::{Publisher, Tag},
         status::Report,
@@ -80,7 +80,22 @@ impl Samples {
         if let Some(millis) = skew {
             self.add("offboard_clock_skew_seconds", &[], seconds(Timestamp(millis)));
         }
+        self.add("offboard_local_access_granted", &[], f64::from(u8::from(counts.plugin_granted)));
+        for ((command, is_done), answers) in &counts.plugin_answers {
+            let outcome = if *is_done { "succeeded" } else { "failed" };
+            let labels = [("command", command.as_str()), ("outcome", outcome)];
+            self.add("offboard_local_access_answers_total", &labels, count(*answers));
+        }
+        if counts.plugin_silent > 0 {
+            self.add("offboard_local_access_answers_total", &[("outcome", "silent")], count(counts.plugin_silent));
+        }
         self.add("offboard_connections_total", &[], count(counts.connections));
+        for (via, ipc) in &counts.ipc {
+            let labels = [("via", via.as_str())];
+            self.add("offboard_ipc_subscribed", &labels, f64::from(u8::from(ipc.subscribed)));
+            self.add("offboard_ipc_connections_total", &labels, count(ipc.connections));
+            self.add("offboard_ipc_silences_total", &labels, count(ipc.silences));
+        }
         for (code, rejections) in &counts.rejections {
             self.add("offboard_rejections_total", &[("code", code.as_str())], count(*rejections));
         }
@@ -115,6 +130,10 @@ impl Samples {
         self.add("offboard_pending_entries", &[], count(summary.pending_entries));
         for state in DeviceState::ALL {
             self.add("offboard_devices", &[("state", state.as_str())], count(summary.devices(*state)));
+        }
+        let AccessLoad { revoked, pending, failed, .. } = summary.access;
+        for (state, clients) in [("revoked", revoked), ("pending", pending), ("failed", failed)] {
+            self.add("offboard_local_access", &[("state", state)], count(clients));
         }
         self.add("offboard_database_live_bytes", &[], count(summary.live_bytes));
         self.add("offboard_database_bytes", &[], count(summary.store_bytes));

@@ -5,6 +5,7 @@
 //! A part that ends unasked stops the others in the same order.
 
 pub(crate) mod cautions;
+pub(crate) mod ipc;
 mod maintenance;
 mod metrics;
 pub(crate) mod store_watch;
@@ -20,10 +21,12 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinSet,
     time::timeout,
 };
 
 use self::{
+    ipc::{access_source, missing, ways},
     maintenance::Maintenance,
     metrics::Metrics,
     store_watch::StoreWatch,
@@ -32,13 +35,15 @@ use self::{
 use crate::{
     cloud::{Aws, Cloud, dispatcher::Dispatcher, list_gate::ListGate, rate::RateLimit, reconciler::Reconciler},
     config::{self, Config},
-    domain::{CallKind, Timestamp, Traits},
+    domain::{CallKind, Timestamp, Traits, Via},
     health::Health,
     ledger::{DataDir, Ledger, NotHeld, Rules},
     local::{
+        access::LocalAccess,
         broker::{Closer, GOODBYE, Mqtt, MqttParts, Wired},
         devices::Devices,
         inbox::Inbox,
+        ipc::{Environment, Ipc, IpcParts, Problems, UNAVAILABLE},
         outbox::Outbox,
         socket::{Socket, SocketResults},
         status::{Report, Status},
@@ -64,7 +69,13 @@ const TAKE_OVER_LOG: Duration = Duration::from_secs(60);
 impl From<&Config> for Rules {
     fn from(config: &Config) -> Self {
         let off = CallKind::ALL.into_iter().filter(|lane| !config.serves(lane.traits().service)).collect();
-        Self { limits: config.limits, guard: config.guard.clone(), publish_devices: config.publish_devices, off }
+        Self {
+            limits: config.limits,
+            guard: config.guard.clone(),
+            publish_devices: config.publish_devices,
+            local_access: config.local_access.is_some(),
+            off,
+        }
     }
 }
 
@@ -105,11 +116,20 @@ pub(crate) async fn run(config: Config, unknown: &[String], stop: impl Future<Ou
         health.raise("UNKNOWN_CONFIGURATION_KEY", text);
     }
     let sink = Arc::clone(&health);
-    let cloud = Aws::new(&config, clock.clone(), Box::new(move |millis| sink.set_skew(millis)))
-        .map_err(RunError::Environment)?;
+    let skew = Box::new(move |millis| sink.set_skew(millis));
+    let cloud = Aws::new(&config, clock.clone(), skew, access_source()).map_err(RunError::Environment)?;
     let started_at = clock.now().wall;
     let parts = Parts { cloud: Arc::new(cloud), clock, health, config, ledger, started_at };
     parts.run(closed, stop).await.map_err(RunError::Part)
+}
+
+/// Names in the report of a part that failed.
+fn inbox_name(via: Via) -> &'static str {
+    match via {
+        Via::Mqtt | Via::Socket => "inbox of the broker",
+        Via::PubSub => "inbox of local publish/subscribe",
+        Via::IotCore => "inbox of AWS IoT Core",
+    }
 }
 
 /// Waits until this process holds the data directory; `false` if it is to stop first.
@@ -157,7 +177,9 @@ impl<C: Cloud> Parts<C> {
         let [mut calls, mut results, mut connection] = std::array::from_fn(|_| Supervisor::default());
         self.start_cloud(&mut calls, &calls_stop);
         self.start_socket(&mut calls, &calls_stop);
-        let closer = self.start_mqtt(&mut connection, &mut calls, &mut results, &calls_stop, &results_stop);
+        let stops = (&calls_stop, &results_stop);
+        let mut closers = self.start_ipc(&mut connection, &mut calls, &mut results, stops);
+        closers.extend(self.start_mqtt(&mut connection, &mut calls, &mut results, stops));
         // Of several that fail together the one comes first that the others depend on.
         let ended = tokio::select! {
             biased;
@@ -180,8 +202,12 @@ impl<C: Cloud> Parts<C> {
         stop_results.stop();
         results.abort_all();
         results.drain().await;
-        if let Some(closer) = closer {
-            closer.close(OFFLINE.into()).await;
+        if !closers.is_empty() {
+            let mut closing = JoinSet::new();
+            for closer in closers {
+                closing.spawn(closer.close(OFFLINE.into()));
+            }
+            while closing.join_next().await.is_some() {}
             if timeout(GOODBYE / 2, connection.drain()).await.is_err() {
                 connection.abort_all();
             }
@@ -263,7 +289,8 @@ impl<C: Cloud> Parts<C> {
     fn start_socket(&self, calls: &mut Supervisor, stop: &stop::Stop) {
         let (inbound, commands) = mpsc::channel(LOCAL_COMMANDS);
         let (asked, requests) = mpsc::channel(LOCAL_COMMANDS);
-        calls.spawn("inbox of the local socket", self.inbox(MAX_LINE, None, stop).run(commands));
+        let inbox = self.inbox(MAX_LINE, "a line of the local socket", None, stop);
+        calls.spawn("inbox of the local socket", inbox.run(commands));
         let socket_results = SocketResults { ledger: self.ledger.clone(), max_bytes: MAX_LINE, stop: stop.clone() };
         calls.spawn("results of the local socket", socket_results.run(requests));
         let (report, shown) = (self.report(), self.config.shown.to_string().into_bytes());
@@ -283,11 +310,19 @@ impl<C: Cloud> Parts<C> {
         calls.spawn("local socket", socket.run());
     }
 
-    fn inbox(&self, max_payload: usize, waiting: Option<Arc<AtomicUsize>>, stop: &stop::Stop) -> Inbox {
+    /// `key` is the configuration key of the limit `max_payload`.
+    fn inbox(
+        &self,
+        max_payload: usize,
+        key: &'static str,
+        waiting: Option<Arc<AtomicUsize>>,
+        stop: &stop::Stop,
+    ) -> Inbox {
         let Self { config, ledger, health, .. } = self;
         Inbox {
             core: config.core.clone(),
             max_payload,
+            max_payload_key: key,
             max_entries: config.batch.max_entries,
             max_pending: config.limits.max_pending_entries,
             max_database: config.limits.max_database_bytes,
@@ -305,12 +340,11 @@ impl<C: Cloud> Parts<C> {
         connection: &mut Supervisor,
         calls: &mut Supervisor,
         results: &mut Supervisor,
-        calls_stop: &stop::Stop,
-        results_stop: &stop::Stop,
+        stops: (&stop::Stop, &stop::Stop),
     ) -> Option<Closer> {
         let Self { config, health, .. } = self;
         let Some(mqtt) = config.mqtt.clone() else {
-            tracing::info!("mqtt.url is none: commands come over the local socket alone");
+            tracing::info!("mqtt.url is none: there is no broker");
             return None;
         };
         let topics = Topics::new(&config.topic_prefix, &config.core);
@@ -318,33 +352,86 @@ impl<C: Cloud> Parts<C> {
         let parts = MqttParts { mqtt, topics: topics.clone(), max_payload, health: Arc::clone(health) };
         let Mqtt { wired, closer, run } = Mqtt::new(parts);
         connection.spawn("connection to the broker", run);
-        self.start_line(wired, topics, calls, results, calls_stop, results_stop);
+        self.start_line(Via::Mqtt, wired, topics, calls, results, stops);
         Some(closer)
     }
 
-    /// Starts what talks to people by a connection.
+    /// Starts the transports over Greengrass IPC that are on.
+    fn start_ipc(
+        &self,
+        connection: &mut Supervisor,
+        calls: &mut Supervisor,
+        results: &mut Supervisor,
+        stops: (&stop::Stop, &stop::Stop),
+    ) -> Vec<Closer> {
+        let Self { config, health, .. } = self;
+        let problems = Problems::new(Arc::clone(health));
+        let environment = Environment::of_process();
+        let mut closers = Vec::new();
+        for way in ways(config) {
+            let Some(environment) = environment.clone() else {
+                let message = missing(way);
+                tracing::warn!("{message}");
+                problems.raise(UNAVAILABLE, way.via(), message);
+                continue;
+            };
+            let topics = Topics::new(&config.topic_prefix, &config.core);
+            let parts = IpcParts {
+                way,
+                environment,
+                topics: topics.clone(),
+                max_payload: config.ipc.max_payload_bytes,
+                health: Arc::clone(health),
+                problems: problems.clone(),
+            };
+            let Ipc { wired, closer, run } = Ipc::new(parts);
+            connection.spawn("connection to the nucleus", run);
+            self.start_line(way.via(), wired, topics, calls, results, stops);
+            closers.push(closer);
+        }
+        closers
+    }
+
+    /// Starts what talks to people by a connection of the transport `via`.
     pub(crate) fn start_line(
         &self,
+        via: Via,
         wired: Wired,
         topics: Topics,
         calls: &mut Supervisor,
         results: &mut Supervisor,
-        calls_stop: &stop::Stop,
-        results_stop: &stop::Stop,
+        (calls_stop, results_stop): (&stop::Stop, &stop::Stop),
     ) {
         let Self { config, ledger, health, .. } = self;
-        let Wired { line, inbound, deliveries, waiting } = wired;
-        let max_payload = config.limits.max_payload_bytes;
-        calls.spawn("inbox of the broker", self.inbox(max_payload, Some(waiting), calls_stop).run(inbound));
-        let outbox = Outbox::new(ledger.clone(), Arc::clone(&line), topics.clone(), max_payload);
+        let Wired { line, inbound, deliveries, waiting, plugin } = wired;
+        let (max_payload, key) = match via {
+            Via::Mqtt | Via::Socket => (config.limits.max_payload_bytes, "limits.maxPayloadBytes"),
+            Via::PubSub | Via::IotCore => (config.ipc.max_payload_bytes, "ipc.maxPayloadBytes"),
+        };
+        calls.spawn(inbox_name(via), self.inbox(max_payload, key, Some(waiting), calls_stop).run(inbound));
+        let outbox = Outbox::new(ledger.clone(), via, Arc::clone(&line), topics.clone(), max_payload);
         results.spawn("outbox", outbox.run(deliveries.owed, results_stop.clone()));
-        let status =
-            Status { report: self.report(), line: Arc::clone(&line), topics: topics.clone(), stop: calls_stop.clone() };
+        let status = Status {
+            report: self.report(),
+            line: Arc::clone(&line),
+            topics: topics.clone(),
+            max_bytes: max_payload,
+            stop: calls_stop.clone(),
+        };
         calls.spawn("status", status.run());
+        if via != Via::Mqtt {
+            // Metrics are larger than what nucleus lite transfers, and no message is retained.
+            return;
+        }
         if let Some(interval) = config.metrics_interval {
             let (report, line, topics) = (self.report(), Arc::clone(&line), topics.clone());
             let metrics = Metrics { report, interval, line, topics, stop: calls_stop.clone() };
             calls.spawn("metrics", metrics.run());
+        }
+        if let Some(names) = config.local_access.clone() {
+            let (line, health) = (Arc::clone(&line), Arc::clone(health));
+            let access = LocalAccess::new(config, names, ledger.clone(), line, health, calls_stop.clone());
+            calls.spawn("local access", access.run(plugin));
         }
         if config.publish_devices {
             let devices = Devices {

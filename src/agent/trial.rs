@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
+use super::ipc::access_source;
 use crate::{
     cloud::{Aws, Cloud, ListPage},
     config::Config,
@@ -31,7 +32,7 @@ pub(crate) async fn list(config: &Config, patience: Duration) -> Result<Trial, S
     let clock = Clock::start();
     let health = Health::new(clock.clone());
     let sink = Arc::clone(&health);
-    let cloud = Aws::new(config, clock, Box::new(move |millis| sink.set_skew(millis)))?;
+    let cloud = Aws::new(config, clock, Box::new(move |millis| sink.set_skew(millis)), access_source())?;
     let list = async {
         match cloud.list(None).await {
             // The answer told the cloud's time, and the next call is signed with that.

@@ -86,7 +86,11 @@ async fn ask(agent: &mut Agent) -> Vec<(&'static str, Vec<u8>)> {
 async fn requests(agent: &mut Agent) -> Result<Value, Trouble> {
     let (_, mut requests) = pages(agent, "list-requests", json!({}), ROWS, "/requests").await?;
     for request in &mut requests {
-        let question = json!({"targetClientToken": request["clientToken"], "targetClient": request["requestedBy"]});
+        let mut question = json!({"targetClientToken": request["clientToken"], "targetClient": request["requestedBy"]});
+        // An older agent does not know the member.
+        if request["via"].is_string() {
+            question["targetVia"] = request["via"].clone();
+        }
         // Forgotten since it was listed, say.
         let Ok(mut answer) = agent.query("get-request", question).await else { continue };
         request["errorEntries"] = answer["request"]["errorEntries"].take();

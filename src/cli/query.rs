@@ -21,6 +21,10 @@ pub(super) struct Cancel {
     /// Whose request, if not your own.
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
+
+    /// The transport of that client: mqtt (the default), pubsub, iot-core.
+    #[arg(long, value_name = "TRANSPORT", requires = "client")]
+    via: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -32,6 +36,10 @@ pub(super) struct Requests {
     /// Whose; a request of that token is your own without this.
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
+
+    /// The transport of that client: mqtt (the default), pubsub, iot-core.
+    #[arg(long, value_name = "TRANSPORT", requires = "client")]
+    via: Option<String>,
 
     /// Only those: IN_PROGRESS, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED, CANCELED, TIMED_OUT.
     #[arg(long, value_name = "STATUS", conflicts_with = "token")]
@@ -98,7 +106,11 @@ pub(super) async fn pages(
 
 impl Cancel {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
-        let payload = members([("targetClientToken", Some(&self.token)), ("targetClient", self.client.as_ref())]);
+        let payload = members([
+            ("targetClientToken", Some(&self.token)),
+            ("targetClient", self.client.as_ref()),
+            ("targetVia", self.via.as_ref()),
+        ]);
         let answer = common.connect().await?.query("cancel", payload).await?;
         show(common.output, &answer, |answer| {
             let (canceled, in_flight) = (text(answer, "canceledCount"), text(answer, "inFlightCount"));
@@ -112,14 +124,22 @@ impl Requests {
         let limit = if self.all { usize::MAX } else { self.limit.max(1) };
         let mut agent = common.connect().await?;
         if self.token.is_some() {
-            let payload = members([("targetClientToken", self.token.as_ref()), ("targetClient", self.client.as_ref())]);
+            let payload = members([
+                ("targetClientToken", self.token.as_ref()),
+                ("targetClient", self.client.as_ref()),
+                ("targetVia", self.via.as_ref()),
+            ]);
             let (mut answer, failed) =
                 pages(&mut agent, "get-request", payload, limit, "/request/errorEntries").await?;
             let mut one = answer["request"].take();
             one["errorEntries"] = Value::Array(failed);
             return show(common.output, &one, request);
         }
-        let payload = members([("targetClient", self.client.as_ref()), ("status", self.status.as_ref())]);
+        let payload = members([
+            ("targetClient", self.client.as_ref()),
+            ("targetVia", self.via.as_ref()),
+            ("status", self.status.as_ref()),
+        ]);
         let (_, requests) = pages(&mut agent, "list-requests", payload, limit, "/requests").await?;
         show(common.output, &Value::Array(requests), |requests| {
             let row = |one: &Value| {
@@ -128,10 +148,11 @@ impl Requests {
                     None => String::new(),
                 };
                 let at = |member| text(one, member);
-                [at("clientToken"), at("requestedBy"), at("operation"), at("status"), done, at("acceptedAt")]
+                let (token, by, via) = (at("clientToken"), at("requestedBy"), at("via"));
+                [token, by, via, at("operation"), at("status"), done, at("acceptedAt")]
             };
             let rows: Vec<_> = requests.as_array().into_iter().flatten().map(row).collect();
-            columns(["token", "asked by", "operation", "status", "done", "accepted"], &rows)
+            columns(["token", "asked by", "via", "operation", "status", "done", "accepted"], &rows)
         })
     }
 }
@@ -159,10 +180,18 @@ impl Devices {
                     text(one, "associationTimestamp"),
                     text(one, "requestedBy"),
                     error,
+                    text(one, "localAccess"),
                 ]
             };
             let rows: Vec<_> = devices.as_array().into_iter().flatten().map(row).collect();
-            columns(["thing", "state", "associated", "asked by", "last error"], &rows)
+            let titles = ["thing", "state", "associated", "asked by", "last error", "local access"];
+            if rows.iter().all(|row| row[5].is_empty()) {
+                // Most agents manage none.
+                let rows: Vec<_> = rows.into_iter().map(|[a, b, c, d, e, _]| [a, b, c, d, e]).collect();
+                let [a, b, c, d, e, _] = titles;
+                return columns([a, b, c, d, e], &rows);
+            }
+            columns(titles, &rows)
         })
     }
 }

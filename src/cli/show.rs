@@ -44,6 +44,7 @@ pub(super) fn request(request: &Value) -> String {
         vec![format!("{} {} {}", text(request, "operation"), text(request, "clientToken"), text(request, "status"))];
     for (member, what) in [
         ("requestedBy", "asked by"),
+        ("via", "via"),
         ("acceptedAt", "accepted"),
         ("completedAt", "ended"),
         ("expiresAt", "expires"),
@@ -91,10 +92,11 @@ pub(super) fn device(device: &Value) -> String {
     let row = |event: &Value| {
         let why = [text(event, "code"), text(event, "message")].into_iter().filter(|text| !text.is_empty());
         let why = why.collect::<Vec<_>>().join(": ");
-        [text(event, "at"), text(event, "event"), text(event, "client"), text(event, "clientToken"), why]
+        let at = |member| text(event, member);
+        [at("at"), at("event"), at("client"), at("via"), at("clientToken"), why]
     };
     let rows: Vec<_> = events.iter().map(row).collect();
-    format!("{members}\n{}", columns(["at", "event", "asked by", "token", "what"], &rows))
+    format!("{members}\n{}", columns(["at", "event", "asked by", "via", "token", "what"], &rows))
 }
 
 /// What failed, and why; nothing if nothing did.

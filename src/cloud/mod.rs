@@ -12,4 +12,4 @@ pub(crate) mod reconciler;
 
 pub use api::{Cloud, ListPage};
 pub use aws::Aws;
-pub(crate) use aws::proxy_faults;
+pub(crate) use aws::{AccessSource, TokenExchangeAccess, proxy_faults};

@@ -16,5 +16,5 @@ pub use mqtt::Mqtt;
 pub(crate) use mqtt::{broker_url, readable_password};
 pub(crate) use read::is_like_a_region;
 pub use read::parse;
-pub use sections::{Batch, Endpoints, LogFormat, Rate, Retention, Retry};
+pub use sections::{Batch, Endpoints, Ipc, LocalAccess, LogFormat, Rate, Retention, Retry};
 pub use settings::{Config, ConfigError};

@@ -118,10 +118,13 @@ fn read(
     let guard = sections::guard(&mut guards, core.iter().chain(&client));
     // A misspelt guard would protect nothing.
     guards.close();
+    let has_broker = !matches!(mqtt, Some(None));
+    let local_access = section(root, "localAccess", unknown, |section| sections::local_access(section, has_broker));
     let site_wise = section(root, "siteWise", unknown, |section| section.flag("enabled").unwrap_or(false));
     let cloud = section(root, "cloud", unknown, sections::cloud);
     let metrics_interval = section(root, "metrics", unknown, |section| sections::interval(section, 0));
     let log_format = section(root, "log", unknown, sections::log);
+    let ipc = section(root, "ipc", unknown, sections::ipc);
     unknown.extend(fields.unknown());
 
     Some(Config {
@@ -138,10 +141,12 @@ fn read(
         retention,
         guard,
         publish_devices,
+        local_access,
         site_wise,
         cloud,
         metrics_interval,
         log_format,
+        ipc,
         shown: Value::Null,
     })
 }

@@ -148,6 +148,43 @@ pub(super) fn cloud(section: &mut Fields<'_, '_>) -> Endpoints {
     }
 }
 
+/// `localAccess.*`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalAccess {
+    /// The client's user name, with [`LocalAccess::THING`] in the place of the device's name.
+    username: String,
+}
+
+impl LocalAccess {
+    /// Stands for the device's name.
+    pub const THING: &str = "{thingName}";
+
+    /// The user name of a device's client.
+    #[must_use]
+    pub fn username(&self, thing: &ThingName) -> String {
+        self.username.replace(Self::THING, thing.as_str())
+    }
+}
+
+/// The section `localAccess`, where it is on.
+pub(super) fn local_access(section: &mut Fields<'_, '_>, has_broker: bool) -> Option<LocalAccess> {
+    let username = section.parsed("username", user_name).unwrap_or_else(|| LocalAccess::THING.into());
+    let is_on = section.flag("mosquittoDynamicSecurity").unwrap_or(false);
+    if is_on && !has_broker {
+        section.fault("mosquittoDynamicSecurity", "needs a broker, and mqtt.url is none");
+    }
+    is_on.then_some(LocalAccess { username })
+}
+
+/// Without the device's name all devices would have one client.
+fn user_name(text: &str) -> Result<String, &'static str> {
+    if text.contains(LocalAccess::THING) && text.len() <= 256 && !text.chars().any(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a text of at most 256 bytes with {thingName} in it, which stands for the name of the device")
+    }
+}
+
 /// `log.format`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -167,6 +204,38 @@ pub(super) fn log(section: &mut Fields<'_, '_>) -> LogFormat {
             _ => Err("must be \"text\" or \"json\""),
         })
         .unwrap_or_default()
+}
+
+/// `ipc.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Ipc {
+    /// Commands from AWS IoT Core.
+    pub iot_core: bool,
+    /// Commands from other components.
+    pub pubsub: bool,
+    /// One message's payload in bytes, in either direction.
+    pub max_payload_bytes: usize,
+}
+
+impl Ipc {
+    /// What nucleus lite transfers between AWS IoT Core and a component, in bytes; it loses larger
+    /// messages without an error.
+    pub const LITE_MAX_PAYLOAD: usize = 4900;
+
+    /// The least and the largest limit, in bytes: no message of the agent is shortened below the
+    /// first, and the classic nucleus transfers no more than the second.
+    const MAX_PAYLOAD: (u64, u64) = (4096, 131_072);
+}
+
+/// The section `ipc`.
+pub(super) fn ipc(section: &mut Fields<'_, '_>) -> Ipc {
+    let (least, most) = Ipc::MAX_PAYLOAD;
+    let max = section.whole("maxPayloadBytes", least, most);
+    Ipc {
+        iot_core: section.flag("iotCore").unwrap_or(false),
+        pubsub: section.flag("pubsub").unwrap_or(false),
+        max_payload_bytes: max.map_or(Ipc::LITE_MAX_PAYLOAD, usize_of),
+    }
 }
 
 fn endpoint(text: &str) -> Result<String, &'static str> {

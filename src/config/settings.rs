@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     mqtt::Mqtt,
-    sections::{Batch, Endpoints, LogFormat, Rate, Retention, Retry},
+    sections::{Batch, Endpoints, Ipc, LocalAccess, LogFormat, Rate, Retention, Retry},
 };
 use crate::domain::{FieldFault, Guard, Limits, Service, ThingName};
 
@@ -39,6 +39,8 @@ pub struct Config {
     pub guard: Guard,
     /// A retained message for each device.
     pub publish_devices: bool,
+    /// Disable the broker's client of a disassociated device; `None` where that is off.
+    pub local_access: Option<LocalAccess>,
     /// Accept the SiteWise operations.
     pub site_wise: bool,
     /// Where the cloud is, if not where AWS says.
@@ -47,6 +49,8 @@ pub struct Config {
     pub metrics_interval: Option<Duration>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Greengrass IPC.
+    pub ipc: Ipc,
     /// The configuration as it was given, with what the environment added, and without secrets.
     pub shown: Value,
 }
@@ -59,6 +63,21 @@ impl Config {
             Service::Greengrass => true,
             Service::SiteWise => self.site_wise,
         }
+    }
+
+    /// The names by which the broker may know the agent's own client; the first is the most likely.
+    #[must_use]
+    pub fn own_names(&self) -> Vec<String> {
+        let mqtt = self.mqtt.as_ref();
+        let login = mqtt.and_then(|mqtt| mqtt.login.as_ref()).map(|(name, _)| name.clone());
+        let client = mqtt.map(|mqtt| mqtt.client_id.clone());
+        login.into_iter().chain(client).chain([self.core.to_string()]).collect()
+    }
+
+    /// The first of [`Self::own_names`].
+    #[must_use]
+    pub fn own_name(&self) -> String {
+        self.own_names().swap_remove(0)
     }
 }
 

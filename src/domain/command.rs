@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ClientId, ClientToken, DeviceState, Operation, RequestStatus, Target, ThingName, Timestamp};
+use super::{ClientToken, DeviceState, Operation, RequestStatus, Target, ThingName, Timestamp, Whose};
 
 /// A parsed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancel {
     /// Whose request, if not the sender's own.
-    pub client: Option<ClientId>,
+    pub client: Whose,
     /// The request's token.
     pub token: ClientToken,
 }
@@ -78,7 +78,7 @@ pub enum Query {
     /// One request with its failures.
     Request {
         /// Whose, if not the sender's own.
-        client: Option<ClientId>,
+        client: Whose,
         /// Its token.
         token: ClientToken,
         /// Which of its failures.
@@ -87,7 +87,7 @@ pub enum Query {
     /// The requests of a client, newest first.
     Requests {
         /// Whose, if not the sender's own.
-        client: Option<ClientId>,
+        client: Whose,
         /// Only those.
         status: Option<RequestStatus>,
         /// Which part.

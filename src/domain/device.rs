@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientId, ClientToken, Fault, ThingName, Timestamp};
+use super::{AccessView, ClientId, ClientToken, Fault, ThingName, Timestamp};
 
 /// The state that people see: what the cloud says, overlaid by what is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub struct DeviceView {
     pub state: DeviceState,
     /// The rest of the record, with what is under way in place of what was.
     pub device: Device,
+    /// Its client in the broker, where the agent manages it.
+    pub access: Option<AccessView>,
 }
 
 /// Whether a command is overtaken: the device was associated anew after it was asked for (contract,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientId, ClientToken, Fault, Operation, Timestamp};
+use super::{AccessEvent, ClientId, ClientToken, Fault, Operation, Timestamp};
 
 /// Longest text of a cloud's answer in a story, in characters: the failed entry has all of it.
 const MAX_CHARS: usize = 200;
@@ -41,6 +41,9 @@ pub enum Happened {
     /// The cloud's list no longer names it.
     #[serde(rename = "U")]
     Unlisted,
+    /// The device's client in the broker was disabled or enabled, or was to be.
+    #[serde(rename = "C")]
+    Access(AccessEvent),
 }
 
 /// A request, as far as a story tells of it.
@@ -60,7 +63,17 @@ pub struct Asked {
 
 impl Happened {
     /// The names in messages.
-    pub const NAMES: &[&str] = &["REQUESTED", "ANSWERED", "SUCCEEDED", "FAILED", "LISTED", "UNLISTED"];
+    pub const NAMES: &[&str] = &[
+        "REQUESTED",
+        "ANSWERED",
+        "SUCCEEDED",
+        "FAILED",
+        "LISTED",
+        "UNLISTED",
+        "LOCAL_ACCESS_REVOKED",
+        "LOCAL_ACCESS_RESTORED",
+        "LOCAL_ACCESS_FAILED",
+    ];
 
     /// The name in messages.
     #[must_use]
@@ -72,6 +85,9 @@ impl Happened {
             Self::Ended { fault: Some(_), .. } => "FAILED",
             Self::Listed => "LISTED",
             Self::Unlisted => "UNLISTED",
+            Self::Access(AccessEvent::Revoked) => "LOCAL_ACCESS_REVOKED",
+            Self::Access(AccessEvent::Restored) => "LOCAL_ACCESS_RESTORED",
+            Self::Access(AccessEvent::Failed(_)) => "LOCAL_ACCESS_FAILED",
         }
     }
 

@@ -1,5 +1,6 @@
 //! The words of the domain, as types and pure rules: no I/O, no clock, no async.
 
+mod access;
 mod backoff;
 mod call_error;
 mod call_kind;
@@ -16,8 +17,11 @@ mod request;
 mod target;
 mod time;
 mod verdict;
+mod via;
+mod whose;
 mod window;
 
+pub use access::{Access, AccessAnswer, AccessCommand, AccessError, AccessEvent, AccessStep, AccessView};
 pub use backoff::Backoff;
 pub use call_error::{
     CERTIFICATE_REFUSED, CallError, CallFault, CloudState, EntryError, NAME_NOT_RESOLVED, PROXY_FAILED,
@@ -39,4 +43,6 @@ pub use request::{Request, SyncCounts};
 pub use target::{ChildAsset, Target};
 pub use time::{Mono, Now, Timestamp};
 pub use verdict::Verdict;
+pub use via::Via;
+pub use whose::Whose;
 pub use window::{Again, Window};

@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::Via;
 
 /// Longest name of a thing, in characters.
 pub(crate) const MAX_THING: usize = 128;
@@ -140,16 +142,46 @@ name!(
     is_thing_name,
     InvalidName::Thing
 );
-name!(
-    /// Who asked: the sender's own name (its thing name, or its user name on the broker), from the
-    /// topic that the broker's policy ties to it; or `@` and the name of the user who asked over
-    /// the local socket.
-    ClientId,
-    is_client,
-    InvalidName::Client
-);
+
+/// Who asked: the sender's own name, and the transport by which its commands arrive. Equal names on
+/// different transports are different senders.
+///
+/// The name is the sender's thing name, or its user name on the broker, from the topic that a
+/// policy ties to it; or `@` and the name of the user who asked over the local socket.
+///
+/// A sender on the broker or the socket is kept as its name alone, another one as
+/// `$<transport>/<name>`: no name begins with `$`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(Arc<str>);
 
 impl ClientId {
+    /// A sender on the broker, or `@` and the name of a user of this machine.
+    ///
+    /// # Errors
+    /// The text is not the name of a client.
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        if is_client(name) { Ok(Self(name.into())) } else { Err(InvalidName::Client) }
+    }
+
+    /// The sender of this name on another transport. A user of this machine stays what it is.
+    #[must_use]
+    pub fn over(&self, via: Via) -> Self {
+        match (self.via(), via) {
+            (Via::Socket, _) | (_, Via::Socket) => self.clone(),
+            (_, Via::Mqtt) => Self(self.name().into()),
+            (_, Via::PubSub | Via::IotCore) => Self(format!("${via}/{}", self.name()).into()),
+        }
+    }
+
+    fn from_key(key: &str) -> Result<Self, InvalidName> {
+        let Some((via, name)) = key.strip_prefix('$').and_then(|rest| rest.split_once('/')) else {
+            return Self::new(key);
+        };
+        let via = [Via::PubSub, Via::IotCore].into_iter().find(|known| known.as_str() == via);
+        let sender = Self::new(name).ok().filter(|sender| !sender.is_local());
+        via.zip(sender).map(|(via, sender)| sender.over(via)).ok_or(InvalidName::Client)
+    }
+
     /// Stands for the senders of all commands whose topic names no client. No sender can have this
     /// name, and no request has it.
     #[must_use]
@@ -157,10 +189,57 @@ impl ClientId {
         Self("@".into())
     }
 
+    /// The transport by which its commands arrive.
+    #[must_use]
+    pub fn via(&self) -> Via {
+        match self.0.strip_prefix('$').and_then(|rest| rest.split_once('/')) {
+            Some((via, _)) if via == Via::PubSub.as_str() => Via::PubSub,
+            Some(_) => Via::IotCore,
+            None if self.0.starts_with('@') => Via::Socket,
+            None => Via::Mqtt,
+        }
+    }
+
+    /// The name alone, as it stands in topics and messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self.0.strip_prefix('$').and_then(|rest| rest.split_once('/')) {
+            Some((_, name)) => name,
+            None => &self.0,
+        }
+    }
+
+    /// A text that no other sender has: its name, with the transport where that is neither the
+    /// broker nor the local socket.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.0
+    }
+
     /// Whether it is a user of this machine, whose results stay off the broker.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.0.starts_with('@')
+    }
+}
+
+/// The name alone.
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for ClientId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let key = String::deserialize(deserializer)?;
+        Self::from_key(&key).map_err(de::Error::custom)
     }
 }
 
@@ -294,6 +373,28 @@ mod tests {
             &format!("@{}", "x".repeat(65)),
         ] {
             assert!(ClientId::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn equal_names_on_different_transports_are_different_senders_also_in_records() {
+        let bench = ClientId::new("bench").unwrap();
+        let senders: Vec<_> = [Via::Mqtt, Via::PubSub, Via::IotCore].map(|via| (via, bench.over(via))).into();
+        for (via, sender) in &senders {
+            assert_eq!((sender.via(), sender.name(), sender.to_string()), (*via, "bench", "bench".into()));
+            let record = serde_json::to_string(sender).unwrap();
+            assert_eq!(serde_json::from_str::<ClientId>(&record).unwrap(), *sender);
+            assert_eq!(sender.over(Via::Mqtt), bench);
+            assert_eq!(senders.iter().filter(|(_, other)| other == sender).count(), 1);
+        }
+        assert_eq!(serde_json::to_string(&bench).unwrap(), r#""bench""#, "as before there were other transports");
+        let root = ClientId::new("@root").unwrap();
+        assert_eq!((root.over(Via::IotCore), root.via()), (root.clone(), Via::Socket));
+        for bad in ["$iot-core/bench", "$pubsub/a"] {
+            assert!(ClientId::new(bad).is_err(), "no sender names itself so: {bad}");
+        }
+        for bad in ["$mqtt/bench", "$iot-core/@root", "$iot-core/", "$x/bench", "$"] {
+            assert!(serde_json::from_value::<ClientId>(bad.into()).is_err(), "{bad}");
         }
     }
 

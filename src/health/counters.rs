@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::domain::{CallKind, RejectionCode};
+use crate::domain::{AccessCommand, CallKind, RejectionCode, Via};
 
 /// What was seen since the start, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,25 @@ pub struct Counts {
     pub connected: bool,
     /// Whether the broker granted the subscription to commands on it.
     pub subscribed: bool,
+    /// Whether the broker's dynamic-security plugin answers the agent on this connection.
+    pub plugin_granted: bool,
+    /// Its answers, by command and by whether it succeeded.
+    pub plugin_answers: BTreeMap<(AccessCommand, bool), u64>,
+    /// Messages to it without a response.
+    pub plugin_silent: u64,
+    /// Each transport over Greengrass IPC that is on.
+    pub ipc: BTreeMap<Via, IpcCounts>,
+}
+
+/// What was seen of one transport over Greengrass IPC since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IpcCounts {
+    /// Connections that were made.
+    pub connections: u64,
+    /// Whether commands arrive: the subscription is granted on a connection that is there.
+    pub subscribed: bool,
+    /// Connections that were given up because they delivered nothing any more.
+    pub silences: u64,
 }
 
 /// Keeps them; shared by all parts.
@@ -69,6 +88,26 @@ impl Counters {
         counts.connections += u64::from(is_up);
         counts.connected = is_up;
         counts.subscribed = false;
+        counts.plugin_granted = false;
+    }
+
+    /// The broker's dynamic-security plugin answers the agent, or does not.
+    pub fn plugin_granted(&self, is_granted: bool) {
+        self.counts().plugin_granted = is_granted;
+    }
+
+    /// The plugin answered to a command, which succeeded or not; or to none of a message.
+    pub fn plugin_answered(&self, answer: Option<(AccessCommand, bool)>) {
+        let mut counts = self.counts();
+        match answer {
+            Some(answer) => *counts.plugin_answers.entry(answer).or_default() += 1,
+            None => counts.plugin_silent += 1,
+        }
+    }
+
+    /// Changes what is counted of a transport over Greengrass IPC.
+    pub fn ipc(&self, via: Via, change: impl FnOnce(&mut IpcCounts)) {
+        change(self.counts().ipc.entry(via).or_default());
     }
 
     /// The broker granted the subscription.

@@ -6,5 +6,5 @@ mod counters;
 mod state;
 
 pub use call_problem::Code;
-pub use counters::{Counters, Counts};
+pub use counters::{Counters, Counts, IpcCounts};
 pub use state::{Health, Problem, Reach, Snapshot};

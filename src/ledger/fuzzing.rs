@@ -264,7 +264,7 @@ impl Bench {
         }
         let mut from = 0;
         self.until(|tx| {
-            let (_, last) = owed(tx, from, 16, 100)?;
+            let (_, last) = owed(tx, crate::domain::Via::Mqtt, from, 16, 100)?;
             from = last.map_or(from, |last| last.saturating_add(1));
             Ok(last.is_none_or(|last| last == u64::MAX))
         });

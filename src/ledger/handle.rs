@@ -29,6 +29,7 @@ pub struct Ledger {
     work: watch::Receiver<()>,
     outgoing: watch::Receiver<()>,
     devices: watch::Receiver<()>,
+    access: watch::Receiver<()>,
     counting: Counting,
 }
 
@@ -75,6 +76,7 @@ impl Ledger {
         let (work_in, work) = watch::channel(());
         let (outgoing_in, outgoing) = watch::channel(());
         let (devices_in, devices) = watch::channel(());
+        let (access_in, access) = watch::channel(());
         let counting = Counting::default();
         let notifiers = Notifiers {
             summary: summary_in,
@@ -82,10 +84,11 @@ impl Ledger {
             work: work_in,
             outgoing: outgoing_in,
             devices: devices_in,
+            access: access_in,
             counting: counting.clone(),
         };
         let committer = Committer::new(disk, rules, clock, notifiers);
-        (Self { jobs, summary, health, work, outgoing, devices, counting }, committer, queue)
+        (Self { jobs, summary, health, work, outgoing, devices, access, counting }, committer, queue)
     }
 
     /// Runs a rule and answers when what it wrote is durable. The rule is called again, in another
@@ -163,6 +166,12 @@ impl Ledger {
     #[must_use]
     pub fn devices(&self) -> watch::Receiver<()> {
         self.devices.clone()
+    }
+
+    /// Wakes the task that disables and enables clients of the broker.
+    #[must_use]
+    pub fn access(&self) -> watch::Receiver<()> {
+        self.access.clone()
     }
 }
 

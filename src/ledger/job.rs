@@ -54,5 +54,6 @@ pub(super) struct Notifiers {
     pub(super) work: watch::Sender<()>,
     pub(super) outgoing: watch::Sender<()>,
     pub(super) devices: watch::Sender<()>,
+    pub(super) access: watch::Sender<()>,
     pub(super) counting: Counting,
 }

@@ -42,17 +42,18 @@ pub(crate) use pending::PLAN_NAMES;
 #[cfg(test)]
 pub(crate) use pending::State;
 pub use pending::{
-    Canceled, Counters, Early, Ended, Group, ListMark, Load, Order, Outdated, Owed, Pick, Plan, Rows, SCHEMA, Summary,
-    Taken, Touched, Tx, accept, acknowledged, apply_page, begin_list, cancel, delivered, device, devices, end_list,
-    expire, failures, find_request, forget_devices, forget_requests, history, open_entries, outdated, owed, plan,
-    published, remove_unlisted, request, requests, settle, sync_wanted, take, unknown_names, verify, waiting,
+    AccessLoad, Canceled, Counters, DueAccess, Early, Ended, Group, ListMark, Load, Order, Outdated, Owed, Pick, Plan,
+    Rows, SCHEMA, Summary, Taken, Touched, Tx, UnknownClients, accept, access_answered, acknowledged, apply_page,
+    begin_list, cancel, delivered, device, devices, due_access, end_list, expire, failures, find_request,
+    forget_devices, forget_requests, history, open_entries, outdated, owed, plan, published, remove_unlisted, request,
+    requests, settle, sync_wanted, take, unknown_names, verify, waiting,
 };
 #[cfg(test)]
 pub(crate) use registry::store::{self, Store};
 pub use registry::{room_needed, store::StoreError};
 pub use stats::{COMMIT_BOUNDS, Stats};
 
-use crate::domain::{CallKind, Guard, Limits, Target};
+use crate::domain::{CallKind, Guard, Limits, Target, ThingName};
 
 /// The part of the configuration that the rules follow.
 #[derive(Clone, Debug)]
@@ -63,11 +64,18 @@ pub struct Rules {
     pub guard: Guard,
     /// Keep the retained device messages up to date.
     pub publish_devices: bool,
+    /// Disable the broker's client of a device that is disassociated.
+    pub local_access: bool,
     /// Kinds of calls that this configuration does not serve.
     pub off: Vec<CallKind>,
 }
 
 impl Rules {
+    /// Whether the agent leaves the broker's client of that device alone.
+    fn protects_access(&self, thing: &ThingName) -> bool {
+        self.guard.protected.iter().any(|pattern| pattern.matches(thing.as_str()))
+    }
+
     /// Whether a guard keeps `target` from being sent in `lane`, with or without `force`.
     fn protects(&self, lane: CallKind, target: &Target) -> bool {
         let is_protected = |name: &str| self.guard.protected.iter().any(|pattern| pattern.matches(name));

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 pub(crate) use self::image::Image;
 use super::Load;
 use crate::domain::{
-    CallKind, CallToken, ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Fault, Request, Target,
-    ThingName, Timestamp,
+    Access, CallKind, CallToken, ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Fault, Request,
+    Target, ThingName, Timestamp,
 };
 
 /// A request's number, and the index of an entry in it.
@@ -73,6 +73,9 @@ pub(crate) trait View {
     /// The history of each device that has one, the oldest event first. What a query adds from open
     /// requests is not part of it.
     fn history(&self) -> BTreeMap<ThingName, Vec<Event>>;
+
+    /// The broker's clients of devices, as far as the agent manages them.
+    fn access(&self) -> BTreeMap<ThingName, Access>;
 
     /// The totals as the ledger keeps them, not counted again.
     fn totals(&self) -> Totals;
@@ -164,6 +167,7 @@ pub(crate) struct Snapshot {
     owed: Vec<Owed>,
     outdated: BTreeMap<ThingName, u64>,
     history: BTreeMap<ThingName, Vec<Event>>,
+    access: BTreeMap<ThingName, Access>,
 }
 
 impl Snapshot {
@@ -184,6 +188,7 @@ impl Snapshot {
             owed: view.owed(),
             outdated: view.outdated(),
             history: view.history(),
+            access: view.access(),
         }
     }
 }

@@ -41,8 +41,8 @@ const STORE_FULL_WAIT: Duration = Duration::from_secs(300);
 enum Answer {
     /// An answer to a question: to be published, and not kept.
     Message(Vec<u8>),
-    /// Not taken: why, for the log, and the answer, which is not kept.
-    Rejected(RejectionCode, String, Vec<u8>),
+    /// Not taken, and why. The answer is not kept.
+    Rejected(Option<ClientToken>, Rejection),
     /// It became that request; the outbox has its `accepted`. With the first names that the
     /// registry does not know.
     Accepted(Box<(Request, Vec<String>)>),
@@ -64,6 +64,8 @@ struct UnderWay {
 pub(crate) struct Inbox {
     pub(crate) core: ThingName,
     pub(crate) max_payload: usize,
+    /// The configuration key of that limit.
+    pub(crate) max_payload_key: &'static str,
     /// Entries of a call.
     pub(crate) max_entries: usize,
     /// Entries that may be pending.
@@ -88,6 +90,7 @@ impl Inbox {
         let waiting = self.waiting.clone();
         let health = Arc::clone(&self.health);
         let clock = self.clock.clone();
+        let max_payload = self.max_payload;
         // Beside the taking, and not a task of its own: ends with it, however that ends.
         let answering = async move {
             let mut log = RejectionLog::default();
@@ -98,13 +101,17 @@ impl Inbox {
                         reply.answer(ResultKind::Accepted, payload).await;
                         None
                     }
-                    Answer::Rejected(code, message, payload) => {
+                    Answer::Rejected(token, rejection) => {
+                        let code = rejection.code;
                         health.counters().rejected(code);
                         if let Some(left_out) = log.is_due(&client, code, clock.now().mono) {
-                            let code = code.as_str();
-                            tracing::info!(%client, operation, code, message, left_out, "command rejected");
+                            let (via, code, message) = (client.via().as_str(), code.as_str(), &rejection.message);
+                            tracing::info!(%client, via, operation, code, message, left_out, "command rejected");
                         }
                         failpoint::pass("inbox-before-answer");
+                        let (token, max_bytes) =
+                            (token.as_ref().map(ClientToken::as_str), reply.max_payload(max_payload));
+                        let payload = messages::rejected(token, &operation, &rejection, max_bytes);
                         reply.answer(ResultKind::Rejected, payload).await;
                         None
                     }
@@ -152,7 +159,7 @@ impl Inbox {
                 size = payload.len();
                 protocol::parse_command(&self.core, &operation, payload, self.max_pending)
             }
-            Body::TooLarge(size, token) => (token.clone(), Err(too_large(*size, self.max_payload))),
+            Body::TooLarge(size, token) => (token.clone(), Err(self.too_large(*size))),
             Body::Busy(token) => {
                 let text = "too many commands wait to be read; send again later";
                 (token.clone(), Err(Rejection::throttled(text, Duration::from_secs(1))))
@@ -168,7 +175,7 @@ impl Inbox {
         let mut keep_delivery = None;
         let (sender, name) = (client.clone(), operation.clone());
         let answer: Pending = match command {
-            Err(rejection) => Box::pin(std::future::ready(rejected(token.as_ref(), &operation, &rejection))),
+            Err(rejection) => rejected(token, rejection),
             Ok((operation, Command::Change(change))) if change.dry_run => {
                 self.plan(operation, token, change, reply.max_payload(self.max_payload)).await
             }
@@ -176,7 +183,9 @@ impl Inbox {
                 keep_delivery = token.is_none().then_some(delivery.0);
                 self.accept(client, token, change, delivery).await
             }
-            Ok((operation, Command::Cancel(cancel))) => self.cancel(operation, client, token, cancel).await,
+            Ok((operation, Command::Cancel(cancel))) => {
+                self.cancel(operation, client, token, cancel, reply.max_payload(self.max_payload)).await
+            }
             Ok((operation, Command::Query(query))) => {
                 let synced_at = self.health.snapshot().synced_at;
                 let max_bytes = reply.max_payload(self.max_payload);
@@ -184,10 +193,16 @@ impl Inbox {
                 let rule = move |tx: &mut ledger::Tx<'_>| {
                     queries::answer(tx, &client, operation, &query, echo.as_ref(), synced_at, max_bytes).map(Some)
                 };
-                self.ask(operation, token, rule, true).await
+                self.ask(token, rule, true, max_bytes).await
             }
         };
         UnderWay { client: sender, operation: name, reply, answer, delivery: keep_delivery, size }
+    }
+
+    fn too_large(&self, size: usize) -> Rejection {
+        let (key, max) = (self.max_payload_key, self.max_payload);
+        let message = format!("the payload has {size} bytes, {key} is {max}; split it into several commands");
+        Rejection::invalid(Reason::Other, message)
     }
 
     fn served(&self, operation: Operation) -> Result<(), Rejection> {
@@ -202,19 +217,22 @@ impl Inbox {
     /// Submits a rule whose answer is a message or a rejection.
     async fn ask(
         &self,
-        operation: Operation,
         token: Option<ClientToken>,
         rule: impl FnMut(&mut ledger::Tx<'_>) -> Result<Option<Result<Vec<u8>, Rejection>>, ledger::StoreError>
         + Send
         + 'static,
         unsynced: bool,
+        max_bytes: usize,
     ) -> Pending {
         let submitted = self.ledger.submit(rule, unsynced).await;
         Box::pin(async move {
             match received(submitted).await {
+                Ok(Ok(message)) if message.len() > max_bytes => {
+                    Answer::Rejected(token, response_too_large(message.len(), max_bytes))
+                }
                 Ok(Ok(message)) => Answer::Message(message),
-                Ok(Err(rejection)) => rejected(token.as_ref(), operation.as_str(), &rejection),
-                Err(error) => rejected(token.as_ref(), operation.as_str(), &unavailable(&error)),
+                Ok(Err(rejection)) => Answer::Rejected(token, rejection),
+                Err(error) => Answer::Rejected(token, unavailable(&error)),
             }
         })
     }
@@ -226,7 +244,6 @@ impl Inbox {
         change: Change,
         delivery: ([u8; 32], bool),
     ) -> Pending {
-        let operation = change.operation;
         // The ledger counts what is in the store. The store's file is several times as large until
         // it is rewritten, and a small one is not rewritten: what is rejected here must become
         // possible by that.
@@ -239,7 +256,7 @@ impl Inbox {
                 self.max_database
             );
             let rejection = Rejection::throttled(text, STORE_FULL_WAIT);
-            return Box::pin(std::future::ready(rejected(token.as_ref(), operation.as_str(), &rejection)));
+            return rejected(token, rejection);
         }
         let order = Order {
             client,
@@ -262,8 +279,8 @@ impl Inbox {
         Box::pin(async move {
             match received(submitted).await {
                 Ok(Ok(accepted)) => Answer::Accepted(Box::new(accepted)),
-                Ok(Err(rejection)) => rejected(token.as_ref(), operation.as_str(), &rejection),
-                Err(error) => rejected(token.as_ref(), operation.as_str(), &unavailable(&error)),
+                Ok(Err(rejection)) => Answer::Rejected(token, rejection),
+                Err(error) => Answer::Rejected(token, unavailable(&error)),
             }
         })
     }
@@ -281,7 +298,7 @@ impl Inbox {
             let plan = ledger::plan(tx, &change)?;
             Ok(Some(Ok(queries::plan(operation, echo.as_ref(), plan, max_entries, max_bytes))))
         };
-        self.ask(operation, token, rule, true).await
+        self.ask(token, rule, true, max_bytes).await
     }
 
     async fn cancel(
@@ -290,13 +307,18 @@ impl Inbox {
         client: ClientId,
         token: Option<ClientToken>,
         cancel: Cancel,
+        max_bytes: usize,
     ) -> Pending {
-        if !client.is_local() && cancel.client.as_ref().is_some_and(|target| *target != client) {
-            let text = "over MQTT a client cancels its own requests only; leave targetClient away";
-            let rejection = Rejection::new(RejectionCode::AccessDeniedException, text);
-            return Box::pin(std::future::ready(rejected(token.as_ref(), operation.as_str(), &rejection)));
-        }
-        let (echo, client) = (token.clone(), cancel.client.clone().unwrap_or(client));
+        let target = match cancel.client.resolve(&client) {
+            Ok(target) if client.is_local() || target.as_ref().is_none_or(|target| *target == client) => target,
+            Ok(_) => {
+                let text =
+                    format!("over {} a client cancels its own requests only; leave targetClient away", client.via());
+                return rejected(token, Rejection::new(RejectionCode::AccessDeniedException, text));
+            }
+            Err(rejection) => return rejected(token, rejection),
+        };
+        let (echo, client) = (token.clone(), target.unwrap_or(client));
         let mut seq = None;
         let mut so_far = ledger::Canceled::default();
         let rule = move |tx: &mut ledger::Tx<'_>| {
@@ -310,7 +332,7 @@ impl Inbox {
             let all = ledger::cancel(tx, found, &mut so_far)?;
             Ok(all.then(|| Ok(queries::canceled(operation, echo.as_ref(), so_far))))
         };
-        self.ask(operation, token, rule, false).await
+        self.ask(token, rule, false, max_bytes).await
     }
 }
 
@@ -320,14 +342,16 @@ async fn received<R>(
     submitted?.await.unwrap_or_else(|_| Err(Unavailable("the agent is stopping".into())))
 }
 
-fn rejected(token: Option<&ClientToken>, operation: &str, rejection: &Rejection) -> Answer {
-    let payload = messages::rejected(token.map(ClientToken::as_str), operation, rejection);
-    Answer::Rejected(rejection.code, rejection.message.clone(), payload)
+fn rejected(token: Option<ClientToken>, rejection: Rejection) -> Pending {
+    Box::pin(std::future::ready(Answer::Rejected(token, rejection)))
 }
 
-fn too_large(size: usize, max: usize) -> Rejection {
-    let message =
-        format!("the payload has {size} bytes, limits.maxPayloadBytes is {max}; split it into several commands");
+/// A message that cannot be cut into pages.
+fn response_too_large(size: usize, max: usize) -> Rejection {
+    let message = format!(
+        "the response has {size} bytes, and this transport takes {max}; ask for less (maxResults, no history), or over \
+         the local socket"
+    );
     Rejection::invalid(Reason::Other, message)
 }
 

@@ -1,9 +1,12 @@
-//! The local side: the broker and the local socket, and what goes in and out through them.
+//! The local side: the broker, the local socket and Greengrass IPC, and what goes in and out
+//! through them.
 
+pub(crate) mod access;
 pub(crate) mod broker;
 pub(crate) mod devices;
 pub(crate) mod inbound;
 pub(crate) mod inbox;
+pub(crate) mod ipc;
 pub(crate) mod outbox;
 pub(crate) mod queries;
 pub(crate) mod rejection_log;

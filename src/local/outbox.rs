@@ -12,7 +12,7 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    domain::ClientId,
+    domain::{ClientId, Via},
     ledger::{self, Ledger, Owed},
     local::broker::{ConnectionState, Publisher, Tag},
     protocol::{ResultKind, Topics, messages},
@@ -49,6 +49,8 @@ struct Aside {
 
 pub(crate) struct Outbox {
     ledger: Ledger,
+    /// The transport that it serves.
+    via: Via,
     line: Arc<Publisher>,
     topics: Topics,
     max_bytes: usize,
@@ -64,9 +66,10 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(ledger: Ledger, line: Arc<Publisher>, topics: Topics, max_bytes: usize) -> Self {
+    pub(crate) fn new(ledger: Ledger, via: Via, line: Arc<Publisher>, topics: Topics, max_bytes: usize) -> Self {
         Self {
             ledger,
+            via,
             line,
             topics,
             max_bytes,
@@ -252,7 +255,7 @@ impl Outbox {
     /// waits for a sync. If the forgetting is lost in a crash the message goes out twice, which its
     /// receiver expects.
     async fn next(&mut self, done: Vec<u64>, limit: usize) -> Result<(Vec<Owed>, Option<u64>), ledger::Unavailable> {
-        let from = self.cursor;
+        let (via, from) = (self.via, self.cursor);
         let rule = move |tx: &mut ledger::Tx<'_>| {
             for n in &done {
                 ledger::delivered(tx, *n)?;
@@ -260,7 +263,7 @@ impl Outbox {
             if limit == 0 {
                 return Ok(Some((Vec::new(), None)));
             }
-            ledger::owed(tx, from, limit, messages::MAX_ERROR_ENTRIES).map(Some)
+            ledger::owed(tx, via, from, limit, messages::MAX_ERROR_ENTRIES).map(Some)
         };
         self.ledger.run_unsynced(rule).await.inspect_err(|_| {
             // They are still owed, and go out again.

@@ -32,8 +32,11 @@ pub(crate) fn answer(
     let blank = accepted(operation, token);
     let message = match query {
         Query::Request { client: other, token: target, page } => {
-            let owner = other.as_ref().unwrap_or(client);
-            let Some(request) = ledger::find_request(tx, owner, target)? else { return Ok(Err(no_request(target))) };
+            let owner = match other.resolve(client) {
+                Ok(other) => other.unwrap_or_else(|| client.clone()),
+                Err(rejection) => return Ok(Err(rejection)),
+            };
+            let Some(request) = ledger::find_request(tx, &owner, target)? else { return Ok(Err(no_request(target))) };
             let scope = format!("{operation}/{owner}/{}", request.seq);
             let (after, limit) = match begin(page, &scope) {
                 Ok(begin) => begin,
@@ -60,13 +63,18 @@ pub(crate) fn answer(
             Accepted { request: Some(shown), next_token, ..blank }
         }
         Query::Requests { client: other, status, page } => {
+            let other = match other.resolve(client) {
+                Ok(other) => other,
+                Err(rejection) => return Ok(Err(rejection)),
+            };
             if !client.is_local() && other.as_ref().is_some_and(|other| other != client) {
-                let text = "over MQTT a client lists its own requests only; leave targetClient away";
+                let via = client.via();
+                let text = format!("over {via} a client lists its own requests only; leave targetClient away");
                 return Ok(Err(Rejection::new(RejectionCode::AccessDeniedException, text)));
             }
             // Who sits at the machine sees everybody's.
             let whose = other.as_ref().or(Some(client).filter(|client| !client.is_local()));
-            let name = whose.map_or("", ClientId::as_str);
+            let name = whose.map_or("", ClientId::key);
             let scope = format!("{operation}/{name}/{}", status.map_or("", RequestStatus::as_str));
             let (after, limit) = match begin(page, &scope) {
                 Ok(begin) => begin,
@@ -79,7 +87,13 @@ pub(crate) fn answer(
         Query::Device { thing, history } => match ledger::device(tx, thing)? {
             Some(view) => {
                 let events = if *history { Some(ledger::history(tx, thing)?) } else { None };
-                let history = events.map(|events| events.into_iter().map(Into::into).collect());
+                let history = events.map(|events| {
+                    // The newest ones are kept where not all fit.
+                    let mut newest: Vec<messages::EventMessage> = events.into_iter().rev().map(Into::into).collect();
+                    newest.truncate(messages::fitting(&newest, max_bytes));
+                    newest.reverse();
+                    newest
+                });
                 Accepted { device: Some(messages::device(view, synced_at)), history, ..blank }
             }
             None => {
@@ -109,6 +123,7 @@ fn shown(client: &ClientId, request: &Request) -> messages::RequestMessage {
         shown.reason = None;
     }
     shown.requested_by = client.is_local().then(|| request.client.to_string());
+    shown.via = Some(request.client.via().as_str());
     shown
 }
 

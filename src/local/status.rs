@@ -20,6 +20,10 @@ use crate::{
 /// At most one a second (contract, section 4).
 const PACE: Duration = Duration::from_secs(1);
 
+/// Bytes of a problem's text, at most and at least, where the status has to be shortened.
+const LONGEST_PROBLEM: usize = 4096;
+const SHORTEST_PROBLEM: usize = 64;
+
 /// What the status is made from.
 #[derive(Clone)]
 pub(crate) struct Report {
@@ -33,6 +37,8 @@ pub(crate) struct Status {
     pub(crate) report: Report,
     pub(crate) line: Arc<Publisher>,
     pub(crate) topics: Topics,
+    /// The longest message of its transport, in bytes.
+    pub(crate) max_bytes: usize,
     pub(crate) stop: Stop,
 }
 
@@ -46,7 +52,7 @@ impl Status {
             summary.mark_unchanged();
             changes.mark_unchanged();
             let now = *link.borrow_and_update();
-            let message = self.report.message();
+            let message = self.report.message_within(self.line.max_payload(self.max_bytes));
             if now.up && told.as_ref().is_none_or(|(epoch, last)| *epoch != now.epoch || *last != message) {
                 let epoch = now.epoch;
                 if self.line.publish(Some(epoch), &self.topics.status(), message.clone(), true, Tag::Status) {
@@ -75,6 +81,28 @@ impl Status {
 impl Report {
     /// The message, as of now.
     pub(crate) fn message(&self) -> Vec<u8> {
+        self.message_within(usize::MAX)
+    }
+
+    /// The message, as of now, in at most `max_bytes`: where the texts of the problems do not fit,
+    /// they are cut, and then left out from the last one on.
+    pub(crate) fn message_within(&self, max_bytes: usize) -> Vec<u8> {
+        let mut message = self.status_message();
+        let mut longest = LONGEST_PROBLEM;
+        loop {
+            let json = messages::to_json(&message);
+            if json.len() <= max_bytes || (longest == 0 && message.problems.pop().is_none()) {
+                return json;
+            }
+            longest = if longest / 2 < SHORTEST_PROBLEM { 0 } else { longest / 2 };
+            for problem in &mut message.problems {
+                let end = problem.message.floor_char_boundary(longest.max(SHORTEST_PROBLEM));
+                problem.message.truncate(end);
+            }
+        }
+    }
+
+    fn status_message(&self) -> StatusMessage {
         let health = self.health.snapshot();
         let summary = *self.ledger.summary().borrow();
         let shown = |problem: Problem| (problem.message, problem.since.to_string());
@@ -86,7 +114,7 @@ impl Report {
                 ProblemMessage { code, message, since }
             })
             .collect();
-        messages::to_json(&StatusMessage {
+        StatusMessage {
             state: "ONLINE",
             version: crate::VERSION,
             health: if problems.is_empty() { HEALTH[0] } else { HEALTH[1] },
@@ -97,6 +125,6 @@ impl Report {
             open_requests: summary.open_requests,
             last_sync_at: health.synced_at.map(|at| at.to_string()),
             started_at: self.started_at.to_string(),
-        })
+        }
     }
 }

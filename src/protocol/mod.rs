@@ -1,6 +1,7 @@
 //! What crosses a transport: topics and JSON, in the words of the contract.
 
 mod commands;
+pub(crate) mod dynsec;
 pub mod json;
 pub(crate) mod local_socket;
 pub mod messages;

@@ -146,7 +146,7 @@ mod tests {
             let address = topics().parse_command(&topic).unwrap();
             prop_assert_eq!(address.client.is_ok(), !client.starts_with('@'));
             if let Ok(parsed) = &address.client {
-                prop_assert_eq!(parsed.as_str(), client);
+                prop_assert_eq!(parsed.name(), client);
                 let result = topics().result(parsed, &operation, ResultKind::Accepted);
                 prop_assert_eq!(topics().result_of(&topic, ResultKind::Accepted), Some(result));
             }

@@ -39,8 +39,8 @@ pub const NAMES: &[&str] = &[
     "maintenance-forgot",
 ];
 
-/// The parts of the agent that [`fail`] ends, with `publishDevices` and `metrics.intervalSeconds`
-/// set.
+/// The parts of the agent that [`fail`] ends, with `publishDevices`, `metrics.intervalSeconds` and
+/// `localAccess.mosquittoDynamicSecurity` set.
 #[cfg(feature = "failpoints")]
 pub const PARTS: &[&str] = &[
     "ledger",
@@ -54,6 +54,7 @@ pub const PARTS: &[&str] = &[
     "maintenance",
     "outbox",
     "device messages",
+    "local access",
     "status",
     "metrics",
     "watch on the store",

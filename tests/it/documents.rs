@@ -37,7 +37,7 @@ fn published(client: &str) -> Vec<String> {
 
 fn command(client: &str) -> String {
     let topic = format!("offboard/MyCore/commands/{client}/disassociate-client-devices");
-    assert_eq!(topics().parse_command(&topic).unwrap().client.unwrap().as_str(), client);
+    assert_eq!(topics().parse_command(&topic).unwrap().client.unwrap().name(), client);
     topic
 }
 
@@ -480,6 +480,59 @@ fn who_commands_a_fleet_does_so_in_its_own_name() {
     assert!(allows(&resource("iot:Receive"), &topic(&result)));
     // IoT Core's limits: 256 bytes, and 7 slashes.
     assert!(result.matches('/').count() <= 7);
+}
+
+/// The ways by Greengrass IPC: what is deployed turns on what the page says, and the policy ties a command to its
+/// sender.
+#[test]
+fn the_shortest_way_is_configured_without_a_broker_and_ties_a_command_to_its_sender() {
+    let deployment = example("deployment-ipc.json");
+    let component = &deployment["components"]["com.offboard.Agent"];
+    assert_eq!(component["componentVersion"], env!("CARGO_PKG_VERSION"));
+    let merge: Value = serde_json::from_str(component["configurationUpdate"]["merge"].as_str().unwrap()).unwrap();
+    let file: Value = serde_saphyr::from_str(&text("examples/lite-ipc.yaml")).unwrap();
+    for agent in [&merge["agent"], &file["services"]["com.offboard.Agent"]["configuration"]["agent"]] {
+        let config = configured(agent);
+        assert!(config.mqtt.is_none() && config.ipc.iot_core && !config.ipc.pubsub, "{agent}");
+        assert_eq!(config.ipc.max_payload_bytes, 4900);
+    }
+    let policy = example("iot-core-sender-policy.json");
+    let resource = policy["Statement"][0]["Resource"].as_str().unwrap().replace("${aws:username}", "alice");
+    let topic = |topic: &str| format!("arn:aws:iot:eu-central-1:123456789012:topic/{topic}");
+    assert!(allows(&resource, &topic(&command("alice"))) && !allows(&resource, &topic(&command("another"))));
+    // A command around the policy is no command.
+    let around = "offboard/MyCore/commands/another/x/commands/alice/sync";
+    assert!(allows(&resource, &topic(around)) && topics().parse_command(around).is_none());
+}
+
+/// A resource is compared with the text of a filter.
+#[test]
+fn the_access_control_of_the_recipe_and_of_one_core_device_allow_what_the_agent_does_and_no_more() {
+    let recipe: Value = serde_saphyr::from_str(&fs::read_to_string(path("../recipe.yaml")).unwrap()).unwrap();
+    let of_recipe = &recipe["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"];
+    let narrow = &example("access-control.json")["accessControl"];
+    for (control, others) in [(of_recipe, true), (narrow, false)] {
+        let services = control.as_object().unwrap();
+        assert_eq!(services.len(), 2, "{control}");
+        for (service, id, operations) in [
+            ("mqttproxy", "mqttproxy:1", ["PublishToIoTCore", "SubscribeToIoTCore"]),
+            ("pubsub", "pubsub:1", ["PublishToTopic", "SubscribeToTopic"]),
+        ] {
+            let policies = services[&format!("aws.greengrass.ipc.{service}")].as_object().unwrap();
+            // A narrower list takes the place of the recipe's only under the same id.
+            let policy = &policies[&format!("com.offboard.Agent:{id}")];
+            assert_eq!(policies.len(), 1);
+            assert_eq!(policy["operations"], json!(operations.map(|name| format!("aws.greengrass#{name}"))));
+            let allowed = |text: &str| {
+                let resources = policy["resources"].as_array().unwrap();
+                resources.iter().any(|resource| allows(resource.as_str().unwrap(), text))
+            };
+            let result = topics().result(&ClientId::new("alice").unwrap(), "sync", ResultKind::Accepted);
+            assert!(allowed(&topics().commands()) && allowed(&topics().status()) && allowed(&result));
+            assert!(!allowed("other/MyCore/status"));
+            assert_eq!(allowed("offboard/AnotherCore/commands/+/+"), others);
+        }
+    }
 }
 
 #[test]

@@ -2,15 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::finding::{Finding, Problems, caution, cloud_findings, error, first, ok, warning};
+use super::finding::{Finding, Problems, caution, cloud_findings, error, first, local_access_works, ok, warning};
 use crate::{
-    agent::cautions,
+    agent::{cautions, ipc::ways},
     cli::{agent::Agent, answer::Answer, text::text, trouble::Trouble},
     config::{self, Config},
+    domain::Via,
     protocol::Topics,
 };
 
 const BROKER: &[&str] = &["BROKER_UNREACHABLE", "CONNECTION_UNSTABLE", "SUBSCRIPTION_DENIED"];
+const IPC: &[&str] = &["IPC_UNAVAILABLE", "IPC_DENIED", "IPC_SILENT"];
 const STORE: &[&str] = &["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"];
 const REPLACED: &[&str] = &["STORE_REPLACED"];
 
@@ -50,6 +52,7 @@ pub(super) async fn findings(
     let shown = agent.query("configuration", json!({})).await?;
     let own = config::parse(&shown.to_string(), |_| None).map_or_else(|_| config.clone(), |(own, _)| own);
     let mut findings = vec![broker(&own, &problems, &metrics)];
+    findings.extend(ways(&own).map(|way| ipc(&own, (way.via(), way.title()), &problems, &metrics)));
     if shown != config.shown {
         findings.push(warning(
             "configuration",
@@ -59,6 +62,7 @@ pub(super) async fn findings(
     let cautions = cautions::CODES.iter().filter_map(|code| Some((*code, problems.get(*code)?)));
     findings.extend(cautions.map(|(code, message)| caution(code, message.clone())));
     findings.extend(cloud_findings(&problems, listed, gauge(&metrics, "offboard_clock_skew_seconds")));
+    findings.extend(local_access(&own, &problems, &metrics));
     if let Some(message) = first(&problems, STORE) {
         findings.push(error("store", message));
     } else if let Some(message) = first(&problems, REPLACED) {
@@ -73,7 +77,7 @@ pub(super) async fn findings(
 }
 
 fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
-    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the local socket alone") };
+    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: there is no broker") };
     if let Some(message) = first(problems, BROKER) {
         return error("broker", format!("{mqtt:?}: {message}"));
     }
@@ -85,6 +89,36 @@ fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
         (Some(1.0), _) => error("broker", format!("{mqtt:?}: the subscription to {filter} was not answered yet")),
         _ => error("broker", format!("{mqtt:?}: the agent is not connected yet; look again in a few seconds")),
     }
+}
+
+/// The transport over Greengrass IPC of that name and title.
+fn ipc(config: &Config, (via, title): (Via, &str), problems: &Problems, metrics: &Value) -> Finding {
+    let is_this = |one: &&Value| one["name"] == "offboard_ipc_subscribed" && one["labels"]["via"] == via.as_str();
+    let gauges = metrics["metrics"].as_array().into_iter().flatten();
+    let is_subscribed = gauges.filter(is_this).any(|one| one["value"] == 1.0);
+    let filter = Topics::new(&config.topic_prefix, &config.core).commands();
+    match first(problems, IPC) {
+        // The two transports share their problems, whose messages name them.
+        Some(message) if message.contains(title) || !is_subscribed => error("ipc", message),
+        _ if is_subscribed => ok("ipc", format!("{title}: the agent is subscribed to {filter}")),
+        _ => error("ipc", format!("{title}: the agent is not subscribed yet; look again in a few seconds")),
+    }
+}
+
+/// Whether the agent, which tries it at its start, may command the broker's plugin.
+fn local_access(config: &Config, problems: &Problems, metrics: &Value) -> Option<Finding> {
+    const WHAT: &str = "local access";
+    config.local_access.as_ref()?;
+    if let Some(message) = problems.get("LOCAL_ACCESS_DENIED") {
+        return Some(error(WHAT, message));
+    }
+    if let Some(message) = problems.get("LOCAL_ACCESS_UNKNOWN_CLIENT") {
+        return Some(warning(WHAT, message));
+    }
+    Some(match gauge(metrics, "offboard_local_access_granted") {
+        Some(1.0) => local_access_works(config, "the broker's dynamic-security plugin answers the agent".into()),
+        _ => warning(WHAT, "not known: the broker's dynamic-security plugin was not asked on this connection yet"),
+    })
 }
 
 fn gauge(metrics: &Value, name: &str) -> Option<f64> {

@@ -5,15 +5,56 @@ use std::time::Duration;
 use rumqttc::{Event, Incoming, QoS};
 use tokio::time::timeout;
 
-use super::finding::{Finding, error, ok};
+use super::finding::{Finding, error, local_access_works, ok};
 use crate::{
     config::{Config, Mqtt},
+    domain::AccessCommand,
     mqtt::client::{self, Brief},
-    protocol::{Topics, status::OFFLINE},
+    protocol::{Topics, dynsec, status::OFFLINE},
 };
 
+/// Whether the agent may command the broker's dynamic-security plugin, tried by reading its own
+/// client.
+pub(super) async fn local_access(config: &Config, patience: Duration) -> Option<Finding> {
+    const WHAT: &str = "local access";
+    config.local_access.as_ref()?;
+    let mqtt = config.mqtt.as_ref()?;
+    let own = config.own_name();
+    let advice = dynsec::advice(&own);
+    Some(match timeout(patience, read_own(mqtt, &own)).await {
+        Ok(Ok(true)) => local_access_works(config, format!("the broker's dynamic-security plugin answers {own}")),
+        Ok(Ok(false)) => error(WHAT, format!("the broker denies the subscription to {}: {advice}", dynsec::RESPONSES)),
+        Ok(Err(text)) => error(WHAT, format!("{mqtt:?}: {text}")),
+        Err(_) => error(WHAT, format!("the broker does not answer commands on {}: {advice}", dynsec::COMMANDS)),
+    })
+}
+
+/// Waits for the plugin's answer, whatever it is; `false` if the subscription is denied.
+async fn read_own(mqtt: &Mqtt, own: &str) -> Result<bool, String> {
+    let mut options = client::options(mqtt);
+    options.set_clean_session(false).set_manual_acks(true);
+    client::secure(mqtt, &mut options)?;
+    let mut line = Brief::new(options);
+    let explain = |error| client::explain(mqtt, &error);
+    if !line.subscribe(dynsec::RESPONSES).await.map_err(explain)? {
+        return Ok(false);
+    }
+    let number = fastrand::u64(..);
+    let question = dynsec::commands(number, [(AccessCommand::Read, own)]);
+    let asked = line.client.try_publish(dynsec::COMMANDS, QoS::AtLeastOnce, false, question);
+    asked.map_err(|error| error.to_string())?;
+    loop {
+        if let Event::Incoming(Incoming::Publish(publish)) = line.poll().await.map_err(explain)?
+            && publish.topic == dynsec::RESPONSES
+            && !dynsec::answers(number, &publish.payload).is_empty()
+        {
+            return Ok(true);
+        }
+    }
+}
+
 pub(super) async fn finding(config: &Config, patience: Duration) -> Finding {
-    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the local socket alone") };
+    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: there is no broker") };
     let topics = Topics::new(&config.topic_prefix, &config.core);
     match timeout(patience, attempt(mqtt, &topics)).await {
         Ok(Ok(text)) => ok("broker", text),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::agent::cautions;
+use crate::{agent::cautions, config::Config};
 
 /// How one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +92,29 @@ pub(super) fn cloud_findings(problems: &Problems, answered: Option<String>, skew
     ]
 }
 
+/// What is found of local access where the plugin answers. A broker that takes names from
+/// certificates does not ask the plugin when a client connects.
+pub(super) fn local_access_works(config: &Config, text: String) -> Finding {
+    const WHAT: &str = "local access";
+    match &config.mqtt {
+        Some(mqtt) if mqtt.login.is_none() && mqtt.identity.is_some() => warning(
+            WHAT,
+            format!(
+                "{text}, and mqtt.username is not set: where the broker takes names from certificates (use_identity_as_username), \
+                 a disabled client is cut and can come back; give the clients passwords (docs/greengrass.md, section 8)"
+            ),
+        ),
+        _ => ok(WHAT, text),
+    }
+}
+
 /// What works and is worth attention all the same.
 pub(super) fn caution(code: &str, message: String) -> Finding {
-    warning(if code == cautions::CODES[0] { "password" } else { "proxy" }, message)
+    let [password, proxy, _] = cautions::CODES;
+    let what = match code {
+        code if code == password => "password",
+        code if code == proxy => "proxy",
+        _ => "ipc",
+    };
+    warning(what, message)
 }

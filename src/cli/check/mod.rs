@@ -27,7 +27,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    agent::cautions,
+    agent::{cautions, ipc},
     config::{self, Config},
     domain::FieldFault,
     runtime::users,
@@ -145,6 +145,11 @@ impl Check {
                     return Ok(findings);
                 }
                 findings.push(broker::finding(&config, common.patience()).await);
+                if findings.last().is_some_and(|broker| broker.state == State::Ok) {
+                    findings.extend(broker::local_access(&config, common.patience()).await);
+                }
+                let tried = ipc::trial(&config, common.patience()).await.into_iter();
+                findings.extend(tried.map(|one| one.map_or_else(|text| error("ipc", text), |text| ok("ipc", text))));
                 findings.extend(cloud::findings(&config, common.patience()).await);
                 let text = "none answers in this data directory; what it would do was tried in its place";
                 findings.push(warning("agent", text));

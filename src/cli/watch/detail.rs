@@ -34,7 +34,7 @@ offboard devices show all of them.
 /// Draws it; returns how many lines are out of sight below the first.
 pub(super) fn draw(paint: &mut Paint<'_>, model: &Model, open: &Detail, area: Rect) -> usize {
     let (title, text) = match open {
-        Detail::Request { client, token } => {
+        Detail::Request { client, token, .. } => {
             (format!("request {token} of {client}"), told(model.told.as_ref(), request))
         }
         Detail::Device { thing } => (format!("device {thing}"), told(model.told.as_ref(), device)),

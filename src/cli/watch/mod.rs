@@ -191,8 +191,13 @@ impl Link {
                 }
                 news.devices = Some(self.tell("list-devices", payload).await?);
             }
-            Some(Detail::Request { client, token }) => {
-                let payload = json!({"targetClientToken": token, "targetClient": client, "maxResults": MAX_FAILURES});
+            Some(Detail::Request { client, via, token }) => {
+                let mut payload =
+                    json!({"targetClientToken": token, "targetClient": client, "maxResults": MAX_FAILURES});
+                // An agent of an earlier version does not know the member.
+                if !via.is_empty() {
+                    payload["targetVia"] = via.as_str().into();
+                }
                 news.detail = Some(self.tell("get-request", payload).await?);
             }
             Some(Detail::Device { thing }) => {

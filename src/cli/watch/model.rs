@@ -29,7 +29,7 @@ pub(super) enum List {
 /// What fills the screen in place of the lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Detail {
-    Request { client: String, token: String },
+    Request { client: String, via: String, token: String },
     Device { thing: String },
     Problems,
     Help,
@@ -146,9 +146,9 @@ impl Rows {
     }
 }
 
-/// Tokens are told apart within a client.
+/// Tokens are told apart within a client, and clients within a transport.
 fn request_name(request: &Value) -> String {
-    format!("{} {}", text(request, "requestedBy"), text(request, "clientToken"))
+    format!("{} {} {}", text(request, "via"), text(request, "requestedBy"), text(request, "clientToken"))
 }
 
 impl Model {
@@ -271,7 +271,10 @@ impl Model {
         };
         let Some(row) = rows.rows.get(rows.selected) else { return Effect::Draw };
         let detail = match self.focus {
-            List::Requests => Detail::Request { client: raw(row, "requestedBy"), token: raw(row, "clientToken") },
+            List::Requests => {
+                let (client, via) = (raw(row, "requestedBy"), raw(row, "via"));
+                Detail::Request { client, via, token: raw(row, "clientToken") }
+            }
             List::Devices => Detail::Device { thing: raw(row, "thingName") },
         };
         self.open(detail)

@@ -6,6 +6,7 @@
 use std::{
     fmt,
     net::IpAddr,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, UNIX_EPOCH},
 };
@@ -36,6 +37,9 @@ use crate::{
 const ADDRESS: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 
+/// The path of the service's one resource; the slash at the end counts.
+const PATH: &str = "/2016-11-01/credentialprovider/";
+
 /// The service may try for 30 s before it answers.
 const READ: Duration = Duration::from_secs(35);
 
@@ -49,22 +53,49 @@ const MAX_AGE: Duration = Duration::from_secs(3600);
 /// Characters of an error's body that are shown.
 const MAX_REASON: usize = 300;
 
+/// Where the service is now, and what it demands, where another source than the environment tells
+/// so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenExchangeAccess {
+    /// Its port on this machine.
+    pub(crate) port: u16,
+    /// The token that it demands.
+    pub(crate) token: String,
+}
+
+/// Asks the nucleus where the service is now; the error says why it does not tell.
+///
+/// The environment of this process is as old as the process: on nucleus lite the service comes back
+/// on another port, and a restart of another part of the nucleus voids the token.
+pub(crate) type AccessSource = Arc<
+    dyn Fn() -> Pin<Box<dyn Future<Output = std::result::Result<TokenExchangeAccess, String>> + Send>> + Send + Sync,
+>;
+
 /// Asks the token exchange service, and keeps what it gives for a while.
 ///
 /// The SDK's own cache is not used: it goes by the wall clock alone, and keeps what the cloud calls
 /// expired.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct TokenExchange {
     http: SharedHttpConnector,
     clock: Clock,
     kept: Arc<Mutex<Option<(Credentials, Mono)>>>,
+    source: Option<AccessSource>,
+    /// What the source last said.
+    access: Arc<Mutex<Option<TokenExchangeAccess>>>,
+}
+
+impl fmt::Debug for TokenExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenExchange")
+    }
 }
 
 impl TokenExchange {
     /// `http` must go to this machine only, and directly: the proxies of the environment are not
     /// for the service.
-    pub(super) fn new(http: SharedHttpConnector, clock: Clock) -> Self {
-        Self { http, clock, kept: Arc::default() }
+    pub(super) fn new(http: SharedHttpConnector, clock: Clock, source: Option<AccessSource>) -> Self {
+        Self { http, clock, kept: Arc::default(), source, access: Arc::default() }
     }
 
     /// The next call asks again.
@@ -83,13 +114,57 @@ impl TokenExchange {
         {
             return Ok(credentials.clone());
         }
-        let service = Service::from_env().map_err(CredentialsError::not_loaded)?;
-        let credentials = service.ask(&self.http).await.map_err(CredentialsError::provider_error)?;
+        let credentials = self.ask().await?;
         let wall = UNIX_EPOCH + Duration::from_millis(u64::try_from(now.wall.0).unwrap_or_default());
         let left = credentials.expiry().and_then(|end| end.duration_since(wall).ok()).unwrap_or_default();
         let until = now.mono.after(left.saturating_sub(MARGIN).min(MAX_AGE));
         *self.kept() = Some((credentials.clone(), until));
         Ok(credentials)
+    }
+}
+
+impl TokenExchange {
+    /// Asks the service; where it has moved or forgotten the token, asks again where it is now.
+    async fn ask(&self) -> Result {
+        let known = self.access.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let service = match known {
+            Some(access) => Ok(Service::at(&access)),
+            None => Service::from_env(),
+        };
+        let refusal = match &service {
+            Ok(service) => match service.ask(&self.http).await {
+                Ok(credentials) => return Ok(credentials),
+                Err(refusal) => refusal,
+            },
+            Err(text) => Refusal { text: text.clone(), is_stale: true, next: "" },
+        };
+        let told = |refusal: Refusal, next: &str| CredentialsError::provider_error(format!("{}{next}", refusal.text));
+        let Some(source) = self.source.as_ref().filter(|_| refusal.is_stale) else {
+            let next = refusal.next;
+            return Err(match service {
+                Ok(_) => told(refusal, next),
+                Err(text) => CredentialsError::not_loaded(text),
+            });
+        };
+        let access = match source().await {
+            Ok(access) => access,
+            Err(why) => {
+                let next = format!("; the nucleus does not tell where it is now ({why}); check that the nucleus runs");
+                return Err(told(refusal, &next));
+            }
+        };
+        let now = Service::at(&access);
+        *self.access.lock().unwrap_or_else(PoisonError::into_inner) = Some(access);
+        if service.as_ref().is_ok_and(|before| before.is_same(&now)) {
+            let next =
+                "; the nucleus confirms the address and the token: check that aws.greengrass.TokenExchangeService runs";
+            return Err(told(refusal, next));
+        }
+        tracing::info!(service = %now, "the token exchange service has moved, or demands another token");
+        now.ask(&self.http).await.map_err(|refusal| {
+            let next = if refusal.is_stale { "; the agent asks the nucleus again where it is" } else { refusal.next };
+            told(refusal, next)
+        })
     }
 }
 
@@ -124,7 +199,31 @@ struct Answer {
     expiration: String,
 }
 
+/// Why the service gives no credentials.
+struct Refusal {
+    text: String,
+    /// It may be somewhere else by now, or demand another token.
+    is_stale: bool,
+    /// What to do where nothing else tells where it is.
+    next: &'static str,
+}
+
+impl Refusal {
+    fn new(text: String) -> Self {
+        Self { text, is_stale: false, next: "" }
+    }
+}
+
 impl Service {
+    fn at(access: &TokenExchangeAccess) -> Self {
+        Self { address: format!("http://localhost:{}{PATH}", access.port), token: access.token.clone() }
+    }
+
+    /// Whether both are at the same port and demand the same token.
+    fn is_same(&self, other: &Self) -> bool {
+        self.address == other.address && self.token == other.token
+    }
+
     fn from_env() -> std::result::Result<Self, String> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let Some(address) = variable(ADDRESS) else {
@@ -136,26 +235,34 @@ impl Service {
         Ok(Self { address, token: variable(TOKEN).unwrap_or_default() })
     }
 
-    async fn ask(&self, http: &SharedHttpConnector) -> std::result::Result<Credentials, String> {
+    async fn ask(&self, http: &SharedHttpConnector) -> std::result::Result<Credentials, Refusal> {
         match tokio::time::timeout(READ, self.attempt(http)).await {
             Ok(answer) => answer,
-            Err(_) => Err(format!("{self} does not answer within {} s; check the nucleus's log", READ.as_secs())),
+            Err(_) => {
+                let text = format!("{self} does not answer within {} s; check the nucleus's log", READ.as_secs());
+                Err(Refusal::new(text))
+            }
         }
     }
 
-    async fn attempt(&self, http: &SharedHttpConnector) -> std::result::Result<Credentials, String> {
+    async fn attempt(&self, http: &SharedHttpConnector) -> std::result::Result<Credentials, Refusal> {
         let mut request = HttpRequest::new(SdkBody::empty());
-        request.set_uri(self.address.as_str()).map_err(|error| invalid(&self.address, &error.to_string()))?;
+        let set = request.set_uri(self.address.as_str());
+        set.map_err(|error| Refusal::new(invalid(&self.address, &error.to_string())))?;
         request.headers_mut().insert("accept", "application/json");
         if !self.token.is_empty() {
             let set = request.headers_mut().try_insert("authorization", self.token.clone());
-            set.map_err(|_| format!("{TOKEN} has characters that no header can hold; restart the component"))?;
+            set.map_err(|_| {
+                Refusal::new(format!("{TOKEN} has characters that no header can hold; restart the component"))
+            })?;
         }
         let answer = http.call(request).await.map_err(|error| {
             let why = find::<Failed>(&error).and_then(std::error::Error::source).map_or_else(|| chain(&error), chain);
-            format!(
-                "{self} does not answer ({why}); check that it runs, and restart the component if its port has changed"
-            )
+            Refusal {
+                text: format!("{self} does not answer ({why})"),
+                is_stale: true,
+                next: "; check that it runs, and restart the component if its port has changed",
+            }
         })?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await;
@@ -164,25 +271,26 @@ impl Service {
             let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
             return Err(self.refusal(status, &String::from_utf8_lossy(&body)));
         }
-        let body = body.map_err(|error| format!("{self} breaks its answer off ({error})"))?.to_bytes();
+        let body = body.map_err(|error| Refusal::new(format!("{self} breaks its answer off ({error})")))?.to_bytes();
         // The body is never quoted: a part of it may be a secret.
         let Answer { access_key_id, secret_access_key, token, expiration } =
             serde_json::from_slice(&body).map_err(|error| {
                 let (line, column) = (error.line(), error.column());
-                format!(
+                Refusal::new(format!(
                     "{self} answers with invalid JSON in place of credentials, {} bytes, wrong at line {line} column {column}; \
                      check the nucleus's log",
                     body.len()
-                )
+                ))
             })?;
         let end = aws_smithy_types::DateTime::from_str(&expiration, Format::DateTimeWithOffset)
             .ok()
             .and_then(|end| std::time::SystemTime::try_from(end).ok());
-        let end = end.ok_or_else(|| format!("{self} gives credentials whose Expiration is not a time"))?;
+        let end =
+            end.ok_or_else(|| Refusal::new(format!("{self} gives credentials whose Expiration is not a time")))?;
         Ok(Credentials::new(access_key_id, secret_access_key, Some(token), Some(end), "TokenExchange"))
     }
 
-    fn refusal(&self, status: u16, body: &str) -> String {
+    fn refusal(&self, status: u16, body: &str) -> Refusal {
         let secret = if self.token.is_empty() { "\0" } else { &self.token };
         let reason: String = body
             .replace(secret, "(token)")
@@ -193,17 +301,20 @@ impl Service {
         let reason: String = reason.chars().filter(|c| !is_invisible(*c)).take(MAX_REASON).collect();
         let reason = if reason.is_empty() { "without a reason".to_owned() } else { format!("\"{reason}\"") };
         let next = match status {
-            300..400 => "a redirection is not followed: check what listens at this address",
-            // The classic nucleus answers a wrong token with 403, nucleus lite with 404 or 400.
+            300..400 => "; a redirection is not followed: check what listens at this address",
             400..500 => {
-                "check the token exchange role and its role alias if it says so; else restart the component, which gives \
+                "; check the token exchange role and its role alias if it says so; else restart the component, which gives \
                  it a valid token"
             }
             _ => {
-                "check the token exchange role, its role alias, the core device's certificate and policy, and the nucleus's log"
+                "; check the token exchange role, its role alias, the core device's certificate and policy, and the nucleus's \
+                 log"
             }
         };
-        format!("{self} answers HTTP status {status}, {reason}; {next}")
+        // The classic nucleus answers a wrong token with 403, and its tokens last. Nucleus lite
+        // answers one that it does not know with 404, and one of another length with 400.
+        let is_stale = matches!(status, 400 | 404);
+        Refusal { text: format!("{self} answers HTTP status {status}, {reason}"), is_stale, next }
     }
 }
 
@@ -266,9 +377,9 @@ mod tests {
     #[test]
     fn a_refusal_gives_the_reason_without_the_token() {
         let service = Service { address: "http://localhost:1/x".into(), token: "hunter2".into() };
-        let text = service.refusal(403, "no\n\u{1b}[31mentry\u{202e} hunter2 ");
+        let text = service.refusal(403, "no\n\u{1b}[31mentry\u{202e} hunter2 ").text;
         assert!(text.contains("status 403, \"no [31mentry (token)\""), "{text}");
-        assert!(service.refusal(500, &"x".repeat(99_999)).len() < 1000);
-        assert!(service.refusal(404, "").contains("404, without a reason"));
+        assert!(service.refusal(500, &"x".repeat(99_999)).text.len() < 1000);
+        assert!(service.refusal(404, "").text.contains("404, without a reason"));
     }
 }

@@ -8,6 +8,7 @@ mod proxies;
 mod sdk;
 mod sitewise;
 
+pub(crate) use credentials::{AccessSource, TokenExchangeAccess};
 pub(crate) use proxies::proxy_faults;
 
 use self::{
@@ -29,12 +30,18 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Clients for `config`'s core device and region. Makes no call.
+    /// Clients for `config`'s core device and region, whose credentials come from the service that
+    /// the environment names, or else from where `source` finds it. Makes no call.
     ///
     /// # Errors
     /// The file that `GG_ROOT_CA_PATH` names, or the certificates in it, cannot be used.
-    pub fn new(config: &Config, clock: Clock, skew: SkewSink) -> Result<Self, String> {
-        let sdk = Sdk::new(config, clock, skew)?;
+    pub(crate) fn new(
+        config: &Config,
+        clock: Clock,
+        skew: SkewSink,
+        source: Option<AccessSource>,
+    ) -> Result<Self, String> {
+        let sdk = Sdk::new(config, clock, skew, source)?;
         let greengrass = Greengrass::new(&sdk, config.cloud.greengrass.as_deref(), config.core.clone());
         let site_wise = SiteWise::new(&sdk, &config.cloud);
         Ok(Self { greengrass, site_wise })

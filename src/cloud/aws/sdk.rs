@@ -18,7 +18,7 @@ use aws_smithy_types::{config_bag::ConfigBag, retry::RetryConfig, timeout::Timeo
 
 use super::{
     classify::{classify, http_date, retry_after},
-    credentials::TokenExchange,
+    credentials::{AccessSource, TokenExchange},
     http::{self, Failed, NotResolved},
     proxies::Proxies,
 };
@@ -58,9 +58,14 @@ impl Sdk {
     ///
     /// # Errors
     /// The file that `GG_ROOT_CA_PATH` names, or the certificates in it, cannot be used.
-    pub(super) fn new(config: &Config, clock: Clock, skew: SkewSink) -> Result<Self, String> {
+    pub(super) fn new(
+        config: &Config,
+        clock: Clock,
+        skew: SkewSink,
+        source: Option<AccessSource>,
+    ) -> Result<Self, String> {
         let roots = http::root_certificates(std::env::var_os("GG_ROOT_CA_PATH"))?;
-        let credentials = TokenExchange::new(http::local(&roots), clock.clone());
+        let credentials = TokenExchange::new(http::local(&roots), clock.clone(), source);
         let base = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(config.region.clone()))

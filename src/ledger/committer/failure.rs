@@ -31,7 +31,7 @@ impl<D: Disk> Committer<D> {
                 tracing::error!(%error, "the journal takes no group");
                 let unavailable = Unavailable(error.to_string());
                 // Callers that did not wait for durability read the ledger again.
-                self.group.touched = Touched { work: true, outgoing: true, devices: true };
+                self.group.touched = Touched { work: true, outgoing: true, devices: true, access: true };
                 self.notify(None);
                 ran.into_iter().for_each(|(job, result)| job.finish(result.and(Err(unavailable.clone()))));
             }

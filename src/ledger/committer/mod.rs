@@ -329,7 +329,7 @@ impl<D: Disk> Committer<D> {
         failpoint::fail("ledger");
         #[cfg(test)]
         self.disk.observe(&self.state, false);
-        let Touched { work, outgoing, devices } = std::mem::take(&mut self.group.touched);
+        let Touched { work, outgoing, devices, access } = std::mem::take(&mut self.group.touched);
         self.notify.counting.ended(&std::mem::take(&mut self.group.ended));
         if let Some(time) = time {
             self.notify.counting.committed(time);
@@ -341,9 +341,12 @@ impl<D: Disk> Committer<D> {
             *summary = now;
             changed
         });
-        for (touched, wake) in
-            [(work, &self.notify.work), (outgoing, &self.notify.outgoing), (devices, &self.notify.devices)]
-        {
+        for (touched, wake) in [
+            (work, &self.notify.work),
+            (outgoing, &self.notify.outgoing),
+            (devices, &self.notify.devices),
+            (access, &self.notify.access),
+        ] {
             if touched {
                 wake.send_replace(());
             }

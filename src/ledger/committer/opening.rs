@@ -43,7 +43,7 @@ impl<D: Disk> Committer<D> {
                 self.reopen = (Mono(0), REOPEN.0);
                 self.notify.health.send_modify(|health| health.failing = None);
                 self.notify.summary.send_replace(Summary::of(&self.state));
-                for wake in [&self.notify.work, &self.notify.outgoing, &self.notify.devices] {
+                for wake in [&self.notify.work, &self.notify.outgoing, &self.notify.devices, &self.notify.access] {
                     wake.send_replace(());
                 }
             }

@@ -18,6 +18,8 @@ pub struct Touched {
     pub outgoing: bool,
     /// Retained device messages to publish.
     pub devices: bool,
+    /// Clients of the broker to disable or enable.
+    pub access: bool,
 }
 
 /// What ended and was sent again in a transaction, for metrics.

@@ -6,6 +6,7 @@
 //! other I/O. What a rule changed becomes images in the journal; replaying these gives the state.
 
 mod accept;
+mod access;
 #[cfg(test)]
 mod audit;
 mod counters;
@@ -29,6 +30,7 @@ mod work;
 #[cfg(test)]
 pub(crate) use accept::PLAN_NAMES;
 pub use accept::{Order, Plan, accept, acknowledged, plan};
+pub use access::{DueAccess, UnknownClients, access_answered, due_access};
 #[cfg(test)]
 pub(crate) use audit::audit;
 pub use counters::{Counters, Load};
@@ -44,6 +46,7 @@ pub use queries::{
 };
 pub use retention::{Early, forget_devices, forget_requests};
 pub use settle::{settle, verify};
+pub use state::AccessLoad;
 pub(crate) use state::State;
 pub use summary::Summary;
 pub use take::{Pick, Taken, take};

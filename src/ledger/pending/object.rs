@@ -17,7 +17,8 @@ use super::{
     work::{Work, is_default},
 };
 use crate::domain::{
-    ClientId, ClientToken, Device, Event, Fault, Registered, Request, SyncCounts, Tally, Target, ThingName, Timestamp,
+    Access, ClientId, ClientToken, Device, Event, Fault, Registered, Request, SyncCounts, Tally, Target, ThingName,
+    Timestamp,
 };
 
 /// Version of the whole layout, journal and registry. A store with a larger one is left untouched.
@@ -184,6 +185,8 @@ pub(crate) enum Key {
     Outdated(ThingName),
     /// A device's row.
     Device(ThingName),
+    /// The broker's client of a device.
+    Access(ThingName),
 }
 
 /// The new value of an object, `None` where it is gone.
@@ -210,6 +213,8 @@ pub(crate) enum Image<'a> {
     Outdated(Cow<'a, ThingName>, Option<u64>),
     #[serde(rename = "d")]
     Device(Cow<'a, ThingName>, Option<Cow<'a, Changed>>),
+    #[serde(rename = "a")]
+    Access(Cow<'a, ThingName>, Option<Cow<'a, Access>>),
 }
 
 /// A target as its key, which is one text in any version of the agent.

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::{queries, tx::Tx};
 use crate::{
-    domain::{DeviceView, EntryFailure, Request, ThingName},
+    domain::{DeviceView, EntryFailure, Request, ThingName, Via},
     ledger::registry::store::StoreError,
 };
 
@@ -24,28 +24,42 @@ pub struct Owed {
     pub unknown: Vec<String>,
 }
 
-/// The messages from place `from` on, in the order in which they became due, and the last place
-/// that was looked at, `None` where there was none. Each has its first `max_failures` failures, and
-/// after as many in all it is enough.
+/// Messages of other transports that are passed over in one step.
+const MAX_PASSED: usize = 1000;
+
+/// The messages to clients of one transport from place `from` on, in the order in which they became
+/// due, and the last place that was looked at, `None` where there was none. Each has its first
+/// `max_failures` failures, and after as many in all it is enough.
 ///
 /// # Errors
 /// The registry failed.
 pub fn owed(
     tx: &mut Tx<'_>,
+    via: Via,
     from: u64,
     limit: usize,
     max_failures: usize,
 ) -> Result<(Vec<Owed>, Option<u64>), StoreError> {
     let (mut owed, mut last, mut so_far) = (Vec::new(), None, 0);
-    let messages: Vec<_> = tx.state.owed().range(from..).take(limit).map(|(n, message)| (*n, *message)).collect();
+    let messages: Vec<_> = tx.state.owed().range(from..).take(MAX_PASSED).map(|(n, message)| (*n, *message)).collect();
     for (n, message) in messages {
+        if owed.len() >= limit {
+            break;
+        }
         last = Some(n);
+        // Most requests are in memory, and are skipped without a copy.
+        if tx.state.request(message.seq).is_some_and(|kept| kept.request.client.via() != via) {
+            continue;
+        }
         // Lost with the registry: only a repeated answer is owed of a request that is not in
         // memory.
         let Some(request) = tx.request(message.seq)? else {
             delivered(tx, n)?;
             continue;
         };
+        if request.client.via() != via {
+            continue;
+        }
         let (mut failures, mut unknown) = (Vec::new(), Vec::new());
         if message.completed {
             let rows = queries::failures(tx, message.seq, None, max_failures)?.rows;

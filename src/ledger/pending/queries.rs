@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     domain::{
-        ClientId, ClientToken, Device, DeviceState, DeviceView, EntryFailure, Event, Happened, Registered, Request,
-        RequestStatus, Target, ThingName,
+        Access, ClientId, ClientToken, Device, DeviceState, DeviceView, EntryFailure, Event, Happened, Registered,
+        Request, RequestStatus, Target, ThingName,
     },
     ledger::registry::{
         rows,
@@ -220,7 +220,8 @@ pub fn device(tx: &Tx<'_>, thing: &ThingName) -> Result<Option<DeviceView>, Stor
         (Some(record), None) => record,
         (None, None) => return Ok(None),
     };
-    Ok(Some(DeviceView { thing: thing.clone(), state, device }))
+    let access = tx.state.access().get(thing).and_then(Access::view);
+    Ok(Some(DeviceView { thing: thing.clone(), state, device, access }))
 }
 
 /// A record in which the open work replaces the last request.

@@ -8,7 +8,7 @@ use super::{
     tx::Tx,
 };
 use crate::{
-    domain::{ClientId, Registered, Request, Target, ThingName},
+    domain::{Access, ClientId, Registered, Request, Target, ThingName},
     ledger::registry::{
         rows,
         store::{Direction, StoreError},
@@ -133,7 +133,9 @@ fn has_tombstone(row: &DeviceRow) -> bool {
 
 fn is_due(tx: &Tx<'_>, thing: &ThingName, row: &DeviceRow, before: u64) -> bool {
     if has_tombstone(row) {
-        row.changed < before && tx.work_of(&Target::Device(thing.clone())).is_none()
+        // A client that the agent disabled is to be enabled when the device is associated again.
+        let is_ours = tx.state.access().get(thing).is_some_and(Access::is_ours);
+        row.changed < before && !is_ours && tx.work_of(&Target::Device(thing.clone())).is_none()
     } else {
         row.events.first().is_some_and(|(at, _)| *at < before)
     }
@@ -194,7 +196,7 @@ impl Early {
         if tx.live_bytes() <= self.goal {
             return Ok(true);
         }
-        let largest = self.clients.iter().max_by_key(|(client, count)| (**count, (*client).as_str()));
+        let largest = self.clients.iter().max_by_key(|(client, count)| (**count, (*client).key()));
         let largest = largest.map(|(client, _)| client.clone());
         if self.counted && largest.is_none() {
             return Ok(true);

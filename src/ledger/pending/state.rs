@@ -14,7 +14,7 @@ use super::{
     object::{Changed, DeviceRow, Forgotten, Image, Kept, Key, Outgoing, Progress, Slot},
     work::{Place, QueueKey, Work, queue_key},
 };
-use crate::domain::{ClientId, ClientToken, Now, Operation, Target, ThingName};
+use crate::domain::{Access, AccessView, ClientId, ClientToken, Now, Operation, Target, ThingName};
 
 /// How long a client that was refused for a limit counts as an active one: twice the wait that the
 /// rejection asks for.
@@ -34,6 +34,34 @@ pub(crate) struct ClientLoad {
     pub(super) owed: u64,
 }
 
+/// How many of the broker's clients the agent manages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccessLoad {
+    /// Disabled.
+    pub revoked: u64,
+    /// To be disabled or enabled.
+    pub pending: u64,
+    /// Of which the last attempt failed.
+    pub failed: u64,
+    /// Of these, those that the broker does not know.
+    pub unknown: u64,
+}
+
+impl AccessLoad {
+    fn count(&mut self, access: &Access, by: i64) {
+        if access.error.as_ref().is_some_and(|error| error.is_unknown) {
+            self.unknown = self.unknown.saturating_add_signed(by);
+        }
+        let count = match access.view() {
+            Some(AccessView::Revoked) => &mut self.revoked,
+            Some(AccessView::Pending) => &mut self.pending,
+            Some(AccessView::Failed(_)) => &mut self.failed,
+            None => return,
+        };
+        *count = count.saturating_add_signed(by);
+    }
+}
+
 /// The state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
@@ -45,12 +73,20 @@ pub(crate) struct State {
     unacknowledged: BTreeMap<[u8; 32], u64>,
     outdated: BTreeMap<ThingName, u64>,
     devices: BTreeMap<ThingName, Changed>,
+    /// The broker's clients of devices, as far as the agent manages them. They stay here, and are
+    /// logged again at each checkpoint: whatever becomes of the registry, the agent knows which
+    /// clients it disabled.
+    access: BTreeMap<ThingName, Access>,
     // What follows from the above.
     tokens: HashMap<(ClientId, ClientToken), u64>,
     queues: BTreeMap<QueueKey, Target>,
     owed_of: HashMap<u64, u32>,
     deadlines: BTreeSet<u64>,
     clients: HashMap<ClientId, ClientLoad>,
+    /// Devices about whose client there is something to do: whose last attempt failed, and others.
+    access_failed: BTreeSet<ThingName>,
+    access_open: BTreeSet<ThingName>,
+    access_load: AccessLoad,
     /// Entries of all requests in memory.
     slots: u64,
     /// Clients that were refused for a limit, and when, by `Elapsed`: the last few.
@@ -73,6 +109,7 @@ pub(crate) enum Undo {
     Unacknowledged([u8; 32], Option<u64>),
     Outdated(ThingName, Option<u64>),
     Device(ThingName, Option<Box<Changed>>),
+    Access(ThingName, Option<Access>),
 }
 
 /// Sets or removes a value of a map, and returns the old one.
@@ -176,6 +213,26 @@ impl State {
         put(&mut self.devices, thing.clone(), new.map(|new| Changed { change, ..new }))
     }
 
+    pub(super) fn put_access(&mut self, thing: &ThingName, new: Option<Access>) -> Option<Access> {
+        let old = put(&mut self.access, thing.clone(), new);
+        if let Some(old) = &old {
+            self.access_load.count(old, -1);
+            self.access_failed.remove(thing);
+            self.access_open.remove(thing);
+        }
+        self.index_access(thing);
+        old
+    }
+
+    fn index_access(&mut self, thing: &ThingName) {
+        let Some(access) = self.access.get(thing) else { return };
+        self.access_load.count(access, 1);
+        if access.command().is_some() {
+            let place = if access.error.is_some() { &mut self.access_failed } else { &mut self.access_open };
+            place.insert(thing.clone());
+        }
+    }
+
     pub(super) fn undo(&mut self, undo: Undo) {
         match undo {
             Undo::Request(seq, old) => drop(self.put_request(seq, old.map(|old| *old))),
@@ -187,6 +244,7 @@ impl State {
             Undo::Unacknowledged(hash, old) => drop(self.put_unacknowledged(hash, old)),
             Undo::Outdated(thing, old) => drop(self.put_outdated(&thing, old)),
             Undo::Device(thing, old) => drop(self.put_device(&thing, old.map(|old| *old))),
+            Undo::Access(thing, old) => drop(self.put_access(&thing, old)),
         }
     }
 
@@ -218,6 +276,10 @@ impl State {
                 let old = self.put_device(&thing, new.map(Cow::into_owned)).map(Box::new);
                 Undo::Device(thing.into_owned(), old)
             }
+            Image::Access(thing, new) => {
+                let old = self.put_access(&thing, new.map(Cow::into_owned));
+                Undo::Access(thing.into_owned(), old)
+            }
         })
     }
 
@@ -240,6 +302,7 @@ impl State {
             Key::Unacknowledged(hash) => Image::Unacknowledged(*hash, self.unacknowledged.get(hash).copied()),
             Key::Outdated(thing) => Image::Outdated(Cow::Owned(thing.clone()), self.outdated.get(thing).copied()),
             Key::Device(thing) => Image::Device(Cow::Owned(thing.clone()), self.devices.get(thing).map(Cow::Borrowed)),
+            Key::Access(thing) => Image::Access(Cow::Owned(thing.clone()), self.access.get(thing).map(Cow::Borrowed)),
         })
     }
 
@@ -251,6 +314,9 @@ impl State {
         let name = |kept: &Kept| (kept.request.client.clone(), kept.request.token.clone());
         self.tokens = self.requests.values().map(|kept| (name(kept), kept.request.seq)).collect();
         self.queues = self.works.iter().map(|(target, work)| (queue_key(target, work), target.clone())).collect();
+        (self.access_load, self.access_failed, self.access_open) = Default::default();
+        let managed: Vec<ThingName> = self.access.keys().cloned().collect();
+        managed.iter().for_each(|thing| self.index_access(thing));
         self.clients.clear();
         self.owed_of.clear();
         let loads = self.requests.values().map(|kept| (kept.request.client.clone(), kept.request.tally.open));
@@ -335,6 +401,20 @@ impl State {
         &self.devices
     }
 
+    pub(crate) fn access(&self) -> &BTreeMap<ThingName, Access> {
+        &self.access
+    }
+
+    /// Devices about whose client there is something to do: those whose last attempt failed, or
+    /// the others.
+    pub(crate) fn access_open(&self, failed: bool) -> &BTreeSet<ThingName> {
+        if failed { &self.access_failed } else { &self.access_open }
+    }
+
+    pub(crate) fn access_load(&self) -> AccessLoad {
+        self.access_load
+    }
+
     /// Open requests that have a deadline.
     pub(crate) fn deadlines(&self) -> &BTreeSet<u64> {
         &self.deadlines
@@ -407,6 +487,9 @@ impl State {
             && self.owed_of == other.owed_of
             && self.deadlines == other.deadlines
             && self.clients == other.clients
+            && self.access_failed == other.access_failed
+            && self.access_open == other.access_open
+            && self.access_load == other.access_load
     }
 
     /// Whether there is anything that a checkpoint would store.

@@ -1,6 +1,9 @@
 //! Totals as others see them, and what each object counts against the limit of the database.
 
-use super::{counters::Load, state::State};
+use super::{
+    counters::Load,
+    state::{AccessLoad, State},
+};
 use crate::domain::{CallKind, DeviceState};
 
 /// Bytes that an open entry is counted for: its images in the journal and its rows, measured and
@@ -44,6 +47,8 @@ pub struct Summary {
     pub run: u64,
     /// Bytes that the store takes on its disk, looked at now and then.
     pub store_bytes: u64,
+    /// The broker's clients that the agent manages.
+    pub access: AccessLoad,
 }
 
 impl Summary {
@@ -62,6 +67,7 @@ impl Summary {
             first_seq: counters.first_seq,
             run: counters.run,
             store_bytes: 0,
+            access: state.access_load(),
         }
     }
 

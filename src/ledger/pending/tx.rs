@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     domain::{
-        CallKind, ClientId, ClientToken, Device, Fault, Happened, Now, Outcome, Registered, Request, RequestStatus,
-        Target, ThingName,
+        Access, CallKind, ClientId, ClientToken, Device, Fault, Happened, Now, Outcome, Registered, Request,
+        RequestStatus, Target, ThingName,
     },
     ledger::{
         Rules,
@@ -66,6 +66,7 @@ impl<'a> Tx<'a> {
         group.touched.work |= touched.work;
         group.touched.outgoing |= touched.outgoing;
         group.touched.devices |= touched.devices;
+        group.touched.access |= touched.access;
         let changed = !undo.is_empty() || state.counters.differ(&before);
         if changed {
             group.before.get_or_insert(before);
@@ -135,6 +136,11 @@ impl<'a> Tx<'a> {
     pub(super) fn put_outdated(&mut self, thing: &ThingName, new: Option<u64>) {
         let old = self.state.put_outdated(thing, new);
         self.changed(Key::Outdated(thing.clone()), Undo::Outdated(thing.clone(), old));
+    }
+
+    fn put_access(&mut self, thing: &ThingName, new: Option<Access>) {
+        let old = self.state.put_access(thing, new);
+        self.changed(Key::Access(thing.clone()), Undo::Access(thing.clone(), old));
     }
 
     pub(super) fn put_device(&mut self, thing: &ThingName, new: Changed) {
@@ -242,6 +248,42 @@ impl<'a> Tx<'a> {
         }
     }
 
+    /// Sets the access record of a device's client of the broker, `None` if the agent does not
+    /// manage that client.
+    pub(super) fn set_access(&mut self, thing: &ThingName, new: Option<Access>) {
+        let view = |access: Option<&Access>| access.and_then(Access::view);
+        let old = self.state.access().get(thing);
+        if old == new.as_ref() {
+            return;
+        }
+        let has_changed = view(old) != view(new.as_ref());
+        self.touched.access = true;
+        self.put_access(thing, new);
+        if has_changed {
+            self.outdate(thing);
+        }
+    }
+
+    /// Updates the access record when a device's record changes. A device becomes due only when it
+    /// was associated, as far as the agent knew, and no longer is.
+    fn follow_access(&mut self, thing: &ThingName, old: Option<Registered>, new: Option<Registered>) {
+        if old == new {
+            return;
+        }
+        let access = self.state.access().get(thing).cloned();
+        let access = match (old, new) {
+            (_, Some(Registered::Associated)) => Access::associated(access),
+            (Some(Registered::Associated), Some(Registered::Disassociated)) => {
+                let begins = self.rules.local_access && !self.rules.protects_access(thing);
+                Access::disassociated(access, begins)
+            }
+            // The tombstone is forgotten, and with it an access record that has nothing to undo.
+            (_, None) => access.filter(Access::is_ours),
+            (_, Some(Registered::Disassociated)) => return,
+        };
+        self.set_access(thing, access);
+    }
+
     /// Sets the registry's record of a device, `None` to forget it, and adds events to its history.
     /// `old` is its row as [`Self::device_row`] has it.
     pub(super) fn set_device(&mut self, thing: &ThingName, old: Changed, new: Option<Device>, happened: Vec<Happened>) {
@@ -257,6 +299,7 @@ impl<'a> Tx<'a> {
         }
         if has_changed {
             let registered = |device: Option<&Device>| device.map(|device| device.registered);
+            self.follow_access(thing, registered(old.device.as_ref()), registered(new.as_ref()));
             let work = self.state.work(&Target::Device(thing.clone()));
             let (before, after) = ((registered(old.device.as_ref()), work), (registered(new.as_ref()), work));
             let mut counters = self.state.counters;

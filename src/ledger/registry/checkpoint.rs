@@ -33,6 +33,7 @@ enum Carry {
     Owed(u64),
     Unacknowledged(Option<[u8; 32]>),
     Outdated(Option<ThingName>),
+    Access(Option<ThingName>),
     Done,
 }
 
@@ -209,6 +210,14 @@ impl Checkpoint {
                 let mut rest = state.outdated().range::<ThingName, _>((from, Bound::Unbounded));
                 match rest.find(|(thing, _)| !log(&Key::Outdated((*thing).clone()))) {
                     Some((thing, _)) => Carry::Outdated(Some(thing.clone())),
+                    None => Carry::Access(None),
+                }
+            }
+            Carry::Access(after) => {
+                let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                let mut rest = state.access().range::<ThingName, _>((from, Bound::Unbounded));
+                match rest.find(|(thing, _)| !log(&Key::Access((*thing).clone()))) {
+                    Some((thing, _)) => Carry::Access(Some(thing.clone())),
                     None => Carry::Done,
                 }
             }
@@ -246,5 +255,6 @@ pub(crate) fn carried_bytes(state: &State) -> u64 {
         + state.works().len() as u64 * 112
         + state.owed().len() as u64 * 48
         + state.outdated().len() as u64 * 48
+        + state.access().len() as u64 * 64
         + state.unacknowledged().len() as u64 * 160
 }

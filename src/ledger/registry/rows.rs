@@ -63,7 +63,7 @@ pub(crate) fn names(seq: u64) -> (Vec<u8>, Vec<u8>) {
 }
 
 pub(crate) fn token(client: &ClientId, token: &ClientToken) -> Vec<u8> {
-    let client = client.as_str().as_bytes();
+    let client = client.key().as_bytes();
     // The length keeps the client apart from the token. A name has at most 128 bytes.
     let length = u16::try_from(client.len()).unwrap_or(u16::MAX).to_be_bytes();
     key(b't', &[&length, client, token.as_str().as_bytes()])

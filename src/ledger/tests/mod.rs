@@ -2,6 +2,7 @@
 //! are counted again, what the journal would get is replayed, and the transaction is undone and
 //! redone. Every few transactions a checkpoint moves what is settled to the registry.
 
+mod access;
 mod committing;
 mod keeping;
 mod mending;
@@ -24,7 +25,7 @@ use crate::{
     config,
     domain::{
         Again, AssetId, CallKind, CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Now, Operation,
-        RejectionCode, Request, RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Window,
+        RejectionCode, Request, RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Via, Window,
     },
 };
 
@@ -278,7 +279,7 @@ impl Bench {
     }
 
     fn owed(&mut self) -> Vec<(String, bool)> {
-        let (owed, _) = self.run(|tx| owed(tx, 0, 1000, 100));
+        let (owed, _) = self.run(|tx| owed(tx, Via::Mqtt, 0, 1000, 100));
         owed.into_iter().map(|owed| (owed.request.token.to_string(), owed.completed)).collect()
     }
 }

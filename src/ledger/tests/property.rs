@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::{AccessAnswer, AccessCommand, AccessError};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -15,6 +16,7 @@ enum Step {
     Wait(u16),
     List(Vec<u8>),
     Forget,
+    Access(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -27,6 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u16>().prop_map(Step::Wait),
         2 => names().prop_map(Step::List),
         1 => Just(Step::Forget),
+        2 => any::<bool>().prop_map(Step::Access),
     ]
 }
 
@@ -38,7 +41,7 @@ proptest! {
     /// ended.
     #[test]
     fn any_order_of_events_keeps_the_ledger_whole(steps in proptest::collection::vec(step(), 1..60)) {
-        let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","publishDevices":true}"#);
+        let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","publishDevices":true,"localAccess":{"mosquittoDynamicSecurity":true}}"#);
         bench.check_every = 3;
         let mut in_flight: [Vec<String>; 2] = Default::default();
         let lanes = [CallKind::Disassociate, CallKind::Associate];
@@ -90,6 +93,16 @@ proptest! {
                     let names: BTreeSet<String> = names.iter().map(|n| format!("d{n}")).collect();
                     let listed: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 5)).collect();
                     bench.list(&listed);
+                }
+                Step::Access(is_known) => {
+                    let (due, _) = bench.run(|tx| due_access(tx, false, None, 3));
+                    let answer = |command| match command {
+                        _ if !is_known => AccessAnswer::Failed(AccessError::new("Client not found", true)),
+                        AccessCommand::Read => AccessAnswer::Enabled,
+                        _ => AccessAnswer::Done,
+                    };
+                    let answers: Vec<_> = due.into_iter().map(|due| (due.thing, due.command, answer(due.command))).collect();
+                    bench.run(|tx| access_answered(tx, &answers));
                 }
                 Step::Forget => {
                     let before = bench.elapsed();

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Owed, Queue, Totals, View, Waiter, Work};
 use crate::{
-    domain::{CallKind, ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Request, Target, ThingName},
+    domain::{
+        Access, CallKind, ClientId, ClientToken, Device, DeviceState, EntryFailure, Event, Request, Target, ThingName,
+    },
     ledger::{
         pending::{self, Slot, State},
         registry::{
@@ -162,6 +164,10 @@ impl View for Image {
             (!events.is_empty()).then_some((thing, events))
         };
         self.names().into_iter().filter_map(events).collect()
+    }
+
+    fn access(&self) -> BTreeMap<ThingName, Access> {
+        self.state.access().clone()
     }
 
     fn totals(&self) -> Totals {

@@ -53,8 +53,10 @@ pub(super) enum Event {
     /// The broker delivered a message of `size` bytes, which was not kept; `publish` has the
     /// beginning of its payload.
     TooLarge { publish: Publish, size: usize },
-    /// The broker answered a subscription.
-    Subscribed(Vec<SubscribeReasonCode>),
+    /// The oldest subscription that was queued is on the wire, with this packet id.
+    SubscribeOnWire(u16),
+    /// The broker answered the subscription with this packet id.
+    Subscribed(u16, Vec<SubscribeReasonCode>),
     /// The oldest publish that was queued is on the wire, with this packet id.
     OnWire(u16),
     /// The broker acknowledged the publish with this packet id.
@@ -221,7 +223,8 @@ impl Connection {
         self.events.extend(self.state.events.drain(..).filter_map(|event| match event {
             In(Incoming::Publish(publish)) => Some(Event::Message(publish)),
             In(Incoming::PubAck(ack)) => Some(Event::Delivered(ack.pkid)),
-            In(Incoming::SubAck(ack)) => Some(Event::Subscribed(ack.return_codes)),
+            In(Incoming::SubAck(ack)) => Some(Event::Subscribed(ack.pkid, ack.return_codes)),
+            Out(Outgoing::Subscribe(packet)) => Some(Event::SubscribeOnWire(packet)),
             // QoS 0 has no packet id; we send none.
             Out(Outgoing::Publish(packet)) if packet != 0 => Some(Event::OnWire(packet)),
             Out(Outgoing::Disconnect) => Some(Event::Disconnected),

@@ -6,14 +6,18 @@ use std::sync::{
 };
 
 use rumqttc::{AsyncClient, Publish, QoS};
+use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::publisher::{Deliveries, Publisher};
+use super::{
+    publisher::{Deliveries, Publisher},
+    tag::FromPlugin,
+};
 use crate::{
-    domain::ClientId,
+    domain::{ClientId, Reason, Rejection, Via},
     local::inbound::{Body, Inbound, Reply},
-    protocol::{self, Address, Topics},
+    protocol::{self, Address, Topics, dynsec},
 };
 
 /// Commands that wait to be handled with their payload; more are rejected. A broker's window of
@@ -28,6 +32,10 @@ const MAX_TAKEN: usize = MAX_WAITING + u16::MAX as usize;
 /// Bytes of payloads that wait to be handled; more are rejected.
 const MAX_WAITING_BYTES: usize = 4 << 20;
 
+/// Messages of the broker's plugin that wait to be looked at; more are dropped, as they may be lost
+/// on the way, too. The largest of them has 1 MiB.
+const MAX_FROM_PLUGIN: usize = 8;
+
 /// What the agent's parts hold of a connection.
 pub(crate) struct Wired {
     /// Where they send.
@@ -38,25 +46,45 @@ pub(crate) struct Wired {
     pub(crate) deliveries: Deliveries,
     /// Bytes of the payloads that wait to be handled.
     pub(crate) waiting: Arc<AtomicUsize>,
+    /// What came from the broker's dynamic-security plugin.
+    pub(crate) plugin: mpsc::Receiver<FromPlugin>,
 }
 
 pub(crate) struct Intake {
     topics: Arc<Topics>,
+    via: Via,
     max_payload: usize,
     line: Arc<Publisher>,
     inbound: mpsc::Sender<Inbound>,
     waiting: Arc<AtomicUsize>,
+    plugin: mpsc::Sender<FromPlugin>,
 }
 
 impl Intake {
-    /// A line for `client`, and what comes in by it.
-    pub(crate) fn new(client: AsyncClient, topics: Topics, max_payload: usize) -> (Self, Wired) {
+    /// A line for `client`, and what comes in by it over the transport `via`.
+    pub(crate) fn new(client: AsyncClient, via: Via, topics: Topics, max_payload: usize) -> (Self, Wired) {
         let (line, deliveries) = Publisher::new(client);
         let line = Arc::new(line);
         let (sender, inbound) = mpsc::channel(MAX_TAKEN);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let wired = Wired { line: Arc::clone(&line), inbound, deliveries, waiting: Arc::clone(&waiting) };
-        (Self { topics: Arc::new(topics), max_payload, line, inbound: sender, waiting }, wired)
+        let (plugin_in, plugin) = mpsc::channel(MAX_FROM_PLUGIN);
+        let wired = Wired { line: Arc::clone(&line), inbound, deliveries, waiting: Arc::clone(&waiting), plugin };
+        (Self { topics: Arc::new(topics), via, max_payload, line, inbound: sender, waiting, plugin: plugin_in }, wired)
+    }
+
+    /// The broker granted the subscription to the responses of its plugin, or not.
+    pub(crate) fn plugin_subscribed(&self, is_granted: bool) {
+        let _ = self.plugin.try_send(FromPlugin::Subscribed(is_granted));
+    }
+
+    /// A response of the broker's plugin, which nobody looks at where local access is off.
+    fn take_response(&self, epoch: u64, publish: &Publish) {
+        if !publish.retain {
+            let _ = self.plugin.try_send(FromPlugin::Response(publish.payload.clone()));
+        }
+        if publish.qos != QoS::AtMostOnce {
+            self.line.acknowledge(epoch, publish);
+        }
     }
 
     /// Hands a message on; `false` if there is no room, and it is dropped. One that the broker
@@ -64,6 +92,10 @@ impl Intake {
     ///
     /// `too_large` is the size of a payload of which only the beginning is there.
     pub(crate) fn take(&self, epoch: u64, publish: Publish, too_large: Option<usize>) -> bool {
+        if publish.topic == dynsec::RESPONSES {
+            self.take_response(epoch, &publish);
+            return true;
+        }
         let Some(address) = self.topics.parse_command(&publish.topic) else {
             tracing::debug!(topic = publish.topic, "a message on a topic that is no command");
             self.line.acknowledge(epoch, &publish);
@@ -77,7 +109,7 @@ impl Intake {
         let size = too_large.unwrap_or(publish.payload.len());
         let token = || protocol::token_of(&publish.payload);
         let (client, no_sender) = match client {
-            Ok(client) => (client, None),
+            Ok(client) => (client.over(self.via), None),
             Err(why) => (ClientId::nobody(), Some(why)),
         };
         let body = if let Some(why) = no_sender {
@@ -86,6 +118,8 @@ impl Intake {
             Body::TooLarge(size, token())
         } else if publish.retain {
             Body::Retained(token())
+        } else if self.via != Via::Mqtt && is_cut(&publish.payload) {
+            Body::NotTaken(cut(size), token())
         } else if is_full || self.waiting.load(Ordering::Relaxed) + size > MAX_WAITING_BYTES {
             Body::Busy(token())
         } else {
@@ -116,6 +150,20 @@ impl Intake {
     }
 }
 
+/// Whether a payload ends before its JSON does. A transport that cuts what is too large for it
+/// leaves such a one.
+fn is_cut(payload: &[u8]) -> bool {
+    !payload.is_empty() && serde_json::from_slice::<IgnoredAny>(payload).is_err_and(|error| error.is_eof())
+}
+
+fn cut(size: usize) -> Rejection {
+    let text = format!(
+        "the payload ends after {size} bytes, before its JSON does: it was cut on its way; nucleus lite takes up to 4900 \
+         bytes from AWS IoT Core, so split the command into several"
+    );
+    Rejection::invalid(Reason::CannotParse, text)
+}
+
 #[cfg(test)]
 mod tests {
     use rumqttc::MqttOptions;
@@ -128,7 +176,7 @@ mod tests {
     fn what_has_to_be_acknowledged_is_never_dropped() {
         let topics = Topics::new("offboard", &ThingName::new("MyCore").unwrap());
         let (client, _event_loop) = AsyncClient::new(MqttOptions::new("test", "localhost", 1), 10);
-        let (intake, mut wired) = Intake::new(client, topics, 1000);
+        let (intake, mut wired) = Intake::new(client, Via::Mqtt, topics, 1000);
         let take = |qos| intake.take(0, Publish::new("offboard/MyCore/commands/bench/sync", qos, "{}"), None);
         assert_eq!((0..10_000).filter(|_| take(QoS::AtMostOnce)).count(), MAX_WAITING);
         assert!((0..u16::MAX).all(|_| take(QoS::AtLeastOnce)));

@@ -10,9 +10,9 @@ mod session;
 mod tag;
 mod under_way;
 
-#[cfg(test)]
-pub(crate) use intake::Intake;
-pub(crate) use intake::Wired;
+pub(crate) use intake::{Intake, Wired};
 pub(crate) use publisher::Publisher;
+pub(in crate::local) use refusals::Refused;
+pub(in crate::local) use retry::Retry;
 pub(crate) use session::{Closer, GOODBYE, Mqtt, MqttParts};
-pub(crate) use tag::{ConnectionState, Tag};
+pub(crate) use tag::{ConnectionState, FromPlugin, Subscription, Tag};

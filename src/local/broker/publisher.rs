@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     refusals::{AT_ONCE, Refusals, Refused},
-    tag::{ConnectionState, Tag},
+    tag::{ConnectionState, Subscription, Tag},
     under_way::{Message, PATIENCE, UnderWay},
 };
 use crate::domain::ClientId;
@@ -47,6 +47,8 @@ impl Publisher {
             queued: VecDeque::new(),
             sent: HashMap::new(),
             refusals: Refusals::default(),
+            subscribing: VecDeque::new(),
+            subscriptions: HashMap::new(),
             replies: 0,
             statuses: 0,
             reconnected: None,
@@ -78,18 +80,31 @@ impl Publisher {
         let mut state = self.state();
         state.link = ConnectionState { epoch: state.link.epoch + 1, up: true, session };
         // Fails only if the queue is full, and it was emptied when the last connection ended.
-        if state.client.try_subscribe(filter, QoS::AtLeastOnce).is_err() {
+        if !state.subscribe(Subscription::Commands, filter) {
             tracing::error!("no room to subscribe; the next connection tries again");
         }
         self.link.send_replace(state.link);
     }
 
-    /// Subscribes again on the same connection.
-    pub(crate) fn subscribe(&self, epoch: u64, filter: &str) {
-        let state = self.state();
+    /// Subscribes on the connection `epoch`.
+    pub(crate) fn subscribe(&self, epoch: u64, subscription: Subscription, filter: &str) {
+        let mut state = self.state();
         if state.link.up && state.link.epoch == epoch {
-            let _ = state.client.try_subscribe(filter, QoS::AtLeastOnce);
+            let _ = state.subscribe(subscription, filter);
         }
+    }
+
+    /// The client library put the oldest waiting subscription on the wire.
+    pub(super) fn subscription_on_wire(&self, packet: u16) {
+        let mut state = self.state();
+        if let Some(subscription) = state.subscribing.pop_front() {
+            state.subscriptions.insert(packet, subscription);
+        }
+    }
+
+    /// The broker answered the subscription with that packet id: what it was for.
+    pub(super) fn subscription_answered(&self, packet: u16) -> Option<Subscription> {
+        self.state().subscriptions.remove(&packet)
     }
 
     /// Disconnected. `clean` empties the client library's own queues under the lock, so that
@@ -190,7 +205,7 @@ impl Publisher {
                 self.offline.send_replace(true);
                 true
             }
-            Some(Tag::Reply(_) | Tag::Status | Tag::Metrics | Tag::GivenUp(_)) | None => true,
+            Some(Tag::Reply(_) | Tag::Status | Tag::Metrics | Tag::Plugin | Tag::GivenUp(_)) | None => true,
         };
         self.room.send_replace(());
         if !told {
@@ -230,18 +245,18 @@ impl Publisher {
     }
 
     /// Ends this connection, for another.
-    pub(super) fn disconnect(&self) {
+    pub(in crate::local) fn disconnect(&self) {
         let _ = self.state().client.try_disconnect();
     }
 
     /// Whether a disconnection is the end, and not the way to another connection.
-    pub(super) fn is_closing(&self) -> bool {
+    pub(in crate::local) fn is_closing(&self) -> bool {
         self.state().closing
     }
 
     /// Says goodbye: publishes `payload` as the last status, waits for the broker to have it,
     /// disconnects.
-    pub(super) async fn close(&self, topic: &str, payload: Vec<u8>) {
+    pub(in crate::local) async fn close(&self, topic: &str, payload: Vec<u8>) {
         self.state().closing = true;
         if self.publish(None, topic, payload, true, Tag::Offline) {
             let mut offline = self.offline.subscribe();

@@ -57,7 +57,7 @@ pub(super) struct Refusals {
 impl Refused {
     /// Whether the messages of its kind are alike to a broker.
     pub(crate) fn is_of_a_kind(&self) -> bool {
-        matches!(self.tag, Tag::Device(..) | Tag::Metrics | Tag::Status)
+        matches!(self.tag, Tag::Device(..) | Tag::Metrics | Tag::Plugin | Tag::Status)
     }
 
     fn is_like(&self, other: &Self) -> bool {

@@ -13,7 +13,7 @@ const LEAST: Duration = Duration::from_millis(50);
 
 /// A connection that lasted so long was one. Longer than the longest wait: of two clients with one
 /// id each would else take the other's wait for a success of its own, and come back at once.
-pub(super) const STABLE: Duration = Duration::from_secs(35);
+pub(in crate::local) const STABLE: Duration = Duration::from_secs(35);
 
 /// Connections in a row that ended earlier, from which on there is somebody to look for.
 const UNSTABLE: u64 = 3;
@@ -23,7 +23,7 @@ const MAX_MESSAGES: usize = 8;
 
 /// Counts what goes wrong until a connection is stable.
 #[derive(Debug)]
-pub(super) struct Retry {
+pub(in crate::local) struct Retry {
     backoff: Backoff,
     /// Connections that were made.
     made: u64,
@@ -32,31 +32,31 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    pub(super) fn new() -> Self {
+    pub(in crate::local) fn new() -> Self {
         Self { backoff: Backoff::new(WAITS.0, WAITS.1), made: 0, told: Vec::new(), others: 0 }
     }
 
     /// A connection was made; says whether that is worth a line.
-    pub(super) fn made(&mut self) -> bool {
+    pub(in crate::local) fn made(&mut self) -> bool {
         self.made += 1;
         self.made.is_power_of_two()
     }
 
     /// A connection that was made ended.
-    pub(super) fn ended(&mut self, lasted: Duration) {
+    pub(in crate::local) fn ended(&mut self, lasted: Duration) {
         if lasted >= STABLE {
             *self = Self::new();
         }
     }
 
     /// Whether connections end soon after they are made.
-    pub(super) fn is_unstable(&self) -> bool {
+    pub(in crate::local) fn is_unstable(&self) -> bool {
         self.made >= UNSTABLE
     }
 
     /// Keeps the log short when the same thing happens again and again: a line at the 1st, 2nd,
     /// 4th, 8th time and so on.
-    pub(super) fn is_worth_a_line(&mut self, message: &str) -> bool {
+    pub(in crate::local) fn is_worth_a_line(&mut self, message: &str) -> bool {
         let known = self.told.iter().any(|(told, _)| told == message);
         if !known && self.told.len() < MAX_MESSAGES {
             self.told.push((message.to_owned(), 0));
@@ -70,7 +70,7 @@ impl Retry {
     }
 
     /// The wait before the next connection. `chance` is random, from 0 to below 1.
-    pub(super) fn wait(&mut self, chance: f64) -> Duration {
+    pub(in crate::local) fn wait(&mut self, chance: f64) -> Duration {
         self.backoff.fail(1, None, chance).max(LEAST)
     }
 }

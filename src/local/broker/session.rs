@@ -20,8 +20,16 @@ use super::{
     publisher::Publisher,
     refusals::{REMEMBERED, Refused},
     retry::{self, Retry},
+    tag::Subscription,
 };
-use crate::{config, health::Health, mqtt::client, protocol::Topics, runtime::errors::cut};
+use crate::{
+    config,
+    domain::Via,
+    health::Health,
+    mqtt::client,
+    protocol::{Topics, dynsec},
+    runtime::errors::cut,
+};
 
 /// Requests that wait for the connection: an acknowledgement must never find it full, and there are
 /// 65,535 packet ids.
@@ -60,6 +68,11 @@ pub(crate) struct Closer {
 }
 
 impl Closer {
+    /// Ends the connection of `line`, whose status has the topic `status`.
+    pub(in crate::local) fn new(line: Arc<Publisher>, status: String) -> Self {
+        Self { line, status }
+    }
+
     /// Publishes `OFFLINE` and disconnects, which ends the service; [`GOODBYE`] at most.
     pub(crate) async fn close(self, payload: Vec<u8>) {
         let _ = tokio::time::timeout(GOODBYE, self.line.close(&self.status, payload)).await;
@@ -71,7 +84,7 @@ impl Mqtt {
     pub(crate) fn new(parts: MqttParts) -> Self {
         let (requests_in, requests) = flume::bounded(CHANNEL);
         let client = AsyncClient::from_senders(requests_in);
-        let (intake, wired) = Intake::new(client, parts.topics.clone(), parts.max_payload);
+        let (intake, wired) = Intake::new(client, Via::Mqtt, parts.topics.clone(), parts.max_payload);
         let status = parts.topics.status();
         let line = Arc::clone(&wired.line);
         let poller = Poller {
@@ -144,12 +157,20 @@ impl Poller {
                     self.connected(epoch, session);
                 }
                 Ok(Event::Message(publish)) => self.receive(epoch, publish, None),
+                // Another client's question to the plugin, or one that is asked again in parts.
+                Ok(Event::TooLarge { publish, .. }) if publish.topic == dynsec::RESPONSES => {}
                 Ok(Event::TooLarge { publish, size }) => {
                     self.report_too_large(&publish, size);
                     self.receive(epoch, publish, Some(size));
                 }
                 Ok(Event::Delivered(packet)) => self.line.on_delivered(packet),
-                Ok(Event::Subscribed(codes)) => self.subscribed(epoch, &codes),
+                Ok(Event::SubscribeOnWire(packet)) => self.line.subscription_on_wire(packet),
+                Ok(Event::Subscribed(packet, codes)) => match self.line.subscription_answered(packet) {
+                    Some(Subscription::Plugin) => {
+                        self.intake.plugin_subscribed(!codes.contains(&SubscribeReasonCode::Failure));
+                    }
+                    Some(Subscription::Commands) | None => self.subscribed(epoch, &codes),
+                },
                 Ok(Event::OnWire(packet)) => self.line.on_wire(packet),
                 Ok(Event::Disconnected) if self.line.is_closing() => return,
                 Ok(Event::Disconnected) => {
@@ -315,7 +336,7 @@ impl Poller {
         let line = Arc::clone(&self.line);
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            line.subscribe(epoch, &filter);
+            line.subscribe(epoch, Subscription::Commands, &filter);
         });
     }
 

@@ -1,5 +1,7 @@
 //! What a published message was, and the state of the connection that it was published on.
 
+use bytes::Bytes;
+
 use crate::domain::{ClientId, ThingName};
 
 /// What a published message was, to be told when the broker has it.
@@ -11,6 +13,8 @@ pub(crate) enum Tag {
     Device(ThingName, u64),
     /// The retained status.
     Status,
+    /// A command to the broker's dynamic-security plugin, which is not kept.
+    Plugin,
     /// Metrics: one message under way at a time, and the next ones left out meanwhile.
     Metrics,
     /// The status of a clean stop.
@@ -30,4 +34,22 @@ pub(crate) struct ConnectionState {
     pub(crate) up: bool,
     /// The broker kept the session from before.
     pub(crate) session: bool,
+}
+
+/// What a subscription is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subscription {
+    /// Commands to the agent.
+    Commands,
+    /// The responses of the broker's dynamic-security plugin.
+    Plugin,
+}
+
+/// What comes from the broker's dynamic-security plugin.
+#[derive(Debug)]
+pub(crate) enum FromPlugin {
+    /// The subscription to the responses is granted, or not.
+    Subscribed(bool),
+    /// A response.
+    Response(Bytes),
 }

@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-use rumqttc::AsyncClient;
+use rumqttc::{AsyncClient, QoS};
 use tokio::time::Instant;
 
 use super::{
     refusals::Refusals,
-    tag::{ConnectionState, Tag},
+    tag::{ConnectionState, Subscription, Tag},
 };
 use crate::domain::ClientId;
 
@@ -66,6 +66,9 @@ pub(super) struct UnderWay {
     /// On the wire, by packet id, and since when.
     pub(super) sent: HashMap<u16, (Message, Instant)>,
     pub(super) refusals: Refusals,
+    /// Subscriptions that are not on the wire yet, and those that are, by packet id.
+    pub(super) subscribing: VecDeque<Subscription>,
+    pub(super) subscriptions: HashMap<u16, Subscription>,
     pub(super) replies: usize,
     pub(super) statuses: usize,
     pub(super) reconnected: Option<Instant>,
@@ -90,7 +93,7 @@ impl UnderWay {
                 let mut all = self.queued.iter().chain(self.sent.values().map(|(message, _)| message));
                 !all.any(|message| message.tag == Tag::Metrics) && under_way < MAX_UNDER_WAY.1
             }
-            Tag::Owed(_) | Tag::Device(..) | Tag::GivenUp(_) => under_way < MAX_UNDER_WAY.1,
+            Tag::Owed(_) | Tag::Device(..) | Tag::Plugin | Tag::GivenUp(_) => under_way < MAX_UNDER_WAY.1,
         }
     }
 
@@ -115,8 +118,19 @@ impl UnderWay {
     pub(super) fn clear(&mut self) {
         self.queued.clear();
         self.sent.clear();
+        self.subscribing.clear();
+        self.subscriptions.clear();
         self.replies = 0;
         self.statuses = 0;
+    }
+
+    /// Hands a subscription to the client library; `false` if its queue is full.
+    pub(super) fn subscribe(&mut self, subscription: Subscription, filter: &str) -> bool {
+        let is_taken = self.client.try_subscribe(filter, QoS::AtLeastOnce).is_ok();
+        if is_taken {
+            self.subscribing.push_back(subscription);
+        }
+        is_taken
     }
 
     /// Gives up on answers that nobody will acknowledge, and on a connection that is full of such

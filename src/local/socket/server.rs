@@ -154,7 +154,7 @@ impl Socket {
             tracing::info!(user = %users::described(uid), "a connection to the local socket was refused: {text}");
             *logged = Some(Instant::now());
         }
-        let rejection = messages::rejected(None, "", &rejection);
+        let rejection = messages::rejected(None, "", &rejection, MAX_LINE);
         let line = [b"{\"result\":\"rejected\",\"payload\":", rejection.as_slice(), b"}\n"].concat();
         // It fits into the socket's empty buffer; a client that is gone needs none.
         let _ = stream.into_std().and_then(|mut stream| io::Write::write(&mut stream, &line));
@@ -238,7 +238,7 @@ impl Socket {
             }
         }
         let operation: String = request.operation.chars().take(MAX_OPERATION).collect();
-        let hash = Sha256::new().chain_update(client.as_str()).chain_update([0]).chain_update(&line).finalize();
+        let hash = Sha256::new().chain_update(client.key()).chain_update([0]).chain_update(&line).finalize();
         // In its place: a line may be large.
         let payload = request.payload.map(|payload| {
             let start = payload.get().as_ptr().addr() - line.as_ptr().addr();

@@ -9,7 +9,7 @@ use super::payload;
 use crate::{
     domain::{
         AssetId, Cancel, Change, ClientId, ClientToken, Command, DeviceState, MonitorId, Operation, Page, Query,
-        Reason, Rejection, RequestStatus, Target, ThingName, Timestamp,
+        Reason, Rejection, RequestStatus, Target, ThingName, Timestamp, Via, Whose,
     },
     protocol::json::{Faults, Fields, MAX_FAULTS, Style, each},
 };
@@ -75,7 +75,7 @@ pub fn parse_command(
             reason: None,
         })),
         Operation::Cancel => {
-            let client = fields.parsed("targetClient", ClientId::new);
+            let client = whose(&mut fields);
             let token = fields.required("targetClientToken", ClientToken::new);
             token.map(|token| Command::Cancel(Cancel { client, token }))
         }
@@ -201,15 +201,23 @@ fn page(fields: &mut Fields<'_, '_>) -> Page {
     }
 }
 
+/// `targetClient` and `targetVia`.
+fn whose(fields: &mut Fields<'_, '_>) -> Whose {
+    Whose {
+        client: fields.parsed("targetClient", ClientId::new),
+        via: fields.parsed("targetVia", |text| one_of(text, Via::ALL, Via::as_str)),
+    }
+}
+
 fn query(operation: Operation, fields: &mut Fields<'_, '_>) -> Option<Query> {
     Some(match operation {
         Operation::GetRequest => {
             let token = fields.required("targetClientToken", ClientToken::new);
-            let client = fields.parsed("targetClient", ClientId::new);
+            let client = whose(fields);
             Query::Request { page: page(fields), client, token: token? }
         }
         Operation::ListRequests => Query::Requests {
-            client: fields.parsed("targetClient", ClientId::new),
+            client: whose(fields),
             status: fields.parsed("status", |text| one_of(text, RequestStatus::ALL, RequestStatus::as_str)),
             page: page(fields),
         },

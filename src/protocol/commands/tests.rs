@@ -106,7 +106,7 @@ fn a_rejection_is_small_however_much_is_wrong() {
     for character in ["\\u0001", "\\\"", "\u{10ffff}"] {
         let members: Vec<_> = (10..40).map(|n| format!("\"{n}{}\":1", character.repeat(160))).collect();
         let rejection = parse("sync", &format!("{{{}}}", members.join(","))).unwrap_err();
-        let message = crate::protocol::messages::rejected(None, "sync", &rejection);
+        let message = crate::protocol::messages::rejected(None, "sync", &rejection, usize::MAX);
         assert!(message.len() <= 16_384, "{} bytes", message.len());
     }
 }

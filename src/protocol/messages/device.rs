@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::domain::{DeviceView, Event, Fault, Happened, Timestamp};
+use crate::domain::{AccessEvent, AccessView, DeviceView, Event, Fault, Happened, Timestamp};
 #[cfg(test)]
-use crate::testing::schemas::words;
+use crate::{domain::AccessError, testing::schemas::words};
 
 /// A code with its text.
 #[derive(Debug, Serialize)]
@@ -57,6 +57,14 @@ pub struct DeviceMessage {
     /// Why the last one failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<FaultMessage>,
+    /// The device's client in the broker, where the agent manages it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::local_access"))]
+    local_access: Option<&'static str>,
+    /// Why the broker did not disable or enable it, in its words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(length(min = 1, max = AccessError::MAX_CHARS)))]
+    local_access_error: Option<String>,
     /// When this record last changed.
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
     changed_at: String,
@@ -70,7 +78,7 @@ pub struct DeviceMessage {
 #[must_use]
 pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
     let (requested_by, client_token, requested_at) = match view.device.requested {
-        Some((client, token, at)) => (Some(client.into()), Some(token.into()), Some(at.to_string())),
+        Some((client, token, at)) => (Some(client.to_string()), Some(token.into()), Some(at.to_string())),
         None => (None, None, None),
     };
     DeviceMessage {
@@ -82,6 +90,11 @@ pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
         client_token,
         requested_at,
         last_error: view.device.error.map(Into::into),
+        local_access: view.access.as_ref().map(AccessView::as_str),
+        local_access_error: match view.access {
+            Some(AccessView::Failed(message)) => Some(message),
+            _ => None,
+        },
         changed_at: view.device.changed_at.to_string(),
         synced_at: synced_at.map(|at| at.to_string()),
     }
@@ -102,6 +115,10 @@ pub struct EventMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
     client: Option<String>,
+    /// The transport by which it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::via"))]
+    via: Option<&'static str>,
     /// The request's token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::token"))]
@@ -119,16 +136,20 @@ impl From<Event> for EventMessage {
         let event = happened.as_str();
         let (asked, fault, words) = match happened {
             Happened::Requested(asked) => {
-                let words = asked.operation.as_str();
+                let words = asked.operation.to_string();
                 (Some(asked), None, Some(words))
             }
             Happened::Ended { asked, fault } => (Some(asked), fault, None),
             Happened::Answered(fault) => (None, Some(fault), None),
-            Happened::Listed => (None, None, Some("the cloud's list began to name it")),
-            Happened::Unlisted => (None, None, Some("the cloud's list no longer names it")),
+            Happened::Listed => (None, None, Some("the cloud's list began to name it".to_owned())),
+            Happened::Unlisted => (None, None, Some("the cloud's list no longer names it".to_owned())),
+            Happened::Access(AccessEvent::Revoked) => (None, None, Some("the broker's client is disabled".to_owned())),
+            Happened::Access(AccessEvent::Restored) => (None, None, Some("the broker's client is enabled".to_owned())),
+            Happened::Access(AccessEvent::Failed(message)) => (None, None, Some(message)),
         };
-        let (client, client_token) = asked.map(|asked| (asked.client.into(), asked.token.into())).unzip();
+        let via = asked.as_ref().map(|asked| asked.client.via().as_str());
+        let (client, client_token) = asked.map(|asked| (asked.client.to_string(), asked.token.into())).unzip();
         let (code, message) = fault.map(|fault| (fault.code, fault.message)).unzip();
-        Self { at: at.to_string(), event, client, client_token, code, message: message.or(words.map(Into::into)) }
+        Self { at: at.to_string(), event, client, via, client_token, code, message: message.or(words) }
     }
 }

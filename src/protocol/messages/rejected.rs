@@ -46,10 +46,11 @@ struct Field<'r> {
     message: &'r str,
 }
 
-/// `rejected`.
+/// `rejected`, with as many of the wrong members as fit in `max_bytes`, and the beginning of its
+/// text if not even one does.
 #[must_use]
-pub fn rejected(token: Option<&str>, operation: &str, rejection: &Rejection) -> Vec<u8> {
-    to_json(&Rejected {
+pub fn rejected(token: Option<&str>, operation: &str, rejection: &Rejection, max_bytes: usize) -> Vec<u8> {
+    let mut message = Rejected {
         client_token: token,
         operation,
         code: rejection.code.as_str(),
@@ -57,5 +58,15 @@ pub fn rejected(token: Option<&str>, operation: &str, rejection: &Rejection) -> 
         reason: rejection.reason.map(Reason::as_str),
         fields: rejection.fields.iter().map(|f| Field { name: &f.name, message: &f.message }).collect(),
         retry_after_seconds: rejection.retry_after.map(|after| after.as_secs().max(1)),
-    })
+    };
+    loop {
+        let json = to_json(&message);
+        if json.len() <= max_bytes || (message.fields.is_empty() && message.message.is_empty()) {
+            return json;
+        }
+        if message.fields.pop().is_none() {
+            let text = message.message;
+            message.message = &text[..text.floor_char_boundary(text.len() / 2)];
+        }
+    }
 }

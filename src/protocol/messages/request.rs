@@ -52,6 +52,10 @@ pub struct RequestMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
     pub requested_by: Option<String>,
+    /// The transport by which it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "words::via"))]
+    pub via: Option<&'static str>,
     /// What was asked.
     #[cfg_attr(test, schemars(schema_with = "words::change"))]
     operation: &'static str,
@@ -121,6 +125,7 @@ pub fn request_summary(request: &Request) -> RequestMessage {
     RequestMessage {
         client_token: request.token.to_string(),
         requested_by: None,
+        via: None,
         operation: request.operation.as_str(),
         status: tally.status().as_str(),
         entry_count: of_entries(tally.entries),

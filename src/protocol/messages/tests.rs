@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::domain::{
-    ClientId, ClientToken, EntryFailure, Fault, Operation, Outcome, Rejection, Request, Tally, Target, ThingName,
-    Timestamp,
+    ClientId, ClientToken, EntryFailure, Fault, FieldFault, Operation, Outcome, Rejection, Request, Tally, Target,
+    ThingName, Timestamp,
 };
 
 fn request(entries: u32) -> Request {
@@ -67,8 +67,22 @@ fn a_list_of_failures_is_cut_to_the_limit_and_says_so() {
 }
 
 #[test]
+fn a_rejection_is_cut_to_the_limit_members_first() {
+    let fault = FieldFault { name: "entries[1].thingName".into(), message: "ü".repeat(300) };
+    let rejection = Rejection::fields(vec![fault; 20]);
+    let cut = |max| serde_json::from_slice::<Value>(&rejected(Some("t"), "sync", &rejection, max)).unwrap();
+    for max in [300, 1000, 4096, 100_000] {
+        assert!(rejected(Some("t"), "sync", &rejection, max).len() <= max);
+    }
+    assert_eq!(cut(100_000)["fields"].as_array().unwrap().len(), 20);
+    assert!((1..20).contains(&cut(4096)["fields"].as_array().unwrap().len()));
+    assert_eq!(cut(300)["message"], rejection.message);
+    assert_eq!(cut(0)["message"], "");
+}
+
+#[test]
 fn a_rejection_names_what_is_wrong() {
     let rejection = Rejection::throttled("too much", std::time::Duration::from_millis(10));
     let expected = r#"{"clientToken":"t","operation":"sync","code":"ThrottlingException","message":"too much","retryAfterSeconds":1}"#;
-    assert_eq!(String::from_utf8(rejected(Some("t"), "sync", &rejection)).unwrap(), expected);
+    assert_eq!(String::from_utf8(rejected(Some("t"), "sync", &rejection, 1000)).unwrap(), expected);
 }

@@ -39,6 +39,10 @@ const MEMBERS: &[(&str, &str)] = &[
     ("reason", "For people; kept with the request."),
     ("targetClientToken", "The token of the request in question."),
     ("targetClient", "The client that sent the request in question, if it is not the sender."),
+    (
+        "targetVia",
+        "The transport of that request. Only a sender on the local socket may name another transport than its own.",
+    ),
     ("nextToken", "Continues a list, from the answer that held its last page."),
     ("maxResults", "Rows of a page; it has fewer where they would not fit into a message."),
     ("status", "Only requests with that status."),
@@ -79,12 +83,14 @@ pub(super) fn example(operation: Operation) -> Value {
         }
         Operation::DisassociateProjectAssets => json!({"projectId": ID, "assetIds": [ID]}),
         Operation::Sync => json!({"issuedAt": "2026-11-21T09:00:00Z"}),
-        Operation::Cancel => json!({"targetClientToken": "retire-7", "targetClient": "bench-tool"}),
+        Operation::Cancel => {
+            json!({"targetClientToken": "retire-7", "targetClient": "bench-tool", "targetVia": "iot-core"})
+        }
         Operation::GetRequest => json!({
-            "targetClientToken": "retire-7", "targetClient": "bench-tool", "nextToken": "7.0a1b2c3d4e5f", "maxResults": 10
+            "targetClientToken": "retire-7", "targetClient": "bench-tool", "targetVia": "iot-core", "nextToken": "7.0a1b2c3d4e5f", "maxResults": 10
         }),
         Operation::ListRequests => json!({
-            "targetClient": "bench-tool", "status": "IN_PROGRESS", "nextToken": "7.0a1b2c3d4e5f", "maxResults": 10
+            "targetClient": "bench-tool", "targetVia": "iot-core", "status": "IN_PROGRESS", "nextToken": "7.0a1b2c3d4e5f", "maxResults": 10
         }),
         Operation::GetDevice => json!({"thingName": "sensor-7", "history": true}),
         Operation::ListDevices => {

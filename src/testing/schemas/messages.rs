@@ -134,6 +134,7 @@ fn completed() -> Value {
     let mut schema = of::<RequestMessage>("The outcome of a request.");
     let members = schema["properties"].as_object_mut().unwrap();
     members.remove("requestedBy");
+    members.remove("via");
     let ends = RequestStatus::ALL.iter().filter(|status| **status != RequestStatus::InProgress);
     members["status"]["enum"] = ends.map(|status| status.as_str()).collect();
     let required = schema["required"].as_array_mut().unwrap();

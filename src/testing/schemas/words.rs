@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::{
-        AssetId, ClientId, ClientToken, CloudState, DeviceState, Happened, MAX_CLIENT, MAX_EXTERNAL, MAX_THING,
-        MAX_TOKEN, MAX_USER, MonitorId, Operation, Reason, RejectionCode, RequestStatus, ThingName, Timestamp,
+        AccessView, AssetId, ClientId, ClientToken, CloudState, DeviceState, Happened, MAX_CLIENT, MAX_EXTERNAL,
+        MAX_THING, MAX_TOKEN, MAX_USER, MonitorId, Operation, Reason, RejectionCode, RequestStatus, ThingName,
+        Timestamp, Via,
     },
     protocol::metrics::METRICS,
     protocol::status::HEALTH,
@@ -28,6 +29,7 @@ pub(super) fn of_type(name: &str) -> Option<Value> {
     let rules = [
         (type_name::<ThingName>(), thing_name_()),
         (type_name::<ClientId>(), client_()),
+        (type_name::<Via>(), one_of(Via::ALL, Via::as_str)),
         (type_name::<ClientToken>(), token_()),
         (type_name::<AssetId>(), asset_()),
         (type_name::<MonitorId>(), monitor_()),
@@ -85,6 +87,7 @@ macro_rules! members {
 members! {
     thing_name => thing_name_();
     client => client_();
+    via => one_of(Via::ALL, Via::as_str);
     token => token_();
     asset => asset_();
     monitor => monitor_();
@@ -105,6 +108,7 @@ members! {
     rejection_code => one_of(RejectionCode::ALL, RejectionCode::as_str);
     rejection_reason => one_of(Reason::ALL, Reason::as_str);
     health => one_of(&HEALTH, |word| word);
+    local_access => one_of(AccessView::NAMES, |word| word);
     event => one_of(Happened::NAMES, |word| word);
     metric => {
         let names = METRICS.iter().flat_map(|(name, kind, _)| match *kind {

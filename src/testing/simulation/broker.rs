@@ -11,13 +11,16 @@ use rumqttc::{Publish, QoS, Request};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use super::world::{Millis, State, World};
+use super::{
+    plugin,
+    world::{Millis, State, World},
+};
 use crate::{
     domain::{ClientId, ClientToken},
     health::Health,
     ledger::view::{Image, View},
     local::broker::{Intake, Publisher},
-    protocol::Topics,
+    protocol::{Topics, dynsec},
 };
 
 /// Commands that the broker delivers without an acknowledgement.
@@ -40,6 +43,8 @@ pub(super) struct Broker {
     unacknowledged: BTreeMap<u16, Message>,
     /// Acknowledgements for the agent.
     acks: VecDeque<u16>,
+    /// Responses of the plugin for the agent, at QoS 0.
+    responses: VecDeque<Vec<u8>>,
     next_id: u16,
     cut: bool,
     /// When something last took its time.
@@ -57,6 +62,7 @@ impl Broker {
     /// The connection has ended: what was not acknowledged is delivered again.
     fn disconnect(&mut self) {
         self.acks.clear();
+        self.responses.clear();
         for (_, message) in std::mem::take(&mut self.unacknowledged).into_iter().rev() {
             self.queue.push_front(Message { dup: true, ..message });
         }
@@ -94,6 +100,10 @@ pub(super) async fn trouble(world: World) {
         world.note(|| format!("connection cut, broker restarted: {restart}"));
         world.state().broker.cut = true;
         world.mail.notify_waiters();
+        if world.plan.local_access {
+            let denied = world.chance(0.2);
+            world.state().plugin.denied = denied;
+        }
         if restart {
             if world.plan.forgetful_broker {
                 world.state().broker.forget();
@@ -206,6 +216,12 @@ impl Wire {
                         continue;
                     }
                     self.arrived(&publish);
+                    if publish.topic == dynsec::COMMANDS
+                        && let Some(response) = plugin::command(&self.world, &publish.payload)
+                        && (self.world.fine() || !self.world.chance(0.1))
+                    {
+                        self.world.state().broker.responses.push_back(response);
+                    }
                     self.world.state().broker.acks.push_back(packet);
                     self.world.mail.notify_waiters();
                 }
@@ -214,6 +230,11 @@ impl Wire {
                     self.pause().await;
                     self.world.state().broker.unacknowledged.remove(&ack.pkid);
                     self.world.mail.notify_waiters();
+                }
+                Request::Subscribe(filter) if filter.filters.iter().any(|one| one.path == dynsec::RESPONSES) => {
+                    self.pause().await;
+                    let is_granted = !self.world.state().plugin.denied;
+                    self.intake.plugin_subscribed(is_granted);
                 }
                 Request::Disconnect(_) => return,
                 _ => self.pause().await,
@@ -226,23 +247,27 @@ impl Wire {
         let mut again = self.world.now() + 5000;
         loop {
             let mail = self.world.mail.notified();
-            let (ack, message) = {
+            let (ack, response, message) = {
                 let mut guard = self.world.state();
                 let broker = &mut guard.broker;
                 let ack = broker.acks.pop_front();
+                let response = if ack.is_none() { broker.responses.pop_front() } else { None };
                 let mut message = None;
-                if ack.is_none() && broker.unacknowledged.len() < WINDOW {
+                if ack.is_none() && response.is_none() && broker.unacknowledged.len() < WINDOW {
                     message = broker.queue.pop_front().map(|message| {
                         broker.next_id = broker.next_id % 60_000 + 1;
                         broker.unacknowledged.insert(broker.next_id, message.clone());
                         (broker.next_id, message)
                     });
                 }
-                (ack, message)
+                (ack, response, message)
             };
             if let Some(ack) = ack {
                 self.pause().await;
                 self.publisher.on_delivered(ack);
+            } else if let Some(response) = response {
+                self.pause().await;
+                self.intake.take(epoch, Publish::new(dynsec::RESPONSES, QoS::AtMostOnce, response), None);
             } else if let Some((id, message)) = message {
                 self.pause().await;
                 self.deliver(epoch, id, message);

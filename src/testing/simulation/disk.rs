@@ -104,6 +104,7 @@ pub(super) fn damage_registry(world: &World) {
     } else {
         let rows = if kind == 1 { Rows::new() } else { state.disk.earlier.clone() };
         state.seen.lost.extend(state.disk.lose_rows(&rows));
+        state.plugin.lose_registry(&state.disk.durable);
         if state.crashed {
             (state.disk.durable_rows, state.disk.rows) = (rows.clone(), rows);
         } else {
@@ -341,6 +342,7 @@ impl Disk for SimDisk {
             let state = &mut *guard;
             let none = Rows::new();
             state.seen.lost.extend(state.disk.lose_rows(&none));
+            state.plugin.lose_registry(&state.disk.durable);
             let disk = &mut state.disk;
             (disk.rows, disk.durable_rows, disk.copy, disk.earlier) = (none.clone(), none.clone(), None, none);
             disk.unsynced.clear();
@@ -378,7 +380,10 @@ impl Disk for SimDisk {
         self.watch(&image);
         if durable {
             self.check(&image);
-            self.world.state().disk.durable = image.clone();
+            let mut state = self.world.state();
+            let is_listing = state.cloud.list_begun.is_some();
+            state.plugin.observe(&image, is_listing);
+            state.disk.durable = image.clone();
         }
         self.world.state().disk.live = image;
     }

@@ -16,6 +16,7 @@ mod cloud;
 mod cloud_state;
 mod disk;
 mod disk_files;
+mod plugin;
 mod world;
 
 use std::{sync::Arc, time::Duration};
@@ -32,7 +33,7 @@ use self::{
 use crate::{
     agent::{Parts, supervisor::Supervisor},
     config::{self, Config},
-    domain::Registered,
+    domain::{Registered, Via},
     health::Health,
     ledger::{Ledger, Rules, view::View},
     local::broker::Intake,
@@ -57,6 +58,7 @@ fn config(world: &World) -> Config {
         "sync": {"intervalSeconds": 300},
         "limits": {"maxPendingEntries": world.plan.max_pending},
         "retention": {"requestsDays": world.plan.retention_days, "tombstonesDays": world.plan.retention_days},
+        "localAccess": {"mosquittoDynamicSecurity": world.plan.local_access},
     });
     config::parse(&text.to_string(), |_| None).unwrap().0
 }
@@ -86,7 +88,7 @@ async fn live(world: &World) {
     let topics = Topics::new(&config.topic_prefix, &config.core);
     let (sender, requests) = flume::bounded(1 << 16);
     let (intake, wired) =
-        Intake::new(AsyncClient::from_senders(sender), topics.clone(), config.limits.max_payload_bytes);
+        Intake::new(AsyncClient::from_senders(sender), Via::Mqtt, topics.clone(), config.limits.max_payload_bytes);
     let wire = broker::Wire {
         world: world.clone(),
         run,
@@ -101,7 +103,7 @@ async fn live(world: &World) {
     let (stop_calls, calls_stop) = stop::channel();
     let (stop_results, results_stop) = stop::channel();
     parts.start_cloud(&mut calls, &calls_stop);
-    parts.start_line(wired, topics, &mut calls, &mut results, &calls_stop, &results_stop);
+    parts.start_line(Via::Mqtt, wired, topics, &mut calls, &mut results, (&calls_stop, &results_stop));
     tasks.spawn(wire.run());
     let ended = tokio::select! {
         biased;
@@ -204,7 +206,7 @@ async fn faults(world: World) {
     world.wall.store(BEGIN, std::sync::atomic::Ordering::Relaxed);
     let mut state = world.state();
     state.fine = true;
-    state.broker.down = false;
+    (state.broker.down, state.plugin.denied) = (false, false);
     (state.disk.full, state.disk.broken) = (false, false);
     state.cloud.weather = Weather::Fine;
     // What a broker denied is tried again after hours; a new life tries it at once.
@@ -304,15 +306,23 @@ async fn judge(world: &World) {
     let quiet = tokio::time::timeout(CONVERGES, async {
         loop {
             sleep(Duration::from_secs(700)).await;
-            let totals = world.state().disk.live.totals();
-            if totals.open_requests == 0 && totals.owed == 0 && totals.work.values().all(|load| load.verifying == 0) {
+            let (totals, access) = {
+                let state = world.state();
+                (state.disk.live.totals(), state.disk.live.access())
+            };
+            let is_managed = access.values().all(|access| access.command().is_none() || access.error.is_some());
+            if totals.open_requests == 0
+                && totals.owed == 0
+                && totals.work.values().all(|load| load.verifying == 0)
+                && is_managed
+            {
                 return;
             }
         }
     });
     if quiet.await.is_err() {
-        let totals = world.state().disk.live.totals();
-        world.violate(7, format!("it does not come to rest: {totals:?}"));
+        let (totals, access) = (world.state().disk.live.totals(), world.state().disk.live.access());
+        world.violate(7, format!("it does not come to rest: {totals:?} {access:?}"));
         return;
     }
     compare(world);
@@ -331,6 +341,10 @@ fn compare(world: &World) {
         let listed: Vec<(String, i64)> = state.cloud.associated.clone().into_iter().collect();
         if registered != listed {
             wrong = Some((7, format!("the registry has {registered:?}, the cloud {listed:?}")));
+        }
+        let clients = state.plugin.wrong();
+        if world.plan.local_access && !clients.is_empty() {
+            wrong = Some((15, format!("clients of the broker are not as they should be: {clients:?}")));
         }
         for key in state.seen.accepted.keys() {
             if !state.seen.completed.contains_key(key) && state.seen.asked.contains_key(key) {

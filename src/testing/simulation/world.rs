@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{broker::Broker, clients::Ears, cloud_state::CloudState, disk::DiskState};
+use super::{broker::Broker, clients::Ears, cloud_state::CloudState, disk::DiskState, plugin::Plugin};
 
 /// Milliseconds since the simulation began; the true time.
 pub(super) type Millis = i64;
@@ -70,6 +70,8 @@ pub(super) struct Plan {
     pub(super) lag: Millis,
     pub(super) max_pending: u64,
     pub(super) page: usize,
+    /// The broker has the dynamic-security plugin, and the agent commands it.
+    pub(super) local_access: bool,
 }
 
 impl Plan {
@@ -111,6 +113,7 @@ impl Plan {
             registry_breaks: !calm && rng.u8(..) < 40,
             retention_days: if passes { 0.02 } else { 7.0 },
             lull: if passes { Duration::from_secs(3600) } else { Duration::ZERO },
+            local_access: false,
         }
     }
 }
@@ -119,6 +122,7 @@ pub(super) struct State {
     pub(super) rng: fastrand::Rng,
     pub(super) disk: DiskState,
     pub(super) broker: Broker,
+    pub(super) plugin: Plugin,
     pub(super) cloud: CloudState,
     /// The faults are over.
     pub(super) fine: bool,
@@ -169,12 +173,15 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let plan = Plan::draw(&mut rng);
+        let mut plan = Plan::draw(&mut rng);
+        // Of its own, so that the seeds without it stay as they were.
+        plan.local_access = fastrand::Rng::with_seed(seed ^ 0xacce55).bool();
         let cloud = CloudState::new(&plan, &mut rng);
         let state = State {
             rng,
             disk: DiskState::default(),
             broker: Broker::default(),
+            plugin: Plugin::new(plan.devices),
             cloud,
             fine: false,
             run: 0,

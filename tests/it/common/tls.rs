@@ -55,7 +55,7 @@ pub async fn with_mutual_tls(more: &str, environment: Vec<(&'static str, String)
 }
 
 /// Points an agent at a broker with TLS, by files in the world's directory.
-fn set_tls(world: &mut World, authority: &Authority, port: u16) {
+pub fn set_tls(world: &mut World, authority: &Authority, port: u16) {
     issue(world.dir.path(), "agent", "MyCore-offboard", authority);
     world.set("mqtt.url", json!(format!("mqtts://localhost:{port}")));
     for (key, name) in [("caFile", "ca.pem"), ("certFile", "agent.pem"), ("keyFile", "agent.key")] {

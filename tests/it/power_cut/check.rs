@@ -77,7 +77,7 @@ pub fn promises(marks: &[Mark]) -> Vec<Promise> {
                 assert_ne!(kind, "rejected", "{}", String::from_utf8_lossy(payload));
                 let body: serde_json::Value = serde_json::from_slice(payload).unwrap();
                 let token = body["clientToken"].as_str().unwrap();
-                let promise = promises.iter_mut().find(|p| p.client.as_str() == client && p.token.as_str() == token);
+                let promise = promises.iter_mut().find(|p| p.client.key() == client && p.token.as_str() == token);
                 // The answer to a query is no promise.
                 let Some(promise) = promise else { continue };
                 let known = if kind == "accepted" { &mut promise.accepted } else { &mut promise.completed };

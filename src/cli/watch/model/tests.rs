@@ -33,7 +33,7 @@ fn the_selection_stays_with_its_row() {
     learn(&mut model, &["d", "c", "b", "a"]);
     assert_eq!(model.requests.selected, 2);
     model.press(Key::Enter);
-    assert_eq!(model.detail, Some(Detail::Request { client: "b".into(), token: "b".into() }));
+    assert_eq!(model.detail, Some(Detail::Request { client: "b".into(), via: String::new(), token: "b".into() }));
     assert_eq!(model.press(Key::Escape), Effect::Ask);
     learn(&mut model, &["d"]);
     assert_eq!(model.requests.selected, 0);

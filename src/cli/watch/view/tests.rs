@@ -182,7 +182,7 @@ fn a_text_from_outside_stays_where_it_is() {
         assert!(lines.iter().any(|line| line.starts_with("> ?[2J")), "{lines:#?}");
     }
     model.press(Key::Enter);
-    assert_eq!(model.detail, Some(Detail::Request { client: evil.into(), token: evil.into() }));
+    assert_eq!(model.detail, Some(Detail::Request { client: evil.into(), via: String::new(), token: evil.into() }));
     assert!(usual(&model)[3].starts_with(" request ?[2J"));
 }
 

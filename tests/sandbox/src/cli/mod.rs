@@ -2,6 +2,7 @@
 
 mod cloud;
 mod demo;
+mod ipc;
 mod load;
 
 use std::io;
@@ -20,6 +21,7 @@ pub(crate) struct Cli {
 enum Command {
     Cloud(cloud::Arguments),
     Demo(demo::Arguments),
+    Ipc(ipc::Arguments),
     #[command(subcommand)]
     Load(load::Arguments),
 }
@@ -29,6 +31,7 @@ impl Cli {
         match self.command {
             Command::Cloud(arguments) => cloud::run(arguments).await,
             Command::Demo(arguments) => demo::run(arguments).await,
+            Command::Ipc(arguments) => ipc::run(arguments).await,
             Command::Load(arguments) => load::run(arguments).await,
         }
     }

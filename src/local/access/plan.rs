@@ -1,0 +1,421 @@
+//! When to command the plugin, and how much at a time: pure, with the time as an argument.
+//!
+//! The plugin writes all its clients to a file at each change, and the broker serves nobody
+//! meanwhile: 5 ms with 1,000 clients, and more with more. So one message is under way at a time,
+//! its changes are as many as the broker makes in a short time, and then the broker has as long for
+//! others.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    domain::{AccessAnswer, AccessCommand, ThingName},
+    ledger::DueAccess,
+    protocol::dynsec,
+};
+
+/// Changes in one message, at first and at most.
+const CHANGES: (usize, usize) = (4, 16);
+
+/// Commands in one message for each change that is allowed: to read a client takes the broker
+/// microseconds.
+const READS_EACH: usize = 4;
+
+/// A message should take the broker no longer than the second; one that takes less than the first
+/// may be followed by a larger one.
+const GOAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(200));
+
+/// Without a response for so long, there will be none: the plugin answers at once, at QoS 0.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Messages in a row without a response after which the agent is taken for not allowed.
+const DENIED_AFTER: u32 = 2;
+
+/// How long to wait then, at first and at most.
+const DENIED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+
+/// How long to wait before clients are tried again about which the plugin answered with an error, at
+/// first and at most.
+const FAILED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+
+/// How long to wait where the line or the store does not take something.
+const LATER: Duration = Duration::from_secs(2);
+
+/// An answer, with the device that it is about.
+pub(super) type Answered = (ThingName, AccessCommand, AccessAnswer);
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing, until something happens or [`Flow::wakes_at`].
+    Wait,
+    /// Subscribe to the responses.
+    Subscribe,
+    /// Read from the ledger what is due, so many at most, and send it: what failed, after a name, or
+    /// what did not.
+    Send { failed: bool, after: Option<ThingName>, limit: usize },
+}
+
+/// A message that is under way: its number, its commands, and when it was sent. A command without a
+/// device tries whether the agent is allowed to.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) number: u64,
+    pub(super) commands: Vec<(Option<ThingName>, AccessCommand)>,
+    pub(super) sent_at: Instant,
+}
+
+/// The way to the plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// No connection.
+    Down,
+    /// To be subscribed.
+    Closed,
+    /// The subscription is not answered yet.
+    Subscribing(Instant),
+    Open,
+}
+
+/// What became of the agent's right to command the plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// The subscription to the responses.
+    Subscription,
+    /// No response comes.
+    Silence,
+}
+
+/// What is under way, and what has to wait.
+#[derive(Debug)]
+pub(super) struct Flow {
+    way: Way,
+    under_way: Option<Batch>,
+    /// Changes in one message.
+    changes: usize,
+    rest_until: Option<Instant>,
+    /// Attempts in a row without a response.
+    silent: u32,
+    /// Whether the plugin ever answered, or was tried in vain.
+    is_tried: bool,
+    /// Whether something may be due.
+    looks: bool,
+    /// When what failed is tried again, how long after that the next time, and how far this time
+    /// has come.
+    failed_at: Option<Instant>,
+    failed_delay: Duration,
+    failed_after: Option<ThingName>,
+}
+
+impl Flow {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            way: Way::Down,
+            under_way: None,
+            changes: CHANGES.0,
+            rest_until: None,
+            silent: 0,
+            is_tried: false,
+            looks: true,
+            failed_at: Some(now),
+            failed_delay: FAILED.0,
+            failed_after: None,
+        }
+    }
+
+    /// The connection is another one, or gone. What was under way may have arrived or not.
+    pub(super) fn connection(&mut self, is_up: bool) {
+        self.way = if is_up { Way::Closed } else { Way::Down };
+        (self.under_way, self.rest_until, self.silent) = (None, None, 0);
+        self.looks = true;
+    }
+
+    /// Something may be due.
+    pub(super) fn look(&mut self) {
+        self.looks = true;
+    }
+
+    pub(super) fn next(&mut self, now: Instant) -> Next {
+        self.rest_until = self.rest_until.filter(|until| now < *until);
+        let waits = self.under_way.is_some() || self.rest_until.is_some();
+        match self.way {
+            _ if waits => Next::Wait,
+            Way::Down | Way::Subscribing(_) => Next::Wait,
+            Way::Closed => Next::Subscribe,
+            Way::Open => {
+                let limit = self.changes * READS_EACH;
+                if self.looks {
+                    Next::Send { failed: false, after: None, limit }
+                } else if self.failed_at.is_some_and(|at| at <= now) {
+                    Next::Send { failed: true, after: self.failed_after.clone(), limit }
+                } else {
+                    Next::Wait
+                }
+            }
+        }
+    }
+
+    /// When to look again, if nothing happens before.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        match (&self.under_way, self.way) {
+            (Some(batch), _) => Some(batch.sent_at + PATIENCE),
+            (None, Way::Subscribing(since)) => Some(since + PATIENCE),
+            (None, Way::Down) => None,
+            (None, _) => self.rest_until.or(self.failed_at),
+        }
+    }
+
+    pub(super) fn subscribing(&mut self, now: Instant) {
+        self.way = Way::Subscribing(now);
+    }
+
+    /// The broker answered the subscription.
+    pub(super) fn subscribed(&mut self, is_granted: bool, now: Instant) -> Option<Denied> {
+        if let Way::Subscribing(_) = self.way {
+            self.way = if is_granted { Way::Open } else { Way::Closed };
+            if !is_granted {
+                self.silent = self.silent.max(DENIED_AFTER - 1);
+                return self.unanswered(Denied::Subscription, now);
+            }
+        }
+        None
+    }
+
+    /// Of what is due, what one message takes; the rest stays for the next ones. Where nothing is
+    /// due, the first message tries by reading whether the agent may command the plugin at all.
+    pub(super) fn select(&mut self, failed: bool, due: Vec<DueAccess>) -> Vec<(Option<ThingName>, AccessCommand)> {
+        let mut changes = 0;
+        let is_taken = |due: &DueAccess| {
+            changes += usize::from(due.command != AccessCommand::Read);
+            due.command == AccessCommand::Read || changes <= self.changes
+        };
+        let mut taken: Vec<_> = due.into_iter().filter(is_taken).map(|due| (Some(due.thing), due.command)).collect();
+        if failed {
+            // The next ones come after the last one that is tried now.
+            self.failed_after = taken.last().and_then(|(thing, _)| thing.clone());
+        } else if taken.is_empty() {
+            self.looks = false;
+            if !self.is_tried {
+                taken.push((None, AccessCommand::Read));
+            }
+        }
+        taken
+    }
+
+    /// So many clients are left of which the last attempt failed. `is_over`: all of them were tried
+    /// again.
+    pub(super) fn failed(&mut self, count: u64, is_over: bool, now: Instant) {
+        if count == 0 {
+            (self.failed_at, self.failed_delay, self.failed_after) = (None, FAILED.0, None);
+        } else if is_over {
+            self.failed_at = Some(now + self.failed_delay);
+            self.failed_delay = (self.failed_delay * 2).min(FAILED.1);
+            self.failed_after = None;
+        } else if self.failed_at.is_none() {
+            self.failed_at = Some(now + self.failed_delay);
+        }
+    }
+
+    pub(super) fn sent(&mut self, batch: Batch) {
+        self.under_way = Some(batch);
+    }
+
+    /// The line or the store did not take it.
+    pub(super) fn later(&mut self, now: Instant) {
+        self.rest_until = Some(now + LATER);
+        self.looks = true;
+    }
+
+    /// A response arrived: what it says of the message that is under way, with the names of the
+    /// commands and whether each succeeded; `None` where it is to another message.
+    pub(super) fn response(&mut self, payload: &[u8], now: Instant) -> Option<Vec<Answered>> {
+        let batch = self.under_way.as_ref()?;
+        let answers = dynsec::answers(batch.number, payload);
+        if answers.is_empty() {
+            return None;
+        }
+        let batch = self.under_way.take()?;
+        (self.silent, self.is_tried, self.looks) = (0, true, true);
+        let changes = batch.commands.iter().filter(|(_, command)| *command != AccessCommand::Read).count();
+        if changes > 0 {
+            let took = now.saturating_duration_since(batch.sent_at);
+            if took > GOAL.1 {
+                self.changes = (self.changes / 2).max(1);
+            } else if took < GOAL.0 && changes >= self.changes {
+                self.changes = (self.changes * 2).min(CHANGES.1);
+            }
+            self.rest_until = Some(now + took);
+        }
+        // An index that was not asked for, or twice, is not the plugin's.
+        let mut seen = BTreeSet::new();
+        let of = |(index, answer): (usize, AccessAnswer)| {
+            let (thing, command) = batch.commands.get(index).filter(|_| seen.insert(index))?;
+            Some((thing.clone()?, *command, answer))
+        };
+        Some(answers.into_iter().filter_map(of).collect())
+    }
+
+    /// Whether the message that is under way, or the subscription, was given up for lack of a
+    /// response, and what that says.
+    pub(super) fn expired(&mut self, now: Instant) -> Option<Option<Denied>> {
+        let is_late = |since: Instant| now >= since + PATIENCE;
+        if let Some(batch) = self.under_way.take_if(|batch| is_late(batch.sent_at)) {
+            drop(batch);
+            self.changes = (self.changes / 2).max(1);
+        } else if let Way::Subscribing(since) = self.way
+            && is_late(since)
+        {
+            self.way = Way::Closed;
+        } else {
+            return None;
+        }
+        Some(self.unanswered(Denied::Silence, now))
+    }
+
+    fn unanswered(&mut self, denied: Denied, now: Instant) -> Option<Denied> {
+        self.silent = self.silent.saturating_add(1);
+        self.looks = true;
+        if self.silent < DENIED_AFTER {
+            return None;
+        }
+        self.is_tried = true;
+        let doubled = DENIED.0.saturating_mul(1 << (self.silent - DENIED_AFTER).min(8));
+        self.rest_until = Some(now + doubled.min(DENIED.1));
+        Some(denied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thing(n: usize) -> ThingName {
+        ThingName::new(&format!("d{n}")).unwrap()
+    }
+
+    fn due(count: usize, command: AccessCommand) -> Vec<DueAccess> {
+        (0..count).map(|n| DueAccess { thing: thing(n), command }).collect()
+    }
+
+    fn open(now: Instant) -> Flow {
+        let mut flow = Flow::new(now);
+        flow.failed(0, false, now);
+        flow.connection(true);
+        assert_eq!(flow.next(now), Next::Subscribe);
+        flow.subscribing(now);
+        assert_eq!(flow.subscribed(true, now), None);
+        flow
+    }
+
+    fn done(number: u64, count: usize) -> Vec<u8> {
+        let answer = |index| serde_json::json!({"command": "disableClient", "correlationData": format!("offboard-{number:016x}-{index}")});
+        serde_json::json!({"responses": (0..count).map(answer).collect::<Vec<_>>()}).to_string().into_bytes()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_is_as_large_as_the_broker_is_quick_and_the_broker_rests_as_long() {
+        let mut now = Instant::now();
+        let mut flow = open(now);
+        // The broker takes `each` for a change.
+        let mut run = |flow: &mut Flow, each: Duration| {
+            let mut sizes = Vec::new();
+            for number in 0..6 {
+                assert!(matches!(flow.next(now), Next::Send { failed: false, .. }));
+                let commands = flow.select(false, due(1000, AccessCommand::Disable));
+                sizes.push(commands.len());
+                let count = commands.len();
+                flow.sent(Batch { number, commands, sent_at: now });
+                assert_eq!(flow.next(now), Next::Wait, "one at a time");
+                let took = each * u32::try_from(count).unwrap();
+                now += took;
+                assert_eq!(flow.response(&done(number, count), now).unwrap().len(), count);
+                assert_eq!(flow.next(now), Next::Wait);
+                now += took;
+            }
+            sizes
+        };
+        assert_eq!(run(&mut flow, Duration::from_millis(5)), [4, 8, 16, 16, 16, 16]);
+        assert_eq!(run(&mut flow, Duration::from_millis(90)), [16, 8, 4, 2, 2, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_is_not_allowed_tries_slowly() {
+        let mut now = Instant::now();
+        let mut flow = open(now);
+        let (mut sent, mut told) = (0, 0);
+        let end = now + Duration::from_secs(24 * 3600);
+        while now < end {
+            if let Some(denied) = flow.expired(now) {
+                told += u32::from(denied.is_some());
+            }
+            if let Next::Send { .. } = flow.next(now) {
+                let commands = flow.select(false, due(3, AccessCommand::Read));
+                flow.sent(Batch { number: 1, commands, sent_at: now });
+                sent += 1;
+            }
+            now = flow.wakes_at().unwrap();
+        }
+        assert!((100..160).contains(&sent) && told == sent - 1, "{sent} {told}");
+        // As soon as it is answered, it goes on.
+        let commands = flow.select(false, due(3, AccessCommand::Disable));
+        flow.sent(Batch { number: 2, commands, sent_at: now });
+        assert!(flow.response(&done(1, 1), now).is_none(), "the answer to what was given up");
+        assert_eq!(flow.response(&done(2, 3), now).unwrap().len(), 1);
+        assert!(matches!(flow.next(now), Next::Send { .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_denied_subscription_is_told_at_once_and_tried_again() {
+        let now = Instant::now();
+        let mut flow = Flow::new(now);
+        flow.connection(true);
+        flow.subscribing(now);
+        assert_eq!(flow.subscribed(false, now), Some(Denied::Subscription));
+        assert_eq!(flow.next(now), Next::Wait);
+        assert_eq!(flow.next(flow.wakes_at().unwrap()), Next::Subscribe);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_idle_does_not_wake_and_what_failed_is_tried_less_and_less_often() {
+        let mut now = Instant::now();
+        let mut flow = open(now);
+        let commands = flow.select(false, Vec::new());
+        assert_eq!(commands, [(None, AccessCommand::Read)], "whether it is allowed is tried once");
+        flow.sent(Batch { number: 1, commands, sent_at: now });
+        assert_eq!(flow.response(&done(1, 1), now), Some(Vec::new()));
+        assert_eq!(flow.select(false, Vec::new()), []);
+        assert_eq!((flow.next(now), flow.wakes_at()), (Next::Wait, None));
+        flow.failed(3, false, now);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let at = flow.wakes_at().unwrap();
+            waits.push(at.duration_since(now).as_secs());
+            now = at;
+            assert!(matches!(flow.next(now), Next::Send { failed: true, after: None, .. }));
+            let commands = flow.select(true, due(3, AccessCommand::Read));
+            flow.sent(Batch { number: 2, commands, sent_at: now });
+            flow.response(&done(2, 3), now);
+            assert_eq!(flow.select(false, Vec::new()), []);
+            assert!(matches!(flow.next(now), Next::Send { failed: true, after: Some(_), .. }));
+            assert_eq!(flow.select(true, Vec::new()), []);
+            flow.failed(3, true, now);
+        }
+        assert_eq!(waits, [60, 60, 120, 240, 480, 960, 1920, 3600]);
+        flow.failed(0, false, now);
+        assert_eq!(flow.wakes_at(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_under_way_when_the_connection_ended_is_not_waited_for() {
+        let now = Instant::now();
+        let mut flow = open(now);
+        let commands = flow.select(false, due(1, AccessCommand::Read));
+        flow.sent(Batch { number: 1, commands, sent_at: now });
+        flow.connection(false);
+        assert_eq!((flow.next(now), flow.wakes_at()), (Next::Wait, None));
+        flow.connection(true);
+        assert!(flow.response(&done(1, 1), now).is_none());
+        assert_eq!(flow.next(now), Next::Subscribe);
+    }
+}

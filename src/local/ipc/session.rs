@@ -1,0 +1,647 @@
+//! A transport over Greengrass IPC: keeps a connection, subscribes to commands, and publishes what
+//! the [`Publisher`] hands over, as the MQTT service does for the broker. Each of the two
+//! transports has a connection of its own, so that the loss of one does not interrupt the other.
+//!
+//! IPC has no session and no acknowledgement of what it delivers: a command that arrives while there
+//! is no connection is lost, and its sender repeats it. What the agent publishes is acknowledged by
+//! the response to the request.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use rumqttc::{AsyncClient, Publish, QoS, Request as Outgoing};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    connection::{Connection, Failure, PATIENCE},
+    environment::Environment,
+    frame::{Frame, Kind},
+    operation::{Request, ServiceError, Way, delivery, service_error},
+    problems::{DENIED, Problems, SILENT, UNAVAILABLE},
+    watch::{Due, Watch},
+};
+use crate::{
+    domain::Backoff,
+    health::Health,
+    local::broker::{Closer, Intake, Publisher, Refused, Retry, Wired},
+    protocol::Topics,
+};
+
+/// Requests that wait for the connection; the publisher's own windows are far smaller.
+const CHANNEL: usize = 1 << 10;
+
+/// Publishes without a response. Nucleus lite handles one at a time; the frames of all of them have
+/// to fit into the socket's buffers, or both ends would wait for each other.
+const WINDOW: usize = 8;
+
+/// The wait before a denied subscription is tried again, at first and at most: a person may just be
+/// correcting `accessControl`.
+const RESUBSCRIBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// The wait before publishing is tried again where the server could not, at first and at most.
+/// Nucleus lite refuses while the core device is offline.
+const RESUME: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The wait before a connection that delivers nothing is made anew, at first and at most. While the
+/// core device is offline nothing comes back from AWS IoT Core either.
+const SILENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+
+/// Failures in a row of one message, while others are taken, after which it is left out: the server
+/// does not tell what it cannot do now from what it can never do.
+const MAX_FAILURES: u32 = 3;
+
+/// What the service is made of.
+pub(crate) struct IpcParts {
+    pub(crate) way: Way,
+    pub(crate) environment: Environment,
+    pub(crate) topics: Topics,
+    pub(crate) max_payload: usize,
+    pub(crate) health: Arc<Health>,
+    pub(crate) problems: Problems,
+}
+
+/// The service: what others hold of it, and what runs it.
+pub(crate) struct Ipc {
+    pub(crate) wired: Wired,
+    pub(crate) closer: Closer,
+    /// Connects, again and again, until it is closed.
+    pub(crate) run: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Ipc {
+    /// Not connecting yet.
+    pub(crate) fn new(parts: IpcParts) -> Self {
+        let (requests_in, requests) = flume::bounded(CHANNEL);
+        let client = AsyncClient::from_senders(requests_in);
+        let (intake, wired) = Intake::new(client, parts.way.via(), parts.topics.clone(), parts.max_payload);
+        let (line, status) = (Arc::clone(&wired.line), parts.topics.status());
+        let closer = Closer::new(Arc::clone(&line), status.clone());
+        let session = Session {
+            requests,
+            intake,
+            line,
+            status,
+            last_status: None,
+            unanswered: BTreeSet::new(),
+            last_packet: 0,
+            failing: None,
+            retry: Retry::new(),
+            silence: Backoff::new(SILENCE.0, SILENCE.1),
+            resume: Backoff::new(RESUME.0, RESUME.1),
+            flooded: 0,
+            parts,
+        };
+        Self { wired, closer, run: Box::pin(session.run()) }
+    }
+}
+
+/// Why the service leaves a connection.
+enum Ended {
+    /// The agent stops.
+    Closed,
+    /// The publisher wants another one.
+    Dropped,
+    /// It failed, or was never made.
+    Failed(Failure),
+    /// It delivers nothing.
+    Silent,
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// A subscription on the present connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subscription {
+    /// Not asked for, or denied.
+    Absent,
+    /// Asked for.
+    Asked,
+    /// Granted: what arrives on its stream is a message.
+    Granted,
+}
+
+/// What the response to a request is about.
+enum Pending {
+    Commands,
+    Status,
+    /// A publish, by the packet id that the publisher knows.
+    Publish {
+        packet: u16,
+        topic: String,
+        size: usize,
+    },
+}
+
+/// A message that the server did not take.
+struct Failing {
+    topic: String,
+    size: usize,
+    times: u32,
+    /// Whether it took another one since.
+    others: bool,
+}
+
+struct Session {
+    parts: IpcParts,
+    requests: flume::Receiver<Outgoing>,
+    intake: Intake,
+    line: Arc<Publisher>,
+    /// The topic of the status.
+    status: String,
+    /// The status as it was last published, to be published again as a check.
+    last_status: Option<Vec<u8>>,
+    /// Packet ids that the publisher waits for.
+    unanswered: BTreeSet<u16>,
+    last_packet: u16,
+    failing: Option<Failing>,
+    retry: Retry,
+    silence: Backoff,
+    resume: Backoff,
+    /// Commands dropped since the last connection.
+    flooded: u64,
+}
+
+/// The present connection and what is under way on it.
+struct Live {
+    connection: Connection,
+    pending: BTreeMap<i32, (Pending, Instant)>,
+    commands: (Subscription, i32),
+    status: (Subscription, i32),
+    /// None where the own status cannot be subscribed to.
+    watch: Option<Watch>,
+    /// When to try a denied subscription again, and how often it was denied.
+    resubscribe: Option<Instant>,
+    denied: u32,
+    /// Publishing rests until then.
+    resume_at: Option<Instant>,
+    epoch: u64,
+}
+
+impl Session {
+    async fn run(mut self) {
+        let via = self.parts.way.via();
+        loop {
+            let mut made_at = None;
+            let ended = self.connect(&mut made_at).await;
+            // Nucleus lite closes the connection over a message that is too large for it.
+            let is_end = matches!(&ended, Ended::Failed(failure) if failure.is_end());
+            let refused = is_end.then(|| self.line.ended_by_broker(self.parts.max_payload)).flatten();
+            self.disconnected(made_at.is_some());
+            let (message, wait) = match ended {
+                Ended::Closed => return,
+                Ended::Dropped => (None, Duration::ZERO),
+                Ended::Silent => {
+                    self.report_silence();
+                    (None, self.silence.fail(1, None, fastrand::f64()))
+                }
+                Ended::Failed(failure) => (Some(self.explain(&failure, refused)), Duration::ZERO),
+            };
+            if let Some(at) = made_at {
+                self.retry.ended(at.elapsed());
+            }
+            let mut wait = wait;
+            if let Some(message) = message {
+                if self.retry.is_worth_a_line(&message) {
+                    tracing::warn!(%via, "{message}");
+                }
+                self.parts.problems.raise(UNAVAILABLE, via, message);
+                wait = self.retry.wait(fastrand::f64());
+            }
+            if self.rest(wait).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits; `true` if the agent stops meanwhile.
+    async fn rest(&self, wait: Duration) -> bool {
+        tokio::time::sleep(wait).await;
+        self.line.is_closing()
+    }
+
+    /// Everything of the connection is over. What the publisher waits for is published again on
+    /// the next one.
+    fn disconnected(&mut self, was_up: bool) {
+        let via = self.parts.way.via();
+        self.parts.health.counters().ipc(via, |counts| counts.subscribed = false);
+        self.unanswered.clear();
+        self.flooded = 0;
+        if was_up || self.line.link().borrow().up {
+            self.line.down(|| drop(self.requests.drain()));
+        }
+    }
+
+    /// Connects and serves until the connection ends; notes when it was made.
+    async fn connect(&mut self, made_at: &mut Option<Instant>) -> Ended {
+        match self.serve(made_at).await {
+            Ok(never) => never,
+            Err(ended) => ended,
+        }
+    }
+
+    async fn serve(&mut self, made_at: &mut Option<Instant>) -> Result<Ended, Ended> {
+        let mut live = Live {
+            connection: Connection::open(&self.parts.environment).await?,
+            pending: BTreeMap::new(),
+            commands: (Subscription::Absent, 0),
+            status: (Subscription::Absent, 0),
+            watch: None,
+            resubscribe: None,
+            denied: 0,
+            resume_at: None,
+            epoch: 0,
+        };
+        *made_at = Some(Instant::now());
+        self.subscribe(&mut live, true).await?;
+        self.subscribe(&mut live, false).await?;
+        loop {
+            // Nothing is published before the status can be received: it has to come back.
+            let is_settled = live.commands.0 != Subscription::Asked && live.status.0 != Subscription::Asked;
+            if live.epoch == 0 && is_settled {
+                self.connected(&mut live);
+            }
+            let has_room = live.pending.len() < WINDOW && live.epoch != 0 && live.resume_at.is_none();
+            let wakes_at = live.wakes_at();
+            tokio::select! {
+                frame = live.connection.next() => self.receive(&mut live, frame?).await?,
+                request = self.requests.recv_async(), if has_room => match request {
+                    Ok(request) => self.send(&mut live, request).await?,
+                    Err(_) => return Ok(Ended::Closed),
+                },
+                () = sleep_until(wakes_at) => {}
+            }
+            self.act(&mut live).await?;
+        }
+    }
+
+    /// The subscriptions are answered: others may publish.
+    fn connected(&mut self, live: &mut Live) {
+        let way = self.parts.way;
+        let environment = &self.parts.environment;
+        self.parts.health.counters().ipc(way.via(), |counts| counts.connections += 1);
+        if live.commands.0 == Subscription::Granted {
+            self.parts.problems.clear(UNAVAILABLE, way.via());
+            if self.retry.made() {
+                tracing::info!(via = %way.via(), ?environment, "commands arrive from {} by Greengrass IPC", way.title());
+            }
+        }
+        self.up(live);
+    }
+
+    /// Lets others publish, each message from the first one on.
+    fn up(&mut self, live: &mut Live) {
+        self.line.up(false, &self.parts.topics.commands());
+        live.epoch = self.line.link().borrow().epoch;
+    }
+
+    async fn subscribe(&mut self, live: &mut Live, to_commands: bool) -> Result<(), Failure> {
+        let filter = if to_commands { self.parts.topics.commands() } else { self.status.clone() };
+        let stream = live.connection.send(Request::subscribe(self.parts.way, &filter)).await?;
+        let (subscription, pending) =
+            if to_commands { (&mut live.commands, Pending::Commands) } else { (&mut live.status, Pending::Status) };
+        *subscription = (Subscription::Asked, stream);
+        live.pending.insert(stream, (pending, Instant::now() + PATIENCE));
+        Ok(())
+    }
+
+    /// Does what is due by now.
+    async fn act(&mut self, live: &mut Live) -> Result<(), Ended> {
+        let now = Instant::now();
+        if live.pending.values().any(|(_, until)| *until <= now) {
+            return Err(Failure::NoResponse.into());
+        }
+        if live.resubscribe.is_some_and(|at| at <= now) {
+            live.resubscribe = None;
+            if live.commands.0 == Subscription::Absent {
+                self.subscribe(live, true).await?;
+            }
+            if live.status.0 == Subscription::Absent {
+                self.subscribe(live, false).await?;
+            }
+        }
+        if live.resume_at.is_some_and(|at| at <= now) {
+            live.resume_at = None;
+            self.up(live);
+        }
+        match live.watch.as_mut().map_or(Due::Nothing, |watch| watch.due(now)) {
+            Due::Reconnect => return Err(Ended::Silent),
+            Due::Check if live.resume_at.is_none() => {
+                if let Some(status) = self.last_status.clone() {
+                    let topic = self.status.clone();
+                    self.publish(live, topic, &status, None).await?;
+                }
+            }
+            Due::Check | Due::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// Sends what the publisher hands over.
+    async fn send(&mut self, live: &mut Live, request: Outgoing) -> Result<(), Ended> {
+        match request {
+            Outgoing::Publish(publish) => {
+                let packet = self.next_packet();
+                self.line.on_wire(packet);
+                self.unanswered.insert(packet);
+                let (topic, size) = (publish.topic, publish.payload.len());
+                // What the server cannot transfer costs the connection, or is lost without a word.
+                if size > self.parts.max_payload || topic.len() > self.parts.way.max_topic() {
+                    tracing::warn!(topic, size, "a message that is too large for Greengrass IPC is not published");
+                    return Ok(());
+                }
+                self.publish(live, topic, &publish.payload, Some(packet)).await
+            }
+            Outgoing::Disconnect(_) if self.line.is_closing() => Err(Ended::Closed),
+            Outgoing::Disconnect(_) => Err(Ended::Dropped),
+            // It was subscribed before others could send.
+            Outgoing::Subscribe(_) => Ok(()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn publish(
+        &mut self,
+        live: &mut Live,
+        topic: String,
+        payload: &[u8],
+        packet: Option<u16>,
+    ) -> Result<(), Ended> {
+        let stream = live.connection.send(Request::publish(self.parts.way, &topic, payload)).await?;
+        if topic == self.status {
+            self.last_status = Some(payload.to_vec());
+            // The message may be back before the response.
+            if let Some(watch) = &mut live.watch {
+                watch.published(Instant::now());
+            }
+        }
+        let pending = Pending::Publish { packet: packet.unwrap_or(0), topic, size: payload.len() };
+        live.pending.insert(stream, (pending, Instant::now() + PATIENCE));
+        Ok(())
+    }
+
+    /// A packet id that the publisher waits for no more.
+    fn next_packet(&mut self) -> u16 {
+        loop {
+            self.last_packet = self.last_packet.checked_add(1).unwrap_or(1);
+            if !self.unanswered.contains(&self.last_packet) {
+                return self.last_packet;
+            }
+        }
+    }
+
+    async fn receive(&mut self, live: &mut Live, frame: Frame) -> Result<(), Ended> {
+        match frame.kind {
+            Kind::Ping => live.connection.pong(frame).await?,
+            Kind::Message => self.message(live, &frame)?,
+            Kind::Error => self.error(live, &frame)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, live: &mut Live, frame: &Frame) -> Result<(), Ended> {
+        let stream = frame.stream;
+        if [live.commands, live.status].iter().any(|(_, own)| *own == stream) {
+            // Nucleus lite may deliver a message before its response to the subscription.
+            let asked = live.pending.remove(&stream);
+            match asked {
+                Some((Pending::Commands, _)) => self.granted(live, true),
+                Some((Pending::Status, _)) => self.granted(live, false),
+                Some(_) | None => {}
+            }
+            let is_response = frame.header("service-model-type").is_none_or(|model| model.ends_with("Response"));
+            if asked.is_none() || !is_response {
+                self.delivered(live, &frame.payload);
+            }
+            if frame.is_last() {
+                return Err(Failure::Closed.into());
+            }
+            return Ok(());
+        }
+        if let Some((Pending::Publish { packet, topic, .. }, _)) = live.pending.remove(&stream) {
+            self.taken(packet, &topic);
+        }
+        Ok(())
+    }
+
+    /// The server took a message.
+    fn taken(&mut self, packet: u16, topic: &str) {
+        let via = self.parts.way.via();
+        self.resume.succeed();
+        match &mut self.failing {
+            Some(failing) if failing.topic == topic => self.failing = None,
+            Some(failing) => failing.others = true,
+            None => {}
+        }
+        self.parts.problems.clear(UNAVAILABLE, via);
+        if self.unanswered.remove(&packet) {
+            self.line.on_delivered(packet);
+        }
+    }
+
+    fn granted(&mut self, live: &mut Live, to_commands: bool) {
+        let via = self.parts.way.via();
+        if to_commands {
+            live.commands.0 = Subscription::Granted;
+            self.parts.health.counters().ipc(via, |counts| counts.subscribed = true);
+        } else {
+            live.status.0 = Subscription::Granted;
+            live.watch = Some(Watch::new(Instant::now()));
+        }
+        if live.commands.0 == Subscription::Granted && live.status.0 == Subscription::Granted {
+            live.denied = 0;
+            if self.parts.problems.clear(DENIED, via) {
+                tracing::info!(%via, "Greengrass IPC grants the subscriptions");
+            }
+        }
+    }
+
+    /// Hands a message on.
+    fn delivered(&mut self, live: &mut Live, event: &[u8]) {
+        let via = self.parts.way.via();
+        if let Some(watch) = &mut live.watch {
+            watch.delivered(Instant::now());
+        }
+        self.silence.succeed();
+        if self.parts.problems.clear(SILENT, via) {
+            tracing::info!(%via, "Greengrass IPC delivers again");
+        }
+        let delivery = match delivery(event) {
+            Ok(delivery) => delivery,
+            Err(error) => {
+                tracing::debug!(%via, error, "an event of Greengrass IPC cannot be read");
+                return;
+            }
+        };
+        if delivery.topic == self.status {
+            return;
+        }
+        // Nothing to acknowledge: as a message of QoS 0.
+        let publish = Publish::new(delivery.topic, QoS::AtMostOnce, delivery.payload);
+        if !self.intake.take(live.epoch, publish, None) {
+            self.flooded += 1;
+            if self.flooded.is_power_of_two() {
+                tracing::warn!(%via, "more commands than can be taken; some are dropped, and their senders repeat them");
+            }
+        }
+    }
+
+    fn error(&mut self, live: &mut Live, frame: &Frame) -> Result<(), Ended> {
+        let error = service_error(frame);
+        let Some((pending, _)) = live.pending.remove(&frame.stream) else {
+            let is_own = [live.commands, live.status].iter().any(|(_, own)| *own == frame.stream);
+            return if is_own { Err(Failure::Service(error).into()) } else { Ok(()) };
+        };
+        match pending {
+            Pending::Commands => self.not_subscribed(live, true, &error),
+            Pending::Status => self.not_subscribed(live, false, &error),
+            Pending::Publish { packet, topic, size } => {
+                if topic == self.status
+                    && let Some(watch) = &mut live.watch
+                {
+                    watch.unpublished();
+                }
+                self.not_taken(live, packet, topic, size, &error);
+            }
+        }
+        Ok(())
+    }
+
+    fn not_subscribed(&mut self, live: &mut Live, to_commands: bool, error: &ServiceError) {
+        let (way, via) = (self.parts.way, self.parts.way.via());
+        let (subscription, filter) = if to_commands {
+            (&mut live.commands, self.parts.topics.commands())
+        } else {
+            (&mut live.status, self.status.clone())
+        };
+        subscription.0 = Subscription::Absent;
+        let message = self.parts.denial(way.subscribing(), &filter, error);
+        if self.parts.problems.raise(DENIED, via, message.clone()) {
+            tracing::warn!(%via, "{message}");
+        }
+        let wait = RESUBSCRIBE.0.saturating_mul(1 << live.denied.min(8)).min(RESUBSCRIBE.1);
+        live.denied = live.denied.saturating_add(1);
+        live.resubscribe.get_or_insert(Instant::now() + wait);
+    }
+
+    fn not_taken(&mut self, live: &mut Live, packet: u16, topic: String, size: usize, error: &ServiceError) {
+        let (way, via) = (self.parts.way, self.parts.way.via());
+        if error.is_passing() {
+            let failing = match self.failing.take() {
+                Some(last) if (&last.topic, last.size) == (&topic, size) => {
+                    Failing { times: if last.others { last.times + 1 } else { 1 }, others: false, ..last }
+                }
+                _ => Failing { topic: topic.clone(), size, times: 1, others: false },
+            };
+            let is_lasting = failing.times >= MAX_FAILURES;
+            self.failing = Some(failing);
+            if !is_lasting {
+                self.pause(live, error);
+                return;
+            }
+            tracing::warn!(%via, topic, size, %error, "Greengrass IPC never takes a message; it is left out");
+        } else {
+            let message = self.parts.denial(way.publishing(), &topic, error);
+            if self.parts.problems.raise(DENIED, via, message.clone()) {
+                tracing::warn!(%via, "{message}");
+            }
+        }
+        // Never acknowledged, as by a broker that denies it: the outbox puts it on hold.
+        let _ = packet;
+    }
+
+    /// Publishes nothing for a while; the subscriptions stay.
+    fn pause(&mut self, live: &mut Live, error: &ServiceError) {
+        let way = self.parts.way;
+        let wait = self.resume.fail(1, None, fastrand::f64());
+        if live.resume_at.is_none() {
+            let message = format!(
+                "the nucleus does not publish to {} ({error}); results are kept and published later; check the core device's \
+                 connection and the nucleus's log",
+                way.title()
+            );
+            if self.parts.problems.raise(UNAVAILABLE, way.via(), message.clone()) {
+                tracing::warn!(via = %way.via(), "{message}");
+            }
+        }
+        live.resume_at = Some(Instant::now() + wait);
+        live.pending.retain(|_, (pending, _)| !matches!(pending, Pending::Publish { .. }));
+        if let Some(watch) = &mut live.watch {
+            watch.unpublished();
+        }
+        self.unanswered.clear();
+        self.line.down(|| drop(self.requests.drain()));
+    }
+
+    fn report_silence(&mut self) {
+        let (way, via) = (self.parts.way, self.parts.way.via());
+        self.parts.health.counters().ipc(via, |counts| counts.silences += 1);
+        let cause = match way {
+            Way::IotCore => {
+                "the core device is offline, its AWS IoT policy does not let it receive on this topic, or the nucleus's IoT \
+                 Core daemon was restarted"
+            }
+            Way::PubSub => "the nucleus's publish/subscribe daemon was restarted",
+        };
+        let message = format!(
+            "the agent publishes {} over Greengrass IPC to {} and does not receive it back: commands from there do not arrive \
+             either ({cause}); the agent subscribes anew until they do",
+            self.status,
+            way.title()
+        );
+        if self.parts.problems.raise(SILENT, via, message.clone()) {
+            tracing::warn!(%via, "{message}");
+        }
+    }
+
+    fn explain(&self, failure: &Failure, refused: Option<Refused>) -> String {
+        let (way, environment) = (self.parts.way, &self.parts.environment);
+        if let Some(Refused { topic, size, .. }) = refused {
+            return format!(
+                "Greengrass IPC at {environment:?} closed the connection twice at a message of {size} bytes on {topic}; messages \
+                 of this kind are now shorter, or held back for a while; lower ipc.maxPayloadBytes ({}): nucleus lite takes 4900",
+                self.parts.max_payload
+            );
+        }
+        format!(
+            "commands from {} do not arrive: Greengrass IPC at {environment:?}: {failure}; check that the nucleus runs",
+            way.title()
+        )
+    }
+}
+
+impl IpcParts {
+    fn denial(&self, operation: &str, resource: &str, error: &ServiceError) -> String {
+        denial(self.way, operation, resource, error)
+    }
+}
+
+/// What it takes that the server does what it refused.
+pub(super) fn denial(way: Way, operation: &str, resource: &str, error: &ServiceError) -> String {
+    if !error.is_denial() {
+        return format!("the nucleus refuses {operation} on {resource} ({error}); check the nucleus's log");
+    }
+    format!(
+        "the nucleus denies {operation} on {resource} ({error}); allow it in this component's configuration, under \
+         accessControl, {}: a list from an earlier version stays until a deployment resets it",
+        way.service()
+    )
+}
+
+impl Live {
+    fn wakes_at(&self) -> Instant {
+        let responses = self.pending.values().map(|(_, until)| *until);
+        let others = [self.resubscribe, self.resume_at, self.watch.as_ref().map(Watch::wakes_at)];
+        let next = responses.chain(others.into_iter().flatten()).min();
+        // A connection without subscriptions and requests has nothing to wake up for.
+        next.unwrap_or_else(|| Instant::now() + super::watch::IDLE)
+    }
+}
