@@ -146,7 +146,7 @@ impl<C: Cloud> Reconciler<C> {
     async fn wanted(&self) -> Wanted {
         if self.gate.list_wanted()
             || self.health.out_of_reach()
-            || self.ledger.run_lazily(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
+            || self.ledger.run_unsynced(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
         {
             Wanted::Now
         } else if self.ledger.summary().borrow().verifying() > 0 {
@@ -183,7 +183,7 @@ impl<C: Cloud> Reconciler<C> {
     /// Reads the list to its end and applies it. A list that is broken off removes no device and
     /// settles no entry.
     async fn list(&self, reading: &mut Reading) -> Result<SyncCounts, Broken> {
-        let mark = self.ledger.run_lazily(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
+        let mark = self.ledger.run_unsynced(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
         self.gate.begin_list(mark.seq);
         let mut seen = Seen::default();
         let mut counts = SyncCounts::default();

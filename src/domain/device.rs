@@ -57,8 +57,8 @@ pub struct Device {
     pub association: Option<Timestamp>,
     /// When the agent associated the device itself, as long as that association is the listed one:
     /// such an association supersedes no command (docs/interface.md, "Superseded requests").
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ours: Option<Timestamp>,
+    #[serde(rename = "ours", default, skip_serializing_if = "Option::is_none")]
+    pub associated_by_agent_at: Option<Timestamp>,
     /// The last request for this device: its client, its token and the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested: Option<(ClientId, ClientToken, Timestamp)>,
@@ -72,8 +72,8 @@ pub struct Device {
     pub changed_at: Timestamp,
     /// The ledger's count of outcomes at that change. A list that began earlier says nothing about
     /// this device.
-    #[serde(default)]
-    pub mark: u64,
+    #[serde(rename = "mark", default)]
+    pub outcome_seq: u64,
 }
 
 /// A device as messages show it.
@@ -92,22 +92,22 @@ pub struct DeviceView {
 /// Whether a command is superseded: the device was associated again after the command was issued
 /// (docs/interface.md, "Superseded requests").
 ///
-/// `held` is the time of the association that the registry held when the command was accepted.
+/// `known_association` is the time of the association that the registry held when the command was accepted.
 /// `listed` is the time that the cloud lists now, `None` if it does not list the device. `asked_at`
 /// is `None` where no clock gives the time at which the command was issued.
 #[must_use]
 pub fn is_superseded(
-    held: Option<Timestamp>,
+    known_association: Option<Timestamp>,
     listed: Option<Timestamp>,
     asked_at: Option<Timestamp>,
     clock_trusted: bool,
 ) -> bool {
     match (listed, asked_at.filter(|_| clock_trusted)) {
         (None, _) => false,
-        (Some(_), _) if held == listed => false,
+        (Some(_), _) if known_association == listed => false,
         // Without a trusted clock the comparison of the two associations decides; without a held
         // association there is nothing to compare.
-        (Some(_), None) => held.is_some(),
+        (Some(_), None) => known_association.is_some(),
         (Some(listed), Some(asked_at)) => listed > asked_at,
     }
 }
@@ -121,7 +121,7 @@ mod tests {
     fn superseded_follows_the_rule() {
         let at = |t| Some(Timestamp(t));
         let asked = at(100);
-        for (held, listed, trusted, expected) in [
+        for (known_association, listed, trusted, expected) in [
             (at(50), at(50), true, false),
             (at(50), at(150), true, true),
             (at(50), at(90), true, false),
@@ -133,9 +133,17 @@ mod tests {
             (None, at(150), false, false),
             (at(50), None, false, false),
         ] {
-            assert_eq!(is_superseded(held, listed, asked, trusted), expected, "{held:?} {listed:?} {trusted}");
-            let unknown = is_superseded(held, listed, None, true);
-            assert_eq!(unknown, is_superseded(held, listed, asked, false), "{held:?} {listed:?}");
+            assert_eq!(
+                is_superseded(known_association, listed, asked, trusted),
+                expected,
+                "{known_association:?} {listed:?} {trusted}"
+            );
+            let unknown = is_superseded(known_association, listed, None, true);
+            assert_eq!(
+                unknown,
+                is_superseded(known_association, listed, asked, false),
+                "{known_association:?} {listed:?}"
+            );
         }
     }
 }

@@ -117,7 +117,7 @@ impl Devices {
         progress.next_at = now + PACE;
         if let Some(after) = progress.round.clone() {
             let rows =
-                self.ledger.run_lazily(move |tx| ledger::devices(tx, None, after.as_deref(), 1).map(Some)).await?;
+                self.ledger.run_unsynced(move |tx| ledger::devices(tx, None, after.as_deref(), 1).map(Some)).await?;
             match rows.rows.into_iter().next() {
                 Some((name, view)) => {
                     // This message is not one that the outbox owes: no part waits for its delivery.
@@ -131,7 +131,7 @@ impl Devices {
             return Ok(false);
         }
         let after = progress.changed_after.take();
-        let found = self.ledger.run_lazily(move |tx| ledger::outdated(tx, after.as_ref(), 1).map(Some)).await?;
+        let found = self.ledger.run_unsynced(move |tx| ledger::outdated(tx, after.as_ref(), 1).map(Some)).await?;
         let Some(outdated) = found.into_iter().next() else { return Ok(true) };
         progress.changed_after = Some(outdated.thing.clone());
         if !progress.under_way.contains_key(&outdated.thing) {

@@ -268,7 +268,7 @@ impl Outbox {
             }
             ledger::owed(tx, via, from, limit, messages::MAX_ERROR_ENTRIES).map(Some)
         };
-        self.ledger.run_lazily(rule).await.inspect_err(|_| {
+        self.ledger.run_unsynced(rule).await.inspect_err(|_| {
             // The messages are still owed, and are published again.
             self.cursor = 0;
         })

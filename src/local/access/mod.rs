@@ -144,7 +144,7 @@ impl LocalAccess {
 
     /// Sends the next due commands.
     async fn send(&mut self, failed: bool, after: Option<ThingName>, limit: usize) {
-        let due = self.ledger.run_lazily(move |tx| ledger::due_access(tx, failed, after.as_ref(), limit).map(Some));
+        let due = self.ledger.run_unsynced(move |tx| ledger::due_access(tx, failed, after.as_ref(), limit).map(Some));
         let (due, unknown) = match due.await {
             Ok(due) => due,
             Err(error) => {

@@ -88,6 +88,6 @@ impl SocketResults {
             }
             Ok(Some(known))
         };
-        self.ledger.run_lazily(rule).await
+        self.ledger.run_unsynced(rule).await
     }
 }
