@@ -65,7 +65,7 @@ pub(crate) struct Progress {
     /// When the last entry ended.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub(crate) completed_at: Option<Timestamp>,
-    /// The same by [`Elapsed`].
+    /// The same by [`Elapsed`](super::counters::Elapsed).
     #[serde(rename = "l", default, skip_serializing_if = "is_default")]
     pub(crate) completed_elapsed: u64,
     /// What a sync found.
@@ -112,10 +112,10 @@ pub(crate) struct DeviceRow {
     /// What the cloud last said, and what was last asked.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub(crate) device: Option<Device>,
-    /// When the device was last changed, by [`Elapsed`].
+    /// When the device was last changed, by [`Elapsed`](super::counters::Elapsed).
     #[serde(rename = "c", default, skip_serializing_if = "is_default")]
     pub(crate) changed: u64,
-    /// What happened, the oldest event first, each with its time by [`Elapsed`].
+    /// What happened, the oldest event first, each with its time by [`Elapsed`](super::counters::Elapsed).
     #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) events: Vec<(u64, Event)>,
 }

@@ -169,8 +169,7 @@ fn changed(payload: Value, changes: &[Change]) -> Value {
 
 /// Whether a payload breaks a rule that a schema cannot express.
 fn is_beyond(payload: &Value) -> bool {
-    let other_core = payload["coreDeviceThingName"].as_str().is_some_and(|name| name != "MyCore");
-    other_core
+    payload["coreDeviceThingName"].as_str().is_some_and(|name| name != "MyCore")
 }
 
 proptest! {
