@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Builds the binaries for gateways: `artifacts/build.sh [aarch64|armv7|amd64]...`, all three by default, stripped, as
-# target/artifacts/offboard-<name>. They need glibc 2.17 or later and nothing else: Debian 11 has 2.31, Amazon Linux 2 has 2.26.
+# Builds the binaries for gateways: `artifacts/build.sh [aarch64|armv7|amd64]...`, all three by
+# default, stripped, as target/artifacts/offboard-<name>. They need glibc 2.17 or later and nothing
+# else: Debian 11 has 2.31, Amazon Linux 2 has 2.26.
 #
-# Needs python3 and Rust. With rustup the standard library for a target is fetched; without it, or where RUSTC says which
-# compiler to take (RUSTC=/usr/bin/rustc), it has to be there, as Debian's multiarch packages bring it.
+# Needs python3 and Rust. With rustup the standard library for a target is fetched; without it, or
+# where RUSTC says which compiler to take (RUSTC=/usr/bin/rustc), it has to be there, as Debian's
+# multiarch packages bring it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,7 +26,8 @@ triple() {
   esac
 }
 
-# Taking zig for the linker gives one way for all targets, and a glibc older than the one that this machine has.
+# Taking zig for the linker gives one way for all targets, and a glibc older than the one that this
+# machine has.
 install_zig() {
   if [ -e "$zig/made" ] && [ ! artifacts/requirements.txt -nt "$zig/made" ]; then return; fi
   python3 -c 'import ensurepip, venv' 2>/dev/null || fail 'python3 has no venv: apt-get install python3-venv'
@@ -51,7 +54,8 @@ build() {
   read -r target debian <<<"$(triple "$name")"
   need_std "$target" "$debian"
   binary=$out/offboard-$name
-  # A linker that the environment names would silently take zig's place, and its glibc the old one's.
+  # A linker that the environment names would silently take zig's place, and its glibc the old
+  # one's.
   env -u "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_LINKER" PATH="$PWD/$zig/bin:$PATH" \
     cargo-zigbuild zigbuild --release --locked -p offboard --target "$target.$glibc"
   cp "${CARGO_TARGET_DIR:-target}/$target/release/offboard" "$binary"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the component and lays it out in greengrass-build/, where `gdk component publish`, `greengrass-cli` and `ggl-cli` take
-# it from (docs/greengrass.md): `artifacts/stage.sh [aarch64|armv7|amd64]...`, all three by default, as a publication needs them.
+# Builds the component and lays it out in greengrass-build/, where `gdk component publish`,
+# `greengrass-cli` and `ggl-cli` take it from (docs/greengrass.md): `artifacts/stage.sh
+# [aarch64|armv7|amd64]...`, all three by default, as a publication needs them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

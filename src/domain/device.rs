@@ -92,9 +92,9 @@ pub struct DeviceView {
 /// Whether a command is superseded: the device was associated again after the command was issued
 /// (docs/interface.md, "Superseded requests").
 ///
-/// `known_association` is the time of the association that the registry held when the command was accepted.
-/// `listed` is the time that the cloud lists now, `None` if it does not list the device. `asked_at`
-/// is `None` where no clock gives the time at which the command was issued.
+/// `known_association` is the time of the association that the registry held when the command was
+/// accepted. `listed` is the time that the cloud lists now, `None` if it does not list the device.
+/// `asked_at` is `None` where no clock gives the time at which the command was issued.
 #[must_use]
 pub fn is_superseded(
     known_association: Option<Timestamp>,

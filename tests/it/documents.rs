@@ -482,8 +482,8 @@ fn who_commands_a_fleet_does_so_in_its_own_name() {
     assert!(result.matches('/').count() <= 7);
 }
 
-/// The ways by Greengrass IPC: what is deployed turns on what the page says, and the policy ties a command to its
-/// sender.
+/// The ways by Greengrass IPC: the deployment turns on what the page says, and the policy ties a
+/// command to its sender.
 #[test]
 fn the_shortest_way_is_configured_without_a_broker_and_ties_a_command_to_its_sender() {
     let deployment = example("deployment-ipc.json");

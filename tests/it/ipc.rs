@@ -1,5 +1,6 @@
-//! Greengrass IPC as the third transport, against the sandbox's stand-in for the nucleus's server: commands from AWS IoT
-//! Core and from other components, without a broker; and credentials that recover without a restart.
+//! Greengrass IPC as the third transport, against the sandbox's stand-in for the nucleus's server:
+//! commands from AWS IoT Core and from other components, without a broker; and credentials that
+//! recover without a restart.
 
 use std::{
     process::{Command, Stdio},
@@ -304,7 +305,8 @@ async fn a_server_that_was_restarted_is_found_again_and_nothing_accepted_is_lost
     }
 }
 
-/// After a restart of the publish/subscribe or the IoT Core daemon of nucleus lite the stream stays open.
+/// After a restart of the publish/subscribe or the IoT Core daemon of nucleus lite the stream stays
+/// open.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_delivers_nothing_any_more_is_made_anew() {
     let core = Core::running(Kind::Lite, 10).await;

@@ -21,8 +21,8 @@ use rumqttc::{
 
 const COMMANDS: &str = "$CONTROL/dynamic-security/v1";
 
-/// A broker with the plugin, whose clients are the agent and an administrator; whoever has no name
-/// may use the topics of the agent.
+/// A broker with the plugin, whose clients are the agent and an administrator. Anonymous clients may
+/// use the topics of the agent.
 struct Plugin {
     home: PathBuf,
     file: PathBuf,
@@ -234,7 +234,8 @@ async fn a_disassociated_device_is_cut_and_stays_out_until_it_is_associated_agai
     assert_eq!(log.matches("MyCore-offboard | disableClient | username=d0001").count(), 0);
 }
 
-/// The agent is killed, and the broker restarted, while there is something to disable and to enable.
+/// The agent is killed, and the broker restarted, while a client is to be disabled and one to be
+/// enabled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_survives_kills_and_a_broker_that_was_away() {
     let (mut world, plugin) = world(3, true).await;
@@ -324,7 +325,7 @@ async fn without_the_right_it_is_reported_once_and_nothing_else_suffers() {
     let asked = check(&world);
     assert_eq!(asked["result"], "error", "{asked}");
     assert_eq!(world.log_lines("the broker denies the subscription to $CONTROL"), 1, "{}", world.log());
-    // A restart tells it again; without an agent `check` tries it.
+    // The agent reports it again after a restart; without an agent `check` tries it.
     world.stop_agent();
     let tried = check(&world);
     assert_eq!(tried["result"], "error", "{tried}");

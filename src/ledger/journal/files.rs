@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::ledger::StoreError;
 
-/// Where the segments are: files that are written in place. The real one is [`Directory`](super::Directory); tests
-/// and the simulation bring others.
+/// Where the segments are: files that are written in place. The real one is
+/// [`Directory`](super::Directory); tests and the simulation bring others.
 pub(crate) trait Files {
     /// The segments that exist: number and length in bytes.
     ///

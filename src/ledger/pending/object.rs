@@ -115,7 +115,8 @@ pub(crate) struct DeviceRow {
     /// When the device was last changed, by [`Elapsed`](super::counters::Elapsed).
     #[serde(rename = "c", default, skip_serializing_if = "is_default")]
     pub(crate) changed: u64,
-    /// What happened, the oldest event first, each with its time by [`Elapsed`](super::counters::Elapsed).
+    /// The events, the oldest one first, each with its time by
+    /// [`Elapsed`](super::counters::Elapsed).
     #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) events: Vec<(u64, Event)>,
 }
