@@ -1,8 +1,8 @@
-//! The ledger's own time for 1,000 and 10,000 entries, on a real disk: accepting, taking and
+//! The time of the ledger alone for 1,000 and 10,000 entries, on a real disk: accepting, taking and
 //! settling.
 //!
 //! `cargo bench --bench ledger [-- DIRECTORY]`. Prints the fastest of several rounds, and the
-//! ratio, which is 10 where the time is proportional to the entries.
+//! ratio, which is 10 if the time is proportional to the number of entries.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -22,7 +22,7 @@ use offboard::{
 
 const ROUNDS: usize = 5;
 
-/// Entries in one command: about what fits into `limits.maxPayloadBytes`.
+/// Number of entries in one command: about the maximum for `limits.maxPayloadBytes`.
 const COMMAND: u32 = 2500;
 
 fn main() {
@@ -44,7 +44,8 @@ fn main() {
     println!("ratio {:.1} for ten times the entries", whole[1].as_secs_f64() / whole[0].as_secs_f64());
 }
 
-/// So many entries from nothing to completed, on a fresh store; each step is durable.
+/// Processes a number of entries on a fresh store, from acceptance to completion; each step is
+/// durable.
 async fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
     let dir = tempfile::tempdir_in(dir).unwrap();
     let (config, _) = config::parse(r#"{"coreThingName":"Core","region":"r"}"#, |_| None).unwrap();

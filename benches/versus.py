@@ -1,4 +1,4 @@
-"""Offboard beside two peers, and all beside the limits of this machine. Started by `benches/run`."""
+"""Compares Offboard with two peers and with this machine's limits. Started by `benches/run`."""
 
 import argparse, glob, http.client, json, math, os, platform, re, shutil, signal, socket, sqlite3, statistics, subprocess, sys
 import tempfile, threading, time, urllib.request
@@ -7,14 +7,15 @@ from urllib.parse import urlparse
 
 import paho.mqtt.client as mqtt
 
-# The core that the stand-in's devices belong to.
+# The core device of the stand-in's devices.
 CORE = "sandbox-core"
-# Far longer than anything here takes.
+# Maximum number of seconds of each wait, far longer than it takes.
 PATIENCE = 240
-# Mosquitto's limits: 20 messages in flight to a client, 1000 more that wait, no TCP_NODELAY.
+# Mosquitto's default limits are 20 messages in flight to a client, 1000 more in its queue, and no
+# TCP_NODELAY.
 AS_IT_COMES = ""
 RAISED = "max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n"
-# The calls a second are no measure of an agent: the limit is out of the way of all.
+# The comparison does not measure the rate limit, so the limit is high for all agents.
 RATE, BURST, LINGER = 1000, 1000, 0.1
 SYNCS = "fsync,fdatasync,sync_file_range,msync,sync,syncfs"
 WRITES = "write,writev,pwrite64,pwritev,pwritev2"
@@ -41,7 +42,7 @@ def stop(process):
 
 
 class Broker:
-    """A Mosquitto of our own, which keeps everything in memory, and an ear on it for what agents say of themselves."""
+    """A Mosquitto without persistence, and a client that receives the agents' status."""
 
     def __init__(self, stack, directory, more=AS_IT_COMES):
         with socket.socket() as free:
@@ -73,7 +74,7 @@ class Broker:
             self.seen.append((time.monotonic(), message.topic, json.loads(message.payload)))
 
     def status(self, what, core, wanted, since=0.0):
-        """When a status like this was first heard after `since`."""
+        """Returns when a wanted status was first received after `since`."""
         def find():
             with self.lock:
                 heard = [(at, body) for at, topic, body in self.seen if topic == f"offboard/{core}/status" and at > since]
@@ -81,12 +82,12 @@ class Broker:
         return wait_until(what, find, pace=0.005)
 
     def send(self, number, things):
-        """A command as a client named `ear`."""
+        """Sends a command as the client `ear`."""
         body = {"clientToken": f"ear-{number}", "entries": [{"thingName": thing} for thing in things]}
         self.ear.publish(f"offboard/{CORE}/commands/ear/disassociate-client-devices", json.dumps(body), 1)
 
     def answered(self, kind, count):
-        """Waits until so many of the ear's commands have an answer of this kind."""
+        """Waits until `count` of the client's commands have an answer of this kind."""
         def tokens():
             with self.lock:
                 return {body["clientToken"] for _, topic, body in self.seen if topic.endswith(f"/{kind}")}
@@ -98,7 +99,7 @@ class Broker:
 
 
 class Cloud:
-    """The stand-in."""
+    """The stand-in for the cloud."""
 
     def __init__(self, stack, options, devices=0):
         command = [options.sandbox, "cloud", "--devices", str(devices)]
@@ -125,7 +126,7 @@ class Cloud:
 
 
 class Agent:
-    """One of those that are compared, as a process."""
+    """One of the compared agents, as a process."""
 
     name = property(lambda self: type(self).__name__.lower())
 
@@ -133,7 +134,7 @@ class Agent:
         self.options, self.broker, self.cloud, self.core, self.retention = options, broker, cloud, core, retention
         self.data, self.process = tempfile.mkdtemp(prefix=f"{self.name}-", dir=options.dir), None
         self.trace = tempfile.mkdtemp(prefix="trace-", dir=options.dir)
-        # A file for each thread: in one file, calls of two threads cut each other's lines in two.
+        # strace writes a file for each thread: in one file, the lines of two threads would be cut.
         strace = ["/usr/bin/strace", "-ff", "--seccomp-bpf", "-qq", "-y", "-s", "0", "-e", f"trace={SYNCS},{WRITES}",
                   "-e", "signal=none", "-o", os.path.join(self.trace, "of"), "--"]
         self.wrapper = strace if trace else []
@@ -141,7 +142,7 @@ class Agent:
         stack.callback(self.stop)
 
     def start(self):
-        """Seconds until it says that it is there."""
+        """Starts the agent, and returns the seconds until it reports ONLINE."""
         command, environment = self.command()
         environment |= {name: self.cloud.environment[name] for name in self.cloud.environment if "CONTAINER" in name}
         began = time.monotonic()
@@ -182,7 +183,7 @@ class Agent:
         return int(next(line for line in self.read(file).splitlines() if line.startswith(name + ":")).split()[1])
 
     def memory(self):
-        """Resident and proportional, MiB."""
+        """Returns the resident and the proportional memory in MiB."""
         return {"rss": self.field("status", "VmRSS") / 1024, "pss": self.field("smaps_rollup", "Pss") / 1024}
 
     def peak(self):
@@ -196,7 +197,7 @@ class Agent:
         return self.field("io", "write_bytes")
 
     def traced(self):
-        """By strace: bytes handed to write calls on the files of its store, and syncs by their names."""
+        """Returns from strace the bytes written to the store's files, and the syncs by name."""
         written, syncs = 0, {}
         for path in glob.glob(os.path.join(self.trace, "of.*")):
             with open(path) as file:
@@ -209,7 +210,7 @@ class Agent:
         return written, syncs
 
     def threads(self):
-        """Of each thread its name, how often it gave the processor up, and the seconds that it computed."""
+        """Returns each thread's name, its context switches, and its seconds of processor time."""
         found = {}
         for task in glob.glob(f"/proc/{self.pid()}/task/*"):
             try:
@@ -219,7 +220,7 @@ class Agent:
                     computed = int(file.read().split()[0]) / 1e9
                 found[os.path.basename(task)] = (status["Name"], int(status["voluntary_ctxt_switches"]), computed)
             except OSError:
-                pass  # It has ended meanwhile.
+                pass  # The thread has ended meanwhile.
         return found
 
 
@@ -236,7 +237,7 @@ class Offboard(Agent):
 
     def has_forgotten(self, client):
         token = f"list-{time.monotonic()}"
-        # Asked as the sender itself: a list shows one's own requests.
+        # The query is sent as the sender itself, because a list shows the client's own requests.
         topic = f"offboard/{self.core}/commands/{client}/list-requests"
         heard, answers = threading.Event(), []
         asker = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "asker-" + client)
@@ -252,7 +253,7 @@ class Offboard(Agent):
 
 
 class Peer(Agent):
-    # Messages that are committed together.
+    # Maximum number of messages in one commit.
     group = 500
 
     def command(self):
@@ -270,24 +271,24 @@ class Peer(Agent):
 
 
 class Simpler(Peer):
-    """The peer as one would write it at first: a commit for each message."""
+    """The simple variant of the peer: one commit for each message."""
     group = 1
 
 
 class Compiled(Peer):
-    """The peer written for speed: Rust, and SQLite without an interpreter."""
+    """The peer that is written for speed: Rust and SQLite."""
 
     def command(self):
         return [self.options.compiled], super().command()[1]
 
 
-# The columns of the table, Offboard last.
+# The columns of the table, with Offboard as the last one.
 AGENTS = (Peer, Compiled, Offboard)
 NAMES = [kind.__name__.lower() for kind in AGENTS]
 
 
 def load(options, kind, broker, **arguments):
-    """Runs the load and returns what it measured."""
+    """Runs the load and returns its measurements."""
     command = [options.sandbox, "load", kind, "--port", str(broker.port)]
     if kind == "commands":
         command += ["--core", arguments.pop("core", CORE)]
@@ -303,7 +304,7 @@ def load(options, kind, broker, **arguments):
 
 
 def since(before, after):
-    """By the threads' names: how often they gave the processor up, and the seconds that they computed."""
+    """Returns by thread name the context switches and the seconds of processor time."""
     by_name = {}
     for task, (name, switches, computed) in after.items():
         _, switches_before, computed_before = before.get(task, (name, 0, 0.0))
@@ -319,7 +320,7 @@ def percentile(values, share):
 
 
 def flush_times(options, seconds):
-    """Microseconds that each append of 4 KiB with its fdatasync takes."""
+    """Returns the microseconds of each append of 4 KiB with its fdatasync."""
     path, block, times = os.path.join(options.dir, "flushes"), os.urandom(4096), []
     file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     end = time.monotonic() + seconds
@@ -338,7 +339,7 @@ class Table:
         self.rows, self.raw = [], {}
 
     def add(self, what, values=(), limit="", goal="", better=None, holds=None, unit="", digits=1):
-        """`values`: one for each of AGENTS, or one of Offboard. `better`: whether `less` or `more` is."""
+        """`values`: one for each of AGENTS, or one of Offboard. `better`: `less` or `more`."""
         def number(value):
             return "" if value is None else value if isinstance(value, str) else f"{value:,.{digits}f}"
         values = [None] * (len(AGENTS) - len(values)) + list(values)
@@ -366,10 +367,10 @@ class Table:
             print(text(row["cells"]))
 
 
-# --- what is measured -----------------------------------------------------------------------------------------------------
+# --- the measures -------------------------------------------------------------------------------
 
 def limits(options, table):
-    """What this machine's disk, broker and stand-in can do by themselves."""
+    """The limits of this machine's disk, broker and stand-in alone."""
     times = flush_times(options, 1 if options.quick else 3)
     table.add("flushes a second: fdatasync of 4 KiB appended", limit=f"{1e6 * len(times) / sum(times):,.0f}")
     table.add("one flush, p50 and p99", limit=f"{percentile(times, .5):,.0f} {percentile(times, .99):,.0f} us")
@@ -407,7 +408,7 @@ def storeless(options, broker, **arguments):
 
 
 def rate(options, table):
-    """Single-device commands a second, 500 of them without an answer at a time."""
+    """Single-device commands a second, with 500 unanswered commands at a time."""
     raw = table.raw.setdefault("rate", [])
     for label, more in (("", AS_IT_COMES), (", limit raised", RAISED)):
         for senders in (1, 50):
@@ -455,7 +456,7 @@ def rate(options, table):
 
 
 def latency(options, table):
-    """One command at a time on an agent that has nothing else to do."""
+    """One command at a time on an idle agent."""
     count = 50 if options.quick else 200
     for label, more in (("", AS_IT_COMES), (", limit raised", RAISED)):
         found = {}
@@ -474,7 +475,7 @@ def latency(options, table):
                 own = [(call["ended"] - call["at"]) * 1e6 for call in made]
                 beyond = [wait[1] - time for wait, time in zip(waits, own)] if len(own) == len(waits) else []
                 found[agent.name] = {"accepted": [wait[0] for wait in waits], "beyond": beyond}
-        # A disk that was busy before must not make the goal an easy one.
+        # A disk that was busy before must not relax the goal.
         flushes = min(flushes, flush_times(options, 1), key=statistics.median)
         table.raw["latency" + label] = found | {"hops": hops, "flushes": flushes}
         hop, flush = percentile(hops, .5), percentile(flushes, .5)
@@ -489,12 +490,12 @@ def latency(options, table):
 
 
 def steady(options, table):
-    """How long commands wait for `accepted` at 50 a second, above all the longest."""
+    """The time to `accepted` at 50 commands a second, above all the longest."""
     seconds, found = 10 if options.quick else 60, {}
     flushes = flush_times(options, 1 if options.quick else 3)
     for kind in AGENTS:
         with ExitStack() as stack:
-            # With TCP_NODELAY: Mosquitto's own delays are longer than what is looked for.
+            # With TCP_NODELAY, because Mosquitto's own delays are longer than the measured ones.
             broker, cloud = Broker(stack, options.dir, RAISED), Cloud(stack, options, 50 * seconds)
             agent = kind(stack, options, broker, cloud)
             agent.start_in_sync(50 * seconds)
@@ -511,7 +512,7 @@ def steady(options, table):
 
 
 def fleet(options, table):
-    """Memory, start-up and long lists by the number of devices."""
+    """Memory, start-up and long requests, by the number of devices."""
     sizes = (0, 1_000, 10_000) if options.quick else (0, 1_000, 10_000, 100_000)
     found = {kind: {} for kind in AGENTS}
     for devices in sizes:
@@ -564,7 +565,7 @@ def fleet(options, table):
 
 
 def peak(options, table):
-    """Memory and start-up with an open entry for each of many devices, while the cloud is away."""
+    """Memory and start-up with an open entry for each of many devices, without the cloud."""
     devices = 10_000 if options.quick else 100_000
     found, commands = {}, devices // 2500
     for kind in AGENTS:
@@ -577,7 +578,7 @@ def peak(options, table):
                     try:
                         samples.append(agent.memory()["pss"])
                     except (AttributeError, OSError, StopIteration):
-                        pass  # It is between two starts.
+                        pass  # The agent is between two starts.
             agent.start_in_sync(devices)
             sampler = threading.Thread(target=sample, daemon=True)
             sampler.start()
@@ -608,7 +609,7 @@ def peak(options, table):
 
 
 def idle(options, table):
-    """Agents that have nothing to do, and meanwhile what commands write until they are forgotten."""
+    """Idle agents, and the bytes that commands write until their requests are deleted."""
     seconds = 20 if options.quick else 120
     groups = {"groups": 20, "alone": 1}
     found = {}
@@ -620,7 +621,8 @@ def idle(options, table):
             for core in names:
                 cloud.ask("POST", "/associate", {"core": core, "things": [f"device-{n:04}" for n in range(1, 1001)]})
             idlers[kind] = kind(stack, options, broker, cloud, names[0])
-            # Forgotten soon after they are completed: the agent looks every two minutes.
+            # The requests are deleted soon after they are completed: the agent checks every two
+            # minutes.
             writers[kind] = [kind(stack, options, broker, cloud, core, retention=10, trace=True) for core in names[1:]]
         for agent in [*idlers.values(), *(agent for pair in writers.values() for agent in pair)]:
             agent.start_in_sync(1000)
@@ -637,7 +639,7 @@ def idle(options, table):
             def each():
                 return [(now - then) / count for now, then in zip(counters(agent), first[agent])]
             completed = each()
-            wait_until("what was completed is forgotten", lambda: agent.has_forgotten(f"{agent.core}-0"), pace=5)
+            wait_until("the completed requests are deleted", lambda: agent.has_forgotten(f"{agent.core}-0"), pace=5)
             time.sleep(3)
             found[agent.core] = {"completed": completed, "forgotten": each()}
         threads = [threading.Thread(target=write, args=(agent, what, count))
@@ -677,7 +679,7 @@ def idle(options, table):
 
 
 def fsyncs(options, table):
-    """Counted by strace in a run of its own, since it slows down what it looks at."""
+    """Syncs under load, counted by strace in a separate run, since strace slows the agent down."""
     found = {}
     many = 1_000 if options.quick else 4_000
     for kind in AGENTS:
@@ -699,12 +701,12 @@ def fsyncs(options, table):
 
 
 def flushing(syncs):
-    """Those that flush the disk's cache."""
+    """Returns the number of syncs that flush the disk's cache."""
     return sum(count for name, count in syncs.items() if name != "sync_file_range")
 
 
 def size(options, table):
-    """What was built here, and for aarch64 if `artifacts/build.sh` has built that."""
+    """Size of the binaries, for aarch64 too if `artifacts/build.sh` has built it."""
     here = os.path.getsize(options.product) / 2**20
     table.add(f"binary, stripped, {platform.machine()}", (None, os.path.getsize(options.compiled) / 2**20, here), unit="MiB", digits=2)
     arm = os.path.join(HERE, "..", "target", "artifacts", "offboard-aarch64")
@@ -733,10 +735,10 @@ def main():
                                      description="Compares Offboard with two peers and with this machine's limits.",
                                      epilog=f"Measures, all of them if none is named:\n{texts}")
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help="what to measure")
-    parser.add_argument("--quick", action="store_true", help="less of everything: for trying, not for figures")
-    parser.add_argument("--json", metavar="FILE", help="writes the rows, and what they were made of, to FILE")
-    parser.add_argument("--dir", help="where the stores are; a real disk [default: below the build's directory]")
-    parser.add_argument("--verbose", action="store_true", help="shows what the agents say on standard error")
+    parser.add_argument("--quick", action="store_true", help="smaller loads, to try the script; the figures are not valid")
+    parser.add_argument("--json", metavar="FILE", help="writes the rows and the raw data to FILE")
+    parser.add_argument("--dir", help="directory of the stores, on a real disk [default: below the build's directory]")
+    parser.add_argument("--verbose", action="store_true", help="shows the agents' standard error")
     parser.add_argument("--target", default="target", help=argparse.SUPPRESS)
     options = parser.parse_args()
     unknown = set(options.measures) - set(MEASURES)

@@ -43,7 +43,7 @@ fn most_passes(name: &str) -> u64 {
     match name {
         "inbox-before-answer" | "sync-removed" | "sync-before-end" | "maintenance-forgot" | "open-bound" => 1,
         "outbox-delivered" | "sync-between-pages" => 2,
-        name if name.starts_with("uplink-") => 2,
+        name if name.starts_with("dispatcher-") => 2,
         name if name.starts_with("commit-") => 12,
         _ => 4,
     }

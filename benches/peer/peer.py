@@ -1,8 +1,10 @@
-"""What one would write instead of Offboard: a careful component in Python, for `benches/run` to measure beside it.
+"""A careful Python component that one might write instead of Offboard; `benches/run` measures it.
 
-Same topics, same promises on the main path: a command is in SQLite (WAL, synchronous=FULL) before its `accepted` and its
-PUBACK, what arrived together is committed together, calls have up to 100 devices, a result is kept until the broker has it.
-It leaves out: queries, cancel, expiry, guards, Superseded, opposite requests, SiteWise, a damaged store, the local socket.
+It has the same topics and guarantees on the main path: a command is in SQLite (WAL,
+synchronous=FULL) before its `accepted` and its PUBACK, messages that arrived together are committed
+together, calls have up to 100 devices, and a result is kept until the broker has it. It omits:
+queries, cancel, expiry, guards, Superseded, opposite requests, SiteWise, a damaged store, the local
+socket.
 """
 
 import collections, hashlib, json, os, queue, random, signal, socket, sqlite3, threading, time
@@ -19,11 +21,12 @@ SCHEMA = """
 PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
 CREATE TABLE IF NOT EXISTS devices (name TEXT PRIMARY KEY, since REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, client TEXT, token TEXT, content BLOB, entries INTEGER,
-  open INTEGER, errors TEXT DEFAULT '[]', accepted REAL, completed REAL, told INTEGER DEFAULT 0, UNIQUE (client, token));
+  open INTEGER, errors TEXT DEFAULT '[]', accepted REAL, completed REAL, acknowledged INTEGER DEFAULT 0,
+  UNIQUE (client, token));
 CREATE TABLE IF NOT EXISTS entries (id INTEGER PRIMARY KEY, thing TEXT, request INTEGER);
 CREATE INDEX IF NOT EXISTS by_thing ON entries (thing);
 CREATE INDEX IF NOT EXISTS by_completed ON requests (completed) WHERE completed IS NOT NULL;
-CREATE INDEX IF NOT EXISTS untold ON requests (id) WHERE completed IS NOT NULL AND told = 0;
+CREATE INDEX IF NOT EXISTS unacknowledged ON requests (id) WHERE completed IS NOT NULL AND acknowledged = 0;
 """
 
 
@@ -46,7 +49,8 @@ class Peer:
         self.mqtt.on_socket_open = lambda c, u, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.mqtt.on_connect = self.on_connect
         self.mqtt.on_message = lambda client, userdata, message: self.inbox.put(message)
-        # The library holds a lock meanwhile; what was published is found by the thread that commits.
+        # The library holds a lock during this callback; the thread that commits finds the published
+        # messages.
         self.mqtt.on_publish = lambda *_: self.inbox.put(None)
 
     def run(self):
@@ -64,7 +68,8 @@ class Peer:
         client.subscribe(f"{ROOT}/commands/+/+", qos=1)
         self.publish_status()
         with self.lock:
-            untold = self.db.execute("SELECT * FROM requests WHERE completed IS NOT NULL AND told = 0").fetchall()
+            select = "SELECT * FROM requests WHERE completed IS NOT NULL AND acknowledged = 0"
+            unacknowledged = self.db.execute(select).fetchall()
         for request in untold:
             self.publish_completed(request)
         self.work.set()
@@ -87,18 +92,18 @@ class Peer:
         self.unpublished.append((self.publish_result(request["client"], "completed", body), request["id"]))
 
     def take_commands(self):
-        """Commits what has arrived together, and the broker's word for results, at once; then answers."""
+        """Commits all waiting commands and acknowledgements at once; then answers."""
         while True:
             group = [self.inbox.get()]
             while len(group) < CONFIG["group"] and not self.inbox.empty():
                 group.append(self.inbox.get())
-            commands, told = [message for message in group if message], []
+            commands, acknowledged = [message for message in group if message], []
             while self.unpublished and self.unpublished[0][0].is_published():
-                told.append((self.unpublished.popleft()[1],))
-            if not commands and not told:
+                acknowledged.append((self.unpublished.popleft()[1],))
+            if not commands and not acknowledged:
                 continue
             with self.lock, self.db:
-                self.db.executemany("UPDATE requests SET told = 1 WHERE id = ?", told)
+                self.db.executemany("UPDATE requests SET acknowledged = 1 WHERE id = ?", acknowledged)
                 answers = [self.take(message) for message in commands]
             for message, (client, kind, body, finished) in zip(commands, answers):
                 self.publish_result(client, kind, body)
@@ -132,7 +137,8 @@ class Peer:
         return client, "accepted", body, known if known and known["completed"] else None
 
     def talk_to_the_cloud(self):
-        # Made here, since it takes a while, which the broker need not wait for. The client may be used by several threads.
+        # The client is created in this thread, since that takes a while and must not delay the
+        # broker's messages. Several threads may use it.
         self.cloud = boto3.client("greengrassv2", region_name="eu-central-1", endpoint_url=CONFIG["endpoint"],
                                   config=Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=30))
         threading.Thread(target=self.sync, daemon=True).start()
@@ -219,7 +225,7 @@ class Peer:
         while True:
             with self.lock, self.db:
                 kept_from = time.time() - CONFIG["retention"]
-                self.db.execute("DELETE FROM requests WHERE completed < ? AND told = 1", (kept_from,))
+                self.db.execute("DELETE FROM requests WHERE completed < ? AND acknowledged = 1", (kept_from,))
             time.sleep(60)
 
 

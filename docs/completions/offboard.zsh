@@ -30,31 +30,31 @@ _offboard() {
         case $line[1] in
             (run)
 _arguments "${_arguments_options[@]}" : \
-'--config=[The configuration, a JSON file; without it the variable OFFBOARD_CONFIG holds the JSON itself]:FILE:_files' \
+'--config=[The configuration, a JSON file; default\: the JSON in the variable OFFBOARD_CONFIG]:FILE:_files' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
 ;;
 (disassociate)
 _arguments "${_arguments_options[@]}" : \
-'--from-file=[More of them from a file or, with -, from standard input\: one a line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device]:FILE:_files' \
-'--reason=[Kept with the request, for people]:REASON:_default' \
-'--expires-in=[What is not sent by then ends as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
-'--token=[The request'\''s name; the same one again is the same request. Without it the agent makes one]:TOKEN:_default' \
-'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
-'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
-'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'--from-file=[Read more names from a file or, with -, from standard input\: one per line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device]:FILE:_files' \
+'--reason=[A reason for people, kept with the request]:REASON:_default' \
+'--expires-in=[Time until the entries that were not sent expire as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
+'--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
+'--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
+'--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
+'--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
-'--key-file=[Its key, PEM]:FILE:_files' \
-'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
-'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
-'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
-'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
-'--dry-run[Show what would be done, and do nothing]' \
-'--force[Go past guard.maxFraction, and ask nothing]' \
-'--no-wait[Return once it is accepted\: it is on disk then, and will be carried out]' \
+'--key-file=[The key of your certificate, PEM]:FILE:_files' \
+'--username=[User name on the broker; the password is read from \$OFFBOARD_MQTT_PASSWORD, which a list of processes does not show]:NAME:_default' \
+'--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
+'--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
+'--dry-run[Show what the agent would do, and change nothing]' \
+'--force[Allow more than guard.maxFraction of the devices, and ask for no confirmation]' \
+'--no-wait[Return when the request is accepted\: it is on disk then, and the agent will carry it out]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 '*::things -- Thing names:_default' \
@@ -62,24 +62,24 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (associate)
 _arguments "${_arguments_options[@]}" : \
-'--from-file=[More of them from a file or, with -, from standard input\: one a line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device]:FILE:_files' \
-'--reason=[Kept with the request, for people]:REASON:_default' \
-'--expires-in=[What is not sent by then ends as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
-'--token=[The request'\''s name; the same one again is the same request. Without it the agent makes one]:TOKEN:_default' \
-'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
-'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
-'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'--from-file=[Read more names from a file or, with -, from standard input\: one per line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device]:FILE:_files' \
+'--reason=[A reason for people, kept with the request]:REASON:_default' \
+'--expires-in=[Time until the entries that were not sent expire as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
+'--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
+'--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
+'--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
+'--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
-'--key-file=[Its key, PEM]:FILE:_files' \
-'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
-'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
-'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
-'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
-'--dry-run[Show what would be done, and do nothing]' \
-'--force[Go past guard.maxFraction, and ask nothing]' \
-'--no-wait[Return once it is accepted\: it is on disk then, and will be carried out]' \
+'--key-file=[The key of your certificate, PEM]:FILE:_files' \
+'--username=[User name on the broker; the password is read from \$OFFBOARD_MQTT_PASSWORD, which a list of processes does not show]:NAME:_default' \
+'--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
+'--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
+'--dry-run[Show what the agent would do, and change nothing]' \
+'--force[Allow more than guard.maxFraction of the devices, and ask for no confirmation]' \
+'--no-wait[Return when the request is accepted\: it is on disk then, and the agent will carry it out]' \
 '-h[Print help]' \
 '--help[Print help]' \
 '*::things -- Thing names:_default' \
@@ -88,25 +88,25 @@ _arguments "${_arguments_options[@]}" : \
 (disassociate-assets)
 _arguments "${_arguments_options[@]}" : \
 '--asset=[The parent asset, by id or externalId\:]:ASSET:_default' \
-'--hierarchy=[The parent'\''s hierarchy that the child is in]:HIERARCHY:_default' \
+'--hierarchy=[The hierarchy of the parent that contains the child]:HIERARCHY:_default' \
 '--child=[The child asset]:ASSET:_default' \
-'--reason=[Kept with the request, for people]:REASON:_default' \
-'--expires-in=[What is not sent by then ends as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
-'--token=[The request'\''s name; the same one again is the same request. Without it the agent makes one]:TOKEN:_default' \
-'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
-'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
-'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'--reason=[A reason for people, kept with the request]:REASON:_default' \
+'--expires-in=[Time until the entries that were not sent expire as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
+'--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
+'--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
+'--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
+'--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
-'--key-file=[Its key, PEM]:FILE:_files' \
-'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
-'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
-'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
-'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
-'--dry-run[Show what would be done, and do nothing]' \
-'--force[Go past guard.maxFraction, and ask nothing]' \
-'--no-wait[Return once it is accepted\: it is on disk then, and will be carried out]' \
+'--key-file=[The key of your certificate, PEM]:FILE:_files' \
+'--username=[User name on the broker; the password is read from \$OFFBOARD_MQTT_PASSWORD, which a list of processes does not show]:NAME:_default' \
+'--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
+'--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
+'--dry-run[Show what the agent would do, and change nothing]' \
+'--force[Allow more than guard.maxFraction of the devices, and ask for no confirmation]' \
+'--no-wait[Return when the request is accepted\: it is on disk then, and the agent will carry it out]' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
@@ -114,44 +114,44 @@ _arguments "${_arguments_options[@]}" : \
 (disassociate-project-assets)
 _arguments "${_arguments_options[@]}" : \
 '--project=[The project of SiteWise Monitor]:PROJECT:_default' \
-'--from-file=[More of them from a file or, with -, from standard input\: one a line, or separated by white space; or a CSV file with a column assetId]:FILE:_files' \
-'--reason=[Kept with the request, for people]:REASON:_default' \
-'--expires-in=[What is not sent by then ends as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
-'--token=[The request'\''s name; the same one again is the same request. Without it the agent makes one]:TOKEN:_default' \
-'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
-'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
-'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'--from-file=[Read more assets from a file or, with -, from standard input\: one per line, or separated by white space; or a CSV file with a column assetId]:FILE:_files' \
+'--reason=[A reason for people, kept with the request]:REASON:_default' \
+'--expires-in=[Time until the entries that were not sent expire as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
+'--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
+'--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
+'--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
+'--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
-'--key-file=[Its key, PEM]:FILE:_files' \
-'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
-'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
-'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
-'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
-'--dry-run[Show what would be done, and do nothing]' \
-'--force[Go past guard.maxFraction, and ask nothing]' \
-'--no-wait[Return once it is accepted\: it is on disk then, and will be carried out]' \
+'--key-file=[The key of your certificate, PEM]:FILE:_files' \
+'--username=[User name on the broker; the password is read from \$OFFBOARD_MQTT_PASSWORD, which a list of processes does not show]:NAME:_default' \
+'--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
+'--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
+'--dry-run[Show what the agent would do, and change nothing]' \
+'--force[Allow more than guard.maxFraction of the devices, and ask for no confirmation]' \
+'--no-wait[Return when the request is accepted\: it is on disk then, and the agent will carry it out]' \
 '-h[Print help]' \
 '--help[Print help]' \
-'*::assets -- Assets in it:_default' \
+'*::assets -- Assets in the project:_default' \
 && ret=0
 ;;
 (cancel)
 _arguments "${_arguments_options[@]}" : \
-'--client=[Whose request, if not your own]:CLIENT:_default' \
+'--client=[The client that owns the request; default\: yourself]:CLIENT:_default' \
 '--via=[The transport of that client\: mqtt (the default), pubsub, iot-core]:TRANSPORT:_default' \
-'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
-'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
-'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
+'--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
+'--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
-'--key-file=[Its key, PEM]:FILE:_files' \
-'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
-'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
-'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
-'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
+'--key-file=[The key of your certificate, PEM]:FILE:_files' \
+'--username=[User name on the broker; the password is read from \$OFFBOARD_MQTT_PASSWORD, which a list of processes does not show]:NAME:_default' \
+'--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
+'--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
 '-h[Print help]' \
 '--help[Print help]' \
 ':token -- The request'\''s token:_default' \
@@ -159,133 +159,133 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (requests)
 _arguments "${_arguments_options[@]}" : \
-'--client=[Whose; a request of that token is your own without this]:CLIENT:_default' \
+'--client=[The client whose requests are shown; default\: all clients, or yourself for one request]:CLIENT:_default' \
 '--via=[The transport of that client\: mqtt (the default), pubsub, iot-core]:TRANSPORT:_default' \
-'()--status=[Only those\: IN_PROGRESS, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED, CANCELED, TIMED_OUT]:STATUS:_default' \
-'--limit=[The newest so many, or as many failed entries]:N:_default' \
-'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
-'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
-'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'()--status=[Only requests of this status\: IN_PROGRESS, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED, CANCELED, TIMED_OUT]:STATUS:_default' \
+'--limit=[Maximum number of requests, or of failed entries of one request]:N:_default' \
+'--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
+'--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
+'--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
-'--key-file=[Its key, PEM]:FILE:_files' \
-'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
-'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
-'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
-'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
-'(--limit)--all[All of them]' \
+'--key-file=[The key of your certificate, PEM]:FILE:_files' \
+'--username=[User name on the broker; the password is read from \$OFFBOARD_MQTT_PASSWORD, which a list of processes does not show]:NAME:_default' \
+'--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
+'--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
+'(--limit)--all[Show all requests, or all failed entries of one request]' \
 '-h[Print help]' \
 '--help[Print help]' \
-'::token -- One request, with what failed of it; without it all of them, newest first:_default' \
+'::token -- One request, with its failed entries; without it all requests, newest first:_default' \
 && ret=0
 ;;
 (devices)
 _arguments "${_arguments_options[@]}" : \
-'()--state=[Only those\: ASSOCIATED, ASSOCIATING, DISASSOCIATING, DISASSOCIATED]:STATE:_default' \
-'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
-'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
-'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'()--state=[Only devices of this state\: ASSOCIATED, ASSOCIATING, DISASSOCIATING, DISASSOCIATED]:STATE:_default' \
+'--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
+'--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
+'--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
-'--key-file=[Its key, PEM]:FILE:_files' \
-'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
-'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
-'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
-'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
-'--history[With what happened to it\: who asked, what the cloud answered, what its lists showed]' \
+'--key-file=[The key of your certificate, PEM]:FILE:_files' \
+'--username=[User name on the broker; the password is read from \$OFFBOARD_MQTT_PASSWORD, which a list of processes does not show]:NAME:_default' \
+'--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
+'--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
+'--history[Include the device'\''s history\: requests, responses of the cloud, and what its lists showed]' \
 '-h[Print help]' \
 '--help[Print help]' \
-'::thing -- One device; without it all of them, by name:_default' \
+'::thing -- One device; without it all devices, by name:_default' \
 && ret=0
 ;;
 (sync)
 _arguments "${_arguments_options[@]}" : \
-'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
-'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
-'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
+'--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
+'--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
-'--key-file=[Its key, PEM]:FILE:_files' \
-'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
-'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
-'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
-'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
-'--no-wait[Return once it is accepted]' \
+'--key-file=[The key of your certificate, PEM]:FILE:_files' \
+'--username=[User name on the broker; the password is read from \$OFFBOARD_MQTT_PASSWORD, which a list of processes does not show]:NAME:_default' \
+'--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
+'--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
+'--no-wait[Return when the request is accepted]' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
 ;;
 (status)
 _arguments "${_arguments_options[@]}" : \
-'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
-'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
-'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
+'--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
+'--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
-'--key-file=[Its key, PEM]:FILE:_files' \
-'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
-'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
-'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
-'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
-'--metrics[Counters and gauges instead, in the text format of Prometheus; as JSON with --output json]' \
+'--key-file=[The key of your certificate, PEM]:FILE:_files' \
+'--username=[User name on the broker; the password is read from \$OFFBOARD_MQTT_PASSWORD, which a list of processes does not show]:NAME:_default' \
+'--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
+'--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
+'--metrics[Show counters and gauges, in the text format of Prometheus, or as JSON with --output json]' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
 ;;
 (check)
 _arguments "${_arguments_options[@]}" : \
-'--config=[The agent'\''s configuration, a JSON file; without it the variable OFFBOARD_CONFIG, then what the running agent has]:FILE:_files' \
-'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
-'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
-'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'--config=[The agent'\''s configuration, a JSON file; default\: the variable OFFBOARD_CONFIG, then the configuration of the running agent]:FILE:_files' \
+'--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
+'--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
+'--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
-'--key-file=[Its key, PEM]:FILE:_files' \
-'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
-'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
-'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
-'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
+'--key-file=[The key of your certificate, PEM]:FILE:_files' \
+'--username=[User name on the broker; the password is read from \$OFFBOARD_MQTT_PASSWORD, which a list of processes does not show]:NAME:_default' \
+'--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
+'--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 && ret=0
 ;;
 (support-bundle)
 _arguments "${_arguments_options[@]}" : \
-'--file=[Where to write it; it must not be there yet]:FILE:_files' \
-'--config=[The agent'\''s configuration, a JSON file; without it the variable OFFBOARD_CONFIG, then what the running agent has]:FILE:_files' \
-'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
-'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
-'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'--file=[The archive to write; the file must not exist yet]:FILE:_files' \
+'--config=[The agent'\''s configuration, a JSON file; default\: the variable OFFBOARD_CONFIG, then the configuration of the running agent]:FILE:_files' \
+'--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
+'--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
+'--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
-'--key-file=[Its key, PEM]:FILE:_files' \
-'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
-'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
-'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
-'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
+'--key-file=[The key of your certificate, PEM]:FILE:_files' \
+'--username=[User name on the broker; the password is read from \$OFFBOARD_MQTT_PASSWORD, which a list of processes does not show]:NAME:_default' \
+'--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
+'--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
 ;;
 (watch)
 _arguments "${_arguments_options[@]}" : \
-'--data-dir=[The running agent'\''s data directory; without it \$OFFBOARD_DATA_DIR, then where Greengrass keeps it]:DIR:_files' \
-'--mqtt-url=[Go over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent is asked]:THING:_default' \
-'--client-id=[Your own name, as the broker knows you\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the one who asked]:THING:_default' \
-'--ca-file=[The broker'\''s authority, PEM; without it the system'\''s own]:FILE:_files' \
+'--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
+'--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
+'--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
-'--key-file=[Its key, PEM]:FILE:_files' \
-'--username=[A user name; its password is in \$OFFBOARD_MQTT_PASSWORD, where no list of processes shows it]:NAME:_default' \
-'--topic-prefix=[The agent'\''s topicPrefix]:PREFIX:_default' \
-'--output=[For people, or for programs\: one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
-'--timeout=[Seconds that the agent may take to answer (not\: to carry out what was asked)]:SECONDS:_default' \
+'--key-file=[The key of your certificate, PEM]:FILE:_files' \
+'--username=[User name on the broker; the password is read from \$OFFBOARD_MQTT_PASSWORD, which a list of processes does not show]:NAME:_default' \
+'--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
+'--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
+'--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 && ret=0
@@ -370,19 +370,19 @@ esac
 (( $+functions[_offboard_commands] )) ||
 _offboard_commands() {
     local commands; commands=(
-'run:Run the agent, until SIGTERM or SIGINT' \
-'disassociate:Take client devices off this core device.' \
+'run:Run the agent until SIGTERM or SIGINT' \
+'disassociate:Disassociate client devices from this core device.' \
 'associate:Associate client devices with this core device' \
-'disassociate-assets:Take an asset of AWS IoT SiteWise from its parent' \
-'disassociate-project-assets:Take assets out of a project of SiteWise Monitor' \
-'cancel:Withdraw what of a request was not sent yet' \
-'requests:Show requests, or one with what failed of it' \
-'devices:Show the registry, or one device' \
-'sync:Read the cloud'\''s list now' \
-'status:Show how the agent is. Fails if something is wrong' \
-'check:Check what the agent needs, one line each\: configuration, data directory, store, broker, credentials, cloud, clock' \
-'support-bundle:Write an archive for whoever is to help\: configuration without secrets, status, metrics, the latest requests, versions' \
-'watch:Watch the agent at work, on a terminal of 80x24 or more' \
+'disassociate-assets:Disassociate an asset of AWS IoT SiteWise from its parent' \
+'disassociate-project-assets:Disassociate assets from a project of SiteWise Monitor' \
+'cancel:Withdraw the entries of a request that were not sent yet' \
+'requests:Show requests, or one request with its failed entries' \
+'devices:Show the devices of the registry, or one device' \
+'sync:Read the cloud'\''s list of devices now' \
+'status:Show the agent'\''s status. Fails if the agent has a problem' \
+'check:Check the requirements of the agent, one line each\: configuration, data directory, store, broker, credentials, cloud, clock' \
+'support-bundle:Write an archive for support\: configuration without secrets, status, metrics, the latest requests, versions' \
+'watch:Watch the running agent, on a terminal of 80x24 or more' \
 'help:Print this message or the help of the given subcommand(s)' \
     )
     _describe -t commands 'offboard commands' commands "$@"
@@ -425,19 +425,19 @@ _offboard__subcmd__disassociate-project-assets_commands() {
 (( $+functions[_offboard__subcmd__help_commands] )) ||
 _offboard__subcmd__help_commands() {
     local commands; commands=(
-'run:Run the agent, until SIGTERM or SIGINT' \
-'disassociate:Take client devices off this core device.' \
+'run:Run the agent until SIGTERM or SIGINT' \
+'disassociate:Disassociate client devices from this core device.' \
 'associate:Associate client devices with this core device' \
-'disassociate-assets:Take an asset of AWS IoT SiteWise from its parent' \
-'disassociate-project-assets:Take assets out of a project of SiteWise Monitor' \
-'cancel:Withdraw what of a request was not sent yet' \
-'requests:Show requests, or one with what failed of it' \
-'devices:Show the registry, or one device' \
-'sync:Read the cloud'\''s list now' \
-'status:Show how the agent is. Fails if something is wrong' \
-'check:Check what the agent needs, one line each\: configuration, data directory, store, broker, credentials, cloud, clock' \
-'support-bundle:Write an archive for whoever is to help\: configuration without secrets, status, metrics, the latest requests, versions' \
-'watch:Watch the agent at work, on a terminal of 80x24 or more' \
+'disassociate-assets:Disassociate an asset of AWS IoT SiteWise from its parent' \
+'disassociate-project-assets:Disassociate assets from a project of SiteWise Monitor' \
+'cancel:Withdraw the entries of a request that were not sent yet' \
+'requests:Show requests, or one request with its failed entries' \
+'devices:Show the devices of the registry, or one device' \
+'sync:Read the cloud'\''s list of devices now' \
+'status:Show the agent'\''s status. Fails if the agent has a problem' \
+'check:Check the requirements of the agent, one line each\: configuration, data directory, store, broker, credentials, cloud, clock' \
+'support-bundle:Write an archive for support\: configuration without secrets, status, metrics, the latest requests, versions' \
+'watch:Watch the running agent, on a terminal of 80x24 or more' \
 'help:Print this message or the help of the given subcommand(s)' \
     )
     _describe -t commands 'offboard help commands' commands "$@"

@@ -1,12 +1,15 @@
-//! Configurations: every bad key is told at once, what is taken keeps to its limits, and a password
-//! is never shown.
+//! Configurations: every faulty key is reported at once, an accepted value is within its limits,
+//! and a password is never shown.
 
 #![no_main]
 
 use std::{collections::BTreeSet, time::Duration};
 
 use libfuzzer_sys::fuzz_target;
-use offboard::{config::{Config, self}, domain::{Pattern, ThingName}};
+use offboard::{
+    config::{self, Config},
+    domain::{Pattern, ThingName},
+};
 use serde_json::{Map, Value, json};
 
 const COPIED_AUTHORITY: &str = "/component/broker-ca.pem";
@@ -15,7 +18,8 @@ fn env(name: &str) -> Option<String> {
     match name {
         "AWS_IOT_THING_NAME" => Some("MyCore".into()),
         "AWS_REGION" => Some("eu-central-1".into()),
-        // As the recipe sets them, with the path of the copy that its install step makes.
+        // The variables as the recipe sets them, with the path of the copy that its install step
+        // creates.
         "BROKER_CA_FILE" => Some("/greengrass/broker.pem".into()),
         "BROKER_CA_COPY" => Some(COPIED_AUTHORITY.into()),
         _ => None,
@@ -46,25 +50,25 @@ fuzz_target!(|text: &str| {
         assert!(!shown.contains(password), "a password is shown");
     }
     let Value::Object(members) = value else { return };
-    // Of a member that occurs twice the agent takes none, and `Value` the last.
+    // The agent uses no value of a member that occurs twice, and `Value` uses the last.
     if result.as_ref().is_err_and(|error| error.0.iter().any(|fault| fault.message == "occurs twice")) {
         return;
     }
 
-    // Each section's faults are told whatever else is wrong.
-    let told = faults(&result);
+    // The faults of each section are reported even if other sections have faults.
+    let reported = faults(&result);
     let mut alone = BTreeSet::new();
     for (key, member) in &members {
         let one = Map::from_iter([(key.clone(), member.clone())]);
         alone.extend(faults(&config::parse(&Value::Object(one).to_string(), env)));
     }
-    assert_eq!(told, alone);
+    assert_eq!(reported, alone);
 
-    // A nucleus may turn numbers and booleans into texts.
+    // A nucleus may convert numbers and booleans to strings.
     if let Ok((config, mut unknown)) = result {
         let (again, mut still) = config::parse(&as_texts(Value::Object(members)).to_string(), env).expect("as texts");
-        // What is shown of a configuration is as it was given.
-        // Unknown keys come in the order of the text; that of `Value` is another.
+        // The shown configuration equals the given one. Unknown keys come in the order of the text,
+        // which differs from the order of `Value`.
         unknown.sort();
         still.sort();
         let read = |config| format!("{:?}", Config { shown: Value::Null, ..config });
@@ -108,7 +112,7 @@ fn check_limits(config: &Config) {
     if let Some(mqtt) = mqtt {
         assert!(!mqtt.host.is_empty() && mqtt.port > 0 && (1..=128).contains(&mqtt.client_id.len()));
         // A client identifier may be longer, or have other characters, than a thing name, and then
-        // names no device.
+        // does not name a device.
         if ThingName::new(&mqtt.client_id).is_ok() {
             assert!(guard.protected.iter().any(|pattern| pattern.matches(&mqtt.client_id)), "the agent is not guarded");
         }
@@ -118,7 +122,7 @@ fn check_limits(config: &Config) {
     assert!(guard.protected.iter().all(Pattern::can_match), "a guard protects nothing");
 }
 
-/// What is shown of a configuration is a configuration, of the same meaning.
+/// The shown configuration is a valid configuration with the same meaning.
 fn check_shown(config: &Config) {
     let (again, _) = config::parse(&config.shown.to_string(), env).expect("what is shown");
     let read = |config: Config| format!("{:?}", Config { shown: Value::Null, ..config });

@@ -1,4 +1,5 @@
-//! A journal with any damage: it opens or says why not, and replays nothing that was not appended.
+//! A journal with arbitrary damage: it opens or reports the reason, and replays no record that was
+//! not appended.
 
 #![no_main]
 

@@ -1,15 +1,18 @@
-//! Payloads: none ends the process, what is accepted keeps to its limits and means the same however
-//! it is written, and a rejection is small.
+//! Payloads: no payload ends the process, an accepted command is within its limits and means the
+//! same however it is written, and a rejection is small.
 
 #![no_main]
 
 use std::{collections::HashSet, time::Duration};
 
 use libfuzzer_sys::fuzz_target;
-use offboard::{domain::{Cancel, Change, Command, Operation, Page, Query, RejectionCode, Target, ThingName}, protocol::{messages, parse_command}};
+use offboard::{
+    domain::{Cancel, Change, Command, Operation, Page, Query, RejectionCode, Target, ThingName},
+    protocol::{messages, parse_command},
+};
 use serde_json::Value;
 
-/// The smallest `limits.maxPayloadBytes`: every rejection has to fit.
+/// The minimum of `limits.maxPayloadBytes`: every rejection has to fit.
 const SMALLEST_MESSAGE: usize = 16_384;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -19,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(core) = ThingName::new("MyCore") else { return };
     let mut parts = data.splitn(2, |byte| *byte == b'\n');
     let Ok(operation) = std::str::from_utf8(parts.next().unwrap_or_default()) else { return };
-    // Longer ones are no topic of a command.
+    // Longer texts are not an operation in a topic of a command.
     if operation.is_empty() || operation.len() > 128 || operation.contains('/') {
         return;
     }
@@ -46,8 +49,8 @@ fuzz_target!(|data: &[u8]| {
         }
     }
 
-    // White space, escapes and the order of members are no content. A member that occurs twice is a
-    // fault here, and not to the library.
+    // White space, escapes and the order of members are not part of the content. The agent rejects
+    // a member that occurs twice, and the library does not.
     if result.is_ok()
         && let Ok(value) = serde_json::from_slice::<Value>(payload)
     {
@@ -56,7 +59,7 @@ fuzz_target!(|data: &[u8]| {
         let rotated = parse_command(&core, operation, rotate(value).to_string().as_bytes(), 100_000);
         match (&result, rotated.1) {
             (Ok((_, Command::Change(one))), Ok((_, Command::Change(other)))) => {
-                assert_eq!(one.content(), other.content(), "the order of entries is content");
+                assert_eq!(one.content(), other.content(), "the order of entries changes the content");
             }
             (one, other) => assert_eq!(one.is_ok(), other.is_ok()),
         }

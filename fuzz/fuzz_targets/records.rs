@@ -1,5 +1,5 @@
-//! Images of the journal and rows of the registry, as they may be after any damage that a checksum
-//! does not show: every rule and every query ends, in a result or in an error.
+//! Images of the journal and rows of the registry with any damage that a checksum does not detect:
+//! every rule and every query ends, with a result or an error.
 
 #![no_main]
 

@@ -1,12 +1,15 @@
-//! Topics: what parses is written back as it was, what is written parses, and no other topic is a
-//! command.
+//! Topics: a parsed topic is written back unchanged, a written topic parses, and no other topic is
+//! a command.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use offboard::{domain::{ClientId, ThingName}, protocol::{Address, ResultKind, Topics, page}};
+use offboard::{
+    domain::{ClientId, ThingName},
+    protocol::{Address, ResultKind, Topics, page},
+};
 
-/// Longest name of an operation that a topic may carry.
+/// Maximum length of an operation's name in a topic.
 const MAX_OPERATION: usize = 128;
 
 // Lines: the prefix, the core, a client, an operation, a whole topic.
@@ -14,7 +17,7 @@ fuzz_target!(|text: &str| {
     let mut lines = text.splitn(5, '\n');
     let mut next = || lines.next().unwrap_or_default();
     let (prefix, core, client, operation, topic) = (next(), next(), next(), next(), next());
-    // As the configuration takes them.
+    // The values that the configuration accepts.
     let Ok(core) = ThingName::new(core) else { return };
     if prefix.is_empty() || prefix.contains(['/', '+', '#', '$']) {
         return;
@@ -29,7 +32,7 @@ fuzz_target!(|text: &str| {
         assert!(operation.chars().count() <= MAX_OPERATION && !operation.contains('/'));
         if let Some(result) = topics.result_of(topic, ResultKind::Rejected) {
             assert!(result.len() <= usize::from(u16::MAX) && !result.contains(['+', '#', '\0']));
-            assert_eq!(topics.parse_command(&result), None, "an answer is no command");
+            assert_eq!(topics.parse_command(&result), None, "a result is not a command");
         }
         assert!(matches_filter(&topics.commands(), topic), "the broker would not have delivered it");
     }
@@ -38,14 +41,14 @@ fuzz_target!(|text: &str| {
     let parsed = topics.parse_command(&written);
     let fits = operation.chars().count() <= MAX_OPERATION && !operation.contains('/');
     match ClientId::new(client) {
-        // A user of this machine is no sender on the broker.
+        // A local user is not a sender on the broker.
         Ok(client) if fits && !client.is_local() => {
             assert_eq!(parsed, Some(Address { client: Ok(client.clone()), operation: operation.to_owned() }));
             for kind in [ResultKind::Accepted, ResultKind::Rejected, ResultKind::Completed] {
                 let result = topics.result(&client, operation, kind);
                 assert!(result.starts_with(&format!("{root}/results/{client}/{operation}/")));
-                assert_eq!(topics.parse_command(&result), None, "an answer is no command");
-                assert!(!matches_filter(&topics.commands(), &result), "an answer comes back as a command");
+                assert_eq!(topics.parse_command(&result), None, "a result is not a command");
+                assert!(!matches_filter(&topics.commands(), &result), "a result is received as a command");
             }
         }
         Ok(client) if !client.is_local() => {
@@ -59,13 +62,13 @@ fuzz_target!(|text: &str| {
     }
 
     let token = page::next_token(operation, client);
-    assert_eq!(page::cursor(operation, &token), Ok(client), "a token continues its own list");
+    assert_eq!(page::cursor(operation, &token), Ok(client), "a token belongs to its own list");
     if let Ok(cursor) = page::cursor(operation, topic) {
-        assert_eq!(page::next_token(operation, cursor), topic, "a token that was not made here");
+        assert_eq!(page::next_token(operation, cursor), topic, "a token that the agent did not make");
     }
 });
 
-/// The filter's meaning by MQTT 3.1.1, 4.7: `+` is one level.
+/// Whether a topic matches a filter by MQTT 3.1.1, 4.7: `+` matches one level.
 fn matches_filter(filter: &str, topic: &str) -> bool {
     let (filter, topic): (Vec<_>, Vec<_>) = (filter.split('/').collect(), topic.split('/').collect());
     filter.len() == topic.len() && filter.iter().zip(&topic).all(|(want, level)| *want == "+" || want == level)

@@ -1,6 +1,6 @@
-//! What works as it is configured, and yet is worth a person's attention: a password that anybody
-//! on the way can read, a proxy that is named and not used, messages that the nucleus loses. Found at
-//! the start, without any call.
+//! Cautions: settings that work and yet need a person's attention, such as a password that others
+//! on the network can read, a proxy that is named and not used, or messages that the nucleus loses.
+//! They are found at the start, without any call.
 
 use super::ipc::ways;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 /// The codes of these problems.
 pub(crate) const CODES: [&str; 3] = ["PASSWORD_NOT_ENCRYPTED", "PROXY_INVALID", "IPC_PAYLOAD_TOO_LARGE"];
 
-/// Code and message of each; the message says what to do.
+/// The code and the message of each caution; the message says what to do.
 pub(crate) fn find(config: &Config) -> Vec<(&'static str, String)> {
     let [password, proxy, payload] = CODES;
     let mut found: Vec<_> = config.mqtt.iter().filter_map(readable_password).map(|text| (password, text)).collect();
@@ -35,7 +35,7 @@ pub(crate) fn find(config: &Config) -> Vec<(&'static str, String)> {
     found
 }
 
-/// Logs them and shows them in `status`, until the next start.
+/// Logs the cautions and shows them in `status` until the next start.
 pub(crate) fn raise(config: &Config, health: &Health) {
     for (code, message) in find(config) {
         tracing::warn!(code, "{message}");

@@ -1,5 +1,5 @@
-//! Greengrass IPC for the rest of the agent: which transports are on, where the token exchange service
-//! is, and what `check` tries where no agent runs.
+//! Greengrass IPC for the rest of the agent: which transports are on, the source of the token
+//! exchange service's address, and the attempt that `check` makes if no agent runs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,8 +18,8 @@ pub(crate) fn ways(config: &Config) -> impl Iterator<Item = Way> {
     all.into_iter().filter_map(|(is_on, way)| is_on.then_some(way))
 }
 
-/// Where the token exchange service is by the nucleus's word; `None` where there is no Greengrass
-/// IPC to ask it.
+/// The source that queries the nucleus for the token exchange service; `None` if there is no
+/// Greengrass IPC.
 pub(crate) fn access_source() -> Option<AccessSource> {
     let environment = Environment::of_process()?;
     Some(Arc::new(move || {
@@ -31,12 +31,12 @@ pub(crate) fn access_source() -> Option<AccessSource> {
     }))
 }
 
-/// What is missing where a transport is on and there is no Greengrass IPC.
+/// The problem if a transport is on and there is no Greengrass IPC.
 pub(super) fn missing(way: Way) -> String {
     format!("{} is on, and {}", way.key(), Environment::MISSING)
 }
 
-/// Tries each transport that is on, for at most `patience`; what works, or why it does not.
+/// Tries each transport that is on, for at most `patience`. Returns what works, or why it does not.
 pub(crate) async fn trial(config: &Config, patience: Duration) -> Vec<Result<String, String>> {
     let topics = Topics::new(&config.topic_prefix, &config.core);
     let environment = Environment::of_process();

@@ -1,5 +1,5 @@
-//! Maintenance: ends what is past its deadline, once a second while anything is open, and removes
-//! what was kept long enough.
+//! Maintenance: ends requests that are past their deadline, once a second while any request is
+//! open, and removes records whose retention has ended.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,15 +16,16 @@ use crate::{
 
 const PACE: Duration = Duration::from_secs(1);
 
-/// What ended since is never forgotten early: a sender may not have its answer yet. New commands
-/// are throttled instead.
+/// Requests that ended within this time are never forgotten early, since a sender may not have its
+/// response yet. New commands are throttled instead.
 const SPARED: Duration = Duration::from_secs(3600);
 
-/// Time between two looks at the retention, which is counted in days; and all that is looked at
-/// while nothing is open, since each look wakes a gateway that could sleep.
+/// The time between two checks of the retention, which is counted in days. While no request is open
+/// these are the only checks, since each check wakes a gateway that could sleep.
 const RETENTION_EVERY: Duration = Duration::from_secs(120);
 
-/// Something changed; once a second at most, or a large sync would have us look all the time.
+/// Waits for a change of the summary, and at least a second. Without the pause, a large sync would
+/// cause continuous checks.
 async fn changed(summary: &mut watch::Receiver<Summary>) {
     let _ = summary.changed().await;
     tokio::time::sleep(PACE).await;
@@ -37,7 +38,7 @@ pub(crate) struct Maintenance {
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) retention: Retention,
-    /// Lanes that this configuration does not serve.
+    /// The call kinds that this configuration does not serve.
     pub(crate) off: Vec<CallKind>,
     pub(crate) stop: Stop,
 }
@@ -48,12 +49,12 @@ impl Maintenance {
         let mut next = 0;
         let (mut summary, mut health) = (self.ledger.summary(), self.ledger.health());
         while !self.stop.is_requested() {
-            // A store that failed is opened again when somebody asks for something.
+            // A store that failed is opened again when a job needs it.
             let is_well = health.borrow_and_update().failing.is_none();
             let is_idle = summary.borrow_and_update().open_requests == 0 && is_well;
-            // The age of requests has to be noted even when no lane looks.
+            // The age of requests has to be noted even if no lane looks at it.
             let _ = self.gate.window();
-            self.tell_off();
+            self.raise_unserved();
             let now = self.clock.now().mono;
             let retention = forgot.is_none_or(|at| now.since(at) >= RETENTION_EVERY);
             if retention {
@@ -61,7 +62,7 @@ impl Maintenance {
             }
             match self.tick(next, retention).await {
                 Ok(after) => next = after,
-                Err(error) => tracing::debug!(%error, "no upkeep"),
+                Err(error) => tracing::debug!(%error, "maintenance failed; it is tried again"),
             }
             tokio::select! {
                 biased;
@@ -73,8 +74,9 @@ impl Maintenance {
         }
     }
 
-    /// What was accepted by an earlier configuration waits for one that serves it again.
-    fn tell_off(&self) {
+    /// Raises a problem for entries that an earlier configuration accepted and that this one does
+    /// not serve.
+    fn raise_unserved(&self) {
         let summary = *self.ledger.summary().borrow();
         let waiting: u64 = self.off.iter().map(|lane| summary.load(*lane).work).sum();
         if waiting > 0 {
@@ -87,7 +89,8 @@ impl Maintenance {
         }
     }
 
-    /// Goes on with the deadlines from request `next` on, and returns where to go on the next time.
+    /// Continues with the deadlines from request `next` on, and returns where to continue the next
+    /// time.
     async fn tick(&self, mut next: u64, retention: bool) -> Result<u64, Unavailable> {
         let (trusted, confirmed) = (self.health.clock_trusted(), self.health.clock_confirmed());
         let trusted = trusted && confirmed;
@@ -103,9 +106,9 @@ impl Maintenance {
         }
         let max = self.limits.max_database_bytes;
         let Summary { live_bytes, store_bytes, .. } = *self.ledger.summary().borrow();
-        // sled takes several times the room of what is in it, and a rewritten registry up to three
-        // times: so where its file nears half of the limit an eighth is left, which makes it worth
-        // being rewritten. The memory that sled takes grows with what is in it, too.
+        // sled takes several times the space of its records, and up to three times while a registry
+        // is rewritten. If its file nears half of the limit, the goal is therefore an eighth, which
+        // makes the file worth a rewrite. The memory that sled takes grows with its records, too.
         let is_large = store_bytes > max / 16 * 7;
         let goal = if is_large { max / 8 } else { max / 2 };
         if live_bytes > goal {
@@ -124,7 +127,7 @@ impl Maintenance {
         Ok(next)
     }
 
-    /// Forgets what was kept long enough.
+    /// Forgets records whose retention has ended.
     async fn forget(&self) -> Result<(), Unavailable> {
         let [requests, tombstones] = [self.retention.requests, self.retention.tombstones].map(millis);
         let (mut next, mut after, mut are_requests_done) = (0, Vec::new(), false);
@@ -142,7 +145,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Makes room without looking at the retention: requests first, then disassociated devices and
+    /// Makes room regardless of the retention: requests first, then disassociated devices and
     /// histories.
     async fn forget_early(&self, goal: u64) -> Result<(), Unavailable> {
         let (spared, mut requests, mut after) = (millis(SPARED), None, Vec::new());
@@ -150,7 +153,8 @@ impl Maintenance {
             let before = tx.elapsed().saturating_sub(spared);
             let done = requests.get_or_insert_with(|| Early::new(before, goal)).step(tx)?
                 && (tx.live_bytes() <= goal
-                    // By those of the last minutes a list that lags behind is known.
+                    // The tombstones of the last minutes are kept, since a list that lags behind is
+                    // recognised by them.
                     || ledger::forget_devices(tx, before, &mut after)?);
             Ok(done.then_some(()))
         });

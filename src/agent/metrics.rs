@@ -1,4 +1,4 @@
-//! Takes the metrics from the ledger and from what was seen of the world, and publishes them.
+//! Collects the metrics from the ledger and the health, and publishes them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     runtime::stop::Stop,
 };
 
-/// Publishes them at its interval.
+/// Publishes the metrics at their interval.
 pub(crate) struct Metrics {
     pub(crate) report: Report,
     pub(crate) interval: Duration,
@@ -34,15 +34,15 @@ impl Metrics {
                 () = tokio::time::sleep(self.interval) => {}
                 () = self.stop.requested() => return,
             }
-            // Without a connection these are lost: the counters of the next ones tell what
-            // happened.
+            // Without a connection these values are lost. The counters in the next message include
+            // them.
             self.line.publish(None, &self.topics.metrics(), self.report.metrics(), false, Tag::Metrics);
         }
     }
 }
 
 impl Report {
-    /// The metrics as a message, as of now.
+    /// The current metrics as a message.
     pub(crate) fn metrics(&self) -> Vec<u8> {
         let metrics = samples(&self.ledger, &self.health, self.started_at);
         messages::to_json(&MetricsMessage { at: self.health.now().to_string(), metrics })

@@ -1,8 +1,9 @@
-//! The agent: wires the parts, and owns the shutdown.
+//! The agent: connects its parts, and controls the shutdown.
 //!
-//! Nothing in here ends the process because the world is down. On a stop the parts end in the order
-//! of the data flow: no more commands, the call in flight, the results, the connection, the store.
-//! A part that ends unasked stops the others in the same order.
+//! No part ends the process because the broker, the cloud or the store is unavailable. On a stop
+//! the parts end in the order of the data flow: no more commands, the call in flight, the results,
+//! the connection, the store. A part that ends before a stop was requested stops the others in the
+//! same order.
 
 pub(crate) mod cautions;
 pub(crate) mod ipc;
@@ -52,17 +53,17 @@ use crate::{
     runtime::{clock::Clock, stop},
 };
 
-/// Shares of the 4 s that a stop may take (the nucleus kills after 5): the calls, the results, the
-/// connection (1.5 s by itself), the store.
+/// The shares of the 4 s that a stop may take (the nucleus kills the process after 5 s): the calls,
+/// the results, the connection (which has a limit of 1.5 s of its own), the store.
 const CALLS: Duration = Duration::from_millis(1700);
 const RESULTS: Duration = Duration::from_millis(200);
 const STORE: Duration = Duration::from_millis(500);
 
-/// Commands over the socket that wait to be handled; who sends more waits.
+/// The most commands of the socket that wait to be handled; a client that sends more has to wait.
 const LOCAL_COMMANDS: usize = 64;
 
-/// Between two attempts to get the data directory that another process holds, and between two log
-/// lines on that.
+/// The time between two attempts to get the data directory that another process holds, and between
+/// two log lines about that.
 const TAKE_OVER: Duration = Duration::from_millis(500);
 const TAKE_OVER_LOG: Duration = Duration::from_secs(60);
 
@@ -79,13 +80,13 @@ impl From<&Config> for Rules {
     }
 }
 
-/// Why the agent ends unasked.
+/// Why the agent ends without a stop request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
-    /// Something static is wrong: a file that the environment names.
+    /// A file that the environment names cannot be used.
     #[error("{0}")]
     Environment(String),
-    /// No thread for the ledger.
+    /// The thread of the ledger cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
     /// A part of the agent failed.
@@ -93,18 +94,19 @@ pub(crate) enum RunError {
     Part(Failure),
 }
 
-/// Runs the agent until `stop` is done.
+/// Runs the agent until `stop` completes.
 ///
 /// `unknown` are the keys of the configuration that have no effect.
 ///
 /// # Errors
-/// What cannot get better by waiting, before anything was started; or the part that failed, after
+/// A fault that waiting cannot correct, before any part was started; or the part that failed, after
 /// all others have stopped.
 pub(crate) async fn run(config: Config, unknown: &[String], stop: impl Future<Output = ()>) -> Result<(), RunError> {
     tokio::pin!(stop);
     let clock = Clock::start();
     let data_dir = DataDir::of(&config.data_dir, &config.core, &config.region, clock.clone());
-    // Before anything else: two agents of one name would take the broker's session from each other.
+    // This comes first, since two agents of one name would take the broker's session from each
+    // other.
     if !hold(&data_dir, stop.as_mut()).await {
         return Ok(());
     }
@@ -123,7 +125,7 @@ pub(crate) async fn run(config: Config, unknown: &[String], stop: impl Future<Ou
     parts.run(closed, stop).await.map_err(RunError::Part)
 }
 
-/// Names in the report of a part that failed.
+/// The name of an inbox in the report of a failed part.
 fn inbox_name(via: Via) -> &'static str {
     match via {
         Via::Mqtt | Via::Socket => "inbox of the broker",
@@ -132,10 +134,10 @@ fn inbox_name(via: Via) -> &'static str {
     }
 }
 
-/// Waits until this process holds the data directory; `false` if it is to stop first.
+/// Waits until this process holds the data directory; `false` if a stop is requested first.
 ///
 /// A directory that cannot be used at all is not waited for: the ledger tries it again and again,
-/// and `status` says why.
+/// and `status` shows the cause.
 async fn hold(data_dir: &DataDir, mut stop: Pin<&mut impl Future<Output = ()>>) -> bool {
     let mut logged: Option<Instant> = None;
     loop {
@@ -160,7 +162,7 @@ async fn hold(data_dir: &DataDir, mut stop: Pin<&mut impl Future<Output = ()>>) 
     }
 }
 
-/// What the agent is made of, but for its connection.
+/// The parts of the agent, except its connection.
 pub(crate) struct Parts<C> {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
@@ -180,7 +182,7 @@ impl<C: Cloud> Parts<C> {
         let stops = (&calls_stop, &results_stop);
         let mut closers = self.start_ipc(&mut connection, &mut calls, &mut results, stops);
         closers.extend(self.start_mqtt(&mut connection, &mut calls, &mut results, stops));
-        // Of several that fail together the one comes first that the others depend on.
+        // If several parts fail together, the part that the others depend on comes first.
         let ended = tokio::select! {
             biased;
             () = stop => Ok(()),
@@ -197,7 +199,7 @@ impl<C: Cloud> Parts<C> {
         if timeout(CALLS, calls.drain()).await.is_err() {
             calls.abort_all();
         }
-        // The results of the last call still go out, if the broker is quick.
+        // The results of the last call are still published, if the broker is quick.
         tokio::time::sleep(RESULTS).await;
         stop_results.stop();
         results.abort_all();
@@ -220,7 +222,7 @@ impl<C: Cloud> Parts<C> {
         ended
     }
 
-    /// Starts what talks to the cloud, and the upkeep.
+    /// Starts the parts that call the cloud, and the maintenance.
     pub(crate) fn start_cloud(&self, calls: &mut Supervisor, stop: &stop::Stop) {
         let Self { config, clock, ledger, health, cloud, started_at: _ } = self;
         let rate = RateLimit::new(config.rate, clock.clone());
@@ -245,11 +247,11 @@ impl<C: Cloud> Parts<C> {
                 continue;
             }
             if max_entries == 0 {
-                // The list is the sync's.
+                // The reconciler makes the list calls.
                 continue;
             }
             let one_by_one = config::Rate { burst: 1, ..config.rate };
-            let uplink = Dispatcher {
+            let dispatcher = Dispatcher {
                 lane,
                 ledger: ledger.clone(),
                 cloud: Arc::clone(cloud),
@@ -262,9 +264,9 @@ impl<C: Cloud> Parts<C> {
                 retry: config.retry,
                 stop: stop.clone(),
             };
-            calls.spawn("dispatcher", uplink.run());
+            calls.spawn("dispatcher", dispatcher.run());
         }
-        let upkeep = Maintenance {
+        let maintenance = Maintenance {
             ledger: ledger.clone(),
             health: Arc::clone(health),
             gate,
@@ -274,7 +276,7 @@ impl<C: Cloud> Parts<C> {
             off,
             stop: stop.clone(),
         };
-        calls.spawn("maintenance", upkeep.run());
+        calls.spawn("maintenance", maintenance.run());
         let watch =
             StoreWatch { ledger: ledger.clone(), health: Arc::clone(health), data_dir: config.data_dir.clone() };
         calls.spawn("watch on the store", watch.run(stop.clone()));
@@ -285,7 +287,7 @@ impl<C: Cloud> Parts<C> {
         Report { ledger, health, started_at: self.started_at }
     }
 
-    /// Starts what talks to people on this machine.
+    /// Starts the parts that serve the users of this machine.
     fn start_socket(&self, calls: &mut Supervisor, stop: &stop::Stop) {
         let (inbound, commands) = mpsc::channel(LOCAL_COMMANDS);
         let (asked, requests) = mpsc::channel(LOCAL_COMMANDS);
@@ -356,7 +358,7 @@ impl<C: Cloud> Parts<C> {
         Some(closer)
     }
 
-    /// Starts the transports over Greengrass IPC that are on.
+    /// Starts the enabled transports over Greengrass IPC.
     fn start_ipc(
         &self,
         connection: &mut Supervisor,
@@ -392,7 +394,7 @@ impl<C: Cloud> Parts<C> {
         closers
     }
 
-    /// Starts what talks to people by a connection of the transport `via`.
+    /// Starts the parts that serve the clients of a connection of the transport `via`.
     pub(crate) fn start_line(
         &self,
         via: Via,

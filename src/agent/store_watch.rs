@@ -1,4 +1,4 @@
-//! Watches the store, and shows what is wrong with it as problems.
+//! Watches the store, and raises a problem for each of its faults.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -8,10 +8,10 @@ use crate::{
     runtime::stop::Stop,
 };
 
-/// Between two looks at whether somebody has removed a quarantined store.
+/// The time between two checks whether a quarantined store was removed.
 const LOOK_AT_KEPT: Duration = Duration::from_secs(60);
 
-/// The watch.
+/// Watches the store.
 pub(crate) struct StoreWatch {
     pub(crate) ledger: Ledger,
     pub(crate) health: Arc<Health>,
@@ -19,7 +19,7 @@ pub(crate) struct StoreWatch {
 }
 
 impl StoreWatch {
-    /// Notes what is wrong with the store, until the stop.
+    /// Raises the problems of the store until the stop.
     pub(crate) async fn run(self, stop: Stop) {
         let mut health = self.ledger.health();
         while !stop.is_requested() {
@@ -27,14 +27,14 @@ impl StoreWatch {
             tokio::select! {
                 biased;
                 Ok(()) = health.changed() => {}
-                // Somebody may remove what is kept.
+                // A person may remove the quarantined store.
                 () = tokio::time::sleep(LOOK_AT_KEPT), if is_kept => {}
                 () = stop.requested() => {}
             }
         }
     }
 
-    /// Reports what is wrong with the store as problems; whether quarantined stores are kept.
+    /// Raises the problems of the store. Returns whether quarantined stores are kept.
     fn raise(&self, health: &StoreHealth) -> bool {
         match &health.failing {
             None => ["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"].iter().for_each(|code| self.health.clear(code)),
@@ -78,7 +78,7 @@ impl StoreWatch {
         losses.iter().any(|loss| loss.kept_as.is_some()) || !others.is_empty()
     }
 
-    /// How much room there is, and how much the store needs.
+    /// How much space is free, and how much the store needs.
     fn no_room(&self) -> String {
         let dir = &self.data_dir;
         let free =
@@ -88,9 +88,9 @@ impl StoreWatch {
     }
 }
 
-/// A size for people.
+/// A size for people, in MiB.
 pub(crate) fn mebibytes(bytes: u64) -> String {
-    // Rounded down, lest too little room looks like enough.
+    // Rounded down, so that too little space never looks like enough.
     let tenths = ((bytes >> 10) * 10) >> 10;
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }

@@ -1,6 +1,6 @@
-//! The running parts of the agent, by name. Each runs until the stop: one that returns or panics
-//! before is a defect, and the agent must not live on without it, since it would acknowledge
-//! commands that nobody carries out.
+//! The running parts of the agent, by name. Each part runs until the stop. A part that returns or
+//! panics before is a defect, and the agent must not continue without it, since it would
+//! acknowledge commands that no part carries out.
 
 use std::{collections::HashMap, fmt};
 
@@ -8,23 +8,23 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::runtime::errors::panic_text;
 
-/// Watches over parts that are stopped together.
+/// Supervises parts that are stopped together.
 #[derive(Default)]
 pub(crate) struct Supervisor {
     tasks: JoinSet<()>,
     names: HashMap<Id, &'static str>,
 }
 
-/// A part that ended unasked.
+/// A part that ended without a stop request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     part: &'static str,
-    /// Its panic; it returned where there is none.
+    /// The text of its panic; `None` if it returned.
     panic: Option<String>,
 }
 
 impl Failure {
-    /// The part of that name ended, and nothing is known of why.
+    /// The part of that name ended, for an unknown reason.
     pub(crate) fn of(part: &'static str) -> Self {
         Self { part, panic: None }
     }
@@ -50,7 +50,7 @@ impl Supervisor {
         self.names.insert(id, name);
     }
 
-    /// The first part that ends; never, where there are none.
+    /// Waits for the first part that ends; for ever if there are no parts.
     pub(crate) async fn failed(&mut self) -> Failure {
         loop {
             match self.tasks.join_next_with_id().await {
@@ -68,7 +68,7 @@ impl Supervisor {
         Failure { part: self.names.remove(&id).unwrap_or("part"), panic }
     }
 
-    /// Waits for the end of all of them after the stop; a panic on the way is logged.
+    /// Waits for the end of all parts after the stop, and logs those that panic meanwhile.
     pub(crate) async fn drain(&mut self) {
         while let Some(ended) = self.tasks.join_next_with_id().await {
             let failure = self.failure(ended);
@@ -78,7 +78,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends all of them where they stand.
+    /// Aborts all parts.
     pub(crate) fn abort_all(&mut self) {
         self.tasks.abort_all();
     }

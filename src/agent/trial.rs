@@ -1,5 +1,4 @@
-//! One list call with the credentials that this process finds: what `check` tries where no agent
-//! runs.
+//! One list call with the credentials of this process. `check` makes it if no agent runs.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,17 +13,17 @@ use crate::{
     runtime::clock::Clock,
 };
 
-/// What came of the call.
+/// The outcome of the call.
 pub(crate) struct Trial {
     /// The first page, if the cloud answered with one.
     pub(crate) page: Option<ListPage>,
     /// What a running agent would show in `status`.
     pub(crate) problems: BTreeMap<Code, Problem>,
-    /// How many milliseconds the cloud's clock is ahead of ours.
+    /// How many milliseconds the cloud's clock is ahead of the local clock.
     pub(crate) skew: Option<i64>,
 }
 
-/// Asks for the first page of the list, and waits no longer than `patience`.
+/// Requests the first page of the list, and waits no longer than `patience`.
 ///
 /// # Errors
 /// The environment names a file that cannot be used.
@@ -35,7 +34,7 @@ pub(crate) async fn list(config: &Config, patience: Duration) -> Result<Trial, S
     let cloud = Aws::new(config, clock, Box::new(move |millis| sink.set_skew(millis)), access_source())?;
     let list = async {
         match cloud.list(None).await {
-            // The answer told the cloud's time, and the next call is signed with that.
+            // The response gave the cloud's time, and the next call is signed with that time.
             Err(error) if error.fault == CallFault::Clock => cloud.list(None).await,
             answer => answer,
         }

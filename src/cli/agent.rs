@@ -1,5 +1,5 @@
-//! The running agent, as the commands reach it: over its local socket, or as any other client of
-//! the broker.
+//! The connection of the commands to the running agent: over its local socket, or over the broker
+//! as any other client.
 
 use std::{
     io,
@@ -13,12 +13,12 @@ use tokio::time::timeout;
 
 use super::{
     answer::{Answer, Output},
-    broker::{Broker, BrokerLine},
-    socket::{LocalSocket, SocketLine},
+    broker::{Broker, BrokerConnection},
+    socket::{LocalSocket, SocketConnection},
     trouble::Trouble,
 };
 
-/// What all commands have in common.
+/// The options that all commands have in common.
 #[derive(Debug, Args)]
 pub(super) struct Common {
     #[command(flatten)]
@@ -27,61 +27,65 @@ pub(super) struct Common {
     #[command(flatten)]
     broker: Broker,
 
-    /// For people, or for programs: one JSON document, as it crosses the broker.
+    /// Output format: a table for people, or for programs one JSON document, as it crosses the
+    /// broker
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
 
-    /// Seconds that the agent may take to answer (not: to carry out what was asked).
+    /// Seconds to wait for the agent's answer (not: for the end of the request)
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     timeout: u64,
 }
 
 /// A connection to the agent.
 pub(super) struct Agent {
-    line: Line,
+    connection: Connection,
     patience: Duration,
 }
 
-enum Line {
-    Socket(SocketLine),
-    Broker(Box<BrokerLine>),
+enum Connection {
+    Socket(SocketConnection),
+    Broker(Box<BrokerConnection>),
 }
 
 impl Common {
     pub(super) async fn connect(&self) -> Result<Agent, Trouble> {
         let patience = self.patience();
-        let line = match self.broker.address()? {
-            Some(address) => Line::Broker(Box::new(self.broker.connect(address, patience).await?)),
-            None => Line::Socket(self.socket.connect().await?),
+        let connection = match self.broker.address()? {
+            Some(address) => Connection::Broker(Box::new(self.broker.connect(address, patience).await?)),
+            None => Connection::Socket(self.socket.connect().await?),
         };
-        Ok(Agent { line, patience })
+        Ok(Agent { connection, patience })
     }
 
-    /// Over the local socket, whatever was said: for what is about this machine.
+    /// Connects over the local socket, even if a broker is named: for questions about this machine.
     pub(super) async fn connect_here(&self) -> Result<Agent, Trouble> {
-        Ok(Agent { line: Line::Socket(self.socket.connect().await?), patience: self.patience() })
+        Ok(Agent { connection: Connection::Socket(self.socket.connect().await?), patience: self.patience() })
     }
 
-    /// How long the agent may take to answer.
+    /// How long a command waits for an answer of the agent.
     pub(super) fn patience(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
 
-    /// The data directory that was named.
+    /// The data directory that the user named.
     pub(super) fn data_dir(&self) -> Option<PathBuf> {
         self.socket.given()
     }
 
-    /// Connects to the agent of that data directory.
+    /// Connects to the agent in that data directory.
     pub(super) async fn connect_in(&self, directory: &Path) -> io::Result<Agent> {
-        Ok(Agent { line: Line::Socket(LocalSocket::connect_in(directory).await?), patience: self.patience() })
+        Ok(Agent {
+            connection: Connection::Socket(LocalSocket::connect_in(directory).await?),
+            patience: self.patience(),
+        })
     }
 
-    /// Refuses to go over the broker with what is about this machine.
+    /// Refuses a command about this machine if a broker is named.
     pub(super) fn only_here(&self, what: &str) -> Result<(), Trouble> {
         match self.broker.address()? {
             Some(_) => Err(Trouble::Usage(format!(
-                "{what} is about the core itself; leave --mqtt-url away, and call it there"
+                "{what} is about the core itself; run it on the core device, without --mqtt-url"
             ))),
             None => Ok(()),
         }
@@ -89,16 +93,16 @@ impl Common {
 }
 
 impl Agent {
-    /// Asks, and waits for the first answer.
+    /// Sends an operation and waits for the first answer.
     pub(super) async fn ask(&mut self, operation: &str, payload: Value) -> Result<Answer, Trouble> {
         match self.ask_in_time(operation, payload).await? {
             Some(answer) => Ok(answer),
             None => {
-                let hint = match &self.line {
-                    Line::Socket(_) => "",
-                    // A broker drops what its policy does not allow, and acknowledges it all the
-                    // same (MQTT 3.1.1, 3.3.5).
-                    Line::Broker(_) => {
+                let hint = match &self.connection {
+                    Connection::Socket(_) => "",
+                    // A broker acknowledges a publish that its policy does not allow, and drops it
+                    // (MQTT 3.1.1, 3.3.5).
+                    Connection::Broker(_) => {
                         "; check that it runs, and that --client-id is your user name on the broker, or the common name \
                          of --cert-file: the broker drops a command in another name"
                     }
@@ -108,31 +112,34 @@ impl Agent {
         }
     }
 
-    /// The same; nothing if there is no answer in time, which may still come.
+    /// As [`Self::ask`], but returns `None` if no answer comes in time. The answer may still come
+    /// later.
     pub(super) async fn ask_in_time(&mut self, operation: &str, payload: Value) -> Result<Option<Answer>, Trouble> {
         let answer = async {
-            match &mut self.line {
-                Line::Socket(line) => line.ask(operation, payload).await,
-                Line::Broker(line) => line.ask(operation, payload).await,
+            match &mut self.connection {
+                Connection::Socket(to) => to.ask(operation, payload).await,
+                Connection::Broker(to) => to.ask(operation, payload).await,
             }
         };
         timeout(self.patience, answer).await.ok().transpose()
     }
 
-    /// A question, whose answer is `accepted` or nothing.
+    /// Sends a query, which is either accepted or rejected.
     pub(super) async fn query(&mut self, operation: &str, payload: Value) -> Result<Value, Trouble> {
         match self.ask(operation, payload).await? {
             Answer::Accepted(body) => Ok(body),
             Answer::Rejected(body) => Err(Trouble::Rejected(body)),
-            Answer::Completed(_) => Err(Trouble::NoAnswer("the agent completed what was a question".into())),
+            Answer::Completed(_) => {
+                Err(Trouble::NoAnswer("the agent answered a query with completed, which belongs to requests".into()))
+            }
         }
     }
 
-    /// The next answer, whenever it comes.
+    /// Waits for the next answer, without a limit of time.
     pub(super) async fn next(&mut self) -> Result<Answer, Trouble> {
-        match &mut self.line {
-            Line::Socket(line) => line.next().await,
-            Line::Broker(line) => line.next().await,
+        match &mut self.connection {
+            Connection::Socket(to) => to.next().await,
+            Connection::Broker(to) => to.next().await,
         }
     }
 
@@ -141,22 +148,22 @@ impl Agent {
         timeout(self.patience, self.next()).await.ok()?.ok()
     }
 
-    /// The user who gave the answers, and in which data directory, if that is neither root nor the
-    /// one who asks.
+    /// The user that runs the agent, and its data directory, if that user is neither root nor the
+    /// user of this process.
     pub(super) fn foreign(&self) -> Option<(u32, &Path)> {
-        match &self.line {
-            Line::Socket(line) if ![0, rustix::process::geteuid().as_raw()].contains(&line.peer) => {
-                Some((line.peer, &line.directory))
+        match &self.connection {
+            Connection::Socket(to) if ![0, rustix::process::geteuid().as_raw()].contains(&to.peer) => {
+                Some((to.peer, &to.directory))
             }
             _ => None,
         }
     }
 
-    /// Bytes that one payload may have.
+    /// The maximum size of one payload in bytes.
     pub(super) fn max_payload(&self) -> usize {
-        match &self.line {
-            Line::Socket(_) => super::socket::MAX_PAYLOAD,
-            Line::Broker(_) => super::broker::MAX_PAYLOAD,
+        match &self.connection {
+            Connection::Socket(_) => super::socket::MAX_PAYLOAD,
+            Connection::Broker(_) => super::broker::MAX_PAYLOAD,
         }
     }
 }

@@ -1,19 +1,19 @@
-//! An answer of the agent, by whichever way it came.
+//! An answer of the agent, whether it comes over the local socket or over the broker.
 
 use clap::ValueEnum;
 use serde_json::Value;
 
-/// How an answer is shown.
+/// The format in which an answer is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
     Table,
     Json,
 }
 
-/// Answers to other questions that are kept while one is waited for.
+/// Maximum number of answers to other questions that are kept while a command waits for one.
 pub(super) const MAX_EARLY: usize = 4096;
 
-/// The agent's word on a question.
+/// The agent's answer to an operation.
 #[derive(Debug)]
 pub(super) enum Answer {
     Accepted(Value),
@@ -28,9 +28,9 @@ impl Answer {
         }
     }
 
-    /// Whether it answers the command with that token. A rejection without a token does, too: what
-    /// cannot be read of a command cannot be echoed; where the operation is known it has to be that
-    /// one.
+    /// Whether this answers the command with that token. A rejection without a token may do so,
+    /// too: the agent cannot echo the token of a command that it cannot read. If the operation is
+    /// known, the rejection has to name it.
     pub(super) fn is_to(&self, token: &str, operation: Option<&str>) -> bool {
         match self {
             Self::Rejected(body) if body["clientToken"].is_null() => {
@@ -40,7 +40,7 @@ impl Answer {
         }
     }
 
-    /// An answer by the name of its kind.
+    /// Creates an answer from the name of its kind.
     pub(super) fn new(kind: &str, body: Value) -> Option<Self> {
         match kind {
             "accepted" => Some(Self::Accepted(body)),
@@ -51,7 +51,7 @@ impl Answer {
     }
 }
 
-/// A name for a question or a request that was given none.
+/// Makes a random token for a question or a request that has none.
 pub(super) fn fresh_token() -> String {
     format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
 }

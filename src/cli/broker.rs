@@ -1,4 +1,4 @@
-//! The agent over the broker, from a command's side: as any other client of it.
+//! The connection to the agent over the broker, as any other client of the broker.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -22,35 +22,35 @@ use crate::{
     protocol::Topics,
 };
 
-/// Below the agent's default `limits.maxPayloadBytes`, which is below what Greengrass's broker
-/// takes.
+/// Maximum size of a payload, below the agent's default `limits.maxPayloadBytes`, which is below
+/// the limit of Greengrass's broker.
 pub(super) const MAX_PAYLOAD: usize = 128_000;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// How to go over the broker instead of the local socket.
+/// The options for commands over the broker.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Over the broker, from any machine")]
 pub(super) struct Broker {
-    // No documentation comment, in which the brackets would be links.
+    // Not a documentation comment, in which the brackets would become links.
     #[arg(
         long,
         value_name = "URL",
         requires_all = ["client_id", "core"],
-        help = "Go over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]"
+        help = "Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]"
     )]
     mqtt_url: Option<String>,
 
-    /// The core device whose agent is asked.
+    /// The core device whose agent receives the command.
     #[arg(long = "core-device-thing-name", id = "core", value_name = "THING", requires = "mqtt_url")]
     core: Option<String>,
 
-    /// Your own name, as the broker knows you: your thing name, or on Mosquitto your user name or
-    /// your certificate's common name. The agent records it as the one who asked.
+    /// Your own name on the broker: your thing name, or on Mosquitto your user name or your
+    /// certificate's common name. The agent records it as the client of the request
     #[arg(long, value_name = "THING", requires = "mqtt_url")]
     client_id: Option<String>,
 
-    /// The broker's authority, PEM; without it the system's own.
+    /// The certificate authority of the broker, PEM; default: the system's certificate authorities
     #[arg(long, value_name = "FILE", requires = "mqtt_url")]
     ca_file: Option<PathBuf>,
 
@@ -58,42 +58,43 @@ pub(super) struct Broker {
     #[arg(long, value_name = "FILE", requires_all = ["mqtt_url", "key_file"])]
     cert_file: Option<PathBuf>,
 
-    /// Its key, PEM.
+    /// The key of your certificate, PEM.
     #[arg(long, value_name = "FILE", requires_all = ["mqtt_url", "cert_file"])]
     key_file: Option<PathBuf>,
 
-    /// A user name; its password is in $OFFBOARD_MQTT_PASSWORD, where no list of processes shows
-    /// it.
+    /// User name on the broker; the password is read from $OFFBOARD_MQTT_PASSWORD, which a list of
+    /// processes does not show
     #[arg(long, value_name = "NAME", requires = "mqtt_url")]
     username: Option<String>,
 
-    /// The agent's topicPrefix.
+    /// The topicPrefix of the agent's configuration.
     #[arg(long, value_name = "PREFIX", default_value = "offboard", requires = "mqtt_url")]
     topic_prefix: String,
 }
 
-/// Whom to reach where, as whom.
+/// The broker's address, the agent's topics and the client's own name.
 pub(super) struct Address {
     mqtt: config::Mqtt,
     topics: Topics,
     client: ClientId,
 }
 
-/// A connection.
-pub(super) struct BrokerLine {
+/// A connection to the agent over the broker.
+pub(super) struct BrokerConnection {
     mqtt: Brief,
-    /// How it was to be reached.
+    /// The broker and the options of the connection.
     address: config::Mqtt,
     topics: Topics,
     client: ClientId,
-    /// Of what was asked here; the results of others' questions by this name are not ours to show.
+    /// Tokens of this process's own commands; the results of other commands under the same name are
+    /// ignored.
     tokens: HashSet<String>,
-    /// Answers to earlier questions that came while a later one was waited for.
+    /// Answers to earlier commands that came while this process waited for a later answer.
     early: VecDeque<Answer>,
 }
 
 impl Broker {
-    /// Where to, if the broker is meant.
+    /// The address that the options name; `None` if the command uses the local socket.
     pub(super) fn address(&self) -> Result<Option<Address>, Trouble> {
         let (Some(url), Some(client), Some(core)) = (&self.mqtt_url, &self.client_id, &self.core) else {
             return Ok(None);
@@ -120,8 +121,8 @@ impl Broker {
         Ok(Some(Address { mqtt, topics: Topics::new(&self.topic_prefix, &core), client }))
     }
 
-    /// Connects, and subscribes to what the agent answers.
-    pub(super) async fn connect(&self, address: Address, patience: Duration) -> Result<BrokerLine, Trouble> {
+    /// Connects, and subscribes to the agent's results for this client.
+    pub(super) async fn connect(&self, address: Address, patience: Duration) -> Result<BrokerConnection, Trouble> {
         let Address { mqtt, topics, client } = address;
         if let Some(caution) = config::readable_password(&mqtt) {
             eprintln!("warning: {}", in_flags(caution));
@@ -129,7 +130,7 @@ impl Broker {
         let mut options = client::options(&mqtt);
         options.set_clean_session(true);
         client::secure(&mqtt, &mut options).map_err(|error| Trouble::Usage(in_flags(error)))?;
-        let mut line = BrokerLine {
+        let mut line = BrokerConnection {
             mqtt: Brief::new(options),
             address: mqtt,
             topics,
@@ -153,7 +154,8 @@ impl Broker {
     }
 }
 
-/// The same words as the agent's, about options instead of keys.
+/// Replaces the configuration keys in one of the agent's messages by the options of the command
+/// line.
 fn in_flags(text: String) -> String {
     const FLAGS: [(&str, &str); 6] = [
         ("mqtt.caFile", "--ca-file"),
@@ -166,7 +168,7 @@ fn in_flags(text: String) -> String {
     FLAGS.into_iter().fold(text, |text, (key, flag)| text.replace(key, flag))
 }
 
-impl BrokerLine {
+impl BrokerConnection {
     async fn poll(&mut self) -> Result<Event, Trouble> {
         self.mqtt.poll().await.map_err(|error| self.broken(&error))
     }
@@ -179,8 +181,8 @@ impl BrokerLine {
         Trouble::NoAnswer(format!("the broker at {host}:{port}: {error}; {text} {}", self.client))
     }
 
-    /// Publishes a command with a token, and waits for its first answer. `status` is what the
-    /// broker retains.
+    /// Publishes a command with a token, and waits for its first answer. The answer to `status` is
+    /// the message that the broker retains.
     pub(super) async fn ask(&mut self, operation: &str, mut payload: Value) -> Result<Answer, Trouble> {
         if operation == "status" {
             return self.status().await;
@@ -221,7 +223,7 @@ impl BrokerLine {
         }
     }
 
-    /// The next answer to what was asked here.
+    /// The next answer to a command of this process.
     pub(super) async fn next(&mut self) -> Result<Answer, Trouble> {
         match self.early.pop_front() {
             Some(answer) => Ok(answer),
@@ -229,8 +231,8 @@ impl BrokerLine {
         }
     }
 
-    /// The next answer to what was asked here, or a rejection without a token of the operation that
-    /// is being asked.
+    /// The next answer to a command of this process, or a rejection without a token of the
+    /// operation that is waited for.
     async fn receive(&mut self, asking: Option<&str>) -> Result<Answer, Trouble> {
         loop {
             let Event::Incoming(Incoming::Publish(publish)) = self.poll().await? else { continue };
@@ -247,8 +249,8 @@ impl BrokerLine {
         }
     }
 
-    /// What the broker retains, which may come before it acknowledges the subscription (MQTT 3.1.1,
-    /// section 3.8.4).
+    /// Waits for the retained status, which may come before the acknowledgement of the subscription
+    /// (MQTT 3.1.1, section 3.8.4).
     async fn status(&mut self) -> Result<Answer, Trouble> {
         let topic = self.topics.status();
         self.mqtt

@@ -1,5 +1,4 @@
-//! `offboard support-bundle`: one archive with what somebody needs who is to help, and without
-//! secrets.
+//! `offboard support-bundle`: one archive with what a supporter needs, without secrets.
 
 use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
@@ -21,12 +20,13 @@ use crate::{
     runtime::clock::Clock,
 };
 
-/// Requests, and devices of each state, that go into it: the latest, or the first by name.
+/// Maximum number of requests (the latest), and of devices of each state (the first by name), in
+/// the archive.
 const ROWS: usize = 100;
 
 #[derive(Debug, Args)]
 pub(super) struct SupportBundle {
-    /// Where to write it; it must not be there yet.
+    /// The archive to write; the file must not exist yet.
     #[arg(long, value_name = "FILE", default_value = "offboard-support.tar")]
     file: PathBuf,
 
@@ -44,20 +44,20 @@ impl SupportBundle {
             Ok(mut agent) => parts.extend(ask(&mut agent).await),
             Err(trouble) => parts.push(("no-agent.txt", format!("{trouble}\n").into_bytes())),
         }
-        let told = |error: std::io::Error| Trouble::Failed(format!("{}: {error}", self.file.display()));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file).map_err(told)?;
-        archive(file, &parts).map_err(told)?;
+        let failed = |error: std::io::Error| Trouble::Failed(format!("{}: {error}", self.file.display()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file).map_err(failed)?;
+        archive(file, &parts).map_err(failed)?;
         let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
         print(&format!(
-            "{}: {}; read it before you hand it on: it names devices and who asked\n",
+            "{}: {}; read it before you pass it on: it names devices and clients\n",
             self.file.display(),
             names.join(", ")
         ))
     }
 }
 
-/// A part, or why there is none: whoever needs this may have an agent that answers some questions
-/// only.
+/// A part of the archive, or the error that prevented it: an agent that needs support may answer
+/// only some questions.
 fn pretty(part: Result<Value, Trouble>) -> Vec<u8> {
     let part = part.unwrap_or_else(|trouble| json!({"error": trouble.to_string()}));
     format!("{}\n", escaped(&format!("{part:#}"))).into_bytes()
@@ -68,12 +68,12 @@ fn system() -> String {
     format!("{} {}", std::env::consts::ARCH, release.trim())
 }
 
-/// What the agent tells of itself, of the latest requests, and of devices that something happened
-/// to.
+/// The agent's configuration, status and metrics, its latest requests, and the devices that are not
+/// plainly associated.
 async fn ask(agent: &mut Agent) -> Vec<(&'static str, Vec<u8>)> {
     let metrics = agent.query("metrics", json!({})).await;
     let text =
-        metrics.ok().and_then(|metrics| MetricsMessage::deserialize(&metrics).ok()).map(|told| exposition(&told));
+        metrics.ok().and_then(|metrics| MetricsMessage::deserialize(&metrics).ok()).map(|message| exposition(&message));
     vec![
         ("configuration.json", pretty(agent.query("configuration", json!({})).await)),
         ("status.json", pretty(agent.query("status", json!({})).await)),
@@ -87,11 +87,11 @@ async fn requests(agent: &mut Agent) -> Result<Value, Trouble> {
     let (_, mut requests) = pages(agent, "list-requests", json!({}), ROWS, "/requests").await?;
     for request in &mut requests {
         let mut question = json!({"targetClientToken": request["clientToken"], "targetClient": request["requestedBy"]});
-        // An older agent does not know the member.
+        // An older agent rejects this member.
         if request["via"].is_string() {
             question["targetVia"] = request["via"].clone();
         }
-        // Forgotten since it was listed, say.
+        // The agent may have deleted the request since it listed it.
         let Ok(mut answer) = agent.query("get-request", question).await else { continue };
         request["errorEntries"] = answer["request"]["errorEntries"].take();
     }

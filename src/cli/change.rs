@@ -1,5 +1,5 @@
 //! `offboard disassociate`, `associate`, `disassociate-assets`, `disassociate-project-assets`,
-//! `sync`: what becomes a request.
+//! `sync`: the commands that become requests.
 
 use std::{
     fs::File,
@@ -19,40 +19,40 @@ use super::{
     trouble::Trouble,
 };
 
-/// Bytes of a list that are read: far more than the agent's default limit of pending entries has
-/// room for.
+/// Maximum size of a list in bytes, far above the agent's default limit of pending entries.
 const MAX_LIST: u64 = 64 << 20;
 
-/// Names that are shown of those that the registry does not know.
+/// Maximum number of names unknown to the registry that are shown.
 const SHOWN: usize = 20;
 
-/// Longest `--expires-in`, a year, as the agent takes it.
+/// Maximum of `--expires-in` in seconds, a year, which is the agent's limit.
 const MAX_EXPIRY: u64 = 365 * 24 * 3600;
 
-/// What the commands that become requests have in common.
+/// The options of the commands that become requests.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Show what would be done, and do nothing.
+    /// Show what the agent would do, and change nothing.
     #[arg(long)]
     dry_run: bool,
 
-    /// Go past guard.maxFraction, and ask nothing.
+    /// Allow more than guard.maxFraction of the devices, and ask for no confirmation.
     #[arg(long)]
     force: bool,
 
-    /// Kept with the request, for people.
+    /// A reason for people, kept with the request.
     #[arg(long)]
     reason: Option<String>,
 
-    /// What is not sent by then ends as TimedOut: seconds, or 30s, 15m, 12h, 7d.
+    /// Time until the entries that were not sent expire as TimedOut: seconds, or 30s, 15m, 12h, 7d.
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     expires_in: Option<u64>,
 
-    /// The request's name; the same one again is the same request. Without it the agent makes one.
+    /// The request's token; a repeated command with the same token is the same request. Default: a
+    /// token that the agent makes
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
 
-    /// Return once it is accepted: it is on disk then, and will be carried out.
+    /// Return when the request is accepted: it is on disk then, and the agent will carry it out.
     #[arg(long)]
     no_wait: bool,
 }
@@ -63,9 +63,9 @@ pub(super) struct Devices {
     #[arg(value_name = "THING", required_unless_present = "from_file")]
     things: Vec<String>,
 
-    /// More of them from a file or, with -, from standard input: one a line, or separated by white
-    /// space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2
-    /// list-client-devices-associated-with-core-device.
+    /// Read more names from a file or, with -, from standard input: one per line, or separated by
+    /// white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2
+    /// list-client-devices-associated-with-core-device
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
 
@@ -79,7 +79,7 @@ pub(super) struct Assets {
     #[arg(long, value_name = "ASSET")]
     asset: String,
 
-    /// The parent's hierarchy that the child is in.
+    /// The hierarchy of the parent that contains the child
     #[arg(long, value_name = "HIERARCHY")]
     hierarchy: String,
 
@@ -97,12 +97,12 @@ pub(super) struct ProjectAssets {
     #[arg(long, value_name = "PROJECT")]
     project: String,
 
-    /// Assets in it.
+    /// Assets in the project.
     #[arg(value_name = "ASSET", required_unless_present = "from_file")]
     assets: Vec<String>,
 
-    /// More of them from a file or, with -, from standard input: one a line, or separated by white
-    /// space; or a CSV file with a column assetId.
+    /// Read more assets from a file or, with -, from standard input: one per line, or separated by
+    /// white space; or a CSV file with a column assetId
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
 
@@ -112,7 +112,7 @@ pub(super) struct ProjectAssets {
 
 #[derive(Debug, Args)]
 pub(super) struct Sync {
-    /// Return once it is accepted.
+    /// Return when the request is accepted.
     #[arg(long)]
     no_wait: bool,
 }
@@ -148,7 +148,7 @@ impl Sync {
     }
 }
 
-/// Names from the command line and from a list, all of them checked, each once.
+/// The names from the command line and from a list, all checked, and each once.
 fn names(arguments: Vec<String>, file: Option<&Path>, kind: &Kind) -> Result<Vec<String>, Trouble> {
     let mut names = Vec::with_capacity(arguments.len());
     for name in arguments {
@@ -158,8 +158,8 @@ fn names(arguments: Vec<String>, file: Option<&Path>, kind: &Kind) -> Result<Vec
     if let Some(path) = file {
         let place = if path.as_os_str() == "-" { "standard input".into() } else { format!("{}", path.display()) };
         let bytes = read(path).map_err(|error| Trouble::Usage(format!("--from-file {place}: {error}")))?;
-        let found =
-            list::names(&bytes, kind).map_err(|faults| Trouble::Usage(faults.told(&format!("--from-file {place}"))))?;
+        let found = list::names(&bytes, kind)
+            .map_err(|faults| Trouble::Usage(faults.report(&format!("--from-file {place}"))))?;
         names.extend(found);
     }
     let mut seen = std::collections::HashSet::new();
@@ -179,12 +179,15 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         file.take(MAX_LIST + 1).read_to_end(&mut bytes)?;
     }
     if bytes.len() as u64 > MAX_LIST {
-        return Err(io::Error::other(format!("it has more than {} MiB, which is no list of names", MAX_LIST >> 20)));
+        return Err(io::Error::other(format!(
+            "it has more than {} MiB, which is too large for a list of names",
+            MAX_LIST >> 20
+        )));
     }
     Ok(bytes)
 }
 
-/// A time as `--expires-in` takes it, in seconds.
+/// Parses the time of `--expires-in`, in seconds.
 fn seconds(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.char_indices().next_back() {
         Some((at, 's')) => (&text[..at], 1),
@@ -197,13 +200,13 @@ fn seconds(text: &str) -> Result<u64, String> {
     let seconds = is_number.then(|| digits.parse::<u64>().ok()?.checked_mul(unit)).flatten();
     seconds.filter(|seconds| (1..=MAX_EXPIRY).contains(seconds)).ok_or_else(|| {
         format!(
-            "{:?} is no time of up to 365d; give seconds, or a number with s, m, h or d: 30s, 15m, 12h, 7d",
+            "{:?} is not a time of up to 365d; give seconds, or a number with s, m, h or d: 30s, 15m, 12h, 7d",
             clean(text)
         )
     })
 }
 
-/// Asks for a change; `list` is the member that may have to be split over several requests.
+/// Sends a change; `list` is the member that may have to be split over several requests.
 async fn change(
     common: &Common,
     operation: &str,
@@ -225,7 +228,8 @@ async fn change(
     let mut agent = common.connect().await?;
     let parts = split(payload, list, agent.max_payload())?;
     let people = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    // What is to be associated is new to the registry more often than not.
+    // A device to associate is usually new to the registry, so only a disassociation warns of
+    // unknown names.
     let is_about_known = operation == "disassociate-client-devices";
     if *dry_run || is_about_known {
         let plan = plan(&mut agent, operation, &parts).await?;
@@ -233,17 +237,17 @@ async fn change(
             return show(common.output, &plan, plan_text);
         }
         let asks = people && !force;
-        let mut was_asked = is_about_known && tell_unknown(&plan, asks)? && asks;
+        let mut was_asked = is_about_known && warn_of_unknown(&plan, asks)? && asks;
         was_asked |= asks && confirm(&mut agent, operation, &plan).await?;
         if was_asked {
-            // Nobody kept the connection alive while a person thought.
+            // The connection was not kept alive while the person decided.
             agent = common.connect().await?;
         }
     }
     request::carry_out(common.output, &mut agent, operation, parts, *no_wait).await
 }
 
-/// What the agent would do, over all parts.
+/// The agent's plan, summed over all parts.
 async fn plan(agent: &mut Agent, operation: &str, parts: &[Value]) -> Result<Value, Trouble> {
     let mut sum = Value::Null;
     for part in parts {
@@ -258,7 +262,7 @@ async fn plan(agent: &mut Agent, operation: &str, parts: &[Value]) -> Result<Val
     Ok(sum)
 }
 
-/// Counts are added, and lists put one after the other.
+/// Adds the counts of two plans and joins their lists.
 fn add(mut sum: Value, more: &Value) -> Value {
     for (name, value) in more.as_object().into_iter().flatten() {
         match (&mut sum[name], value) {
@@ -297,11 +301,12 @@ fn some(plan: &Value, names: &str, count: &str, most: usize) -> String {
     first.join(", ")
 }
 
-/// Shows the names that the registry does not know, which may be misspelt; `true` if there are any.
-/// A person is asked whether to go on with them.
-fn tell_unknown(plan: &Value, asks: bool) -> Result<bool, Trouble> {
+/// Shows the names that the registry does not know, which may be misspelt, and asks a person
+/// whether to continue. Returns whether there are any.
+fn warn_of_unknown(plan: &Value, asks: bool) -> Result<bool, Trouble> {
     let count = plan["unknownCount"].as_u64().unwrap_or_default();
-    // A command that a guard rejects disassociates nothing; why it does is what is to be read then.
+    // The agent rejects a guarded command, so the reason of that rejection is more important than
+    // the unknown names.
     if count == 0 || plan["guardedCount"].as_u64() > Some(0) {
         return Ok(false);
     }
@@ -317,17 +322,17 @@ fn nothing_done() -> Trouble {
     Trouble::Failed("nothing was done".into())
 }
 
-/// Asks the person at the terminal.
+/// Asks the person at the terminal to confirm.
 fn agreed(question: &str) -> Result<bool, Trouble> {
     complain(&format!("{question} [y/N] "));
     let mut answer = String::new();
-    let told = |error| Trouble::Failed(format!("standard input: {error}; nothing was done"));
-    io::stdin().read_line(&mut answer).map_err(told)?;
+    let failed = |error| Trouble::Failed(format!("standard input: {error}; nothing was done"));
+    io::stdin().read_line(&mut answer).map_err(failed)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Asks a person who is about to take off more than half of what there is. Whether there was a
-/// question.
+/// Asks for confirmation if a person is about to disassociate more than half of the known devices.
+/// Returns whether it asked.
 async fn confirm(agent: &mut Agent, operation: &str, plan: &Value) -> Result<bool, Trouble> {
     if operation != "disassociate-client-devices" {
         return Ok(false);
@@ -339,7 +344,7 @@ async fn confirm(agent: &mut Agent, operation: &str, plan: &Value) -> Result<boo
         return Ok(false);
     }
     complain(&plan_text(plan));
-    if agreed(&format!("these are more than half of the {known} devices; take them off?"))? {
+    if agreed(&format!("these are more than half of the {known} devices; disassociate them?"))? {
         return Ok(true);
     }
     Err(nothing_done())
@@ -357,8 +362,8 @@ mod tests {
             assert_eq!(seconds(text), Ok(expected), "{text}");
         }
         for text in ["", "d", "0", "0s", "-1", "+1", "1.5h", "7 d", "7w", "366d", "99999999999999999999d", "1\u{e9}"] {
-            let told = seconds(text).unwrap_err();
-            assert!(told.contains(&format!("{text:?}")) && told.contains("30s, 15m, 12h, 7d"), "{told}");
+            let message = seconds(text).unwrap_err();
+            assert!(message.contains(&format!("{text:?}")) && message.contains("30s, 15m, 12h, 7d"), "{message}");
         }
     }
 }

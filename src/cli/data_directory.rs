@@ -1,23 +1,24 @@
-//! An agent's data directory, as a command sees it: whether an agent has it, and why none answers
+//! The data directory as a command sees it: whether an agent holds it, and why no agent answers
 //! there.
 
 use std::{fs, path::Path};
 
 use crate::ledger;
 
-/// Whether some agent holds the data directory.
+/// Whether an agent holds the lock of the data directory.
 pub(super) fn is_held(dir: &Path) -> bool {
     ledger::open_regular(fs::OpenOptions::new().read(true), &dir.join("lock"))
         .is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
-/// Whether nobody can write there, whatever the modes say.
+/// Whether the file system is read-only, so that nobody can write there whatever the permissions
+/// are.
 pub(super) fn is_read_only(dir: &Path) -> bool {
     use rustix::fs::StatVfsMountFlags;
     rustix::fs::statvfs(dir).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// Why nobody answers at the socket in `dir`, for people: an agent that cannot write there has no
+/// Why no agent answers at the socket in `dir`, for people. An agent that cannot write there has no
 /// socket, or an old one.
 pub(super) fn why_no_answer(dir: &Path, cause: &std::io::Error) -> &'static str {
     use std::io::ErrorKind;

@@ -1,7 +1,7 @@
-//! The log: its format, its levels, and how many lines a second it takes.
+//! The log: its format, its levels, and its limit of lines per second.
 //!
-//! Nothing outside may fill a gateway's flash by provoking lines. What is above the limit is left
-//! out, and how much that was is told once a second.
+//! Input from outside must not fill a gateway's flash by provoking log lines. Lines above the limit
+//! are dropped, and the log reports their number once a second.
 
 use std::{
     str::FromStr,
@@ -23,35 +23,36 @@ use tracing_subscriber::{
 
 use crate::config::LogFormat;
 
-/// Lines a second of errors: twice the share of the others, which cannot crowd them out.
+/// Maximum number of error lines per second. Errors have a limit of their own, so that other lines
+/// cannot displace them.
 const ERRORS: u32 = 40;
 
-/// Lines a second of warnings and information: a busy agent writes about three for each call, and
-/// makes one call a second.
+/// Maximum number of warnings and informational lines per second: a busy agent writes about three
+/// for each call, and makes one call per second.
 const LINES: u32 = 20;
 
-/// Lines a second of what somebody asked for by `RUST_LOG`.
+/// Maximum number of debug and trace lines per second, which are enabled by `RUST_LOG`.
 const DETAILS: u32 = 1000;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Where the line about what was left out comes from; it is never left out itself.
+/// Target of the line that reports dropped lines; the limit never drops it.
 const OWN: &str = "offboard::log";
 
-/// Lines in the second that began last.
+/// The lines in the current second.
 #[derive(Clone, Copy, Default)]
 struct Share {
     since: Duration,
     lines: u32,
 }
 
-/// See the module. Clones are the same one.
+/// Limits the lines per second; see the module. Clones share their state.
 #[derive(Clone)]
 pub(super) struct Limit(Arc<State>);
 
 struct State {
     start: Instant,
-    /// Of errors, of warnings and information, of details.
+    /// Shares of errors, of warnings and information, and of details.
     shares: Mutex<[Share; 3]>,
     left_out: AtomicU64,
     is_left_out: Notify,
@@ -67,7 +68,7 @@ impl Limit {
         }))
     }
 
-    /// Whether one more line of that level may be written at `now`, since the start.
+    /// Whether one more line of that level may be written at `now`, the time since the start.
     fn takes(&self, level: Level, now: Duration) -> bool {
         let (kind, most) = match level {
             Level::ERROR => (0, ERRORS),
@@ -89,20 +90,20 @@ impl Limit {
         takes
     }
 
-    /// Tells what was left out since it was told last.
-    pub(super) fn tell(&self) {
+    /// Logs how many lines were dropped since the last report.
+    pub(super) fn report(&self) {
         let left_out = self.0.left_out.swap(0, Ordering::Relaxed);
         if left_out > 0 {
             tracing::warn!(target: OWN, left_out, "too many log lines a second; some were left out");
         }
     }
 
-    /// Tells it once a second, as long as there is something to tell.
-    pub(super) async fn keep_telling(self) {
+    /// Logs the number of dropped lines once a second, as long as lines are dropped.
+    pub(super) async fn keep_reporting(self) {
         loop {
             self.0.is_left_out.notified().await;
             tokio::time::sleep(SECOND).await;
-            self.tell();
+            self.report();
         }
     }
 }
@@ -112,8 +113,8 @@ impl<S: Subscriber> Filter<S> for Limit {
         true
     }
 
-    // All levels, as far as this one is concerned. Without a word on it no other filter's word
-    // would count, and whatever sled traces would come as far as here to be dropped.
+    // This filter allows all levels. Without this hint the hints of the other filters would have no
+    // effect, and all of sled's trace events would be formatted before a filter drops them.
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Some(LevelFilter::TRACE)
     }
@@ -124,12 +125,12 @@ impl<S: Subscriber> Filter<S> for Limit {
     }
 }
 
-/// Starts the log; whoever runs has to keep telling what the limit leaves out.
+/// Starts the log. The caller has to run [`Limit::keep_reporting`].
 pub(super) fn start(format: LogFormat) -> Limit {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let filter = match Targets::from_str(&wanted) {
         Ok(targets) if !wanted.is_empty() => targets,
-        // The SDK's own lines repeat what ours say.
+        // The lines of the AWS SDK repeat the agent's own.
         _ => Targets::new().with_target("offboard", Level::INFO).with_default(Level::WARN),
     };
     let layer = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
@@ -185,7 +186,7 @@ mod tests {
         for (level, most) in [
             (Level::ERROR, ERRORS),
             (Level::WARN, LINES),
-            // What warnings used up, information has no more.
+            // Information shares the limit of warnings, which is used up.
             (Level::INFO, 0),
             (Level::DEBUG, DETAILS),
         ] {
@@ -198,14 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_told_in_one_line() {
+    fn what_is_left_out_is_reported_in_one_line() {
         let (written, limit) = (Written::default(), Limit::new());
         let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(written.clone());
         let filter = Targets::new().with_default(Level::INFO).and(limit.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer.with_filter(filter)), || {
-            limit.tell();
+            limit.report();
             assert_eq!(written.lines("left out"), 0, "nothing was");
-            // A slow machine may take more than a second for these.
+            // A slow machine may need more than a second for these lines.
             let start = Instant::now();
             (0..10_000).for_each(|n| tracing::info!(n, "flood"));
             (0..10_000).for_each(|n| tracing::error!(n, "flooded"));
@@ -214,8 +215,8 @@ mod tests {
             let (lines, errors) = (written.lines("INFO"), written.lines("ERROR"));
             assert!((1..=seconds * LINES as usize).contains(&lines), "{lines} in {seconds} s");
             assert!((1..=seconds * ERRORS as usize).contains(&errors), "{errors} in {seconds} s");
-            limit.tell();
-            limit.tell();
+            limit.report();
+            limit.report();
             assert_eq!(written.lines(&format!("left_out={}", 20_000 - lines - errors)), 1);
             assert_eq!(written.lines("left out"), 1);
         });

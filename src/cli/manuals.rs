@@ -1,4 +1,4 @@
-//! Manual pages and shell completions, made from the command line's own definition.
+//! Manual pages and shell completions, generated from the definition of the command line.
 
 use std::{fs, path::Path};
 
@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use super::Arguments;
 
-/// What the command line makes of itself, by the file's name below `docs/`.
+/// The generated files, by their names below `docs/`.
 fn pages() -> Vec<(String, Vec<u8>)> {
     let mut command = Arguments::command();
     command.build();
@@ -25,7 +25,7 @@ fn pages() -> Vec<(String, Vec<u8>)> {
     );
     for (name, command) in all {
         let mut text = Vec::new();
-        // Without the version, which changes at each release: the page would.
+        // Without the version, so that the page does not change at each release.
         clap_mangen::Man::new(command.version("")).title(name.clone()).render(&mut text).unwrap();
         pages.push((format!("man/{name}.1"), text));
     }

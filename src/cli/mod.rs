@@ -1,4 +1,4 @@
-//! The command line: one file for each kind of subcommand.
+//! The command line, with one file for each kind of subcommand.
 
 mod agent;
 mod answer;
@@ -30,12 +30,12 @@ use self::{
 };
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
-/// Takes client devices off their AWS IoT Greengrass core device, offline if need be.
+/// Disassociates client devices from their AWS IoT Greengrass core device, offline if need be.
 ///
-/// All commands but `run` ask the running agent: on its own machine over the socket in its data
-/// directory, and from elsewhere, with --mqtt-url, over the broker. On a core device, run them as
-/// the user that the agent runs as (sudo -u ggc_user; on nucleus lite sudo -u gg_component): the
-/// deployed program file belongs to that user, and a command that root runs from it warns.
+/// All commands but `run` connect to the running agent: on its own machine over the socket in its
+/// data directory, and from elsewhere, with --mqtt-url, over the broker. On a core device, run them
+/// as the agent's user (sudo -u ggc_user; on nucleus lite sudo -u gg_component): the deployed
+/// program file belongs to that user, and a command that root runs from it prints a warning.
 #[derive(Debug, Parser)]
 #[command(name = "offboard", version, after_help = "Exit status: 0 done, 1 failed, 2 rejected, 3 no answer, 64 usage.")]
 struct Arguments {
@@ -43,7 +43,7 @@ struct Arguments {
     command: Subcommands,
 }
 
-/// A command that asks the agent.
+/// A command that connects to the agent.
 #[derive(Debug, Args)]
 struct Asking<A: Args> {
     #[command(flatten)]
@@ -55,9 +55,9 @@ struct Asking<A: Args> {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Run the agent, until SIGTERM or SIGINT.
+    /// Run the agent until SIGTERM or SIGINT.
     Run(run::Run),
-    /// Take client devices off this core device.
+    /// Disassociate client devices from this core device.
     ///
     /// Examples:
     ///   offboard disassociate sensor-7 sensor-8 --reason "line 3 was sold"
@@ -66,33 +66,33 @@ enum Subcommands {
     Disassociate(Asking<change::Devices>),
     /// Associate client devices with this core device.
     Associate(Asking<change::Devices>),
-    /// Take an asset of AWS IoT SiteWise from its parent.
+    /// Disassociate an asset of AWS IoT SiteWise from its parent.
     DisassociateAssets(Asking<change::Assets>),
-    /// Take assets out of a project of SiteWise Monitor.
+    /// Disassociate assets from a project of SiteWise Monitor.
     DisassociateProjectAssets(Asking<change::ProjectAssets>),
-    /// Withdraw what of a request was not sent yet.
+    /// Withdraw the entries of a request that were not sent yet.
     Cancel(Asking<query::Cancel>),
-    /// Show requests, or one with what failed of it.
+    /// Show requests, or one request with its failed entries.
     Requests(Asking<query::Requests>),
-    /// Show the registry, or one device.
+    /// Show the devices of the registry, or one device.
     Devices(Asking<query::Devices>),
-    /// Read the cloud's list now.
+    /// Read the cloud's list of devices now.
     Sync(Asking<change::Sync>),
-    /// Show how the agent is. Fails if something is wrong.
+    /// Show the agent's status. Fails if the agent has a problem.
     Status(Asking<query::Status>),
-    /// Check what the agent needs, one line each: configuration, data directory, store, broker,
-    /// credentials, cloud, clock.
+    /// Check the requirements of the agent, one line each: configuration, data directory, store,
+    /// broker, credentials, cloud, clock.
     ///
-    /// Fails if there is an error; a warning is none.
+    /// Fails if a check has an error; a warning is not an error.
     Check(Asking<check::Check>),
-    /// Write an archive for whoever is to help: configuration without secrets, status, metrics, the
-    /// latest requests, versions.
+    /// Write an archive for support: configuration without secrets, status, metrics, the latest
+    /// requests, versions.
     SupportBundle(Asking<bundle::SupportBundle>),
-    /// Watch the agent at work, on a terminal of 80x24 or more.
+    /// Watch the running agent, on a terminal of 80x24 or more.
     ///
-    /// Keys: Up, Down, j, k and the page keys select; Enter looks into a request or a device; Tab
-    /// goes to the other list; s shows devices of one state; p shows all problems; r asks now; ?
-    /// tells of the keys; q, Esc or Ctrl-C ends it.
+    /// Keys: Up, Down, j, k and the page keys select; Enter opens a request or a device; Tab
+    /// switches to the other list; s shows devices of one state; p shows all problems; r refreshes
+    /// now; ? shows the keys; q, Esc or Ctrl-C quits.
     #[cfg(feature = "watch")]
     Watch(Asking<watch::Watch>),
 }
@@ -103,7 +103,7 @@ pub fn main() -> ExitCode {
     let Arguments { command } = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Fails only if the terminal is gone.
+            // Printing fails only if the terminal is gone.
             let _ = error.print();
             return match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
@@ -117,11 +117,11 @@ pub fn main() -> ExitCode {
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return ExitCode::from(Trouble::Failed(error.to_string()).tell()),
+        Err(error) => return ExitCode::from(Trouble::Failed(error.to_string()).report()),
     };
     match runtime.block_on(ask(command)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(trouble) => ExitCode::from(trouble.tell()),
+        Err(trouble) => ExitCode::from(trouble.report()),
     }
 }
 

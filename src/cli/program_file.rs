@@ -1,9 +1,8 @@
-//! Warns root of a program file that another user can exchange: whoever can do so decides what root
-//! runs.
+//! Warns root of a program file that another user can exchange: that user decides what root runs.
 //!
-//! Both Greengrass runtimes give a component's artifacts to the user that the component runs as. A
-//! component that is broken into could exchange the binary and wait until an operator runs it by
-//! `sudo`.
+//! Both Greengrass runtimes give a component's artifacts to the user that the component runs as. An
+//! attacker in control of such a component could exchange the binary and wait until an operator
+//! runs it with `sudo`.
 
 use std::{
     fs, io,
@@ -14,27 +13,27 @@ use std::{
 /// Mode bits that let the group or all others write.
 const SHARED: u32 = 0o022;
 
-/// A file or directory with what decides who can exchange it.
+/// A file or directory, with the properties that determine who can exchange it.
 struct Node {
     path: PathBuf,
     uid: u32,
     mode: u32,
 }
 
-/// Prints a warning on standard error if this process is root's and another user can exchange its
-/// program file.
+/// Prints a warning on standard error if this process runs as root and another user can exchange
+/// its program file.
 pub(super) fn warn() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    // A file that is no longer there cannot be exchanged either.
+    // A file that no longer exists cannot be exchanged either.
     let Ok(nodes) = std::env::current_exe().and_then(|file| nodes(&file)) else { return };
     if let Some(warning) = warning(&nodes) {
         eprintln!("{warning}");
     }
 }
 
-/// The file and each directory above it. `file` is absolute and leads through no link.
+/// The file and each directory above it. `file` is absolute and contains no symbolic link.
 fn nodes(file: &Path) -> io::Result<Vec<Node>> {
     let node = |path: &Path| {
         let metadata = fs::symlink_metadata(path)?;
@@ -43,13 +42,13 @@ fn nodes(file: &Path) -> io::Result<Vec<Node>> {
     file.ancestors().map(node).collect()
 }
 
-/// What root is told about the program file, the first of `nodes`; `None` if root alone can
+/// The warning for root about the program file, the first of `nodes`; `None` if root alone can
 /// exchange it.
 ///
-/// A sticky directory that others may write to counts, too: it keeps them from exchanging what is
-/// root's, but not from preparing a file before root comes.
+/// A sticky directory that others may write to counts, too: its mode prevents others from
+/// exchanging root's files, but not from creating a file before root does.
 fn warning(nodes: &[Node]) -> Option<String> {
-    // A name that another user chose must not reach the terminal as it is.
+    // A name that another user chose must not reach the terminal unescaped.
     let shown = |node: &Node| node.path.to_string_lossy().escape_debug().to_string();
     let program = shown(nodes.first()?);
     let open = nodes.iter().find(|node| node.uid != 0 || node.mode & SHARED != 0)?;
@@ -69,8 +68,8 @@ fn warning(nodes: &[Node]) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A warning for `/opt/a/offboard`, with owner and mode of the file, of `/opt/a`, of `/opt` and
-    /// of `/`.
+    /// The warning for `/opt/a/offboard`, with owner and mode of the file, of `/opt/a`, of `/opt`
+    /// and of `/`.
     fn warned(of: [(u32, u32); 4]) -> Option<String> {
         let paths = ["/opt/a/offboard", "/opt/a", "/opt", "/"];
         let nodes: Vec<Node> =

@@ -1,4 +1,4 @@
-//! `offboard cancel`, `requests`, `devices`, `status`: questions, and the withdrawal of a request.
+//! `offboard cancel`, `requests`, `devices`, `status`: queries, and the cancellation of a request.
 
 use clap::Args;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ pub(super) struct Cancel {
     #[arg(value_name = "TOKEN")]
     token: String,
 
-    /// Whose request, if not your own.
+    /// The client that owns the request; default: yourself
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
 
@@ -29,11 +29,11 @@ pub(super) struct Cancel {
 
 #[derive(Debug, Args)]
 pub(super) struct Requests {
-    /// One request, with what failed of it; without it all of them, newest first.
+    /// One request, with its failed entries; without it all requests, newest first
     #[arg(value_name = "TOKEN")]
     token: Option<String>,
 
-    /// Whose; a request of that token is your own without this.
+    /// The client whose requests are shown; default: all clients, or yourself for one request
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
 
@@ -41,47 +41,49 @@ pub(super) struct Requests {
     #[arg(long, value_name = "TRANSPORT", requires = "client")]
     via: Option<String>,
 
-    /// Only those: IN_PROGRESS, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED, CANCELED, TIMED_OUT.
+    /// Only requests of this status: IN_PROGRESS, SUCCEEDED, PARTIALLY_SUCCEEDED, FAILED, CANCELED,
+    /// TIMED_OUT
     #[arg(long, value_name = "STATUS", conflicts_with = "token")]
     status: Option<String>,
 
-    /// The newest so many, or as many failed entries.
+    /// Maximum number of requests, or of failed entries of one request
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
 
-    /// All of them.
+    /// Show all requests, or all failed entries of one request
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Devices {
-    /// One device; without it all of them, by name.
+    /// One device; without it all devices, by name
     #[arg(value_name = "THING")]
     thing: Option<String>,
 
-    /// Only those: ASSOCIATED, ASSOCIATING, DISASSOCIATING, DISASSOCIATED.
+    /// Only devices of this state: ASSOCIATED, ASSOCIATING, DISASSOCIATING, DISASSOCIATED
     #[arg(long, value_name = "STATE", conflicts_with = "thing")]
     state: Option<String>,
 
-    /// With what happened to it: who asked, what the cloud answered, what its lists showed.
+    /// Include the device's history: requests, responses of the cloud, and what its lists showed
     #[arg(long, requires = "thing")]
     history: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
-    /// Counters and gauges instead, in the text format of Prometheus; as JSON with --output json.
+    /// Show counters and gauges, in the text format of Prometheus, or as JSON with --output json
     #[arg(long)]
     metrics: bool,
 }
 
-/// The members that are given.
+/// A JSON object of the members that have a value.
 fn members<const N: usize>(given: [(&str, Option<&String>); N]) -> Value {
     given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))).collect()
 }
 
-/// All pages of a list, up to `limit` rows; `rows` is where an answer has them (RFC 6901).
+/// Reads all pages of a list, up to `limit` rows; `rows` is the JSON pointer (RFC 6901) to the rows
+/// in an answer.
 pub(super) async fn pages(
     agent: &mut Agent,
     operation: &str,
@@ -114,7 +116,7 @@ impl Cancel {
         let answer = common.connect().await?.query("cancel", payload).await?;
         show(common.output, &answer, |answer| {
             let (canceled, in_flight) = (text(answer, "canceledCount"), text(answer, "inFlightCount"));
-            format!("{canceled} entries withdrawn; {in_flight} were sent, and end as the cloud says\n")
+            format!("{canceled} entries withdrawn; {in_flight} were sent, and end with the cloud's response\n")
         })
     }
 }
@@ -186,7 +188,7 @@ impl Devices {
             let rows: Vec<_> = devices.as_array().into_iter().flatten().map(row).collect();
             let titles = ["thing", "state", "associated", "asked by", "last error", "local access"];
             if rows.iter().all(|row| row[5].is_empty()) {
-                // Most agents manage none.
+                // Most agents do not manage local access.
                 let rows: Vec<_> = rows.into_iter().map(|[a, b, c, d, e, _]| [a, b, c, d, e]).collect();
                 let [a, b, c, d, e, _] = titles;
                 return columns([a, b, c, d, e], &rows);
@@ -230,6 +232,6 @@ impl Status {
             }
             lines
         })?;
-        if status["health"] == "OK" { Ok(()) } else { Err(Trouble::Told) }
+        if status["health"] == "OK" { Ok(()) } else { Err(Trouble::Reported) }
     }
 }

@@ -1,5 +1,5 @@
-//! A request from a command's side: sent, in several parts where it is too long for one payload,
-//! waited for, and told as one.
+//! A request from a command's side: it is sent in several parts where it is too long for one
+//! payload, waited for, and reported as one request.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -16,22 +16,22 @@ use super::{
 };
 use crate::domain::MAX_TOKEN;
 
-/// How often a wait looks how far it is, on a terminal and elsewhere. The agent's `completed` may
-/// be lost with a connection.
+/// How often a waiting command queries the progress, on a terminal and elsewhere. The agent's
+/// `completed` may be lost with a connection.
 const LOOK: Duration = Duration::from_millis(500);
 const LOOK_UNSEEN: Duration = Duration::from_secs(10);
 
-/// Failed entries that a request is told with: as many as `completed` has.
+/// Maximum number of failed entries that are queried, which is the maximum of `completed`.
 const FAILURES: usize = 100;
 
-/// Bytes of a payload beside its list: the largest `reason`, and the rest.
+/// Bytes of a payload outside its list: the largest `reason`, and the other members.
 const BESIDE_LIST: usize = 4096;
 
-/// A part that was accepted.
+/// An accepted part of a request.
 struct Part {
-    /// As it is shown.
+    /// The token as it is shown.
     token: String,
-    /// As the agent sent it.
+    /// The token as the agent sent it.
     raw: String,
     entries: Option<u64>,
     ended: u64,
@@ -39,11 +39,11 @@ struct Part {
     completed: Option<Value>,
 }
 
-/// Cuts a payload whose list makes it longer than `max` bytes; the parts are named `<token>.1` and
-/// so on.
+/// Splits a payload whose list makes it longer than `max` bytes. The tokens of the parts are
+/// `<token>.1` and so on.
 ///
 /// # Errors
-/// The token is too long for that.
+/// A token of a part would be too long.
 pub(super) fn split(mut payload: Value, list: Option<&str>, max: usize) -> Result<Vec<Value>, Trouble> {
     let Some(list) = list.filter(|_| payload.to_string().len() > max) else { return Ok(vec![payload]) };
     let Value::Array(items) = payload[list].take() else { return Ok(vec![payload]) };
@@ -65,7 +65,7 @@ pub(super) fn split(mut payload: Value, list: Option<&str>, max: usize) -> Resul
     let longest = format!("{token}.{}", lists.len());
     if longest.chars().count() > MAX_TOKEN {
         let text = format!(
-            "--token {token}: the list goes in {} parts, up to {longest}, and a token has at most {MAX_TOKEN} characters; choose a shorter one",
+            "--token {token}: the list is sent in {} parts, up to {longest}, and a token has at most {MAX_TOKEN} characters; choose a shorter one",
             lists.len()
         );
         return Err(Trouble::Usage(text));
@@ -79,7 +79,7 @@ pub(super) fn split(mut payload: Value, list: Option<&str>, max: usize) -> Resul
     Ok(lists.into_iter().enumerate().map(part).collect())
 }
 
-/// Sends a change, and waits for what comes of it.
+/// Sends a change, waits for its end, and prints the result.
 pub(super) async fn carry_out(
     output: Output,
     agent: &mut Agent,
@@ -93,20 +93,20 @@ pub(super) async fn carry_out(
             Answer::Rejected(rejection) => {
                 if n > 0 {
                     complain(&format!(
-                        "{n} of the parts were accepted before, and are carried out: {}\n",
+                        "{n} of the parts were accepted before, and the agent carries them out: {}\n",
                         names(&parts)
                     ));
                 }
                 return Err(Trouble::Rejected(rejection));
             }
             Answer::Accepted(body) => parts.push((Part::new(&body, None), body)),
-            // Of a request that ended before: its `accepted` is on its way, or was overtaken.
+            // The request had ended before; its `accepted` follows, or the two crossed.
             Answer::Completed(body) => parts.push((Part::new(&body, Some(body.clone())), body)),
         }
     }
     let names = names(&parts);
     let first = parts.first().map_or("TOKEN", |(part, _)| part.token.as_str());
-    let hint = format!("offboard requests {first} tells what comes of it");
+    let hint = format!("offboard requests {first} shows the result");
     if no_wait {
         let accepted = merge(parts.into_iter().map(|(_, body)| body).collect());
         let line = |_: &Value| format!("accepted as {names}; {hint}\n");
@@ -119,7 +119,7 @@ pub(super) async fn carry_out(
     tokio::select! {
         waited = wait(agent, &mut parts) => waited?,
         _ = tokio::signal::ctrl_c() => {
-            complain(&format!("\nit goes on without you; {hint}\n"));
+            complain(&format!("\nthe agent continues the request; {hint}\n"));
             return Err(Trouble::Left);
         }
     }
@@ -128,7 +128,7 @@ pub(super) async fn carry_out(
         Output::Json => print(&json_line(&completed))?,
         Output::Table => print(&summary(&completed))?,
     }
-    if completed["status"] == "SUCCEEDED" { Ok(()) } else { Err(Trouble::Told) }
+    if completed["status"] == "SUCCEEDED" { Ok(()) } else { Err(Trouble::Reported) }
 }
 
 fn names(parts: &[(Part, Value)]) -> String {
@@ -143,7 +143,7 @@ impl Part {
     }
 }
 
-/// Waits for the end of all parts; on a terminal with a bar that shows how far it is.
+/// Waits for the end of all parts. On a terminal a bar shows the progress.
 async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
     let entries: Option<u64> = parts.iter().map(|part| part.entries).sum();
     let bar = entries.filter(|_| std::io::stderr().is_terminal()).map(|entries| {
@@ -164,7 +164,7 @@ async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
             _ = look.tick() => agent.ask_in_time("get-request", question).await?,
         };
         match answer {
-            // It was forgotten, or went with a damaged store: nothing will come.
+            // The agent deleted the request, or lost it with a damaged store: no result will come.
             Some(Answer::Rejected(rejection)) if rejection["code"] == "ResourceNotFoundException" => {
                 return Err(Trouble::Rejected(rejection));
             }
@@ -183,8 +183,8 @@ async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// What an answer tells of the parts: how far one is, or that it has ended. `completed` says so,
-/// and so does `get-request`, whose answer has the same form: whichever comes first.
+/// Updates the part that an answer is about, with its progress or its end. Both `completed` and the
+/// answer to `get-request`, which has the same form, can report the end; the first one counts.
 fn note(parts: &mut [Part], answer: Answer) {
     let (body, is_end) = match answer {
         Answer::Completed(body) => (body, true),
@@ -209,7 +209,7 @@ fn note(parts: &mut [Part], answer: Answer) {
     }
 }
 
-/// Several messages about the parts of one request as one about the whole.
+/// Merges the messages about the parts of one request into one message.
 fn merge(mut messages: Vec<Value>) -> Value {
     if messages.len() == 1 {
         return messages.swap_remove(0);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_told_as_one() {
+    fn parts_are_reported_as_one() {
         let part = |n: u32, status: &str, succeeded: u32, at: &str| {
             json!({"clientToken": format!("t.{n}"), "operation": "o", "status": status, "entryCount": 2, "succeededCount": succeeded,
                 "failedCount": 2 - succeeded, "errorEntries": [{"thingName": n}], "acceptedAt": "1", "completedAt": at})

@@ -1,4 +1,4 @@
-//! `offboard run`: the agent itself.
+//! `offboard run`: runs the agent.
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -17,8 +17,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// The configuration, a JSON file; without it the variable OFFBOARD_CONFIG holds the JSON
-    /// itself.
+    /// The configuration, a JSON file; default: the JSON in the variable OFFBOARD_CONFIG
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -33,7 +32,7 @@ impl Run {
                 return ExitCode::from(EXIT_USAGE);
             }
         };
-        // Whatever is made from here on is for this user alone.
+        // Files that are created from here on are accessible to this user alone.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         let limit = log::start(config.log_format);
         if let Err(error) = hidden {
@@ -43,12 +42,12 @@ impl Run {
             tracing::warn!(key, "unknown configuration key; it has no effect in this version");
         }
         let ended = run(config, &unknown, limit.clone());
-        limit.tell();
+        limit.report();
         match ended {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 let status = match &error {
-                    // It was logged when it happened, before the stop.
+                    // The error was logged when it happened, before the stop.
                     RunError::Part(_) => EXIT_FAILED_PART,
                     RunError::Environment(_) | RunError::Thread(_) => EXIT_USAGE,
                 };
@@ -71,19 +70,19 @@ impl Run {
     }
 }
 
-/// Keeps memory and environment, which hold the broker's password and the nucleus's token, from
-/// other processes of the same user: on a core device that is every other component. There are no
-/// core dumps, either.
+/// Hides this process's memory and environment, which hold the broker's password and the nucleus's
+/// token, from other processes of the same user: on a core device these are all other components.
+/// It also disables core dumps.
 fn hide_memory() -> io::Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 fn run(config: Config, unknown: &[String], limit: log::Limit) -> Result<(), RunError> {
-    // What computes is the ledger's thread; between the others a second one would only cost the
-    // waking.
+    // Only the ledger's thread computes much; a second thread for the other tasks would only add
+    // wake-ups.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
-    runtime.spawn(limit.keep_telling());
+    runtime.spawn(limit.keep_reporting());
     runtime.block_on(async {
         let handler = |kind| {
             signal(kind).map_err(|error| RunError::Environment(format!("signals cannot be handled: {error}")))
@@ -98,7 +97,7 @@ fn run(config: Config, unknown: &[String], limit: log::Limit) -> Result<(), RunE
         tracing::info!(version = crate::VERSION, core = %config.core, data_dir = %config.data_dir.display(), "offboard starts");
         agent::run(config, unknown, stop).await
     })?;
-    // A thread that is stuck in the store must not hold up the end.
+    // A thread that blocks in the store must not delay the exit.
     runtime.shutdown_background();
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the commands print: tables for people, a JSON document for programs.
+//! The output of the commands: tables for people, a JSON document for programs.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::domain::DeviceState;
 
-/// Prints a message as it is for programs, and as `table` makes it for people.
+/// Prints a message: unchanged for programs, and as `table` formats it for people.
 pub(super) fn show(output: Output, message: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Trouble> {
     let text = match output {
         Output::Json => json_line(message),
@@ -20,7 +20,7 @@ pub(super) fn show(output: Output, message: &Value, table: impl FnOnce(&Value) -
     print(&text)
 }
 
-/// To standard output, whose end may be gone: then nobody wants to know.
+/// Prints to standard output. A closed pipe is not an error, since nobody reads the rest.
 pub(super) fn print(text: &str) -> Result<(), Trouble> {
     match std::io::stdout().write_all(clean_lines(text).as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -30,7 +30,7 @@ pub(super) fn print(text: &str) -> Result<(), Trouble> {
     }
 }
 
-/// How many devices there are of each state that is named, in the order of the states' names.
+/// The number of devices of each state that `status` names, sorted by the states' names.
 pub(super) fn devices_by_state(status: &Value) -> Vec<(&'static str, u64)> {
     let of = |state: &DeviceState| Some((state.as_str(), status["devices"][state.as_str()].as_u64()?));
     let mut states: Vec<_> = DeviceState::ALL.iter().filter_map(of).collect();
@@ -38,7 +38,7 @@ pub(super) fn devices_by_state(status: &Value) -> Vec<(&'static str, u64)> {
     states
 }
 
-/// A request in one paragraph, with what failed.
+/// A request as text, with its failed entries.
 pub(super) fn request(request: &Value) -> String {
     let mut lines =
         vec![format!("{} {} {}", text(request, "operation"), text(request, "clientToken"), text(request, "status"))];
@@ -75,7 +75,7 @@ pub(super) fn request(request: &Value) -> String {
     format!("{}\n{}", lines.join("\n"), failures(request))
 }
 
-/// A device member by member, with its story if it has come along.
+/// A device as text, one member per line, with its history if the message has one.
 pub(super) fn device(device: &Value) -> String {
     let rows: Vec<[String; 2]> = device
         .as_object()
@@ -99,7 +99,7 @@ pub(super) fn device(device: &Value) -> String {
     format!("{members}\n{}", columns(["at", "event", "asked by", "via", "token", "what"], &rows))
 }
 
-/// What failed, and why; nothing if nothing did.
+/// The failed entries with their errors; empty if no entry failed.
 pub(super) fn failures(request: &Value) -> String {
     let entries = request["errorEntries"].as_array().map(Vec::as_slice).unwrap_or_default();
     if entries.is_empty() {

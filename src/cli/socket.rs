@@ -1,4 +1,4 @@
-//! The agent's local socket, from a command's side: a line of JSON each way.
+//! The agent's local socket from a command's side: one line of JSON in each direction.
 
 use std::{
     collections::VecDeque,
@@ -29,51 +29,51 @@ use crate::{
     runtime::users,
 };
 
-/// Where Greengrass's nuclei keep what belongs to the component, below their roots.
+/// The component's work directory below the roots of both Greengrass nuclei.
 const WORK: [&str; 2] = ["/greengrass/v2/work/com.offboard.Agent", "/var/lib/greengrass/work/com.offboard.Agent"];
 
-/// A line, less what stands around the payload.
+/// Maximum size of a payload: a line without the envelope around the payload.
 pub(super) const MAX_PAYLOAD: usize = MAX_LINE - 256;
 
-/// Longest answer: a line, and what stands around its payload.
+/// Maximum size of an answer: a line and the envelope around its payload.
 const MAX_ANSWER: usize = MAX_LINE + 4096;
 
 #[derive(Debug, Args)]
 pub(super) struct LocalSocket {
-    /// The running agent's data directory; without it $OFFBOARD_DATA_DIR, then where Greengrass
-    /// keeps it.
+    /// The running agent's data directory; default: $OFFBOARD_DATA_DIR, then Greengrass's work
+    /// directory of the component
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
 
-/// A connection.
-pub(super) struct SocketLine {
+/// A connection to the agent over its local socket.
+pub(super) struct SocketConnection {
     read: BufReader<OwnedReadHalf>,
     write: OwnedWriteHalf,
-    /// The user who listens at the other end, by the kernel's word.
+    /// The user of the process that listens on the socket, as the kernel reports it.
     pub(super) peer: u32,
-    /// Where the socket is.
+    /// The data directory that contains the socket.
     pub(super) directory: PathBuf,
-    /// What has come of the next answer.
+    /// The received part of the next answer.
     line: Vec<u8>,
-    /// Answers to earlier questions that came while a later one was waited for.
+    /// Answers to earlier commands that came while this process waited for a later answer.
     early: VecDeque<Answer>,
 }
 
 impl LocalSocket {
-    pub(super) async fn connect(&self) -> Result<SocketLine, Trouble> {
+    pub(super) async fn connect(&self) -> Result<SocketConnection, Trouble> {
         let directory = self.directory()?;
-        let told = |error| no_agent(&directory.join(SOCKET), &error);
-        Self::connect_in(&directory).await.map_err(told)
+        let failed = |error| no_agent(&directory.join(SOCKET), &error);
+        Self::connect_in(&directory).await.map_err(failed)
     }
 
-    /// Connects to the agent of that data directory.
-    pub(super) async fn connect_in(directory: &Path) -> io::Result<SocketLine> {
+    /// Connects to the agent in that data directory.
+    pub(super) async fn connect_in(directory: &Path) -> io::Result<SocketConnection> {
         let stream = UnixStream::connect(directory.join(SOCKET)).await?;
         let (peer, owner) = (stream.peer_cred()?.uid(), std::fs::metadata(directory)?.uid());
         if ![0, owner].contains(&peer) {
             let text = format!(
-                "{} listens there and is neither root nor the owner of the data directory, {}; nothing was asked of it",
+                "{} listens there and is neither root nor the owner of the data directory, {}; nothing was sent",
                 users::described(peer),
                 users::described(owner)
             );
@@ -81,10 +81,10 @@ impl LocalSocket {
         }
         let (read, write) = stream.into_split();
         let (read, directory) = (BufReader::new(read), directory.to_path_buf());
-        Ok(SocketLine { read, write, peer, directory, line: Vec::new(), early: VecDeque::new() })
+        Ok(SocketConnection { read, write, peer, directory, line: Vec::new(), early: VecDeque::new() })
     }
 
-    /// The data directory that was named.
+    /// The data directory that the user named.
     pub(super) fn given(&self) -> Option<PathBuf> {
         self.data_dir.clone().or_else(|| std::env::var_os("OFFBOARD_DATA_DIR").map(PathBuf::from))
     }
@@ -106,9 +106,9 @@ fn no_agent(path: &Path, error: &io::Error) -> Trouble {
     Trouble::NoAnswer(format!("{}: {what} ({error})", path.display()))
 }
 
-impl SocketLine {
+impl SocketConnection {
     pub(super) async fn ask(&mut self, operation: &str, mut payload: Value) -> Result<Answer, Trouble> {
-        // What is no operation is answered without a token.
+        // The answer to an operation that only the local socket has carries no token.
         let is_fresh = payload["clientToken"].is_null();
         if is_fresh && Operation::parse(operation).is_some() {
             payload["clientToken"] = json!(fresh_token());
@@ -121,13 +121,13 @@ impl SocketLine {
             return Err(Trouble::Usage(text));
         }
         if let Err(error) = self.write.write_all(line.as_bytes()).await {
-            // Whoever hung up may have said why.
-            let gone = |_| Trouble::NoAnswer(format!("the agent hung up: {error}"));
+            // The agent may have sent the reason before it closed the connection.
+            let gone = |_| Trouble::NoAnswer(format!("the agent closed the connection: {error}"));
             return self.receive().await.map_err(gone);
         }
         loop {
             let answer = self.receive().await?;
-            // A result of another command has that command's token.
+            // The result of another command has the token of that command.
             let is_ours = token
                 .as_deref()
                 .is_none_or(|token| answer.is_to(token, None) || is_fresh && answer.body()["clientToken"].is_null());
@@ -140,7 +140,9 @@ impl SocketLine {
 
     fn keep(&mut self, answer: Answer) -> Result<(), Trouble> {
         if self.early.len() >= MAX_EARLY {
-            return Err(Trouble::NoAnswer("something else answers on the agent's socket, and without an end".into()));
+            return Err(Trouble::NoAnswer(
+                "something other than the agent answers on its socket, without an end".into(),
+            ));
         }
         self.early.push_back(answer);
         Ok(())
@@ -154,16 +156,18 @@ impl SocketLine {
     }
 
     async fn receive(&mut self) -> Result<Answer, Trouble> {
-        // Part of it may be here already, of an answer that was not waited for to its end.
+        // The buffer may hold the first part of an answer whose reception was interrupted.
         let room = (MAX_ANSWER - self.line.len()) as u64;
         let read = (&mut self.read).take(room).read_until(b'\n', &mut self.line).await;
         if let Err(error) = read {
-            return Err(Trouble::NoAnswer(format!("the agent hung up: {error}")));
+            return Err(Trouble::NoAnswer(format!("the agent closed the connection: {error}")));
         }
         if self.line.last() != Some(&b'\n') {
             return Err(match self.line.len() {
                 MAX_ANSWER => unexpected(&self.line),
-                _ => Trouble::NoAnswer("the agent hung up, or has stopped; what it accepted is kept".into()),
+                _ => Trouble::NoAnswer(
+                    "the agent closed the connection or stopped; it keeps the requests that it accepted".into(),
+                ),
             });
         }
         let line = std::mem::take(&mut self.line);
@@ -175,5 +179,5 @@ impl SocketLine {
 
 fn unexpected(line: &[u8]) -> Trouble {
     let line: String = String::from_utf8_lossy(&line[..line.len().min(320)]).trim_end().chars().take(80).collect();
-    Trouble::NoAnswer(format!("something else answers on the agent's socket: {}", clean(&line)))
+    Trouble::NoAnswer(format!("something other than the agent answers on its socket: {}", clean(&line)))
 }

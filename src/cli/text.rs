@@ -1,20 +1,21 @@
-//! Texts for a terminal.
+//! Functions for text on a terminal.
 //!
-//! Texts come from the cloud, from whoever sent a command, from files, and from whoever stands in
-//! the agent's place: nothing of theirs moves the terminal's cursor or turns its writing. All that
-//! is printed passes [`print`](super::show::print) or [`complain`], which see to that once more;
-//! what becomes part of a line is cleaned by [`clean`], so that it makes no lines of its own.
+//! Texts come from the cloud, from clients, from files, and from a process that may pose as the
+//! agent. None of them may move the terminal's cursor or change the direction of writing. All
+//! output passes [`print`](super::show::print) or [`complain`], which remove such characters once
+//! more; text that becomes part of a line is cleaned by [`clean`], so that it cannot begin a new
+//! line.
 
 use std::io::Write;
 
 use serde_json::Value;
 
-/// To standard error, where whoever waits reads it; if that is gone nobody does.
+/// Prints to standard error. Errors are ignored, since there is no other place to report them.
 pub(super) fn complain(text: &str) {
     let _ = std::io::stderr().write_all(clean_lines(text).as_bytes());
 }
 
-/// Rows in columns that are as wide as they have to be, below their titles.
+/// Formats rows in columns that are as wide as needed, below their titles.
 pub(super) fn columns<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = titles.map(str::len);
     for row in rows {
@@ -31,7 +32,7 @@ pub(super) fn columns<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -
     text
 }
 
-/// A member as text; nothing for what is not there.
+/// A member as text; empty if the member is missing.
 pub(super) fn text(message: &Value, member: &str) -> String {
     match &message[member] {
         Value::Null => String::new(),
@@ -40,20 +41,21 @@ pub(super) fn text(message: &Value, member: &str) -> String {
     }
 }
 
-/// A member that is one of a set of words, `ONLINE` for instance: an agent may have new ones, but
-/// they are words.
+/// A member that is one of a set of upper-case words, such as `ONLINE`. A newer agent may send
+/// other words, but only words.
 pub(super) fn word(message: &Value, member: &str) -> String {
     let is_word = |text: &&str| text.len() <= 40 && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     message[member].as_str().filter(is_word).unwrap_or("?").to_owned()
 }
 
-/// A JSON document in a line.
+/// A JSON document in one line.
 pub(super) fn json_line(message: &Value) -> String {
     format!("{}\n", escaped(&message.to_string()))
 }
 
-/// JSON with escapes for all that a terminal would obey. Outside of its texts there is none of that
-/// but line ends, and in them each character may be written as its number (RFC 8259, section 7).
+/// Escapes all characters of a JSON document that a terminal would obey. Outside of JSON strings
+/// only line ends are such characters, and inside of strings each character may be written as its
+/// number (RFC 8259, section 7).
 pub(super) fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -66,8 +68,8 @@ pub(super) fn escaped(json: &str) -> String {
     escaped
 }
 
-/// Whether a terminal obeys it instead of showing it: control characters, those that turn the
-/// direction of writing (UAX #9) or break lines, and those that are not seen at all.
+/// Whether a terminal obeys a character instead of showing it: control characters, those that
+/// change the direction of writing (UAX #9) or break lines, and invisible ones.
 fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -75,12 +77,12 @@ fn is_obeyed(c: char) -> bool {
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A text that is to be shown, with U+FFFD for all that a terminal would obey.
+/// The text with U+FFFD in place of all characters that a terminal would obey.
 pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if is_obeyed(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// The same for whole lines.
+/// As [`clean`], for text of several lines.
 pub(super) fn clean_lines(text: &str) -> String {
     text.chars().map(|c| if c != '\n' && is_obeyed(c) { '\u{fffd}' } else { c }).collect()
 }

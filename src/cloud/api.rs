@@ -4,20 +4,20 @@ use std::future::Future;
 
 use crate::domain::{CallError, CallKind, CallToken, EntryError, Target, ThingName, Timestamp};
 
-/// One page of the devices that are associated.
+/// One page of the devices that are associated with the core device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListPage {
-    /// Name and time of association.
+    /// The thing name and the time of the association, where the cloud gives it.
     pub devices: Vec<(ThingName, Option<Timestamp>)>,
-    /// Continues the list; `None` at its end.
+    /// The token that continues the list; `None` on the last page.
     pub next: Option<String>,
 }
 
-/// The calls. Each is one HTTP request: repetition and patience are the caller's.
+/// The calls. Each method sends one HTTP request; the caller decides about retries and waits.
 pub trait Cloud: Send + Sync + 'static {
-    /// Carries out a lane's call, for at most as many targets as its
-    /// [`Traits`](crate::domain::Traits) say, and with a token if they say so. An empty list means
-    /// that all went well, and that the service itself said so.
+    /// Makes a call of the kind `lane`, for at most as many targets as its
+    /// [`Traits`](crate::domain::Traits) allow, and with a token if they require one. An empty list
+    /// means that every entry succeeded, and that the service itself confirmed it.
     fn call(
         &self,
         lane: CallKind,
@@ -25,6 +25,6 @@ pub trait Cloud: Send + Sync + 'static {
         token: Option<&CallToken>,
     ) -> impl Future<Output = Result<Vec<EntryError>, CallError>> + Send;
 
-    /// Reads a page of the devices that are associated with this core device.
+    /// Reads one page of the devices that are associated with this core device.
     fn list(&self, next: Option<String>) -> impl Future<Output = Result<ListPage, CallError>> + Send;
 }

@@ -1,5 +1,5 @@
-//! The dispatcher: runs the plan of a lane against the cloud. Reads its work from the ledger,
-//! writes what came of it back.
+//! The dispatcher: sends the batches of one call kind to the cloud. It takes the entries from the
+//! ledger and writes the outcome of each call back to the ledger.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -23,13 +23,14 @@ use crate::{
     },
 };
 
-/// How long a call may go on after a stop was asked for; the nucleus kills after 5 s.
+/// How long a call may continue after a stop was requested. The nucleus kills the process after 5
+/// s.
 const LAST_CALL: Duration = Duration::from_millis(1500);
 
-/// Wait after the store failed.
+/// The wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_secs(1);
 
-/// A lane of calls that carry entries.
+/// Sends the calls of one kind that carries entries.
 pub(crate) struct Dispatcher<C> {
     pub(crate) lane: CallKind,
     pub(crate) ledger: Ledger,
@@ -37,7 +38,7 @@ pub(crate) struct Dispatcher<C> {
     pub(crate) health: Arc<Health>,
     pub(crate) gate: Arc<ListGate>,
     pub(crate) rate: RateLimit,
-    /// Beside that of all calls, for a lane that is paced.
+    /// A second limit, in addition to the limit on all calls, for a call kind that is paced.
     pub(crate) pace: Option<RateLimit>,
     pub(crate) clock: Clock,
     pub(crate) batch: Batch,
@@ -46,8 +47,8 @@ pub(crate) struct Dispatcher<C> {
 }
 
 impl<C: Cloud> Dispatcher<C> {
-    /// Runs until the stop. A call in flight is then given a moment, and abandoned: the ledger has
-    /// its entries as sent, and the next run finds out.
+    /// Runs until the stop. A call in flight then gets [`LAST_CALL`] to finish, and is abandoned
+    /// after that: the ledger has its entries as sent, and the next run looks their outcome up.
     pub(crate) async fn run(self) {
         let mut plan = LanePlan::new(self.lane, self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
@@ -71,7 +72,7 @@ impl<C: Cloud> Dispatcher<C> {
             if again {
                 continue;
             }
-            // Out of reach, the list's next answer is what wakes us.
+            // While the cloud is out of reach, the next response to a list call wakes this loop.
             let retrying = self.load().retrying > 0 && !self.waits_for_list();
             let wake = plan.retries_at().filter(|_| retrying).map(|at| self.clock.instant(at));
             tokio::select! {
@@ -85,12 +86,12 @@ impl<C: Cloud> Dispatcher<C> {
         }
     }
 
-    /// Makes a call, if there is one to make. `since` is when the line became idle or when entries
-    /// were last taken: what waits now has waited for company since then at the longest.
+    /// Makes a call if there is one to make. `since` is when the lane became idle or when entries
+    /// were last taken. No waiting entry has waited for its batch longer than since then.
     async fn step(&self, plan: &mut LanePlan, since: &mut Instant) -> Step {
         if self.waits_for_list() {
-            // The next list that gets through tells that the cloud is back, and what is still to be
-            // done.
+            // The next list that succeeds shows that the cloud is back, and which entries are still
+            // to be sent.
             return Step::Nothing;
         }
         let pick = match plan.next(self.clock.now().mono) {
@@ -104,7 +105,7 @@ impl<C: Cloud> Dispatcher<C> {
                     self.health.idle(self.lane);
                     return Step::Nothing;
                 }
-                // Before the right to make a call is taken, which others may need.
+                // Checked before a permit is taken, since other call kinds may need that permit.
                 if to_send(load) == load.retrying && (again.is_none() || plan.found_nothing()) {
                     return Step::Nothing;
                 }
@@ -112,8 +113,8 @@ impl<C: Cloud> Dispatcher<C> {
                 Pick::Queue { limit: self.limit(), window: self.window(), again, shut }
             }
         };
-        // Before the entries are taken, so that they can be withdrawn as long as possible, and find
-        // company.
+        // The permit is awaited before the entries are taken. Until then a client can withdraw the
+        // entries, and more entries can join the batch.
         let may_call = async {
             let pace = match &self.pace {
                 Some(pace) => Some(pace.acquire().await),
@@ -134,16 +135,16 @@ impl<C: Cloud> Dispatcher<C> {
                     self.gate.want_window();
                 }
                 if entries.is_empty() {
-                    // What waits for a list looks again at each page of it, and must not take the
-                    // list's calls.
+                    // An entry that waits for a list is looked at again at each page of that list,
+                    // and must not take the permits of the list's own calls.
                     return if more { Step::Again } else { Step::Nothing };
                 }
                 pace.into_iter().chain([permit]).for_each(Permit::spend);
-                failpoint::pass("uplink-taken");
+                failpoint::pass("dispatcher-taken");
                 self.send(plan, &entries, token.as_ref()).await
             }
             Err(error) => {
-                tracing::warn!(%error, "no entries taken");
+                tracing::warn!(%error, "the ledger gave no entries for a call");
                 Step::Wait(Instant::now() + STORE_WAIT)
             }
         }
@@ -153,23 +154,25 @@ impl<C: Cloud> Dispatcher<C> {
         self.ledger.summary().borrow().load(self.lane)
     }
 
-    /// Most entries of a call.
+    /// The most entries that one call may have.
     fn limit(&self) -> usize {
         self.batch.max_entries.min(self.lane.traits().max_entries)
     }
 
-    /// Out of reach, a lane whose outcomes a list tells leaves it to the list to find the cloud
-    /// again. The others find it by themselves.
+    /// Whether this lane waits for the list because the cloud is out of reach. A call kind whose
+    /// outcomes a list shows leaves it to the list to find the cloud again; the others find it by
+    /// their own calls.
     fn waits_for_list(&self) -> bool {
         self.lane.is_settled_by_list() && self.health.out_of_reach()
     }
 
-    /// What may be sent: all, where no list could tell that it is superseded.
+    /// The requests that may be sent: all of them for a call kind of which no list could show that
+    /// a request is superseded.
     fn window(&self) -> Window {
         if self.lane.takes_off() { self.gate.window() } else { Window::OPEN }
     }
 
-    /// Waits until there is a full call, or until that time.
+    /// Waits until there are enough entries for a full call, or until that time.
     async fn linger(&self, until: Instant) {
         let mut summary = self.ledger.summary();
         let enough = self.limit() as u64;
@@ -200,7 +203,7 @@ impl<C: Cloud> Dispatcher<C> {
             }
         };
         self.health.counters().calling(self.lane, 0);
-        failpoint::pass("uplink-answered");
+        failpoint::pass("dispatcher-answered");
         self.log(entries.len(), &answer);
         let verdicts = plan.answered(entries, &answer, self.clock.now().mono, fastrand::f64());
         let mut left: VecDeque<_> = verdicts.into();
@@ -210,16 +213,17 @@ impl<C: Cloud> Dispatcher<C> {
             Ok(left.is_empty().then_some(()))
         });
         if let Err(error) = settled.await {
-            // The ledger has them as sent, which is true, and they come again.
-            tracing::warn!(%error, "an answer of the cloud is not written down; the call will be repeated");
+            // The ledger has the entries as sent, which is true, so they are sent again.
+            tracing::warn!(%error, "the outcome of a call could not be stored; the call will be repeated");
         }
-        failpoint::pass("uplink-settled");
+        failpoint::pass("dispatcher-settled");
         self.note_busy(plan, &answer);
         self.gate.answered(self.lane, answer.as_ref().map(|_| ()), plan.is_refused());
         Step::Again
     }
 
-    /// A resource that stays busy is a problem: its state may be one that does not end by itself.
+    /// Raises a problem for a resource that stays busy, since its state may be one that does not
+    /// end without a person.
     fn note_busy(&self, plan: &LanePlan, answer: &Result<Vec<EntryError>, CallError>) {
         let now = self.clock.now();
         let limit = self.retry.cap.saturating_mul(2);
@@ -264,15 +268,15 @@ fn busy_code(lane: CallKind) -> &'static str {
     }
 }
 
-/// Work that does not wait for a list.
+/// Entries that do not wait for a list.
 fn to_send(load: Load) -> u64 {
     load.work.saturating_sub(load.verifying)
 }
 
 enum Step {
-    /// Something was done, and there may be more.
+    /// The step did something, and there may be more to do.
     Again,
-    /// Nothing to do until somebody wakes us.
+    /// There is nothing to do until an event wakes the loop.
     Nothing,
     Wait(Instant),
 }

@@ -1,25 +1,25 @@
-//! When lists begin: the first one after the start, and those that only settle entries.
+//! When lists begin: the first list after the start, and lists that only settle entries.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The first list comes at random within this time, over the calls a second that the core may make:
-/// who has set the rate low has many cores to share the account's quota.
+/// The first list begins at a random time within this span divided by the calls per second that the
+/// core may make. An operator who sets a low rate has many cores that share the account's quota.
 const START_SPREAD: Duration = Duration::from_secs(10);
 const MAX_START_SPREAD: Duration = Duration::from_secs(60);
 
-/// `chance` is 0..1.
+/// The wait before the first list. `chance` is from 0 to 1.
 pub(super) fn start_delay(calls_per_second: f64, chance: f64) -> Duration {
     START_SPREAD.div_f64(calls_per_second).min(MAX_START_SPREAD).mul_f64(chance)
 }
 
-/// Lists that only settle errors of entries wait, one after the other, up to so many times what the
-/// last one took: a device that fails each second must not keep a large core listing for ever. Then
-/// they take a tenth of the rate, as periodic ones do.
+/// Lists that only settle errors of entries wait between each other, up to this many times what the
+/// last list took. A device that fails each second must not keep a large core listing for ever. In
+/// the long run these lists take a tenth of the rate, as periodic lists do.
 const MAX_SPACING: u32 = 9;
 
-/// When the next list may begin that only settles entries.
+/// When the next list that only settles entries may begin.
 #[derive(Debug, Default)]
 pub(super) struct Spacing {
     pub(super) until: Option<Instant>,
@@ -27,7 +27,7 @@ pub(super) struct Spacing {
 }
 
 impl Spacing {
-    /// A list was read from `begin` to `end`; its calls take `cost` of the rate.
+    /// Notes a list that was read from `begin` to `end`; its calls take `cost` of the rate.
     pub(super) fn listed(&mut self, begin: Instant, end: Instant, cost: Duration, to_settle: bool) {
         let is_first = self.until.is_none_or(|until| begin >= until + cost.saturating_mul(MAX_SPACING));
         self.factor = if to_settle && !is_first { (self.factor * 2).clamp(1, MAX_SPACING) } else { 1 };
@@ -39,7 +39,7 @@ impl Spacing {
 mod tests {
     use super::*;
 
-    /// One bad device a second on a core of 10,000.
+    /// One device fails each second on a core of 10,000 devices.
     #[tokio::test(start_paused = true)]
     async fn lists_that_settle_entries_take_a_tenth_of_the_rate_in_the_long_run() {
         let cost = Duration::from_secs(100);
@@ -51,7 +51,7 @@ mod tests {
             lists += 1;
         }
         assert!((86..=92).contains(&lists), "{lists}");
-        // A quiet time later the first one is not kept waiting.
+        // After a quiet time the first list does not wait.
         let begin = now + Duration::from_secs(3600);
         assert!(spacing.until.is_some_and(|until| until < begin));
         spacing.listed(begin, begin + cost, cost, true);

@@ -1,5 +1,5 @@
-//! The cloud side: the calls that the agent makes, what goes into them and when, and what their
-//! answers mean.
+//! The cloud side: the calls that the agent makes, the entries that go into each call, the time of
+//! each call, and the meaning of the responses.
 
 mod api;
 mod aws;

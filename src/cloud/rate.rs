@@ -1,4 +1,4 @@
-//! The limit on cloud calls: a bucket of tokens, shared by all lanes and the pages of lists.
+//! The limit on cloud calls: a token bucket that all call kinds and the pages of lists share.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::{config::Rate, domain::Mono, runtime::clock::Clock};
 
-/// A bucket that fills at a rate and holds a burst.
+/// A token bucket that fills at a rate and holds a burst.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
     per_second: f64,
@@ -25,7 +25,7 @@ impl TokenBucket {
         Self { per_second, burst: f64::from(burst), tokens: f64::from(burst), at: now }
     }
 
-    /// Takes a token, or tells how long until there is one.
+    /// Takes a token, or returns how long it takes until there is one.
     ///
     /// # Errors
     /// The time to wait before asking again.
@@ -36,28 +36,29 @@ impl TokenBucket {
             self.tokens -= 1.0;
             return Ok(());
         }
-        // A millisecond more, since that is what clocks count in.
+        // One millisecond is added because the clocks count in milliseconds.
         Err(Duration::from_secs_f64((1.0 - self.tokens) / self.per_second) + Duration::from_millis(1))
     }
 
-    /// Puts a token back that was taken for nothing.
+    /// Returns a token that was taken and not used.
     pub fn give_back(&mut self) {
         self.tokens = (self.tokens + 1.0).min(self.burst);
     }
 }
 
-/// The limit on cloud calls, shared by all who make them, in the order in which they ask.
+/// The limit on cloud calls. All callers share it, and get their permits in the order of their
+/// requests.
 #[derive(Clone)]
 pub(crate) struct RateLimit {
     bucket: Arc<Mutex<TokenBucket>>,
-    /// Held while waiting for a token. It is fair, so that nobody's page or call is passed by
+    /// Held while a caller waits for a token. The mutex is fair, so that no call is overtaken by
     /// others for ever.
     turn: Arc<tokio::sync::Mutex<()>>,
     returned: Arc<Notify>,
     clock: Clock,
 }
 
-/// The right to make one call. Dropped unspent, it is the next one's.
+/// The right to make one call. A permit that is dropped unspent passes to the next caller.
 #[must_use = "a call needs it until it is made"]
 pub(crate) struct Permit {
     limit: RateLimit,
@@ -65,7 +66,7 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// The call is made.
+    /// Notes that the call is made.
     pub(crate) fn spend(mut self) {
         self.is_spent = true;
     }

@@ -1,5 +1,6 @@
-//! The reconciler: reconciles the registry with the cloud's list. Idempotent, woken by a timer and
-//! by whoever needs a list, with no memory of why: it reads the list to its end and takes it over.
+//! The reconciler: reconciles the registry with the cloud's list. It is idempotent. A timer or a
+//! part that needs a list wakes it, and it does not keep the reason: it reads the list to its end
+//! and applies it to the registry.
 
 use std::{
     collections::HashSet,
@@ -24,23 +25,23 @@ use crate::{
     runtime::{clock::sleep_until, failpoint, stop::Stop},
 };
 
-/// Devices above which a list is left unfinished: bounds the memory that it takes, about 16 bytes
-/// each.
+/// The most devices that a list may have before it is left unfinished. This bounds the memory that
+/// a list takes, about 16 bytes for each device.
 const MAX_DEVICES: usize = 200_000;
 
-/// Pages without an end, should the cloud send empty ones for ever.
+/// The most pages of one list, in case the cloud sends empty pages without an end.
 const MAX_PAGES: usize = 10_000;
 
-/// Throttled pages are asked for after longer waits than failed ones, and so often in a row before
-/// the list is left.
+/// A throttled page is requested again after a longer wait than a failed one, and this many times
+/// in a row before the list is abandoned.
 const THROTTLED_FACTOR: u32 = 5;
 const PAGE_ATTEMPTS: u32 = 5;
 
-/// What a list is wanted for.
+/// Why a list is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     No,
-    /// To tell what became of entries whose call was answered with an error.
+    /// To find the outcome of entries whose call returned an error.
     ToSettle,
     Now,
 }
@@ -48,13 +49,13 @@ enum Wanted {
 /// A list that is being read.
 #[derive(Debug, Default)]
 struct Reading {
-    /// Calls that it took.
+    /// How many calls the list took.
     calls: u32,
-    /// Throttled answers to commands that it has waited for.
+    /// How many throttled responses to commands the list has waited for.
     throttled: u64,
 }
 
-/// Why a list was not taken over.
+/// Why a list was not applied.
 enum Broken {
     Call(CallError),
     Store(Unavailable),
@@ -78,8 +79,9 @@ impl<C: Cloud> Reconciler<C> {
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
         let mut changes = self.health.changes();
-        // The first one at the start, for which leftovers of the last run may wait. Not at once: a
-        // fleet that has its power back together should not call together.
+        // The first list comes after the start, since leftovers of the last run may wait for it. It
+        // is delayed at random, because all devices of a fleet that get their power back together
+        // should not call the cloud together.
         tokio::select! {
             biased;
             () = tokio::time::sleep(start_delay(self.calls_per_second, fastrand::f64())) => {}
@@ -120,8 +122,8 @@ impl<C: Cloud> Reconciler<C> {
                     let SyncCounts { associated, added, removed } = counts;
                     tracing::info!(associated, added, removed, "registry in sync with the cloud");
                     due = self.interval.map(|interval| {
-                        // A tenth either way, so that a fleet that started together does not stay
-                        // together.
+                        // The interval varies by a tenth in either direction, so that the cores of
+                        // a fleet that started together do not stay together.
                         Instant::now() + interval.mul_f64(0.9 + 0.2 * fastrand::f64())
                     });
                     continue;
@@ -139,12 +141,12 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Whether anybody waits for a list. A periodic one, which nobody waits for, leaves most of the
-    /// rate to others.
+    /// Why a list is needed now, if it is. A periodic list, for which no part waits, leaves most of
+    /// the rate to other calls.
     async fn wanted(&self) -> Wanted {
         if self.gate.list_wanted()
             || self.health.out_of_reach()
-            || self.ledger.run_lazily(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
+            || self.ledger.run_unsynced(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
         {
             Wanted::Now
         } else if self.ledger.summary().borrow().verifying() > 0 {
@@ -168,20 +170,20 @@ impl<C: Cloud> Reconciler<C> {
                 }
             }
             Broken::Store(error) => {
-                tracing::warn!(%error, "the list of devices could not be taken over; trying again");
+                tracing::warn!(%error, "the list of devices could not be stored; trying again");
                 backoff.fail(1, None, fastrand::f64())
             }
             Broken::TooLong => {
-                tracing::warn!(MAX_DEVICES, "the list of devices is too long and left unfinished");
+                tracing::warn!(MAX_DEVICES, "the list of devices is too long and is left unfinished");
                 backoff.hold(fastrand::f64())
             }
         }
     }
 
-    /// Reads the list to its end and takes it over. Broken off anywhere, it removes nothing and
-    /// answers nobody.
+    /// Reads the list to its end and applies it. A list that is broken off removes no device and
+    /// settles no entry.
     async fn list(&self, reading: &mut Reading) -> Result<SyncCounts, Broken> {
-        let mark = self.ledger.run_lazily(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
+        let mark = self.ledger.run_unsynced(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
         self.gate.begin_list(mark.seq);
         let mut seen = Seen::default();
         let mut counts = SyncCounts::default();
@@ -192,7 +194,7 @@ impl<C: Cloud> Reconciler<C> {
                 return Err(Broken::Call(CallError {
                     fault: CallFault::Foreign,
                     code: "RepeatedToken".into(),
-                    message: "the list goes in a circle".into(),
+                    message: "the list repeats its page token".into(),
                     retry_after: None,
                 }));
             }
@@ -219,8 +221,8 @@ impl<C: Cloud> Reconciler<C> {
         Err(Broken::TooLong)
     }
 
-    /// A page that is throttled is asked for again later: a list that began anew would take even
-    /// more calls.
+    /// Reads one page. A throttled page is requested again later, since a list that begins anew
+    /// would take even more calls.
     async fn page(&self, next: Option<String>, reading: &mut Reading) -> Result<ListPage, Broken> {
         if next.is_some() {
             self.pace().await;
@@ -243,9 +245,9 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Where the cloud throttles commands, lists are the first to slow down: a page waits until a
-    /// throttled command got through. Once for each such answer, since the command may be one that
-    /// waits for this list.
+    /// Lets commands go first while the cloud throttles them: the page waits until a throttled
+    /// command succeeded. It waits once for each throttled response, since that command may itself
+    /// wait for this list.
     async fn yield_to_commands(&self, reading: &mut Reading) {
         match self.health.throttled_commands() {
             Some(count) if count > reading.throttled => reading.throttled = count,
@@ -263,8 +265,9 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Between the pages of a list that nobody waits for: it takes a tenth of the rate (contract,
-    /// section 4). Ends early when somebody does.
+    /// Waits between the pages of a list for which no part waits, so that it takes a tenth of the
+    /// rate (docs/interface.md, "Sync"). The wait ends early when a part begins to wait for the
+    /// list.
     async fn pace(&self) {
         let pause = Duration::from_secs_f64((10.0 / self.calls_per_second).min(600.0));
         let end = Instant::now() + pause;
@@ -324,8 +327,8 @@ impl<C: Cloud> Reconciler<C> {
     }
 }
 
-/// The names of a list, by hash: two names with the same 64 bits only keep a device in the registry
-/// too long.
+/// The names of a list, by hash. If two names have the same 64 bits, a device only stays in the
+/// registry too long.
 #[derive(Default)]
 struct Seen {
     names: HashSet<u64>,

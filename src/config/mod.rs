@@ -1,7 +1,7 @@
-//! The configuration: JSON text in, a typed [`Config`] or every fault at once.
+//! The configuration: parses JSON text to a typed [`Config`], or returns every fault at once.
 //!
-//! `read.rs` reads the text as a whole, `sections.rs` and `mqtt.rs` its sections, one function for
-//! each; `shown.rs` takes out what nobody should see.
+//! `read.rs` reads the text as a whole, and `sections.rs` and `mqtt.rs` its sections, with one
+//! function for each. `shown.rs` removes the secrets.
 
 mod mqtt;
 mod read;

@@ -7,36 +7,36 @@ use crate::{
     protocol::json::Fields,
 };
 
-/// How to reach the broker.
+/// The connection to the broker.
 #[derive(Clone)]
 pub struct Mqtt {
-    /// Host name, as the broker's certificate has it.
+    /// The host name, as in the broker's certificate.
     pub host: String,
-    /// TCP port.
+    /// The TCP port.
     pub port: u16,
-    /// TLS, by `mqtts://`.
+    /// Whether TLS is used (`mqtts://`).
     pub tls: bool,
-    /// The client identifier, on Greengrass brokers the thing name of our certificate.
+    /// The client identifier; on Greengrass brokers, the thing name of the agent's certificate.
     pub client_id: String,
-    /// The broker's authority, PEM; the system's own where unset.
+    /// The broker's certificate authority (a PEM file); the system's authorities if unset.
     pub ca_file: Option<PathBuf>,
-    /// Our certificate chain and its key, PEM.
+    /// The agent's certificate chain and its key (PEM files).
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// User name and password.
+    /// The user name and the password.
     pub login: Option<(String, String)>,
-    /// MQTT keep alive.
+    /// The keep-alive of MQTT.
     pub keep_alive: Duration,
 }
 
 impl fmt::Debug for Mqtt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The password stays out of every log.
+        // The password must not be logged.
         write!(f, "mqtt{}://{}:{} as {}", if self.tls { "s" } else { "" }, self.host, self.port, self.client_id)
     }
 }
 
-/// The section; the inner `None` where there is no broker, the outer one where the section has a
-/// fault.
+/// Reads the section. The inner `None` means that there is no broker, the outer one that the
+/// section has a fault.
 pub(super) fn read(
     section: &mut Fields<'_, '_>,
     core: Option<&ThingName>,
@@ -87,11 +87,11 @@ pub(super) fn read(
     Some(Some(Mqtt { host, port, tls, client_id: client_id?, ca_file, identity, login, keep_alive }))
 }
 
-/// TLS or not, host and port of a broker's address.
+/// Whether TLS is used, the host and the port of a broker's address.
 pub(crate) fn broker_url(url: &str) -> Result<(bool, String, u16), &'static str> {
     const WANTED: &str = "must be mqtt://HOST[:PORT], mqtts://HOST[:PORT] or none";
     if url.contains('@') {
-        // Not shown, since it may hold a password.
+        // The address is not shown, since it may contain a password.
         return Err(
             "must be mqtt://HOST[:PORT], mqtts://HOST[:PORT] or none, without a user name or password: these are \
                     mqtt.username and mqtt.password",
@@ -104,7 +104,7 @@ pub(crate) fn broker_url(url: &str) -> Result<(bool, String, u16), &'static str>
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = match rest.rsplit_once(':') {
-        // A colon inside of brackets belongs to an IPv6 address.
+        // A colon inside brackets belongs to an IPv6 address.
         Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| WANTED)?),
         _ => (rest, if tls { 8883 } else { 1883 }),
     };
@@ -115,7 +115,7 @@ pub(crate) fn broker_url(url: &str) -> Result<(bool, String, u16), &'static str>
     Ok((tls, host.to_owned(), port))
 }
 
-/// What to say of a password that anybody on the way to the broker can read.
+/// The warning about a password that others on the network can read.
 pub(crate) fn readable_password(mqtt: &Mqtt) -> Option<String> {
     let has_password = mqtt.login.as_ref().is_some_and(|(_, password)| !password.is_empty());
     (has_password && !mqtt.tls && !is_loopback(&mqtt.host)).then(|| {
@@ -127,7 +127,7 @@ pub(crate) fn readable_password(mqtt: &Mqtt) -> Option<String> {
     })
 }
 
-/// Whether what is sent to that host stays on this machine.
+/// Whether data for that host stays on this machine.
 fn is_loopback(host: &str) -> bool {
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V6(ip)) => ip.to_canonical().is_loopback(),
@@ -158,16 +158,16 @@ mod tests {
 
     #[test]
     fn a_password_is_warned_of_where_the_network_can_read_it() {
-        let told = |mqtt: &str| {
+        let warning = |mqtt: &str| {
             let text = format!(r#"{{"coreThingName":"C","region":"eu-west-1","mqtt":{mqtt}}}"#);
             let (config, _) = crate::config::parse(&text, |_| None).unwrap();
             config.mqtt.as_ref().and_then(readable_password)
         };
-        let text = told(r#"{"url":"mqtt://broker.plant:1884","username":"u","password":"hunter2"}"#).unwrap();
+        let text = warning(r#"{"url":"mqtt://broker.plant:1884","username":"u","password":"hunter2"}"#).unwrap();
         assert!(text.contains("broker.plant:1884") && text.contains("mqtts://") && !text.contains("hunter2"), "{text}");
-        assert_eq!(told(r#"{"url":"mqtts://broker.plant","username":"u","password":"p"}"#), None);
-        assert_eq!(told(r#"{"url":"mqtt://localhost","username":"u","password":"p"}"#), None);
-        assert_eq!(told(r#"{"url":"mqtt://broker.plant","username":"u"}"#), None);
-        assert_eq!(told(r#"{"url":"none","username":"u","password":"p"}"#), None);
+        assert_eq!(warning(r#"{"url":"mqtts://broker.plant","username":"u","password":"p"}"#), None);
+        assert_eq!(warning(r#"{"url":"mqtt://localhost","username":"u","password":"p"}"#), None);
+        assert_eq!(warning(r#"{"url":"mqtt://broker.plant","username":"u"}"#), None);
+        assert_eq!(warning(r#"{"url":"none","username":"u","password":"p"}"#), None);
     }
 }

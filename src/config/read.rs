@@ -14,16 +14,16 @@ use crate::{
     protocol::json::{Faults, Fields, Style},
 };
 
-/// Reads a configuration. `env` looks a variable up; an empty one is unset (nucleus lite sets
-/// such).
+/// Reads a configuration. `env` reads a variable; an empty variable counts as unset, since nucleus
+/// lite sets such variables.
 ///
-/// The second part of the answer names the keys that are not known, to be warned of: an upgrade or
-/// a rollback may find those of another version.
+/// The second part of the result names the unknown keys, which the caller warns of. They are not
+/// faults, since an upgrade or a rollback may find the keys of another version.
 ///
 /// # Errors
 /// Every key that is missing or wrong.
 pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<(Config, Vec<String>), ConfigError> {
-    // Some editors put a byte order mark before a file.
+    // Some editors write a byte order mark before the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let value: &RawValue = match serde_json::from_str(if text.trim().is_empty() { "{}" } else { text }) {
         Ok(value) => value,
@@ -51,7 +51,7 @@ fn whole(message: &str) -> ConfigError {
     ConfigError(vec![FieldFault { name: "text".into(), message: message.into() }])
 }
 
-/// The name of this core device.
+/// The thing name of this core device.
 fn core(root: &mut Fields<'_, '_>, env: &impl Fn(&str) -> Option<String>) -> Option<ThingName> {
     match root.text("coreThingName").or_else(|| env("AWS_IOT_THING_NAME")) {
         Some(name) => ThingName::new(&name).map_err(|error| root.fault("coreThingName", error.to_string())).ok(),
@@ -62,12 +62,12 @@ fn core(root: &mut Fields<'_, '_>, env: &impl Fn(&str) -> Option<String>) -> Opt
     }
 }
 
-/// The region, also where it is no region.
+/// The region, even if its name is not valid.
 fn region(root: &mut Fields<'_, '_>, env: &impl Fn(&str) -> Option<String>) -> Option<String> {
     let region = root.text("region").or_else(|| env("AWS_REGION"));
     match &region {
         None => root.fault("region", "is required where AWS_REGION is not set"),
-        // It becomes a part of host names.
+        // The name becomes a part of host names.
         Some(name) if !is_label(name) => root.fault(
             "region",
             "must be the name of an AWS region, as eu-central-1 is (AWS_REGION counts where it is not set)",
@@ -77,7 +77,7 @@ fn region(root: &mut Fields<'_, '_>, env: &impl Fn(&str) -> Option<String>) -> O
     region
 }
 
-/// Reads the section `name` by `read`, and notes the keys in it that are not known.
+/// Reads the section `name` with `read`, and notes its unknown keys.
 fn section<T>(
     root: &mut Fields<'_, '_>,
     name: &str,
@@ -112,11 +112,11 @@ fn read(
     let sync_interval = section(root, "sync", unknown, |section| sections::interval(section, 3600));
     let limits = section(root, "limits", unknown, sections::limits);
     let retention = section(root, "retention", unknown, sections::retention);
-    // A client's name may have characters that a thing's name has not, a wildcard among them.
+    // A client's name may have characters that a thing name may not have, such as a wildcard.
     let client = mqtt.iter().flatten().find_map(|mqtt| ThingName::new(&mqtt.client_id).ok());
     let mut guards = root.section("guard");
     let guard = sections::guard(&mut guards, core.iter().chain(&client));
-    // A misspelt guard would protect nothing.
+    // A misspelt guard would protect nothing, so an unknown key in this section is a fault.
     guards.close();
     let has_broker = !matches!(mqtt, Some(None));
     let local_access = section(root, "localAccess", unknown, |section| sections::local_access(section, has_broker));
@@ -151,16 +151,16 @@ fn read(
     })
 }
 
-/// The copy of the broker's authority that the recipe's install step makes where `brokerCaFile` is
-/// set.
+/// The path of the copy of the broker's authority that the recipe's install step makes if
+/// `brokerCaFile` is set.
 ///
-/// The path changes with the component's version, and a runtime replaces no variables in a
-/// configuration, so the configuration cannot name it.
+/// The configuration cannot name this path: it changes with the component's version, and a runtime
+/// replaces no variables in a configuration.
 fn copied_authority(env: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
     env("BROKER_CA_FILE").and_then(|_| env("BROKER_CA_COPY")).map(PathBuf::from)
 }
 
-/// A part of a host name.
+/// Whether the text can be a part of a host name.
 fn is_label(text: &str) -> bool {
     text.len() <= 63
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
@@ -168,8 +168,8 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Whether a region's name has the form that all of them have: words and a number, `us-gov-west-1`.
-/// One without it may be anything that a stand-in takes, and is no region of AWS.
+/// Whether a region's name has the form of all AWS regions: words and a number, such as
+/// `us-gov-west-1`. Another name may be accepted by a stand-in for AWS, and is not a region of AWS.
 pub(crate) fn is_like_a_region(name: &str) -> bool {
     let mut words: Vec<&str> = name.split('-').collect();
     let number = words.pop().unwrap_or_default();

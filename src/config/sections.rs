@@ -1,4 +1,4 @@
-//! The sections but `mqtt`, each with the function that reads it.
+//! The sections other than `mqtt`, each with the function that reads it.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::{
 /// `batch.*`
 #[derive(Clone, Copy, Debug)]
 pub struct Batch {
-    /// Entries a call, 1..100 (the API's limit).
+    /// The most entries in a call, 1..100 (the API's limit).
     pub max_entries: usize,
-    /// Longest wait of an entry for company in its call.
+    /// The longest time that an entry waits for its batch.
     pub linger: Duration,
 }
 
@@ -29,9 +29,9 @@ pub(super) fn batch(section: &mut Fields<'_, '_>) -> Batch {
 /// `retry.*`
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
-    /// The first wait is random below this.
+    /// The first wait is random and below this.
     pub base: Duration,
-    /// No wait is longer, but for the cloud's own Retry-After.
+    /// No wait is longer than this, except for the cloud's own Retry-After.
     pub cap: Duration,
 }
 
@@ -50,9 +50,9 @@ pub(super) fn retry(section: &mut Fields<'_, '_>) -> Retry {
 /// `rate.*`: the account's quota is shared by all its cores.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
-    /// Cloud calls a second in the long run.
+    /// The average number of cloud calls per second.
     pub calls_per_second: f64,
-    /// Calls that may come at once after a quiet time.
+    /// How many calls may be made at once after a quiet time.
     pub burst: u32,
 }
 
@@ -64,10 +64,10 @@ pub(super) fn rate(section: &mut Fields<'_, '_>) -> Rate {
     }
 }
 
-/// Longest wait that may be configured, a year: keeps sums of times far from overflow.
+/// The longest wait that may be configured, one year. It keeps sums of times far from an overflow.
 const YEAR: u64 = 365 * 24 * 3600;
 
-/// The member `intervalSeconds` of the sections `sync` and `metrics`; 0 is none.
+/// The member `intervalSeconds` of the sections `sync` and `metrics`; 0 means no interval.
 pub(super) fn interval(section: &mut Fields<'_, '_>, default: u64) -> Option<Duration> {
     match section.whole("intervalSeconds", 0, YEAR).unwrap_or(default) {
         0 => None,
@@ -78,7 +78,7 @@ pub(super) fn interval(section: &mut Fields<'_, '_>, default: u64) -> Option<Dur
 /// The section `limits`.
 pub(super) fn limits(section: &mut Fields<'_, '_>) -> Limits {
     Limits {
-        // The client library takes 1 MiB with topic and header; below 16384 a full rejection would
+        // The client library takes 1 MiB with topic and header. Below 16384 a full rejection would
         // not fit.
         max_payload_bytes: usize_of(section.whole("maxPayloadBytes", 16_384, 1_000_000).unwrap_or(130_000)),
         max_pending_entries: section.whole("maxPendingEntries", 1, 10_000_000).unwrap_or(100_000),
@@ -89,9 +89,9 @@ pub(super) fn limits(section: &mut Fields<'_, '_>) -> Limits {
 /// `retention.*`
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// Finished requests, with their tokens.
+    /// How long finished requests are kept, with their tokens.
     pub requests: Duration,
-    /// Records of disassociated devices.
+    /// How long records of disassociated devices are kept.
     pub tombstones: Duration,
 }
 
@@ -104,7 +104,7 @@ pub(super) fn retention(section: &mut Fields<'_, '_>) -> Retention {
     }
 }
 
-/// The section `guard`; `own` are the names of the agent itself.
+/// The section `guard`. `own` are the names of the agent itself.
 pub(super) fn guard<'n>(section: &mut Fields<'_, '_>, own: impl Iterator<Item = &'n ThingName>) -> Guard {
     let mut protected: Vec<Pattern> = own.map(|name| Pattern::new(name.as_str())).collect();
     for (n, item) in section.list("protected").unwrap_or_default().into_iter().enumerate() {
@@ -130,11 +130,11 @@ pub(super) fn guard<'n>(section: &mut Fields<'_, '_>, own: impl Iterator<Item = 
 /// `cloud.*Endpoint`
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
-    /// Greengrass V2.
+    /// The endpoint of Greengrass V2.
     pub greengrass: Option<String>,
-    /// SiteWise.
+    /// The endpoint of SiteWise.
     pub site_wise: Option<String>,
-    /// SiteWise Monitor.
+    /// The endpoint of SiteWise Monitor.
     pub site_wise_monitor: Option<String>,
 }
 
@@ -151,12 +151,12 @@ pub(super) fn cloud(section: &mut Fields<'_, '_>) -> Endpoints {
 /// `localAccess.*`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalAccess {
-    /// The client's user name, with [`LocalAccess::THING`] in the place of the device's name.
+    /// The client's user name, with [`LocalAccess::THING`] in place of the device's name.
     username: String,
 }
 
 impl LocalAccess {
-    /// Stands for the device's name.
+    /// The placeholder for the device's name.
     pub const THING: &str = "{thingName}";
 
     /// The user name of a device's client.
@@ -166,7 +166,7 @@ impl LocalAccess {
     }
 }
 
-/// The section `localAccess`, where it is on.
+/// The section `localAccess`; `None` if it is off.
 pub(super) fn local_access(section: &mut Fields<'_, '_>, has_broker: bool) -> Option<LocalAccess> {
     let username = section.parsed("username", user_name).unwrap_or_else(|| LocalAccess::THING.into());
     let is_on = section.flag("mosquittoDynamicSecurity").unwrap_or(false);
@@ -176,7 +176,7 @@ pub(super) fn local_access(section: &mut Fields<'_, '_>, has_broker: bool) -> Op
     is_on.then_some(LocalAccess { username })
 }
 
-/// Without the device's name all devices would have one client.
+/// Without the device's name all devices would have the same client.
 fn user_name(text: &str) -> Result<String, &'static str> {
     if text.contains(LocalAccess::THING) && text.len() <= 256 && !text.chars().any(char::is_control) {
         Ok(text.to_owned())
@@ -188,10 +188,10 @@ fn user_name(text: &str) -> Result<String, &'static str> {
 /// `log.format`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// One object a line.
+    /// One JSON object for each line.
     Json,
 }
 
@@ -209,17 +209,17 @@ pub(super) fn log(section: &mut Fields<'_, '_>) -> LogFormat {
 /// `ipc.*`
 #[derive(Clone, Copy, Debug)]
 pub struct Ipc {
-    /// Commands from AWS IoT Core.
+    /// Whether commands from AWS IoT Core are accepted.
     pub iot_core: bool,
-    /// Commands from other components.
+    /// Whether commands from other components are accepted.
     pub pubsub: bool,
-    /// One message's payload in bytes, in either direction.
+    /// The most bytes of one message's payload, in either direction.
     pub max_payload_bytes: usize,
 }
 
 impl Ipc {
-    /// What nucleus lite transfers between AWS IoT Core and a component, in bytes; it loses larger
-    /// messages without an error.
+    /// The most bytes that nucleus lite transfers between AWS IoT Core and a component. It loses
+    /// larger messages without an error.
     pub const LITE_MAX_PAYLOAD: usize = 4900;
 
     /// The least and the largest limit, in bytes: no message of the agent is shortened below the

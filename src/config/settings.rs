@@ -1,4 +1,5 @@
-//! What a configuration says once it is read, and what is wrong with one that is refused.
+//! The settings of a configuration after it was read, and the faults of a configuration that is
+//! refused.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -10,53 +11,53 @@ use super::{
 };
 use crate::domain::{FieldFault, Guard, Limits, Service, ThingName};
 
-/// Everything that `offboard run` is told, checked.
+/// The whole configuration of `offboard run`, after its validation.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// This core device.
+    /// The thing name of this core device.
     pub core: ThingName,
     /// The AWS region.
     pub region: String,
-    /// Where the database lives.
+    /// The data directory, which holds the store.
     pub data_dir: PathBuf,
     /// The broker; `None` where there is none (`mqtt.url` is `none`).
     pub mqtt: Option<Mqtt>,
-    /// First level of every topic.
+    /// The first level of every topic.
     pub topic_prefix: String,
-    /// How entries are gathered into calls.
+    /// How entries are collected into calls.
     pub batch: Batch,
     /// How long to wait after a failed call.
     pub retry: Retry,
-    /// How many calls.
+    /// The limit on the rate of calls.
     pub rate: Rate,
-    /// Time between syncs; `None` for no periodic sync.
+    /// The time between syncs; `None` for no periodic sync.
     pub sync_interval: Option<Duration>,
-    /// What is too much.
+    /// The limits.
     pub limits: Limits,
-    /// How long what is finished is kept.
+    /// How long finished records are kept.
     pub retention: Retention,
-    /// What is never, or not lightly, disassociated.
+    /// What is never disassociated, or not without `force`.
     pub guard: Guard,
-    /// A retained message for each device.
+    /// Whether a retained message is published for each device.
     pub publish_devices: bool,
-    /// Disable the broker's client of a disassociated device; `None` where that is off.
+    /// How to disable the broker's client of a disassociated device; `None` if that is off.
     pub local_access: Option<LocalAccess>,
-    /// Accept the SiteWise operations.
+    /// Whether the SiteWise operations are accepted.
     pub site_wise: bool,
-    /// Where the cloud is, if not where AWS says.
+    /// The endpoints of the cloud, where they are not those of AWS.
     pub cloud: Endpoints,
-    /// Time between two messages with metrics; none where unset.
+    /// The time between two messages with metrics; `None` for no such messages.
     pub metrics_interval: Option<Duration>,
-    /// How log lines look.
+    /// The format of log lines.
     pub log_format: LogFormat,
-    /// Greengrass IPC.
+    /// The transports over Greengrass IPC.
     pub ipc: Ipc,
-    /// The configuration as it was given, with what the environment added, and without secrets.
+    /// The configuration as it was given, with the values of the environment, and without secrets.
     pub shown: Value,
 }
 
 impl Config {
-    /// Whether operations are accepted that need that service.
+    /// Whether operations that need that service are accepted.
     #[must_use]
     pub fn serves(&self, service: Service) -> bool {
         match service {
@@ -81,7 +82,7 @@ impl Config {
     }
 }
 
-/// Every fault of a configuration, one a line.
+/// Every fault of a configuration, one on each line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError(pub Vec<FieldFault>);
 

@@ -1,11 +1,12 @@
-//! The configuration as the agent shows it: with what the environment added, and without secrets.
+//! The configuration as the agent shows it: with the values of the environment, and without
+//! secrets.
 
 use serde_json::Value;
 
 use super::settings::Config;
 
-/// Without the password, and without what stands under unknown keys: a misspelt one may hold a
-/// secret, too.
+/// Removes the password and the values of unknown keys, since a misspelt key may hold a secret,
+/// too.
 pub(super) fn shown(given: Value, config: &Config, unknown: &[String]) -> Value {
     let mut shown = if given.is_object() { given } else { Value::Object(serde_json::Map::new()) };
     let hide = |object: Option<&mut Value>, key: &str| {
@@ -13,11 +14,11 @@ pub(super) fn shown(given: Value, config: &Config, unknown: &[String]) -> Value 
             *value = Value::String("(not shown)".into());
         }
     };
-    // One that is unset is shown as that: what is shown is read again.
+    // An unset password is shown as unset, since the shown configuration is read again.
     let is_unset = |value: &Value| value.is_null() || matches!(value.as_str(), Some("" | "null"));
     let has_password = shown.pointer("/mqtt/password").is_some_and(|value| !is_unset(value));
     for path in has_password.then_some("mqtt.password").into_iter().chain(unknown.iter().map(String::as_str)) {
-        // A key may have dots in it, a section has none.
+        // A key may contain dots, the name of a section does not.
         hide(Some(&mut shown), path);
         if let Some((section, key)) = path.split_once('.') {
             hide(shown.get_mut(section), key);
@@ -27,7 +28,7 @@ pub(super) fn shown(given: Value, config: &Config, unknown: &[String]) -> Value 
     shown["region"] = config.region.as_str().into();
     shown["dataDir"] = config.data_dir.to_string_lossy().into();
     if let Some(path) = config.mqtt.as_ref().and_then(|mqtt| mqtt.ca_file.as_ref()) {
-        // The whole section may be the empty string, which is unset.
+        // The whole section may be the empty string, which counts as unset.
         let mqtt = &mut shown["mqtt"];
         if !mqtt.is_object() {
             *mqtt = Value::Object(serde_json::Map::new());

@@ -1,4 +1,4 @@
-//! The configuration as a whole: what is read, what is refused, and what is shown.
+//! The configuration as a whole: which texts are read, which are refused, and what is shown.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -48,7 +48,7 @@ fn the_copy_of_the_brokers_authority_is_used_where_there_is_to_be_one() {
         };
         let (config, _) = parse(text, set).unwrap();
         let file = config.mqtt.unwrap().ca_file;
-        // `check` reads it from the running agent, in an environment of its own.
+        // `check` reads the shown configuration of the running agent, in an environment of its own.
         let again = parse(&config.shown.to_string(), env).unwrap().0;
         assert_eq!(again.mqtt.unwrap().ca_file, file);
         file
@@ -61,7 +61,7 @@ fn the_copy_of_the_brokers_authority_is_used_where_there_is_to_be_one() {
 }
 
 #[test]
-fn every_bad_key_is_told_in_one_go() {
+fn every_bad_key_is_reported_at_once() {
     let text = r#"{"coreThingName":"a b","mqtt":{"url":"http://x","keepAliveSeconds":1,"certFile":"c"},
         "batch":{"maxEntries":101},"rate":{"burst":"many"},"sync":{"intervalSeconds":-1},"guard":{"maxFraction":2,
         "protected":["a",7]},"publishDevices":"maybe","cloud":{"greengrassEndpoint":"localhost"},
@@ -157,7 +157,7 @@ fn a_key_that_occurs_twice_is_a_fault_at_any_depth() {
     assert_eq!(names, ["mqtt", "guard.protected", "x.y.z"]);
 }
 
-/// Else the guard behind it would be lost without a word.
+/// Otherwise the guard after that key would be lost without a warning.
 #[test]
 fn a_key_that_is_no_text_is_a_fault() {
     for text in [r#"{"\ud800":1,"guard":{"protected":["a"]}}"#, r#"{"guard":{"\ud800":1,"protected":["a"]}}"#] {

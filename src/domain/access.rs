@@ -1,49 +1,50 @@
-//! Local access: what the agent did, and has to do, to the broker's client of a device.
+//! Local access: what the agent did, and has to do, to a device's client in the broker.
 //!
-//! A device that is disassociated is disabled in the broker, and enabled when it is associated
-//! again, if and only if the agent disabled it. So before it disables a client the agent reads
-//! whether somebody else did, and notes durably that it is about to: from then on the client counts
-//! as disabled by the agent, whether an answer comes or not.
+//! The agent disables the client of a device that is disassociated. It enables the client when the
+//! device is associated again, if and only if the agent disabled it. Before it disables a client
+//! the agent therefore reads whether the client is already disabled, and stores durably that it is
+//! about to disable it. From then on the client counts as disabled by the agent, whether a response
+//! comes or not.
 
 use serde::{Deserialize, Serialize};
 
-/// How far the agent is with the client of a device.
+/// The progress of the agent with the client of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccessStep {
-    /// To be disabled; whether it is enabled was not read yet.
+    /// The client has to be disabled; the agent has not read yet whether it is enabled.
     #[serde(rename = "d")]
     Due,
-    /// It was enabled, and the agent disables it: the command may have been sent.
+    /// The client was enabled, and the agent disables it: the command may have been sent.
     #[serde(rename = "v")]
     Revoking,
-    /// The broker confirmed that it is disabled.
+    /// The broker confirmed that the client is disabled.
     #[serde(rename = "r")]
     Revoked,
-    /// It is not the agent's to disable or to enable: somebody else had disabled it before, or it
-    /// may command the plugin.
+    /// The agent neither disables nor enables the client: an administrator had disabled it before,
+    /// or the client may send commands to the plugin.
     #[serde(rename = "l")]
     LeftAlone,
-    /// The agent disabled it, and enables it again: the command may have been sent.
+    /// The agent disabled the client, and enables it again: the command may have been sent.
     #[serde(rename = "e")]
     Restoring,
 }
 
-/// Why the broker did not do it.
+/// Why the broker rejected a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessError {
-    /// The broker's words.
+    /// The broker's error message.
     #[serde(rename = "m")]
     pub message: String,
-    /// There is no such client.
+    /// Whether the broker has no such client.
     #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
     pub is_unknown: bool,
 }
 
 impl AccessError {
-    /// Longest message that is kept, in characters.
+    /// Maximum length of a message that is kept, in characters.
     pub const MAX_CHARS: usize = 200;
 
-    /// An error in the broker's words, cut to what is kept.
+    /// Creates an error with the broker's message, cut to the maximum length.
     #[must_use]
     pub fn new(message: &str, is_unknown: bool) -> Self {
         let message = if message.is_empty() { "the broker gave no reason" } else { message };
@@ -51,10 +52,10 @@ impl AccessError {
     }
 }
 
-/// The client of a device in the broker, as far as the agent manages it.
+/// A device's client in the broker, as far as the agent manages it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
-    /// How far the agent is.
+    /// The progress of the agent.
     #[serde(rename = "s")]
     pub step: AccessStep,
     /// Why the last attempt failed.
@@ -65,19 +66,19 @@ pub struct Access {
 /// A command to the plugin about one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AccessCommand {
-    /// Reads whether it is disabled.
+    /// Reads whether the client is disabled.
     Read,
-    /// Disables it, which ends its connection.
+    /// Disables the client, which ends its connection.
     Disable,
-    /// Enables it.
+    /// Enables the client.
     Enable,
 }
 
 impl AccessCommand {
-    /// All of them.
+    /// All commands.
     pub const ALL: [Self; 3] = [Self::Read, Self::Disable, Self::Enable];
 
-    /// The plugin's name of it.
+    /// The name of the command in the plugin's protocol.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -88,22 +89,22 @@ impl AccessCommand {
     }
 }
 
-/// What the plugin answered to a command.
+/// The plugin's response to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessAnswer {
-    /// To a read: it is enabled.
+    /// Response to a read: the client is enabled.
     Enabled,
-    /// To a read: it is disabled.
+    /// Response to a read: the client is disabled.
     Disabled,
-    /// It may command the plugin: it is never disabled.
+    /// The client may send commands to the plugin, so the agent never disables it.
     Administrator,
-    /// The change is made.
+    /// The change was made.
     Done,
     /// The command failed.
     Failed(AccessError),
 }
 
-/// What happened to local access that a person should see.
+/// A change of local access that the history and the log report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccessEvent {
     /// The broker confirmed that the client is disabled.
@@ -112,24 +113,24 @@ pub enum AccessEvent {
     /// The broker confirmed that the client is enabled again.
     #[serde(rename = "e")]
     Restored,
-    /// The broker did not do it, in its words.
+    /// The broker rejected the command; the value is its error message.
     #[serde(rename = "f")]
     Failed(String),
 }
 
-/// The state that people see.
+/// The state of local access in messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessView {
     /// The agent disabled the client.
     Revoked,
-    /// The agent is about to disable or enable it.
+    /// The agent is about to disable or enable the client.
     Pending,
-    /// The broker did not do it, in its words.
+    /// The broker rejected the command; the value is its error message.
     Failed(String),
 }
 
 impl AccessView {
-    /// The names in messages.
+    /// All names in messages.
     pub const NAMES: &[&str] = &["REVOKED", "PENDING", "FAILED"];
 
     /// The name in messages.
@@ -144,19 +145,20 @@ impl AccessView {
 }
 
 impl Access {
-    /// Nothing was tried yet.
+    /// The state at a step that was not tried yet.
     #[must_use]
     pub fn at(step: AccessStep) -> Self {
         Self { step, error: None }
     }
 
     /// The device was associated, as far as the agent knew, and is disassociated now. Without
-    /// `begins` nothing begins to be managed: local access is off, or the device is protected.
+    /// `begins` the agent does not begin to manage a client: local access is off, or the device is
+    /// protected.
     #[must_use]
     pub fn disassociated(access: Option<Self>, begins: bool) -> Option<Self> {
         match access {
             None => begins.then(|| Self::at(AccessStep::Due)),
-            // It may be enabled by now.
+            // The client may have been enabled again by now.
             Some(Self { step: AccessStep::Restoring, .. }) => Some(Self::at(AccessStep::Revoking)),
             access => access,
         }
@@ -166,13 +168,14 @@ impl Access {
     #[must_use]
     pub fn associated(access: Option<Self>) -> Option<Self> {
         match access?.step {
-            // A client that was not disabled yet, or by somebody else, stays as it is.
+            // A client that is not disabled yet, or that an administrator disabled, remains as it
+            // is.
             AccessStep::Due | AccessStep::LeftAlone => None,
             AccessStep::Revoking | AccessStep::Revoked | AccessStep::Restoring => Some(Self::at(AccessStep::Restoring)),
         }
     }
 
-    /// What is to be done next.
+    /// The next command, if one is due.
     #[must_use]
     pub fn command(&self) -> Option<AccessCommand> {
         match self.step {
@@ -183,15 +186,14 @@ impl Access {
         }
     }
 
-    /// Whether the agent disabled the client, or may have.
+    /// Whether the agent disabled the client, or may have done so.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         matches!(self.step, AccessStep::Revoking | AccessStep::Revoked | AccessStep::Restoring)
     }
 
-    /// What follows from an answer to `command`, and what happened. An answer to something else
-    /// than what is to be done now changes nothing: the device was associated or disassociated
-    /// meanwhile.
+    /// Applies a response to `command`, and returns the resulting event. A response to a command
+    /// that is not due now changes nothing: the device was associated or disassociated meanwhile.
     #[must_use]
     pub fn answered(self, command: AccessCommand, answer: AccessAnswer) -> (Option<Self>, Option<AccessEvent>) {
         if self.command() != Some(command) {
@@ -204,21 +206,21 @@ impl Access {
                 (Some(Self::at(AccessStep::Revoked)), Some(AccessEvent::Revoked))
             }
             (AccessCommand::Enable, AccessAnswer::Done) => (None, Some(AccessEvent::Restored)),
-            // Who removes a client, and makes one of the same name, makes an enabled one.
+            // A client that is removed and created again under the same name is enabled.
             (AccessCommand::Enable, AccessAnswer::Failed(AccessError { is_unknown: true, .. })) => (None, None),
             (_, AccessAnswer::Failed(error)) => {
-                // A new client of that name is not the one that was read.
+                // A new client of that name is not the client that was read.
                 let step = if error.is_unknown { AccessStep::Due } else { self.step };
                 let is_new = self.error.as_ref() != Some(&error);
                 let event = is_new.then(|| AccessEvent::Failed(error.message.clone()));
                 (Some(Self { step, error: Some(error) }), event)
             }
-            // An answer that does not fit the command says nothing.
+            // A response that does not fit the command has no meaning.
             (_, AccessAnswer::Enabled | AccessAnswer::Done) => (Some(self), None),
         }
     }
 
-    /// What people see; `None` where nothing is managed.
+    /// The state in messages; `None` if the agent does not manage the client.
     #[must_use]
     pub fn view(&self) -> Option<AccessView> {
         match (&self.error, self.step) {
@@ -236,14 +238,14 @@ mod tests {
 
     use super::*;
 
-    /// What happens to the client of one device.
+    /// The events for the client of one device.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Disassociated,
         Associated,
-        /// The agent sends what is to be done; the broker gets it or not.
+        /// The agent sends the command that is due; the broker receives it or not.
         Sends(bool),
-        /// The answer of the oldest command that the broker got arrives, or is lost.
+        /// The response to the oldest command that the broker received arrives, or is lost.
         Answer(bool),
         AdminDisables,
     }
@@ -262,7 +264,7 @@ mod tests {
         is_associated: bool,
         is_disabled: bool,
         by_admin: bool,
-        /// The command that is under way, and the broker's answer to it, if it got it.
+        /// The command in flight, and the broker's response to it, if the broker received it.
         under_way: Option<(AccessCommand, Option<AccessAnswer>)>,
     }
 

@@ -1,15 +1,16 @@
-//! How long to wait after a failure: full jitter, doubling, with the cloud's Retry-After as the
-//! least.
+//! The wait after a failure: exponential backoff with full jitter, and the cloud's Retry-After as
+//! the minimum.
 //!
 //! The formula is that of "Exponential Backoff And Jitter" (AWS Architecture Blog): a random time
-//! below `min(cap, base * 2^n)`, so that a fleet that fails together does not come back together.
+//! below `min(cap, base * 2^n)`, so that the devices of a fleet that fail together do not retry
+//! together.
 
 use std::time::Duration;
 
-/// Longest Retry-After that is followed; a longer one is somebody's mistake.
+/// Longest Retry-After that the agent follows; a longer value is taken for a mistake of the sender.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// Counts failures in a row.
+/// Computes waits from the number of consecutive failures.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     base: Duration,
@@ -18,35 +19,35 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The first wait is below `base`, none is above `cap`.
+    /// Creates a backoff without failures. The first wait is below `base`, and no wait is above
+    /// `cap`.
     #[must_use]
     pub fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap, failures: 0 }
     }
 
-    /// The wait after one more failure. `chance` is random, from 0 to below 1; `factor` lengthens
-    /// the base.
+    /// Counts one more failure and returns the wait after it. `chance` is random, from 0 to below
+    /// 1; `factor` multiplies the base.
     pub fn fail(&mut self, factor: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
-        // 2^20 times any base is above any cap.
+        // 2^20 times any base that is used exceeds every cap.
         let limit = self.base.saturating_mul(factor).saturating_mul(1 << self.failures.min(20)).min(self.cap);
         self.failures = self.failures.saturating_add(1);
         limit.mul_f64(chance.clamp(0.0, 1.0)).max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
     }
 
-    /// The wait of somebody who waits for a person to mend something: from the cap to twice the
-    /// cap.
+    /// The wait while a person has to repair something: from the cap to twice the cap.
     #[must_use]
     pub fn hold(&self, chance: f64) -> Duration {
         self.cap.mul_f64(1.0 + chance.clamp(0.0, 1.0))
     }
 
-    /// One with the same limits, and no failures.
+    /// A backoff with the same limits and without failures.
     #[must_use]
     pub fn anew(&self) -> Self {
         Self::new(self.base, self.cap)
     }
 
-    /// It went well.
+    /// Resets the count of failures after a success.
     pub fn succeed(&mut self) {
         self.failures = 0;
     }

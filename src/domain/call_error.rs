@@ -1,71 +1,74 @@
-//! The cloud's answer to a call, in the few kinds that make a difference to us.
+//! The result of a failed cloud call, classified by what the agent does next.
 
 use std::time::Duration;
 
 use super::Fault;
 
-/// Codes of connections that were not made, where a person has to look at one thing in particular.
+/// Code of a connection that failed because the certificate was refused. Each of these codes names
+/// one thing that a person has to check.
 pub const CERTIFICATE_REFUSED: &str = "CertificateRefused";
 /// See [`CERTIFICATE_REFUSED`].
 pub const PROXY_FAILED: &str = "ProxyFailed";
 /// See [`CERTIFICATE_REFUSED`].
 pub const NAME_NOT_RESOLVED: &str = "NameNotResolved";
 
-/// One item of an `errorEntries` list. All of it is optional in the API, and the code a free text.
+/// One item of an `errorEntries` list. Every member is optional in the API, and the code is free
+/// text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryError {
-    /// The entry it is about, if it says.
+    /// The entry that the item is about, if the item names it.
     pub name: Option<String>,
-    /// The cloud's code.
+    /// The cloud's error code.
     pub code: String,
-    /// The cloud's words.
+    /// The cloud's error message.
     pub message: String,
 }
 
 /// Why a call as a whole failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallFault {
-    /// No connection, so nothing was sent: DNS, TCP, TLS.
+    /// There was no connection (DNS, TCP, TLS), so nothing was sent.
     Unreachable,
-    /// Sent, and no answer: the effect is not known.
+    /// The call was sent and no response came: its effect is not known.
     Lost,
-    /// Answered by something that is not the API: a captive portal, a proxy.
+    /// The response came from something other than the API: a captive portal, a proxy.
     Foreign,
-    /// Too many calls.
+    /// The service throttled the call.
     Throttled,
     /// The service failed; the effect is not known.
     Server,
-    /// The resource is busy with something else; no effect.
+    /// The resource is busy with another change; the call had no effect.
     Busy,
-    /// Signatures fail since a clock is off.
+    /// The signature was refused because a clock is wrong.
     Clock,
-    /// There are no credentials, or they are not taken.
+    /// There are no credentials, or the service refuses them.
     Credentials,
     /// The credentials lack the permission.
     Denied,
     /// The core device does not exist.
     NoCore,
-    /// The service does not understand the call: a wrong endpoint, or a fault of ours.
+    /// The service does not understand the call: the endpoint is wrong, or the agent has a defect.
     Misfit,
-    /// The service refuses the content; with the indexes of the entries that it names.
+    /// The service refuses the content; the value holds the indexes of the entries that it names.
     Invalid(Vec<usize>),
 }
 
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
-    /// Which kind.
+    /// The kind of failure.
     pub fault: CallFault,
-    /// The cloud's code, or one of ours where there was no answer.
+    /// The cloud's error code, or one of the agent's where there was no response.
     pub code: String,
-    /// What happened, for people.
+    /// A description of the failure for people.
     pub message: String,
-    /// The least time to wait before another call.
+    /// The minimum time to wait before another call.
     pub retry_after: Option<Duration>,
 }
 
 impl CallError {
-    /// A failed call, its texts cut to what is kept of a text from outside.
+    /// Creates the error of a failed call. The texts are cut to the length that is kept of a text
+    /// from outside.
     #[must_use]
     pub fn new(fault: CallFault, code: &str, message: &str) -> Self {
         let Fault { code, message } = Fault::new(code, message);
@@ -73,26 +76,26 @@ impl CallError {
     }
 }
 
-/// The cloud as `status` shows it.
+/// The state of the cloud as `status` shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CloudState {
-    /// Not called yet.
+    /// No call was made yet.
     #[default]
     Unknown,
     /// The last call was answered.
     Reachable,
-    /// Answered that there were too many calls.
+    /// The last call was throttled.
     Throttled,
-    /// Answered that this is not permitted.
+    /// The last call was refused for lack of permission.
     AccessDenied,
-    /// No credentials.
+    /// There are no credentials.
     NoCredentials,
-    /// Not answered.
+    /// The last call had no response.
     Unreachable,
 }
 
 impl CloudState {
-    /// All of them, from well to worst.
+    /// All states, from the best to the worst.
     pub const ALL: &[Self] =
         &[Self::Unknown, Self::Reachable, Self::Throttled, Self::AccessDenied, Self::NoCredentials, Self::Unreachable];
 
@@ -109,7 +112,7 @@ impl CloudState {
         }
     }
 
-    /// Whether the service itself answers.
+    /// Whether no call reaches the service itself.
     #[must_use]
     pub fn is_out_of_reach(self) -> bool {
         matches!(self, Self::Unreachable | Self::NoCredentials)
@@ -117,7 +120,7 @@ impl CloudState {
 }
 
 impl CallFault {
-    /// A name for programs.
+    /// The name in metrics and logs, for programs.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -136,7 +139,7 @@ impl CallFault {
         }
     }
 
-    /// What this says of the cloud.
+    /// The state of the cloud that this failure shows.
     #[must_use]
     pub fn state(&self) -> CloudState {
         match self {

@@ -1,11 +1,12 @@
-//! Call kinds: the kinds of cloud calls, and everything in which one differs from another. The
-//! rules of the ledger, the planner and the dispatcher know a call kind by its [`Traits`] alone.
+//! Call kinds: the kinds of cloud calls, and every property in which they differ. The rules of the
+//! ledger, the planner and the dispatcher use a call kind through its [`Traits`] alone.
 
 use serde::{Deserialize, Serialize};
 
 use super::{DeviceState, Registered};
 
-/// A kind of cloud call. Each has its own queue, so that trouble with one holds up no other.
+/// A kind of cloud call. Each kind has a queue of its own, so that a problem with one kind does not
+/// delay the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum CallKind {
     /// Greengrass V2 `BatchDisassociateClientDeviceFromCoreDevice`.
@@ -25,7 +26,7 @@ pub enum CallKind {
     List,
 }
 
-/// An AWS service: what is out of reach of one may be within reach of the other.
+/// An AWS service. One service may be reachable while the other is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// AWS IoT Greengrass V2.
@@ -37,54 +38,56 @@ pub enum Service {
 /// What the calls of a kind mean for the device that an entry names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnDevices {
-    /// What people see until the outcome is known.
+    /// The device's state in messages until the outcome is known.
     pub under_way: DeviceState,
-    /// What the cloud's list shows once it is done: an outcome that the call left open is settled
-    /// by the next list.
+    /// What the cloud's list shows after a successful call. The next list settles an outcome that
+    /// the call left open.
     pub goal: Registered,
-    /// The kind of call that undoes it: its calls for the same device come before or after, never
-    /// meanwhile.
+    /// The kind of call that undoes this one. Calls of the two kinds for the same device run one
+    /// after the other, never at the same time.
     pub opposite: Option<CallKind>,
 }
 
-/// What distinguishes the calls of a kind.
+/// The properties that distinguish the calls of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traits {
-    /// Stands for the call kind in keys of the store.
+    /// Identifies the call kind in keys of the store.
     pub letter: u8,
-    /// Whose API.
+    /// The service whose API the call belongs to.
     pub service: Service,
-    /// The action that a policy has to allow.
+    /// The IAM action that a policy has to allow.
     pub action: &'static str,
-    /// Distinguishes the problems of these calls in `status` from those of others.
+    /// Appended to the codes of problems in `status`, to distinguish the problems of this kind from
+    /// those of other kinds.
     pub suffix: &'static str,
-    /// Most entries of one call, the API's limit; 0 where calls carry none.
+    /// The API's limit of entries for one call; 0 where calls carry no entries.
     pub max_entries: usize,
     /// Set where the entries are devices of the registry.
     pub devices: Option<OnDevices>,
     /// Whether a call is about a resource other than this core device
-    /// ([`Target::scope`](super::Target::scope)). A refusal or a conflict is that resource's, then:
-    /// others go first, and no list of ours settles an outcome.
+    /// ([`Target::scope`](super::Target::scope)). A refusal or a conflict then concerns that
+    /// resource only: entries of other resources are sent first, and no list settles an outcome.
     pub scoped: bool,
-    /// Whether the service knows a repeated call by a `clientToken`: it is kept with the entries
-    /// before they are sent, and stays that of the call's content until its outcome is known.
+    /// Whether the service recognises a repeated call by its `clientToken`. The token is stored
+    /// with the entries before they are sent, and it stays with the call's content until the
+    /// outcome is known.
     pub token: bool,
-    /// Whether its calls keep their distance instead of coming in bursts: the service takes one
-    /// change of a resource at a time.
+    /// Whether calls are spaced evenly instead of sent in bursts: the service accepts one change of
+    /// a resource at a time.
     pub paced: bool,
 }
 
 impl CallKind {
-    /// All of them.
+    /// All call kinds.
     pub const ALL: [Self; 5] = [Self::Disassociate, Self::Associate, Self::Assets, Self::ProjectAssets, Self::List];
 
-    /// Its place in [`Self::ALL`].
+    /// The position in [`Self::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
     }
 
-    /// All that sets it apart.
+    /// The properties of this kind.
     #[must_use]
     pub const fn traits(self) -> Traits {
         let greengrass = Traits {
@@ -144,19 +147,21 @@ impl CallKind {
         }
     }
 
-    /// Whether the cloud's list of devices can settle what its calls left open.
+    /// Whether the cloud's list of devices can settle an outcome that a call of this kind left
+    /// open.
     #[must_use]
     pub fn is_settled_by_list(self) -> bool {
         self.traits().devices.is_some()
     }
 
-    /// Whether it takes devices off: guards count these, and a later association overtakes them.
+    /// Whether calls of this kind disassociate devices. Guards count these entries, and a later
+    /// association supersedes them.
     #[must_use]
     pub fn takes_off(self) -> bool {
         self.traits().devices.is_some_and(|devices| devices.goal == Registered::Disassociated)
     }
 
-    /// Whether what it takes away may be protected (`guard.protected`).
+    /// Whether `guard.protected` applies to the targets of this kind.
     #[must_use]
     pub fn is_guarded(self) -> bool {
         let Traits { devices, max_entries, .. } = self.traits();

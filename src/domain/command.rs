@@ -1,4 +1,4 @@
-//! What a client may ask for, once it is parsed.
+//! A client's command after it is parsed.
 
 use std::time::Duration;
 
@@ -7,104 +7,104 @@ use super::{ClientToken, DeviceState, Operation, RequestStatus, Target, ThingNam
 /// A parsed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Something to be carried out, and kept until it is.
+    /// A change of associations, kept until it is carried out.
     Change(Change),
-    /// Withdraw what has not been sent.
+    /// Withdraws the entries of a request that have not been sent.
     Cancel(Cancel),
-    /// A question, answered from the ledger.
+    /// A question that the ledger answers.
     Query(Query),
 }
 
 /// A command that becomes a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Which of the operations that have a lane.
+    /// The operation; it has a call kind ([`Operation::lane`]).
     pub operation: Operation,
-    /// Each once, in the order first named; never empty.
+    /// The targets, each once, in the order in which the command names them first; never empty.
     pub targets: Vec<Target>,
-    /// Past `guard.maxFraction`.
+    /// Whether the command may exceed `guard.maxFraction`.
     pub force: bool,
-    /// Answer with a plan and do nothing.
+    /// Whether the agent answers with a plan and changes nothing.
     pub dry_run: bool,
-    /// When the person asked, if the message says so.
+    /// When the person issued the command, if the message says so.
     pub issued_at: Option<Timestamp>,
-    /// Counted from `issued_at`, else from acceptance.
+    /// The time until the request expires, counted from `issued_at`, else from the acceptance.
     pub expires_in: Option<Duration>,
-    /// Kept with the request, for people.
+    /// A text for people, kept with the request.
     pub reason: Option<String>,
 }
 
 impl Change {
-    /// A text that two commands share if, and only if, they ask for the same: the order of entries
-    /// is no content. A hash of it is kept with the request, so that it has to be the same in every
-    /// version of the agent.
+    /// A text that is equal for two commands if, and only if, they have the same content; the order
+    /// of the entries is not part of the content. The ledger keeps a hash of this text with the
+    /// request, so every version of the agent has to produce the same text.
     #[must_use]
     pub fn content(&self) -> String {
         let mut targets: Vec<String> = self.targets.iter().map(Target::key).collect();
         targets.sort_unstable();
         let Self { operation, targets: _, force, dry_run: _, issued_at, expires_in, reason } = self;
         let (issued_at, expires_in) = (issued_at.map(|at| at.0), expires_in.map(|time| time.as_secs()));
-        // A list: the order of an object's members would be the library's.
+        // An array, because the order of an object's members would depend on the library.
         serde_json::json!([operation.as_str(), force, issued_at, expires_in, reason, targets]).to_string()
     }
 }
 
-/// Names another request.
+/// Names the request to cancel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancel {
-    /// Whose request, if not the sender's own.
+    /// The client that owns the request, if it is not the sender.
     pub client: Whose,
     /// The request's token.
     pub token: ClientToken,
 }
 
-/// Which part of a list is wanted.
+/// Which part of a list a query asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// From an earlier answer.
+    /// The token from an earlier response.
     pub next_token: Option<String>,
-    /// 1 to [`Page::MAX_ROWS`].
+    /// The number of rows, 1 to [`Page::MAX_ROWS`].
     pub max_results: Option<usize>,
 }
 
 impl Page {
-    /// Rows if the question names no number, and at most.
+    /// The maximum number of rows, and the number if the query names none.
     pub const MAX_ROWS: usize = 100;
 }
 
-/// A question about what the ledger holds.
+/// A query on the content of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Query {
     /// One request with its failures.
     Request {
-        /// Whose, if not the sender's own.
+        /// The client that owns the request, if it is not the sender.
         client: Whose,
-        /// Its token.
+        /// The request's token.
         token: ClientToken,
-        /// Which of its failures.
+        /// Which part of its failures.
         page: Page,
     },
     /// The requests of a client, newest first.
     Requests {
-        /// Whose, if not the sender's own.
+        /// The client, if it is not the sender.
         client: Whose,
-        /// Only those.
+        /// Limits the list to requests of this status.
         status: Option<RequestStatus>,
-        /// Which part.
+        /// Which part of the list.
         page: Page,
     },
     /// One device.
     Device {
-        /// Its name.
+        /// The device's name.
         thing: ThingName,
-        /// With what happened to it.
+        /// Whether to include its history.
         history: bool,
     },
-    /// The devices by name.
+    /// The devices, sorted by name.
     Devices {
-        /// Only those.
+        /// Limits the list to devices of this state.
         state: Option<DeviceState>,
-        /// Which part.
+        /// Which part of the list.
         page: Page,
     },
 }

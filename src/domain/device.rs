@@ -1,24 +1,25 @@
-//! A client device as the registry knows it, and the rule of when a command about it came too late.
+//! A client device as the registry holds it, and the rule that decides whether a command about it
+//! is superseded.
 
 use serde::{Deserialize, Serialize};
 
 use super::{AccessView, ClientId, ClientToken, Fault, ThingName, Timestamp};
 
-/// The state that people see: what the cloud says, overlaid by what is under way.
+/// The state in messages: the association in the cloud, overlaid by the requests in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceState {
     /// The cloud lists it.
     Associated,
     /// A request to associate it has not ended.
     Associating,
-    /// A request to take it off has not ended.
+    /// A request to disassociate it has not ended.
     Disassociating,
     /// The cloud no longer lists it.
     Disassociated,
 }
 
 impl DeviceState {
-    /// All of them.
+    /// All states.
     pub const ALL: &[Self] = &[Self::Associated, Self::Associating, Self::Disassociating, Self::Disassociated];
 
     /// The name in messages.
@@ -33,78 +34,80 @@ impl DeviceState {
     }
 }
 
-/// What the cloud says of a device.
+/// Whether the cloud lists a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Registered {
     /// Listed.
     #[serde(rename = "A")]
     Associated,
-    /// Not listed, or taken off by us.
+    /// Not listed, or disassociated by the agent.
     #[serde(rename = "D")]
     Disassociated,
 }
 
-/// A registry record: what the cloud last said, and what was last asked. What is under way is the
-/// ledger's.
+/// A registry record: the state in the cloud's last list, and the last request. The ledger holds
+/// the requests in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// The cloud's word.
+    /// What the cloud's list shows.
     pub registered: Registered,
-    /// The association's time; kept after we ended it, to recognise a list that lags behind.
+    /// The time of the association. It is kept after the agent disassociated the device, to
+    /// recognise a list that is older than that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub association: Option<Timestamp>,
-    /// When we associated it ourselves, as long as that association is the one that is listed: such
-    /// a one overtakes nobody (contract, "Superseded").
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ours: Option<Timestamp>,
-    /// Who last asked.
+    /// When the agent associated the device itself, as long as that association is the listed one:
+    /// such an association supersedes no command (docs/interface.md, "Superseded requests").
+    #[serde(rename = "ours", default, skip_serializing_if = "Option::is_none")]
+    pub associated_by_agent_at: Option<Timestamp>,
+    /// The last request for this device: its client, its token and the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested: Option<(ClientId, ClientToken, Timestamp)>,
-    /// Calls that carried it, in the last request.
+    /// The number of calls that carried this device in the last request.
     #[serde(default)]
     pub attempts: u32,
-    /// Why the last one failed.
+    /// Why the last call failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Fault>,
     /// When this record last changed.
     pub changed_at: Timestamp,
-    /// The ledger's count of outcomes when it did: a list begun before says nothing about it.
-    #[serde(default)]
-    pub mark: u64,
+    /// The ledger's count of outcomes at that change. A list that began earlier says nothing about
+    /// this device.
+    #[serde(rename = "mark", default)]
+    pub outcome_seq: u64,
 }
 
 /// A device as messages show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceView {
-    /// Its name.
+    /// The device's name.
     pub thing: ThingName,
-    /// Its state.
+    /// The device's state.
     pub state: DeviceState,
-    /// The rest of the record, with what is under way in place of what was.
+    /// The rest of the record, in which a request in progress replaces the last one.
     pub device: Device,
-    /// Its client in the broker, where the agent manages it.
+    /// The state of its client in the broker, if the agent manages that.
     pub access: Option<AccessView>,
 }
 
-/// Whether a command is overtaken: the device was associated anew after it was asked for (contract,
-/// "Superseded").
+/// Whether a command is superseded: the device was associated again after the command was issued
+/// (docs/interface.md, "Superseded requests").
 ///
-/// `held` is the association's time that the registry held when the command was accepted, `listed`
-/// the one that the cloud lists now, `None` if it doesn't list the device. `asked_at` is `None`
-/// where no clock tells when the command was asked for.
+/// `known_association` is the time of the association that the registry held when the command was accepted.
+/// `listed` is the time that the cloud lists now, `None` if it does not list the device. `asked_at`
+/// is `None` where no clock gives the time at which the command was issued.
 #[must_use]
 pub fn is_superseded(
-    held: Option<Timestamp>,
+    known_association: Option<Timestamp>,
     listed: Option<Timestamp>,
     asked_at: Option<Timestamp>,
     clock_trusted: bool,
 ) -> bool {
     match (listed, asked_at.filter(|_| clock_trusted)) {
         (None, _) => false,
-        (Some(_), _) if held == listed => false,
-        // Without a clock to trust, a difference alone tells; without one held there is no
-        // difference.
-        (Some(_), None) => held.is_some(),
+        (Some(_), _) if known_association == listed => false,
+        // Without a trusted clock the comparison of the two associations decides; without a held
+        // association there is nothing to compare.
+        (Some(_), None) => known_association.is_some(),
         (Some(listed), Some(asked_at)) => listed > asked_at,
     }
 }
@@ -113,12 +116,12 @@ pub fn is_superseded(
 mod tests {
     use super::*;
 
-    /// Invariant 8: a command that the contract's rule calls superseded is not carried out.
+    /// Invariant 8: the agent does not carry out a command that is superseded.
     #[test]
-    fn superseded_follows_the_contract() {
+    fn superseded_follows_the_rule() {
         let at = |t| Some(Timestamp(t));
         let asked = at(100);
-        for (held, listed, trusted, expected) in [
+        for (known_association, listed, trusted, expected) in [
             (at(50), at(50), true, false),
             (at(50), at(150), true, true),
             (at(50), at(90), true, false),
@@ -130,9 +133,17 @@ mod tests {
             (None, at(150), false, false),
             (at(50), None, false, false),
         ] {
-            assert_eq!(is_superseded(held, listed, asked, trusted), expected, "{held:?} {listed:?} {trusted}");
-            let unknown = is_superseded(held, listed, None, true);
-            assert_eq!(unknown, is_superseded(held, listed, asked, false), "{held:?} {listed:?}");
+            assert_eq!(
+                is_superseded(known_association, listed, asked, trusted),
+                expected,
+                "{known_association:?} {listed:?} {trusted}"
+            );
+            let unknown = is_superseded(known_association, listed, None, true);
+            assert_eq!(
+                unknown,
+                is_superseded(known_association, listed, asked, false),
+                "{known_association:?} {listed:?}"
+            );
         }
     }
 }

@@ -2,24 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A code and a message, the cloud's own or the agent's.
+/// A code and a message, from the cloud or from the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// For programs.
+    /// The code, for programs.
     pub code: String,
-    /// For people.
+    /// The message, for people.
     pub message: String,
 }
 
 impl Fault {
-    /// Longest code, in characters.
+    /// Maximum length of a code, in characters.
     pub const MAX_CODE: usize = 128;
 
-    /// Longest text that is kept of a message from outside, in characters (contract:
-    /// `limits.maxPayloadBytes`).
+    /// Maximum length of a message from outside that is kept, in characters (docs/interface.md,
+    /// "The completed message").
     pub const MAX_CHARS: usize = 1024;
 
-    /// A fault with its texts cut to what is kept, and words of our own where the cloud gave none.
+    /// Creates a fault. Texts are cut to the maximum length, and an empty text is replaced by one
+    /// of the agent's.
     #[must_use]
     pub fn new(code: &str, message: &str) -> Self {
         let cut = |text: &str, max: usize| text.chars().take(max).collect::<String>();

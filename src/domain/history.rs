@@ -1,68 +1,70 @@
-//! What happened to a device, as far back as it is kept: asked by whom, answered how, seen by whom.
+//! The history of a device, as far back as it is kept: requests, responses of the cloud, and what
+//! its lists showed.
 
 use serde::{Deserialize, Serialize};
 
 use super::{AccessEvent, ClientId, ClientToken, Fault, Operation, Timestamp};
 
-/// Longest text of a cloud's answer in a story, in characters: the failed entry has all of it.
+/// Maximum length of a cloud's message in the history, in characters; the failed entry keeps the
+/// whole message.
 const MAX_CHARS: usize = 200;
 
-/// Something that happened.
+/// An event in the history of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// What.
+    /// What happened.
     pub happened: Happened,
 }
 
-/// What can happen to a device.
+/// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Happened {
-    /// Somebody asked for something. Kept with its end only: while it is open the request itself
-    /// tells.
+    /// A client requested an operation. The ledger stores this event together with the end of the
+    /// request; until then the open request itself has the information.
     #[serde(rename = "R")]
     Requested(Asked),
-    /// The request's part of it ended; with why, if not well.
+    /// The request ended for this device, with the reason if it did not succeed.
     #[serde(rename = "E")]
     Ended {
-        /// By whom and as what it was asked for.
+        /// The request.
         asked: Asked,
-        /// Why it did not succeed.
+        /// Why it did not succeed; `None` for a success.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<Fault>,
     },
-    /// The cloud answered for this device, and it was not the last word.
+    /// The cloud responded for this device, and the request did not end by that.
     #[serde(rename = "A")]
     Answered(Fault),
-    /// The cloud's list began to name it.
+    /// The device appeared in the cloud's list.
     #[serde(rename = "L")]
     Listed,
-    /// The cloud's list no longer names it.
+    /// The device disappeared from the cloud's list.
     #[serde(rename = "U")]
     Unlisted,
-    /// The device's client in the broker was disabled or enabled, or was to be.
+    /// The agent disabled or enabled the device's client in the broker, or tried to.
     #[serde(rename = "C")]
     Access(AccessEvent),
 }
 
-/// A request, as far as a story tells of it.
+/// The part of a request that the history keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// The request's number.
+    /// The request's sequence number.
     pub seq: u64,
-    /// Who asked.
+    /// The client that sent the request.
     pub client: ClientId,
     /// The request's token.
     pub token: ClientToken,
-    /// For what.
+    /// The requested operation.
     pub operation: Operation,
-    /// When it was accepted.
+    /// When the request was accepted.
     pub at: Timestamp,
 }
 
 impl Happened {
-    /// The names in messages.
+    /// All names in messages.
     pub const NAMES: &[&str] = &[
         "REQUESTED",
         "ANSWERED",
@@ -91,13 +93,13 @@ impl Happened {
         }
     }
 
-    /// An answer of the cloud, cut to what a story keeps.
+    /// An event for a response of the cloud, cut to the length that the history keeps.
     #[must_use]
     pub fn answered(fault: &Fault) -> Self {
         Self::Answered(cut(fault))
     }
 
-    /// The end of a request's part, cut to what a story keeps.
+    /// An event for the end of a request, cut to the length that the history keeps.
     #[must_use]
     pub fn ended(asked: Asked, fault: Option<&Fault>) -> Self {
         Self::Ended { asked, fault: fault.map(cut) }

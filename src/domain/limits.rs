@@ -1,23 +1,24 @@
-//! Limits and guards that the rules of the ledger follow.
+//! Limits and guards that the rules of the ledger enforce.
 
 use super::Pattern;
 
-/// What is too much, and rejected.
+/// Limits above which a command is rejected.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// One message's payload in bytes, in either direction.
+    /// Maximum size of one message's payload in bytes, in either direction.
     pub max_payload_bytes: usize,
-    /// Entries that are not ended.
+    /// Maximum number of entries that have not ended.
     pub max_pending_entries: u64,
-    /// Live bytes in the store.
+    /// Maximum number of live bytes in the store.
     pub max_database_bytes: u64,
 }
 
-/// What is never, or not lightly, disassociated.
+/// Guards against disassociating the wrong devices.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// Never disassociated; the core's own name and the MQTT client's are among them.
+    /// Names that are never disassociated; they include the core device's own name and the MQTT
+    /// client's name.
     pub protected: Vec<Pattern>,
-    /// Largest share of the known devices that may go without `force`, 0..1.
+    /// Largest share of the known devices, 0 to 1, that may be disassociated without `force`.
     pub max_fraction: f64,
 }

@@ -1,4 +1,4 @@
-//! The words of the domain, as types and pure rules: no I/O, no clock, no async.
+//! The types of the domain and their pure rules: no I/O, no clock, no async.
 
 mod access;
 mod backoff;

@@ -1,4 +1,4 @@
-//! Names that come from outside, each checked once, where it enters.
+//! Names that come from outside. Each is checked once, where it enters the agent.
 
 use std::{fmt, sync::Arc};
 
@@ -6,18 +6,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Via;
 
-/// Longest name of a thing, in characters.
+/// Maximum length of a thing name, in characters.
 pub(crate) const MAX_THING: usize = 128;
-/// Longest name of a client, in bytes.
+/// Maximum length of a client's name, in bytes.
 pub(crate) const MAX_CLIENT: usize = 128;
-/// Longest token of a client, in characters.
+/// Maximum length of a client token, in characters.
 pub(crate) const MAX_TOKEN: usize = 64;
-/// Longest name of a user of this machine, in characters.
+/// Maximum length of the name of a local user, in characters.
 pub(crate) const MAX_USER: usize = 64;
-/// Longest external id of an asset, in characters without the word before it.
+/// Maximum length of an asset's external id, in characters without the prefix `externalId:`.
 pub(crate) const MAX_EXTERNAL: usize = 128;
 
-/// Why a text is not the name that it was taken for; the text completes "`…` ".
+/// The rule that a text breaks; the message completes the sentence "`TEXT` …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     /// Not a thing name.
@@ -29,7 +29,7 @@ pub enum InvalidName {
     /// Not a client token.
     #[error("must be 1 to 64 characters, none of them white space")]
     Token,
-    /// Not a token for the cloud.
+    /// Not a `clientToken` for the cloud.
     #[error("must be 36 to 64 characters, none of them white space")]
     CallToken,
     /// Not an asset's id.
@@ -50,7 +50,7 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes a text that follows the rule.
+            /// Checks a text and creates the name.
             ///
             /// # Errors
             /// The rule that it breaks.
@@ -87,8 +87,8 @@ macro_rules! name {
     };
 }
 
-/// The rule of the AWS IoT registry (`CreateThing`), stricter than Greengrass's own model, which
-/// has no pattern.
+/// The rule of the AWS IoT registry (`CreateThing`). It is stricter than Greengrass's own model,
+/// which has no pattern.
 fn is_thing_name(text: &str) -> bool {
     (1..=MAX_THING).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-'))
@@ -103,7 +103,7 @@ fn is_call_token(text: &str) -> bool {
     (36..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// One level of a topic, or after `@` a user of this machine, whom the kernel names.
+/// A client is one level of a topic, or `@` and the name of a local user that the kernel reports.
 fn is_client(text: &str) -> bool {
     match text.strip_prefix('@') {
         None => {
@@ -143,19 +143,19 @@ name!(
     InvalidName::Thing
 );
 
-/// Who asked: the sender's own name, and the transport by which its commands arrive. Equal names on
-/// different transports are different senders.
+/// The client that sent a command: its own name and its transport. Equal names on different
+/// transports are different clients.
 ///
 /// The name is the sender's thing name, or its user name on the broker, from the topic that a
-/// policy ties to it; or `@` and the name of the user who asked over the local socket.
+/// policy ties to the sender. Over the local socket it is `@` and the name of the user.
 ///
-/// A sender on the broker or the socket is kept as its name alone, another one as
-/// `$<transport>/<name>`: no name begins with `$`.
+/// A client on the broker or the socket is stored as its name alone, any other client as
+/// `$<transport>/<name>`, which is unique because no name begins with `$`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(Arc<str>);
 
 impl ClientId {
-    /// A sender on the broker, or `@` and the name of a user of this machine.
+    /// Creates a client on the broker, or from `@` and a user's name a local user.
     ///
     /// # Errors
     /// The text is not the name of a client.
@@ -163,7 +163,7 @@ impl ClientId {
         if is_client(name) { Ok(Self(name.into())) } else { Err(InvalidName::Client) }
     }
 
-    /// The sender of this name on another transport. A user of this machine stays what it is.
+    /// The client of this name on another transport. A local user is returned unchanged.
     #[must_use]
     pub fn over(&self, via: Via) -> Self {
         match (self.via(), via) {
@@ -182,14 +182,14 @@ impl ClientId {
         via.zip(sender).map(|(via, sender)| sender.over(via)).ok_or(InvalidName::Client)
     }
 
-    /// Stands for the senders of all commands whose topic names no client. No sender can have this
-    /// name, and no request has it.
+    /// The placeholder for the senders of all commands whose topic names no client. No sender can
+    /// have this name, and no request has it.
     #[must_use]
     pub fn nobody() -> Self {
         Self("@".into())
     }
 
-    /// The transport by which its commands arrive.
+    /// The transport over which the client's commands arrive.
     #[must_use]
     pub fn via(&self) -> Via {
         match self.0.strip_prefix('$').and_then(|rest| rest.split_once('/')) {
@@ -200,7 +200,7 @@ impl ClientId {
         }
     }
 
-    /// The name alone, as it stands in topics and messages.
+    /// The name alone, as topics and messages have it.
     #[must_use]
     pub fn name(&self) -> &str {
         match self.0.strip_prefix('$').and_then(|rest| rest.split_once('/')) {
@@ -209,21 +209,21 @@ impl ClientId {
         }
     }
 
-    /// A text that no other sender has: its name, with the transport where that is neither the
+    /// A text that is unique for each client: its name, with the transport if that is neither the
     /// broker nor the local socket.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is a user of this machine, whose results stay off the broker.
+    /// Whether this is a local user, whose results are not published on the broker.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.0.starts_with('@')
     }
 }
 
-/// The name alone.
+/// Shows the name alone.
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -244,7 +244,8 @@ impl<'de> Deserialize<'de> for ClientId {
 }
 
 name!(
-    /// A request's name within its client, chosen by the client; 1 to 64 characters as in AWS IoT.
+    /// A request's name within its client, which the client chooses; 1 to 64 characters as in AWS
+    /// IoT.
     ClientToken,
     is_token,
     InvalidName::Token
@@ -256,21 +257,21 @@ name!(
     InvalidName::Asset
 );
 name!(
-    /// A project of SiteWise Monitor, or an asset in one, which has no external id there.
+    /// A project of SiteWise Monitor, or an asset in a project, which has no external id there.
     MonitorId,
     is_uuid,
     InvalidName::Monitor
 );
 name!(
-    /// The `clientToken` of a call to the cloud, by which a service knows a repetition. The agent's
-    /// own: it has nothing to do with the [`ClientToken`] of a command.
+    /// The `clientToken` of a call to the cloud, by which a service recognises a repeated call. The
+    /// agent makes it; it is unrelated to the [`ClientToken`] of a command.
     CallToken,
     is_call_token,
     InvalidName::CallToken
 );
 
 impl CallToken {
-    /// One made of 128 random bits, in the form of a UUID.
+    /// Makes a token from 128 random bits, in the form of a UUID.
     #[must_use]
     pub fn from_bits(bits: u128) -> Self {
         let digits = format!("{bits:032x}");
@@ -279,19 +280,20 @@ impl CallToken {
     }
 }
 
-/// A pattern of `guard.protected`: `*` stands for any run of characters, all else for itself.
+/// A pattern of `guard.protected`: `*` matches any sequence of characters, and every other
+/// character matches itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(Box<str>);
 
 impl Pattern {
-    /// Takes the text as it is: every text is a pattern.
+    /// Creates a pattern; every text is a valid pattern.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// Whether there is a thing name or an asset id that matches. An asset's UUID consists of a
-    /// thing name's characters.
+    /// Whether the pattern can match any thing name or asset id. The characters of an asset's UUID
+    /// are all valid in a thing name.
     #[must_use]
     pub fn can_match(&self) -> bool {
         let literal: String = self.0.chars().filter(|c| *c != '*').collect();
@@ -303,7 +305,7 @@ impl Pattern {
         if !wild {
             return false;
         }
-        // An external id: the wildcards make up for what is missing of it.
+        // An external id: the wildcards may stand for the missing part of the prefix.
         const WORD: &str = "externalId:";
         let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
         let (first, rest) = self.0.split_once('*').unwrap_or_default();
@@ -320,7 +322,7 @@ impl Pattern {
             && last.as_bytes().last().is_none_or(is_word)
     }
 
-    /// Whether `text` as a whole matches.
+    /// Whether the pattern matches the whole `text`.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');

@@ -1,4 +1,4 @@
-//! The operations, by the names that stand in topics.
+//! The operations, by their names in topics.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::CallKind;
 
 macro_rules! operations {
     ($($variant:ident = $text:literal),+ $(,)?) => {
-        /// An operation, by the name that stands in its topic.
+        /// An operation, by its name in topics.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
         pub enum Operation {
@@ -16,7 +16,7 @@ macro_rules! operations {
         }
 
         impl Operation {
-            /// All of them.
+            /// All operations.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The name in topics and messages.
@@ -42,14 +42,14 @@ operations! {
 }
 
 impl Operation {
-    /// The operation of that name.
+    /// The operation with that name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|operation| operation.as_str() == text)
     }
 
-    /// The kind of cloud call that carries this operation's entries; `None` for those that are
-    /// answered at once.
+    /// The kind of cloud call that carries this operation's entries; `None` for an operation that
+    /// the agent answers at once.
     #[must_use]
     pub fn lane(self) -> Option<CallKind> {
         match self {

@@ -1,4 +1,4 @@
-//! How an entry ended, and the status that its request has by that.
+//! How an entry ended, and the status of its request that follows.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,26 +7,26 @@ use super::{Fault, Target};
 /// How one entry of a request ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The cloud said so, or no longer lists it.
+    /// The cloud reported success, or its list no longer shows the device.
     Succeeded,
-    /// With the cloud's own code.
+    /// The cloud reported an error, with the cloud's own code.
     Failed(Fault),
-    /// A guard protects it since it was accepted; not sent.
+    /// A guard protects the target since the request was accepted; the entry was not sent.
     Protected,
-    /// Associated anew after it was asked for; not sent.
+    /// The device was associated again after the request was issued; the entry was not sent.
     Superseded,
-    /// A later request asked for the opposite before this was done.
+    /// A later request asked for the opposite before this entry was done.
     Opposed,
-    /// Withdrawn before it was sent.
+    /// The request was canceled before the entry was sent.
     Canceled,
-    /// Not sent in time.
+    /// The request expired before the entry was sent.
     TimedOut,
-    /// Sent, and not known to be done in time.
+    /// The entry was sent, and the request expired before its outcome was known.
     OutcomeUnknown,
 }
 
 impl Outcome {
-    /// The error entry that tells it, `None` for a success.
+    /// The error entry for this outcome; `None` for a success.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
         let (code, message) = match self {
@@ -51,42 +51,42 @@ impl Outcome {
 /// An entry that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryFailure {
-    /// What it was about.
+    /// The target of the entry.
     pub target: Target,
-    /// Why.
+    /// Why it failed.
     pub fault: Fault,
 }
 
-/// How many entries of a request ended in which way.
+/// The number of entries of a request by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// In all.
+    /// All entries.
     pub entries: u32,
-    /// Not ended yet.
+    /// Entries that have not ended.
     pub open: u32,
-    /// Ended well.
+    /// Entries that succeeded.
     pub succeeded: u32,
-    /// Ended by a cancel.
+    /// Entries that were canceled.
     pub canceled: u32,
-    /// Ended by their time.
+    /// Entries that expired.
     pub timed_out: u32,
 }
 
 impl Tally {
-    /// All of `entries` open.
+    /// A tally in which all `entries` are open.
     #[must_use]
     pub fn open(entries: u32) -> Self {
         Self { entries, open: entries, ..Self::default() }
     }
 
-    /// Whether there are as many entries as ways in which they ended, or more.
+    /// Whether the counts of the outcomes do not exceed the number of entries.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let Self { entries, open, succeeded, canceled, timed_out } = *self;
         [open, succeeded, canceled, timed_out].into_iter().map(u64::from).sum::<u64>() <= u64::from(entries)
     }
 
-    /// Counts one entry's end.
+    /// Counts the end of one entry.
     pub fn end(&mut self, outcome: &Outcome) {
         self.open = self.open.saturating_sub(1);
         match outcome {
@@ -97,13 +97,13 @@ impl Tally {
         }
     }
 
-    /// Ended, and not well.
+    /// The number of entries that ended without success.
     #[must_use]
     pub fn failed(&self) -> u32 {
         self.entries - self.open - self.succeeded
     }
 
-    /// The status that these counts amount to.
+    /// The status that follows from these counts.
     #[must_use]
     pub fn status(&self) -> RequestStatus {
         if self.open > 0 {
@@ -124,12 +124,12 @@ impl Tally {
 
 macro_rules! statuses {
     ($($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)?) => {
-        /// Where a request stands.
+        /// The status of a request.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum RequestStatus { $($(#[$doc])* $variant,)+ }
 
         impl RequestStatus {
-            /// All of them.
+            /// All statuses.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The name in messages.
@@ -142,17 +142,17 @@ macro_rules! statuses {
 }
 
 statuses! {
-    /// Some entry has not ended.
+    /// At least one entry has not ended.
     InProgress = "IN_PROGRESS",
-    /// None failed.
+    /// All entries succeeded.
     Succeeded = "SUCCEEDED",
-    /// Some failed.
+    /// Some entries succeeded, and the others did not.
     PartiallySucceeded = "PARTIALLY_SUCCEEDED",
-    /// All failed, not all of them in the same agent's way.
+    /// No entry succeeded, and the entries did not all end as canceled or all as timed out.
     Failed = "FAILED",
-    /// All were canceled.
+    /// All entries were canceled.
     Canceled = "CANCELED",
-    /// All ran out of time.
+    /// All entries timed out.
     TimedOut = "TIMED_OUT",
 }
 

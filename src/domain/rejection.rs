@@ -1,4 +1,4 @@
-//! Why a command is not taken, in the terms of the AWS API's errors.
+//! Why the agent rejects a command, in the terms of the AWS API's errors.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ macro_rules! words {
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
-            /// All of them.
+            /// All values.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The name in messages.
@@ -24,36 +24,36 @@ macro_rules! words {
 words! {
     /// The code of a rejection.
     RejectionCode {
-        /// Not understood.
+        /// The command is not valid.
         ValidationException = "ValidationException",
-        /// The token stands for another content.
+        /// The client used the token before, for a command with another content.
         ConflictException = "ConflictException",
-        /// A guard forbids it.
+        /// A guard forbids the command.
         AccessDeniedException = "AccessDeniedException",
-        /// The target of a query or cancel is unknown.
+        /// The request or device that a query or a cancel names is unknown.
         ResourceNotFoundException = "ResourceNotFoundException",
-        /// A limit is reached; trying again later may help.
+        /// A limit is reached; the client may try again later.
         ThrottlingException = "ThrottlingException",
-        /// The store can't take it.
+        /// The store cannot keep the command.
         InternalServerException = "InternalServerException",
     }
 }
 
 words! {
-    /// The closer reason of a `ValidationException`, as in Greengrass V2's.
+    /// The detailed reason of a `ValidationException`, as in Greengrass V2.
     Reason {
-        /// Not JSON.
+        /// The payload is not JSON.
         CannotParse = "CANNOT_PARSE",
-        /// Members are missing or wrong; `fields` says which.
+        /// Members are missing or wrong; `fields` names them.
         FieldValidationFailed = "FIELD_VALIDATION_FAILED",
-        /// No such operation.
+        /// There is no such operation.
         UnknownOperation = "UNKNOWN_OPERATION",
-        /// Something else.
+        /// Any other reason.
         Other = "OTHER",
     }
 }
 
-/// One member that is wrong.
+/// One member that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldFault {
     /// The member's path, `entries[3].thingName`.
@@ -62,18 +62,18 @@ pub struct FieldFault {
     pub message: String,
 }
 
-/// A command that was not taken, and why.
+/// A rejected command, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// The kind.
+    /// The kind of rejection.
     pub code: RejectionCode,
-    /// For the person who reads it: what, on which thing, what to do.
+    /// A message for people: what failed, on which thing, and what to do.
     pub message: String,
-    /// Only with `ValidationException`.
+    /// Set only with `ValidationException`.
     pub reason: Option<Reason>,
-    /// Only with `FIELD_VALIDATION_FAILED`.
+    /// Filled only with `FIELD_VALIDATION_FAILED`.
     pub fields: Vec<FieldFault>,
-    /// Only with `ThrottlingException`.
+    /// Set only with `ThrottlingException`.
     pub retry_after: Option<Duration>,
 }
 

@@ -1,85 +1,87 @@
-//! A request: an accepted command and what became of it.
+//! A request: an accepted command and its state.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ClientId, ClientToken, Mono, Now, Operation, Tally, Timestamp};
 
-/// What a sync found.
+/// The counts that a sync reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncCounts {
-    /// Devices that the cloud lists.
+    /// Devices in the cloud's list.
     pub associated: u32,
-    /// Of those, new to the registry.
+    /// Listed devices that were new to the registry.
     pub added: u32,
-    /// No longer listed.
+    /// Devices that the cloud no longer lists.
     pub removed: u32,
 }
 
-/// An accepted command as the ledger keeps it: of constant size, whatever the number of its
+/// An accepted command as the ledger keeps it. Its size does not depend on the number of its
 /// entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// Its place in the order of acceptance.
+    /// The position in the order of acceptance.
     pub seq: u64,
-    /// Who asked.
+    /// The client that sent the request.
     pub client: ClientId,
-    /// Its name within the client.
+    /// The request's name within the client.
     pub token: ClientToken,
-    /// What was asked.
+    /// The requested operation.
     pub operation: Operation,
-    /// A hash of the content, to tell a repetition from a conflict.
+    /// A hash of the content, to distinguish a repeated command from a conflict.
     pub content: String,
-    /// What became of the entries.
+    /// The number of entries by outcome.
     pub tally: Tally,
-    /// When it was on disk.
+    /// When the request was on disk.
     pub accepted_at: Timestamp,
-    /// When the person asked, if told.
+    /// When the person issued the command, if the message says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_at: Option<Timestamp>,
-    /// When what is not sent ends.
+    /// When the entries that have not been sent expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// What was asked for as `expiresInSeconds`, in milliseconds.
+    /// The command's `expiresInSeconds`, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime_ms: Option<u64>,
     /// When the last entry ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
-    /// The sender's words.
+    /// The sender's reason, a text for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The hash of its delivery, if it came without a token.
+    /// The hash of the delivered message, if the command came without a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<[u8; 32]>,
-    /// The boot of the machine in which it was accepted: the wall clock may jump, the time since a
-    /// boot does not.
+    /// The boot of the machine in which the request was accepted. The wall clock may jump; the time
+    /// since a boot does not.
     pub boot: u64,
-    /// When it was accepted, in milliseconds since that boot.
+    /// When the request was accepted, in milliseconds since that boot.
     pub accepted_mono: u64,
-    /// When it was accepted, in milliseconds of the time that the agent knows to have passed.
+    /// When the request was accepted, in milliseconds of the time that the agent knows to have
+    /// passed.
     #[serde(default)]
     pub accepted_elapsed: u64,
-    /// When the last entry ended, by the same measure.
+    /// When the last entry ended, in the same unit.
     #[serde(default)]
     pub completed_elapsed: u64,
-    /// Whether the cloud had confirmed the wall clock by then.
+    /// Whether the cloud had confirmed the wall clock at the acceptance.
     pub clock_confirmed: bool,
-    /// What a sync found.
+    /// The result of a sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncCounts>,
-    /// Entries that the registry did not know when the command arrived; of a request on devices.
+    /// The number of entries that the registry did not know when the command arrived; only for a
+    /// request on devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<u32>,
 }
 
 impl Request {
-    /// When the person asked, by the wall clock of `now`: `issuedAt`, if that is not later than the
-    /// acceptance, else the acceptance. `None` where that is not known: the request is from an
-    /// earlier boot, whose clock nobody confirmed.
+    /// When the person issued the command, by the wall clock of `now`: `issuedAt` if it is not
+    /// later than the acceptance, else the acceptance. `None` if the time is unknown: the request
+    /// is from an earlier boot whose clock the cloud had not confirmed.
     #[must_use]
     pub fn asked_at(&self, now: Now) -> Option<Timestamp> {
         let accepted = if self.boot == now.boot {
-            // The clock may have been set since.
+            // The clock may have been set since the acceptance.
             Some(now.wall.before(now.mono.since(Mono(self.accepted_mono))))
         } else {
             self.clock_confirmed.then_some(self.accepted_at)

@@ -1,34 +1,33 @@
-//! What an entry is about: a device, an asset, the registry.
+//! The target of an entry: a device, an asset, or the registry.
 
 use serde::{Deserialize, Serialize};
 
 use super::{AssetId, MonitorId, ThingName};
 
-/// What one entry of a request is about. Open requests that name the same target share one piece of
-/// work.
+/// The target of one entry of a request. Open requests that name the same target share one job.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// A client device.
     #[serde(rename = "d")]
     Device(ThingName),
-    /// An asset as a child of another. Boxed, as the next: most targets are devices, and there may
-    /// be a hundred thousand of them in memory.
+    /// An asset as a child of another asset. This variant and the next are boxed, because most
+    /// targets are devices, and up to a hundred thousand of them are in memory.
     #[serde(rename = "c")]
     Child(Box<ChildAsset>),
     /// An asset in a project of SiteWise Monitor.
     #[serde(rename = "p")]
     ProjectAsset(Box<ProjectAsset>),
-    /// The registry as a whole, which a `sync` reads anew.
+    /// The whole registry, which a `sync` reads again from the cloud.
     #[serde(rename = "l")]
     Registry,
 }
 
-/// An asset as a child of another.
+/// An asset as a child of another asset.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChildAsset {
     /// The parent.
     pub asset: AssetId,
-    /// Of the parent's hierarchies, the one that the child is in.
+    /// The hierarchy of the parent that contains the child.
     pub hierarchy: AssetId,
     /// The child.
     pub child: AssetId,
@@ -44,19 +43,19 @@ pub struct ProjectAsset {
 }
 
 impl Target {
-    /// An asset as a child of another.
+    /// Creates the target for an asset as a child of another asset.
     #[must_use]
     pub fn child(asset: AssetId, hierarchy: AssetId, child: AssetId) -> Self {
         Self::Child(Box::new(ChildAsset { asset, hierarchy, child }))
     }
 
-    /// An asset in a project of SiteWise Monitor.
+    /// Creates the target for an asset in a project of SiteWise Monitor.
     #[must_use]
     pub fn project_asset(project: MonitorId, asset: MonitorId) -> Self {
         Self::ProjectAsset(Box::new(ProjectAsset { project, asset }))
     }
 
-    /// The name that messages and the cloud's answers know it by.
+    /// The target's name in messages and in the cloud's responses.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -78,8 +77,8 @@ impl Target {
         }
     }
 
-    /// The resource that a call for it is about, where that is not this core device. A call is
-    /// about one.
+    /// The resource that a call for this target is about, if it is not this core device. Each call
+    /// is about one resource.
     #[must_use]
     pub fn scope(&self) -> Option<&str> {
         match self {
@@ -89,7 +88,7 @@ impl Target {
         }
     }
 
-    /// The names that `guard.protected` is held against.
+    /// The names that are compared with `guard.protected`.
     #[must_use]
     pub fn guarded_names(&self) -> Vec<&str> {
         match self {
@@ -100,7 +99,8 @@ impl Target {
         }
     }
 
-    /// Its form in keys: one for each target, in any version of the agent.
+    /// The target's form in keys of the store. It is unique, and the same in every version of the
+    /// agent.
     #[must_use]
     pub fn key(&self) -> String {
         match self {

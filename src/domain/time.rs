@@ -1,4 +1,4 @@
-//! Two clocks: wall time for people and the cloud, monotonic time for waiting.
+//! The two clocks: wall time for people and the cloud, monotonic time for waiting.
 
 use std::{fmt, time::Duration};
 
@@ -7,27 +7,27 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A wall-clock instant in milliseconds since 1970, shown as RFC 3339 in UTC.
 ///
-/// A gateway's wall clock may be years off and may jump: compare two of them only where the
-/// contract says so.
+/// A gateway's wall clock may be years off and may jump. Two wall-clock instants may be compared
+/// only where docs/interface.md, "Superseded requests", defines it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Parses RFC 3339 text, `None` where it is not.
+    /// Parses RFC 3339 text; `None` if the text is not RFC 3339.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
     }
 
-    /// This instant and `duration`, at the far end of time where that overflows.
+    /// This instant plus `duration`, capped at the last instant.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// This instant less `duration`.
+    /// This instant minus `duration`, capped at the first instant.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
@@ -48,38 +48,38 @@ impl fmt::Display for Timestamp {
                 at.second(),
                 at.millisecond()
             ),
-            // Outside of the years that RFC 3339 can write; only a broken clock gets here.
+            // The year is outside the range of RFC 3339; only a broken clock gives such a value.
             Err(_) => f.write_str("9999-12-31T23:59:59.999Z"),
         }
     }
 }
 
-/// Monotonic time: milliseconds since this run of the agent began.
+/// Monotonic time, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mono(pub u64);
 
 impl Mono {
-    /// This instant and `duration`.
+    /// This instant plus `duration`.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// The time from `earlier` to this instant, zero if it is the later one.
+    /// The time from `earlier` to this instant, zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Both clocks, read together and handed to the rules, which read none themselves.
+/// Both clocks, read together and passed to the rules, which read no clock themselves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Now {
     /// Wall time.
     pub wall: Timestamp,
     /// Monotonic time since the machine's boot.
     pub mono: Mono,
-    /// Which boot `mono` counts from: differs between two boots.
+    /// The boot that `mono` counts from; it differs between two boots.
     pub boot: u64,
 }
 

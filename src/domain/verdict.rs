@@ -1,23 +1,24 @@
-//! What an answer of the cloud means for one entry of the call.
+//! The meaning of a cloud response for one entry of the call.
 
 use super::Fault;
 
-/// The meaning of an answer for one entry.
+/// The meaning of a response for one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The cloud did it.
+    /// The cloud carried out the entry.
     Done,
-    /// It never will.
+    /// The entry failed for good.
     Failed(Fault),
-    /// A passing error of this entry: send it again, and count it.
+    /// A transient error of this entry: send it again, and count the error.
     Again(Fault),
-    /// The call had no effect, for reasons that are not the entry's: as if it was never sent.
+    /// The call had no effect, for reasons that do not concern the entry: the entry counts as not
+    /// sent.
     Unsent(Fault),
-    /// As [`Self::Unsent`], for reasons of the resource that the call is about: entries about
-    /// others go first.
-    Aside(Fault),
-    /// The call may have had its effect: send it again, and let nobody withdraw it.
+    /// As [`Self::Unsent`], for reasons that concern the resource of the call. The entry is parked:
+    /// entries of other resources are sent first.
+    Parked(Fault),
+    /// The call may have had its effect: send the entry again, and do not allow its cancellation.
     Unknown(Fault),
-    /// An error that may mean that it is done already: the next complete list tells.
+    /// An error that may mean that the entry is done already: the next complete list decides.
     Verify(Fault),
 }

@@ -1,4 +1,4 @@
-//! The transports by which commands arrive.
+//! The transports over which commands arrive.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub enum Via {
 }
 
 impl Via {
-    /// All of them.
+    /// All transports.
     pub const ALL: &[Self] = &[Self::Mqtt, Self::Socket, Self::PubSub, Self::IotCore];
 
     /// The name in messages.

@@ -1,28 +1,28 @@
-//! Whose request a command means, where that is not the sender's own.
+//! The client whose request a command names.
 
 use super::{ClientId, Reason, Rejection, RejectionCode, Via};
 
-/// Whose request a command means, if not the sender's own.
+/// The client whose request a command names, if it is not the sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whose {
-    /// The name, where the command gives one.
+    /// The name, if the command gives one.
     pub client: Option<ClientId>,
-    /// The transport, where the command gives one.
+    /// The transport, if the command gives one.
     pub via: Option<Via>,
 }
 
 impl Whose {
-    /// The sender that is meant, where `asking` asks; `None` if none is named.
+    /// The client that the command of `asking` names; `None` if it names none.
     ///
     /// # Errors
-    /// A transport is named without a sender, or with one of another transport; or somebody else than
-    /// a user of this machine names another transport than the own one.
+    /// The command names a transport without a client, or a transport that does not fit the client;
+    /// or a client other than a local user names another transport than its own.
     pub fn resolve(&self, asking: &ClientId) -> Result<Option<ClientId>, Rejection> {
         let own = asking.via();
         let Some(client) = &self.client else {
             return match self.via {
                 None => Ok(None),
-                Some(_) => Err(Rejection::invalid(Reason::Other, "targetVia needs targetClient beside it")),
+                Some(_) => Err(Rejection::invalid(Reason::Other, "targetVia needs targetClient")),
             };
         };
         if self.via.is_some_and(|via| client.is_local() != (via == Via::Socket)) {
@@ -33,7 +33,7 @@ impl Whose {
             Some(via) if asking.is_local() || via == own => Ok(Some(client.over(via))),
             Some(_) => {
                 let text = format!(
-                    "over {own} a client names requests of its own transport only; leave targetVia away, or ask over the \
+                    "over {own} a client names requests of its own transport only; omit targetVia, or send the command over the \
                      local socket"
                 );
                 Err(Rejection::new(RejectionCode::AccessDeniedException, text))

@@ -1,33 +1,33 @@
-//! Which entries may be taken into a call: of which requests, and from where on those that were
-//! sent before.
+//! Which entries may be taken into a call: the requests that are allowed, and the position at which
+//! a repetition continues.
 
-/// Which requests may be sent, by their number: those below `cleared`, and those from `fresh` on.
-/// The others wait for a complete list (contract, "Superseded").
+/// Which requests may be sent, by their sequence number: those below `cleared`, and those from
+/// `fresh` on. The others wait for a complete list (docs/interface.md, "Superseded requests").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// All below had their list.
+    /// A list was read for all requests below this number.
     pub cleared: u64,
-    /// None from here on needs one.
+    /// No request from this number on needs a list.
     pub fresh: u64,
 }
 
 impl Window {
-    /// Everything may be sent.
+    /// All requests may be sent.
     pub const OPEN: Self = Self { cleared: u64::MAX, fresh: 0 };
 
-    /// Whether the request of that number may be sent.
+    /// Whether the request with that number may be sent.
     #[must_use]
     pub fn allows(self, seq: u64) -> bool {
         seq < self.cleared || seq >= self.fresh
     }
 }
 
-/// From where on those are looked at who were sent before; then come those before it, so that who
-/// is refused each time holds up nobody.
+/// The position at which the repetition of sent entries continues; the entries before it follow at
+/// the end, so that an entry that is refused each time does not delay the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Again {
-    /// A request's number, and that of an entry in it.
+    /// The sequence number of a request, and the index of an entry in it.
     pub entry: (u64, u32),
-    /// A resource's number, of what is set aside for one that refuses.
+    /// The number of a resource, among the entries that are parked because their resource refuses.
     pub resource: u64,
 }

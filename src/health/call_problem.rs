@@ -1,4 +1,4 @@
-//! What a person should know of a call that failed, and what to do about it.
+//! The problem that a failed call raises: what is wrong, and what a person has to do.
 
 use std::borrow::Cow;
 
@@ -6,11 +6,12 @@ use crate::domain::{
     CERTIFICATE_REFUSED, CallError, CallFault, CallKind, NAME_NOT_RESOLVED, PROXY_FAILED, Service, Traits,
 };
 
-/// A problem's name, for programs.
+/// A problem's code, for programs.
 pub type Code = Cow<'static, str>;
 
-/// What a person should know of a failed call. A code is the lane's own where a person has to mend
-/// something for that lane alone, and else the service's.
+/// The problem that a failed call of the kind `lane` raises, if any. Its code is that of the call
+/// kind if a person has to correct something for this kind alone, and that of the service
+/// otherwise.
 pub(super) fn problem(lane: CallKind, error: &CallError) -> Option<(Code, String)> {
     let CallError { fault, code, message, .. } = error;
     let Traits { suffix, action, service, scoped, .. } = lane.traits();
@@ -20,7 +21,7 @@ pub(super) fn problem(lane: CallKind, error: &CallError) -> Option<(Code, String
     };
     let (name, suffix, text) = match fault {
         // A device without a battery for its clock starts in the past, before the certificate
-        // begins.
+        // becomes valid.
         CallFault::Unreachable if code == CERTIFICATE_REFUSED => (
             "CLOUD_UNREACHABLE",
             service,

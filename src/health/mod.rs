@@ -1,5 +1,5 @@
-//! What the agent knows of the world outside, in memory. The parts write what they see, and
-//! `status` and `metrics` show it.
+//! The health of the agent: what it has observed of the cloud, the broker and the clock, in memory.
+//! The parts of the agent write it, and `status` and `metrics` show it.
 
 mod call_problem;
 mod counters;

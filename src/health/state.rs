@@ -1,4 +1,4 @@
-//! The state of the world outside as far as it was seen: the cloud, the clock, problems. The parts
+//! The state of the cloud, the clock and the problems, as far as the agent observed it. The parts
 //! of the agent write it, and `status` shows it.
 
 use std::{
@@ -17,26 +17,27 @@ use crate::{
     runtime::clock::Clock,
 };
 
-/// A skew above this makes the clock one not to trust (contract, "Superseded"), in milliseconds.
+/// The clock is not trusted above this skew, in milliseconds (docs/interface.md, "Superseded
+/// requests").
 const MAX_SKEW: i64 = 300_000;
 
-/// Something that a person should know of.
+/// A problem that a person should know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What is wrong, and what to do.
     pub message: String,
-    /// Since when.
+    /// When the problem began.
     pub since: Timestamp,
 }
 
-/// What `status` tells of all this.
+/// What `status` shows of the health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The cloud.
+    /// The state of the cloud.
     pub cloud: CloudState,
-    /// By code.
+    /// The problems, by code.
     pub problems: BTreeMap<Code, Problem>,
-    /// The last complete list.
+    /// When the last complete list was read.
     pub synced_at: Option<Timestamp>,
 }
 
@@ -48,35 +49,36 @@ struct State {
     skew: Option<i64>,
 }
 
-/// Whether the cloud was out of reach before and after an answer, of the service that was called.
+/// Whether the cloud was out of reach before and after a response, for the service that was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
-    /// Before it.
+    /// Whether it was out of reach before the response.
     pub was_out: bool,
-    /// The answer itself says so.
+    /// Whether the response itself shows that it is out of reach.
     pub answer_is_out: bool,
-    /// After it.
+    /// Whether it is out of reach after the response.
     pub is_out: bool,
 }
 
-/// What the last call of a kind came to.
+/// The outcome of the last call of a kind.
 struct Answered {
     state: CloudState,
     problem: Option<(Code, Problem)>,
-    /// A permission that a resource lacks, whatever the calls about others come to.
+    /// The problem of a permission that is missing for a resource; it remains when calls about
+    /// other resources succeed.
     denied: Option<(Code, Problem)>,
 }
 
 impl State {
-    /// The worst of what all kinds of calls saw.
+    /// The worst state that any kind of call saw.
     fn cloud(&self) -> CloudState {
-        self.kinds.values().map(|told| told.state).max().unwrap_or_default()
+        self.kinds.values().map(|answered| answered.state).max().unwrap_or_default()
     }
 
-    /// The worst of what the calls to one service saw.
+    /// The worst state that the calls to one service saw.
     fn service(&self, service: Service) -> CloudState {
         let kinds = self.kinds.iter().filter(|(kind, _)| kind.traits().service == service);
-        kinds.map(|(_, told)| told.state).max().unwrap_or_default()
+        kinds.map(|(_, answered)| answered.state).max().unwrap_or_default()
     }
 
     /// Whether the service that has the list is out of reach.
@@ -85,7 +87,7 @@ impl State {
     }
 }
 
-/// What was seen; shared by all parts.
+/// What the agent observed; shared by all of its parts.
 pub struct Health {
     state: Mutex<State>,
     changed: watch::Sender<()>,
@@ -94,48 +96,48 @@ pub struct Health {
 }
 
 impl Health {
-    /// Nothing known yet.
+    /// Begins with nothing observed.
     #[must_use]
     pub fn new(clock: Clock) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), changed: watch::channel(()).0, clock, counters: Counters::default() })
     }
 
-    /// What was counted.
+    /// The counters.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that holds the lock can leave it half written.
+        // No code that holds the lock can panic and leave the state half written.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes something and wakes those who look.
+    /// Changes the state and wakes the subscribers.
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let result = change(&mut self.state());
         self.changed.send_replace(());
         result
     }
 
-    /// Wakes at each change. Carries nothing: look.
+    /// Wakes at each change. The channel carries no value; the subscriber reads the state.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Wakes those who look, where something else changed that they decide by.
+    /// Wakes the subscribers after a change elsewhere that their decisions depend on.
     pub(crate) fn wake(&self) {
         self.changed.send_replace(());
     }
 
-    /// The wall clock.
+    /// The time of the wall clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now().wall
     }
 
-    /// A call was answered, or not; with what a person should do about it. `refused` says that
+    /// Notes the outcome of a call, and the problem that a person has to solve. `refused` says that
     /// resources, of this call or of earlier ones, lack a permission.
     pub fn answered(&self, kind: CallKind, result: Result<(), &CallError>, refused: bool) -> Reach {
         let at = self.clock.now();
@@ -145,27 +147,29 @@ impl Health {
         self.change(|state| {
             let before = state.service(service);
             if service == Service::Greengrass && !seen.is_out_of_reach() {
-                // One answer shows that the way is free for all kinds of calls of the service.
-                // SiteWise's have hosts of their own.
-                state.kinds.retain(|kind, told| kind.traits().service != service || !told.state.is_out_of_reach());
+                // One response shows that all kinds of calls reach this service. This does not hold
+                // for SiteWise, whose operations have hosts of their own.
+                state
+                    .kinds
+                    .retain(|kind, answered| kind.traits().service != service || !answered.state.is_out_of_reach());
             }
-            let told = state.kinds.remove(&kind);
-            let since = |told: Option<&(Code, Problem)>, code: &Code| {
-                told.filter(|(told, _)| told == code).map_or(at.wall, |(_, problem)| problem.since)
+            let last = state.kinds.remove(&kind);
+            let since = |raised: Option<&(Code, Problem)>, code: &Code| {
+                raised.filter(|(raised, _)| raised == code).map_or(at.wall, |(_, problem)| problem.since)
             };
-            let (told, denied) = told.map_or((None, None), |told| (told.problem, told.denied));
-            let mut told = Answered { state: seen, problem: told, denied: denied.filter(|_| refused) };
+            let (problem_before, denied) = last.map_or((None, None), |last| (last.problem, last.denied));
+            let mut answered = Answered { state: seen, problem: problem_before, denied: denied.filter(|_| refused) };
             let new = result.err().and_then(|error| problem(kind, error));
             let is_denied = result.is_err_and(|error| error.fault == CallFault::Denied) && kind.traits().scoped;
-            let place = if is_denied { &mut told.denied } else { &mut told.problem };
+            let place = if is_denied { &mut answered.denied } else { &mut answered.problem };
             *place = new.map(|(code, message)| {
                 let since = since(place.as_ref(), &code);
                 (code, Problem { message, since })
             });
             if is_denied {
-                told.problem = None;
+                answered.problem = None;
             }
-            state.kinds.insert(kind, told);
+            state.kinds.insert(kind, answered);
             let after = state.service(service);
             let reach = Reach {
                 was_out: before.is_out_of_reach(),
@@ -185,28 +189,28 @@ impl Health {
         })
     }
 
-    /// The registry agrees with the cloud's list as of now.
+    /// Notes that the registry agrees with the cloud's list as of now.
     pub fn synced(&self) {
         let at = self.clock.now().wall;
         self.change(|state| state.synced_at = Some(at));
     }
 
-    /// A lane has nothing more to do: what its last call came to is nobody's concern.
+    /// Notes that a lane has nothing to do: the outcome of its last call no longer matters.
     pub fn idle(&self, kind: CallKind) {
-        let is_told = |told: &Answered| {
-            // Out of reach, a list finds out when that is over, and what came meanwhile waits for
-            // it.
-            let awaits_list = kind.is_settled_by_list() && told.state.is_out_of_reach();
-            !awaits_list && (told.problem.is_some() || told.denied.is_some())
+        let is_shown = |answered: &Answered| {
+            // While the cloud is out of reach, a list finds out when that ends, and requests that
+            // came meanwhile wait for that list.
+            let awaits_list = kind.is_settled_by_list() && answered.state.is_out_of_reach();
+            !awaits_list && (answered.problem.is_some() || answered.denied.is_some())
         };
-        if self.state().kinds.get(&kind).is_some_and(is_told) {
+        if self.state().kinds.get(&kind).is_some_and(is_shown) {
             self.change(|state| {
                 state.kinds.remove(&kind);
             });
         }
     }
 
-    /// Notes a problem; its time stays that of its beginning.
+    /// Raises a problem. A problem that is already raised keeps the time of its beginning.
     pub fn raise(&self, code: &'static str, message: impl Into<String>) {
         let at = self.clock.now().wall;
         let message = message.into();
@@ -219,20 +223,20 @@ impl Health {
         }
     }
 
-    /// A problem is over.
+    /// Clears a problem.
     pub fn clear(&self, code: &'static str) {
         if self.state().problems.contains_key(code) {
             self.change(|state| state.problems.remove(code));
         }
     }
 
-    /// How many milliseconds the cloud's clock was ahead of ours at its last answer.
+    /// How many milliseconds the cloud's clock was ahead of the local clock at the last response.
     #[must_use]
     pub fn skew(&self) -> Option<i64> {
         self.state().skew
     }
 
-    /// The cloud's clock is so many milliseconds ahead of ours.
+    /// Notes that the cloud's clock is this many milliseconds ahead of the local clock.
     pub fn set_skew(&self, millis: i64) {
         let trusted = self.clock_trusted();
         self.state().skew = Some(millis);
@@ -259,28 +263,31 @@ impl Health {
         self.state().skew.is_some_and(|millis| millis.abs() <= MAX_SKEW)
     }
 
-    /// Whether calls are useless until a list gets through.
+    /// Whether calls are useless until a list succeeds.
     #[must_use]
     pub fn out_of_reach(&self) -> bool {
         self.state().out_of_reach()
     }
 
-    /// While the cloud's last answer to a call of commands was that there are too many calls: how
-    /// many such answers there were.
+    /// How many throttled responses to commands there were, if the last response to a call of
+    /// commands was one; `None` otherwise.
     #[must_use]
     pub fn throttled_commands(&self) -> Option<u64> {
         let state = self.state();
         let of_commands = |kind: &CallKind| kind.is_settled_by_list();
-        let is_now = state.kinds.iter().any(|(kind, told)| of_commands(kind) && told.state == CloudState::Throttled);
+        let is_now =
+            state.kinds.iter().any(|(kind, answered)| of_commands(kind) && answered.state == CloudState::Throttled);
         is_now.then(|| self.counters.answers(CallFault::Throttled.as_str(), CallKind::is_settled_by_list))
     }
 
-    /// All of it, for `status`.
+    /// The whole state, for `status`.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let state = self.state();
         let mut problems = state.problems.clone();
-        problems.extend(state.kinds.values().flat_map(|told| [told.problem.clone(), told.denied.clone()]).flatten());
+        problems.extend(
+            state.kinds.values().flat_map(|answered| [answered.problem.clone(), answered.denied.clone()]).flatten(),
+        );
         Snapshot { cloud: state.cloud(), problems, synced_at: state.synced_at }
     }
 }

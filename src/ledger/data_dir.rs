@@ -26,28 +26,28 @@ use crate::{
     runtime::clock::Clock,
 };
 
-/// Where a store is. It can be opened again and again, and be quarantined.
+/// The place of a store. The store can be opened repeatedly, and be quarantined.
 pub(crate) trait Disk: std::fmt::Display {
     type Files: Files;
     type Registry: Store;
 
-    /// The journal's segments, in a directory that this process holds. What belongs to another core
-    /// device or region was quarantined before.
+    /// The journal's segments, in a directory that this process holds. A store of another core
+    /// device or region is quarantined first.
     fn open_journal(&self) -> Result<Self::Files, StoreError>;
 
     fn open_registry(&self) -> Result<Self::Registry, StoreError>;
 
-    /// Quarantines the registry, so that a new one is made at the next opening; returns where it is
-    /// kept. `millis` is the time, since 1970.
+    /// Quarantines the registry, so that the next opening makes a new one; returns where the old
+    /// one is kept. `millis` is the time, since 1970.
     fn quarantine_registry(&self, millis: i64) -> io::Result<PathBuf>;
 
     /// Removes a registry whose making was interrupted.
     fn discard_registry(&self) -> io::Result<()>;
 
-    /// The same for registry and journal.
+    /// Quarantines the registry and the journal; otherwise as [`Self::quarantine_registry`].
     fn quarantine_all(&self, millis: i64) -> io::Result<PathBuf>;
 
-    /// The last damages of which something is kept.
+    /// The latest damages whose remains are still kept.
     fn losses(&self) -> Vec<Loss> {
         Vec::new()
     }
@@ -70,19 +70,19 @@ pub(crate) trait Disk: std::fmt::Display {
     }
 }
 
-/// What a damaged store is called that is quarantined, before the time.
+/// The name of a quarantined damaged store begins with this; the time follows.
 const DAMAGED: &str = "store.damaged-";
 
-/// What a store of another core device or region is called that is quarantined, before the core's
-/// name and the time.
+/// The name of a quarantined store of another core device or region begins with this; the core's
+/// name and the time follow.
 const OF_ANOTHER: &str = "store.of-";
 
 /// Damaged stores that are kept, the latest ones: a disk that breaks again and again must not be
 /// filled by them.
 const MAX_DAMAGED: usize = 4;
 
-/// The data directory, and the lock on it from the time that this process has it. The lock outlives
-/// every opening of the store: between two of them no other process may take the directory over.
+/// The data directory, and its lock while this process has it. The lock outlives every opening of
+/// the store: between two of them no other process may take the directory over.
 pub struct DataDir {
     path: PathBuf,
     lock: Mutex<Option<File>>,
@@ -106,7 +106,7 @@ impl std::fmt::Display for Owner {
 /// Why this process does not hold the data directory.
 #[derive(Debug, thiserror::Error)]
 pub enum NotHeld {
-    /// Another process does; the text names it.
+    /// Another process holds it; the text names that process.
     #[error("{0}")]
     ByAnother(String),
     /// The directory cannot be used at all.
@@ -139,11 +139,11 @@ impl DataDir {
     }
 
     /// Creates the directory where it is missing, and takes its lock, unless this process has it
-    /// already. The lock of a directory that was deleted, and made anew, is another one.
+    /// already. A directory that was deleted and made again has another lock, which is taken then.
     ///
     /// # Errors
-    /// Another process has the lock; or the directory belongs to somebody else, is not to be
-    /// written, or is none.
+    /// Another process has the lock; or the path is no directory, belongs to another user, or
+    /// cannot be written.
     pub fn hold(&self) -> Result<(), NotHeld> {
         prepare(&self.path)?;
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,14 +165,14 @@ impl std::fmt::Display for DataDir {
 }
 
 impl DataDir {
-    /// The journal as it is, without a look at who it belongs to.
+    /// Opens the journal without a check of its owner.
     fn files(&self) -> Result<Directory, StoreError> {
         Directory::open(&self.path.join("journal"))
     }
 
     fn is_of_another(&self, found: &Identity) -> bool {
         let ours = self.owner();
-        // One of a newer version is left untouched, whoever it belongs to.
+        // A store of a newer version is left untouched, whichever core device it belongs to.
         u64::from(found.schema) <= SCHEMA && !ours.is_empty() && !found.owner.is_empty() && found.owner != ours
     }
 }
@@ -208,8 +208,8 @@ impl Disk for DataDir {
         SledStore::open(&self.path)
     }
 
-    /// To `store.damaged-<time>` beside it. Where nothing is left of it, an empty directory stands
-    /// for it.
+    /// Moves the registry to `store.damaged-<time>` beside it. If nothing is left of the registry,
+    /// an empty directory of that name is made.
     fn quarantine_registry(&self, millis: i64) -> io::Result<PathBuf> {
         self.quarantine_damaged(millis, false)
     }
@@ -292,14 +292,15 @@ impl DataDir {
         if store.is_dir() && !kept.exists() {
             fs::rename(&store, &kept)?;
         } else {
-            // The data directory may have gone with the store.
+            // The data directory may have been deleted with the store.
             create(&self.path)?;
             DirBuilder::new().recursive(true).mode(0o700).create(&kept)?;
             moved(store, kept.join("store"))?;
         }
         moved(self.path.join("store.new"), kept.join("store.new"))?;
         if with_journal {
-            // Last: it says whose the store is, and until it is gone, the next start finishes this.
+            // The journal is moved last: its headers name the owner of the store, so that the next
+            // start finishes an interrupted quarantine.
             moved(self.path.join("journal"), kept.join("journal"))?;
         }
         File::open(&self.path)?.sync_all()?;
@@ -308,7 +309,8 @@ impl DataDir {
 }
 
 /// Creates the directory where it is missing, and gives one of our own that is open to others the
-/// mode 0700. One that is closed to ourselves is somebody's wish, and told.
+/// mode 0700. The mode of a directory that is closed to its owner stays, since a person set it; the
+/// next access reports the error.
 ///
 /// # Errors
 /// As [`check_owner`]; the mode cannot be set.
@@ -324,7 +326,8 @@ pub(super) fn prepare(data_dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// One agent a directory; the message names the other one.
+/// Takes the lock of the data directory, which only one agent can have; the error names the other
+/// agent's process.
 pub(super) fn lock(data_dir: &Path) -> Result<File, NotHeld> {
     let path = data_dir.join("lock");
     let named = |error: io::Error| io_error(&path.display().to_string(), &error);
@@ -350,7 +353,7 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, NotHeld> {
 /// The schema of the store in a data directory; `None` if there is none yet.
 ///
 /// # Errors
-/// What says it cannot be read, or is damaged.
+/// The journal's headers cannot be read, or are damaged.
 pub fn schema_of(data_dir: &Path) -> Result<Option<u64>, StoreError> {
     let journal = data_dir.join("journal");
     if !journal.exists() {
@@ -378,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_of_a_newer_version_is_left_untouched_whoever_it_belongs_to() {
+    fn a_store_of_a_newer_version_is_left_untouched_whichever_core_it_belongs_to() {
         for owner in ["MyCore eu-west-1", "Another eu-west-1"] {
             let dir = tempfile::tempdir().unwrap();
             let journal = dir.path().join("journal");

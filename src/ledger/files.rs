@@ -1,5 +1,5 @@
-//! The operating system's files as the ledger uses them: its own ones only, no links, names made
-//! durable.
+//! File operations of the ledger: it opens only the agent's own regular files, follows no links,
+//! and makes names durable.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -13,7 +13,8 @@ use rustix::fs::OFlags;
 use super::registry::store::StoreError;
 use crate::runtime::users;
 
-/// What a copy of a damaged journal is called, before what tells it from others.
+/// The name of a copy of a damaged journal begins with this; a suffix that distinguishes the copies
+/// follows.
 pub(super) const DAMAGED_JOURNAL: &str = "journal.damaged-";
 
 /// Bits of a mode that let the group or others write.
@@ -23,11 +24,12 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
 /// Refuses a data directory in which another user than root or this process's own can place files:
-/// these would be links to files of ours. Touches nothing. A directory that is not there is fine.
+/// such a file could be a link to a file of the agent. Changes nothing. A missing directory is no
+/// error.
 ///
 /// # Errors
-/// The directory, or a link to it, belongs to somebody else; or others may write to it, and its
-/// mode is not ours to mend.
+/// The directory, or a link to it, belongs to somebody else; or others may write to it, and the
+/// agent must not change its mode.
 pub fn check_owner(data_dir: &Path) -> Result<(), StoreError> {
     let named = |error: io::Error| io_error(&data_dir.display().to_string(), &error);
     let me = rustix::process::geteuid().as_raw();
@@ -81,8 +83,8 @@ pub(crate) fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result
     Ok(file)
 }
 
-/// Opens a file that the agent writes to: as [`open_regular`], and what somebody else put there is
-/// refused.
+/// Opens a file that the agent writes to: as [`open_regular`], but a file that another user put
+/// there is refused.
 pub(super) fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let file = open_regular(options, path)?;
     let metadata = file.metadata()?;
@@ -104,7 +106,7 @@ pub(super) fn check_links(dir: &Path) -> Result<(), StoreError> {
     match fs::symlink_metadata(dir) {
         Ok(metadata) if metadata.is_symlink() => return refused(dir),
         Ok(metadata) if metadata.is_dir() => {}
-        // Whoever opens it finds out what is wrong.
+        // The next opening reports any other error.
         _ => return Ok(()),
     }
     let named = |error: io::Error| io_error(&dir.display().to_string(), &error);
@@ -117,7 +119,7 @@ pub(super) fn check_links(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Deletes a file, or a directory with all below it; nothing there is fine.
+/// Deletes a file, or a directory with all below it; a missing path is no error.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let removed = match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(path),
@@ -126,8 +128,8 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-/// Creates a directory and what is missing above it, durably: what is synced in a directory that a
-/// power cut takes away with its name is lost all the same.
+/// Creates a directory and what is missing above it, durably: if a power cut removes the name of a
+/// directory, the files that were synced in it are lost, too.
 pub(super) fn create(dir: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -152,10 +154,10 @@ pub(super) fn sync_names(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Bytes that are free where `dir` is.
+/// Free bytes of the file system that `dir` is on.
 ///
 /// # Errors
-/// It is not there.
+/// The directory does not exist.
 pub fn free(dir: &Path) -> Result<u64, StoreError> {
     let space = rustix::fs::statvfs(dir).map_err(|error| io_error("statvfs", &error.into()))?;
     Ok(space.f_bavail.saturating_mul(space.f_frsize))

@@ -1,4 +1,5 @@
-//! The handle to the ledger: what others ask of it, in line, and how they hear of it.
+//! The handle to the ledger: other parts of the agent submit rules to its queue and watch its
+//! changes.
 
 use std::thread;
 
@@ -9,14 +10,14 @@ use super::{
     committer::Committer,
     data_dir::{DataDir, Disk},
     health::{StoreHealth, Unavailable},
-    job::{Job, Tellers, Typed},
+    job::{Job, Notifiers, Typed},
     pending::{Summary, Tx},
     registry::store::StoreError,
     stats::{Counting, Stats},
 };
 use crate::runtime::clock::Clock;
 
-/// Questions and commands that wait for the thread; whoever comes later waits in line.
+/// Jobs that the queue of the committing thread holds; [`Ledger::submit`] waits while it is full.
 const WAITING: usize = 1024;
 
 /// A handle to the ledger; clones are the same ledger.
@@ -33,8 +34,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts the thread on the store in `data_dir`, whose lock it keeps. It ends, and the store is
-    /// closed, when the last handle is gone; the second value is then done.
+    /// Starts the thread on the store in `data_dir`, whose lock it keeps. The thread ends, and
+    /// closes the store, when the last handle is dropped; the second value resolves then.
     ///
     /// # Errors
     /// The operating system gives no thread.
@@ -53,7 +54,8 @@ impl Ledger {
         Ok((ledger, closed))
     }
 
-    /// The same on a simulated disk, as a task that takes `pause()` for each group.
+    /// As [`Self::start`], but on a simulated disk, as a task that sleeps for `pause()` before each
+    /// group.
     #[cfg(test)]
     pub(crate) fn simulate(
         disk: impl Disk,
@@ -76,7 +78,7 @@ impl Ledger {
         let (devices_in, devices) = watch::channel(());
         let (access_in, access) = watch::channel(());
         let counting = Counting::default();
-        let tellers = Tellers {
+        let notifiers = Notifiers {
             summary: summary_in,
             health: health_in,
             work: work_in,
@@ -85,7 +87,7 @@ impl Ledger {
             access: access_in,
             counting: counting.clone(),
         };
-        let committer = Committer::new(disk, rules, clock, tellers);
+        let committer = Committer::new(disk, rules, clock, notifiers);
         (Self { jobs, summary, health, work, outgoing, devices, access, counting }, committer, queue)
     }
 
@@ -102,29 +104,29 @@ impl Ledger {
     }
 
     /// As [`Self::run`], but the answer may come before the writes are durable: for deletions whose
-    /// loss costs only a repetition, and for questions.
+    /// loss costs only a repetition, and for queries.
     ///
     /// # Errors
     /// The store failed.
-    pub async fn run_lazily<R: Send + 'static>(
+    pub async fn run_unsynced<R: Send + 'static>(
         &self,
         rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
     ) -> Result<R, Unavailable> {
         self.submit(rule, true).await?.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Puts a rule in line, and returns where its answer will come: rules run in the order of
-    /// submission.
+    /// Puts a rule into the queue, and returns the receiver of its answer. Rules run in the order
+    /// of submission. With `unsynced` the answer does not wait until the writes are durable.
     ///
     /// # Errors
     /// The ledger is closed.
     pub async fn submit<R: Send + 'static>(
         &self,
         rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
-        lazy: bool,
+        unsynced: bool,
     ) -> Result<oneshot::Receiver<Result<R, Unavailable>>, Unavailable> {
         let (reply, answer) = oneshot::channel();
-        let job = Typed { rule, value: None, lazy, reply };
+        let job = Typed { rule, value: None, unsynced, reply };
         self.jobs.send(Box::new(job)).await.map_err(|_| closed())?;
         Ok(answer)
     }
@@ -141,31 +143,32 @@ impl Ledger {
         self.counting.read()
     }
 
-    /// How the store is.
+    /// The health of the store.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<StoreHealth> {
         self.health.clone()
     }
 
-    /// Wakes whoever sends work. Carries nothing: read the ledger.
+    /// Wakes the dispatchers when there is work. It carries no value: the receiver reads the
+    /// ledger.
     #[must_use]
     pub fn work(&self) -> watch::Receiver<()> {
         self.work.clone()
     }
 
-    /// Wakes whoever publishes results.
+    /// Wakes the task that publishes results.
     #[must_use]
     pub fn outgoing(&self) -> watch::Receiver<()> {
         self.outgoing.clone()
     }
 
-    /// Wakes whoever publishes devices.
+    /// Wakes the task that publishes devices.
     #[must_use]
     pub fn devices(&self) -> watch::Receiver<()> {
         self.devices.clone()
     }
 
-    /// Wakes whoever disables and enables clients of the broker.
+    /// Wakes the task that disables and enables clients of the broker.
     #[must_use]
     pub fn access(&self) -> watch::Receiver<()> {
         self.access.clone()

@@ -1,16 +1,16 @@
-//! How the store is, and what damage took.
+//! The health of the store, and what damage destroyed.
 
 use std::path::PathBuf;
 
 use super::registry::store::StoreError;
 use crate::domain::Timestamp;
 
-/// The store could not do it; nothing of it is done or promised. The text says why.
+/// The store could not run the job, which has no effect. The text says why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store is not available: {0}")]
 pub struct Unavailable(pub String);
 
-/// How the store is.
+/// The health of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreHealth {
     /// Why nothing can be stored now.
@@ -22,14 +22,14 @@ pub struct StoreHealth {
 }
 
 impl StoreHealth {
-    /// Adds a loss; a later one of what is kept in the same place counts.
+    /// Adds a loss, which replaces an earlier one whose remains are kept in the same place.
     pub(super) fn lose(&mut self, loss: Loss) {
         self.losses.retain(|other| other.kept_as.is_none() || other.kept_as != loss.kept_as);
         self.losses.push(loss);
     }
 }
 
-/// What a damage took.
+/// What a damage destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
     /// Finished requests and history.
@@ -66,7 +66,7 @@ impl std::fmt::Display for Loss {
             None => f.write_str("; no copy could be kept. ")?,
         }
         f.write_str(match lost {
-            Lost::Journal => "Accepted commands and outcomes that stood there are lost: send them again",
+            Lost::Journal => "Accepted commands and outcomes in the damaged part are lost: send them again",
             Lost::Registry => {
                 "Finished requests and the history of devices are lost; accepted commands are carried out"
             }

@@ -1,4 +1,4 @@
-//! A rule in the queue of the committing thread, and where its result goes.
+//! A rule in the queue of the committing thread, and the receiver of its result.
 
 use tokio::sync::{oneshot, watch};
 
@@ -9,19 +9,19 @@ use super::{
     stats::Counting,
 };
 
-/// A rule in line, and who waits for it.
+/// A queued rule, and the receiver of its result.
 pub(super) trait Job: Send {
     /// Runs a step in a transaction of its own; `false` to be called again.
     fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError>;
     /// Whether the answer may come before what was written is durable.
-    fn is_lazy(&self) -> bool;
+    fn is_unsynced(&self) -> bool;
     fn finish(self: Box<Self>, result: Result<(), Unavailable>);
 }
 
 pub(super) struct Typed<R, F> {
     pub(super) rule: F,
     pub(super) value: Option<R>,
-    pub(super) lazy: bool,
+    pub(super) unsynced: bool,
     pub(super) reply: oneshot::Sender<Result<R, Unavailable>>,
 }
 
@@ -31,8 +31,8 @@ impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send> Job
         Ok(self.value.is_some())
     }
 
-    fn is_lazy(&self) -> bool {
-        self.lazy
+    fn is_unsynced(&self) -> bool {
+        self.unsynced
     }
 
     fn finish(self: Box<Self>, result: Result<(), Unavailable>) {
@@ -42,13 +42,13 @@ impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send> Job
             (Err(error), _) => Err(error),
             (Ok(()), None) => Err(Unavailable("a rule did not end".into())),
         };
-        // Whoever asked may be gone; what was written stays.
+        // The receiver may have been dropped; what the rule wrote stays.
         let _ = reply.send(result);
     }
 }
 
-/// Where the committing thread tells what came about.
-pub(super) struct Tellers {
+/// The channels by which the committing thread notifies other parts of the agent of changes.
+pub(super) struct Notifiers {
     pub(super) summary: watch::Sender<Summary>,
     pub(super) health: watch::Sender<StoreHealth>,
     pub(super) work: watch::Sender<()>,

@@ -58,9 +58,9 @@ use crate::domain::{CallKind, Guard, Limits, Target, ThingName};
 /// The part of the configuration that the rules follow.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// What is too much.
+    /// Limits of commands and of the store.
     pub limits: Limits,
-    /// What is never, or not lightly, disassociated.
+    /// Devices that are never disassociated, or only with `force`.
     pub guard: Guard,
     /// Keep the retained device messages up to date.
     pub publish_devices: bool,

@@ -1,4 +1,5 @@
-//! What the ledger did since it was started, for metrics: kept in memory, and beside what others wait for.
+//! Counts of what the ledger did since its start, for metrics. They are kept in memory only, and
+//! their lock is never held during a commit.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -7,7 +8,8 @@ use std::{
 
 use super::pending::Ended;
 
-/// Upper bounds of the classes that commits are counted in, in microseconds: from a good disk to a card that is worn out.
+/// Upper bounds of the classes that commits are counted in, in microseconds: from a good disk to a
+/// card that is worn out.
 pub const COMMIT_BOUNDS: [u64; 7] = [1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000, 4_000_000];
 
 /// Counts since the start.
@@ -21,7 +23,7 @@ pub struct Stats {
     pub commit_micros: u64,
 }
 
-/// The counts, shared with whoever looks.
+/// The counts, shared with their readers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counting(Arc<Mutex<Stats>>);
 

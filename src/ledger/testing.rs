@@ -13,7 +13,7 @@ use crate::domain::{DeviceState, Now};
 /// Keys and values.
 pub(crate) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// A map.
+/// A registry that is a map in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MemStore {
     pub(crate) rows: Rows,

@@ -22,9 +22,8 @@ pub(crate) type Place = (u64, u32);
 /// The state of a ledger at one moment: what the agent sees, or the durable image that a power cut
 /// would leave at this instant.
 pub(crate) trait View {
-    /// How far this state goes: the number that the next accepted request gets. The sequence of a
-    /// durable image is the durable sequence: each request that was accepted with a smaller number
-    /// is on disk.
+    /// The number that the next accepted request gets. The sequence of a durable image is the
+    /// durable sequence: each request that was accepted with a smaller number is on disk.
     fn sequence(&self) -> u64;
 
     /// The number of a client's request with that token.
@@ -59,7 +58,7 @@ pub(crate) trait View {
     /// The entries that wait for a target, by request.
     fn waiters(&self, target: &Target) -> Vec<Waiter>;
 
-    /// What the registry knows of a device.
+    /// The registry's record of a device.
     fn device(&self, thing: &ThingName) -> Option<Device>;
 
     /// All devices of the registry.

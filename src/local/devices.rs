@@ -1,5 +1,5 @@
-//! Retained device messages (`publishDevices`): all of them where the broker kept no session, then
-//! those that changed.
+//! The retained device messages (`publishDevices`): all of them if the broker kept no session, then
+//! those of devices that changed.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,13 +14,15 @@ use crate::{
     runtime::{clock::sleep_until, stop::Stop},
 };
 
-/// Time from one message to the next: 200 a second (contract, section 2).
+/// The time from one message to the next: 200 messages a second (docs/interface.md, "Connection to
+/// the broker").
 const PACE: Duration = Duration::from_millis(5);
 
-/// Messages under way at a time.
+/// The most messages in flight.
 const WINDOW: usize = 16;
 
-/// Without an acknowledgement for so long, publishing rests for so long: the broker denies it.
+/// If the broker acknowledges nothing for this long, it denies these messages, and publishing
+/// pauses for as long.
 const PATIENCE: Duration = Duration::from_secs(30);
 const REST: Duration = Duration::from_secs(3600);
 
@@ -32,10 +34,10 @@ pub(crate) struct Devices {
     pub(crate) stop: Stop,
 }
 
-/// Where the publishing stands on this connection.
+/// The progress of publishing on this connection.
 struct Progress {
     link: ConnectionState,
-    /// The last device of the full round; `None` when that is over.
+    /// The last device of the full round; `None` when the round is over.
     round: Option<Option<String>>,
     changed_after: Option<ThingName>,
     under_way: BTreeMap<ThingName, Instant>,
@@ -102,7 +104,7 @@ impl Devices {
         }
     }
 
-    /// Publishes one message; `true` if there is none, or no room for it.
+    /// Publishes one message. Returns `true` if there is no message, or no room for it.
     async fn publish_some(&self, progress: &mut Progress) -> Result<bool, ledger::Unavailable> {
         let now = Instant::now();
         progress.rest_until = progress.rest_until.filter(|until| *until > now);
@@ -115,10 +117,10 @@ impl Devices {
         progress.next_at = now + PACE;
         if let Some(after) = progress.round.clone() {
             let rows =
-                self.ledger.run_lazily(move |tx| ledger::devices(tx, None, after.as_deref(), 1).map(Some)).await?;
+                self.ledger.run_unsynced(move |tx| ledger::devices(tx, None, after.as_deref(), 1).map(Some)).await?;
             match rows.rows.into_iter().next() {
                 Some((name, view)) => {
-                    // Not one of those that are owed: nobody waits for its delivery.
+                    // This message is not one that the outbox owes: no part waits for its delivery.
                     let thing = view.thing.clone();
                     if self.publish(progress, &thing, Some(view), 0) {
                         progress.round = Some(Some(name));
@@ -129,7 +131,7 @@ impl Devices {
             return Ok(false);
         }
         let after = progress.changed_after.take();
-        let found = self.ledger.run_lazily(move |tx| ledger::outdated(tx, after.as_ref(), 1).map(Some)).await?;
+        let found = self.ledger.run_unsynced(move |tx| ledger::outdated(tx, after.as_ref(), 1).map(Some)).await?;
         let Some(outdated) = found.into_iter().next() else { return Ok(true) };
         progress.changed_after = Some(outdated.thing.clone());
         if !progress.under_way.contains_key(&outdated.thing) {
@@ -143,7 +145,7 @@ impl Devices {
             // An empty payload clears the retained message.
             None => Vec::new(),
             Some(view) if view.state == DeviceState::Disassociated => Vec::new(),
-            // `syncedAt` stays out: it would make every message new at every sync.
+            // `syncedAt` is left out, since it would change every message at every sync.
             Some(view) => messages::to_json(&messages::device(view, None)),
         };
         let tag = Tag::Device(thing.clone(), change);

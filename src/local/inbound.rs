@@ -1,4 +1,4 @@
-//! The ways in and out. Each gives who asked, the operation, the bytes, and a way to answer.
+//! Inbound commands. Each command has its client, its operation, its bytes, and a way to respond.
 
 use std::sync::Arc;
 
@@ -13,43 +13,43 @@ use crate::{
     protocol::{ResultKind, Topics, local_socket::MAX_LINE, messages},
 };
 
-/// What a message held, or why it is rejected without a look at it, with the token that can be read
-/// in it.
+/// The content of a message, or why it is rejected unread, with the token that can be read from it.
 #[derive(Debug)]
 pub(crate) enum Body {
     /// The payload.
     Payload(Vec<u8>),
-    /// The payload has so many bytes.
+    /// The payload is too large; it has this many bytes.
     TooLarge(usize, Option<ClientToken>),
-    /// Too much is waiting.
+    /// Too many commands wait.
     Busy(Option<ClientToken>),
     /// The broker retained the message: it is a command from the past.
     Retained(Option<ClientToken>),
     /// The topic does not name a sender; the text says why.
     NoSender(String, Option<ClientToken>),
-    /// The transport could not take it, and why; its token.
+    /// The transport could not take the command, for this reason; with its token.
     NotTaken(Rejection, Option<ClientToken>),
 }
 
-/// A command as it came in.
+/// A command as it was received.
 pub(crate) struct Inbound {
-    /// Who asks.
+    /// The client that sent it.
     pub(crate) client: ClientId,
-    /// The operation's name as sent.
+    /// The operation's name as it was sent.
     pub(crate) operation: String,
-    /// What was sent.
+    /// The content that was sent.
     pub(crate) body: Body,
-    /// A hash of where and what, and whether the transport says that it delivered this before.
+    /// A hash of topic and content, and whether the transport says that it delivered this command
+    /// before.
     pub(crate) delivery: ([u8; 32], bool),
-    /// How to answer.
+    /// How to respond.
     pub(crate) reply: Reply,
 }
 
-/// Answers and acknowledges one command, the way it came.
+/// Responds to one command and acknowledges it, on the transport that delivered it.
 pub(crate) struct Reply(Way);
 
 enum Way {
-    /// Only on the connection that delivered it.
+    /// Responds only on the connection that delivered the command.
     Broker {
         client: ClientId,
         line: Arc<Publisher>,
@@ -79,13 +79,14 @@ impl Reply {
         Self(Way::Socket { answers, asked, hold })
     }
 
-    /// Sends an answer that is not kept; waits for room on the broker's connection if many are
-    /// under way. If the connection is another by now the broker delivers the command again, and
-    /// this is not sent.
+    /// Sends a response that is not stored. Waits for room on the broker's connection if many
+    /// responses are in flight. If the connection has changed, the broker delivers the command
+    /// again, and this response is not sent.
     pub(crate) async fn answer(&self, kind: ResultKind, payload: Vec<u8>) {
         match &self.0 {
             Way::Broker { client, line, epoch, publish, topics } => {
-                // Made of the command's topic, and not kept: thousands of these may wait.
+                // The topic is made from the command's topic, and not stored: thousands of these
+                // may wait.
                 if let Some(topic) = topics.result_of(&publish.topic, kind) {
                     line.reply(*epoch, client.clone(), &topic, payload).await;
                 }
@@ -94,7 +95,7 @@ impl Reply {
         }
     }
 
-    /// Longest payload of an answer, where `configured` is what the configuration says.
+    /// The longest payload of a response, where `configured` is what the configuration says.
     pub(crate) fn max_payload(&self, configured: usize) -> usize {
         match &self.0 {
             Way::Broker { line, .. } => line.max_payload(configured),
@@ -102,18 +103,19 @@ impl Reply {
         }
     }
 
-    /// It became that request: the outbox tells what comes of it on the broker, and who asked over
-    /// the socket is told there.
+    /// Notes that the command became that request. The outbox publishes its outcome on the broker;
+    /// a client of the local socket gets the outcome on its connection.
     pub(crate) async fn accepted(&mut self, request: &Request, unknown: Vec<String>) {
         if let Way::Socket { answers, asked, hold } = &mut self.0 {
             answers.send(ResultKind::Accepted, &messages::accepted(request, unknown, MAX_LINE));
             let (seq, token, answers) = (request.seq, request.token.clone(), answers.clone());
-            // Fails at the stop.
+            // This fails only at the stop.
             let _ = asked.send(Asked { seq, token, answers, _watched: hold.watched.take() }).await;
         }
     }
 
-    /// Acknowledges the command; `false` if its connection is gone, and it will come again.
+    /// Acknowledges the command; `false` if its connection is gone and the command will be
+    /// delivered again.
     pub(crate) fn acknowledge(self) -> bool {
         match self.0 {
             Way::Broker { line, epoch, publish, .. } => line.acknowledge(epoch, &publish),

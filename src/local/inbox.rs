@@ -1,6 +1,6 @@
-//! The inbox: a message to a command to the ledger. Commands are handed over in the order of their
-//! arrival without waiting for each other, so that the ledger can make many durable at once;
-//! answered and acknowledged in that order.
+//! The inbox: converts each inbound message to a command for the ledger. Commands are submitted in
+//! the order of their arrival without waiting for each other, so that the ledger can make many of
+//! them durable at once. Their responses and acknowledgements are sent in the same order.
 
 use std::{
     future::Future,
@@ -30,60 +30,62 @@ use crate::{
     runtime::{clock::Clock, failpoint, stop::Stop},
 };
 
-/// Commands that are in the ledger and not answered: as many as one group of the ledger takes,
-/// twice.
+/// The most commands that are in the ledger and have no response yet: twice as many as one group of
+/// the ledger takes.
 const MAX_PENDING: usize = 512;
 
-/// How long a sender is to wait where the store's file is too large.
+/// How long a sender has to wait while the store's file is too large.
 const STORE_FULL_WAIT: Duration = Duration::from_secs(300);
 
-/// What came of a command.
+/// The outcome of a command.
 enum Answer {
-    /// An answer to a question: to be published, and not kept.
+    /// A response to a query, which is published and not stored.
     Message(Vec<u8>),
-    /// Not taken, and why. The answer is not kept.
+    /// The command was rejected, for this reason. The response is not stored.
     Rejected(Option<ClientToken>, Rejection),
-    /// It became that request; the outbox has its `accepted`. With the first names that the
-    /// registry does not know.
+    /// The command became that request, and the outbox has its `accepted`. Includes the first names
+    /// that the registry does not know.
     Accepted(Box<(Request, Vec<String>)>),
 }
 
 type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// A command that is under way, and whether a repetition of it is known by its delivery alone.
+/// A command that is in the ledger, and whether a repetition of it is recognised by its delivery
+/// alone.
 struct UnderWay {
     client: ClientId,
     operation: String,
     reply: Reply,
     answer: Pending,
     delivery: Option<[u8; 32]>,
-    /// Bytes of its payload, which count until it is answered.
+    /// The bytes of its payload, which count until it has its response.
     size: usize,
 }
 
 pub(crate) struct Inbox {
     pub(crate) core: ThingName,
     pub(crate) max_payload: usize,
-    /// The configuration key of that limit.
+    /// The configuration key of `max_payload`.
     pub(crate) max_payload_key: &'static str,
-    /// Entries of a call.
+    /// The most entries of a call.
     pub(crate) max_entries: usize,
-    /// Entries that may be pending.
+    /// The most entries that may be pending.
     pub(crate) max_pending: u64,
-    /// Bytes of records in the store above which nothing is accepted.
+    /// No command is accepted above this many bytes of records in the store.
     pub(crate) max_database: u64,
     /// Whether operations on assets are accepted.
     pub(crate) site_wise: bool,
     pub(crate) ledger: Ledger,
     pub(crate) health: Arc<Health>,
     pub(crate) clock: Clock,
-    /// Bytes of the payloads that wait, where the transport counts them.
+    /// The bytes of the payloads that wait, if the transport counts them.
     pub(crate) waiting: Option<Arc<AtomicUsize>>,
     pub(crate) stop: Stop,
 }
 
 impl Inbox {
-    /// Takes commands until the stop; those taken before it are still answered.
+    /// Takes commands until the stop. Commands that were taken before the stop still get their
+    /// responses.
     pub(crate) async fn run(self, mut inbound: mpsc::Receiver<Inbound>) {
         let (under_way, mut answers) = mpsc::channel::<UnderWay>(MAX_PENDING);
         let ledger = self.ledger.clone();
@@ -91,7 +93,8 @@ impl Inbox {
         let health = Arc::clone(&self.health);
         let clock = self.clock.clone();
         let max_payload = self.max_payload;
-        // Beside the taking, and not a task of its own: ends with it, however that ends.
+        // The responses are sent in the same task, so that they end together with the taking of
+        // commands, however that ends.
         let answering = async move {
             let mut log = RejectionLog::default();
             while let Some(UnderWay { client, operation, mut reply, answer, delivery, size }) = answers.recv().await {
@@ -125,7 +128,8 @@ impl Inbox {
                     waiting.fetch_sub(size, Ordering::Relaxed);
                 }
                 failpoint::pass("inbox-before-acknowledging");
-                // After the commit, and only on the connection that delivered it.
+                // This comes after the commit, and only on the connection that delivered the
+                // command.
                 if reply.acknowledge()
                     && let (Some(seq), Some(hash)) = (seq, delivery)
                 {
@@ -214,17 +218,18 @@ impl Inbox {
         Ok(())
     }
 
-    /// Submits a rule whose answer is a message or a rejection.
+    /// Submits a rule whose result is a message or a rejection. With `unsynced` the result
+    /// does not wait for durability.
     async fn ask(
         &self,
         token: Option<ClientToken>,
         rule: impl FnMut(&mut ledger::Tx<'_>) -> Result<Option<Result<Vec<u8>, Rejection>>, ledger::StoreError>
         + Send
         + 'static,
-        lazy: bool,
+        unsynced: bool,
         max_bytes: usize,
     ) -> Pending {
-        let submitted = self.ledger.submit(rule, lazy).await;
+        let submitted = self.ledger.submit(rule, unsynced).await;
         Box::pin(async move {
             match received(submitted).await {
                 Ok(Ok(message)) if message.len() > max_bytes => {
@@ -245,8 +250,8 @@ impl Inbox {
         delivery: ([u8; 32], bool),
     ) -> Pending {
         // The ledger counts what is in the store. The store's file is several times as large until
-        // it is rewritten, and a small one is not rewritten: what is rejected here must become
-        // possible by that.
+        // it is rewritten, and a small file is not rewritten. Commands that are rejected here must
+        // become possible by such a rewrite.
         let stored = self.ledger.summary().borrow().store_bytes;
         let max = ledger::max_file_bytes(self.max_database);
         if stored > max {
@@ -346,7 +351,7 @@ fn rejected(token: Option<ClientToken>, rejection: Rejection) -> Pending {
     Box::pin(std::future::ready(Answer::Rejected(token, rejection)))
 }
 
-/// A message that cannot be cut into pages.
+/// The rejection of a query whose response is too large and cannot be cut into pages.
 fn response_too_large(size: usize, max: usize) -> Rejection {
     let message = format!(
         "the response has {size} bytes, and this transport takes {max}; ask for less (maxResults, no history), or over \

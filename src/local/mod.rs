@@ -1,5 +1,5 @@
-//! The local side: the broker, the local socket and Greengrass IPC, and what goes in and out
-//! through them.
+//! The local side: the broker, the local socket and Greengrass IPC, and the commands and results
+//! that pass through them.
 
 pub(crate) mod access;
 pub(crate) mod broker;

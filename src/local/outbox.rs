@@ -1,7 +1,8 @@
-//! The outbox: publishes what the ledger owes, in order, and forgets it when the broker has it.
+//! The outbox: publishes the messages that the ledger owes, in order, and forgets each message when
+//! the broker has acknowledged it.
 //!
-//! A broker that refuses a publish may never acknowledge it: such a message is set aside, and with
-//! it the others of the same client, while everybody else's go on.
+//! A broker that refuses a publish may never acknowledge it. Such a message is put on hold, with
+//! the other messages of the same client; the messages of other clients continue.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,28 +20,28 @@ use crate::{
     runtime::{clock::sleep_until, failpoint, stop::Stop},
 };
 
-/// Messages under way at a time: two for each command, and half of the library's table of 100.
+/// The most messages in flight: two for each command, and half of the library's table of 100.
 const WINDOW: usize = 48;
 
-/// Without an acknowledgement for so long, a message is set aside.
+/// A message is put on hold if the broker does not acknowledge it for this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long to wait for room on the line.
+/// How long to wait for room on the connection.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// How long a message is set aside, at first and at most.
-const ASIDE: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(24 * 3600));
+/// How long a message is on hold, at first and at most.
+const HOLD: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(24 * 3600));
 
-/// What came of an attempt to publish a message.
+/// The outcome of an attempt to publish a message.
 enum Publishing {
     UnderWay,
-    /// The line is down or has no room.
+    /// The connection is down or has no room.
     NoRoom,
-    /// The broker ends the connection over it.
+    /// The broker ends the connection over this message.
     Refused,
 }
 
-struct Aside {
+struct OnHold {
     /// The client whose other messages wait, too.
     client: Option<ClientId>,
     until: Instant,
@@ -49,20 +50,20 @@ struct Aside {
 
 pub(crate) struct Outbox {
     ledger: Ledger,
-    /// The transport that it serves.
+    /// The transport that the outbox serves.
     via: Via,
     line: Arc<Publisher>,
     topics: Topics,
     max_bytes: usize,
     link: ConnectionState,
-    /// The opening of the store that it reads.
+    /// The opening of the store that the outbox reads.
     run: u64,
-    /// The place to go on from.
+    /// The number from which to continue.
     cursor: u64,
     under_way: BTreeMap<u64, (Instant, ClientId)>,
-    /// The line had no room: when to look again.
+    /// When to look again after the connection had no room.
     full_until: Option<Instant>,
-    aside: BTreeMap<u64, Aside>,
+    on_hold: BTreeMap<u64, OnHold>,
 }
 
 impl Outbox {
@@ -78,7 +79,7 @@ impl Outbox {
             cursor: 0,
             under_way: BTreeMap::new(),
             full_until: None,
-            aside: BTreeMap::new(),
+            on_hold: BTreeMap::new(),
         }
     }
 
@@ -94,7 +95,7 @@ impl Outbox {
                 done.extend(self.acknowledged(tag, &mut delivered));
             }
             let now = Instant::now();
-            self.set_aside(now);
+            self.hold_late(now);
             if let Err(error) = self.fill(std::mem::take(&mut done)).await {
                 tracing::warn!(%error, "the outbox cannot be read");
             }
@@ -109,7 +110,7 @@ impl Outbox {
         }
     }
 
-    /// A new connection: from the first one on.
+    /// Notes the connection. On a new one, the outbox starts again with the first message.
     fn connection(&mut self, link: ConnectionState) {
         if link.epoch != self.link.epoch {
             self.link = link;
@@ -118,8 +119,8 @@ impl Outbox {
         }
     }
 
-    /// A store that failed may not have forgotten what it was told was delivered: from the first
-    /// one on.
+    /// Notes the opening of the store. A store that failed may not have forgotten the messages that
+    /// were reported as delivered, so the outbox starts again with the first message.
     fn opening(&mut self, run: u64) {
         if run != self.run {
             self.run = run;
@@ -127,16 +128,16 @@ impl Outbox {
         }
     }
 
-    /// The next of the times that had not come when they were last looked at.
+    /// The first of the times after `now` at which to look again.
     fn wakes_at(&self, now: Instant) -> Option<Instant> {
         let late = self.under_way.values().flat_map(|(since, _)| [*since + PATIENCE, *since + PATIENCE * 3]);
-        let looks = late.chain(self.aside.values().map(|aside| aside.until)).chain(self.full_until);
+        let looks = late.chain(self.on_hold.values().map(|held| held.until)).chain(self.full_until);
         looks.filter(|at| *at > now).min()
     }
 
-    fn set_aside(&mut self, now: Instant) {
-        // What a broker leaves out while it acknowledges others, it denies; one that acknowledges
-        // nothing may just be slow.
+    fn hold_late(&mut self, now: Instant) {
+        // If the broker acknowledges other messages meanwhile, it denies this one. If it
+        // acknowledges nothing, it may just be slow.
         let acknowledged = self.line.acknowledged_at();
         let denied = |since: &Instant| {
             let others = acknowledged.is_some_and(|at| at > *since);
@@ -154,20 +155,21 @@ impl Outbox {
                  the client's results topic"
             );
         }
-        if self.aside.values().any(|aside| aside.until <= now) {
-            // Their time has come: look at everything again.
+        if self.on_hold.values().any(|held| held.until <= now) {
+            // The hold of a message has ended: look at all messages again.
             self.cursor = 0;
         }
     }
 
-    /// Puts a message on hold, and with it the others of `client`; for how long.
+    /// Puts a message on hold, with the other messages of `client`. Returns for how long.
     fn hold(&mut self, n: u64, client: Option<ClientId>, now: Instant) -> Duration {
-        let delay = self.aside.get(&n).map_or(ASIDE.0, |aside| (aside.delay * 2).min(ASIDE.1));
-        self.aside.insert(n, Aside { client, until: now + delay, delay });
+        let delay = self.on_hold.get(&n).map_or(HOLD.0, |held| (held.delay * 2).min(HOLD.1));
+        self.on_hold.insert(n, OnHold { client, until: now + delay, delay });
         delay
     }
 
-    /// Forgets what is done, and publishes until the window is full or nothing is left.
+    /// Forgets the messages in `done`, and publishes until the window is full or no message is
+    /// left.
     async fn fill(&mut self, mut done: Vec<u64>) -> Result<(), ledger::Unavailable> {
         loop {
             let limit = if self.link.up { WINDOW.saturating_sub(self.under_way.len()) } else { 0 };
@@ -177,13 +179,13 @@ impl Outbox {
             let from = self.cursor;
             let (owed, last) = self.next(std::mem::take(&mut done), limit).await?;
             let Some(last) = last else { return Ok(()) };
-            // Forgotten with its request: nobody is to be held up for it any more.
-            self.aside.retain(|n, _| !(from..=last).contains(n) || owed.iter().any(|owed| owed.n == *n));
+            // A message that was forgotten with its request must no longer hold up others.
+            self.on_hold.retain(|n, _| !(from..=last).contains(n) || owed.iter().any(|owed| owed.n == *n));
             let held = self.held();
             for owed in owed {
                 let client = owed.request.client.clone();
-                let is_held = match self.aside.get(&owed.n) {
-                    Some(aside) => aside.until > Instant::now(),
+                let is_held = match self.on_hold.get(&owed.n) {
+                    Some(held) => held.until > Instant::now(),
                     None => held.contains(&client),
                 };
                 if is_held || self.under_way.contains_key(&owed.n) {
@@ -196,8 +198,8 @@ impl Outbox {
                         self.under_way.insert(n, (Instant::now(), client));
                     }
                     Publishing::NoRoom => {
-                        // The line is down, or has no room: what is delivered next makes some, or
-                        // the line gives up on it.
+                        // The connection is down or has no room. The next acknowledgement makes
+                        // room, or the publisher gives the connection up.
                         self.cursor = n;
                         self.full_until = Some(Instant::now() + LOOK_AGAIN);
                         return Ok(());
@@ -211,9 +213,9 @@ impl Outbox {
         }
     }
 
-    /// Clients of which a message is set aside.
+    /// The clients that have a message on hold.
     fn held(&self) -> BTreeSet<ClientId> {
-        self.aside.values().filter_map(|aside| aside.client.clone()).collect()
+        self.on_hold.values().filter_map(|held| held.client.clone()).collect()
     }
 
     fn publish(&self, owed: Owed) -> Publishing {
@@ -234,14 +236,15 @@ impl Outbox {
         }
     }
 
-    /// Notes what the broker has, this and whatever else is told by now.
+    /// Notes the messages that the broker has acknowledged: this one and all others that were
+    /// reported by now.
     fn acknowledged(&mut self, first: Tag, more: &mut mpsc::Receiver<Tag>) -> Vec<u64> {
         let mut done = Vec::new();
         let mut tag = Some(first);
         while let Some(Tag::Owed(n)) = tag {
             self.under_way.remove(&n);
-            if self.aside.remove(&n).is_some() {
-                // The way to this client is free again.
+            if self.on_hold.remove(&n).is_some() {
+                // Messages of this client can be published again.
                 self.cursor = 0;
             }
             done.push(n);
@@ -251,9 +254,9 @@ impl Outbox {
         done
     }
 
-    /// Forgets what the broker has, and reads what is next, in one go: under load each question
-    /// waits for a sync. If the forgetting is lost in a crash the message goes out twice, which its
-    /// receiver expects.
+    /// Forgets the acknowledged messages and reads the next ones in one job, since under load each
+    /// job waits for a sync. If a crash undoes the forgetting, a message is published twice, which
+    /// its receiver expects.
     async fn next(&mut self, done: Vec<u64>, limit: usize) -> Result<(Vec<Owed>, Option<u64>), ledger::Unavailable> {
         let (via, from) = (self.via, self.cursor);
         let rule = move |tx: &mut ledger::Tx<'_>| {
@@ -265,8 +268,8 @@ impl Outbox {
             }
             ledger::owed(tx, via, from, limit, messages::MAX_ERROR_ENTRIES).map(Some)
         };
-        self.ledger.run_lazily(rule).await.inspect_err(|_| {
-            // They are still owed, and go out again.
+        self.ledger.run_unsynced(rule).await.inspect_err(|_| {
+            // The messages are still owed, and are published again.
             self.cursor = 0;
         })
     }

@@ -1,5 +1,5 @@
-//! Questions to messages: what the ledger returns, as `accepted` shows it, cut to a page and to the
-//! limit of bytes.
+//! The responses to queries: converts what the ledger returns to `accepted`, cut to a page and to
+//! the limit of bytes.
 
 use crate::{
     domain::{
@@ -13,10 +13,10 @@ use crate::{
     },
 };
 
-/// Open entries of a request that are looked at for why they wait.
+/// How many open entries of a request are read to show why they wait.
 const LOOKED_AT: usize = 100;
 
-/// Answers a question. The inner result is the message or why there is none.
+/// Answers a query. The inner result is the message, or the rejection if there is none.
 ///
 /// # Errors
 /// The store failed.
@@ -44,7 +44,8 @@ pub(crate) fn answer(
             };
             let rows = ledger::failures(tx, request.seq, after, limit)?;
             let mut shown = shown(client, &request);
-            // A small share of the message: it is of help where nothing has ended yet.
+            // The waiting entries get a small share of the message: they are useful where no entry
+            // has ended yet.
             let mut room = max_bytes / 4;
             if after.is_none() {
                 let waiting = ledger::waiting(tx, request.seq, LOOKED_AT)?.into_iter().map(messages::ErrorEntry::from);
@@ -72,7 +73,7 @@ pub(crate) fn answer(
                 let text = format!("over {via} a client lists its own requests only; leave targetClient away");
                 return Ok(Err(Rejection::new(RejectionCode::AccessDeniedException, text)));
             }
-            // Who sits at the machine sees everybody's.
+            // A user of this machine sees the requests of all clients.
             let whose = other.as_ref().or(Some(client).filter(|client| !client.is_local()));
             let name = whose.map_or("", ClientId::key);
             let scope = format!("{operation}/{name}/{}", status.map_or("", RequestStatus::as_str));
@@ -88,7 +89,7 @@ pub(crate) fn answer(
             Some(view) => {
                 let events = if *history { Some(ledger::history(tx, thing)?) } else { None };
                 let history = events.map(|events| {
-                    // The newest ones are kept where not all fit.
+                    // The newest events are kept if not all of them fit.
                     let mut newest: Vec<messages::EventMessage> = events.into_iter().rev().map(Into::into).collect();
                     newest.truncate(messages::fitting(&newest, max_bytes));
                     newest.reverse();
@@ -115,8 +116,8 @@ pub(crate) fn answer(
     Ok(Ok(messages::to_json(&message)))
 }
 
-/// A request without its failures. Its reason is for its own client; a user of this machine sees
-/// that, too, and whose request it is.
+/// A request without its failures. Its own client sees its reason. A user of this machine sees the
+/// reason, too, and the client of the request.
 fn shown(client: &ClientId, request: &Request) -> messages::RequestMessage {
     let mut shown = messages::request_summary(request);
     if !client.is_local() && *client != request.client {
@@ -178,7 +179,7 @@ pub(crate) fn plan(
     messages::to_json(&Accepted { plan: Some(plan), ..accepted(operation, token) })
 }
 
-/// The answer to a cancel.
+/// The response to a cancel.
 pub(crate) fn canceled(operation: Operation, token: Option<&ClientToken>, canceled: Canceled) -> Vec<u8> {
     messages::to_json(&Accepted {
         canceled_count: Some(canceled.canceled),
@@ -187,7 +188,7 @@ pub(crate) fn canceled(operation: Operation, token: Option<&ClientToken>, cancel
     })
 }
 
-/// A query's or a cancel's target is not there.
+/// The rejection of a query or a cancel whose target does not exist.
 pub(crate) fn no_request(token: &ClientToken) -> Rejection {
     Rejection {
         fields: vec![FieldFault { name: "targetClientToken".into(), message: "is not known".into() }],

@@ -1,25 +1,25 @@
 //! Which rejections are logged: one a minute for each client and code, so that a client that
-//! repeats its mistake does not fill the log. Time is an argument.
+//! repeats its mistake does not fill the log. The time is an argument.
 
 use std::{collections::HashMap, time::Duration};
 
 use crate::domain::{ClientId, Mono, RejectionCode};
 
-/// Time between two lines about a client and a code.
+/// The time between two lines about a client and a code.
 const PACE: Duration = Duration::from_secs(60);
 
-/// Pairs of client and code that are remembered. Beyond it a line may come earlier than after
-/// [`PACE`].
+/// The most pairs of client and code that are kept. Beyond that, a line may be logged earlier than
+/// after [`PACE`].
 const MAX_KNOWN: usize = 1024;
 
-/// What was logged lately.
+/// The rejections that were logged lately.
 #[derive(Debug, Default)]
 pub(crate) struct RejectionLog {
     known: HashMap<(ClientId, RejectionCode), (Mono, u64)>,
 }
 
 impl RejectionLog {
-    /// Whether this rejection is logged; then how many were left out since the last line.
+    /// Whether this rejection is logged; if so, returns how many were left out since the last line.
     pub(crate) fn is_due(&mut self, client: &ClientId, code: RejectionCode, now: Mono) -> Option<u64> {
         let key = (client.clone(), code);
         if let Some((at, left_out)) = self.known.get_mut(&key) {

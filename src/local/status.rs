@@ -1,5 +1,5 @@
-//! The retained `status`: what an operator should know at a glance, published at each connection
-//! and at each change.
+//! The retained `status`: what an operator should see first. It is published at each connection and
+//! at each change.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,14 +17,14 @@ use crate::{
     runtime::stop::Stop,
 };
 
-/// At most one a second (contract, section 4).
+/// At most one status a second is published (docs/interface.md, "Status").
 const PACE: Duration = Duration::from_secs(1);
 
-/// Bytes of a problem's text, at most and at least, where the status has to be shortened.
+/// The most and the fewest bytes of a problem's text in a status that has to be shortened.
 const LONGEST_PROBLEM: usize = 4096;
 const SHORTEST_PROBLEM: usize = 64;
 
-/// What the status is made from.
+/// The parts from which the status is made.
 #[derive(Clone)]
 pub(crate) struct Report {
     pub(crate) ledger: Ledger,
@@ -32,7 +32,7 @@ pub(crate) struct Report {
     pub(crate) started_at: Timestamp,
 }
 
-/// Publishes it.
+/// Publishes the status.
 pub(crate) struct Status {
     pub(crate) report: Report,
     pub(crate) line: Arc<Publisher>,
@@ -47,16 +47,16 @@ impl Status {
         let mut summary = self.report.ledger.summary();
         let mut changes = self.report.health.changes();
         let mut link = self.line.link();
-        let mut told: Option<(u64, Vec<u8>)> = None;
+        let mut published: Option<(u64, Vec<u8>)> = None;
         while !self.stop.is_requested() {
             summary.mark_unchanged();
             changes.mark_unchanged();
             let now = *link.borrow_and_update();
             let message = self.report.message_within(self.line.max_payload(self.max_bytes));
-            if now.up && told.as_ref().is_none_or(|(epoch, last)| *epoch != now.epoch || *last != message) {
+            if now.up && published.as_ref().is_none_or(|(epoch, last)| *epoch != now.epoch || *last != message) {
                 let epoch = now.epoch;
                 if self.line.publish(Some(epoch), &self.topics.status(), message.clone(), true, Tag::Status) {
-                    told = Some((epoch, message));
+                    published = Some((epoch, message));
                 }
                 let next = Instant::now() + PACE;
                 tokio::select! {
@@ -79,13 +79,13 @@ impl Status {
 }
 
 impl Report {
-    /// The message, as of now.
+    /// The current message.
     pub(crate) fn message(&self) -> Vec<u8> {
         self.message_within(usize::MAX)
     }
 
-    /// The message, as of now, in at most `max_bytes`: where the texts of the problems do not fit,
-    /// they are cut, and then left out from the last one on.
+    /// The current message, in at most `max_bytes`. If the texts of the problems do not fit, they are
+    /// cut, and then left out from the last one on.
     pub(crate) fn message_within(&self, max_bytes: usize) -> Vec<u8> {
         let mut message = self.status_message();
         let mut longest = LONGEST_PROBLEM;

@@ -1,4 +1,5 @@
-//! What every client of the broker is made of: the agent's own, and a command's.
+//! The parts that every client of the broker shares: the agent's own client and the client of a
+//! command.
 
 use std::{error::Error, io, sync::Arc};
 
@@ -14,14 +15,14 @@ use crate::{
     runtime::errors::{cut, find},
 };
 
-/// The library's limit on a packet in either direction, with topic and header. MQTT 3.1.1 cannot
-/// announce one to the broker.
+/// The library's limit on a packet in either direction, with topic and header. MQTT 3.1.1 has no
+/// means to announce a limit to the broker.
 const MAX_PACKET: usize = 1 << 20;
 
-/// Packets that wait in a command's client: it asks one thing at a time.
+/// The most packets that wait in a command's client, which makes one request at a time.
 const CHANNEL: usize = 16;
 
-/// Who connects where. TLS is added by [`secure`].
+/// The options of a connection: broker, client identifier and login. [`secure`] adds TLS.
 pub(crate) fn options(mqtt: &config::Mqtt) -> MqttOptions {
     let mut options = MqttOptions::new(&mqtt.client_id, &mqtt.host, mqtt.port);
     options.set_max_packet_size(MAX_PACKET, MAX_PACKET).set_keep_alive(mqtt.keep_alive);
@@ -31,10 +32,10 @@ pub(crate) fn options(mqtt: &config::Mqtt) -> MqttOptions {
     options
 }
 
-/// Reads the PEM files for the next connection, if there is TLS, on this thread.
+/// Reads the PEM files for the next connection, if it uses TLS, on the caller's thread.
 ///
 /// # Errors
-/// Which file, and what is wrong with it.
+/// Names the file, and what is wrong with it.
 pub(crate) fn secure(mqtt: &config::Mqtt, options: &mut MqttOptions) -> Result<(), String> {
     if mqtt.tls {
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls::read_client_config(mqtt)?)));
@@ -42,16 +43,17 @@ pub(crate) fn secure(mqtt: &config::Mqtt, options: &mut MqttOptions) -> Result<(
     Ok(())
 }
 
-/// Reads the PEM files for the next connection, off the caller's thread; `None` where there is no
-/// TLS.
+/// Reads the PEM files for the next connection, on another thread than the caller's; `None` if
+/// there is no TLS.
 ///
 /// # Errors
-/// Which file, and what is wrong with it.
+/// Names the file, and what is wrong with it.
 pub(crate) async fn tls_config(mqtt: &config::Mqtt) -> Result<Option<Arc<ClientConfig>>, String> {
     if mqtt.tls { tls::client_config(mqtt).await.map(Some) } else { Ok(None) }
 }
 
-/// An error in one line, of a length that can be shown, and without links into a library's manual.
+/// An error in one line, cut to a length that can be shown, and without links to a library's
+/// manual.
 pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
     let words = text.split_whitespace().filter(|word| !word.contains("https://docs.rs/"));
@@ -61,7 +63,7 @@ pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
 
 /// What a failed connection means, and what to do.
 pub(crate) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
-    let told = in_words(error);
+    let text = in_words(error);
     let config::Mqtt { host, port, .. } = mqtt;
     if let Some(error) = find::<rustls::Error>(error) {
         return tls::explain(mqtt, error);
@@ -76,28 +78,28 @@ pub(crate) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
             } else {
                 "mqtt.username and mqtt.password, and that the broker lets mqtt.clientId connect"
             };
-            format!("the broker refuses us ({told}); check {check}")
+            format!("the broker refuses us ({text}); check {check}")
         }
         ConnectionError::ConnectionRefused(ConnectReturnCode::BadClientId) => {
-            format!("the broker refuses us ({told}); check that it lets mqtt.clientId ({}) connect", mqtt.client_id)
+            format!("the broker refuses us ({text}); check that it lets mqtt.clientId ({}) connect", mqtt.client_id)
         }
         ConnectionError::Io(error) | ConnectionError::Tls(TlsError::Io(error)) => {
-            format!("{told}; {}", what_to_check(mqtt, error))
+            format!("{text}; {}", what_to_check(mqtt, error))
         }
-        ConnectionError::Tls(_) => format!("{told}; check mqtt.caFile and that the certificate names {host}"),
+        ConnectionError::Tls(_) => format!("{text}; check mqtt.caFile and that the certificate names {host}"),
         ConnectionError::MqttState(state)
             if matches!(state, StateError::ConnectionAborted) || find::<io::Error>(state).is_some() =>
         {
-            format!("{told}; the broker at {host}:{port} ended the connection: its log says why")
+            format!("{text}; the broker at {host}:{port} ended the connection: its log says why")
         }
         ConnectionError::NetworkTimeout => {
-            format!("{told}; {host}:{port} does not answer: check the network, and that an MQTT broker listens there")
+            format!("{text}; {host}:{port} does not answer: check the network, and that an MQTT broker listens there")
         }
-        _ => told,
+        _ => text,
     }
 }
 
-/// What to look at where a connection was not made.
+/// What to check after a connection was not made.
 fn what_to_check(mqtt: &config::Mqtt, error: &io::Error) -> String {
     let config::Mqtt { host, port, tls, .. } = mqtt;
     match error.kind() {
@@ -118,8 +120,8 @@ fn what_to_check(mqtt: &config::Mqtt, error: &io::Error) -> String {
             };
             format!("check that the broker runs, and that it {mode} at {host}:{port}")
         }
-        // The system's resolver has no kind of its own: what is neither of the network nor of the
-        // kernel is its.
+        // The system's resolver has no error kind of its own: an error that is neither of the
+        // network nor of the kernel is the resolver's.
         _ if error.raw_os_error().is_none() => {
             format!("check the host name {host} in mqtt.url, and this device's DNS")
         }
@@ -127,7 +129,7 @@ fn what_to_check(mqtt: &config::Mqtt, error: &io::Error) -> String {
     }
 }
 
-/// A connection for the time of a command: whoever asks polls it.
+/// A connection that a command uses for a short time. The command polls it.
 pub(crate) struct Brief {
     pub(crate) client: AsyncClient,
     event_loop: EventLoop,
@@ -139,15 +141,14 @@ impl Brief {
         Self { client, event_loop }
     }
 
-    /// The next thing that happens.
+    /// The next event on the connection.
     ///
-    /// # Errors
     /// The connection is not made, or has ended.
     pub(crate) async fn poll(&mut self) -> Result<Event, ConnectionError> {
         self.event_loop.poll().await
     }
 
-    /// Subscribes at QoS 1; `false` if that is denied.
+    /// Subscribes at QoS 1; `false` if the broker denies it.
     ///
     /// # Errors
     /// As [`Self::poll`].

@@ -1,5 +1,5 @@
-//! What every client of the broker shares: its options, TLS, and what an error means. Used by the
-//! agent's connection and by the commands that ask the agent over the broker.
+//! What every client of the broker shares: its options, TLS, and the explanation of errors. The
+//! agent's connection uses it, and so do the commands that query the agent over the broker.
 
 pub(crate) mod client;
 pub(crate) mod tls;

@@ -1,5 +1,5 @@
-//! TLS to the broker: rustls with ring, from PEM files that are read at every connection, so that a
-//! rotation needs no restart; and what a failed handshake means.
+//! TLS to the broker: rustls with ring. The PEM files are read at every connection, so that a
+//! rotation of certificates needs no restart. The module also explains failed handshakes.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -10,36 +10,36 @@ use rustls::{
 
 use crate::{config::Mqtt, runtime::errors::find};
 
-/// Reads the files and makes a configuration of them, off the thread of the caller: a file may lie
-/// on a dead network file system.
+/// Reads the files and makes a TLS configuration of them, on another thread than the caller's,
+/// since a file may be on a network file system that does not respond.
 ///
 /// # Errors
-/// Which file, and what is wrong with it.
+/// Names the file, and what is wrong with it.
 pub(crate) async fn client_config(mqtt: &Mqtt) -> Result<Arc<ClientConfig>, String> {
     let mqtt = mqtt.clone();
     let read = tokio::task::spawn_blocking(move || read_client_config(&mqtt));
     read.await.map_err(|error| format!("the certificates were not read: {error}"))?
 }
 
-/// The same, on this thread.
+/// Does the same as [`client_config`] on the caller's thread.
 ///
 /// # Errors
-/// Which file, and what is wrong with it.
+/// Names the file, and what is wrong with it.
 pub(super) fn read_client_config(mqtt: &Mqtt) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     match &mqtt.ca_file {
         Some(path) => {
             for certificate in certificates(path, "mqtt.caFile")? {
-                roots.add(certificate).map_err(|error| told("mqtt.caFile", path, &error))?;
+                roots.add(certificate).map_err(|error| with_path("mqtt.caFile", path, &error))?;
             }
         }
         None => {
-            // Some of a system's roots are often not to rustls' taste; the rest will do.
+            // rustls rejects some roots of many systems; the other roots are enough.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    // Explicit, since another crate in the build may bring a second provider, and the default is
-    // then a panic.
+    // The provider is explicit, since another crate in the build may bring a second one. The
+    // default would panic then.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -59,7 +59,7 @@ pub(super) fn read_client_config(mqtt: &Mqtt) -> Result<Arc<ClientConfig>, Strin
 fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let bytes = read(path, key)?;
     let found = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
-    let found = found.map_err(|error| told(key, path, &format!("{error}; it must be in PEM form")))?;
+    let found = found.map_err(|error| with_path(key, path, &format!("{error}; it must be in PEM form")))?;
     if found.is_empty() {
         let name = path.display();
         let advice = match Form::of(&bytes) {
@@ -105,15 +105,15 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     })
 }
 
-/// What a file holds that is not what it should be.
+/// What a file contains that is not in the expected form.
 enum Form {
     Empty,
-    /// Binary, as ASN.1 begins.
+    /// Binary data that begins as ASN.1 does.
     Der,
     Encrypted,
     OpenSsh,
     Trusted,
-    /// PEM, of these kinds.
+    /// PEM blocks with these labels.
     Labels(String),
     Text,
 }
@@ -129,7 +129,7 @@ impl Form {
             return Self::Der;
         }
         let text = String::from_utf8_lossy(bytes);
-        // RFC 7468, section 11, and the older form of RFC 1421.
+        // The labels are those of RFC 7468, section 11, and of the older RFC 1421.
         if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
             return Self::Encrypted;
         }
@@ -156,19 +156,23 @@ fn read(path: &Path, key: &str) -> Result<Vec<u8>, String> {
             io::ErrorKind::NotFound => "put it there, or correct the path",
             io::ErrorKind::PermissionDenied => {
                 let user = rustix::process::geteuid().as_raw();
-                return told(key, path, &format!("{error}; let user {user}, which reads it, do so (chown, chmod)"));
+                return with_path(
+                    key,
+                    path,
+                    &format!("{error}; let user {user}, which reads it, do so (chown, chmod)"),
+                );
             }
             _ => "check the path",
         };
-        told(key, path, &format!("{error}; {next}"))
+        with_path(key, path, &format!("{error}; {next}"))
     })
 }
 
-fn told(key: &str, path: &Path, error: &dyn std::fmt::Display) -> String {
+fn with_path(key: &str, path: &Path, error: &dyn std::fmt::Display) -> String {
     format!("{key} {}: {error}", path.display())
 }
 
-/// Why a certificate and a key, each well by itself, are no pair.
+/// Why a certificate and a key, each valid by itself, do not belong together.
 fn mismatch(cert: &Path, key: &Path, error: &Error) -> String {
     let (cert, key) = (cert.display(), key.display());
     let both = format!("mqtt.certFile {cert} with mqtt.keyFile {key}");
@@ -194,7 +198,7 @@ fn is_version_1(error: &Error) -> bool {
     matches!(find(&*other.0), Some(webpki::Error::UnsupportedCertVersion))
 }
 
-/// OpenSSL makes certificates of version 1 wherever it is given no extension.
+/// OpenSSL makes certificates of version 1 if it is given no extensions.
 fn version_1(whose: &str, name: &str) -> String {
     format!(
         "{whose} is an X.509 certificate of version 1, which TLS here does not take; issue one of version 3: printf \

@@ -1,28 +1,29 @@
 //! The messages of Mosquitto's dynamic-security plugin
 //! (<https://mosquitto.org/documentation/dynamic-security/>), as far as the agent uses them.
 //!
-//! A message has a list of commands, and the response a list of answers, in the same order. The
-//! plugin publishes responses at QoS 0 to everybody who subscribed to them, those to other clients
-//! too: each command therefore has a `correlationData` that begins with a number of its message,
-//! which nobody can guess. A command that is not allowed has no response.
+//! A message has a list of commands, and the response a list of results, in the same order. The
+//! plugin publishes its responses at QoS 0 to all subscribers, also the responses to other clients.
+//! Therefore each command has a `correlationData` that begins with the number of its message, which
+//! no client can guess. A command that is not allowed has no response.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{AccessAnswer, AccessCommand, AccessError};
 
-/// Where commands to the plugin are published.
+/// The topic of commands to the plugin.
 pub(crate) const COMMANDS: &str = "$CONTROL/dynamic-security/v1";
 
-/// Where the plugin publishes its responses.
+/// The topic of the plugin's responses.
 pub(crate) const RESPONSES: &str = "$CONTROL/dynamic-security/v1/response";
 
-/// The client and the role that `mosquitto_ctrl dynsec init` makes for whoever commands the plugin.
+/// The client and the role that `mosquitto_ctrl dynsec init` makes for the administrator of the
+/// plugin.
 pub(crate) const ADMIN: &str = "admin";
 
-/// What the plugin says of a name that no client has.
+/// The plugin's error for a name that no client has.
 const UNKNOWN: &str = "Client not found";
 
-/// What to do about a plugin that does not answer the client `own`.
+/// What to do about a plugin that does not respond to the client `own`.
 pub(crate) fn advice(own: &str) -> String {
     format!(
         "allow the client {own} to publish to {COMMANDS}, and to subscribe to {RESPONSES} and receive from there (mosquitto_ctrl \
@@ -95,11 +96,11 @@ struct Role {
     rolename: String,
 }
 
-/// The answers in a response to the message of that number, each with the index of its command;
-/// nothing where the response is to another message.
+/// The results in a response to the message of that number, each with the index of its command;
+/// none if the response is to another message.
 pub(crate) fn answers(number: u64, payload: &[u8]) -> Vec<(usize, AccessAnswer)> {
     let prefix = prefix(number);
-    // Most responses are to others: their members are not looked at.
+    // Most responses are to other clients, and their members are not parsed.
     if !payload.windows(prefix.len()).any(|part| part == prefix.as_bytes()) {
         return Vec::new();
     }
@@ -132,7 +133,7 @@ impl Response {
 mod tests {
     use super::*;
 
-    /// As Mosquitto 2.0.11 answers.
+    /// The responses are those of Mosquitto 2.0.11.
     #[test]
     fn the_plugins_own_responses_are_read() {
         let tag = |index: usize| format!(r#""correlationData":"offboard-0000000000000007-{index}""#);

@@ -1,7 +1,7 @@
-//! What both ends of the local socket have to agree on.
+//! The constants on which both ends of the local socket have to agree.
 
 /// The socket's name in the data directory.
 pub(crate) const SOCKET: &str = "agent.sock";
 
-/// Longest line, in bytes (contract, "Local socket").
+/// The longest line, in bytes (docs/interface.md, "Local socket").
 pub(crate) const MAX_LINE: usize = 8 << 20;

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 #[cfg(test)]
 use crate::testing::schemas::words;
 
-/// Each metric: its name, its type in Prometheus' terms, and what it counts. Counters begin at zero
-/// with the agent.
+/// Each metric: its name, its type in the terms of Prometheus, and what it counts. Counters begin
+/// at zero when the agent starts.
 pub const METRICS: &[(&str, &str, &str)] = &[
     ("offboard_info", "gauge", "1, with the version as a label"),
     ("offboard_start_time_seconds", "gauge", "when the agent started, in seconds since 1970"),
     ("offboard_last_sync_time_seconds", "gauge", "when the registry was last read from the cloud; missing before that"),
-    ("offboard_problems", "gauge", "problems that status tells of"),
+    ("offboard_problems", "gauge", "problems that status shows"),
     ("offboard_connected", "gauge", "1 while there is a connection to the broker"),
     ("offboard_subscribed", "gauge", "1 while the broker grants the subscription to commands"),
     (
@@ -36,9 +36,9 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ("offboard_requests_total", "counter", "requests that ended, by status"),
     ("offboard_entries_total", "counter", "entries that ended, by outcome: succeeded or failed"),
     ("offboard_entry_retries_total", "counter", "entries that were put into a call again"),
-    ("offboard_rejections_total", "counter", "commands and questions that were not taken, by code"),
-    ("offboard_cloud_calls_total", "counter", "calls to the cloud, by action and kind of answer; ok is an answer"),
-    ("offboard_entries_in_flight", "gauge", "entries in calls that were not answered yet"),
+    ("offboard_rejections_total", "counter", "commands and queries that were rejected, by code"),
+    ("offboard_cloud_calls_total", "counter", "calls to the cloud, by action and kind of response; ok is a success"),
+    ("offboard_entries_in_flight", "gauge", "entries in calls that have no response yet"),
     ("offboard_open_requests", "gauge", "requests that have not ended"),
     ("offboard_pending_entries", "gauge", "entries that have not ended"),
     ("offboard_devices", "gauge", "devices in the registry, by state"),
@@ -53,34 +53,35 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "counter",
         "answers of the broker's dynamic-security plugin, by command and outcome; silent is a message without a response",
     ),
-    ("offboard_database_live_bytes", "gauge", "bytes of all records, which limits.maxDatabaseBytes is about"),
-    ("offboard_database_bytes", "gauge", "bytes of the database's file, looked at now and then"),
+    ("offboard_database_live_bytes", "gauge", "bytes of all records, which limits.maxDatabaseBytes limits"),
+    ("offboard_database_bytes", "gauge", "bytes of the database's file, measured from time to time"),
     ("offboard_commit_seconds", "histogram", "time that a commit took to be on disk"),
 ];
 
-/// One value.
+/// One value of a metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sample {
-    /// One of [`METRICS`], with `_bucket`, `_sum` or `_count` for those of a histogram.
+    /// The name: one of [`METRICS`], with `_bucket`, `_sum` or `_count` for the parts of a
+    /// histogram.
     #[cfg_attr(test, schemars(schema_with = "words::metric"))]
     pub name: String,
-    /// What sets it apart from others of that name.
+    /// The labels that distinguish it from other values of that name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// The value.
     pub value: f64,
 }
 
-/// The message.
+/// The message `metrics`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MetricsMessage {
-    /// As of when.
+    /// The time of the values.
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
     pub at: String,
-    /// All of them.
+    /// All values.
     pub metrics: Vec<Sample>,
 }
 
@@ -90,7 +91,7 @@ pub struct MetricsMessage {
 pub fn exposition(message: &MetricsMessage) -> String {
     let mut text = String::new();
     for (name, kind, help) in METRICS {
-        // Names are no texts that could be escaped: what is none would become lines of its own.
+        // A name cannot be escaped in this format; an invalid name would become lines of its own.
         let of_this = |sample: &&Sample| {
             let rest = sample.name.strip_prefix(name);
             let is_known = rest.is_some_and(|rest| {

@@ -1,4 +1,4 @@
-//! What crosses a transport: topics and JSON, in the words of the contract.
+//! The messages and topics that cross a transport, as docs/interface.md defines them.
 
 mod commands;
 pub(crate) mod dynsec;

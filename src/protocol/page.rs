@@ -1,10 +1,11 @@
-//! The `nextToken` of a list: a cursor that survives a restart and is refused by any other list.
+//! The `nextToken` of a list: a cursor that remains valid across a restart and that any other list
+//! refuses.
 
 use sha2::{Digest, Sha256};
 
 use crate::domain::{FieldFault, Rejection};
 
-/// Makes the token that continues the list `scope` (operation, whose, filter) after `cursor`.
+/// Makes the token that continues the list `scope` (operation, client, filter) after `cursor`.
 #[must_use]
 pub fn next_token(scope: &str, cursor: &str) -> String {
     format!("{cursor}.{}", check(scope, cursor))

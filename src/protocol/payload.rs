@@ -1,4 +1,5 @@
-//! The bytes of a payload as text, and the token that can be read in them, whatever else is wrong.
+//! The bytes of a payload as text, and the token that can be read from them, whatever else is
+//! wrong.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,8 +11,8 @@ use serde_json::value::RawValue;
 
 use crate::domain::{ClientToken, Reason, Rejection};
 
-/// The JSON text of a payload. A UTF-8 byte order mark and trailing NUL bytes, which some tools
-/// add, are not part of it.
+/// The JSON text of a payload, without a UTF-8 byte order mark and without trailing NUL bytes,
+/// which some tools add.
 ///
 /// # Errors
 /// The payload is not one JSON text in UTF-8.
@@ -35,13 +36,14 @@ fn trim(payload: &[u8]) -> &[u8] {
     &payload[..end]
 }
 
-/// By its byte order mark, or by the first character, which in JSON is an ASCII one.
+/// Whether the payload is UTF-16, by its byte order mark or by its first character, which is an
+/// ASCII character in JSON.
 fn is_utf_16(payload: &[u8]) -> bool {
     matches!(payload, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) || matches!(payload, [0, b, ..] | [b, 0, _, ..] if *b != 0)
 }
 
-/// The token alone, of a command that is not looked at any further: also of one that is not JSON
-/// behind its token, or of which only the beginning is there.
+/// The token alone, of a command that is not parsed any further. The payload may be invalid after
+/// the token, and only its beginning may be there.
 #[must_use]
 pub fn token_of(payload: &[u8]) -> Option<ClientToken> {
     let text: Cow<'_, [u8]> = if is_utf_16(payload) {
@@ -56,7 +58,8 @@ pub fn token_of(payload: &[u8]) -> Option<ClientToken> {
         Cow::Borrowed(trim(payload))
     };
     let mut found = None;
-    // Ends in an error where the token is found, and where the text ends or breaks before.
+    // This returns an error when the token is found, and when the text ends or is invalid before
+    // it.
     let _ = serde_json::Deserializer::from_slice(&text).deserialize_map(Search(&mut found));
     ClientToken::new(&found?).ok()
 }

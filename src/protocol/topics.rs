@@ -1,37 +1,38 @@
-//! The topics below `{topicPrefix}/{coreThingName}`: what is written parses, and nothing else does.
+//! The topics below `{topicPrefix}/{coreThingName}`. The topics that this module makes can be
+//! parsed, and no others.
 
 use crate::domain::{ClientId, InvalidName, ThingName};
 
-/// Where a command came from, by its topic.
+/// The sender and the operation of a command, as its topic names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// The sender, as far as the broker's policy ties the level to it; else why the level names no
-    /// client.
+    /// The sender, as far as the broker's policy ties this topic level to the client; else why the
+    /// level is not the name of a client.
     pub client: Result<ClientId, String>,
-    /// The operation's name as sent, known or not; of a longer one than any operation has, the
-    /// beginning.
+    /// The operation's name as it was sent, even if it is unknown; only the beginning of a name
+    /// that is longer than any operation's.
     pub operation: String,
 }
 
-/// Characters of an operation's name that are echoed.
+/// The most characters of an operation's name that are echoed.
 const MAX_OPERATION: usize = 128;
 
-/// Longest topic, in bytes (MQTT 3.1.1, section 1.5.3).
+/// The longest topic, in bytes (MQTT 3.1.1, section 1.5.3).
 const MAX_TOPIC: usize = u16::MAX as usize;
 
 /// The last level of a result's topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultKind {
-    /// Stored durably, or a query's answer.
+    /// The command is durable, or the query has a response.
     Accepted,
-    /// Not taken.
+    /// The command is not accepted.
     Rejected,
-    /// The final outcome.
+    /// The request has its final outcome.
     Completed,
 }
 
 impl ResultKind {
-    /// The level's name.
+    /// The name of the level.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -55,10 +56,10 @@ impl Topics {
         Self { root: format!("{prefix}/{core}") }
     }
 
-    /// The filter that takes every command.
+    /// The filter that matches every command.
     ///
-    /// Two levels exactly: where a policy's `*` also crosses `/`, `#` would let a sender put
-    /// another's name first.
+    /// It has exactly two levels. Where a policy's `*` also matches `/`, the filter `#` would let a
+    /// sender put the name of another client first.
     #[must_use]
     pub fn commands(&self) -> String {
         format!("{}/commands/+/+", self.root)
@@ -81,9 +82,9 @@ impl Topics {
         rest.split_once('/').filter(|(_, operation)| !operation.contains('/'))
     }
 
-    /// Where the results of a command go that came on `topic`, whether its levels are names or not;
-    /// `None` where no message may be published to such a topic (MQTT 3.1.1, sections 1.5.3 and
-    /// 4.7).
+    /// The topic for the results of a command that came on `topic`, even if its levels are not
+    /// valid names; `None` if no message may be published to such a topic (MQTT 3.1.1, sections
+    /// 1.5.3 and 4.7).
     #[must_use]
     pub fn result_of(&self, topic: &str, kind: ResultKind) -> Option<String> {
         let (level, operation) = self.levels(topic)?;
@@ -92,37 +93,37 @@ impl Topics {
         (result.len() <= MAX_TOPIC && result.chars().all(is_allowed)).then_some(result)
     }
 
-    /// Where a client's command goes.
+    /// The topic of a client's command.
     #[must_use]
     pub fn command(&self, client: &ClientId, operation: &str) -> String {
         format!("{}/commands/{client}/{operation}", self.root)
     }
 
-    /// The filter that takes all results of a client's commands.
+    /// The filter that matches all results of a client's commands.
     #[must_use]
     pub fn results_of(&self, client: &ClientId) -> String {
         format!("{}/results/{client}/#", self.root)
     }
 
-    /// Where a command's results go.
+    /// The topic of a command's result.
     #[must_use]
     pub fn result(&self, client: &ClientId, operation: &str, kind: ResultKind) -> String {
         format!("{}/results/{client}/{operation}/{}", self.root, kind.as_str())
     }
 
-    /// The retained status.
+    /// The topic of the retained status.
     #[must_use]
     pub fn status(&self) -> String {
         format!("{}/status", self.root)
     }
 
-    /// The metrics.
+    /// The topic of the metrics.
     #[must_use]
     pub fn metrics(&self) -> String {
         format!("{}/metrics", self.root)
     }
 
-    /// A device's retained message.
+    /// The topic of a device's retained message.
     #[must_use]
     pub fn device(&self, thing: &ThingName) -> String {
         format!("{}/devices/{thing}", self.root)

@@ -1,4 +1,4 @@
-//! The one place where the clocks are read.
+//! The clocks. No other module reads them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use crate::domain::{Mono, Now, Timestamp};
 
-/// The kernel's name of the machine's current boot.
+/// The kernel's identifier of the machine's current boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Wall time, and the time since the machine's boot: a restart of the agent does not begin it anew.
+/// The wall clock, and the time since the machine's boot, which continues when the agent restarts.
 #[derive(Clone, Debug)]
 pub struct Clock {
     start: Instant,
-    /// Milliseconds from the boot to the start.
+    /// Milliseconds from the boot to the start of the agent.
     before: u64,
     boot: u64,
     wall: Wall,
@@ -23,30 +23,30 @@ pub struct Clock {
 #[derive(Clone, Debug)]
 enum Wall {
     System,
-    /// Milliseconds of the wall clock at an instant, which a simulation may move.
+    /// The milliseconds that the wall clock shows at an instant. A simulation may change them.
     #[cfg(test)]
     Simulated(Instant, std::sync::Arc<std::sync::atomic::AtomicI64>),
 }
 
 impl Clock {
-    /// Starts counting.
+    /// Reads both clocks for the first time.
     #[must_use]
     pub fn start() -> Self {
         let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let millis = since_boot.tv_sec.saturating_mul(1000).saturating_add(since_boot.tv_nsec / 1_000_000);
-        // Without its name a boot is taken for another one at each start.
+        // Without the identifier, each start of the agent counts as another boot.
         let boot = std::fs::read(BOOT_ID).map_or_else(|_| fastrand::u64(..), |name| digest(&name));
         Self { start: Instant::now(), before: u64::try_from(millis).unwrap_or_default(), boot, wall: Wall::System }
     }
 
-    /// Starts counting, with a wall clock that showed `millis` at `zero`.
+    /// Starts with a wall clock that showed `millis` at `zero`.
     #[cfg(test)]
     pub(crate) fn simulated(zero: Instant, millis: std::sync::Arc<std::sync::atomic::AtomicI64>) -> Self {
         let before = u64::try_from(zero.elapsed().as_millis()).unwrap();
         Self { start: Instant::now(), before, boot: 1, wall: Wall::Simulated(zero, millis) }
     }
 
-    /// Both clocks.
+    /// The time of both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
         let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
@@ -54,7 +54,7 @@ impl Clock {
             #[expect(clippy::disallowed_methods, reason = "this is the one place")]
             Wall::System => match SystemTime::now().duration_since(UNIX_EPOCH) {
                 Ok(since) => millis(since),
-                // A clock before 1970.
+                // The clock shows a time before 1970.
                 Err(error) => -millis(error.duration()),
             },
             #[cfg(test)]
@@ -66,7 +66,7 @@ impl Clock {
         Now { wall: Timestamp(wall), mono: Mono(self.before.saturating_add(elapsed)), boot: self.boot }
     }
 
-    /// A monotonic instant as tokio's.
+    /// Converts a monotonic time to tokio's.
     #[must_use]
     pub fn instant(&self, at: Mono) -> Instant {
         self.start + Duration::from_millis(at.0.saturating_sub(self.before))
@@ -78,7 +78,7 @@ fn digest(name: &[u8]) -> u64 {
     bytes.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// Waits until that time; for ever where there is none.
+/// Waits until `at`; for ever if it is `None`.
 pub(crate) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,

@@ -1,17 +1,17 @@
-//! Errors for the log: the first cause of a type, all causes in one line, a panic's text, and the
-//! beginning of a text that a peer sent.
+//! Texts of errors for the log: the first cause of a type, all causes in one line, the text of a
+//! panic, and the beginning of a text that a peer sent.
 
 use std::{any::Any, error::Error, fmt, io};
 
-/// Longest message that is told: the library's may quote what a peer sent.
+/// The longest message that is shown, in bytes. A message of a library may quote what a peer sent.
 const MAX_MESSAGE: usize = 512;
 
-/// The first cause of that type, `error` itself included.
+/// The first cause of that type; `error` itself counts, too.
 pub(crate) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     causes(error).find_map(|error| error.downcast_ref())
 }
 
-/// An error with its causes, each text once, in one line.
+/// An error with its causes in one line, each text once.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for error in causes(error) {
@@ -26,7 +26,8 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// `source` of an I/O error leaves out what it wraps, which is often what it is about.
+/// The causes of an error. `source` of an I/O error leaves out the error that it wraps, which is
+/// often the relevant one.
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
         Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
@@ -34,15 +35,15 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
     })
 }
 
-/// What a panic says, cut to what fits into a message.
+/// The text of a panic, cut to what fits into a message.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
     text.chars().take(300).collect()
 }
 
-/// A text from a peer or from the library as it can be logged: of a limited length, without control
-/// characters.
+/// A text from a peer or from a library in a form that can be logged: cut to [`MAX_MESSAGE`] bytes,
+/// without control characters.
 pub(crate) fn cut(message: impl fmt::Display) -> String {
     let mut cut = Cut(String::new());
     let fits = fmt::write(&mut cut, format_args!("{message}")).is_ok();
@@ -53,8 +54,8 @@ pub(crate) fn cut(message: impl fmt::Display) -> String {
     text
 }
 
-/// Takes the beginning of a text. What a peer sent may have megabytes, so it is not copied whole
-/// before.
+/// Keeps the beginning of a text. A text that a peer sent may have megabytes, so it is not copied
+/// as a whole first.
 struct Cut(String);
 
 impl fmt::Write for Cut {

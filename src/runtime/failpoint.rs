@@ -1,36 +1,38 @@
-//! Failpoints: places where a test has the process killed, as `OFFBOARD_FAILPOINT=name:n` says, at
-//! the n-th pass. Without the feature `failpoints`, which no release can have, they are nothing.
+//! Failpoints: places at which a test kills the process, at the n-th pass, as
+//! `OFFBOARD_FAILPOINT=name:n` says. Without the feature `failpoints`, which no release can have,
+//! they do nothing.
 
 #[cfg(all(feature = "failpoints", not(debug_assertions)))]
 compile_error!("the feature `failpoints` is for tests; no release has it");
 
-/// All of them, in the order of the way that a command takes.
+/// All failpoints, in the order of the data flow.
 #[cfg(feature = "failpoints")]
 pub const NAMES: &[&str] = &[
-    // Opening: before it is in use.
+    // The store is opened: before it is used.
     "open-bound",
-    // A group of jobs: to be written; written; synced, and nobody has been answered.
+    // A group of jobs: before it is written; written; synced, before any job has its result.
     "commit-before-write",
     "commit-before-sync",
     "commit-synced",
-    // A checkpoint: another segment has begun; the registry has all rows; it says so; the journal
-    // says so.
+    // A checkpoint: another segment has begun; the registry has all rows; the registry is marked
+    // complete; the journal is marked complete.
     "checkpoint-begun",
     "checkpoint-written",
     "checkpoint-bound",
     "checkpoint-complete",
-    // A command is durable, or refused: before its answer, before its PUBACK, after it.
+    // A command is durable, or rejected: before its response is sent, before its PUBACK, after its
+    // PUBACK.
     "inbox-before-answer",
     "inbox-before-acknowledging",
     "inbox-acknowledged",
-    // A call: its entries are noted as sent; the answer is there; the answer is written down.
-    "uplink-taken",
-    "uplink-answered",
-    "uplink-settled",
-    // A result: handed to the connection; acknowledged by the broker, and not yet forgotten.
+    // A call: its entries are stored as sent; the response has arrived; the response is stored.
+    "dispatcher-taken",
+    "dispatcher-answered",
+    "dispatcher-settled",
+    // A result: handed to the connection; acknowledged by the broker and not yet forgotten.
     "outbox-published",
     "outbox-delivered",
-    // A list: between two pages; what it does not name is removed; before it ends.
+    // A list: between two pages; the devices that it does not name are removed; before it ends.
     "sync-between-pages",
     "sync-removed",
     "sync-before-end",
@@ -39,8 +41,8 @@ pub const NAMES: &[&str] = &[
     "maintenance-forgot",
 ];
 
-/// The parts of the agent that [`fail`] ends, with `publishDevices`, `metrics.intervalSeconds` and
-/// `localAccess.mosquittoDynamicSecurity` set.
+/// The parts of the agent that [`fail`] can end, if `publishDevices`, `metrics.intervalSeconds` and
+/// `localAccess.mosquittoDynamicSecurity` are set.
 #[cfg(feature = "failpoints")]
 pub const PARTS: &[&str] = &[
     "ledger",
@@ -87,7 +89,7 @@ pub(crate) fn pass(name: &'static str) {
     }
 }
 
-/// Panics if the file that `OFFBOARD_PANIC` names has the name of this part of the agent in it.
+/// Panics if the file that `OFFBOARD_PANIC` names contains the name of this part of the agent.
 #[cfg(feature = "failpoints")]
 pub(crate) fn fail(part: &str) {
     let Some(file) = std::env::var_os("OFFBOARD_PANIC") else { return };
@@ -99,7 +101,7 @@ pub(crate) fn fail(part: &str) {
     }
 }
 
-/// Runs a part of the agent, which panics when [`fail`] says so.
+/// Runs a part of the agent, which panics when [`fail`] requires it.
 #[cfg(feature = "failpoints")]
 pub(crate) async fn failing(name: &'static str, part: impl Future<Output = ()>) {
     let look = async {

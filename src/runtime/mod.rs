@@ -1,5 +1,5 @@
-//! What all parts share and what reads the machine: clocks, the stop signal, users, failpoints, and
-//! the texts of errors.
+//! What all parts of the agent share: the clocks, the stop signal, the users of the machine, the
+//! failpoints, and the texts of errors.
 
 pub mod clock;
 pub(crate) mod errors;

@@ -1,8 +1,8 @@
-//! The one-way signal that it is time to stop.
+//! The stop signal, which is sent once.
 
 use tokio::sync::watch;
 
-/// Gives the signal; dropping it gives it too.
+/// Sends the signal. Dropping it sends the signal, too.
 pub(crate) struct Stopper(watch::Sender<bool>);
 
 impl Stopper {
@@ -11,7 +11,7 @@ impl Stopper {
     }
 }
 
-/// Sees the signal.
+/// Receives the signal.
 #[derive(Clone)]
 pub(crate) struct Stop(watch::Receiver<bool>);
 
@@ -27,7 +27,7 @@ impl Stop {
 
     pub(crate) async fn requested(&self) {
         let mut receiver = self.0.clone();
-        // An error means that the other end is gone, which means the same.
+        // An error means that the sender was dropped, which is the signal, too.
         let _ = receiver.wait_for(|stop| *stop).await;
     }
 }

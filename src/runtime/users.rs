@@ -1,6 +1,6 @@
-//! Users of this machine, by the numbers that the kernel gives.
+//! The users of this machine, by their numbers in the kernel.
 
-/// The user's name, where this machine's list of users (`/etc/passwd`) has it.
+/// The user's name, if this machine's list of users (`/etc/passwd`) has it.
 pub(crate) fn name(uid: u32) -> Option<String> {
     let list = std::fs::read_to_string("/etc/passwd").ok()?;
     list.lines().find_map(|line| {
@@ -10,7 +10,7 @@ pub(crate) fn name(uid: u32) -> Option<String> {
     })
 }
 
-/// The user for a message: the name with the number, or the number alone.
+/// The user for a message: the name and the number, or the number alone.
 pub(crate) fn described(uid: u32) -> String {
     match name(uid) {
         Some(name) => format!("{name} (uid {uid})"),
@@ -18,7 +18,7 @@ pub(crate) fn described(uid: u32) -> String {
     }
 }
 
-/// The user as `sudo -u` takes it.
+/// The user in the form that `sudo -u` takes.
 pub(crate) fn for_sudo(uid: u32) -> String {
     name(uid).unwrap_or_else(|| format!("'#{uid}'"))
 }

@@ -55,7 +55,7 @@ async fn a_well_set_up_is_told_with_the_agent_and_without() {
     assert_eq!(cloud, "the list call is allowed; 10 devices are associated");
     let (_, certificates) = checks_of(&check(&world, false, JSON), 0, "certificates");
     assert!(
-        certificates.starts_with("4 looked at; the first to end: ") && certificates.contains(" is valid until "),
+        certificates.starts_with("4 checked; the first to end: ") && certificates.contains(" is valid until "),
         "{certificates}"
     );
     let table = check(&world, false, &[]);
@@ -142,7 +142,7 @@ async fn a_bad_configuration_and_a_data_directory_for_all_are_told() {
     world.set("retyr", json!({}));
     let (checks, directory) = checks_of(&check(&world, true, JSON), 0, "data directory");
     assert_eq!(wrong(&checks), [("configuration", "warning"), ("data directory", "warning"), ("agent", "warning")]);
-    assert!(directory.ends_with("its mode is 755, others may look into it; chmod 700 it"), "{directory}");
+    assert!(directory.ends_with("its mode is 755, other users may read it; run chmod 700 on it"), "{directory}");
     fs::create_dir(data.join("journal")).unwrap();
     fs::write(data.join("journal/segment-0"), vec![0x5a; 20_000]).unwrap();
     let (checks, _) = checks_of(&check(&world, true, JSON), 1, "store");
@@ -218,7 +218,7 @@ async fn an_agent_that_runs_is_asked_and_never_replaced() {
     fs::remove_file(world.dir.path().join("data/agent.sock")).unwrap();
     let (checks, agent) = checks_of(&asked(&world.config.to_string()), 1, "agent");
     assert_eq!(wrong(&checks).last(), Some(&("agent", "error")), "{checks:?}");
-    assert!(agent.contains("one runs, and cannot be asked"), "{agent}");
+    assert!(agent.contains("an agent runs there and cannot be reached"), "{agent}");
     assert!(!client.seen().iter().any(|message| message.body["state"] == "OFFLINE"), "nobody threw it off");
 }
 

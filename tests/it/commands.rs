@@ -176,7 +176,7 @@ async fn a_rejection_is_told_and_what_waits_is_cancelled() {
     let (out, _) = printed(&offboard(&world, &["requests", "--status", "IN_PROGRESS"]), 0);
     assert!(out.contains("u      bench") && out.contains("t      bench"), "{out}");
     let (out, _) = printed(&offboard(&world, &["cancel", "u", "--client", "bench"]), 0);
-    assert_eq!(out, "1 entries withdrawn; 0 were sent, and end as the cloud says\n");
+    assert_eq!(out, "1 entries withdrawn; 0 were sent, and end with the cloud's response\n");
     assert_eq!(client.result("u", "completed").await["status"], "CANCELED");
     // What is asked here stays here.
     let accepted =
@@ -231,7 +231,7 @@ async fn what_was_accepted_is_done_without_its_asker() {
     assert_eq!(status.code(), Some(1));
     let mut err = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut err).unwrap();
-    assert!(err.contains("it goes on without you; offboard requests t tells"), "{err}");
+    assert!(err.contains("the agent continues the request; offboard requests t shows"), "{err}");
     world.kill();
     world.cloud.clear_faults();
     world.start_agent();
@@ -448,7 +448,7 @@ async fn lists_come_in_the_forms_that_tools_write() {
         (utf16(false), Err("it is UTF-16 (little-endian)")),
         (utf16(true), Err("it is UTF-16 (big-endian)")),
         (b"d0001\nd\x00002\n".to_vec(), Err(", line 2: there is a NUL byte")),
-        (b"name,site\nd0001,X\n".to_vec(), Err(", line 1: \"name,site\" is no name; a CSV file needs a header")),
+        (b"name,site\nd0001,X\n".to_vec(), Err(", line 1: \"name,site\" is not a name; a CSV file needs a header")),
         (b"\n# none\n".to_vec(), Err(": there are no names in it")),
     ] {
         std::fs::write(&file, &bytes).unwrap();
@@ -544,7 +544,7 @@ async fn a_person_is_asked_and_sees_a_bar() {
     let words: Vec<&str> = ["disassociate", "--token", "t"].into_iter().chain(all.iter().map(String::as_str)).collect();
     let ask = async || {
         let terminal = Terminal::with(command(&world, &words).env("TERM", "vt100"));
-        let question = "these are more than half of the 20 devices; take them off? [y/N]";
+        let question = "these are more than half of the 20 devices; disassociate them? [y/N]";
         terminal.shows("the question", |lines| lines.iter().any(|line| line.contains(question))).await;
         terminal
     };

@@ -148,7 +148,10 @@ async fn what_is_no_answer_is_cut_and_cleaned_and_an_endless_line_takes_little_m
     let output = command(&data, &["status"]).output().unwrap();
     let said = said(&output);
     assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("something else answers") && said.len() < 400 && !said.contains(is_evil), "{said:?}");
+    assert!(
+        said.contains("something other than the agent answers") && said.len() < 400 && !said.contains(is_evil),
+        "{said:?}"
+    );
 
     let (_dir, data) = directory();
     impostor(&data, |_, _| Some(vec![b'x'; 200 << 20]));
@@ -157,7 +160,7 @@ async fn what_is_no_answer_is_cut_and_cleaned_and_an_endless_line_takes_little_m
     let words: Vec<String> = limited.into_iter().chain(product()).chain(["status".to_owned()]).collect();
     let output = Command::new(&words[0]).args(&words[1..]).env("OFFBOARD_DATA_DIR", &data).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", self::said(&output));
-    assert!(self::said(&output).contains("something else answers"), "{}", self::said(&output));
+    assert!(self::said(&output).contains("something other than the agent answers"), "{}", self::said(&output));
 }
 
 /// A rejection without a token is the answer to what was asked, and answers without an end are not

@@ -12,24 +12,25 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::ledger::Job;
 use crate::{Config, Result};
 
-/// Messages under way to the broker, as the Python peer has them.
+/// Maximum number of messages in flight to the broker, as in the Python peer.
 const IN_FLIGHT: u16 = 100;
-/// Messages that wait for the connection. The channel takes memory only for those that do.
+/// Capacity of the channel to the connection. The channel uses memory only for the messages in it.
 const WAITING: usize = 1 << 20;
 const OFFLINE: &str = r#"{"state":"OFFLINE"}"#;
 
-/// Hands messages to the connection, and keeps in mind which of them complete a request.
+/// Passes messages to the connection, and records which of them complete a request.
 pub struct Publisher {
     client: AsyncClient,
     root: String,
     session: Mutex<Session>,
 }
 
-/// One connection. What was published over an earlier one is published anew from the ledger.
+/// One connection. A message of an earlier connection is published again from the ledger.
 #[derive(Default)]
 struct Session {
     connected: bool,
-    /// For each message in the client's channel, in its order: the request that it completes.
+    /// For each message in the client's channel, in its order: the request that the message
+    /// completes.
     waiting: VecDeque<Option<i64>>,
 }
 
@@ -47,8 +48,8 @@ impl Publisher {
         self.publish(format!("{}/status", self.root), true, body, None);
     }
 
-    /// Without a connection nothing is published: at the next one the ledger publishes all results
-    /// that the broker does not have, and the broker sends commands without a PUBACK again.
+    /// Without a connection no message is published: at the next connection the ledger publishes
+    /// all results that the broker does not have, and the broker repeats commands without a PUBACK.
     fn publish(&self, topic: String, retain: bool, body: String, completes: Option<i64>) {
         let mut session = self.session();
         let published = session.connected && self.client.try_publish(topic, QoS::AtLeastOnce, retain, body).is_ok();

@@ -1,4 +1,4 @@
-//! The calls of AWS IoT Greengrass V2, and the two threads that make them.
+//! The calls to AWS IoT Greengrass V2, and the two threads that make them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -34,7 +34,7 @@ impl Cloud {
         }
     }
 
-    /// The error entries of a call.
+    /// Disassociates a batch, and returns the error entries of the call.
     fn disassociate(&self, batch: &[String]) -> Result<HashMap<String, Value>> {
         let entries: Vec<Value> = batch.iter().map(|name| json!({"thingName": name})).collect();
         let body = json!({"entries": entries}).to_string();
@@ -46,7 +46,7 @@ impl Cloud {
         Ok(Vec::into_iter(errors).filter_map(named).collect())
     }
 
-    /// A page of the list, from a token on.
+    /// Reads a page of the list, starting at a token.
     fn list(&self, next: Option<String>) -> Result<Value> {
         let next = next.map(|token| format!("&nextToken={}", escaped(&token))).unwrap_or_default();
         let address = self.address("associatedClientDevices?maxResults=100") + &next;
@@ -58,7 +58,7 @@ impl Cloud {
         format!("{endpoint}/greengrass/v2/coreDevices/{}/{end}", escaped(core))
     }
 
-    /// Signs a request, sends it, and returns the answer.
+    /// Signs a request, sends it, and returns the response.
     fn call<B: AsSendBody>(&self, mut request: Request<B>, body: &[u8]) -> Result<Value> {
         self.wait_for_rate();
         let identity = self.credentials()?.into();
@@ -107,7 +107,7 @@ impl Cloud {
     }
 }
 
-/// Sends what is open, in batches, each time that it is woken.
+/// Sends the open entries in batches, each time the thread is woken.
 pub fn dispatch(cloud: &Cloud, ledger: &SyncSender<Job>, work: &Receiver<()>) -> Result<()> {
     let next_batch = || -> Result<Vec<String>> {
         let (reply, batch) = sync_channel(1);
@@ -129,7 +129,8 @@ pub fn dispatch(cloud: &Cloud, ledger: &SyncSender<Job>, work: &Receiver<()>) ->
             match cloud.disassociate(&batch) {
                 Ok(errors) => {
                     failed = 0;
-                    // The next batch is asked for at once: the ledger does both in this order.
+                    // The next batch is requested at once: the ledger handles both jobs in this
+                    // order.
                     ledger.send(Job::Settle(batch, errors))?;
                 }
                 Err(error) => back_off(&mut failed, &error.to_string()),
@@ -138,7 +139,7 @@ pub fn dispatch(cloud: &Cloud, ledger: &SyncSender<Job>, work: &Receiver<()>) ->
     }
 }
 
-/// Reads the cloud's list at the start, and each hour, and makes the registry follow it.
+/// Reads the cloud's list at the start and each hour, and updates the registry.
 pub fn reconcile(cloud: &Cloud, ledger: &SyncSender<Job>) -> Result<()> {
     let mut failed = 0;
     loop {
@@ -169,7 +170,7 @@ fn read_list(cloud: &Cloud, ledger: &SyncSender<Job>) -> Result<()> {
     }
 }
 
-/// Sleeps for a random time that may double with each failure, up to five minutes.
+/// Sleeps for a random time whose maximum doubles with each failure, up to five minutes.
 fn back_off(failed: &mut i32, error: &str) {
     eprintln!("cloud: {error}");
     *failed += 1;
@@ -177,7 +178,7 @@ fn back_off(failed: &mut i32, error: &str) {
     sleep(Duration::from_secs_f64(share * 2_f64.powi(*failed).min(300.0)));
 }
 
-/// Percent-encoding for a path or a query: all but the unreserved characters of RFC 3986.
+/// Percent-encoding for a path or a query: all characters but the unreserved ones of RFC 3986.
 fn escaped(text: &str) -> String {
     let escape = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),

@@ -1,5 +1,5 @@
-//! The database, and the one thread that owns it. All jobs that wait are committed in one
-//! transaction; what follows from them is published afterwards.
+//! The database, and the thread that owns it. All waiting jobs are committed in one transaction;
+//! their messages are published afterwards.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -32,26 +32,26 @@ CREATE INDEX IF NOT EXISTS unacknowledged ON requests (id)
 ";
 
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
-/// How long acknowledgements of the broker wait for a transaction of something else. To lose them
-/// costs no more than a result that is published twice, which QoS 1 allows.
+/// Maximum time that acknowledgements of the broker wait for a transaction of other jobs. If they
+/// are lost, a result is published twice, which QoS 1 allows.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Acknowledgements that are committed by themselves.
+/// Number of acknowledgements that are committed without other jobs.
 const MANY: usize = 500;
 
 pub enum Job {
     Connected,
     Command(Publish),
-    /// The broker has the result of this request.
+    /// The broker has acknowledged the result of this request.
     Acknowledged(i64),
     NextBatch(SyncSender<Vec<String>>),
-    /// A call is done: its batch, and the error entries by their names.
+    /// A call has ended: its batch, and the error entries by their names.
     Settle(Vec<String>, HashMap<String, Value>),
     Page(Vec<(String, f64)>),
-    /// All names of the list, and when it began to be read.
+    /// All names of the list, and the time at which reading began.
     ListRead(HashSet<String>, Timestamp),
 }
 
-/// What follows from a job once it is committed.
+/// The effect of a job after its commit.
 enum Effect {
     Answer { message: Publish, kind: &'static str, body: String },
     Completed(Box<Request>),
@@ -148,7 +148,7 @@ impl Ledger {
                 self.carry_out(effect)?;
             }
             if open {
-                // Full means that the dispatcher is woken already.
+                // A full channel means that the dispatcher has been woken already.
                 let _ = self.wake.try_send(());
             }
         }
@@ -219,7 +219,8 @@ fn apply(db: &Transaction<'_>, job: Job, effects: &mut Vec<Effect>) -> Result<()
     Ok(())
 }
 
-/// Takes one command: the kind and the body of its answer, and its request if that is completed.
+/// Accepts one command, and returns the kind and the body of its answer, and its request if that is
+/// completed.
 fn take(db: &Transaction<'_>, message: &Publish) -> Result<(&'static str, String, Option<Request>)> {
     let (client, operation) = sender(&message.topic);
     let rejected = |token: Option<&str>, code, text: &str| {
@@ -280,7 +281,7 @@ fn settle(
     errors: &HashMap<String, Value>,
     effects: &mut Vec<Effect>,
 ) -> Result<()> {
-    // By the request: how many of its entries have ended, and the errors of those that failed.
+    // By request: the number of its ended entries, and the errors of those that failed.
     let mut ended: BTreeMap<i64, (i64, String)> = BTreeMap::new();
     let mut delete = db.prepare_cached("DELETE FROM entries WHERE thing = ? RETURNING request")?;
     let mut forget = db.prepare_cached("DELETE FROM devices WHERE name = ?")?;
@@ -346,7 +347,7 @@ fn status(db: &Transaction<'_>, synced: Option<Timestamp>) -> Result<String> {
     Ok(body.to_string())
 }
 
-/// The client and the operation, the last two parts of a command's topic.
+/// The client and the operation, the last two levels of a command's topic.
 fn sender(topic: &str) -> (&str, &str) {
     let (rest, operation) = topic.rsplit_once('/').unwrap_or(("", topic));
     (rest.rsplit_once('/').map_or(rest, |(_, client)| client), operation)

@@ -1,9 +1,9 @@
-//! What an engineer would write instead of Offboard who cares for speed: Rust, rumqttc and SQLite.
-//! `benches/run` measures it beside Offboard and the Python peer.
+//! The program that an engineer might write instead of Offboard with speed as the aim: Rust,
+//! rumqttc and SQLite. `benches/run` measures it beside Offboard and the Python peer.
 //!
-//! It has the same topics, messages and promises on the main path as `benches/peer/peer.py`, and
-//! leaves out the same things. What it does differently: one thread owns the database, and commits
-//! commands, results of the cloud's calls and acknowledgements of the broker in one transaction.
+//! It has the same topics, messages and guarantees on the main path as `benches/peer/peer.py`, and
+//! omits the same features. The difference: one thread owns the database, and commits commands,
+//! results of the cloud's calls and acknowledgements of the broker in one transaction.
 #![forbid(unsafe_code)]
 
 mod broker;
@@ -18,18 +18,18 @@ use std::thread;
 
 use serde::Deserialize;
 
-/// Any error of this program: all of them end in a retry or in the end of the process.
+/// Any error of this program: each ends in a retry or in the end of the process.
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const OPERATION: &str = "disassociate-client-devices";
 
-/// Entries of one call, at most, by the service's model.
+/// Maximum number of entries in one call, by the service's model.
 const BATCH: usize = 100;
 
-/// Jobs that wait for the ledger. When it is full, the broker's messages stay in the socket.
+/// Capacity of the ledger's channel. When it is full, the broker's messages stay in the socket.
 const INBOX: usize = 1024;
 
-/// The variable `PEER_CONFIG`, the same as the Python peer's.
+/// The content of the variable `PEER_CONFIG`, the same as the Python peer's.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Config {
@@ -37,14 +37,14 @@ struct Config {
     port: u16,
     endpoint: String,
     data_dir: String,
-    /// Seconds that a batch of less than 100 entries waits for more.
+    /// Seconds that a batch with fewer than 100 entries waits for more.
     linger: f64,
-    /// Calls of the cloud a second.
+    /// Maximum number of calls to the cloud per second.
     rate: f64,
     burst: f64,
-    /// Seconds that a completed request is kept.
+    /// Seconds for which a completed request is kept.
     retention: f64,
-    /// Commands in one transaction, at most.
+    /// Maximum number of commands in one transaction.
     group: usize,
 }
 
@@ -68,7 +68,7 @@ fn main() -> Result<()> {
     runtime.block_on(broker::run(config, &publisher, events, &inbox))
 }
 
-/// Starts a thread whose error ends the process: none of them can do without the others.
+/// Starts a thread whose error ends the process, because the threads depend on each other.
 fn spawn(name: &'static str, body: impl FnOnce() -> Result<()> + Send + 'static) {
     thread::spawn(move || {
         if let Err(error) = body() {

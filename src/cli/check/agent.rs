@@ -1,4 +1,4 @@
-//! What the running agent knows: it is connected, lists, and measures all the time.
+//! Findings from the running agent, which is connected, lists, and measures all the time.
 
 use serde_json::{Value, json};
 
@@ -16,11 +16,11 @@ const IPC: &[&str] = &["IPC_UNAVAILABLE", "IPC_DENIED", "IPC_SILENT"];
 const STORE: &[&str] = &["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"];
 const REPLACED: &[&str] = &["STORE_REPLACED"];
 
-/// Problems that have no line of their own.
+/// Problems that have no finding of their own.
 const OTHERS: &[&str] = &["SITEWISE_OFF", "MESSAGE_TOO_LARGE", "SOCKET_UNAVAILABLE", "LIST_", "RESOURCE_BUSY"];
 
-/// Has the agent make a list call, so that what it tells of the cloud is of now. What that fails by
-/// stands among the problems.
+/// Makes the agent call the list operation, so that its state of the cloud is current. An error of
+/// that call appears among the agent's problems.
 pub(super) async fn list(mut agent: Agent) -> Option<String> {
     let Ok(Answer::Accepted(accepted)) = agent.ask("sync", json!({})).await else { return None };
     match agent.next_in_time().await {
@@ -28,7 +28,7 @@ pub(super) async fn list(mut agent: Agent) -> Option<String> {
             Some(format!("the list call is allowed; {} devices are associated", text(&body, "associatedCount")))
         }
         _ => {
-            // Nobody waits for it any more.
+            // The check does not wait for the result any longer.
             let _ = agent.ask("cancel", json!({"targetClientToken": accepted["clientToken"]})).await;
             None
         }
@@ -48,7 +48,8 @@ pub(super) async fn findings(
         .flatten()
         .map(|problem| (text(problem, "code"), text(problem, "message")))
         .collect();
-    // What it was started with counts, whatever the file says by now.
+    // The configuration with which the agent was started counts, even if the file has changed
+    // since.
     let shown = agent.query("configuration", json!({})).await?;
     let own = config::parse(&shown.to_string(), |_| None).map_or_else(|_| config.clone(), |(own, _)| own);
     let mut findings = vec![broker(&own, &problems, &metrics)];
@@ -56,7 +57,7 @@ pub(super) async fn findings(
     if shown != config.shown {
         findings.push(warning(
             "configuration",
-            "the running agent was started with another one; restart it to take this one",
+            "the running agent was started with another configuration; restart it to apply this one",
         ));
     }
     let cautions = cautions::CODES.iter().filter_map(|code| Some((*code, problems.get(*code)?)));
@@ -77,7 +78,7 @@ pub(super) async fn findings(
 }
 
 fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
-    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: there is no broker") };
+    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the agent uses no broker") };
     if let Some(message) = first(problems, BROKER) {
         return error("broker", format!("{mqtt:?}: {message}"));
     }
@@ -105,7 +106,7 @@ fn ipc(config: &Config, (via, title): (Via, &str), problems: &Problems, metrics:
     }
 }
 
-/// Whether the agent, which tries it at its start, may command the broker's plugin.
+/// Whether the agent may send commands to the broker's plugin, which it tests at its start.
 fn local_access(config: &Config, problems: &Problems, metrics: &Value) -> Option<Finding> {
     const WHAT: &str = "local access";
     config.local_access.as_ref()?;

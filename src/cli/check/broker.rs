@@ -1,4 +1,4 @@
-//! The broker, tried in the agent's place: connected, subscribed, published.
+//! Tests the broker in place of the agent: connects, subscribes and publishes.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::{
     protocol::{Topics, dynsec, status::OFFLINE},
 };
 
-/// Whether the agent may command the broker's dynamic-security plugin, tried by reading its own
-/// client.
+/// Whether the agent may send commands to the broker's dynamic-security plugin. The test reads the
+/// agent's own client.
 pub(super) async fn local_access(config: &Config, patience: Duration) -> Option<Finding> {
     const WHAT: &str = "local access";
     config.local_access.as_ref()?;
@@ -29,7 +29,7 @@ pub(super) async fn local_access(config: &Config, patience: Duration) -> Option<
     })
 }
 
-/// Waits for the plugin's answer, whatever it is; `false` if the subscription is denied.
+/// Waits for any response of the plugin; `false` if the subscription is denied.
 async fn read_own(mqtt: &Mqtt, own: &str) -> Result<bool, String> {
     let mut options = client::options(mqtt);
     options.set_clean_session(false).set_manual_acks(true);
@@ -54,7 +54,7 @@ async fn read_own(mqtt: &Mqtt, own: &str) -> Result<bool, String> {
 }
 
 pub(super) async fn finding(config: &Config, patience: Duration) -> Finding {
-    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: there is no broker") };
+    let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the agent uses no broker") };
     let topics = Topics::new(&config.topic_prefix, &config.core);
     match timeout(patience, attempt(mqtt, &topics)).await {
         Ok(Ok(text)) => ok("broker", text),
@@ -65,7 +65,8 @@ pub(super) async fn finding(config: &Config, patience: Duration) -> Finding {
 
 async fn attempt(mqtt: &Mqtt, topics: &Topics) -> Result<String, String> {
     let mut options = client::options(mqtt);
-    // As the agent does, whose session it is: what waits in it is not acknowledged, and stays.
+    // The session is the agent's, so this check acknowledges none of its waiting messages, and they
+    // stay in it.
     options.set_clean_session(false).set_manual_acks(true);
     client::secure(mqtt, &mut options)?;
     let mut line = Brief::new(options);
@@ -73,13 +74,13 @@ async fn attempt(mqtt: &Mqtt, topics: &Topics) -> Result<String, String> {
     if !line.subscribe(&commands).await.map_err(|error| client::explain(mqtt, &error))? {
         return Err(format!("it denies the subscription to {commands}; allow it to {}", mqtt.client_id));
     }
-    // No agent runs, so that is its state. MQTT 3.1.1 has no word for a publish that is not
-    // allowed: one broker hangs up, another acknowledges it and drops it.
+    // No agent runs, so OFFLINE is its true state. MQTT 3.1.1 has no response for a publish that is
+    // not allowed: one broker closes the connection, another acknowledges the publish and drops it.
     publish(&mut line, mqtt, &status).await?;
     Ok(format!("connected by {mqtt:?}, subscribed to {commands}, published to {status}"))
 }
 
-/// Until it is acknowledged.
+/// Publishes OFFLINE and waits for the acknowledgement.
 async fn publish(line: &mut Brief, mqtt: &Mqtt, topic: &str) -> Result<(), String> {
     line.client.try_publish(topic, QoS::AtLeastOnce, true, OFFLINE).map_err(|error| error.to_string())?;
     loop {
@@ -88,7 +89,9 @@ async fn publish(line: &mut Brief, mqtt: &Mqtt, topic: &str) -> Result<(), Strin
             Ok(_) => {}
             Err(error) => {
                 let (client, text) = (&mqtt.client_id, client::explain(mqtt, &error));
-                return Err(format!("it hung up when {topic} was published to; allow it to {client} ({text})"));
+                return Err(format!(
+                    "it closed the connection when {topic} was published to; allow it to {client} ({text})"
+                ));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The dates of the certificates: the broker's chain, and our own files.
+//! The validity of the certificates: the broker's chain, and the files of the configuration.
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -16,14 +16,14 @@ use crate::{
     runtime::clock::Clock,
 };
 
-/// From TCP to the end of the handshake.
+/// Maximum time from TCP to the end of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Time before its end from which a certificate is warned of.
+/// Remaining validity below which a certificate causes a warning.
 const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What was found out about one certificate; of two that are well the one that ends first comes
-/// first.
+/// The result for one certificate: its state, its end and a message. Of two valid certificates the
+/// one that ends first is shown.
 type Found = (State, i64, String);
 
 pub(super) async fn findings(mqtt: &Mqtt) -> Option<Finding> {
@@ -40,18 +40,18 @@ pub(super) async fn findings(mqtt: &Mqtt) -> Option<Finding> {
         ("mqtt.certFile", mqtt.identity.as_ref().map(|(certificate, _)| certificate)),
     ] {
         let Some(path) = path else { continue };
-        // What cannot be read was told above.
+        // Another finding has reported a file that cannot be read.
         found.extend(
             CertificateDer::pem_file_iter(path).into_iter().flatten().flatten().map(|one| dates(key, &one, now)),
         );
     }
     let count = found.len();
     let (state, _, message) = found.into_iter().min_by_key(|(state, end, _)| (Reverse(*state), *end))?;
-    let message = if state == State::Ok { format!("{count} looked at; the first to end: {message}") } else { message };
+    let message = if state == State::Ok { format!("{count} checked; the first to end: {message}") } else { message };
     Some(Finding { what: "certificates", state, message })
 }
 
-/// What the broker shows in a handshake of its own, which disturbs nobody's session.
+/// The chain that the broker presents in a separate handshake, which does not disturb any session.
 async fn chain(mqtt: &Mqtt) -> Result<Vec<CertificateDer<'static>>, String> {
     let config = tls::client_config(mqtt).await?;
     let address = format!("{}:{}", mqtt.host, mqtt.port);
@@ -76,7 +76,7 @@ async fn chain(mqtt: &Mqtt) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// Until when a certificate is valid, and whether that is soon.
+/// The end of a certificate's validity, and whether it is near.
 fn dates(whose: &str, certificate: &CertificateDer<'_>, now: Timestamp) -> Found {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
         return (State::Warning, 0, format!("{whose} certificate cannot be read"));

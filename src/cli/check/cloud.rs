@@ -1,4 +1,4 @@
-//! The cloud, tried in the agent's place: one list call, with the credentials that this process
+//! Tests the cloud in place of the agent: one list call, with the credentials that this process
 //! finds.
 
 use std::time::Duration;

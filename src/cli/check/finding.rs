@@ -1,10 +1,10 @@
-//! What was found out about one thing that the agent needs.
+//! The result of one check.
 
 use std::collections::BTreeMap;
 
 use crate::{agent::cautions, config::Config};
 
-/// How one thing is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
     Ok,
@@ -22,7 +22,7 @@ impl State {
     }
 }
 
-/// What was found out about one thing, and what to do.
+/// The result of one check, and what to do about it.
 pub(super) struct Finding {
     pub(super) what: &'static str,
     pub(super) state: State,
@@ -41,10 +41,10 @@ pub(super) fn error(what: &'static str, message: impl Into<String>) -> Finding {
     Finding { what, state: State::Error, message: message.into() }
 }
 
-/// Problems by their codes, as `status` tells them.
+/// The problems of `status`, by their codes.
 pub(super) type Problems = BTreeMap<String, String>;
 
-/// The first problem of a kind, be it an error or not.
+/// The first problem whose code begins with one of `kinds`.
 pub(super) fn first(problems: &Problems, kinds: &[&str]) -> Option<String> {
     let of_kind = |code: &str| kinds.iter().any(|kind| code.starts_with(kind));
     problems.iter().find(|(code, _)| of_kind(code)).map(|(_, message)| message.clone())
@@ -55,8 +55,8 @@ const CLOCK: &[&str] = &["CLOCK_"];
 const QUOTA: &[&str] = &["THROTTLED"];
 const CLOUD: &[&str] = &["ACCESS_DENIED", "REFUSED", "CLOUD_"];
 
-/// The lines on the cloud, from what is known of its problems; `answered` tells what a list call
-/// that went well came to.
+/// The findings on the cloud, from its known problems. `answered` describes the result of a
+/// successful list call.
 pub(super) fn cloud_findings(problems: &Problems, answered: Option<String>, skew: Option<f64>) -> Vec<Finding> {
     let credentials = first(problems, CREDENTIALS);
     let clock = first(problems, CLOCK);
@@ -68,7 +68,7 @@ pub(super) fn cloud_findings(problems: &Problems, answered: Option<String>, skew
             None if answered.is_some()
                 || first(problems, &["ACCESS_DENIED", "REFUSED", "THROTTLED", "LIST_"]).is_some() =>
             {
-                ok("credentials", "the token exchange service gives them, and the cloud takes them")
+                ok("credentials", "the token exchange service provides them, and the cloud accepts them")
             }
             None => unknown("credentials"),
         },
@@ -92,8 +92,8 @@ pub(super) fn cloud_findings(problems: &Problems, answered: Option<String>, skew
     ]
 }
 
-/// What is found of local access where the plugin answers. A broker that takes names from
-/// certificates does not ask the plugin when a client connects.
+/// The finding on local access if the plugin answers. A broker that takes names from certificates
+/// does not consult the plugin when a client connects.
 pub(super) fn local_access_works(config: &Config, text: String) -> Finding {
     const WHAT: &str = "local access";
     match &config.mqtt {
@@ -101,14 +101,14 @@ pub(super) fn local_access_works(config: &Config, text: String) -> Finding {
             WHAT,
             format!(
                 "{text}, and mqtt.username is not set: where the broker takes names from certificates (use_identity_as_username), \
-                 a disabled client is cut and can come back; give the clients passwords (docs/greengrass.md, section 8)"
+                 a disabled client is cut and can come back; give the clients passwords (docs/greengrass.md, section 9)"
             ),
         ),
         _ => ok(WHAT, text),
     }
 }
 
-/// What works and is worth attention all the same.
+/// A warning about something that works but needs attention.
 pub(super) fn caution(code: &str, message: String) -> Finding {
     let [password, proxy, _] = cautions::CODES;
     let what = match code {

@@ -1,11 +1,12 @@
-//! The data directory: its room, its modes, and the store's version.
+//! The data directory: its free space, its permissions, and the version of the store.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use super::finding::{Finding, error, ok, warning};
 use crate::{agent::store_watch::mebibytes, cli::data_directory::is_read_only, ledger};
 
-/// Room beside what is needed below which a store can fail soon: it is rewritten beside itself.
+/// Free space above the need below which the store may fail soon: a rewrite of the store needs a
+/// second copy.
 const LITTLE: u64 = 128 << 20;
 
 pub(super) fn findings(dir: &Path, is_running: bool) -> Vec<Finding> {
@@ -18,12 +19,12 @@ fn directory(dir: &Path, is_running: bool) -> Finding {
     let metadata = match fs::metadata(dir) {
         Ok(metadata) => metadata,
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && !is_running => {
-            return warning(what, format!("{name}: is not there; the agent makes it at its first start"));
+            return warning(what, format!("{name}: does not exist; the agent creates it at its first start"));
         }
         Err(cause) => return error(what, format!("{name}: {cause}; check its owner and mode")),
     };
     if !metadata.is_dir() {
-        return error(what, format!("{name}: is no directory; check dataDir"));
+        return error(what, format!("{name}: is not a directory; check dataDir"));
     }
     let free = match ledger::free(dir) {
         Ok(free) => free,
@@ -42,7 +43,7 @@ fn directory(dir: &Path, is_running: bool) -> Finding {
     }
     let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
     if mode & 0o077 != 0 {
-        return warning(what, format!("{name}: its mode is {mode:03o}, others may look into it; chmod 700 it"));
+        return warning(what, format!("{name}: its mode is {mode:03o}, other users may read it; run chmod 700 on it"));
     }
     if free < LITTLE + needed {
         return warning(

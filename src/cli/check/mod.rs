@@ -1,5 +1,6 @@
-//! `offboard check`: what has to be there for the agent to work, one line each. A running agent is
-//! asked, since it tries all of it anyway; where there is none, this command tries it in its place.
+//! `offboard check`: checks each requirement of the agent, one line each. The command asks a
+//! running agent, which uses all of them anyway; where no agent runs, the command tests them
+//! itself.
 
 mod agent;
 mod broker;
@@ -35,27 +36,27 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// The agent's configuration, a JSON file; without it the variable OFFBOARD_CONFIG, then what
-    /// the running agent has.
+    /// The agent's configuration, a JSON file; default: the variable OFFBOARD_CONFIG, then the
+    /// configuration of the running agent
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// A configuration, and where it is from.
+/// A configuration and its origin.
 struct Source {
     text: String,
     from: String,
-    /// The user who gave it, if that is neither root nor the one who checks, and what that user is
-    /// to call.
+    /// The user who provided the configuration, if that is neither root nor the user of this
+    /// process, and the command that this user should run.
     foreign: Option<Foreign>,
 }
 
-/// Another user, whose word is no reason to connect to a host or to open a file: root's `check`
-/// would do so as root.
+/// Another user. Root's `check` must not connect to a host or open a file that this user names,
+/// since it would do so as root.
 struct Foreign {
     user: u32,
     options: String,
-    /// Where its agent is, if it runs.
+    /// The data directory of the user's agent, if it runs.
     directory: Option<PathBuf>,
 }
 
@@ -80,10 +81,10 @@ impl Check {
             columns(["check", "result", "what"], &rows)
         })?;
         let is_error = |one: &Value| one["result"] == State::Error.as_str();
-        if report["checks"].as_array().into_iter().flatten().any(is_error) { Err(Trouble::Told) } else { Ok(()) }
+        if report["checks"].as_array().into_iter().flatten().any(is_error) { Err(Trouble::Reported) } else { Ok(()) }
     }
 
-    /// What was found, as JSON: `{"checks": [{"check", "result", "message"}]}`.
+    /// The findings as JSON: `{"checks": [{"check", "result", "message"}]}`.
     pub(super) async fn report(&self, common: &Common) -> Result<Value, Trouble> {
         common.only_here("check")?;
         let findings = self.findings(common).await?;
@@ -98,8 +99,8 @@ impl Check {
         let (config, unknown) = match config::parse(&text, env) {
             Ok(parsed) => parsed,
             Err(config::ConfigError(faults)) => {
-                let told = |fault: &FieldFault| error("configuration", format!("{} {}", fault.name, fault.message));
-                return Ok(faults.iter().map(told).collect());
+                let finding = |fault: &FieldFault| error("configuration", format!("{} {}", fault.name, fault.message));
+                return Ok(faults.iter().map(finding).collect());
             }
         };
         let mut findings = vec![configuration(&config, &from, &unknown)];
@@ -130,11 +131,11 @@ impl Check {
                 };
                 findings.extend(agent::findings(&mut agent, &config, listed).await?);
             }
-            // Not to be tried in the place of one that runs: the broker would take one for the
-            // other.
+            // A test in place of a running agent would use the agent's client id, and the broker
+            // would close the agent's connection.
             Err(cause) if !is_absent(&cause) || is_held(&dir) => {
                 let text = format!(
-                    "{}: one runs, and cannot be asked ({cause}); ask as the user that it runs as (sudo -u USER)",
+                    "{}: an agent runs there and cannot be reached ({cause}); run this command as the agent's user (sudo -u USER)",
                     dir.display()
                 );
                 findings.push(error("agent", text));
@@ -151,7 +152,7 @@ impl Check {
                 let tried = ipc::trial(&config, common.patience()).await.into_iter();
                 findings.extend(tried.map(|one| one.map_or_else(|text| error("ipc", text), |text| ok("ipc", text))));
                 findings.extend(cloud::findings(&config, common.patience()).await);
-                let text = "none answers in this data directory; what it would do was tried in its place";
+                let text = "no agent answers in this data directory; this command tested the connections in its place";
                 findings.push(warning("agent", text));
             }
         }
@@ -160,8 +161,8 @@ impl Check {
 
     async fn source(&self, common: &Common) -> Result<Source, Trouble> {
         if let Some(path) = &self.config {
-            let told = |error| Trouble::Usage(format!("--config {}: {error}", path.display()));
-            let (text, owner) = read(path).map_err(told)?;
+            let failed = |error| Trouble::Usage(format!("--config {}: {error}", path.display()));
+            let (text, owner) = read(path).map_err(failed)?;
             let options = format!("--config {}", path.display());
             let is_foreign = ![0, rustix::process::geteuid().as_raw()].contains(&owner);
             let foreign = is_foreign.then_some(Foreign { user: owner, options, directory: None });
@@ -188,7 +189,7 @@ impl Check {
     }
 }
 
-/// A configuration file's text, and its owner.
+/// The text of a configuration file, and its owner.
 fn read(path: &Path) -> io::Result<(String, u32)> {
     let mut file = File::open(path)?;
     let owner = file.metadata()?.uid();
@@ -197,24 +198,24 @@ fn read(path: &Path) -> io::Result<(String, u32)> {
     Ok((text, owner))
 }
 
-/// Whether nobody is there, as far as the socket tells.
+/// Whether the error of the socket shows that no agent listens.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 fn configuration(config: &Config, from: &str, unknown: &[String]) -> Finding {
     let Config { core, region, .. } = config;
-    let mut doubts = Vec::new();
+    let mut faults = Vec::new();
     if !unknown.is_empty() {
-        doubts.push(format!("{} is not known and has no effect; check the spelling", unknown.join(", ")));
+        faults.push(format!("{} is not known and has no effect; check the spelling", unknown.join(", ")));
     }
     if !config::is_like_a_region(region) {
-        doubts.push(format!(
-            "region \"{region}\" is no name of an AWS region, as eu-central-1 is; correct region, or AWS_REGION"
+        faults.push(format!(
+            "region \"{region}\" is not the name of an AWS region such as eu-central-1; correct region, or AWS_REGION"
         ));
     }
-    if doubts.is_empty() {
+    if faults.is_empty() {
         return ok("configuration", format!("from {from}: core device {core} in {region}"));
     }
-    warning("configuration", format!("from {from}: {}", doubts.join("; ")))
+    warning("configuration", format!("from {from}: {}", faults.join("; ")))
 }

@@ -1,4 +1,4 @@
-//! Lists in a column of a CSV file.
+//! Lists of names in a column of a CSV file.
 
 use std::ops::ControlFlow;
 
@@ -11,14 +11,14 @@ use super::{
 /// A CSV file.
 pub(super) struct Table<'t> {
     records: Records<'t>,
-    /// Which of the columns has the names.
+    /// The index of the column that holds the names.
     column: usize,
 }
 
 impl<'t> Table<'t> {
-    /// Recognises the header; nothing if there is none.
+    /// Recognises the header line; `None` if the text has none.
     pub(super) fn of(text: &'t str, kind: &Kind) -> Result<Option<Self>, Faults> {
-        // Some spreadsheets begin with a line that names the separator.
+        // Some spreadsheets write a first line that names the separator.
         let Some((number, header)) = lines(text).find(|(_, line)| !line.starts_with("sep=")) else { return Ok(None) };
         let start = header.as_ptr().addr() - text.as_ptr().addr();
         for separator in [',', ';', '\t'] {
@@ -56,8 +56,8 @@ impl<'t> Table<'t> {
     }
 }
 
-/// The records of a CSV file (RFC 4180), with the number of the line that each begins on. Comments
-/// are left out.
+/// The records of a CSV file (RFC 4180), each with the number of its first line. Comments are
+/// skipped.
 struct Records<'t> {
     rest: &'t str,
     line: usize,
@@ -96,7 +96,7 @@ impl Iterator for Records<'_> {
 }
 
 impl Records<'_> {
-    /// The next cell; a break if it is the last of its record.
+    /// The next cell; `Break` if it is the last cell of its record.
     fn cell(&mut self) -> Result<ControlFlow<String, String>, String> {
         let separator = self.separator;
         let cell = match self.rest.strip_prefix('"') {
@@ -119,7 +119,7 @@ impl Records<'_> {
                 }
                 self.rest = rest;
                 if !rest.is_empty() && !rest.starts_with([separator, '\n']) {
-                    return Err(format!("something stands behind the quoted {}", quoted(&cell)));
+                    return Err(format!("there is text after the quoted {}", quoted(&cell)));
                 }
                 cell
             }

@@ -1,18 +1,18 @@
-//! What is wrong with a list, by line.
+//! The faults of a list, by line.
 
 use std::fmt;
 
-/// Faults that are told; the rest is counted.
-pub(super) const TOLD: usize = 5;
+/// Maximum number of faults that are reported; the others are only counted.
+pub(super) const MAX_REPORTED: usize = 5;
 
-/// What is wrong with one line, or with all of the list.
+/// A fault in one line, or in the whole list.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Fault {
     pub(in crate::cli) line: Option<usize>,
     pub(in crate::cli) text: String,
 }
 
-/// What is wrong with a list; at least one fault.
+/// The faults of a list; at least one.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) struct Faults {
     pub(in crate::cli) first: Vec<Fault>,
@@ -22,7 +22,7 @@ pub(in crate::cli) struct Faults {
 impl Faults {
     pub(super) fn add(&mut self, line: Option<usize>, text: impl FnOnce() -> String) {
         self.count += 1;
-        if self.first.len() < TOLD {
+        if self.first.len() < MAX_REPORTED {
             self.first.push(Fault { line, text: text() });
         }
     }
@@ -31,8 +31,8 @@ impl Faults {
         Self { first: vec![Fault { line, text: text.into() }], count: 1 }
     }
 
-    /// The faults in lines of their own, each with the name of the list.
-    pub(in crate::cli) fn told(&self, list: &str) -> String {
+    /// The faults, one per line, each with the name of the list.
+    pub(in crate::cli) fn report(&self, list: &str) -> String {
         let mut lines: Vec<String> = self.first.iter().map(|fault| format!("{list}{fault}")).collect();
         if self.count > self.first.len() {
             lines.push(format!("{list}: {} more lines are wrong", self.count - self.first.len()));

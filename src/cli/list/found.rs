@@ -1,20 +1,21 @@
-//! What the names of a list are, and those that were found in it.
+//! The kinds of names in lists, and the names that were found.
 
 use std::collections::HashSet;
 
-use super::faults::{Faults, TOLD};
+use super::faults::{Faults, MAX_REPORTED};
 use crate::domain::{InvalidName, MonitorId, ThingName};
 
-/// Characters of a faulty value that are shown.
+/// Maximum number of characters of a faulty value that are shown.
 const SHOWN: usize = 80;
 
-/// What the names of a list are.
+/// A kind of names that a list can hold.
 pub(in crate::cli) struct Kind {
-    /// The column of a CSV file, and the member of an object in a JSON list.
+    /// The header of the CSV column, and the member of an object in a JSON list.
     pub(super) column: &'static str,
-    /// Members of a JSON object that hold the list, as the AWS CLI prints and takes it.
+    /// The members of a JSON object that hold the list, as the AWS CLI prints and accepts it.
     pub(super) lists: &'static [&'static str],
-    /// The word before each row of the AWS CLI's text output, which ends in the name.
+    /// The first word of each row in the AWS CLI's text output; the last word of the row is the
+    /// name.
     pub(super) row: Option<&'static str>,
     check: fn(&str) -> Result<(), InvalidName>,
 }
@@ -32,16 +33,16 @@ pub(in crate::cli) const ASSETS: Kind =
     Kind { column: "assetId", lists: &["assetIds"], row: None, check: |name| MonitorId::new(name).map(|_| ()) };
 
 impl Kind {
-    /// Checks a name by itself.
+    /// Checks one name.
     ///
     /// # Errors
-    /// The value, and the rule that it breaks.
+    /// The value, and the rule that it violates.
     pub(in crate::cli) fn check(&self, name: &str) -> Result<(), String> {
         (self.check)(name).map_err(|rule| format!("{} {rule}", quoted(name)))
     }
 }
 
-/// What was found so far.
+/// The names and faults that were found so far.
 pub(super) struct Found<'k> {
     pub(super) kind: &'k Kind,
     pub(super) names: Vec<String>,
@@ -62,17 +63,17 @@ impl Found<'_> {
     }
 
     pub(super) fn fault(&mut self, line: impl FnOnce() -> usize, text: impl FnOnce() -> String) {
-        // Lines are counted for those that are told alone.
-        let line = (self.faults.first.len() < TOLD).then(line);
+        // Computing a line number is slow, so only reported faults get one.
+        let line = (self.faults.first.len() < MAX_REPORTED).then(line);
         self.faults.add(line, text);
     }
 }
 
-/// A value as it is shown, cut.
+/// A value as messages show it, cut to the maximum length.
 pub(super) fn quoted(value: &str) -> String {
     let cut: String = value.chars().take(SHOWN).collect();
     format!("{cut:?}{}", if cut.len() < value.len() { "..." } else { "" })
 }
 
-/// The AWS CLI printed a page of a list and no more.
+/// The message for a list of which the AWS CLI printed one page only.
 pub(super) const MORE_PAGES: &str = "the list is not complete: there is a token for its next page; call the AWS CLI without --max-items and --no-paginate";

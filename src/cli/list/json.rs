@@ -1,4 +1,4 @@
-//! Lists in JSON.
+//! Lists of names in JSON.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,7 +13,7 @@ use super::{
     found::{Found, MORE_PAGES, quoted},
 };
 
-/// A JSON object's members in their order, each as it stands there.
+/// The members of a JSON object in their order, each value as it is written in the text.
 struct Members<'t>(Vec<(Cow<'t, str>, &'t RawValue)>);
 
 impl<'t> Deserialize<'t> for Members<'t> {
@@ -39,10 +39,10 @@ impl<'t> Deserialize<'t> for Members<'t> {
 }
 
 impl<'t> Members<'t> {
-    /// The member of one of these names.
+    /// The value of the only member with one of these names.
     ///
     /// # Errors
-    /// There is none, or more than one.
+    /// No member has such a name, or more than one.
     fn only(&self, names: &[&str]) -> Result<&'t RawValue, String> {
         let mut found = self.0.iter().filter(|(name, _)| names.contains(&name.as_ref()));
         match (found.next(), found.next()) {
@@ -55,14 +55,14 @@ impl<'t> Members<'t> {
     }
 }
 
-/// What the AWS CLI prints as JSON: an object with a list of objects, or what `--query` leaves of
-/// that.
+/// Reads JSON of the AWS CLI: an object with a list of objects, or the part of it that `--query`
+/// selects.
 pub(super) fn json(text: &str, found: &mut Found<'_>) -> Result<(), Faults> {
     let kind = found.kind;
     let unreadable = |error: serde_json::Error| {
         Faults::one(Some(error.line()), format!("this looks like JSON and cannot be read: {error}"))
     };
-    // Borrowed values are parts of the text, so that their place in it is known.
+    // Borrowed values are slices of the text, so their position in the text is known.
     let line = |value: &RawValue| {
         let at = value.get().as_ptr().addr() - text.as_ptr().addr();
         text[..at].matches('\n').count() + 1
@@ -79,7 +79,7 @@ pub(super) fn json(text: &str, found: &mut Found<'_>) -> Result<(), Faults> {
         whole
     };
     let items: Vec<&RawValue> = serde_json::from_str(list.get())
-        .map_err(|_| Faults::one(Some(line(list)), format!("{} is no list", quoted(list.get()))))?;
+        .map_err(|_| Faults::one(Some(line(list)), format!("{} is not a list", quoted(list.get()))))?;
     for item in items {
         let value = match serde_json::from_str::<Members<'_>>(item.get()) {
             Ok(members) => members.only(&[kind.column]),
@@ -87,7 +87,7 @@ pub(super) fn json(text: &str, found: &mut Found<'_>) -> Result<(), Faults> {
         };
         let name = value.and_then(|value| {
             let name = serde_json::from_str::<String>(value.get());
-            name.map_err(|_| format!("{} is no name, nor an object with {}", quoted(value.get()), kind.column))
+            name.map_err(|_| format!("{} is neither a name nor an object with {}", quoted(value.get()), kind.column))
         });
         match name {
             Ok(name) => found.name(|| line(item), &name),

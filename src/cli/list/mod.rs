@@ -1,7 +1,8 @@
-//! Lists of names (contract, "Lists of names"): bytes in, names or every faulty line out. No I/O.
+//! Lists of names (docs/interface.md, "Lists of names"): bytes in, names or all faulty lines out.
+//! No I/O.
 //!
-//! People make lists with editors, spreadsheets and the AWS CLI. Each form is recognised by its
-//! first significant line, and a line that does not fit that form is a fault: a guess could
+//! People make lists with editors, spreadsheets and the AWS CLI. The first significant line
+//! determines the form, and a line that does not have that form is a fault: a guess could
 //! disassociate the wrong device.
 
 mod csv;
@@ -22,10 +23,10 @@ pub(super) use self::{
     found::{ASSETS, Kind, THINGS},
 };
 
-/// The names of a list, each once, in their order.
+/// The names of a list in their order, each once.
 ///
 /// # Errors
-/// What is wrong, by line; no name at all.
+/// All faulty lines; or the fact that the list contains no name.
 pub(super) fn names(bytes: &[u8], kind: &Kind) -> Result<Vec<String>, Faults> {
     let text = decoded(bytes)?;
     let mut found = Found { kind, names: Vec::new(), seen: HashSet::new(), faults: Faults::default() };

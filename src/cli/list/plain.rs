@@ -1,11 +1,11 @@
-//! Lists of one name on each line, and the AWS CLI's text output.
+//! Lists with one name per line, and the AWS CLI's text output.
 
 use super::{
     found::{Found, MORE_PAGES, quoted},
     text::lines,
 };
 
-/// One name on each line, or names separated by white space, as the first line has it.
+/// Reads one name per line, or names separated by white space; the first line determines which.
 pub(super) fn plain(text: &str, found: &mut Found<'_>) {
     let mut first = None;
     for (number, line) in lines(text) {
@@ -35,9 +35,9 @@ pub(super) fn plain(text: &str, found: &mut Found<'_>) {
         }
         if number == first_number && line.contains([',', ';']) {
             let column = found.kind.column;
-            let text = || format!("{} is no name; a CSV file needs a header with a column {column}", quoted(line));
+            let text = || format!("{} is not a name; a CSV file needs a header with a column {column}", quoted(line));
             found.fault(|| number, text);
-            // Every further line would be as wrong.
+            // Every further line has the same fault.
             return;
         }
         for word in words {

@@ -1,4 +1,4 @@
-//! Each form of a list, and what is wrong with those that fit none.
+//! Each form of a list, and the faults of texts that have none of the forms.
 
 use proptest::prelude::*;
 
@@ -6,22 +6,22 @@ use super::{found::MORE_PAGES, *};
 use crate::domain::ThingName;
 
 fn read(text: impl AsRef<[u8]>) -> Vec<String> {
-    names(text.as_ref(), &THINGS).unwrap_or_else(|faults| panic!("{}", faults.told("list")))
+    names(text.as_ref(), &THINGS).unwrap_or_else(|faults| panic!("{}", faults.report("list")))
 }
 
 #[track_caller]
 fn fault(text: impl AsRef<[u8]>) -> String {
-    names(text.as_ref(), &THINGS).unwrap_err().told("list")
+    names(text.as_ref(), &THINGS).unwrap_err().report("list")
 }
 
 #[test]
-fn names_stand_on_lines_or_between_white_space() {
+fn names_are_separated_by_lines_or_white_space() {
     assert_eq!(read("a\nb\nc"), ["a", "b", "c"]);
     assert_eq!(read("\u{feff}# retired\r\n\r\na  \r\nb # sold\r\n\r\na\r\n"), ["a", "b"]);
     assert_eq!(read("a\tb\tc\nd\n"), ["a", "b", "c", "d"]);
     assert_eq!(read("a b\u{a0}c\n  # none\n"), ["a", "b", "c"]);
-    assert_eq!(read("a\rb\r"), ["a", "b"], "line ends of old");
-    assert_eq!(read("a\n\u{feff}b\n"), ["a", "b"], "two files in one");
+    assert_eq!(read("a\rb\r"), ["a", "b"], "line ends of classic Mac OS");
+    assert_eq!(read("a\n\u{feff}b\n"), ["a", "b"], "two files joined into one");
 }
 
 #[test]
@@ -40,13 +40,13 @@ fn a_faulty_line_is_named_with_its_value() {
 }
 
 #[test]
-fn what_is_no_text_is_told() {
+fn what_is_not_text_is_reported() {
     for (prefix, big) in [(&b"\xff\xfe"[..], false), (b"", false), (b"\xfe\xff", true), (b"", true)] {
         let units = "sensor-1\r\n".encode_utf16();
         let bytes: Vec<u8> = units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect();
         let expected = if big { "UTF-16 (big-endian)" } else { "UTF-16 (little-endian)" };
-        let told = fault([prefix, &bytes].concat());
-        assert!(told.contains(expected) && told.ends_with("save it as UTF-8"), "{told}");
+        let message = fault([prefix, &bytes].concat());
+        assert!(message.contains(expected) && message.ends_with("save it as UTF-8"), "{message}");
     }
     assert!(fault(b"\xff\xfe\0\0a\0\0\0").contains("UTF-32"));
     assert_eq!(fault("a\nb\0\n"), "list, line 2: there is a NUL byte; a list of names is a text in UTF-8");
@@ -70,11 +70,11 @@ fn a_csv_file_has_a_column() {
          list, line 5: \"3\" has nothing in the column thingName"
     );
     assert_eq!(fault("thingName,n\na,\"1\n"), "list, line 2: a quote is not closed");
-    assert_eq!(fault("thingName,n\n\"a\"b,1\n"), "list, line 2: something stands behind the quoted \"a\"");
+    assert_eq!(fault("thingName,n\n\"a\"b,1\n"), "list, line 2: there is text after the quoted \"a\"");
     assert_eq!(fault("thingName,thingname\na,b\n"), "list, line 1: 2 columns are named thingName; keep one");
     assert_eq!(
         fault("name;serial\na;1\nb;2\n"),
-        "list, line 1: \"name;serial\" is no name; a CSV file needs a header with a column thingName"
+        "list, line 1: \"name;serial\" is not a name; a CSV file needs a header with a column thingName"
     );
 }
 
@@ -105,7 +105,7 @@ fn what_the_aws_cli_prints_is_a_list() {
         fault(listed.replace("\"thingName\": \"b\"", "\"name\": \"b\"")),
         "list, line 7: the JSON object has no member thingName"
     );
-    assert_eq!(fault("[7]"), "list, line 1: \"7\" is no name, nor an object with thingName");
+    assert_eq!(fault("[7]"), "list, line 1: \"7\" is neither a name nor an object with thingName");
     assert!(fault("{\"devices\": []}").contains("no member associatedClientDevices nor entries"));
     assert!(fault("[\"a\"\n\"b\"]").starts_with("list, line 2: this looks like JSON and cannot be read: "));
     let twice = "{\"entries\": [\"a\"], \"entries\": [\"b\"]}";
@@ -118,7 +118,7 @@ fn assets_have_a_column_of_their_own() {
     for text in [format!("assetId,n\n{id},1\n"), format!("{{\"assetIds\": [\"{id}\"]}}"), id.to_owned()] {
         assert_eq!(names(text.as_bytes(), &ASSETS).unwrap(), [id]);
     }
-    assert!(names(b"sensor-1", &ASSETS).unwrap_err().told("list").contains("UUID"));
+    assert!(names(b"sensor-1", &ASSETS).unwrap_err().report("list").contains("UUID"));
 }
 
 proptest! {

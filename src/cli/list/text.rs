@@ -1,8 +1,8 @@
-//! Bytes to lines.
+//! Decodes a list's bytes into lines.
 
 use super::faults::Faults;
 
-/// The text, without a byte order mark and with `\n` at the end of each line.
+/// The text without a byte order mark, and with `\n` at the end of each line.
 pub(super) fn decoded(bytes: &[u8]) -> Result<String, Faults> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if let Some(encoding) = wide(bytes) {
@@ -21,8 +21,8 @@ pub(super) fn decoded(bytes: &[u8]) -> Result<String, Faults> {
     }
 }
 
-/// The encoding of a text in units of more than a byte, by its byte order mark or by where its
-/// first characters have zeros.
+/// The encoding of a text whose units have more than one byte, recognised by its byte order mark or
+/// by the positions of the zeros in its first characters.
 fn wide(bytes: &[u8]) -> Option<&'static str> {
     const LITTLE: &str = "UTF-16 (little-endian), as spreadsheets' \"Unicode text\" and PowerShell write it";
     const BIG: &str = "UTF-16 (big-endian)";
@@ -43,9 +43,9 @@ fn wide(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The lines that count, with their numbers.
+/// The significant lines with their numbers.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    // A byte order mark stands within a list, too, if that was put together from several.
+    // A list that was joined from several files has byte order marks inside, too.
     let trimmed = text.lines().map(|line| line.trim_start_matches('\u{feff}').trim());
     (1..).zip(trimmed).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }

@@ -1,10 +1,10 @@
-//! What fills the screen in place of the lists: a request, a device, all problems, the keys.
+//! The views that replace the lists: a request, a device, all problems, the keys.
 
 use ratatui_core::{layout::Rect, style::Style};
 use serde_json::Value;
 
 use super::{
-    model::{Detail, Model, Told},
+    model::{Detail, Model, Reply},
     paint::Paint,
 };
 use crate::cli::{show, text::clean};
@@ -13,7 +13,7 @@ const HELP: &str = "\
 Tab                   the other list: requests, devices
 Up, Down, k, j        select, or scroll what is open
 PgUp, PgDn, space     the same in larger steps
-Enter                 look into the selected request or device
+Enter                 open the selected request or device
 s                     devices of one state, of the next, of all
 p                     all problems, and what to do
 r                     ask the agent now, and draw everything anew
@@ -23,21 +23,21 @@ q, Ctrl-C             quit
 pending       entries that are not done yet, those in flight among them
 in flight     entries in a call to the cloud that has no answer yet
 calls         calls to the cloud, 5 s a column, newest at the right
-errors        those of them that did not succeed
+errors        calls that did not succeed
 ~             there is more than fits; Enter or p shows it
--             not known, or not told by this agent
+-             not known, or not reported by this agent
 
 At most 100 rows of a list are shown. offboard requests --all and
 offboard devices show all of them.
 ";
 
-/// Draws it; returns how many lines are out of sight below the first.
+/// Draws the view; returns how many lines are hidden below the first one.
 pub(super) fn draw(paint: &mut Paint<'_>, model: &Model, open: &Detail, area: Rect) -> usize {
     let (title, text) = match open {
         Detail::Request { client, token, .. } => {
-            (format!("request {token} of {client}"), told(model.told.as_ref(), request))
+            (format!("request {token} of {client}"), reply(model.reply.as_ref(), request))
         }
-        Detail::Device { thing } => (format!("device {thing}"), told(model.told.as_ref(), device)),
+        Detail::Device { thing } => (format!("device {thing}"), reply(model.reply.as_ref(), device)),
         Detail::Problems => {
             let all = model.problems();
             ("problems".to_owned(), if all.is_empty() { "none".to_owned() } else { all.join("\n\n") })
@@ -63,15 +63,15 @@ pub(super) fn draw(paint: &mut Paint<'_>, model: &Model, open: &Detail, area: Re
     overflow
 }
 
-fn told(told: Option<&Told>, show: impl Fn(&Value) -> String) -> String {
-    match told {
+fn reply(reply: Option<&Reply>, show: impl Fn(&Value) -> String) -> String {
+    match reply {
         Some(Ok(answer)) => show(answer),
         Some(Err(words)) => words.clone(),
         None => "asking the agent".into(),
     }
 }
 
-/// As `offboard requests TOKEN` shows it.
+/// The request as `offboard requests TOKEN` shows it.
 fn request(answer: &Value) -> String {
     let mut request = answer["request"].clone();
     if answer["nextToken"].is_string() {
@@ -80,7 +80,7 @@ fn request(answer: &Value) -> String {
     show::request(&request)
 }
 
-/// As `offboard devices THING` shows it.
+/// The device as `offboard devices THING` shows it.
 fn device(answer: &Value) -> String {
     show::device(&answer["device"])
 }

@@ -1,23 +1,23 @@
-//! Calls and errors of the last minutes, from counters that only grow.
+//! Calls and errors of the last minutes, computed from counters that only grow.
 
 use std::{collections::VecDeque, time::Duration};
 
 use serde_json::Value;
 
-/// What one column of the sparkline stands for: fine enough to see a burst, and 5 minutes fit
-/// beside their numbers on 80 columns.
+/// The time that one column of the sparkline covers: short enough to show a burst, and 5 minutes
+/// fit beside the numbers on 80 columns.
 const COLUMN: Duration = Duration::from_secs(5);
 
-/// Columns that are kept.
+/// Number of columns that are kept.
 const KEPT: usize = 60;
 
-/// Columns of a minute.
+/// Number of columns that make a minute.
 const MINUTE: usize = 12;
 
-/// Calls to the cloud, and how many of them were no success.
+/// The number of calls to the cloud, and the number of those that failed.
 pub(super) type Counts = (u64, u64);
 
-/// What the agent has counted since its start; nothing if the message does not tell.
+/// The agent's counters since its start; `None` if the message does not have them.
 pub(super) fn counters(metrics: &Value) -> Option<Counts> {
     let all = metrics["metrics"].as_array()?;
     let calls = all.iter().filter(|metric| metric["name"] == "offboard_cloud_calls_total");
@@ -28,7 +28,7 @@ pub(super) fn counters(metrics: &Value) -> Option<Counts> {
     }))
 }
 
-/// A metric that stands alone.
+/// The value of a metric without labels.
 pub(super) fn gauge(metrics: &Value, name: &str) -> Option<u64> {
     metrics["metrics"]
         .as_array()?
@@ -37,7 +37,7 @@ pub(super) fn gauge(metrics: &Value, name: &str) -> Option<u64> {
         .and_then(|metric| whole(&metric["value"]))
 }
 
-/// Metrics are doubles; these count something.
+/// Converts the value of a metric, a double, to a count.
 fn whole(value: &Value) -> Option<u64> {
     #[expect(
         clippy::cast_possible_truncation,
@@ -47,7 +47,7 @@ fn whole(value: &Value) -> Option<u64> {
     value.as_f64().filter(|value| *value >= 0.0).map(|value| value as u64)
 }
 
-/// What was counted in each column; nothing where nobody could be asked.
+/// The counts of each column; `None` where the agent did not answer.
 #[derive(Default)]
 pub(super) struct History {
     last: Option<Counts>,
@@ -57,7 +57,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Notes what the agent has counted, so long after the watching began.
+    /// Records the agent's counters at `elapsed`, the time since the watch began.
     pub(super) fn record(&mut self, elapsed: Duration, counters: Option<Counts>) {
         let column = elapsed.as_secs() / COLUMN.as_secs();
         let passed = if self.columns.is_empty() { 1 } else { column.saturating_sub(self.newest) };
@@ -69,7 +69,7 @@ impl History {
             self.columns.pop_front();
         }
         if let Some(now) = counters {
-            // A counter that is smaller began anew: the agent was started again.
+            // A counter that became smaller started again from zero: the agent was restarted.
             let grown = |now: u64, last: u64| if now < last { now } else { now - last };
             let last = self.last.unwrap_or(now);
             let (calls, errors) = (grown(now.0, last.0), grown(now.1, last.1));
@@ -78,21 +78,21 @@ impl History {
                 *column = Some((sum.0 + calls, sum.1 + errors));
             }
         }
-        // What happened while nobody was asked belongs to no column.
+        // Calls that were made while the agent did not answer belong to no column.
         self.last = counters;
     }
 
-    /// Whether anything is known.
+    /// Whether no column has counts.
     pub(super) fn is_empty(&self) -> bool {
         self.columns.iter().all(Option::is_none)
     }
 
-    /// The newest columns, oldest first.
+    /// The newest columns, at most `most`, from the oldest to the newest.
     pub(super) fn columns(&self, most: usize) -> impl Iterator<Item = Option<Counts>> + '_ {
         self.columns.iter().skip(self.columns.len().saturating_sub(most)).copied()
     }
 
-    /// Of the last minute.
+    /// The counts of the last minute.
     pub(super) fn last_minute(&self) -> Counts {
         self.columns(MINUTE).flatten().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
@@ -121,10 +121,11 @@ mod tests {
         record(0, Some((100, 10)));
         record(1, Some((103, 10)));
         record(6, Some((104, 11)));
-        // Nobody answers; what was counted meanwhile is no burst of the moment.
+        // The agent does not answer; the calls that it counted meanwhile are not a burst of this
+        // moment.
         record(11, None);
         record(16, Some((500, 50)));
-        // It was started again.
+        // The agent was restarted.
         record(17, Some((2, 0)));
         assert_eq!(history.columns(9).collect::<Vec<_>>(), [Some((3, 0)), Some((1, 1)), None, Some((2, 0))]);
         assert_eq!(history.last_minute(), (6, 1));

@@ -1,9 +1,9 @@
-//! What a terminal sends for a key, to the key.
+//! Decodes the bytes that a terminal sends for keys.
 
-/// Starts each sequence, and is a key of its own.
+/// Starts each sequence, and is a key itself.
 const ESCAPE: u8 = 0x1b;
 
-/// Longer than any sequence of a known terminal; what is longer is noise on the line.
+/// Longer than any sequence of a known terminal; a longer sequence is line noise.
 const MAX_SEQUENCE: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,19 +17,20 @@ pub(super) enum Key {
     Tab,
     /// Ctrl-C.
     Interrupt,
-    /// Ctrl-L: the screen is not what it should be.
+    /// Ctrl-L: draws the screen again after a disturbance.
     Redraw,
     Char(char),
 }
 
-/// Bytes so far. A serial line brings a sequence byte by byte.
+/// Decodes keys. It keeps an incomplete sequence, since a serial line may deliver one byte at a
+/// time.
 #[derive(Default)]
 pub(super) struct Keys {
     pending: Vec<u8>,
 }
 
 impl Keys {
-    /// The keys that are complete with these bytes.
+    /// Adds bytes, and returns the keys that are complete.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<Key> {
         let mut keys = Vec::new();
         for &byte in bytes {
@@ -55,12 +56,12 @@ impl Keys {
         keys
     }
 
-    /// Whether more bytes may belong to what is there.
+    /// Whether an incomplete sequence waits for more bytes.
     pub(super) fn is_waiting(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// No more came: an escape alone is the key.
+    /// Ends an incomplete sequence after a timeout: a single escape is the Escape key.
     pub(super) fn give_up(&mut self) -> Option<Key> {
         let alone = self.pending == [ESCAPE];
         self.pending.clear();

@@ -1,4 +1,4 @@
-//! `offboard watch`: the agent at work, on a full screen.
+//! `offboard watch`: shows the running agent on a full screen.
 
 mod detail;
 mod history;
@@ -20,7 +20,7 @@ use tokio::{
 
 use self::{
     keys::Keys,
-    model::{Detail, Effect, Model, News, Told, Wanted},
+    model::{Detail, Effect, Model, News, Reply, Wanted},
     screen::Screen,
 };
 use super::{
@@ -30,33 +30,33 @@ use super::{
     trouble::Trouble,
 };
 
-/// How often the agent is asked. The status changes at most as often.
+/// The interval between two queries of the agent, whose status changes at most as often.
 const PACE: Duration = Duration::from_secs(1);
 
-/// How long the rest of a key's sequence may take: some bytes at 1200 baud.
+/// Maximum time to wait for the rest of a key's sequence: some bytes at 1200 baud.
 const KEY_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Failed entries of a request.
+/// Maximum number of failed entries of a request that are shown.
 const MAX_FAILURES: usize = 100;
 
 #[derive(Debug, Args)]
 pub(super) struct Watch {}
 
-/// The agent, as long as it answers.
+/// A connection to the agent, kept as long as it answers.
 struct Link {
     agent: Agent,
-    /// Whether it knows the question for metrics: an older one does not, and would note each of
-    /// them.
+    /// Whether the agent has the `metrics` operation. An older agent rejects it, and would log each
+    /// attempt.
     has_metrics: bool,
 }
 
-/// A question with what came of it.
+/// A finished query with its outcome.
 struct Looked {
     wanted: Wanted,
     outcome: Result<(Link, News), String>,
 }
 
-/// A question that is being asked, and since when. Keys are taken meanwhile.
+/// A query in progress, and when it began. Keys are handled meanwhile.
 type Looking<'a> = (Instant, Pin<Box<dyn Future<Output = Looked> + 'a>>);
 
 impl Watch {
@@ -75,16 +75,16 @@ impl Watch {
     }
 }
 
-/// Whether the terminal is likely to know nothing but ASCII.
+/// Whether the terminal can probably show only ASCII.
 fn is_ascii() -> bool {
     let var = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(var).unwrap_or_default().to_lowercase();
-    // Linux's console has a font of few characters.
+    // The Linux console has a font with few characters.
     let is_old = var("TERM").is_none_or(|term| term.starts_with("vt") || ["linux", "ansi"].contains(&term.as_str()));
     is_old || !(locale.contains("utf-8") || locale.contains("utf8"))
 }
 
-/// Runs until somebody quits.
+/// Runs until the user quits.
 async fn watch(common: &Common, link: Link, screen: Screen, ascii: bool) -> io::Result<()> {
     let mut input = screen.input()?;
     let mut terminal = Terminal::new(screen)?;
@@ -94,7 +94,7 @@ async fn watch(common: &Common, link: Link, screen: Screen, ascii: bool) -> io::
     let start = Instant::now();
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The link goes with the question, and comes back with the answer.
+    // The query owns the connection while it runs, and returns it with the answer.
     let mut link = Some(link);
     let mut looking: Option<Looking<'_>> = None;
     let mut ask = false;
@@ -143,7 +143,7 @@ async fn watch(common: &Common, link: Link, screen: Screen, ascii: bool) -> io::
     }
 }
 
-/// The answer to what is asked, if anything is.
+/// Waits for the query in progress, or forever if there is none.
 async fn answer(looking: &mut Option<Looking<'_>>) -> Looked {
     match looking {
         Some((_, looking)) => looking.await,
@@ -151,7 +151,7 @@ async fn answer(looking: &mut Option<Looking<'_>>) -> Looked {
     }
 }
 
-/// Asks for what is wanted, on a new connection if there is none.
+/// Queries what the model wants, on a new connection if there is none.
 async fn look(common: &Common, link: Option<Link>, wanted: Wanted) -> Looked {
     let asking = async {
         let mut link = match link {
@@ -184,33 +184,33 @@ impl Link {
         };
         match &wanted.detail {
             None => {
-                news.requests = Some(self.tell("list-requests", json!({"maxResults": wanted.requests})).await?);
+                news.requests = Some(self.ask_for("list-requests", json!({"maxResults": wanted.requests})).await?);
                 let mut payload = json!({"maxResults": wanted.devices});
                 if let Some(state) = wanted.state {
                     payload["state"] = state.into();
                 }
-                news.devices = Some(self.tell("list-devices", payload).await?);
+                news.devices = Some(self.ask_for("list-devices", payload).await?);
             }
             Some(Detail::Request { client, via, token }) => {
                 let mut payload =
                     json!({"targetClientToken": token, "targetClient": client, "maxResults": MAX_FAILURES});
-                // An agent of an earlier version does not know the member.
+                // An older agent rejects this member.
                 if !via.is_empty() {
                     payload["targetVia"] = via.as_str().into();
                 }
-                news.detail = Some(self.tell("get-request", payload).await?);
+                news.detail = Some(self.ask_for("get-request", payload).await?);
             }
             Some(Detail::Device { thing }) => {
-                news.detail = Some(self.tell("get-device", json!({"thingName": thing})).await?);
+                news.detail = Some(self.ask_for("get-device", json!({"thingName": thing})).await?);
             }
             Some(Detail::Problems | Detail::Help) => {}
         }
         Ok(news)
     }
 
-    /// A question that may be rejected, by a store that is broken for instance, while others are
-    /// answered.
-    async fn tell(&mut self, operation: &str, payload: Value) -> Result<Told, Trouble> {
+    /// Sends a query whose rejection is shown in place of an answer: a broken store, for instance,
+    /// rejects some queries while others are answered.
+    async fn ask_for(&mut self, operation: &str, payload: Value) -> Result<Reply, Trouble> {
         match self.agent.query(operation, payload).await {
             Ok(answer) => Ok(Ok(answer)),
             Err(Trouble::Rejected(rejection)) => Ok(Err(rejected(&rejection))),
@@ -233,7 +233,7 @@ impl Link {
     }
 }
 
-/// Signals that end it; Ctrl-C is a key.
+/// The signals that end the command; Ctrl-C is a key.
 struct Ends([Signal; 3]);
 
 impl Ends {

@@ -1,4 +1,5 @@
-//! What is known and what is chosen. No I/O: answers and keys go in, and what to ask comes out.
+//! The state of the screen: what is known, and what the user selected. No I/O: answers and keys are
+//! the input, and queries are the output.
 
 use std::time::Duration;
 
@@ -10,13 +11,13 @@ use super::{
 };
 use crate::cli::text::text;
 
-/// The most that one question returns; further rows are the other commands' business.
+/// Maximum number of rows of one query; `offboard requests` and `offboard devices` show all rows.
 const MAX_ROWS: usize = 100;
 
-/// Rows that a page key passes.
+/// Number of rows that a page key moves.
 const PAGE: usize = 8;
 
-/// Devices that are shown: all of them, or of one state.
+/// The filters of the device list: all devices, or those of one state.
 const STATES: [Option<&str>; 5] =
     [None, Some("DISASSOCIATING"), Some("ASSOCIATING"), Some("ASSOCIATED"), Some("DISASSOCIATED")];
 
@@ -26,7 +27,7 @@ pub(super) enum List {
     Devices,
 }
 
-/// What fills the screen in place of the lists.
+/// The views that replace the lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Detail {
     Request { client: String, via: String, token: String },
@@ -35,46 +36,46 @@ pub(super) enum Detail {
     Help,
 }
 
-/// Rows, and the one that is selected.
+/// The rows of a list, and the selected one.
 #[derive(Default)]
 pub(super) struct Rows {
     pub(super) rows: Vec<Value>,
     pub(super) selected: usize,
-    /// Whether the agent has more of them.
+    /// Whether the agent has more rows.
     pub(super) more: bool,
 }
 
-/// What to ask the agent.
+/// The data that the screen needs from the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) detail: Option<Detail>,
     pub(super) state: Option<&'static str>,
-    /// Rows of each list.
+    /// The number of rows of each list.
     pub(super) requests: usize,
     pub(super) devices: usize,
 }
 
-/// An answer, or the words of a rejection.
-pub(super) type Told = Result<Value, String>;
+/// An answer, or the text of a rejection.
+pub(super) type Reply = Result<Value, String>;
 
-/// What the agent said; nothing for what was not asked.
+/// The agent's answers; `None` for what was not queried.
 pub(super) struct News {
     pub(super) status: Value,
     pub(super) counters: Option<Counts>,
     pub(super) in_flight: Option<u64>,
     pub(super) connected: Option<bool>,
-    pub(super) requests: Option<Told>,
-    pub(super) devices: Option<Told>,
-    pub(super) detail: Option<Told>,
+    pub(super) requests: Option<Reply>,
+    pub(super) devices: Option<Reply>,
+    pub(super) detail: Option<Reply>,
 }
 
-/// What follows from a key.
+/// The effect of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Draw,
-    /// The agent is asked at once.
+    /// Query the agent at once.
     Ask,
-    /// The same, and the terminal is drawn on anew.
+    /// Query the agent at once, and draw the whole screen again.
     Anew,
     Quit,
 }
@@ -82,7 +83,7 @@ pub(super) enum Effect {
 pub(super) struct Model {
     pub(super) status: Value,
     pub(super) in_flight: Option<u64>,
-    /// Whether the agent is connected to the broker, if it tells.
+    /// Whether the agent is connected to the broker, if it reports that.
     pub(super) connected: Option<bool>,
     pub(super) history: History,
     pub(super) requests: Rows,
@@ -90,15 +91,15 @@ pub(super) struct Model {
     pub(super) focus: List,
     state: usize,
     pub(super) detail: Option<Detail>,
-    /// What was told of the request or the device.
-    pub(super) told: Option<Told>,
-    /// The first line of the detail that is shown.
+    /// The answer for the request or the device in the open view.
+    pub(super) reply: Option<Reply>,
+    /// The first line of the view that is shown.
     pub(super) top: usize,
-    /// Why the agent cannot be asked.
+    /// Why the agent cannot be reached.
     pub(super) gone: Option<String>,
-    /// For how many seconds it has owed an answer.
+    /// For how many seconds a query has had no answer.
     pub(super) silent: u64,
-    /// What it did not want to tell.
+    /// The agent's rejection of one of the queries.
     pub(super) refused: Option<String>,
 }
 
@@ -114,7 +115,7 @@ impl Default for Model {
             focus: List::Requests,
             state: 0,
             detail: None,
-            told: None,
+            reply: None,
             top: 0,
             gone: None,
             silent: 0,
@@ -124,7 +125,7 @@ impl Default for Model {
 }
 
 impl Rows {
-    /// New rows. The selection stays with its row, but at the top it stays at the top.
+    /// Replaces the rows. The selection stays with its row, except that the top row stays selected.
     fn learn(&mut self, mut answer: Value, list: &str, name: impl Fn(&Value) -> String) {
         let before = self.rows.get(self.selected).filter(|_| self.selected > 0).map(&name);
         self.more = answer["nextToken"].is_string();
@@ -146,13 +147,13 @@ impl Rows {
     }
 }
 
-/// Tokens are told apart within a client, and clients within a transport.
+/// A token identifies a request only within its client, and a client only within its transport.
 fn request_name(request: &Value) -> String {
     format!("{} {} {}", text(request, "via"), text(request, "requestedBy"), text(request, "clientToken"))
 }
 
 impl Model {
-    /// All that is wrong, a text each.
+    /// All problems, one text each.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut all: Vec<String> =
             [&self.gone, &self.refused].into_iter().flatten().map(|why| format!("! {why}")).collect();
@@ -163,12 +164,12 @@ impl Model {
         all
     }
 
-    /// The devices that are shown.
+    /// The filter of the device list.
     pub(super) fn state(&self) -> Option<&'static str> {
         STATES[self.state]
     }
 
-    /// What a screen of that height needs.
+    /// The data that a screen of that height needs.
     pub(super) fn wanted(&self, height: u16) -> Wanted {
         let height = usize::from(height);
         Wanted {
@@ -179,7 +180,7 @@ impl Model {
         }
     }
 
-    /// Takes in an answer to `wanted`, so long after the watching began.
+    /// Takes an answer to `wanted` at `elapsed`, the time since the watch began.
     pub(super) fn learn(&mut self, wanted: &Wanted, news: News, elapsed: Duration) {
         self.gone = None;
         self.silent = 0;
@@ -194,7 +195,7 @@ impl Model {
             None => {}
         }
         match news.devices {
-            // Somebody may have chosen another state meanwhile.
+            // The user may have selected another state meanwhile.
             Some(Ok(answer)) if wanted.state == self.state() => {
                 self.devices.learn(answer, "devices", |device| text(device, "thingName"));
             }
@@ -202,17 +203,17 @@ impl Model {
             _ => {}
         }
         if wanted.detail == self.detail && news.detail.is_some() {
-            self.told = news.detail;
+            self.reply = news.detail;
         }
     }
 
-    /// The agent could not be asked.
+    /// Records that the agent could not be reached.
     pub(super) fn lose(&mut self, why: String, elapsed: Duration) {
         self.gone = Some(why);
         self.history.record(elapsed, None);
     }
 
-    /// Takes a key.
+    /// Handles a key.
     pub(super) fn press(&mut self, key: Key) -> Effect {
         match key {
             Key::Char('q') | Key::Interrupt => return Effect::Quit,
@@ -257,13 +258,14 @@ impl Model {
 
     fn open(&mut self, detail: Detail) -> Effect {
         self.detail = Some(detail);
-        self.told = None;
+        self.reply = None;
         self.top = 0;
         Effect::Ask
     }
 
     fn look_into(&mut self) -> Effect {
-        // As the agent sent it: what is shown is cleaned, and would name another one.
+        // The name as the agent sent it: the displayed one is cleaned, and could be the name of
+        // another row.
         let raw = |row: &Value, member: &str| row[member].as_str().unwrap_or_default().to_owned();
         let rows = match self.focus {
             List::Requests => &self.requests,

@@ -1,21 +1,22 @@
-//! Text on the buffer: cut where it has to be, and in characters that the terminal has.
+//! Writes text to the buffer: cut to its width, and in characters that the terminal can show.
 
 use ratatui_core::{buffer::Buffer, style::Style, text::Span};
 
 use crate::cli::text::clean;
 
-/// Heights of a column, from nothing to the most.
+/// The characters for the heights of a column, from zero to the highest.
 const ASCII_HEIGHTS: [char; 9] = ['_', '.', ':', '-', '=', '+', '*', '%', '#'];
 const HEIGHTS: [char; 9] = ['_', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 pub(super) struct Paint<'b> {
     pub(super) buffer: &'b mut Buffer,
-    /// Nothing else gets to the terminal.
+    /// Whether only ASCII characters may reach the terminal.
     pub(super) ascii: bool,
 }
 
 impl Paint<'_> {
-    /// Writes at a place, within a width; what does not fit ends in `~`.
+    /// Writes a text at a position with a maximum width; a text that is too long is cut and ends in
+    /// `~`.
     pub(super) fn put(&mut self, x: u16, y: u16, text: &str, width: usize, style: Style) {
         let text = self.cut(text, width);
         if self.buffer.area.contains((x, y).into()) {
@@ -23,19 +24,19 @@ impl Paint<'_> {
         }
     }
 
-    /// Writes a line.
+    /// Writes a text over the whole width of a line.
     pub(super) fn line(&mut self, y: u16, text: &str, style: Style) {
         self.put(0, y, text, usize::from(self.buffer.area.width), style);
     }
 
-    /// The same, styled up to the edge.
+    /// As [`Self::line`], with the style up to the right edge.
     pub(super) fn bar(&mut self, y: u16, text: &str, style: Style) {
         let width = usize::from(self.buffer.area.width);
         self.put(0, y, &" ".repeat(width), width, style);
         self.line(y, text, style);
     }
 
-    /// The text as it is shown.
+    /// The text as the terminal shows it, cut to the width.
     pub(super) fn cut(&self, text: &str, width: usize) -> String {
         let text = self.shown(text);
         if columns(&text) <= width {
@@ -54,7 +55,7 @@ impl Paint<'_> {
         kept
     }
 
-    /// Lines of a width, broken at spaces where there are some.
+    /// Breaks a text into lines of a maximum width, at spaces where possible.
     pub(super) fn wrap(&self, text: &str, width: usize) -> Vec<String> {
         let text = self.shown(text);
         let mut lines = vec![String::new()];
@@ -82,26 +83,26 @@ impl Paint<'_> {
         lines
     }
 
-    /// Columns as high as their numbers; `?` where nothing is known.
+    /// A sparkline with columns as high as their values; `?` where a value is unknown.
     pub(super) fn spark(&self, values: impl Iterator<Item = Option<u64>>, most: u64) -> String {
         let heights = if self.ascii { ASCII_HEIGHTS } else { HEIGHTS };
         let height = |value: Option<u64>| match value {
             None => '?',
             Some(0) => heights[0],
-            // What is more than nothing is seen.
+            // A value above zero is always visible.
             Some(value) => heights[(value.saturating_mul(8).div_ceil(most.max(1)) as usize).clamp(1, 8)],
         };
         values.map(height).collect()
     }
 
-    /// Some terminals have no sign for what was cleaned away, and leave what stood there before.
+    /// Some terminals have no glyph for the replacement character, and leave the previous content.
     fn shown(&self, text: &str) -> String {
         let text = clean(text);
         text.chars().map(|c| if c == '\u{fffd}' || self.ascii && !c.is_ascii() { '?' } else { c }).collect()
     }
 }
 
-/// Columns that a text takes on a terminal.
+/// The number of columns that a text takes on a terminal.
 fn columns(text: &str) -> usize {
     Span::raw(text).width()
 }

@@ -1,4 +1,4 @@
-//! The terminal: how it is taken and given back, and what goes to it and comes from it.
+//! The terminal: taking and restoring it, its output and its input.
 
 use std::{
     fmt::Write as _,
@@ -20,20 +20,20 @@ use ratatui_core::{
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::sync::mpsc;
 
-/// A serial console does not know its size.
+/// The size that is assumed for a terminal that does not report it, such as a serial console.
 const USUAL: Size = Size { width: 80, height: 24 };
 
-/// The alternate screen, where there is one; no cursor; no wrapping, so that the last column
-/// scrolls nothing.
+/// Switches to the alternate screen, hides the cursor, and disables wrapping, so that a character
+/// in the last column does not scroll.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[0m\x1b[2J";
 
-/// The way back. What has no alternate screen is left empty.
+/// Restores the terminal. One without an alternate screen is left empty.
 const LEAVE: &str = "\x1b[0m\x1b[2J\x1b[H\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-/// Reads ahead of what is drawn; whoever pastes a text waits.
+/// Maximum number of reads that wait to be handled; a longer paste waits in the terminal.
 const MAX_READS: usize = 8;
 
-/// The terminal as it was, given back once.
+/// The terminal's previous state, restored once.
 struct Before {
     input: OwnedFd,
     output: OwnedFd,
@@ -46,26 +46,26 @@ impl Before {
         if self.is_back.swap(true, Ordering::SeqCst) {
             return;
         }
-        // Fails only if the terminal is gone.
+        // Restoring fails only if the terminal is gone.
         let _ = rustix::io::write(&self.output, LEAVE.as_bytes());
         let _ = tcsetattr(&self.input, OptionalActions::Now, &self.modes);
     }
 }
 
-/// A terminal of ours: as long as this lives, keys come one by one and nothing else writes.
+/// A terminal in use: as long as this value lives, keys arrive one by one and nothing else writes.
 pub(super) struct Screen {
     before: Arc<Before>,
     output: File,
-    /// What was not yet sent.
+    /// Output that was not sent yet.
     text: String,
     cursor: Position,
 }
 
 impl Screen {
-    /// Takes the terminal, until the end of this or a panic.
+    /// Takes the terminal until this value is dropped or the program panics.
     ///
     /// # Errors
-    /// It is none.
+    /// The file is not a terminal.
     pub(super) fn take(input: impl AsFd, output: impl AsFd) -> io::Result<Self> {
         let (input, output) = (input.as_fd().try_clone_to_owned()?, output.as_fd().try_clone_to_owned()?);
         let modes = tcgetattr(&input)?;
@@ -80,26 +80,26 @@ impl Screen {
             cursor: Position::ORIGIN,
         };
         tcsetattr(&screen.before.input, OptionalActions::Flush, &ours)?;
-        // What a panic says has to be on the screen that stays.
-        let (before, told) = (Arc::clone(&screen.before), std::panic::take_hook());
+        // The message of a panic has to be printed on the screen that remains.
+        let (before, previous) = (Arc::clone(&screen.before), std::panic::take_hook());
         std::panic::set_hook(Box::new(move |panic| {
             before.restore();
-            told(panic);
+            previous(panic);
         }));
         screen.text.push_str(ENTER);
         Backend::flush(&mut screen)?;
         Ok(screen)
     }
 
-    /// What is typed from now on; ends when the terminal is gone.
+    /// The input from now on; the channel closes when the terminal is gone.
     ///
     /// # Errors
-    /// There is no thread to be had.
+    /// The thread cannot be started.
     pub(super) fn input(&self) -> io::Result<mpsc::Receiver<Vec<u8>>> {
         let input = self.before.input.try_clone()?;
         let (sender, receiver) = mpsc::channel(MAX_READS);
-        // A terminal that others use, too, must not be made one that never blocks. The thread ends
-        // with the process.
+        // A blocking read in a thread, since other processes may share the terminal, and
+        // non-blocking mode would affect them. The thread ends with the process.
         std::thread::Builder::new().name("keys".into()).spawn(move || {
             let mut bytes = [0; 256];
             loop {
@@ -134,7 +134,7 @@ impl Drop for Screen {
     }
 }
 
-/// The few sequences that a VT100 and all its successors know.
+/// The output uses only the sequences that a VT100 and all its successors know.
 impl Backend for Screen {
     type Error = io::Error;
 
@@ -150,7 +150,8 @@ impl Backend for Screen {
                 style = Some((cell.modifier, cell.fg));
             }
             self.text.push_str(cell.symbol());
-            // A character that is as wide as two leaves the cursor elsewhere.
+            // After a character that may be two columns wide, the position of the cursor is
+            // uncertain.
             next = cell.symbol().is_ascii().then_some((x + 1, y));
         }
         self.text.push_str("\x1b[0m");
@@ -167,7 +168,8 @@ impl Backend for Screen {
         Ok(())
     }
 
-    /// Where it was put: the terminal is not asked, since its answer would come among the keys.
+    /// The last position that was set. The terminal is not queried, since its response would mix
+    /// with the keys.
     fn get_cursor_position(&mut self) -> io::Result<Position> {
         Ok(self.cursor)
     }
@@ -218,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    /// A terminal, seen from its other end.
+    /// A pseudo-terminal: its controlling side and the terminal itself.
     fn terminal() -> (OwnedFd, OwnedFd) {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let other = openpt(flags).unwrap();

@@ -1,4 +1,4 @@
-//! What is known, drawn. Pure, and made for 80x24 without colours or any character beyond ASCII.
+//! Draws the model. Pure, and made for 80x24 without colours or characters beyond ASCII.
 
 use ratatui_core::{
     buffer::Buffer,
@@ -17,30 +17,30 @@ use crate::cli::{
     text::{text, word},
 };
 
-/// Below it nothing sensible fits.
+/// Minimum size of the terminal.
 const SMALLEST: (u16, u16) = (60, 16);
 
-/// Lines for problems above the lists; all of them are a key away.
+/// Maximum number of lines for problems above the lists; the key p shows all.
 const MAX_PROBLEM_LINES: usize = 4;
 
-/// Room for the bar and the numbers of a request: `PARTIALLY_SUCCEEDED 99998/100000`.
+/// Width of the progress bar and the numbers of a request: `PARTIALLY_SUCCEEDED 99998/100000`.
 const PROGRESS: u16 = 32;
 
-/// Room for the longest code that the agent or the cloud gives: `ResourceNotFoundException`.
+/// Width of the longest error code of the agent or the cloud: `ResourceNotFoundException`.
 const CODE: u16 = 25;
 
-/// The longest state is `DISASSOCIATING`.
+/// Width of the longest state, `DISASSOCIATING`.
 const STATE: u16 = 14;
 
-/// Room for an operation as [`short`] has it.
+/// Width of the longest operation as [`short`] names it.
 const OPERATION: u16 = 12;
 
-/// Draws; returns how many lines of a detail are out of sight below its first.
+/// Draws the screen; returns how many lines of a detail view are hidden below its first one.
 pub(super) fn draw(buffer: &mut Buffer, model: &Model, ascii: bool) -> usize {
     let area = buffer.area;
     let mut paint = Paint { buffer, ascii };
     if (area.width, area.height) < SMALLEST || area.height < SMALLEST.1 {
-        paint.line(0, "this terminal is too small: 80x24 is wanted; q quits", Style::new());
+        paint.line(0, "this terminal is too small: make it 80x24 or larger; q quits", Style::new());
         return 0;
     }
     header(&mut paint, model);
@@ -60,13 +60,13 @@ pub(super) fn draw(buffer: &mut Buffer, model: &Model, ascii: bool) -> usize {
     devices(&mut paint, model, Rect { y: y + upper, height: lists - upper, ..area });
     paint.line(
         area.height - 1,
-        "q quit  Tab list  Up/Down select  Enter look into  s state  p problems  ? help",
+        "q quit  Tab list  Up/Down select  Enter open  s state  p problems  ? help",
         Style::new(),
     );
     0
 }
 
-/// The agent and the cloud; and whether this is still true.
+/// The states of the agent and the cloud, and whether they are current.
 fn header(paint: &mut Paint<'_>, model: &Model) {
     let status = &model.status;
     let (said, style) = match (&model.gone, model.silent) {
@@ -114,16 +114,16 @@ fn devices_by_state(model: &Model, width: usize) -> String {
     if wide.len() <= width { wide } else { counts.join(" ") }
 }
 
-/// Two lines of columns, newest at the right, with the last minute in numbers.
+/// Draws two sparklines, with the newest column at the right and the counts of the last minute.
 fn sparklines(paint: &mut Paint<'_>, model: &Model, y: u16) {
     if model.history.is_empty() {
-        paint.line(y, "calls   not told", Style::new());
-        paint.line(y + 1, "errors  not told", Style::new());
+        paint.line(y, "calls   not known", Style::new());
+        paint.line(y + 1, "errors  not known", Style::new());
         return;
     }
     let width = usize::from(paint.buffer.area.width).saturating_sub("errors  ".len() + " 12345678 a minute".len());
     let columns: Vec<_> = model.history.columns(width).collect();
-    // One scale, so that errors are seen as the part of the calls that they are.
+    // Both lines have the same scale, so that the share of errors is visible.
     let most = columns.iter().flatten().map(|(calls, errors)| *calls.max(errors)).max().unwrap_or_default();
     let minute = model.history.last_minute();
     let calls = columns.iter().map(|column| column.map(|(calls, _)| calls));
@@ -134,7 +134,7 @@ fn sparklines(paint: &mut Paint<'_>, model: &Model, y: u16) {
     }
 }
 
-/// What is wrong, in a few lines; the last one says if there is more.
+/// The problems in a few lines; the last line says if there are more.
 fn problem_lines(paint: &mut Paint<'_>, model: &Model) -> Vec<String> {
     let width = usize::from(paint.buffer.area.width);
     let problems = model.problems();
@@ -149,7 +149,7 @@ fn problem_lines(paint: &mut Paint<'_>, model: &Model) -> Vec<String> {
     lines
 }
 
-/// The rows that fit, as columns; the selected one is among them.
+/// Draws the rows that fit as columns; the selected row is among them.
 fn table<const N: usize>(
     paint: &mut Paint<'_>,
     area: Rect,
@@ -158,8 +158,8 @@ fn table<const N: usize>(
     widths: [u16; N],
     cells: impl Fn(&Value) -> [String; N],
 ) {
-    let mut row = |y: u16, mark: &str, cells: &[String; N], style: Style| {
-        paint.bar(y, mark, style);
+    let mut row = |y: u16, marker: &str, cells: &[String; N], style: Style| {
+        paint.bar(y, marker, style);
         let mut x = 2;
         for (cell, width) in cells.iter().zip(widths) {
             paint.put(x, y, cell, usize::from(width), style);
@@ -192,7 +192,7 @@ fn requests(paint: &mut Paint<'_>, model: &Model, area: Rect) {
     });
 }
 
-/// The operation in a word.
+/// A short name of the operation.
 fn short(operation: &str) -> String {
     operation
         .strip_suffix("-client-devices")
@@ -201,7 +201,7 @@ fn short(operation: &str) -> String {
         .into()
 }
 
-/// How it ended, or a bar, with numbers.
+/// The status of an ended request, or a progress bar, with numbers.
 fn progress(request: &Value) -> String {
     let count = |member: &str| request[member].as_u64().unwrap_or_default();
     let (entries, failed) = (count("entryCount"), count("failedCount"));

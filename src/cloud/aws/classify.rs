@@ -1,15 +1,16 @@
-//! What an HTTP answer means, by its code and never by its status alone: a 404 may be an unknown
-//! operation, a 400 may be throttling or an expired signature, and a 200 may come from a captive
-//! portal.
+//! What an HTTP response means, by its error code and never by its status alone. A 404 may be an
+//! unknown operation, a 400 may be throttling or an expired signature, and a 200 may come from a
+//! captive portal.
 //!
-//! Codes: Greengrass V2 API reference, the operations' errors and "Common Errors".
+//! Sources of the codes: the Greengrass V2 API reference, the errors of each operation and "Common
+//! Errors".
 
 use std::time::Duration;
 
 use crate::domain::{CallFault, Timestamp};
 
-/// What an error answer with that status means; `code` is the service's, `None` where the body was
-/// none of the API's.
+/// What an error response with that status means. `code` is the service's error code, or `None` if
+/// the body is not one of the API.
 pub(super) fn classify(status: u16, code: Option<&str>) -> CallFault {
     let Some(code) = code else {
         return match status {
@@ -62,15 +63,16 @@ pub(super) fn classify(status: u16, code: Option<&str>) -> CallFault {
     }
 }
 
-/// The index in a faulty member's name, `entries.3.thingName`, `entries[3]` or `entries.4.member`.
+/// The index of an entry in the name of a faulty member: `entries.3.thingName`, `entries[3]` or
+/// `entries.4.member`.
 pub(super) fn entry_index(name: &str) -> Option<usize> {
     let rest = name.strip_prefix("entries")?;
     let digits: String = rest.trim_start_matches(['.', '[', '/']).chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
 }
 
-/// The least time to wait, from `Retry-After` headers: seconds or an HTTP date (RFC 9110), the
-/// longest if repeated.
+/// The least time to wait, from `Retry-After` headers: seconds or an HTTP date (RFC 9110, section
+/// 10.2.3). If the header is repeated, the longest time counts.
 pub(super) fn retry_after<'a>(headers: impl Iterator<Item = &'a str>, now: Timestamp) -> Option<Duration> {
     headers
         .filter_map(|text| {
@@ -83,7 +85,7 @@ pub(super) fn retry_after<'a>(headers: impl Iterator<Item = &'a str>, now: Times
         .max()
 }
 
-/// An HTTP date, `Fri, 20 Nov 2026 21:37:00 GMT`.
+/// Parses an HTTP date, `Fri, 20 Nov 2026 21:37:00 GMT`.
 pub(super) fn http_date(text: &str) -> Option<Timestamp> {
     use aws_smithy_types::date_time::Format;
     aws_smithy_types::DateTime::from_str(text.trim(), Format::HttpDate).ok()?.to_millis().ok().map(Timestamp)

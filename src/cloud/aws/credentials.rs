@@ -1,7 +1,7 @@
-//! Credentials from Greengrass's token exchange service, and from nowhere else: a stray key,
-//! profile or address in the environment would act in another's name. Only the nucleus's two
-//! variables are read, which is why the SDK's own provider is not used: it prefers other variables
-//! to these, and sends them the nucleus's token.
+//! Credentials from Greengrass's token exchange service, and from no other source: a stray key,
+//! profile or address in the environment would act with another identity. Only the nucleus's two
+//! variables are read. Therefore the SDK's own provider is not used: it prefers other variables to
+//! these, and sends them the nucleus's token.
 
 use std::{
     fmt,
@@ -33,55 +33,55 @@ use crate::{
 };
 
 /// The variables in which the nucleus gives the service's address, and the token that the service
-/// demands.
+/// requires.
 const ADDRESS: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 
-/// The path of the service's one resource; the slash at the end counts.
+/// The path of the service's one resource. The slash at the end is required.
 const PATH: &str = "/2016-11-01/credentialprovider/";
 
-/// The service may try for 30 s before it answers.
+/// The limit on a response: the service may try for 30 s before it responds.
 const READ: Duration = Duration::from_secs(35);
 
-/// Credentials are used until so long before their end.
+/// Credentials are used until this long before their end.
 const MARGIN: Duration = Duration::from_secs(300);
 
-/// And no longer than this, whatever their end: they last an hour as a rule, and the local clock
-/// may be off.
+/// The longest time for which credentials are used, whatever their end is. They are usually valid
+/// for an hour, and the local clock may be wrong.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// Characters of an error's body that are shown.
+/// The most characters of an error's body that are shown.
 const MAX_REASON: usize = 300;
 
-/// Where the service is now, and what it demands, where another source than the environment tells
-/// so.
+/// The present port and token of the service, from another source than the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenExchangeAccess {
-    /// Its port on this machine.
+    /// The service's port on this machine.
     pub(crate) port: u16,
-    /// The token that it demands.
+    /// The token that the service requires.
     pub(crate) token: String,
 }
 
-/// Asks the nucleus where the service is now; the error says why it does not tell.
+/// Queries the nucleus for the present port and token of the service. The error says why there is
+/// no result.
 ///
-/// The environment of this process is as old as the process: on nucleus lite the service comes back
-/// on another port, and a restart of another part of the nucleus voids the token.
+/// The environment of this process is as old as the process. On nucleus lite the service comes back
+/// on another port, and a restart of another part of the nucleus makes the token invalid.
 pub(crate) type AccessSource = Arc<
     dyn Fn() -> Pin<Box<dyn Future<Output = std::result::Result<TokenExchangeAccess, String>> + Send>> + Send + Sync,
 >;
 
-/// Asks the token exchange service, and keeps what it gives for a while.
+/// Loads credentials from the token exchange service, and keeps them for a while.
 ///
-/// The SDK's own cache is not used: it goes by the wall clock alone, and keeps what the cloud calls
-/// expired.
+/// The SDK's own cache is not used: it depends on the wall clock alone, and keeps credentials that
+/// the cloud calls expired.
 #[derive(Clone)]
 pub(super) struct TokenExchange {
     http: SharedHttpConnector,
     clock: Clock,
     kept: Arc<Mutex<Option<(Credentials, Mono)>>>,
     source: Option<AccessSource>,
-    /// What the source last said.
+    /// The last result of the source.
     access: Arc<Mutex<Option<TokenExchangeAccess>>>,
 }
 
@@ -92,13 +92,13 @@ impl fmt::Debug for TokenExchange {
 }
 
 impl TokenExchange {
-    /// `http` must go to this machine only, and directly: the proxies of the environment are not
-    /// for the service.
+    /// `http` must connect to this machine only, and directly: the proxies of the environment are
+    /// not for the service.
     pub(super) fn new(http: SharedHttpConnector, clock: Clock, source: Option<AccessSource>) -> Self {
         Self { http, clock, kept: Arc::default(), source, access: Arc::default() }
     }
 
-    /// The next call asks again.
+    /// Drops the credentials, so that the next call loads new ones.
     pub(super) fn forget(&self) {
         *self.kept() = None;
     }
@@ -124,7 +124,8 @@ impl TokenExchange {
 }
 
 impl TokenExchange {
-    /// Asks the service; where it has moved or forgotten the token, asks again where it is now.
+    /// Loads credentials from the service. If the service has moved, or no longer knows the token,
+    /// queries the source for its present port and token.
     async fn ask(&self) -> Result {
         let known = self.access.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let service = match known {
@@ -138,19 +139,20 @@ impl TokenExchange {
             },
             Err(text) => Refusal { text: text.clone(), is_stale: true, next: "" },
         };
-        let told = |refusal: Refusal, next: &str| CredentialsError::provider_error(format!("{}{next}", refusal.text));
+        let failed = |refusal: Refusal, next: &str| CredentialsError::provider_error(format!("{}{next}", refusal.text));
         let Some(source) = self.source.as_ref().filter(|_| refusal.is_stale) else {
             let next = refusal.next;
             return Err(match service {
-                Ok(_) => told(refusal, next),
+                Ok(_) => failed(refusal, next),
                 Err(text) => CredentialsError::not_loaded(text),
             });
         };
         let access = match source().await {
             Ok(access) => access,
             Err(why) => {
-                let next = format!("; the nucleus does not tell where it is now ({why}); check that the nucleus runs");
-                return Err(told(refusal, &next));
+                let next =
+                    format!("; the nucleus does not give its present address ({why}); check that the nucleus runs");
+                return Err(failed(refusal, &next));
             }
         };
         let now = Service::at(&access);
@@ -158,12 +160,13 @@ impl TokenExchange {
         if service.as_ref().is_ok_and(|before| before.is_same(&now)) {
             let next =
                 "; the nucleus confirms the address and the token: check that aws.greengrass.TokenExchangeService runs";
-            return Err(told(refusal, next));
+            return Err(failed(refusal, next));
         }
         tracing::info!(service = %now, "the token exchange service has moved, or demands another token");
         now.ask(&self.http).await.map_err(|refusal| {
-            let next = if refusal.is_stale { "; the agent asks the nucleus again where it is" } else { refusal.next };
-            told(refusal, next)
+            let next =
+                if refusal.is_stale { "; the agent queries the nucleus for its address again" } else { refusal.next };
+            failed(refusal, next)
         })
     }
 }
@@ -177,7 +180,7 @@ impl ProvideCredentials for TokenExchange {
     }
 }
 
-/// Where the service is, and what it demands.
+/// The address of the service, and the token that it requires.
 struct Service {
     address: String,
     token: String,
@@ -189,7 +192,8 @@ impl fmt::Display for Service {
     }
 }
 
-/// What the service answers (AWS SDKs and Tools Reference Guide, "Container credential provider").
+/// The response of the service (AWS SDKs and Tools Reference Guide, "Container credential
+/// provider").
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answer {
@@ -202,9 +206,9 @@ struct Answer {
 /// Why the service gives no credentials.
 struct Refusal {
     text: String,
-    /// It may be somewhere else by now, or demand another token.
+    /// Whether the service may have moved, or may require another token.
     is_stale: bool,
-    /// What to do where nothing else tells where it is.
+    /// What to do if no other source gives the address.
     next: &'static str,
 }
 
@@ -266,13 +270,13 @@ impl Service {
         })?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await;
-        // A redirection is an error like others: it is not followed with the token.
+        // A redirection is an error like others: the token is not sent to another address.
         if status != 200 {
             let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
             return Err(self.refusal(status, &String::from_utf8_lossy(&body)));
         }
         let body = body.map_err(|error| Refusal::new(format!("{self} breaks its answer off ({error})")))?.to_bytes();
-        // The body is never quoted: a part of it may be a secret.
+        // The body is never quoted, since a part of it may be a secret.
         let Answer { access_key_id, secret_access_key, token, expiration } =
             serde_json::from_slice(&body).map_err(|error| {
                 let (line, column) = (error.line(), error.column());
@@ -311,14 +315,15 @@ impl Service {
                  log"
             }
         };
-        // The classic nucleus answers a wrong token with 403, and its tokens last. Nucleus lite
-        // answers one that it does not know with 404, and one of another length with 400.
+        // The classic nucleus responds to a wrong token with 403, and its tokens remain valid.
+        // Nucleus lite responds to an unknown token with 404, and to a token of another length with
+        // 400.
         let is_stale = matches!(status, 400 | 404);
         Refusal { text: format!("{self} answers HTTP status {status}, {reason}"), is_stale, next }
     }
 }
 
-/// Characters that change how a terminal shows others.
+/// Whether a character changes how a terminal shows others.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
@@ -330,8 +335,8 @@ fn invalid(address: &str, why: &str) -> String {
     )
 }
 
-/// The service is on this machine: its token goes nowhere else. A name is looked at when it is
-/// resolved.
+/// Checks that the address is on this machine, since the token is sent to no other machine. A host
+/// name is checked when it is resolved.
 fn check(address: &str) -> std::result::Result<(), String> {
     let rest = address.strip_prefix("http://").or_else(|| address.strip_prefix("https://"));
     let rest = rest.ok_or_else(|| invalid(address, "it does not begin with http:// or https://"))?;

@@ -1,4 +1,4 @@
-//! Greengrass V2's calls on the client devices of one core device.
+//! The Greengrass V2 calls on the client devices of one core device.
 
 use aws_sdk_greengrassv2::{
     Client, config,
@@ -12,21 +12,21 @@ use aws_sdk_greengrassv2::{
 
 use super::{
     classify::entry_index,
-    sdk::{Judge, Sdk},
+    sdk::{ResponseClassifier, Sdk},
 };
 use crate::cloud::api::ListPage;
 use crate::domain::{CallError, CallFault, EntryError, Target, ThingName, Timestamp};
 
 pub(super) struct Greengrass {
     client: Client,
-    judge: Judge,
+    classifier: ResponseClassifier,
     core: ThingName,
 }
 
 impl Greengrass {
     pub(super) fn new(sdk: &Sdk, endpoint: Option<&str>, core: ThingName) -> Self {
         let config = config::Builder::from(&sdk.at(endpoint)).interceptor(sdk.clock_watch()).build();
-        Self { client: Client::from_conf(config), judge: sdk.judge(), core }
+        Self { client: Client::from_conf(config), classifier: sdk.classifier(), core }
     }
 
     pub(super) async fn disassociate(&self, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
@@ -38,7 +38,7 @@ impl Greengrass {
             .batch_disassociate_client_device_from_core_device()
             .core_device_thing_name(self.core.as_str())
             .set_entries(Some(named(targets.iter().map(entry))?));
-        let output = self.judge.answer(call.send().await, |error, fault| error.refine(fault, &self.core))?;
+        let output = self.classifier.answer(call.send().await, |error, fault| error.refine(fault, &self.core))?;
         let error = |error: DisassociateClientDeviceFromCoreDeviceErrorEntry| {
             entry_error(error.thing_name, error.code, error.message)
         };
@@ -54,7 +54,7 @@ impl Greengrass {
             .batch_associate_client_device_with_core_device()
             .core_device_thing_name(self.core.as_str())
             .set_entries(Some(named(targets.iter().map(entry))?));
-        let output = self.judge.answer(call.send().await, |error, fault| error.refine(fault, &self.core))?;
+        let output = self.classifier.answer(call.send().await, |error, fault| error.refine(fault, &self.core))?;
         let error = |error: AssociateClientDeviceWithCoreDeviceErrorEntry| {
             entry_error(error.thing_name, error.code, error.message)
         };
@@ -68,7 +68,7 @@ impl Greengrass {
             .core_device_thing_name(self.core.as_str())
             .max_results(100)
             .set_next_token(next);
-        let output = self.judge.answer(call.send().await, |error, fault| error.refine(fault, &self.core))?;
+        let output = self.classifier.answer(call.send().await, |error, fault| error.refine(fault, &self.core))?;
         let listed = output.associated_client_devices.unwrap_or_default();
         Ok(ListPage {
             devices: listed.into_iter().filter_map(device).collect(),
@@ -77,8 +77,8 @@ impl Greengrass {
     }
 }
 
-/// The entries of a call, of which none may be missing: the API takes a call without entries for a
-/// success.
+/// The entries of a call. None of them may be missing, since the API answers a call without entries
+/// with a success.
 fn named<E>(entries: impl Iterator<Item = Option<E>>) -> Result<Vec<E>, CallError> {
     let all = entries.collect::<Option<Vec<E>>>();
     all.ok_or_else(|| CallError::new(CallFault::Misfit, "NoEntries", "an entry without a name"))
@@ -94,13 +94,13 @@ fn device(listed: AssociatedClientDevice) -> Option<(ThingName, Option<Timestamp
     match ThingName::new(&name) {
         Ok(thing) => Some((thing, at)),
         Err(error) => {
-            tracing::warn!(thing = name, "a listed device is passed over: its name {error}");
+            tracing::warn!(thing = name, "a listed device is skipped: its name {error}");
             None
         }
     }
 }
 
-/// What a refusal says beside its code.
+/// What a refusal says in addition to its code.
 trait Refusal {
     fn refine(&self, fault: CallFault, core: &ThingName) -> CallFault;
 }

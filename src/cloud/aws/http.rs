@@ -1,5 +1,5 @@
-//! The HTTP clients: the roots and proxies that they use, bodies that end, and failures that say
-//! where a request went.
+//! The HTTP clients: the roots and proxies that they use, the limit on bodies, and failures that
+//! name where a request was sent.
 
 use std::{error::Error, ffi::OsString, fmt, net::IpAddr};
 
@@ -23,8 +23,8 @@ use http_body_util::Limited;
 
 use super::proxies::Proxies;
 
-/// Bytes of a body. The largest that the API sends is a page of 100 devices, or 100 errors: some
-/// 100 KiB.
+/// The most bytes of a body. The largest body of the API is a page of 100 devices, or 100 errors:
+/// about 100 KiB.
 const MAX_BODY: usize = 1 << 20;
 
 /// The system's root certificates, and those of the file at `path` (`GG_ROOT_CA_PATH`).
@@ -34,18 +34,18 @@ const MAX_BODY: usize = 1 << 20;
 pub(super) fn root_certificates(path: Option<OsString>) -> Result<tls::TlsContext, String> {
     let mut store = tls::TrustStore::default().with_native_roots(true);
     let path = path.filter(|path| !path.is_empty());
-    let told = |error: &dyn fmt::Display| {
+    let with_path = |error: &dyn fmt::Display| {
         let path = path.clone().unwrap_or_default();
         format!("GG_ROOT_CA_PATH {}: {error}; name a PEM file with the authority's certificate", path.display())
     };
     if let Some(path) = &path {
-        store = store.with_pem_certificate(std::fs::read(path).map_err(|error| told(&error))?);
+        store = store.with_pem_certificate(std::fs::read(path).map_err(|error| with_path(&error))?);
     }
-    tls::TlsContext::builder().with_trust_store(store).build().map_err(|error| told(&error))
+    tls::TlsContext::builder().with_trust_store(store).build().map_err(|error| with_path(&error))
 }
 
-/// The client for the cloud: through the proxies of the environment, each body limited, each
-/// failure with its route.
+/// The client for the cloud. It uses the proxies of the environment, limits each body, and adds the
+/// route to each failure.
 pub(super) fn outward(roots: &tls::TlsContext, proxies: Proxies) -> SharedHttpClient {
     let roots = roots.clone();
     let client = Builder::new().build_with_connector_fn(move |settings, components| {
@@ -61,8 +61,8 @@ pub(super) fn outward(roots: &tls::TlsContext, proxies: Proxies) -> SharedHttpCl
     SharedHttpClient::new(Client { inner: client, proxies })
 }
 
-/// The connector for a service on this machine: without a proxy, and a name that stands for another
-/// machine is an error.
+/// The connector for a service on this machine. It uses no proxy, and fails if the name resolves to
+/// another machine.
 pub(super) fn local(roots: &tls::TlsContext) -> SharedHttpConnector {
     let connector = Connector::builder()
         .proxy_config(ProxyConfig::disabled())
@@ -73,7 +73,7 @@ pub(super) fn local(roots: &tls::TlsContext) -> SharedHttpConnector {
     SharedHttpConnector::new(Limiting { inner: SharedHttpConnector::new(connector), proxies: None })
 }
 
-/// The system's resolver, with an error of a type of its own.
+/// The system's resolver, with an error type of its own.
 #[derive(Clone, Debug)]
 struct Resolver {
     loopback_only: bool,
@@ -86,7 +86,7 @@ impl ResolveDns for Resolver {
             let found = tokio::net::lookup_host((name, 0)).await.map_err(|error| failed(error.to_string()))?;
             let found: Vec<IpAddr> = found.map(|address| address.ip()).collect();
             match found.iter().find(|address| self.loopback_only && !address.is_loopback()) {
-                Some(other) => Err(failed(format!("it stands for {other}, which is not this machine"))),
+                Some(other) => Err(failed(format!("it resolves to {other}, which is not this machine"))),
                 None => Ok(found),
             }
         })
@@ -108,10 +108,10 @@ impl fmt::Display for NotResolved {
 
 impl Error for NotResolved {}
 
-/// Where a request went that was not answered.
+/// Where a request was sent that got no response.
 #[derive(Debug)]
 pub(super) struct Failed {
-    /// Host and port.
+    /// The host and the port.
     pub(super) to: String,
     /// The proxy, and the variable that names it.
     pub(super) proxy: Option<String>,
@@ -177,8 +177,8 @@ impl HttpClient for Client {
     }
 }
 
-/// Limits each answer's body, since the SDK reads one whole, whoever sends it and however long it
-/// is: reading a longer one fails, and ends its connection.
+/// Limits each response's body, since the SDK reads a body as a whole, whatever its sender and its
+/// length are. Reading a longer body fails, and ends the connection.
 #[derive(Debug)]
 struct Limiting {
     inner: SharedHttpConnector,
@@ -203,7 +203,7 @@ impl HttpConnector for Limiting {
     }
 }
 
-/// Host and port of a URL.
+/// The host and the port of a URL.
 pub(super) fn host_and_port(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

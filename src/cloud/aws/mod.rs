@@ -23,15 +23,15 @@ use crate::{
     runtime::clock::Clock,
 };
 
-/// The APIs, as one core device calls them.
+/// The APIs of AWS, as one core device calls them.
 pub struct Aws {
     greengrass: Greengrass,
     site_wise: SiteWise,
 }
 
 impl Aws {
-    /// Clients for `config`'s core device and region, whose credentials come from the service that
-    /// the environment names, or else from where `source` finds it. Makes no call.
+    /// Makes the clients for `config`'s core device and region. Their credentials come from the
+    /// service that the environment names, or else from the one that `source` finds. Makes no call.
     ///
     /// # Errors
     /// The file that `GG_ROOT_CA_PATH` names, or the certificates in it, cannot be used.

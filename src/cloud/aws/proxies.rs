@@ -1,13 +1,13 @@
-//! The proxies that the environment names, as the HTTP client reads them: which one a request
-//! takes, and which are of no use. The client itself passes over a value that it does not
+//! The proxies that the environment names, as the HTTP client reads them: which proxy a request
+//! takes, and which values cannot be used. The client itself ignores a value that it does not
 //! understand.
 
 use std::sync::Arc;
 
 use hyper_util::client::proxy::matcher::Matcher;
 
-/// The variables for a scheme, in the order in which the client looks: the first one that is set
-/// counts.
+/// The variables for a scheme, in the order in which the client reads them. The first variable that
+/// is set counts.
 const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 const ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
@@ -29,7 +29,7 @@ impl Proxies {
         Self { matcher: Arc::new(Matcher::from_env()), https: named(HTTPS), http: named(HTTP) }
     }
 
-    /// The proxy that a request to that URL takes, with the variable that names it, and without its
+    /// The proxy that a request to that URL takes, with the variable that names it and without its
     /// password.
     pub(super) fn of(&self, url: &str) -> Option<String> {
         let url = url.parse().ok()?;
@@ -40,29 +40,29 @@ impl Proxies {
     }
 }
 
-/// What is wrong with the variables that name proxies, one sentence each.
+/// What is wrong with the variables that name proxies, one sentence for each variable.
 pub(crate) fn proxy_faults() -> Vec<String> {
-    let told = |names| {
+    let describe = |names| {
         let (name, value) = set(names)?;
         let why = fault(&value)?;
         // A value in which no host is found may hold a password anywhere before an @.
         let shown: String =
             value.rsplit('@').next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(100).collect();
         Some(format!(
-            "{name} is \"{shown}\", which {why}; it is not used, and calls go without this proxy: set it to http://HOST:PORT, or unset it"
+            "{name} is \"{shown}\", which {why}; it is not used, and calls do not use this proxy: set it to http://HOST:PORT, or unset it"
         ))
     };
-    [HTTPS, HTTP, ALL].into_iter().filter_map(told).collect()
+    [HTTPS, HTTP, ALL].into_iter().filter_map(describe).collect()
 }
 
-/// The first of these variables that is set, as the client takes it. An empty one is set, and means
-/// none.
+/// The first of these variables that is set, as the client reads it. An empty variable is set, and
+/// means that there is no proxy.
 fn set(names: [&'static str; 2]) -> Option<(&'static str, String)> {
     let found = names.into_iter().find_map(|name| std::env::var(name).ok().map(|value| (name, value)));
     found.filter(|(_, value)| !value.is_empty())
 }
 
-/// Why the client can make no use of the value.
+/// Why the client cannot use the value.
 fn fault(value: &str) -> Option<&'static str> {
     let any = "https://a.example".parse().ok()?;
     match Matcher::builder().https(value.to_owned()).build().intercept(&any) {
@@ -71,7 +71,7 @@ fn fault(value: &str) -> Option<&'static str> {
         Some(proxy) if !matches!(proxy.uri().scheme_str(), Some("http" | "https")) => {
             Some("is the address of a SOCKS proxy, which is not supported")
         }
-        // A port that is no number would be passed over, and another one be used.
+        // The client would ignore a port that is not a number, and use another port.
         Some(proxy)
             if proxy.uri().port_u16().is_none()
                 && proxy.uri().authority().map(|all| all.as_str()) != proxy.uri().host() =>

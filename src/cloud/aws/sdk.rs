@@ -1,5 +1,6 @@
-//! What the clients of the AWS services have in common: how they are set up, and what their answers
-//! mean. Retries are off: the agent owns them, over restarts and for days.
+//! What the clients of the AWS services have in common: how they are set up, and what their
+//! failures mean. The SDK's retries are off: the agent makes the retries itself, across restarts
+//! and for each entry.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -32,18 +33,18 @@ use crate::{
     },
 };
 
-/// From name resolution to the end of the TLS handshake.
+/// The limit from the name resolution to the end of the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(10);
-/// From sending a request to the head of its answer: behind a black hole nothing else ends the
-/// wait.
+/// The limit from sending a request to the head of its response. Behind a black hole nothing else
+/// ends the wait.
 const READ: Duration = Duration::from_secs(30);
-/// The whole of a call, with loading credentials.
+/// The limit on a whole call, which includes loading the credentials.
 const ATTEMPT: Duration = Duration::from_secs(75);
 
-/// Told of each difference between the cloud's clock and ours, in milliseconds.
+/// Receives each difference between the cloud's clock and the local clock, in milliseconds.
 pub(crate) type SkewSink = Box<dyn Fn(i64) + Send + Sync>;
 
-/// The setting that all clients share.
+/// The settings that all clients share.
 pub(super) struct Sdk {
     base: SdkConfig,
     fips: bool,
@@ -54,7 +55,7 @@ pub(super) struct Sdk {
 }
 
 impl Sdk {
-    /// For `config`'s region. Makes no call.
+    /// The settings for `config`'s region. Makes no call.
     ///
     /// # Errors
     /// The file that `GG_ROOT_CA_PATH` names, or the certificates in it, cannot be used.
@@ -93,7 +94,7 @@ impl Sdk {
         Ok(Self { base, fips, watch, credentials, clock, region: config.region.as_str().into() })
     }
 
-    /// The setting for a service, at its own endpoint or at the one that was configured.
+    /// The settings for a service, at its own endpoint or at the configured one.
     pub(super) fn at(&self, endpoint: Option<&str>) -> SdkConfig {
         let builder = self.base.to_builder();
         match endpoint {
@@ -103,27 +104,31 @@ impl Sdk {
         }
     }
 
-    /// Measures the clocks' difference at each answer.
+    /// Measures the difference between the clocks at each response.
     pub(super) fn clock_watch(&self) -> ClockWatch {
         self.watch.clone()
     }
 
-    /// What is left of the setting once the clients are made: what answers are judged by.
-    pub(super) fn judge(&self) -> Judge {
-        Judge { credentials: self.credentials.clone(), clock: self.clock.clone(), region: Arc::clone(&self.region) }
+    /// The part of the settings that is needed after the clients are made: it classifies responses.
+    pub(super) fn classifier(&self) -> ResponseClassifier {
+        ResponseClassifier {
+            credentials: self.credentials.clone(),
+            clock: self.clock.clone(),
+            region: Arc::clone(&self.region),
+        }
     }
 }
 
-/// Tells what a failed call means.
+/// Classifies responses: says what a failed call means.
 #[derive(Clone)]
-pub(super) struct Judge {
+pub(super) struct ResponseClassifier {
     credentials: TokenExchange,
     clock: Clock,
     region: Arc<str>,
 }
 
-impl Judge {
-    /// What came of a call; `refine` adds what the service's own words tell of a failure.
+impl ResponseClassifier {
+    /// The result of a call. `refine` adds what the service's own message says about a failure.
     pub(super) fn answer<O: RequestId, E>(
         &self,
         result: Result<O, SdkError<E, HttpResponse>>,
@@ -141,12 +146,12 @@ impl Judge {
     {
         let plain = |fault: CallFault, code: &str| CallError::new(fault, code, &chain(error));
         if let Some(cause) = find::<CredentialsError>(error) {
-            // Its own first sentence says no more than that there are none.
+            // The error's own first sentence says only that there are no credentials.
             let text = cause.source().map_or_else(|| chain(cause), chain);
             return CallError::new(CallFault::Credentials, "NoCredentials", &text);
         }
         match error {
-            // Only where the connection was never made is it sure that nothing was sent.
+            // It is certain that nothing was sent only if the connection was never made.
             SdkError::DispatchFailure(_) if never_connected(error) => self.unreachable(error),
             SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) | SdkError::ResponseError(_) => {
                 plain(CallFault::Lost, "NoAnswer")
@@ -156,11 +161,11 @@ impl Judge {
         }
     }
 
-    /// A connection that was not made: to where, by which proxy, and why.
+    /// A connection that was not made: to which host, through which proxy, and why.
     fn unreachable(&self, error: &(dyn Error + 'static)) -> CallError {
         let failed = |code: &str, text: &str| CallError::new(CallFault::Unreachable, code, text);
         let Some(route) = find::<Failed>(error) else { return failed("Unreachable", &chain(error)) };
-        // The client's own first words say no more than that it could not connect.
+        // The client's own first sentence says only that it could not connect.
         let why = find::<hyper_util::client::legacy::Error>(error)
             .and_then(Error::source)
             .map_or_else(|| chain(error), chain);
@@ -192,7 +197,7 @@ impl Judge {
             None => format!("HTTP status {status} without a code of the API"),
         };
         if fault == CallFault::Credentials {
-            // The local clock may think them good for hours.
+            // By the local clock these credentials may be valid for hours.
             self.credentials.forget();
         }
         CallError {
@@ -202,8 +207,8 @@ impl Judge {
     }
 }
 
-/// A success counts only if the service signed it with a request id: to the SDK an empty 200, as a
-/// captive portal gives it, is a success too, since everything in these answers is optional.
+/// A success counts only if the service signed it with a request id. For the SDK, an empty 200 from
+/// a captive portal is a success, too, since every member of these responses is optional.
 fn genuine<O: RequestId>(output: O) -> Result<O, CallError> {
     match output.request_id() {
         Some(_) => Ok(output),
@@ -211,7 +216,7 @@ fn genuine<O: RequestId>(output: O) -> Result<O, CallError> {
     }
 }
 
-/// As the SDKs read it; the nucleus sets it in FIPS mode.
+/// Reads the variable as the SDKs do. The nucleus sets it in FIPS mode.
 fn wants_fips(variable: Option<String>) -> bool {
     variable.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
@@ -224,7 +229,8 @@ fn never_connected(error: &(dyn Error + 'static)) -> bool {
     find::<hyper_util::client::legacy::Error>(error).is_some_and(|error| error.is_connect())
 }
 
-/// Measures the difference between the cloud's clock and ours from each answer's `Date`.
+/// Measures the difference between the cloud's clock and the local clock from the `Date` header of
+/// each response.
 #[derive(Clone)]
 pub(super) struct ClockWatch {
     clock: Clock,
@@ -250,7 +256,7 @@ impl Intercept for ClockWatch {
         _: &mut ConfigBag,
     ) -> Result<(), aws_smithy_runtime_api::box_error::BoxError> {
         let headers = context.response().headers();
-        // Only the service's own clock counts, not that of a portal or of a cache.
+        // Only the service's own clock counts, not that of a captive portal or of a cache.
         let own = headers.get("x-amzn-requestid").is_some() && headers.get("age").is_none();
         if let (true, Some(date)) = (own, headers.get("date").and_then(http_date)) {
             (self.skew)(date.0 - self.clock.now().wall.0);

@@ -1,4 +1,4 @@
-//! SiteWise's calls that take assets apart: from their parent, and out of a project.
+//! The SiteWise calls that disassociate assets: from their parent asset, and from a project.
 
 use aws_sdk_iotsitewise::{
     Client,
@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::{
     },
 };
 
-use super::sdk::{Judge, Sdk};
+use super::sdk::{ResponseClassifier, Sdk};
 use crate::{
     config::Endpoints,
     domain::{CallError, CallFault, CallToken, EntryError, Target},
@@ -22,10 +22,10 @@ use crate::{
 
 pub(super) struct SiteWise {
     client: Client,
-    /// Monitor's operations have an endpoint of their own, which a VPC endpoint of the others does
-    /// not serve.
+    /// The client for the operations of SiteWise Monitor. They have an endpoint of their own, which
+    /// a VPC endpoint of the other operations does not serve.
     monitor: Client,
-    judge: Judge,
+    classifier: ResponseClassifier,
 }
 
 impl SiteWise {
@@ -40,17 +40,17 @@ impl SiteWise {
         Self {
             client: client(endpoints.site_wise.as_deref()),
             monitor: client(endpoints.site_wise_monitor.as_deref()),
-            judge: sdk.judge(),
+            classifier: sdk.classifier(),
         }
     }
 
-    /// `DisassociateAssets`, for one child. Its answer has no body.
+    /// `DisassociateAssets`, for one child asset. Its response has no body.
     pub(super) async fn disassociate_asset(
         &self,
         targets: &[Target],
         token: &CallToken,
     ) -> Result<Vec<EntryError>, CallError> {
-        let [Target::Child(named)] = targets else { return Err(misfit()) };
+        let [Target::Child(named)] = targets else { return Err(not_for_this_call()) };
         let crate::domain::ChildAsset { asset, hierarchy, child } = &**named;
         let call = self
             .client
@@ -59,7 +59,7 @@ impl SiteWise {
             .hierarchy_id(hierarchy.as_str())
             .child_asset_id(child.as_str())
             .client_token(token.as_str());
-        self.judge.answer(call.send().await, |error, fault| refine(error, fault, targets)).map(|_| Vec::new())
+        self.classifier.answer(call.send().await, |error, fault| refine(error, fault, targets)).map(|_| Vec::new())
     }
 
     /// `BatchDisassociateProjectAssets`, for up to 100 assets of one project.
@@ -68,7 +68,7 @@ impl SiteWise {
         targets: &[Target],
         token: &CallToken,
     ) -> Result<Vec<EntryError>, CallError> {
-        let project = targets.first().and_then(Target::scope).ok_or_else(misfit)?;
+        let project = targets.first().and_then(Target::scope).ok_or_else(not_for_this_call)?;
         let assets = targets.iter().map(|target| target.name().to_owned()).collect();
         let call = self
             .monitor
@@ -76,7 +76,7 @@ impl SiteWise {
             .project_id(project)
             .set_asset_ids(Some(assets))
             .client_token(token.as_str());
-        let answer = self.judge.answer(call.send().await, |error, fault| refine(error, fault, targets))?;
+        let answer = self.classifier.answer(call.send().await, |error, fault| refine(error, fault, targets))?;
         let error = |error: AssetErrorDetails| EntryError {
             name: Some(error.asset_id),
             code: error.code.as_str().to_owned(),
@@ -86,14 +86,14 @@ impl SiteWise {
     }
 }
 
-/// A call that the ledger should never ask for.
-fn misfit() -> CallError {
+/// The error for a call that the ledger should never request.
+fn not_for_this_call() -> CallError {
     CallError::new(CallFault::Misfit, "NoEntries", "entries that this call is not for")
 }
 
-/// Which of the entries an error is about, by the ids that its message names: the API has no member
-/// for it. All of them where the resource that the call is about does not exist, none where the
-/// message names nothing that we know.
+/// Which of the entries an error is about, by the ids that its message names, since the API has no
+/// member for it. All entries if the resource that the call is about does not exist; none if the
+/// message names no known id.
 fn refine<E: ProvideErrorMetadata>(error: &E, fault: CallFault, targets: &[Target]) -> CallFault {
     let CallFault::Invalid(_) = fault else { return fault };
     let message = error.message().unwrap_or_default();
@@ -107,7 +107,7 @@ fn refine<E: ProvideErrorMetadata>(error: &E, fault: CallFault, targets: &[Targe
     CallFault::Invalid(indexes)
 }
 
-/// Uses a configured endpoint as it is given: the SDK would put `api.` or `monitor.` before its
+/// Uses a configured endpoint as it is given. The SDK would put `api.` or `monitor.` before its
 /// host name.
 #[derive(Debug)]
 struct AsGiven;

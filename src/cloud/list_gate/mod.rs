@@ -1,5 +1,5 @@
-//! Which requests wait for a complete list of the cloud, and whether one is wanted. The dispatcher
-//! asks it, and the reconciler says what it reads.
+//! The list gate: decides which requests wait for a complete list of the cloud, and whether a list
+//! is needed. The dispatcher queries it, and the reconciler reports to it which lists it reads.
 
 mod numbers;
 
@@ -18,19 +18,20 @@ use crate::{
 #[derive(Default)]
 struct State {
     numbers: Numbers,
-    /// The opening of the store that the numbers are about, and the first request's number after
-    /// it.
+    /// The opening of the store to which the numbers belong, and the number of the first request
+    /// after that opening.
     opened: Option<(u64, u64)>,
-    /// Lists that were asked for, and up to which of them one was read to its end since.
+    /// How many lists were requested, and how many of these requests a complete list has served
+    /// since.
     lists_wanted: u64,
     lists_served: u64,
-    /// What the list that is being read will clear, and up to which of those asked for it serves.
+    /// What the list that is being read will clear, and how many of the requested lists it serves.
     listing: Option<(Boundary, u64)>,
 }
 
 impl State {
-    /// Keeps the age of requests; a store that was opened anew begins with leftovers, or may be
-    /// another one, whose registry is empty: `true` then, for a list is wanted.
+    /// Notes the age of requests. Returns `true` if the store was opened again: it then begins with
+    /// leftovers, or it may be another store with an empty registry, so a list is needed.
     fn note(&mut self, now: Mono, summary: Summary) -> bool {
         let opened = (summary.run, summary.first_seq);
         let mut again = false;
@@ -39,7 +40,7 @@ impl State {
             self.lists_wanted += u64::from(again);
             self.opened = Some(opened);
             if again {
-                // The same life: their ages still count.
+                // The process is the same as before: the ages of these requests still count.
                 self.numbers.out_of_reach(summary.first_seq);
             } else {
                 self.numbers.start(summary.first_seq);
@@ -50,7 +51,7 @@ impl State {
     }
 }
 
-/// The gate; shared by the parts that call the cloud. Its changes wake those who look at
+/// The list gate, shared by the parts that call the cloud. Its changes wake the subscribers of
 /// [`Health`].
 pub struct ListGate {
     state: Mutex<State>,
@@ -60,31 +61,33 @@ pub struct ListGate {
 }
 
 impl ListGate {
-    /// No list was read yet. `ledger` has the number of the next request.
+    /// Begins without any list read. `ledger` gives the number of the next request.
     #[must_use]
     pub fn new(health: Arc<Health>, ledger: watch::Receiver<Summary>, clock: Clock) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), health, ledger, clock })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that holds the lock can leave it half written.
+        // No code that holds the lock can panic and leave the state half written.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes something and wakes those who look.
+    /// Changes the state and wakes the subscribers of [`Health`].
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let result = change(&mut self.state());
         self.health.wake();
         result
     }
 
-    /// As [`Health::answered`], which it calls; a sync follows an outage.
+    /// Passes the outcome of a call on to [`Health::answered`], and requests a list after an
+    /// outage.
     pub fn answered(&self, kind: CallKind, result: Result<(), &CallError>, refused: bool) {
         let next_seq = self.ledger.borrow().next_seq;
-        // Locked meanwhile, so that nobody finds the cloud within reach and the gate still open.
+        // The lock is held meanwhile, so that no part can find the cloud within reach and the gate
+        // still open.
         self.change(|state| {
             let Reach { was_out, answer_is_out, is_out } = self.health.answered(kind, result, refused);
-            // Only of devices there is a list to wait for.
+            // A list exists for devices only.
             if kind.traits().service != Service::Greengrass {
                 return;
             }
@@ -92,7 +95,7 @@ impl ListGate {
                 state.numbers.out_of_reach(next_seq);
             }
             if was_out && !is_out {
-                // The list that finds this out is the one.
+                // If a list call finds this out, that list serves this request for a list.
                 state.lists_wanted += 1;
                 if let (CallKind::List, Some((_, serves))) = (kind, &mut state.listing) {
                     *serves = state.lists_wanted;
@@ -101,13 +104,13 @@ impl ListGate {
         });
     }
 
-    /// Asks for a complete list that begins after this.
+    /// Requests a complete list that begins after this call.
     pub fn want_list(&self) {
         self.change(|state| state.lists_wanted += 1);
     }
 
-    /// Asks for a complete list for the requests that [`Self::window`] keeps back, unless one is
-    /// being read that will do.
+    /// Requests a complete list for the requests that [`Self::window`] keeps back, unless the list
+    /// that is being read will clear them.
     pub fn want_window(&self) {
         let _ = self.window();
         let state = self.state();
@@ -119,7 +122,7 @@ impl ListGate {
         }
     }
 
-    /// Whether somebody needs a list.
+    /// Whether a part of the agent needs a list.
     #[must_use]
     pub fn list_wanted(&self) -> bool {
         let state = self.state();
@@ -139,25 +142,27 @@ impl ListGate {
         window
     }
 
-    /// A list begins; `next_seq` is the number of the first request that it may come too early for.
+    /// Notes that a list begins. `next_seq` is the number of the first request that this list may
+    /// be too early for.
     pub fn begin_list(&self, next_seq: u64) {
         let summary = *self.ledger.borrow();
         let mut state = self.state();
         state.note(self.clock.now().mono, summary);
         if self.health.out_of_reach() {
-            // What came since the last failed call was accepted out of reach, too.
+            // Requests that came since the last failed call were accepted while the cloud was out
+            // of reach, too.
             state.numbers.out_of_reach(next_seq);
         }
         let boundary = state.numbers.begin_list(next_seq);
         state.listing = Some((boundary, state.lists_wanted));
     }
 
-    /// The list broke off: whoever asked for it still needs one.
+    /// Notes that the list was broken off. The parts that requested it still need one.
     pub fn drop_list(&self) {
         self.change(|state| state.listing = None);
     }
 
-    /// The list is complete and taken over.
+    /// Notes that the list is complete and that the ledger has applied it.
     pub fn end_list(&self) {
         let mut state = self.state();
         if let Some((boundary, serves)) = state.listing.take() {
@@ -200,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_serves_those_who_asked_before_it_began() {
+    fn a_list_serves_the_parts_that_asked_before_it_began() {
         let (gate, _) = gate();
         gate.want_list();
         gate.begin_list(0);

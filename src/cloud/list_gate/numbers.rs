@@ -1,22 +1,22 @@
-//! Which requests have to wait for a complete list before they are sent (contract, "Superseded"):
-//! those older than five minutes, those left over from before the start, and those accepted while
-//! the cloud was out of reach.
+//! Which requests have to wait for a complete list before they are sent (docs/interface.md,
+//! "Superseded requests"): requests older than five minutes, requests left over from before the
+//! start, and requests accepted while the cloud was out of reach.
 //!
-//! Request numbers follow the order of acceptance, so each of the three is "everything below a
-//! number", and so is what a list clears.
+//! Request numbers follow the order of acceptance, so each of the three sets is "all requests below
+//! a number". What a list clears is such a set, too.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::domain::{Mono, Window};
 
-/// Age above which a list has to come first.
+/// The age above which a list has to come before the request.
 const OLD: Duration = Duration::from_secs(300);
 
-/// How often the age of numbers is noted; a request may count as fresh for so much longer.
+/// How often the age of numbers is noted. A request may count as fresh for this much longer.
 const NOTE: Duration = Duration::from_secs(10);
 
-/// Up to which numbers a list clears, for each of the reasons to wait: who is cleared for one waits
-/// for the other all the same.
+/// Up to which request numbers a list clears, for each of the reasons to wait. A request that is
+/// cleared for one reason still waits for the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Boundary {
     suspect: u64,
@@ -26,22 +26,23 @@ pub(super) struct Boundary {
 /// Keeps the numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Numbers {
-    /// Below: left over, or accepted out of reach; and older than five minutes.
+    /// Requests below these numbers have to wait: left over or accepted while the cloud was out of
+    /// reach (`suspect`), and older than five minutes (`old`).
     reached: Boundary,
     cleared: Boundary,
-    /// At that time the next request's number was this one; oldest first, at most five minutes'
-    /// worth.
+    /// The number of the next request at each of these times. The oldest note comes first, and the
+    /// notes cover at most five minutes.
     notes: VecDeque<(Mono, u64)>,
 }
 
 impl Numbers {
-    /// At the start of a run, with the number that the next request will get.
+    /// Begins a run; `next_seq` is the number that the next request will get.
     pub(super) fn start(&mut self, next_seq: u64) {
         *self = Self::default();
         self.reached.suspect = next_seq;
     }
 
-    /// Called now and then with the next request's number.
+    /// Notes the next request's number; called from time to time.
     pub(super) fn note(&mut self, now: Mono, next_seq: u64) {
         if self.notes.back().is_none_or(|(at, _)| now.since(*at) >= NOTE) {
             self.notes.push_back((now, next_seq));
@@ -54,19 +55,20 @@ impl Numbers {
         }
     }
 
-    /// The cloud is, or until now was, out of reach.
+    /// Notes that the cloud is out of reach, or was so until now.
     pub(super) fn out_of_reach(&mut self, next_seq: u64) {
         self.reached.suspect = self.reached.suspect.max(next_seq);
     }
 
-    /// The boundary that a list beginning now will clear, if it is read to its end.
+    /// The boundary that a list which begins now will clear, if it is read to its end.
     #[must_use]
     pub(super) fn begin_list(&self, next_seq: u64) -> Boundary {
         let Boundary { suspect, old } = self.reached;
         Boundary { suspect: suspect.min(next_seq), old: old.min(next_seq) }
     }
 
-    /// Whether a list with that boundary, when it is complete, leaves nobody to wait for another.
+    /// Whether a list with that boundary, once it is complete, leaves no request that waits for
+    /// another list.
     #[must_use]
     pub(super) fn is_enough(&self, boundary: Boundary) -> bool {
         let enough = |list: u64, cleared: u64, reached: u64| list.max(cleared) >= reached;
@@ -74,14 +76,14 @@ impl Numbers {
             && enough(boundary.old, self.cleared.old, self.reached.old)
     }
 
-    /// The list that began with that boundary is complete.
+    /// Notes that the list which began with that boundary is complete.
     pub(super) fn end_list(&mut self, boundary: Boundary) {
         self.cleared.suspect = self.cleared.suspect.max(boundary.suspect);
         self.cleared.old = self.cleared.old.max(boundary.old);
     }
 
-    /// What may be sent: all but what lies between the first that waits, for whichever reason, and
-    /// the last.
+    /// Which requests may be sent: all except those from the first to the last one that waits, for
+    /// either reason.
     #[must_use]
     pub(super) fn window(&self) -> Window {
         let Self { reached, cleared, .. } = self;
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_while_out_of_reach_waits_for_a_list_begun_after_it() {
+    fn what_was_accepted_while_out_of_reach_waits_for_a_list_begun_after_it() {
         let mut gate = Numbers::default();
         gate.start(0);
         gate.out_of_reach(3);
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_cleared_of_an_outage_still_waits_for_a_list_when_it_is_old() {
+    fn a_request_cleared_of_an_outage_still_waits_for_a_list_when_it_is_old() {
         let mut gate = Numbers::default();
         gate.start(0);
         gate.note(Mono(0), 0);
@@ -146,19 +148,19 @@ mod tests {
         let mut gate = Numbers::default();
         gate.start(6);
         for s in 0..=600 {
-            // Request 6 comes at 5 s, no other.
+            // Request 6 is accepted at 5 s, and no other request is.
             gate.note(Mono(s * 1000), if s < 5 { 6 } else { 7 });
         }
         assert!(!may_send(&gate, 6));
     }
 
     #[test]
-    fn what_is_old_waits_for_a_list_begun_when_it_was() {
+    fn an_old_request_waits_for_a_list_that_began_when_it_was_old() {
         let mut gate = Numbers::default();
         gate.start(0);
         let seconds = |s: u64| Mono(s * 1000);
         for s in 0..=320 {
-            // One request a second.
+            // One request is accepted each second.
             gate.note(seconds(s), s);
         }
         assert!(!may_send(&gate, 5) && may_send(&gate, 100));

@@ -1,57 +1,62 @@
-//! One lane: what to send next, and what each kind of answer means for the entries that were sent.
+//! The plan of one lane: what to send next, and what each kind of response means for the entries
+//! that were sent.
 //!
-//! | answer | for the entries | then |
-//! | --- | --- | --- |
-//! | done, no error entry | done | at once |
-//! | error entry, passing cause | again, five times at most, then the list decides | after a wait |
-//! | error entry, other cause | the list decides | at once |
-//! | nothing sent, throttled, busy, no credentials, a clock off | as if never sent | after a wait |
-//! | no answer, 5xx, not the API's answer | unknown: sent again | after a wait |
-//! | not permitted, no such core, not understood | as if never sent | after a long wait: a person has to mend it |
-//! | the same, or busy, of a resource of the call's own | as if never sent | others at once, these after a wait |
-//! | refused, naming entries | those fail | the rest at once |
-//! | refused | halved until the bad entry stands alone, which fails | at once |
+//! * Success without an error entry: the entries are done. The next call follows at once.
+//! * An error entry with a transient cause: the entry is sent again after a wait, five times at
+//!   most; then the list decides.
+//! * An error entry with another cause: the list decides. The next call follows at once.
+//! * Nothing sent, throttled, busy, no credentials or a wrong clock: the entries count as never
+//!   sent. The next call follows after a wait.
+//! * No response, 5xx, or not a response of the API: the outcome is unknown, and the entries are
+//!   sent again after a wait.
+//! * Not permitted, no such core device, or not understood: the entries count as never sent. The
+//!   next call follows after a long wait, since a person has to correct the cause.
+//! * Not permitted or busy, for the call's own resource: its entries are parked for a while, and
+//!   entries about other resources follow at once.
+//! * Refused, with named entries: these fail. The others are sent again at once.
+//! * Refused, without named entries: the call is halved until the bad entry is alone, which fails.
 //!
-//! A whole call's trouble is never charged to its entries.
+//! A failure of a whole call is never counted as an error of its entries.
 
 use std::time::Duration;
 
 use crate::domain::{Again, Backoff, CallError, CallFault, CallKind, EntryError, Fault, Mono, Target, Verdict};
 
-/// Answers naming an entry's own passing error, after which the list has to tell.
+/// How many responses may name an entry's own transient error before the list has to decide.
 const ENTRY_BUDGET: u32 = 5;
 
-/// Calls of one bisection after which, if none went well, the fault is taken for the
-/// configuration's and not the entries'. One bad entry in 100 takes 15.
+/// After this many calls of one bisection, none of which succeeded, the fault is taken to be in the
+/// configuration and not in the entries. One bad entry in 100 takes 15 calls.
 const HOPELESS: u32 = 20;
 
-/// Resources that refuse one after the other, after which it is the permission as a whole that is
+/// After this many resources refused one after the other, the permission as a whole is taken to be
 /// missing.
 const DENIED_ALL: u32 = 5;
 
-/// Resources that are known to refuse; beyond, the one that is known for longest is tried again.
+/// The most resources that are kept as refusing. Beyond that, the resource that was kept for
+/// longest is tried again.
 const MAX_SHUT: usize = 16;
 
-/// Throttled calls wait longer than failed ones.
+/// The wait after a throttled call is longer than after a failed one, by this factor.
 const THROTTLED_FACTOR: u32 = 5;
 
-/// What to ask of the ledger next.
+/// What to request from the ledger next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Nothing before this time.
     Wait(Mono),
     /// Entries from the queue.
     Queue {
-        /// Those too that were sent before, from where on; `None` before their time.
+        /// From where on to take entries that were sent before, too; `None` before their time.
         again: Option<Again>,
-        /// Resources that refuse; others go first.
+        /// Resources that refuse; entries about other resources go first.
         shut: Vec<String>,
     },
-    /// These, a part of an earlier call.
+    /// These entries, which are a part of an earlier call.
     These(Vec<Target>),
 }
 
-/// A lane's plan between calls. It is lost at a restart, which costs calls and nothing else.
+/// A lane's plan between calls. A restart loses it, which costs some calls and nothing else.
 #[derive(Debug)]
 pub struct LanePlan {
     scoped: bool,
@@ -59,20 +64,20 @@ pub struct LanePlan {
     backoff: Backoff,
     entries: Backoff,
     not_before: Mono,
-    /// Entries with a passing error of their own wait until then. How many there are is the
-    /// ledger's to know.
+    /// Entries with a transient error of their own wait until this time. The ledger knows how many
+    /// of them there are.
     retries_at: Mono,
-    /// From where on the next look at those who were sent before goes.
+    /// Where the next look at the entries that were sent before begins.
     cursor: Again,
-    /// The time of the last look, and whether it was in vain.
+    /// The time of the last look, and whether it found nothing.
     looked_at: Mono,
     in_vain: bool,
-    /// Resources that refuse, those that were asked last at the end.
+    /// Resources that refuse; the ones that were called last are at the end.
     shut: Vec<Shut>,
-    /// How many resources in a row turned out to refuse.
+    /// How many resources in a row refused.
     denied: u32,
     pieces: Vec<Vec<Target>>,
-    /// Calls of this bisection, and how many went well.
+    /// How many calls this bisection made, and how many of them succeeded.
     bisection: (u32, u32),
 }
 
@@ -80,18 +85,18 @@ pub struct LanePlan {
 #[derive(Debug)]
 struct Shut {
     scope: String,
-    /// Since when.
+    /// Since when it refuses.
     since: Mono,
-    /// It is not asked before.
+    /// It is not called before this time.
     until: Mono,
-    /// For want of a permission, and not because it is busy.
+    /// Whether a permission is missing; else the resource is busy.
     denied: bool,
     backoff: Backoff,
 }
 
 impl LanePlan {
-    /// Ready at once; waits are below `base` at first, and never above `cap`, but for a
-    /// Retry-After.
+    /// A plan that is ready at once. The waits begin below `base` and never exceed `cap`, except
+    /// for a Retry-After header.
     #[must_use]
     pub fn new(lane: CallKind, base: Duration, cap: Duration) -> Self {
         Self {
@@ -121,27 +126,27 @@ impl LanePlan {
             return Next::These(piece);
         }
         self.bisection = (0, 0);
-        // What waits for its time then may be there now.
+        // An entry that waited for its time may be ready now.
         self.in_vain &= self.wake_after(self.looked_at) > Some(now);
         self.looked_at = now;
         let shut = self.shut.iter().filter(|shut| shut.until > now).map(|shut| shut.scope.clone()).collect();
         Next::Queue { again: (self.retries_at <= now).then_some(self.cursor), shut }
     }
 
-    /// The first time after `at` for which something waits.
+    /// The first time after `at` for which an entry waits.
     fn wake_after(&self, at: Mono) -> Option<Mono> {
         let times = self.shut.iter().map(|shut| shut.until).chain([self.retries_at]);
         times.filter(|time| *time > at).min()
     }
 
-    /// Whether a resource does not permit its calls, for all that is known.
+    /// Whether a permission is missing for a resource, as far as is known.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.shut.iter().any(|shut| shut.denied)
     }
 
-    /// The resource that has been busy for longest, and since when; one that was not asked again
-    /// within `cap` has nothing to be asked any more.
+    /// The resource that has been busy for longest, and since when. A resource that was not called
+    /// again within `cap` has no entries left.
     #[must_use]
     pub fn busy(&self, now: Mono, cap: Duration) -> Option<(&str, Mono)> {
         let busy =
@@ -149,35 +154,36 @@ impl LanePlan {
         busy.map(|shut| (shut.scope.as_str(), shut.since))
     }
 
-    /// There is nothing to send: what refused is nobody's concern any more.
+    /// Forgets the resources that refused, since there is nothing to send.
     pub fn forget_refusals(&mut self) {
         self.denied = 0;
         self.shut.clear();
     }
 
-    /// What came of the look at the queue: where the next one goes on, so that who fails each time
-    /// holds up no other; and whether it was `in_vain`.
+    /// Notes the outcome of a look at the queue: where the next look begins, so that entries that
+    /// fail each time do not hold up others; and whether the look found nothing (`in_vain`).
     pub fn looked(&mut self, again: Again, in_vain: bool) {
         self.cursor = again;
         self.in_vain = in_vain;
     }
 
-    /// Whether the last look found nothing, and nothing's time has come since.
+    /// Whether the last look found nothing, and no entry's time has come since.
     #[must_use]
     pub fn found_nothing(&self) -> bool {
         self.in_vain
     }
 
-    /// When to look again although nobody wakes the lane, where entries wait for a repetition.
-    /// Nothing if the last look was for them, too: what holds them up then is told by others.
+    /// When to look again without being woken, if entries wait for a retry. `None` if the last look
+    /// was for these entries, too: then another part of the agent ends what holds them up, and
+    /// wakes the lane.
     #[must_use]
     pub fn retries_at(&self) -> Option<Mono> {
         self.wake_after(self.looked_at).map(|at| at.max(self.not_before))
     }
 
-    /// What an answer means for each of the entries that were `sent` (with their count of passing
-    /// errors). Entries without a verdict stay sent and come again as a piece. `chance` is random,
-    /// from 0 to below 1.
+    /// What a response means for each of the `sent` entries, which come with their count of
+    /// transient errors. An entry without a verdict stays sent and comes again as a piece. `chance`
+    /// is random, from 0 to below 1.
     pub fn answered(
         &mut self,
         sent: &[(Target, u32)],
@@ -186,7 +192,7 @@ impl LanePlan {
         chance: f64,
     ) -> Vec<(Target, Verdict)> {
         if answer.as_ref().map_or_else(|error| matches!(error.fault, CallFault::Invalid(_)), |_| true) {
-            // Whatever it says, the resource takes calls.
+            // Whatever the response is, the resource takes calls.
             let scope = sent.first().and_then(|(target, _)| target.scope());
             self.shut.retain(|shut| Some(shut.scope.as_str()) != scope);
         }
@@ -211,8 +217,8 @@ impl LanePlan {
     ) -> Vec<(Target, Verdict)> {
         let named = |target: &Target| errors.iter().find(|error| error.name.as_deref() == Some(target.name()));
         let is_sent = |name: &str| sent.iter().any(|(target, _)| target.name() == name);
-        // An error that names nobody, or somebody else, may be about any of those that are not
-        // named.
+        // An error that names no entry, or an entry that was not sent, may be about any of the
+        // entries that are not named.
         let stray = errors.iter().find(|error| !error.name.as_deref().is_some_and(is_sent));
         let mut again = false;
         let settled_by_list = self.settled_by_list;
@@ -223,7 +229,7 @@ impl LanePlan {
                 (None, Some(stray)) if settled_by_list => Verdict::Verify(Fault::new(&stray.code, &stray.message)),
                 (Some(error), _) | (None, Some(error)) => {
                     let fault = Fault::new(&error.code, &error.message);
-                    if is_passing(&error.code) && *charged < ENTRY_BUDGET {
+                    if is_transient(&error.code) && *charged < ENTRY_BUDGET {
                         again = true;
                         Verdict::Again(fault)
                     } else {
@@ -248,8 +254,8 @@ impl LanePlan {
             sent.iter().map(|(target, _)| (target.clone(), verdict(fault.clone()))).collect::<Vec<_>>()
         };
         if self.scoped && matches!(error.fault, CallFault::Denied | CallFault::Busy) {
-            self.set_aside(sent, error, now, chance);
-            return all(&Verdict::Aside);
+            self.park(sent, error, now, chance);
+            return all(&Verdict::Parked);
         }
         let (factor, hold) = match error.fault {
             CallFault::Throttled => (THROTTLED_FACTOR, false),
@@ -274,9 +280,9 @@ impl LanePlan {
         }
     }
 
-    /// A resource does not take the call: its entries wait, and others go first. Where all of them
-    /// refuse, so does the lane.
-    fn set_aside(&mut self, sent: &[(Target, u32)], error: &CallError, now: Mono, chance: f64) {
+    /// Parks the entries of a resource that does not take the call; entries about other resources
+    /// go first. If all resources refuse, the whole lane waits.
+    fn park(&mut self, sent: &[(Target, u32)], error: &CallError, now: Mono, chance: f64) {
         self.pieces.clear();
         let Some(scope) = sent.first().and_then(|(target, _)| target.scope()) else { return };
         let known = self.shut.iter().position(|shut| shut.scope == scope).map(|at| self.shut.remove(at));
@@ -296,7 +302,7 @@ impl LanePlan {
         self.shut.drain(..over);
     }
 
-    /// No call before the end of `wait`. Parts of an earlier call go back to where they came from:
+    /// Makes no call before the end of `wait`. The parts of an earlier call go back to the queue:
     /// the ledger still has them as sent.
     fn pause(&mut self, now: Mono, wait: Duration) {
         self.not_before = now.after(wait);
@@ -332,8 +338,8 @@ impl LanePlan {
         }
         if self.bisection.0 >= HOPELESS && self.bisection.1 == 0 {
             if self.scoped {
-                // It is the resource that is refused, in words that do not name it. Each piece was
-                // tried as a whole.
+                // The service refuses the resource with a message that does not name it. Each piece
+                // was tried as a whole.
                 return sent.iter().map(|(target, _)| failed(target)).collect();
             }
             let wait = self.backoff.hold(chance);
@@ -348,9 +354,9 @@ impl LanePlan {
     }
 }
 
-/// Whether an entry's error names a cause that passes. The codes are free texts that AWS does not
-/// document; these are the words that its services use.
-fn is_passing(code: &str) -> bool {
+/// Whether an entry's error code names a transient cause. AWS does not document these codes, which
+/// are free texts; these are the words that its services use.
+fn is_transient(code: &str) -> bool {
     ["Throttl", "Internal", "INTERNAL", "Unavailable", "Conflict", "Timeout", "TooMany"]
         .iter()
         .any(|word| code.contains(word))

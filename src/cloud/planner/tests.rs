@@ -1,4 +1,4 @@
-//! What each kind of answer comes to.
+//! What the planner makes of each kind of response.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ fn entry(name: Option<&str>, code: &str) -> EntryError {
     EntryError { name: name.map(str::to_owned), code: code.into(), message: String::new() }
 }
 
-/// Runs a lane against a cloud that refuses a call with any of the `bad` entries.
+/// Runs a lane against a cloud that refuses each call that has any of the `bad` entries.
 fn bisect(n: usize, bad: &BTreeSet<usize>) -> (u32, BTreeSet<String>, BTreeSet<String>) {
     let mut plan = plan();
     let (mut calls, mut done, mut failed) = (0, BTreeSet::new(), BTreeSet::new());
@@ -61,7 +61,7 @@ proptest! {
     }
 
     #[test]
-    fn a_bisection_tells_the_good_from_the_bad(n in 1..=60_usize, bad in proptest::collection::btree_set(0..60_usize, 0..6)) {
+    fn a_bisection_separates_the_good_entries_from_the_bad(n in 1..=60_usize, bad in proptest::collection::btree_set(0..60_usize, 0..6)) {
         let bad: BTreeSet<usize> = bad.into_iter().filter(|at| *at < n).collect();
         let (_, done, failed) = bisect(n, &bad);
         prop_assert_eq!(done.len(), n - bad.len());
@@ -70,7 +70,7 @@ proptest! {
 }
 
 #[test]
-fn named_entries_fail_and_the_rest_goes_at_once() {
+fn named_entries_fail_and_the_others_are_sent_at_once() {
     let mut plan = plan();
     let verdicts = plan.answered(&targets(3), &Err(error(CallFault::Invalid(vec![1]))), Mono(0), 0.5);
     assert_eq!(verdicts.len(), 1);
@@ -80,7 +80,7 @@ fn named_entries_fail_and_the_rest_goes_at_once() {
 }
 
 #[test]
-fn entry_errors_are_told_apart() {
+fn transient_and_other_entry_errors_differ() {
     let mut plan = plan();
     let mut sent = targets(4);
     sent[2].1 = ENTRY_BUDGET;
@@ -104,9 +104,9 @@ fn entry_errors_are_told_apart() {
     assert_eq!(plan.next(Mono(501)), look(Some(on)), "as long as there are any");
 }
 
-/// Part of invariant 3: an error that can't be attributed makes nobody's success.
+/// A part of invariant 3: an error that cannot be attributed makes no entry succeed.
 #[test]
-fn an_error_without_a_name_puts_all_in_doubt() {
+fn an_error_without_a_name_leaves_every_entry_to_the_list() {
     for name in [None, Some("somebody-else")] {
         let verdicts = plan().answered(&targets(2), &Ok(vec![entry(name, "X")]), Mono(0), 0.5);
         assert!(verdicts.iter().all(|(_, verdict)| matches!(verdict, Verdict::Verify(_))));
@@ -114,7 +114,7 @@ fn an_error_without_a_name_puts_all_in_doubt() {
 }
 
 #[test]
-fn trouble_of_the_whole_call_is_nobodys_failure() {
+fn a_failure_of_the_whole_call_fails_no_entry() {
     for fault in [
         CallFault::Unreachable,
         CallFault::Lost,
@@ -155,14 +155,14 @@ fn shut(plan: &mut LanePlan, now: Mono) -> Vec<String> {
 
 /// SiteWise's permissions and conflicts are those of single resources.
 #[test]
-fn a_resource_that_refuses_is_set_aside_and_the_lane_goes_on() {
+fn a_resource_that_refuses_is_parked_and_the_lane_continues() {
     let mut plan = LanePlan::new(CallKind::Assets, Duration::from_secs(1), Duration::from_secs(300));
     let answer = |plan: &mut LanePlan, parent: &str, fault: Option<CallFault>, now: u64| {
         let answer = fault.map_or(Ok(Vec::new()), |fault| Err(error(fault)));
         plan.answered(&[child(parent, 1)], &answer, Mono(now), 0.5).remove(0).1
     };
-    assert!(matches!(answer(&mut plan, "denied", Some(CallFault::Denied), 0), Verdict::Aside(_)));
-    assert!(matches!(answer(&mut plan, "busy", Some(CallFault::Busy), 0), Verdict::Aside(_)));
+    assert!(matches!(answer(&mut plan, "denied", Some(CallFault::Denied), 0), Verdict::Parked(_)));
+    assert!(matches!(answer(&mut plan, "busy", Some(CallFault::Busy), 0), Verdict::Parked(_)));
     assert_eq!(shut(&mut plan, Mono(0)), ["externalId:denied", "externalId:busy"]);
     assert_eq!(plan.retries_at(), Some(Mono(500)), "the lane itself does not wait, and each has its own time");
     assert_eq!(shut(&mut plan, Mono(500)), ["externalId:denied"]);
@@ -172,13 +172,13 @@ fn a_resource_that_refuses_is_set_aside_and_the_lane_goes_on() {
     assert_eq!(plan.retries_at(), Some(Mono(1500)), "twice as long");
     answer(&mut plan, "another", None, 500);
     assert!(plan.is_refused(), "another's success is not its own");
-    // One that does not exist takes calls, too.
+    // A resource that does not exist takes calls, too.
     answer(&mut plan, "denied", Some(CallFault::Invalid(vec![0])), 500);
     assert!(!plan.is_refused() && shut(&mut plan, Mono(500)) == ["externalId:busy"]);
 }
 
 #[test]
-fn where_all_resources_refuse_the_lane_rests() {
+fn a_lane_waits_if_all_its_resources_refuse() {
     let mut plan = LanePlan::new(CallKind::Assets, Duration::from_secs(1), Duration::from_secs(300));
     let denied = |plan: &mut LanePlan, parent: u32, now| {
         plan.answered(&[child(&format!("parent-{parent}"), 1)], &Err(error(CallFault::Denied)), now, 0.5);
@@ -197,9 +197,9 @@ fn where_all_resources_refuse_the_lane_rests() {
     assert_eq!(plan.shut.len(), MAX_SHUT);
 }
 
-/// What waits takes no call's place.
+/// An entry that waits does not take the place of another call.
 #[test]
-fn a_look_in_vain_is_not_repeated_before_something_has_its_time() {
+fn a_look_that_found_nothing_is_not_repeated_before_an_entry_is_due() {
     let mut plan = LanePlan::new(CallKind::Assets, Duration::from_secs(1), Duration::from_secs(300));
     plan.answered(&[child("one", 1)], &Err(error(CallFault::Denied)), Mono(0), 0.5);
     shut(&mut plan, Mono(0));
@@ -210,7 +210,7 @@ fn a_look_in_vain_is_not_repeated_before_something_has_its_time() {
     assert!(!plan.found_nothing());
 }
 
-/// A resource that is refused in words that do not name it.
+/// The service refuses the resource with a message that does not name it.
 #[test]
 fn a_resource_that_is_refused_is_not_taken_apart_for_hours() {
     let mut plan = LanePlan::new(CallKind::ProjectAssets, Duration::from_secs(1), Duration::from_secs(300));
@@ -225,7 +225,7 @@ fn a_resource_that_is_refused_is_not_taken_apart_for_hours() {
     assert!(calls <= HOPELESS + 8, "{calls} calls");
 }
 
-/// No list of the agent's tells of assets.
+/// The agent reads no list that shows assets.
 #[test]
 fn an_asset_that_fails_for_long_has_failed() {
     let mut plan = LanePlan::new(CallKind::ProjectAssets, Duration::from_secs(1), Duration::from_secs(300));
@@ -239,7 +239,7 @@ fn an_asset_that_fails_for_long_has_failed() {
 }
 
 #[test]
-fn a_refusal_of_everything_is_not_blamed_on_everybody() {
+fn a_refusal_of_every_call_fails_no_entry() {
     let bad: BTreeSet<usize> = (0..100).collect();
     let (calls, _, failed) = bisect(100, &bad);
     assert!(calls <= HOPELESS + 8, "{calls} calls");

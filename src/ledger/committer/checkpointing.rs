@@ -14,7 +14,7 @@ use crate::{
     runtime::failpoint,
 };
 
-/// The part of a segment that has to be free for the next group, else a checkpoint begins.
+/// A checkpoint begins when less than a segment divided by this number is free.
 const RESERVED: u64 = 8;
 
 impl<D: Disk> Committer<D> {
@@ -24,7 +24,7 @@ impl<D: Disk> Committer<D> {
         self.journal.as_ref().map_or(0, used)
     }
 
-    /// Goes on with a checkpoint, or begins one if it is time; whether there is more to do.
+    /// Continues a checkpoint, or begins one that is due; returns whether there is more to do.
     pub(super) fn continue_checkpoint(&mut self) -> bool {
         let Some(journal) = self.journal.as_ref().filter(|_| self.is_open()) else { return false };
         let is_full = journal.room() < self.disk.segment() / RESERVED;
@@ -37,7 +37,7 @@ impl<D: Disk> Committer<D> {
             .and_then(|()| if is_due { self.switch(0).map(|()| true) } else { self.step_checkpoint() });
         match step {
             Ok(more) => {
-                self.tell(None);
+                self.notify(None);
                 more
             }
             Err(error) => {
@@ -61,14 +61,15 @@ impl<D: Disk> Committer<D> {
         match checkpoint.step(&self.state, registry) {
             Ok(Step::More) => Ok(true),
             Ok(Step::Log(images)) if Journal::<D::Files>::footprint(images.len() as u64) > journal.room() => {
-                // More than was reckoned with: all of it goes into a longer segment.
+                // The images take more room than was estimated: all of them are logged again, in a
+                // longer segment.
                 self.carry_factor *= 2;
                 self.checkpoint = None;
                 self.switch(0).map(|()| true)
             }
             Ok(Step::Log(images)) => {
                 if let Err(error) = journal.append(&images) {
-                    // They would be missing.
+                    // The journal lacks these images, so the checkpoint begins anew.
                     self.checkpoint = None;
                     return Err(NotWritten(error));
                 }

@@ -17,22 +17,22 @@ use crate::ledger::{
 
 impl<D: Disk> Committer<D> {
     pub(super) fn failing(&self) -> StoreError {
-        self.tell.health.borrow().failing.clone().unwrap_or_else(not_open)
+        self.notify.health.borrow().failing.clone().unwrap_or_else(not_open)
     }
 
-    /// A group is not committed: the state is as before it, and its jobs are rejected. If the disk
-    /// may have a part of it, that waits until another segment says that it does not count.
+    /// Undoes a group that is not committed, and rejects its jobs. If the disk may have a part of
+    /// the group, the jobs are held until the header of another segment excludes that part.
     pub(super) fn fail(&mut self, ran: Vec<Ran>, error: Uncommitted) {
         self.group.undo(&mut self.state);
-        // Changes that nobody waited for are undone, too, and whoever made them begins anew.
+        // Changes of unsynced jobs are undone, too; the new run makes their callers begin anew.
         self.state.begin_run(self.clock.now());
         match error {
             NotWritten(error) => {
                 tracing::error!(%error, "the journal takes no group");
                 let unavailable = Unavailable(error.to_string());
-                // Whoever took something for done, without waiting for it, looks again.
+                // Callers that did not wait for durability read the ledger again.
                 self.group.touched = Touched { work: true, outgoing: true, devices: true, access: true };
-                self.tell(None);
+                self.notify(None);
                 ran.into_iter().for_each(|(job, result)| job.finish(result.and(Err(unavailable.clone()))));
             }
             NotSynced(error) => {
@@ -42,7 +42,7 @@ impl<D: Disk> Committer<D> {
                 // A checkpoint in progress may have logged what the cut takes away.
                 self.checkpoint = None;
                 self.needs_cut = true;
-                self.tell.health.send_modify(|health| health.failing = Some(error.clone()));
+                self.notify.health.send_modify(|health| health.failing = Some(error.clone()));
                 self.reopen.0 = self.clock.now().mono;
                 self.held.extend(ran.into_iter().map(|(job, _)| job));
                 self.ensure_open();
@@ -50,7 +50,7 @@ impl<D: Disk> Committer<D> {
         }
     }
 
-    /// The registry is closed, to be opened again or replaced.
+    /// Closes the registry, which is then opened again or replaced.
     pub(super) fn registry_failed(&mut self, error: StoreError) {
         tracing::error!(%error, "the registry failed; opening it again");
         self.registry = None;
@@ -58,15 +58,15 @@ impl<D: Disk> Committer<D> {
         self.reopen.0 = self.clock.now().mono;
         self.is_suspect |= matches!(error, StoreError::Io(_));
         let error = match error {
-            // What the journal cannot take now is done at the next attempt to open it.
+            // If the journal cannot take the replacement now, the next opening repeats it.
             StoreError::Damaged(what) => self.replace_registry(&what).err().unwrap_or(StoreError::Damaged(what)),
             error => error,
         };
-        self.tell.health.send_modify(|health| health.failing = Some(error));
+        self.notify.health.send_modify(|health| health.failing = Some(error));
     }
 
     /// Quarantines the registry; a new one is made at the next opening, and read from the cloud.
-    /// What is open, and what the registry did not have yet, stays.
+    /// Open requests, and changes that the registry did not have yet, stay in memory.
     pub(super) fn replace_registry(&mut self, what: &str) -> Result<(), StoreError> {
         if self.state.counters.is_bound {
             self.state.lose_registry();
@@ -85,7 +85,7 @@ impl<D: Disk> Committer<D> {
     pub(super) fn report(&self, lost: Lost, kept_as: Option<PathBuf>, why: &str) {
         let loss = Loss { at: self.clock.now().wall, kept_as, why: why.to_owned(), lost };
         tracing::error!("{loss}");
-        self.tell.health.send_modify(|health| health.lose(loss));
+        self.notify.health.send_modify(|health| health.lose(loss));
     }
 
     pub(super) fn report_replaced(&self, lost: Lost, kept: std::io::Result<PathBuf>, what: &str) {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl<D: Disk> Committer<D> {
-    /// Writes the group to the journal, and makes durable what is in it.
+    /// Writes the group to the journal, and syncs the journal if `durable` is set.
     pub(super) fn commit(&mut self, durable: bool) -> Result<(), Uncommitted> {
         if !self.group.is_empty() {
             let payload = self.group.images(&self.state);
@@ -48,7 +48,7 @@ impl<D: Disk> Committer<D> {
         Ok(())
     }
 
-    /// Sees to it that the segment takes the group.
+    /// Makes room for the group in the segment, or begins another one.
     pub(super) fn make_room(&mut self, payload: &[u8]) -> Result<(), Uncommitted> {
         let needed = Journal::<D::Files>::footprint(payload.len() as u64);
         let has_room =
@@ -59,12 +59,12 @@ impl<D: Disk> Committer<D> {
         if self.journal.as_ref().is_some_and(Journal::is_switching) {
             // The registry gets only what is durable, and this group is not. So the group is taken
             // back, and set again when the checkpoint is complete.
-            let told = (self.group.touched, self.group.ended);
+            let noted = (self.group.touched, self.group.ended);
             self.group.undo(&mut self.state);
             self.sync()?;
             while self.step_checkpoint()? {}
             self.group.redo(&mut self.state, payload).map_err(NotWritten)?;
-            (self.group.touched, self.group.ended) = told;
+            (self.group.touched, self.group.ended) = noted;
         }
         if has_room(&self.journal) {
             return Ok(());
@@ -84,15 +84,16 @@ impl<D: Disk> Committer<D> {
         Ok(())
     }
 
-    /// Bytes of the next segment: all that is open is logged again there, and as much fits beside it.
+    /// Bytes of the next segment: all that is open is logged again there, and as much fits beside
+    /// it.
     pub(super) fn next_length(&self, needed: u64) -> u64 {
         let (unit, carried) = (self.disk.segment(), carried_bytes(&self.state) * self.carry_factor);
         // Most of the time little is open, and the segments stay as they are.
         if carried + needed < unit / 4 { unit } else { carried + carried / 2 + needed + unit }
     }
 
-    /// Sees to it that the next segment has room for all that is open before more is accepted: so
-    /// that what was accepted never fails for a full disk.
+    /// Reserves room for all that is open in the next segment before more is accepted, so that an
+    /// accepted command never fails because of a full disk.
     pub(super) fn reserve(&mut self) -> Result<(), Uncommitted> {
         let length = self.next_length(0);
         if length > self.reserved
@@ -104,13 +105,13 @@ impl<D: Disk> Committer<D> {
         Ok(())
     }
 
-    /// Writes changes that nobody waits for to the journal.
+    /// Writes the changes of unsynced jobs to the journal.
     pub(super) fn flush(&mut self) {
         if self.group.is_empty() || !self.is_open() {
             return;
         }
         match self.commit(false) {
-            Ok(()) => self.tell(None),
+            Ok(()) => self.notify(None),
             Err(error) => self.fail(Vec::new(), error),
         }
     }

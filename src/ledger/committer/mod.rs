@@ -1,11 +1,11 @@
-//! The committing thread: runs the rules of all jobs, one after the other, and makes a group of them
-//! durable with one write and one sync of the journal.
+//! The committing thread: runs the rules of all jobs, one after the other, and makes a group of
+//! them durable with one write and one sync of the journal.
 //!
 //! Jobs that arrive during a sync form the next group. A single job is committed at once. Between
-//! two groups the thread goes on with a checkpoint, if one has begun.
+//! two groups the thread continues a checkpoint, if one has begun.
 //!
-//! No state of the store ends the thread, let alone the process: the thread answers that the store
-//! is not available, opens it again after a while, and replaces a damaged registry.
+//! No error of the store ends the thread or the process: the thread answers that the store is not
+//! available, opens it again after a while, and replaces a damaged registry.
 
 mod checkpointing;
 mod failure;
@@ -26,7 +26,7 @@ use super::{
     Rules,
     data_dir::Disk,
     health::Unavailable,
-    job::{Job, Tellers},
+    job::{Job, Notifiers},
     journal::Journal,
     pending::{Group, State, Summary, Touched, Tx},
     registry::{Binding, Checkpoint, store::StoreError},
@@ -42,8 +42,8 @@ const GROUP_JOBS: usize = 256;
 /// Objects that a group may change before it is committed although a job of it has more to do.
 const GROUP_CHANGES: usize = 2000;
 
-/// How long changes that nobody waits for stay in memory alone. After that a kill does not undo them.
-const LAZY: Duration = Duration::from_millis(500);
+/// How long the changes of unsynced jobs stay in memory only. After that a kill does not undo them.
+const UNSYNCED_DELAY: Duration = Duration::from_millis(500);
 
 /// Waits between two attempts to open a store that fails.
 const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -66,17 +66,18 @@ pub(super) struct Committer<D: Disk> {
     appended: Group,
     /// Jobs with more steps to do.
     unfinished: VecDeque<Box<dyn Job>>,
-    /// A sync of the journal failed: before anything else, another segment has to say how far it
-    /// counts.
+    /// A sync of the journal failed: before anything else is written, the header of another segment
+    /// has to record which groups count.
     needs_cut: bool,
-    /// Jobs of the group that failed with it. They are answered when nothing of it can come back.
+    /// Jobs of the group whose sync failed. They are answered when no part of the group can come
+    /// back.
     held: Vec<Box<dyn Job>>,
     /// When to try again, and how long to wait after the next failure.
     reopen: (Mono, Duration),
     /// A sync of the registry's file failed: its readable rows are copied before it counts again.
     is_suspect: bool,
-    /// A part of the journal was lost, and with it what changed of the totals; or it has rows that a
-    /// lost registry had, too.
+    /// The devices have to be counted again: a part of the journal with changes of the totals was
+    /// lost, or the journal has rows that a lost registry had, too.
     needs_count: bool,
     /// The last step of a checkpoint failed.
     is_stalled: bool,
@@ -89,31 +90,31 @@ pub(super) struct Committer<D: Disk> {
     owes_totals: bool,
     /// A segment of the journal was deleted: a checkpoint is due, after which it is not needed.
     is_deleted: bool,
-    /// By how much names are longer than usual.
+    /// The factor by which the estimated size of the images of open objects is multiplied.
     carry_factor: u64,
-    /// Bytes that the next segment has for sure.
+    /// Bytes that are reserved for the next segment.
     reserved: u64,
     until_look: u32,
     /// What was live, and the file's size, when the registry was last rewritten.
     rewritten: Option<(u64, u64)>,
-    tell: Tellers,
+    notify: Notifiers,
 }
 
-/// A job of a group, and what came of it.
+/// A job of a group, and its result.
 type Ran = (Box<dyn Job>, Result<(), Unavailable>);
 
 /// Why a group is not committed.
 enum Uncommitted {
-    /// Nothing of it is in the journal.
+    /// The journal has no part of the group.
     NotWritten(StoreError),
-    /// The disk may have any part of it.
+    /// The disk may have any part of the group.
     NotSynced(StoreError),
 }
 
 use Uncommitted::{NotSynced, NotWritten};
 
 impl<D: Disk> Committer<D> {
-    pub(super) fn new(disk: D, rules: Rules, clock: Clock, tell: Tellers) -> Self {
+    pub(super) fn new(disk: D, rules: Rules, clock: Clock, notify: Notifiers) -> Self {
         Self {
             disk,
             rules,
@@ -141,7 +142,7 @@ impl<D: Disk> Committer<D> {
             // The first look is at the first group.
             until_look: 1,
             rewritten: None,
-            tell,
+            notify,
         }
     }
 
@@ -154,7 +155,8 @@ impl<D: Disk> Committer<D> {
                 Err(mpsc::error::TryRecvError::Disconnected) => break,
                 Err(mpsc::error::TryRecvError::Empty) if !self.unfinished.is_empty() => None,
                 Err(mpsc::error::TryRecvError::Empty) if self.continue_checkpoint() => continue,
-                // Everybody who would ask may wait for the jobs that are held.
+                // Every caller may be waiting for a held job, so the thread must not wait for a new
+                // job only.
                 Err(mpsc::error::TryRecvError::Empty) if self.group.is_empty() && self.held.is_empty() => {
                     match queue.blocking_recv() {
                         Some(job) => Some(job),
@@ -162,7 +164,7 @@ impl<D: Disk> Committer<D> {
                     }
                 }
                 Err(mpsc::error::TryRecvError::Empty) => {
-                    match runtime.block_on(async { tokio::time::timeout(LAZY, queue.recv()).await }) {
+                    match runtime.block_on(async { tokio::time::timeout(UNSYNCED_DELAY, queue.recv()).await }) {
                         Ok(Some(job)) => Some(job),
                         Ok(None) => break,
                         Err(_) => {
@@ -185,7 +187,7 @@ impl<D: Disk> Committer<D> {
         loop {
             let mut next = None;
             if self.unfinished.is_empty() {
-                let wait = if self.held.is_empty() { Duration::MAX } else { LAZY };
+                let wait = if self.held.is_empty() { Duration::MAX } else { UNSYNCED_DELAY };
                 match tokio::time::timeout(wait, queue.recv()).await {
                     Ok(None) => break,
                     Ok(job) => next = job,
@@ -207,7 +209,8 @@ impl<D: Disk> Committer<D> {
         self.close();
     }
 
-    /// Runs the waiting jobs as one group, makes it durable if somebody waits for that, and answers.
+    /// Runs the waiting jobs as one group, makes it durable unless all its changes are unsynced,
+    /// and answers the jobs.
     fn turn(&mut self, first: Option<Box<dyn Job>>, queue: &mut Queue) {
         self.ensure_open();
         let mut jobs: Vec<Box<dyn Job>> = std::mem::take(&mut self.unfinished).into();
@@ -222,14 +225,15 @@ impl<D: Disk> Committer<D> {
             jobs.into_iter().for_each(|job| job.finish(Err(error.clone())));
             return;
         }
-        // While a checkpoint cannot go on, the rest of its segment is for what was accepted before.
+        // While a checkpoint cannot continue, the rest of its segment is reserved for requests that
+        // were accepted before.
         self.state.is_short_of_room = self.is_stalled && self.used_quarters() >= 2;
         let (mut durable, mut failed) = (false, None);
         let mut ran: Vec<Ran> = Vec::with_capacity(jobs.len());
         for mut job in jobs {
             match self.run_job(&mut *job, queue, &mut failed) {
                 Ok((ended, changed)) => {
-                    durable |= changed && !job.is_lazy();
+                    durable |= changed && !job.is_unsynced();
                     if ended {
                         ran.push((job, Ok(())));
                     } else {
@@ -242,10 +246,11 @@ impl<D: Disk> Committer<D> {
         let begun = Instant::now();
         match if durable { self.commit(true) } else { Ok(()) } {
             Ok(()) => {
-                self.tell(durable.then(|| begun.elapsed()));
+                self.notify(durable.then(|| begun.elapsed()));
                 ran.into_iter().for_each(|(job, result)| job.finish(result));
                 self.look_at_size();
-                // The fuller the segment, the more, so that a checkpoint ends before it is full.
+                // A fuller segment gets more steps, so that a checkpoint ends before the segment is
+                // full.
                 let steps = 1 << (2 * self.used_quarters());
                 let _ = (0..steps).all(|_| self.continue_checkpoint());
             }
@@ -260,8 +265,8 @@ impl<D: Disk> Committer<D> {
         self.journal.is_some() && self.registry.is_some() && !self.needs_cut
     }
 
-    /// Runs a job's steps, as long as nothing else waits: whether it has ended, and whether it
-    /// changed anything. A job that fails is undone, and fails alone.
+    /// Runs the steps of a job until it ends or another job waits. Returns whether the job has
+    /// ended, and whether it changed anything. A job that fails is undone, and fails alone.
     fn run_job(
         &mut self,
         job: &mut dyn Job,
@@ -286,7 +291,7 @@ impl<D: Disk> Committer<D> {
                     match error {
                         StoreError::Defect(what) => {
                             tracing::error!(defect = what, "a rule of the ledger failed; please report it");
-                            self.tell.health.send_modify(|health| health.defect = Some(what));
+                            self.notify.health.send_modify(|health| health.defect = Some(what));
                         }
                         StoreError::Replaced => {}
                         error => *failed = Some(error),
@@ -319,17 +324,17 @@ impl<D: Disk> Committer<D> {
         self.unfinished.drain(..).for_each(|job| job.finish(Err(error.clone())));
     }
 
-    /// Reports what changed, before anybody is answered.
-    fn tell(&mut self, time: Option<Duration>) {
+    /// Notifies the watchers of what changed, before any job is answered.
+    fn notify(&mut self, time: Option<Duration>) {
         failpoint::fail("ledger");
         #[cfg(test)]
         self.disk.observe(&self.state, false);
         let Touched { work, outgoing, devices, access } = std::mem::take(&mut self.group.touched);
-        self.tell.counting.ended(&std::mem::take(&mut self.group.ended));
+        self.notify.counting.ended(&std::mem::take(&mut self.group.ended));
         if let Some(time) = time {
-            self.tell.counting.committed(time);
+            self.notify.counting.committed(time);
         }
-        self.tell.summary.send_if_modified(|summary| {
+        self.notify.summary.send_if_modified(|summary| {
             let mut now = Summary::of(&self.state);
             now.store_bytes = summary.store_bytes;
             let changed = *summary != now;
@@ -337,10 +342,10 @@ impl<D: Disk> Committer<D> {
             changed
         });
         for (touched, wake) in [
-            (work, &self.tell.work),
-            (outgoing, &self.tell.outgoing),
-            (devices, &self.tell.devices),
-            (access, &self.tell.access),
+            (work, &self.notify.work),
+            (outgoing, &self.notify.outgoing),
+            (devices, &self.notify.devices),
+            (access, &self.notify.access),
         ] {
             if touched {
                 wake.send_replace(());

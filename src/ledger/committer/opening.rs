@@ -27,7 +27,8 @@ const COUNT_STEP: usize = 1000;
 const PASSED_OVER: u64 = 1 << 20;
 
 impl<D: Disk> Committer<D> {
-    /// Opens what is not open, unless the last failure was just now.
+    /// Opens the journal and the registry where they are closed, unless the wait after the last
+    /// failure is not over.
     pub(super) fn ensure_open(&mut self) {
         let now = self.clock.now().mono;
         if self.is_open() || now < self.reopen.0 {
@@ -40,16 +41,16 @@ impl<D: Disk> Committer<D> {
         match opened {
             Ok(()) => {
                 self.reopen = (Mono(0), REOPEN.0);
-                self.tell.health.send_modify(|health| health.failing = None);
-                self.tell.summary.send_replace(Summary::of(&self.state));
-                for wake in [&self.tell.work, &self.tell.outgoing, &self.tell.devices, &self.tell.access] {
+                self.notify.health.send_modify(|health| health.failing = None);
+                self.notify.summary.send_replace(Summary::of(&self.state));
+                for wake in [&self.notify.work, &self.notify.outgoing, &self.notify.devices, &self.notify.access] {
                     wake.send_replace(());
                 }
             }
             Err(error) => {
                 tracing::error!(%error, data_dir = %self.disk, "the store cannot be opened");
                 self.reopen = (now.after(self.reopen.1), (self.reopen.1 * 2).min(REOPEN.1));
-                self.tell.health.send_modify(|health| health.failing = Some(error));
+                self.notify.health.send_modify(|health| health.failing = Some(error));
             }
         }
     }
@@ -94,7 +95,7 @@ impl<D: Disk> Committer<D> {
                 Ok(())
             }
         };
-        // The look at whose journal it is may find the damage already.
+        // Reading the identity of the journal may already find the damage.
         let opened = files.and_then(|files| Journal::open(files, fresh, self.disk.segment(), &mut replay));
         let (journal, recovered) = match opened {
             Err(StoreError::Damaged(what)) => {
@@ -115,7 +116,7 @@ impl<D: Disk> Committer<D> {
             self.needs_count = true;
             tracing::error!(
                 intact_through = damage.intact_through,
-                "the journal is damaged: what stands before and behind the damage counts"
+                "the journal is damaged: the groups before and after the damage count"
             );
             self.report(Lost::Journal, damage.kept_as, &damage.text);
         }
@@ -139,11 +140,12 @@ impl<D: Disk> Committer<D> {
                 if is_bound || self.binding.generation > 0 {
                     self.replace_registry(&what)?;
                 } else if self.is_journal_new {
-                    // A journal is made before its registry: there was another one, which is gone.
+                    // A journal is made before its registry: there was another journal, which is
+                    // missing.
                     let kept = self.disk.quarantine_registry(self.clock.now().wall.0);
                     self.report_replaced(Lost::Both, kept, &format!("its journal is missing; {what}"));
                 } else {
-                    // Its making was interrupted: nothing was in it.
+                    // The making of the registry was interrupted: it had no rows.
                     self.disk.discard_registry().map_err(|error| StoreError::Io(error.to_string()))?;
                 }
                 let registry = self.disk.open_registry()?;
@@ -156,7 +158,7 @@ impl<D: Disk> Committer<D> {
         Ok(())
     }
 
-    /// Sees to it that a registry is the one that the journal goes with.
+    /// Checks that a registry belongs to the journal, and binds a new one to it.
     pub(super) fn bind(&mut self, mut registry: D::Registry) -> Result<D::Registry, StoreError> {
         let expected = self.binding;
         let found = Binding::read(&registry)?;
@@ -174,8 +176,8 @@ impl<D: Disk> Committer<D> {
             }
             // Before the registry has the next checkpoint, the journal has another segment.
             Some(found) if found.checkpoint > expected.checkpoint + u64::from(self.has_begun) => {
-                // An old copy of the journal, or its last segment is gone: what it has open may have
-                // ended long ago, and what came since is lost.
+                // An old copy of the journal, or its last segment is gone: what it has open may
+                // have ended long ago, and what came since is lost.
                 let kept = self.journal.as_ref().and_then(Journal::keep_copy);
                 let (of, has) = (found.checkpoint, expected.checkpoint);
                 let text = format!("it has {has} of {of} checkpoints, so its last groups are missing");

@@ -16,7 +16,7 @@ impl<D: Disk> Committer<D> {
         let live = self.state.counters.registry_bytes;
         let Some(registry) = self.registry.as_mut().filter(|_| self.until_look == 0) else { return };
         let size = registry.size();
-        self.tell.summary.send_if_modified(|summary| {
+        self.notify.summary.send_if_modified(|summary| {
             let grown = summary.store_bytes != size;
             summary.store_bytes = size;
             grown
@@ -45,8 +45,8 @@ impl<D: Disk> Committer<D> {
 }
 
 /// Whether a registry is worth being rewritten: it takes four times what is live, and has not just
-/// been. A fresh copy takes up to three times (measured), so it has to double first, or half of what
-/// was live has to go.
+/// been. A fresh copy takes up to three times (measured), so the file has to double first, or half
+/// of what was live has to be deleted.
 fn is_bloated(live: u64, size: u64, rewritten: Option<(u64, u64)>) -> bool {
     size > SMALL
         && size > 4 * live

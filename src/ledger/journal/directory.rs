@@ -140,7 +140,7 @@ impl Files for Directory {
         file.is_some_and(|file| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0))
     }
 
-    /// Beside the directory, as another one of that name.
+    /// Copies the segments to a directory of that name beside this one.
     fn keep_copy(&self, name: &str) -> Result<PathBuf, StoreError> {
         let kept = self.path.with_file_name(name);
         let named = |error: io::Error| io_error(&kept.display().to_string(), &error);
@@ -178,8 +178,8 @@ fn remove_copy(path: &Path) -> io::Result<()> {
     fs::remove_dir_all(path).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-/// Copies page by page. A page that the disk cannot read becomes zeros: what is damaged is copied
-/// just then.
+/// Copies page by page. A page that the disk cannot read becomes zeros: a copy is made exactly when
+/// something is damaged.
 fn copy_readable(file: &File, copy: &mut impl Write) -> io::Result<()> {
     let length = file.metadata()?.len();
     let mut page = [0; PAGE as usize];

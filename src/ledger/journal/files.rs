@@ -1,10 +1,10 @@
-//! What a journal needs of its files, and the identity that stands in each of them.
+//! The file operations that a journal needs, and the identity in the header of each segment.
 
 use std::path::PathBuf;
 
 use crate::ledger::StoreError;
 
-/// Where the segments are: files that are written in place. The real one is [`Directory`]; tests
+/// Where the segments are: files that are written in place. The real one is [`Directory`](super::Directory); tests
 /// and the simulation bring others.
 pub(crate) trait Files {
     /// The segments that exist: number and length in bytes.
@@ -40,7 +40,7 @@ pub(crate) trait Files {
     /// later sync succeeds.
     fn sync(&mut self, number: u32) -> Result<(), StoreError>;
 
-    /// Whether the file has no name any more: what is written to it is gone with the process.
+    /// Whether the file has no name any more: what is written to it is lost when the process ends.
     fn is_deleted(&self, _number: u32) -> bool {
         false
     }
@@ -53,7 +53,7 @@ pub(crate) trait Files {
     fn keep_copy(&self, name: &str) -> Result<PathBuf, StoreError>;
 }
 
-/// Which ledger a journal belongs to; stands in the header of each segment.
+/// Which ledger a journal belongs to; the header of each segment has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// Random, for each ledger that is made.

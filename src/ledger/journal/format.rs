@@ -2,7 +2,7 @@
 //!
 //! A segment is a file whose first two pages hold the same header twice, since one unreadable
 //! sector must not take all groups of the segment with it. Frames follow, each at a 4 KiB boundary:
-//! a group of jobs, or a mark. All integers are little-endian.
+//! a group of jobs, or a control frame. All integers are little-endian.
 //!
 //! The checksum is CRC-32 (`crc32fast`, which sled brings along, and which uses the processor's
 //! instructions also where the product is compiled for size). It has to detect torn writes and
@@ -12,14 +12,14 @@
 /// Bytes of a page: frames start at its multiples, so that no page holds bytes of two groups.
 pub(super) const PAGE: u64 = 4096;
 
-/// Offset of the first frame, in bytes: the two copies of the header stand before it.
+/// Offset of the first frame, in bytes: the two copies of the header are before it.
 pub(super) const FIRST: u64 = 2 * PAGE;
 
 /// Bytes of a frame before its payload.
 pub(super) const HEAD: usize = 56;
 
-/// Bytes of a frame beside its payload. The checksum stands at the end: a write that was cut short
-/// can then not be whole by chance, because its last bytes equal what the page held before.
+/// Bytes of a frame beside its payload. The checksum is at the end: a write that was cut short can
+/// then not be whole by chance, because its last bytes equal what the page held before.
 pub(super) const OVERHEAD: usize = HEAD + 4;
 
 const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"ofgr");
@@ -47,7 +47,7 @@ impl Kind {
         Self::ALL.iter().find(|(_, kind)| *kind == self).map_or(0, |(code, _)| *code)
     }
 
-    /// `None`: a newer version's.
+    /// `None` for a number of a newer version.
     pub(super) fn of(code: u32) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == code).map(|(_, kind)| *kind)
     }
@@ -66,11 +66,11 @@ pub(super) struct Head {
     pub(super) used: Use,
     /// [`Kind`] as its number.
     pub(super) kind: u32,
-    /// Counts frames and headers of the whole journal, marks and repeated groups too.
+    /// Counts frames and headers of the whole journal, control frames and repeated groups too.
     pub(super) index: u64,
     /// Index of the last frame that was durable when this one was written.
     pub(super) synced: u64,
-    /// Sequence number of the group; of the last group before it for a mark.
+    /// Sequence number of the group; of the last group before it for a control frame.
     pub(super) sequence: u64,
     /// Checksum of the frame before.
     pub(super) previous: u32,

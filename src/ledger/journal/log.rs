@@ -1,4 +1,5 @@
-//! The journal in operation: groups are appended, synced, and cut off; a checkpoint switches segments.
+//! The journal in operation: groups are appended, synced, and cut off; a checkpoint switches
+//! segments.
 
 use std::path::PathBuf;
 
@@ -31,7 +32,7 @@ pub(crate) struct Journal<F: Files> {
     /// The last frame that was appended, and the last one that is durable.
     pub(super) last: Tip,
     pub(super) durable: Tip,
-    /// Where the next frame goes, in bytes.
+    /// Offset of the next frame, in bytes.
     pub(super) offset: u64,
     pub(super) next_index: u64,
     pub(super) next_epoch: u64,
@@ -40,7 +41,7 @@ pub(crate) struct Journal<F: Files> {
     pub(super) must_cut: bool,
     /// Segments that an opening tried to begin: the disk may have their header, and then their
     /// first frame is needed.
-    pub(super) doubtful: Vec<u32>,
+    pub(super) maybe_begun: Vec<u32>,
     /// Number of the segment that was begun, or tried, last.
     pub(super) tried: u32,
     pub(super) buffer: Vec<u8>,
@@ -51,10 +52,10 @@ impl<F: Files> Journal<F> {
     /// recovery if it is whole, also if it was never synced: it survives a kill of the process.
     ///
     /// # Errors
-    /// The write failed: the journal is as it was, and the next group goes to the same place, with
-    /// another sequence number. Where that place is on a bad sector each write fails: [`Self::cut`]
-    /// takes another segment. Or [`Self::cut`] is due after a failed sync. Or the group has more
-    /// than [`Self::room`], which is a defect of the caller.
+    /// The write failed: the journal is as it was, and the next group is written to the same place,
+    /// with another sequence number. Where that place is on a bad sector each write fails:
+    /// [`Self::cut`] takes another segment. Or [`Self::cut`] is due after a failed sync. Or the
+    /// group has more than [`Self::room`], which is a defect of the caller.
     pub(crate) fn append(&mut self, payload: &[u8]) -> Result<u64, StoreError> {
         if self.must_cut {
             return Err(cut_is_due());
@@ -124,7 +125,7 @@ impl<F: Files> Journal<F> {
         self.current.length
     }
 
-    /// Sees to it that the next segment has at least `length` bytes on the disk.
+    /// Reserves at least `length` bytes on the disk for the next segment.
     ///
     /// # Errors
     /// No room, or the files failed.
@@ -173,8 +174,8 @@ impl<F: Files> Journal<F> {
     }
 
     /// The registry has all rows of the checkpoint, and all live objects were appended again since
-    /// [`Self::switch`]. Appends a mark and syncs it, with all groups before. Recovery begins at
-    /// that segment then, and the older ones are free.
+    /// [`Self::switch`]. Appends a `Complete` frame and syncs it, with all groups before. Recovery
+    /// begins at that segment then, and the older ones are free.
     ///
     /// # Errors
     /// No checkpoint is under way; [`Self::cut`] is due; or the files failed, as for
@@ -189,8 +190,8 @@ impl<F: Files> Journal<F> {
         Ok(())
     }
 
-    /// Marks a clean stop, durably, together with all groups before: none of them can be taken for
-    /// torn at the next opening.
+    /// Records a clean stop, durably, together with all groups before: none of them can be taken
+    /// for torn at the next opening.
     ///
     /// # Errors
     /// As [`Self::append`] and [`Self::sync`].
@@ -200,7 +201,7 @@ impl<F: Files> Journal<F> {
         self.sync()
     }
 
-    /// A `Complete` mark is durable.
+    /// Takes over a `Complete` frame that is durable.
     pub(super) fn completed(&mut self, base: u64, checkpoint: u64) {
         (self.base, self.checkpoint, self.switching) = (base, checkpoint, None);
         self.chain.retain(|segment| segment.used.epoch >= base);

@@ -1,13 +1,14 @@
 //! The write-ahead journal: groups of jobs in preallocated segments that are used in turn.
 //!
-//! * A segment's header names its predecessor and the last frame of it that counts. Recovery starts
-//!   at the newest header, and follows the predecessors back to the segment at which the last
-//!   complete checkpoint began.
+//! * A segment's header names its predecessor and its last frame that counts. Recovery starts at
+//!   the newest header, and follows the predecessors back to the segment at which the last complete
+//!   checkpoint began.
 //! * Each frame holds the checksum of the one before and a number that only grows, so that recovery
-//!   can tell the next frame from what an earlier use of the file, or of its pages, left there.
+//!   can distinguish the next frame from what an earlier use of the file, or of its pages, left
+//!   there.
 //! * The tail that recovery finds may be in the page cache only: after a sync that failed, Linux
 //!   shows pages that are not on the disk, and the next sync succeeds. So an opening writes every
-//!   group that is not known to be durable once more, behind a `Restart` mark.
+//!   group that is not known to be durable once more, in a `Restart` frame.
 //! * After a sync that failed no page of the segment is trusted: [`Journal::cut`] begins another
 //!   one, whose header says up to where its predecessor counts.
 

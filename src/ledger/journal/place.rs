@@ -1,4 +1,4 @@
-//! Places in the journal: an end of it, a segment, and what of a segment is left free.
+//! Positions in the journal: its end, a segment, and the reserved room of a segment.
 
 use super::{
     format::{PAGE, Use},
@@ -10,15 +10,15 @@ use crate::ledger::files::DAMAGED_JOURNAL;
 /// in between.
 pub(super) const SEGMENTS: u32 = 3;
 
-/// Bytes of each segment that groups leave free: a page for a `Complete` mark, and one for the mark
-/// of a clean stop.
+/// Bytes of each segment that groups leave free: a page for a `Complete` frame, and one for a
+/// `Close` frame.
 pub(super) const RESERVE: u64 = 2 * PAGE;
 
 /// An end of the journal: a frame, or the header of a segment without one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tip {
     pub(super) index: u64,
-    /// The checksum of it.
+    /// The checksum of that frame or header.
     pub(super) crc: u32,
     /// The last group up to there.
     pub(super) sequence: u64,

@@ -58,7 +58,7 @@ pub(crate) enum Replay<'a> {
     Hole,
 }
 
-/// A segment with what counts of it.
+/// A segment with its frames that count.
 struct Part {
     link: Link,
     scanned: Scanned,
@@ -66,16 +66,16 @@ struct Part {
     is_after_hole: bool,
 }
 
-/// What the segments say.
+/// What recovery read from the segments.
 struct Reading {
     /// The segments to be replayed, the newest one first.
     parts: Vec<Part>,
-    /// Where recovery begins, and the last checkpoint, by a mark that may be in the page cache
+    /// Where recovery begins, and the last checkpoint, by a frame that may be in the page cache
     /// only.
     base: u64,
     checkpoint: u64,
-    /// The same by what is durable: no segment from there on may be written to before the marks are
-    /// durable.
+    /// The same by what is durable: no segment from there on may be written to before those frames
+    /// are durable.
     durable_base: u64,
     durable_checkpoint: u64,
     /// Index of the last frame of the newest segment that is known to be durable.
@@ -143,7 +143,7 @@ impl Replayer<'_> {
     }
 
     fn group(&mut self, sequence: u64, payload: &[u8]) -> Result<(), StoreError> {
-        // A group whose repetition was read without the mark that voids the first one.
+        // A repeated group, read without the `Restart` frame that voids its first copy.
         if sequence <= self.sequence {
             return Ok(());
         }
@@ -184,7 +184,7 @@ impl Replayer<'_> {
     }
 }
 
-/// The groups in a frame: one, none in a mark, any number in a [`Kind::Restart`].
+/// The groups in a frame: one, none in another control frame, any number in a [`Kind::Restart`].
 fn contents<F: Files>(files: &F, number: u32, entry: &Entry) -> Result<Vec<Carried>, StoreError> {
     match entry.kind {
         Kind::Group => {
@@ -250,7 +250,7 @@ fn make<F: Files>(mut files: F, fresh: Identity, unit: u64) -> Result<(Journal<F
         next_epoch: 1,
         next_sequence: 1,
         must_cut: true,
-        doubtful: Vec::new(),
+        maybe_begun: Vec::new(),
         tried: u32::MAX,
         buffer: Vec::new(),
     };
@@ -261,7 +261,7 @@ fn make<F: Files>(mut files: F, fresh: Identity, unit: u64) -> Result<(Journal<F
     ))
 }
 
-/// The journal as it stands, at the last frame that is known to be durable.
+/// The journal, with its end at the last frame that is known to be durable.
 fn resume<F: Files>(
     mut files: F,
     newest: &Newest,
@@ -276,7 +276,7 @@ fn resume<F: Files>(
     let durable = entry.map_or(last.link.start, |entry| Tip {
         index: entry.head.index,
         crc: entry.crc,
-        // A mark names the last group before it, which may be missing.
+        // A control frame names the last group before it, which may be missing.
         sequence: entry.head.sequence.min(sequence),
     });
     let read = reading.parts.iter().map(|part| &part.scanned);
@@ -309,15 +309,15 @@ fn resume<F: Files>(
         next_epoch: links.last().map_or(0, |link| link.used.epoch).max(newest.header.epoch) + 1,
         next_sequence: used.unwrap_or(0) + jump,
         must_cut: false,
-        doubtful: Vec::new(),
+        maybe_begun: Vec::new(),
         buffer: Vec::new(),
     })
 }
 
 impl<F: Files> Journal<F> {
-    /// Which ledger is in these files? `None`: there is no journal. Reads only the headers, and
-    /// never writes: the journal of another core device or of a newer version has to be recognised
-    /// before anything of it is touched. A damaged header is skipped.
+    /// The identity of the ledger in these files; `None` if there is no journal. Reads only the
+    /// headers, and never writes: the journal of another core device or of a newer version has to
+    /// be recognised before it is changed. A damaged header is skipped.
     ///
     /// # Errors
     /// [`StoreError::TooNew`]; [`StoreError::Damaged`] if no header can be read; the files failed.
@@ -362,12 +362,12 @@ impl<F: Files> Journal<F> {
         let mut end = self.offset;
         let mut carried = Vec::new();
         for entry in tail {
-            // The next frame goes to the place of what is missing, so that only this one keeps that
-            // something is.
+            // The next frame overwrites the place of the missing frames, so that only this frame
+            // records that they are missing.
             carried.extend(entry.is_after_hole.then_some(Carried::Hole));
             carried.extend(contents(&self.files, number, entry)?);
-            // After all of them, marks too: they may be durable, and frames that are left over
-            // behind them may say so. One of these would make a durable frame missing that was
+            // After all of them, control frames too: they may be durable, and frames that are left
+            // over behind them may say so. One of these would make a durable frame missing that was
             // overwritten.
             end = entry.end();
         }

@@ -54,7 +54,7 @@ pub(super) struct Scanned {
     pub(super) max_sequence: u64,
 }
 
-/// What stands at an offset.
+/// What the page at an offset holds.
 enum Page {
     Frame(Entry),
     /// No frame of this use, or a torn one.
@@ -70,7 +70,7 @@ impl<F: Files> Scan<'_, F> {
     /// A newer version wrote to it.
     pub(super) fn run(&self) -> Result<Scanned, StoreError> {
         let mut scanned = Scanned::default();
-        // All whole frames from the first place on at which the next one does not stand.
+        // All whole frames from the first offset on at which the next frame is missing.
         let mut later: Option<Vec<Entry>> = None;
         let mut offset = FIRST;
         loop {
@@ -91,7 +91,7 @@ impl<F: Files> Scan<'_, F> {
             }
             let later = later.as_deref().unwrap_or_default();
             let later = later.iter().filter(|entry| entry.offset >= offset && self.is_newer(entry, tip.0));
-            // Frames before a mark of an opening may be gone if that mark says that they were not
+            // Frames before a `Restart` frame may be gone if that frame records that they were not
             // durable.
             let restart =
                 later.clone().find(|entry| entry.kind == Kind::Restart && self.follows(entry, &scanned.entries));
@@ -199,7 +199,7 @@ impl<F: Files> Scan<'_, F> {
         }
         bytes.truncate(whole);
         let Some(crc) = format::check(&bytes) else { return Ok(Page::Nothing) };
-        // The checksum holds: whoever wrote this meant it.
+        // The checksum is valid, so a newer version of the agent wrote this kind.
         let kind = Kind::of(head.kind).ok_or_else(|| StoreError::TooNew(u64::from(header::FORMAT) + 1))?;
         Ok(Page::Frame(Entry { offset, head, kind, crc, is_after_hole: false }))
     }

@@ -67,7 +67,7 @@ impl<F: Files> Journal<F> {
             self.files.sync(number)?;
             last = Tip { index: head.index, crc, sequence };
             offset += format::footprint(payload.len() as u64);
-            self.doubtful.push(number);
+            self.maybe_begun.push(number);
         }
         self.files.write(number, 0, &pages)?;
         self.files.sync(number)?;
@@ -79,7 +79,7 @@ impl<F: Files> Journal<F> {
         (self.base, self.switching) = (base, switching);
         (self.durable, self.last, self.offset) = (last, last, offset);
         self.must_cut = false;
-        self.doubtful.clear();
+        self.maybe_begun.clear();
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl<F: Files> Journal<F> {
         let length = length.max(self.unit).div_ceil(PAGE).saturating_mul(PAGE);
         let all = self.files.list()?;
         let is_free = |(number, _): &&(u32, u64)| {
-            !self.doubtful.contains(number) && self.chain.iter().all(|segment| segment.number != *number)
+            !self.maybe_begun.contains(number) && self.chain.iter().all(|segment| segment.number != *number)
         };
         // Long enough before others, since a disk may be full. Then the one after the last that was
         // tried, so that a file on bad sectors is not tried again and again.

@@ -88,8 +88,8 @@ impl Survey {
         })
     }
 
-    /// The segments that belong to the journal of `newest`, in order of their epochs. One whose
-    /// header is damaged is known by its frames.
+    /// The segments that belong to the journal of `newest`, in order of their epochs. A segment
+    /// with a damaged header is recognised by its frames.
     pub(super) fn links<F: Files>(&self, files: &F, newest: &Newest) -> Result<Vec<Link>, StoreError> {
         let mut links = Vec::new();
         for found in &self.segments {
@@ -152,8 +152,8 @@ impl Link {
         Scan { files, number, length, used, start, through, is_cut }.run()
     }
 
-    /// Whether a frame shows that the header was durable. An opening writes a `Restart` mark before
-    /// the header; any other frame comes after it.
+    /// Whether a frame shows that the header was durable. An opening writes a `Restart` frame
+    /// before the header; any other frame comes after it.
     pub(super) fn is_begun(&self, scanned: &Scanned) -> bool {
         let is_after = |entry: &Entry| entry.kind != Kind::Restart || entry.head.synced > self.start.index;
         scanned.entries.iter().any(is_after)
@@ -165,8 +165,8 @@ impl Link {
     }
 }
 
-/// The predecessor, and up to where it counts. Without the latter something is missing: the
-/// segment of the next smaller epoch stands in then.
+/// The predecessor, and up to where it counts. Without the latter something is missing: the segment
+/// of the next smaller epoch is used instead.
 pub(super) fn before<'a>(link: &'a Link, links: &'a [Link]) -> (Option<&'a Link>, Option<&'a Previous>) {
     if let Some(previous) = &link.previous {
         let is_it = |other: &&Link| other.number == previous.number && other.used.epoch == previous.epoch;

@@ -147,8 +147,8 @@ impl MemFiles {
         file.disk.insert(offset / SECTOR, bytes);
     }
 
-    /// Reads of that page fail from now on until it is written whole: a write of a part of it has
-    /// to read the rest, and fails, too.
+    /// Reads of that page fail from now on until it is written whole: a write of a part of the page
+    /// has to read the rest, and fails, too.
     pub(crate) fn break_page(&self, number: u32, offset: u64) {
         if let Some(file) = self.inner().files.get_mut(&number) {
             file.unreadable.insert(offset / PAGE);

@@ -1,4 +1,4 @@
-//! A command becomes a request: idempotency, guards, limits, and the objects that it is kept as.
+//! Turns a command into a request: idempotency, guards, limits, and the objects that keep it.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::{
     ledger::registry::store::StoreError,
 };
 
-/// Messages in the outbox above which no command is accepted: the broker has been refusing or away
-/// for very long. Each takes some 100 bytes of memory.
+/// Messages in the outbox above which no command is accepted: the broker has refused messages, or
+/// been unreachable, for very long. Each takes some 100 bytes of memory.
 const MAX_OUTGOING: u64 = 200_000;
 
-/// Open requests for a sync: all of them are answered at once, so that more make no sense.
+/// The most open requests for a sync: one sync answers all of them, so that more make no sense.
 const MAX_SYNCS: u64 = 1000;
 
-/// Open requests for one device: each is looked at when the device is sent.
+/// The most open requests for one device: each is examined when the device is sent.
 const MAX_WAITERS: usize = 256;
 
 /// Open entries of other requests that one command may end because it asks for the opposite: some
@@ -72,7 +72,7 @@ struct Survey {
     plan: Plan,
     /// Devices that the cloud lists, and that the command disassociates.
     associated: u64,
-    /// What the registry knows of each target.
+    /// The registry's record of each target.
     known: Vec<Option<Listed>>,
     /// A target that too many requests wait for, or too many of this client.
     crowded: Option<Target>,
@@ -130,7 +130,7 @@ fn exceeds_fraction(tx: &Tx<'_>, more: u64) -> bool {
     known >= 10 && exceeds
 }
 
-/// What a change would do; does nothing.
+/// Returns what a change would do, without doing it.
 ///
 /// # Errors
 /// The registry failed.
@@ -212,7 +212,7 @@ fn refusal(tx: &Tx<'_>, order: &Order, survey: &Survey) -> Option<Rejection> {
             let (known, leaving) = (counters.known, counters.leaving + associated);
             let share = tx.rules.guard.max_fraction;
             return denied(format!(
-                "would take {leaving} of {known} devices with what is open, above guard.maxFraction {share}; \
+                "would disassociate {leaving} of {known} devices, open requests included, above guard.maxFraction {share}; \
                  say \"force\": true if that is meant"
             ));
         }

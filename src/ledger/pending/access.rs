@@ -1,8 +1,8 @@
-//! The broker's clients of devices: what is to be done about them follows from the registry, and
-//! what was done is kept beside it.
+//! The access of devices to the broker: the registry decides which clients are to be disabled, and
+//! an access record keeps what was done to each.
 //!
-//! These objects never go to the registry. A registry that is lost and read anew takes none of them
-//! with it, and makes none: only a device that was associated, as far as the agent knew, becomes due
+//! Access records are never stored in the registry. A registry that is lost and read anew neither
+//! removes nor adds one: only a device that was associated, as far as the agent knew, becomes due
 //! when it no longer is.
 
 use std::ops::Bound;
@@ -13,7 +13,7 @@ use crate::{
     ledger::registry::store::StoreError,
 };
 
-/// What is to be done about a client next.
+/// The next command for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueAccess {
     /// The device.
@@ -32,7 +32,7 @@ pub struct UnknownClients {
 }
 
 /// The next devices about whose client there is something to do, by name: those whose last attempt
-/// failed, after `after`, or the others. What became protected meanwhile is not begun.
+/// failed, after `after`, or the others. A client that became protected meanwhile is not disabled.
 ///
 /// # Errors
 /// None yet.

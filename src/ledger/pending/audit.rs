@@ -93,7 +93,7 @@ impl Audit<'_> {
             }
             let in_order = work.waiters.windows(2).all(|pair| pair[0].0 < pair[1].0);
             self.hold(&format!("the waiters of {name} are in order"), in_order);
-            let has_opposite = !work.opposed_by().is_empty();
+            let has_opposite = !work.queued_opposites().is_empty();
             self.hold("no entry waits behind the work", work.queued_opposite.is_none() || (has_opposite && work.sent));
         }
         self.equal("queue", self.state.works().len() as u64, self.state.queues().len());

@@ -90,17 +90,17 @@ pub struct Counters {
     /// The next outgoing message's number.
     #[serde(skip_serializing_if = "is_default")]
     pub next_outgoing: u64,
-    /// Counts outcomes; see [`crate::domain::Device::mark`].
-    #[serde(skip_serializing_if = "is_default")]
-    pub mark: u64,
+    /// Counts outcomes; see [`crate::domain::Device::outcome_seq`].
+    #[serde(rename = "mark", skip_serializing_if = "is_default")]
+    pub outcome_seq: u64,
     /// Bytes of the keys and values in the registry.
     #[serde(skip_serializing_if = "is_default")]
     pub registry_bytes: u64,
     /// Counts the registries: a damaged one is replaced.
     #[serde(skip_serializing_if = "is_default")]
     pub generation: u64,
-    /// Which attempt to write a checkpoint was the last complete one: a registry with an older one has
-    /// lost rows.
+    /// Which attempt to write a checkpoint was the last complete one: a registry with an older one
+    /// has lost rows.
     #[serde(skip_serializing_if = "is_default")]
     pub attempt: u64,
     /// Requests that have not ended.

@@ -1,4 +1,4 @@
-//! Ends that do not come from the cloud: a cancel, and a deadline.
+//! Ends entries for reasons that do not come from the cloud: a cancel, and a deadline.
 
 use super::{object::Slot, take::is_expired, tx::Tx, waiters, work::Place};
 use crate::{
@@ -12,7 +12,7 @@ const STEP: usize = 2000;
 /// Requests with a deadline that one step looks at.
 const DEADLINES: usize = 20_000;
 
-/// What came of a cancel.
+/// The result of a cancel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Canceled {
     /// Entries withdrawn.
@@ -55,7 +55,7 @@ pub fn cancel(tx: &mut Tx<'_>, seq: u64, so_far: &mut Canceled) -> Result<bool, 
     Ok(done)
 }
 
-/// Whether it was sent for that entry, and its outcome is not known.
+/// Whether the target was sent for that entry, and its outcome is not known.
 fn is_sent(tx: &Tx<'_>, target: &Target, place: Place) -> bool {
     tx.work_of(target).is_some_and(|work| work.sent && work.is_for(place))
 }

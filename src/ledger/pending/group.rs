@@ -113,7 +113,7 @@ impl Group {
         let Self { undo, before, .. } = std::mem::take(self);
         undo.into_iter().rev().for_each(|undo| state.undo(undo));
         if let Some(before) = before {
-            // Time that passed has passed.
+            // The elapsed time is kept: undoing changes does not take it back.
             state.counters = Counters { elapsed: state.counters.elapsed, ..before };
             state.index();
         }

@@ -6,7 +6,7 @@ use crate::domain::{Asked, Event, Fault, Happened, Request, Timestamp};
 pub(super) type At = (u64, Timestamp);
 
 /// Bytes of a history as JSON: with the device it stays below what sled keeps out of files of their
-/// own. The oldest events give way.
+/// own. The oldest events are dropped.
 const MAX_BYTES: usize = 5 << 9;
 
 /// Events of a history: what a person reads at once.
@@ -18,7 +18,7 @@ pub(super) fn asked(request: &Request) -> Asked {
     Asked { seq: *seq, client: client.clone(), token: token.clone(), operation: *operation, at: *accepted_at }
 }
 
-/// The end of a request's part.
+/// The event for the end of an entry of a request.
 pub(super) fn ended(request: &Request, fault: Option<&Fault>) -> Happened {
     Happened::ended(asked(request), fault)
 }

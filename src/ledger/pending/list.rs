@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// How long the cloud's list may lag behind what the cloud did; Greengrass promises no time, minutes
-/// are generous.
+/// How long the cloud's list may lag behind what the cloud did; Greengrass promises no time,
+/// minutes are generous.
 const LAG: Duration = Duration::from_secs(300);
 
 /// Devices that one step looks at: some milliseconds.
@@ -23,10 +23,11 @@ const STEP: usize = 1000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListMark {
     /// The count of outcomes.
-    pub mark: u64,
+    pub outcome_seq: u64,
     /// The number of the next request.
     pub seq: u64,
-    /// Of which registry: a list shows nothing about a later one, which may lack a part of it.
+    /// The registry's generation: a list shows nothing about a later registry, which may lack a
+    /// part of the list.
     pub generation: u64,
 }
 
@@ -34,7 +35,7 @@ pub struct ListMark {
 #[must_use]
 pub fn begin_list(tx: &Tx<'_>) -> ListMark {
     let counters = &tx.state.counters;
-    ListMark { mark: counters.mark, seq: counters.next_seq, generation: counters.generation }
+    ListMark { outcome_seq: counters.outcome_seq, seq: counters.next_seq, generation: counters.generation }
 }
 
 impl ListMark {
@@ -51,13 +52,13 @@ pub fn sync_wanted(tx: &Tx<'_>) -> Result<bool, StoreError> {
     Ok(tx.work_of(&Target::Registry).is_some())
 }
 
-/// Takes over a page of the list, from `done` on, as much as one step takes; `true` when all of it
-/// is done.
+/// Takes over a page of the list, from `done` on, as much as one step takes; `true` when the whole
+/// page is done.
 ///
 /// Invariant 6: a device whose outcome is younger than the list keeps it. So does one that was
 /// disassociated lately and is still listed with the very association that ended: such a list lags
-/// behind. Where that is only a guess, and an entry waits for the list, the list counts: no entry is
-/// reported as a success that the list does not show.
+/// behind. Where that is only a guess, and an entry waits for the list, the list counts: no entry
+/// is reported as a success that the list does not show.
 ///
 /// # Errors
 /// The registry failed, or was replaced since the list began.
@@ -83,21 +84,23 @@ pub fn apply_page(
             // compare.
             let ended = match old.association {
                 Some(_) => old.association == *association,
-                None => old.ours.is_some() && !is_awaited(tx, thing),
+                None => old.associated_by_agent_at.is_some() && !is_awaited(tx, thing),
             };
             let lags = old.registered == Registered::Disassociated && ended && is_lately(tx, old.changed_at);
-            if old.mark > list.mark || lags {
+            if old.outcome_seq > list.outcome_seq || lags {
                 continue;
             }
         }
         counts.added += u32::from(!known);
-        let ours = old.as_ref().filter(|_| known).and_then(|device| {
-            device.ours.filter(|at| device.association.is_none() || is_lately(tx, *at) || is_of(*at, *association))
+        let associated_by_agent_at = old.as_ref().filter(|_| known).and_then(|device| {
+            device
+                .associated_by_agent_at
+                .filter(|at| device.association.is_none() || is_lately(tx, *at) || is_of(*at, *association))
         });
         let device = Device {
             registered: Registered::Associated,
             association: *association,
-            ours,
+            associated_by_agent_at,
             changed_at: tx.now.wall,
             ..old.unwrap_or_else(|| blank(tx.now.wall))
         };
@@ -119,21 +122,22 @@ fn is_lately(tx: &Tx<'_>, at: Timestamp) -> bool {
     (at..at.after(LAG)).contains(&tx.now.wall)
 }
 
-/// Whether an association's time is that of the agent's own, for all that is known of the two clocks.
-fn is_of(ours: Timestamp, association: Option<Timestamp>) -> bool {
-    association.is_some_and(|at| (ours.before(LAG)..ours.after(LAG)).contains(&at))
+/// Whether an association's time is that of the agent's own, for all that is known of the two
+/// clocks.
+fn is_of(associated_by_agent_at: Timestamp, association: Option<Timestamp>) -> bool {
+    association.is_some_and(|at| (associated_by_agent_at.before(LAG)..associated_by_agent_at.after(LAG)).contains(&at))
 }
 
 fn blank(now: Timestamp) -> Device {
     Device {
         registered: Registered::Disassociated,
         association: None,
-        ours: None,
+        associated_by_agent_at: None,
         requested: None,
         attempts: 0,
         error: None,
         changed_at: now,
-        mark: 0,
+        outcome_seq: 0,
     }
 }
 
@@ -161,15 +165,23 @@ pub fn remove_unlisted(
         let old = row.row.device.clone();
         let Some(old) = old.filter(|old| old.registered == Registered::Associated) else { continue };
         // An association of the agent's own that is not listed yet.
-        let lags = old.association.is_none() && old.ours.is_some_and(|at| is_lately(tx, at)) && !is_awaited(tx, &thing);
-        if old.mark > list.mark || lags {
+        let lags = old.association.is_none()
+            && old.associated_by_agent_at.is_some_and(|at| is_lately(tx, at))
+            && !is_awaited(tx, &thing);
+        if old.outcome_seq > list.outcome_seq || lags {
             continue;
         }
         counts.removed += 1;
         // Not by the agent, so a later list that names it again does not lag behind: no association
         // is kept to compare.
         let changed_at = tx.now.wall;
-        let device = Device { registered: Registered::Disassociated, association: None, ours: None, changed_at, ..old };
+        let device = Device {
+            registered: Registered::Disassociated,
+            association: None,
+            associated_by_agent_at: None,
+            changed_at,
+            ..old
+        };
         tx.set_device(&thing, row, Some(device), vec![Happened::Unlisted]);
     }
     Ok(done)
@@ -190,8 +202,8 @@ fn device_names(tx: &Tx<'_>, after: Option<&ThingName>) -> Result<Vec<ThingName>
     Ok(names.into_iter().take(STEP).collect())
 }
 
-/// After all of a complete list is taken over: ends the requests for a sync from before it began, as
-/// many as one step takes; `true` when all of them have ended.
+/// After all of a complete list is taken over: ends the requests for a sync from before it began,
+/// as many as one step takes; `true` when all of them have ended.
 ///
 /// # Errors
 /// The registry failed, or was replaced since the list began.

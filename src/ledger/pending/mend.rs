@@ -1,4 +1,4 @@
-//! After a damage of the journal: what refers to objects that are lost is made whole again.
+//! After a damage of the journal: repairs objects that refer to lost objects.
 //!
 //! Work whose images are lost may have been sent, and entries may have ended. So their outcome is
 //! taken for unknown: the next complete list shows it, or the call is repeated.
@@ -17,7 +17,7 @@ use crate::domain::{Fault, Registered, Target, ThingName};
 impl State {
     /// A part of the journal is lost: whatever is open now may have been sent, or have ended.
     pub(crate) fn lose_track(&mut self) {
-        self.counters.mark += 1;
+        self.counters.outcome_seq += 1;
         let targets: Vec<Target> = self.works().keys().cloned().collect();
         for target in targets {
             if let Some(work) = self.work(&target).cloned() {
@@ -31,17 +31,17 @@ impl State {
         (work.sent, work.outcome_unknown) = (true, true);
         if work.lane.is_settled_by_list() {
             work.queue = Queue::AwaitList;
-            work.outcome_seq = self.counters.mark;
+            work.outcome_seq = self.counters.outcome_seq;
             // No answer said that it failed: what the list does not show as done is sent again.
             work.joined_before = 0;
         }
         work
     }
 
-    /// Numbers that may have been given away are not given again.
+    /// Skips numbers that lost groups may have used, so that none is used twice.
     pub(crate) fn pass_over(&mut self, numbers: u64) {
         let counters = &mut self.counters;
-        for number in [&mut counters.next_seq, &mut counters.next_outgoing, &mut counters.mark] {
+        for number in [&mut counters.next_seq, &mut counters.next_outgoing, &mut counters.outcome_seq] {
             *number = number.saturating_add(numbers);
         }
     }
@@ -60,7 +60,7 @@ impl State {
         for target in targets {
             let Some(mut work) = self.work(&target).cloned() else { continue };
             work.waiters.retain(|waiter| self.open_target(waiter.0) == Some(&target));
-            if work.opposed_by().is_empty() {
+            if work.queued_opposites().is_empty() {
                 work.queued_opposite = None;
             }
             let is_needed = !work.waiting().is_empty() || (work.sent && work.lane.is_settled_by_list());

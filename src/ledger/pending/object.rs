@@ -1,7 +1,7 @@
 //! The small objects that the ledger's state consists of, and their images in the journal.
 //!
 //! An [`Image`] is the new value of one object. Setting an image twice changes nothing, so that a
-//! journal may be replayed over a state, or a registry, that has some of it already.
+//! journal may be replayed over a state, or a registry, that has some of the images already.
 //!
 //! An image is JSON: a reader ignores members that it does not know and takes the default for those
 //! that are missing, so that a rollback runs the old binary on new data. A change that breaks this
@@ -38,8 +38,8 @@ pub(crate) enum Slot {
     Failed(#[serde(with = "as_key")] Target, Arc<Fault>),
 }
 
-/// A request in memory: it is open, or a message of it is owed, or the registry does not have it
-/// yet.
+/// A request in memory: it is open, or one of its messages is owed, or the registry does not have
+/// it yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
     /// Its constant part and its totals.
@@ -65,7 +65,7 @@ pub(crate) struct Progress {
     /// When the last entry ended.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub(crate) completed_at: Option<Timestamp>,
-    /// The same by [`Elapsed`].
+    /// The same by [`Elapsed`](super::counters::Elapsed).
     #[serde(rename = "l", default, skip_serializing_if = "is_default")]
     pub(crate) completed_elapsed: u64,
     /// What a sync found.
@@ -112,10 +112,10 @@ pub(crate) struct DeviceRow {
     /// What the cloud last said, and what was last asked.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub(crate) device: Option<Device>,
-    /// When the device was last changed, by [`Elapsed`].
+    /// When the device was last changed, by [`Elapsed`](super::counters::Elapsed).
     #[serde(rename = "c", default, skip_serializing_if = "is_default")]
     pub(crate) changed: u64,
-    /// What happened, the oldest event first, each with its time by [`Elapsed`].
+    /// What happened, the oldest event first, each with its time by [`Elapsed`](super::counters::Elapsed).
     #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) events: Vec<(u64, Event)>,
 }
@@ -136,13 +136,17 @@ pub(crate) struct Listed {
     #[serde(default)]
     pub(crate) association: Option<Timestamp>,
     /// When the agent associated it, as long as that association is the one that is listed.
-    #[serde(default)]
-    pub(crate) ours: Option<Timestamp>,
+    #[serde(rename = "ours", default)]
+    pub(crate) associated_by_agent_at: Option<Timestamp>,
 }
 
 impl From<&Device> for Listed {
     fn from(device: &Device) -> Self {
-        Self { registered: device.registered, association: device.association, ours: device.ours }
+        Self {
+            registered: device.registered,
+            association: device.association,
+            associated_by_agent_at: device.associated_by_agent_at,
+        }
     }
 }
 

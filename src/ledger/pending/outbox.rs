@@ -47,11 +47,12 @@ pub fn owed(
             break;
         }
         last = Some(n);
-        // Most are in memory, and need not be copied to be passed over.
+        // Most requests are in memory, and are skipped without a copy.
         if tx.state.request(message.seq).is_some_and(|kept| kept.request.client.via() != via) {
             continue;
         }
-        // Lost with the registry: only a repeated answer is owed of a request that is not in memory.
+        // Lost with the registry: only a repeated answer is owed of a request that is not in
+        // memory.
         let Some(request) = tx.request(message.seq)? else {
             delivered(tx, n)?;
             continue;
@@ -75,7 +76,7 @@ pub fn owed(
     Ok((owed, last))
 }
 
-/// The broker has it.
+/// Removes a message that the broker has acknowledged.
 ///
 /// # Errors
 /// None yet.
@@ -114,7 +115,7 @@ pub fn outdated(tx: &Tx<'_>, after: Option<&ThingName>, limit: usize) -> Result<
     outdated.map(view).collect()
 }
 
-/// The broker has a device's message as of `change`.
+/// Notes that the broker has acknowledged a device's message as of `change`.
 ///
 /// # Errors
 /// None yet.

@@ -22,12 +22,11 @@ use crate::{
     },
 };
 
-/// Rows that a filtered page may pass over; beyond it the page ends early, and its token goes on
-/// from there.
+/// Rows that a filtered page may pass over; beyond it the page ends early, and the next page
+/// continues there.
 const MAX_PASSED: usize = 1000;
 
-/// A page of rows, each with the cursor to go on after it, and where to go on if that is not the
-/// last row's.
+/// A page of rows, each with its cursor, and the cursor at which the next page begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows<T> {
     /// The rows.
@@ -207,7 +206,7 @@ fn requests_before(tx: &Tx<'_>, before: u64, limit: usize) -> Result<Vec<Request
     Ok(requests.into_values().rev().take(limit).collect())
 }
 
-/// A device, if the registry knows it or a request names it.
+/// A device that is in the registry or in an open request.
 ///
 /// # Errors
 /// The registry failed.
@@ -225,7 +224,7 @@ pub fn device(tx: &Tx<'_>, thing: &ThingName) -> Result<Option<DeviceView>, Stor
     Ok(Some(DeviceView { thing: thing.clone(), state, device, access }))
 }
 
-/// A record with what is under way in place of what was.
+/// A record in which the open work replaces the last request.
 fn under_way(tx: &Tx<'_>, record: Option<Device>, work: &Work) -> Result<Device, StoreError> {
     let request = tx.request(work.place.0)?;
     let accepted_at = request.as_ref().map(|request| request.accepted_at);
@@ -233,12 +232,12 @@ fn under_way(tx: &Tx<'_>, record: Option<Device>, work: &Work) -> Result<Device,
     Ok(Device {
         registered: record.as_ref().map_or(Registered::Disassociated, |device| device.registered),
         association: record.as_ref().and_then(|device| device.association),
-        ours: record.as_ref().and_then(|device| device.ours),
+        associated_by_agent_at: record.as_ref().and_then(|device| device.associated_by_agent_at),
         requested: request.map(|request| (request.client, request.token, request.accepted_at)),
         attempts: work.attempts,
         error: work.error.as_deref().cloned(),
         changed_at,
-        mark: record.map_or(0, |device| device.mark),
+        outcome_seq: record.map_or(0, |device| device.outcome_seq),
     })
 }
 

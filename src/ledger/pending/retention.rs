@@ -38,7 +38,7 @@ fn forget(tx: &mut Tx<'_>, request: &Request) -> Result<(), StoreError> {
     {
         tx.put_unacknowledged(hash, None);
     }
-    // The registry may have rows of it also where it was not stored for good.
+    // The registry may have rows of the request also if an incomplete checkpoint wrote them.
     tx.put_forgotten(seq, Forgotten { client: request.client.clone(), token: request.token.clone() });
     Ok(())
 }
@@ -188,8 +188,7 @@ impl Early {
         Self { before, goal, counted: false, next: 0, forgot: false, clients: HashMap::new() }
     }
 
-    /// Goes on, as much as one step takes; `true` when there is room enough, or nothing more to
-    /// forget.
+    /// Runs one step; `true` when there is room enough, or nothing more to forget.
     ///
     /// # Errors
     /// The registry failed.

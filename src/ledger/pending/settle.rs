@@ -1,5 +1,4 @@
-//! What an answer means for every entry that waits for it, and what a list shows of entries whose
-//! outcome is not known.
+//! Settles the entries that wait for a response, and those whose outcome a list has to show.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -39,20 +38,21 @@ pub(super) fn is_superseded_by_list(
     request: &Request,
     clock_trusted: bool,
 ) -> bool {
-    let device = device.filter(|device| device.registered == Registered::Associated && device.ours.is_none());
+    let device =
+        device.filter(|device| device.registered == Registered::Associated && device.associated_by_agent_at.is_none());
     let listed = device.and_then(|device| device.association);
     lane.takes_off() && is_superseded(known, listed, request.asked_at(now), clock_trusted)
 }
 
-/// Nothing waits for it any more. Work that was never sent is removed. Of work that was sent, a list
-/// has to show the outcome, and a queued opposite waits for that. Where no list shows it, nothing
-/// depends on it.
+/// Gives up work that no entry waits for any more. Work that was never sent is removed. Of work
+/// that was sent, a list has to show the outcome, and a queued opposite waits for that. Where no
+/// list shows it, nothing depends on it.
 pub(super) fn abandon(tx: &mut Tx<'_>, target: &Target, mut work: Work) -> Result<(), StoreError> {
     if !work.sent || !work.lane.is_settled_by_list() {
         return waiters::next(tx, target, &work);
     }
     if work.queue != Queue::AwaitList {
-        tx.state.counters.mark += 1;
+        tx.state.counters.outcome_seq += 1;
         await_list(tx, &mut work);
     }
     tx.set_work(target, Some(work))
@@ -61,18 +61,18 @@ pub(super) fn abandon(tx: &mut Tx<'_>, target: &Target, mut work: Work) -> Resul
 /// Has the next complete list show the outcome.
 pub(super) fn await_list(tx: &Tx<'_>, work: &mut Work) {
     work.queue = Queue::AwaitList;
-    work.outcome_seq = tx.state.counters.mark;
+    work.outcome_seq = tx.state.counters.outcome_seq;
     work.joined_before = tx.state.counters.next_seq;
 }
 
-/// Settles what an answer means, as much of it as one step takes; what is left in `verdicts` is for
-/// the next. Stopping in between loses nothing: what is not settled counts as sent, and is sent
-/// again.
+/// Settles as many verdicts of a response as one step takes; those that are left in `verdicts` are
+/// for the next step. A stop in between loses nothing: entries that are not settled count as sent,
+/// and are sent again.
 ///
 /// # Errors
 /// The registry failed.
 pub fn settle(tx: &mut Tx<'_>, lane: CallKind, verdicts: &mut VecDeque<(Target, Verdict)>) -> Result<(), StoreError> {
-    tx.state.counters.mark += 1;
+    tx.state.counters.outcome_seq += 1;
     let mut left = STEP;
     while let Some((target, verdict)) = verdicts.front() {
         let waiting = tx.work_of(target).map_or(1, |work| work.waiters.len().max(1));
@@ -111,10 +111,10 @@ fn settle_one(tx: &mut Tx<'_>, lane: CallKind, target: &Target, verdict: &Verdic
             work.call = None;
             return put_back(tx, target, work);
         }
-        Verdict::Unsent(fault) | Verdict::Aside(fault) => {
+        Verdict::Unsent(fault) | Verdict::Parked(fault) => {
             work.error = Some(Arc::new(fault.clone()));
             work.sent = work.outcome_unknown;
-            if let Verdict::Aside(_) = verdict {
+            if let Verdict::Parked(_) = verdict {
                 work.queue = Queue::Parked;
             }
             return put_back(tx, target, work);
@@ -144,7 +144,7 @@ fn settle_one(tx: &mut Tx<'_>, lane: CallKind, target: &Target, verdict: &Verdic
 
 fn put_back(tx: &mut Tx<'_>, target: &Target, work: Work) -> Result<(), StoreError> {
     if !work.sent && work.queued_opposite.is_some() {
-        // It turned out not to be sent, and the later request asks for the opposite: it supersedes.
+        // The entry turned out not to be sent, so the later request for the opposite supersedes it.
         waiters::next(tx, target, &work)?;
         return waiters::supersede(tx, target, work.waiting());
     }
@@ -179,12 +179,16 @@ fn finish(
             association: old
                 .and_then(|old| old.association)
                 .filter(|_| !associated_now || work.queue == Queue::AwaitList),
-            ours: if associated_now { Some(tx.now.wall) } else { old.and_then(|old| old.ours) },
+            associated_by_agent_at: if associated_now {
+                Some(tx.now.wall)
+            } else {
+                old.and_then(|old| old.associated_by_agent_at)
+            },
             requested: by.or_else(|| old.and_then(|device| device.requested.clone())),
             attempts: work.attempts,
             error: if done { None } else { work.error.as_deref().cloned() },
             changed_at: tx.now.wall,
-            mark: tx.state.counters.mark,
+            outcome_seq: tx.state.counters.outcome_seq,
         };
         tx.set_device(thing, row, Some(device), events);
     }
@@ -227,9 +231,9 @@ pub fn verify(
     if found.is_empty() {
         return Ok(true);
     }
-    tx.state.counters.mark += 1;
+    tx.state.counters.outcome_seq += 1;
     for target in found {
-        if let Some(work) = tx.work_of(&target).filter(|work| work.outcome_seq <= list.mark) {
+        if let Some(work) = tx.work_of(&target).filter(|work| work.outcome_seq <= list.outcome_seq) {
             let work = work.clone();
             settle_by_list(tx, &target, work, list, clock_trusted)?;
         }

@@ -16,11 +16,11 @@ use super::{
 };
 use crate::domain::{Access, AccessView, ClientId, ClientToken, Now, Operation, Target, ThingName};
 
-/// How long a client that was refused for a limit counts as one that asks: twice as long as it is
-/// told to wait.
+/// How long a client that was refused for a limit counts as an active one: twice the wait that the
+/// rejection asks for.
 const REFUSED_MILLIS: u64 = 120_000;
 
-/// Clients of which it is remembered that they were refused.
+/// The most clients that are remembered as refused.
 const MAX_REFUSED: usize = 64;
 
 /// What a client has in the ledger, for the limit of one client's share.
@@ -306,7 +306,8 @@ impl State {
         })
     }
 
-    /// Makes the indexes anew: what follows from several objects, whose images may come in any order.
+    /// Makes the indexes anew: what follows from several objects, whose images may come in any
+    /// order.
     pub(crate) fn index(&mut self) {
         let is_open = |kept: &&Kept| kept.request.expires_at.is_some() && kept.request.tally.open > 0;
         self.deadlines = self.requests.values().filter(is_open).map(|kept| kept.request.seq).collect();
@@ -452,7 +453,8 @@ impl State {
         self.devices.get(thing).map(|changed| &*changed.row)
     }
 
-    /// The registry has that request now: it stays in memory as long as a message of it is owed.
+    /// The registry has that request now: it stays in memory as long as one of its messages is
+    /// owed.
     pub(crate) fn request_is_stored(&mut self, seq: u64) {
         if !self.is_owed(seq) {
             self.put_request(seq, None);
@@ -466,8 +468,8 @@ impl State {
         self.forgotten.remove(&seq);
     }
 
-    /// The registry has that device's row as of `change` now, with that many bytes. Returns how many
-    /// it had before. A row that changed since stays in memory.
+    /// The registry has that device's row as of `change` now, with that many bytes. Returns how
+    /// many it had before. A row that changed since stays in memory.
     pub(crate) fn device_is_stored(&mut self, thing: &ThingName, change: u64, bytes: u64) -> Option<u64> {
         let changed = self.devices.get_mut(thing)?;
         let before = std::mem::replace(&mut changed.stored, bytes);

@@ -1,4 +1,4 @@
-//! What goes into the next call: entries are picked, and recorded as sent before they are.
+//! Picks the entries of the next call, and records them as sent before they are sent.
 
 use std::{ops::Bound, sync::Arc};
 
@@ -27,7 +27,7 @@ pub enum Pick {
         limit: usize,
         /// What may be sent.
         window: Window,
-        /// Those too that wait for a repetition, or are parked; else none of them.
+        /// If set, entries that wait for a repetition or are parked are taken, too.
         again: Option<Again>,
         /// Resources that refuse: entries about them are parked, or stay so.
         shut: Vec<String>,
@@ -41,9 +41,9 @@ pub enum Pick {
 pub struct Taken {
     /// In order; each is recorded as sent.
     pub entries: Vec<(Target, u32)>,
-    /// By which the service recognises the call, if it repeats it.
+    /// The token by which the service recognises a repetition of the call.
     pub token: Option<CallToken>,
-    /// Where the next look at those who were sent before goes on.
+    /// Where the next look at entries that were sent before continues.
     pub again: Again,
     /// There is work that waits for a complete list.
     pub gated: bool,
@@ -246,7 +246,7 @@ fn take_parked(
     Ok(())
 }
 
-/// What came of a target that was to be taken.
+/// The result of taking a target.
 enum Took {
     /// It is recorded as sent; with the number of its own errors.
     Entry(u32),
@@ -274,7 +274,7 @@ fn take_one(
                     list does not show it done";
         let mut work = work.clone();
         work.error = Some(Arc::new(Fault::new("AccessDeniedException", text)));
-        tx.state.counters.mark += 1;
+        tx.state.counters.outcome_seq += 1;
         await_list(tx, &mut work);
         tx.set_work(target, Some(work))?;
         return Ok(Took::Nothing);
@@ -313,8 +313,8 @@ fn take_one(
         }
         Some(_) => {}
     }
-    // Left over by a kill, or put off while a refused call was taken apart: its outcome is not
-    // known.
+    // The work was left over by a kill, or deferred while a refused call was split: its outcome is
+    // not known.
     work.outcome_unknown |= sent && !again;
     work.sent = true;
     tx.ended.retried += u64::from(work.attempts > 0);
@@ -326,9 +326,9 @@ fn take_one(
 
 /// Whether a request's time is over.
 ///
-/// The time that is known to have passed since the acceptance decides, since the wall clock may have
-/// been set meanwhile. A time that the sender named, or that passed between two boots, is taken from
-/// the wall clock as well, if the cloud confirms it.
+/// The time that is known to have passed since the acceptance decides, since the wall clock may
+/// have been set meanwhile. A time that the sender named, or that passed between two boots, is
+/// taken from the wall clock as well, if the cloud confirms it.
 pub(super) fn is_expired(tx: &Tx<'_>, request: &Request, clock_trusted: bool) -> bool {
     let (Some(at), Some(lifetime)) = (request.expires_at, request.lifetime_ms) else { return false };
     let passed = tx.elapsed().saturating_sub(request.accepted_elapsed) >= lifetime;

@@ -248,7 +248,8 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// Sets what is known of the broker's client of a device, `None` where nothing is managed.
+    /// Sets the access record of a device's client of the broker, `None` if the agent does not
+    /// manage that client.
     pub(super) fn set_access(&mut self, thing: &ThingName, new: Option<Access>) {
         let view = |access: Option<&Access>| access.and_then(Access::view);
         let old = self.state.access().get(thing);
@@ -263,8 +264,8 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// A device's record changes: what that means for its client. Only a device that was associated,
-    /// as far as the agent knew, becomes due when it no longer is.
+    /// Updates the access record when a device's record changes. A device becomes due only when it
+    /// was associated, as far as the agent knew, and no longer is.
     fn follow_access(&mut self, thing: &ThingName, old: Option<Registered>, new: Option<Registered>) {
         if old == new {
             return;
@@ -276,15 +277,15 @@ impl<'a> Tx<'a> {
                 let begins = self.rules.local_access && !self.rules.protects_access(thing);
                 Access::disassociated(access, begins)
             }
-            // The tombstone is forgotten: what nobody would have to undo is forgotten with it.
+            // The tombstone is forgotten, and with it an access record that has nothing to undo.
             (_, None) => access.filter(Access::is_ours),
             (_, Some(Registered::Disassociated)) => return,
         };
         self.set_access(thing, access);
     }
 
-    /// Sets what the registry knows of a device, `None` to forget it, and adds events to its
-    /// history. `old` is its row as [`Self::device_row`] has it.
+    /// Sets the registry's record of a device, `None` to forget it, and adds events to its history.
+    /// `old` is its row as [`Self::device_row`] has it.
     pub(super) fn set_device(&mut self, thing: &ThingName, old: Changed, new: Option<Device>, happened: Vec<Happened>) {
         let Changed { row: old, stored, .. } = old;
         let (wall, millis) = (self.now.wall, self.elapsed());
@@ -396,8 +397,8 @@ impl<'a> Tx<'a> {
         self.end_recorded(target, place, outcome, fault.as_ref())
     }
 
-    /// The same for an entry whose end its device's history shows already. Several entries may share
-    /// the fault.
+    /// The same for an entry whose end its device's history shows already. Several entries may
+    /// share the fault.
     pub(super) fn end_recorded(
         &mut self,
         target: &Target,

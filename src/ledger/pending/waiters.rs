@@ -1,8 +1,8 @@
 //! The entries that wait for a target, and the order of opposite requests for it.
 //!
-//! A target is in at most one call at a time. Requests for the opposite of what was sent wait behind
-//! it in the same work, in the order of their acceptance. Of two opposite requests that were not
-//! sent, the later one supersedes the earlier.
+//! A target is in at most one call at a time. Requests for the opposite of what was sent wait
+//! behind it in the same work, in the order of their acceptance. Of two opposite requests that were
+//! not sent, the later one supersedes the earlier.
 
 use smallvec::smallvec;
 
@@ -19,7 +19,7 @@ use crate::{
 /// The entries of other requests that end when `lane` is asked for.
 pub(super) fn superseded(work: &Work, lane: Option<CallKind>) -> &[Waiter] {
     match lane {
-        Some(lane) if lane == work.lane => work.opposed_by(),
+        Some(lane) if lane == work.lane => work.queued_opposites(),
         _ if !work.sent => work.waiting(),
         _ => &[],
     }
@@ -75,9 +75,9 @@ pub(super) fn supersede(tx: &mut Tx<'_>, target: &Target, waiters: &[Waiter]) ->
     Ok(())
 }
 
-/// The work is over: goes on with the queued opposite, if there is one.
+/// Ends the work, and begins the queued opposite, if there is one.
 pub(super) fn next(tx: &mut Tx<'_>, target: &Target, work: &Work) -> Result<(), StoreError> {
-    let waiters = work.opposed_by();
+    let waiters = work.queued_opposites();
     let opposite = work.lane.traits().devices.and_then(|devices| devices.opposite);
     match opposite {
         Some(lane) if !waiters.is_empty() => tx.set_work(target, Some(Work::new(lane, waiters.into()))),
@@ -85,13 +85,13 @@ pub(super) fn next(tx: &mut Tx<'_>, target: &Target, work: &Work) -> Result<(), 
     }
 }
 
-/// Takes an entry that has ended out of the waiters of its target, and returns the work that is left
-/// without an entry that it is done for.
+/// Takes an entry that has ended out of the waiters of its target, and returns the work that is
+/// left without an entry that it is done for.
 pub(super) fn remove(tx: &mut Tx<'_>, target: &Target, place: Place) -> Result<Option<Work>, StoreError> {
     let Some(work) = tx.work_of(target) else { return Ok(None) };
     let mut work = work.clone();
     work.waiters.retain(|waiter| waiter.0 != place);
-    if work.opposed_by().is_empty() {
+    if work.queued_opposites().is_empty() {
         work.queued_opposite = None;
     }
     if work.waiting().is_empty() {
@@ -104,13 +104,13 @@ pub(super) fn remove(tx: &mut Tx<'_>, target: &Target, place: Place) -> Result<O
 /// Ends one request's share of an entry; other requests keep theirs.
 ///
 /// Work that was sent stays, also if nothing waits for it any more: it may be in a call at this
-/// moment, whose answer, or else the next look at the queue, decides about it. A kind of call that
-/// is off has neither.
+/// moment, whose answer, or else the next look at the queue, decides about it. A call kind that is
+/// off has neither.
 pub(super) fn withdraw(tx: &mut Tx<'_>, target: &Target, place: Place, outcome: &Outcome) -> Result<(), StoreError> {
     tx.end_entry(target, place, outcome)?;
     match remove(tx, target, place)? {
         Some(work) if !work.sent || tx.rules.off.contains(&work.lane) => {
-            // A kind of call with nothing left to do has nothing to report, either.
+            // A call kind with nothing left to do has nothing to report, either.
             tx.touched.work = true;
             next(tx, target, &work)
         }

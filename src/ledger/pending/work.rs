@@ -82,7 +82,7 @@ pub(crate) struct Work {
     /// The count of outcomes when it began to wait for a list: an older list does not count.
     #[serde(rename = "m", default, skip_serializing_if = "is_default")]
     pub(crate) outcome_seq: u64,
-    /// The next request's number at that moment: who joins later has not been sent.
+    /// The next request's number at that moment: an entry that joins later was not sent.
     #[serde(rename = "j", default, skip_serializing_if = "is_default")]
     pub(crate) joined_before: u64,
     /// The first entry that asks for the opposite of what was sent, and waits for its turn.
@@ -136,7 +136,7 @@ impl Work {
     }
 
     /// The entries that ask for its opposite, and wait for their turn.
-    pub(super) fn opposed_by(&self) -> &[Waiter] {
+    pub(super) fn queued_opposites(&self) -> &[Waiter] {
         &self.waiters[self.served()..]
     }
 }
@@ -156,10 +156,10 @@ pub(super) fn resource(target: &Target) -> u64 {
     digest(target.scope().unwrap_or_default().as_bytes()).max(1)
 }
 
-/// A device as its two objects have it: what the cloud says of it, and what is to be done.
+/// A device by its two objects: the state that the cloud has, and the open work.
 pub(super) type Both<'r> = (Option<Registered>, Option<&'r Work>);
 
-/// The state that people see.
+/// The state that messages show.
 pub(super) fn visible(registered: Option<Registered>, work: Option<&Work>) -> Option<DeviceState> {
     let under_way = work.and_then(|work| work.lane.traits().devices).map(|devices| devices.under_way);
     under_way.or(registered.map(|registered| match registered {

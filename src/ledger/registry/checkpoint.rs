@@ -1,7 +1,7 @@
-//! A checkpoint: what is settled goes from memory to the registry, and what is open is logged again
-//! in the new segment of the journal, so that the old one becomes free.
+//! A checkpoint: what is settled is moved from memory to the registry, and what is open is logged
+//! again in the new segment of the journal, so that the old one becomes free.
 //!
-//! It goes on in steps between the groups of other jobs, each of a few milliseconds, and only while
+//! It runs in steps between the groups of other jobs, each of a few milliseconds, and only while
 //! everything in memory is durable: the registry never has what the journal may lose.
 
 use std::ops::Bound;
@@ -67,7 +67,7 @@ pub(crate) enum Step {
     Log(Vec<u8>),
     /// More steps.
     More,
-    /// Nothing: the journal may be told that the checkpoint is complete.
+    /// Nothing: the caller completes the checkpoint in the journal.
     Done,
 }
 
@@ -87,7 +87,7 @@ impl Checkpoint {
         }
     }
 
-    /// Does a part of it. Everything in memory has to be durable.
+    /// Runs one step. Everything in memory has to be durable.
     ///
     /// # Errors
     /// The registry failed; the checkpoint is to begin anew.
@@ -152,7 +152,7 @@ impl Checkpoint {
                 continue;
             }
             let token = rows::token(&forgotten.client, &forgotten.token);
-            // The token may stand for a later request by now.
+            // The token may name a later request by now.
             if registry.get(&token)?.as_deref().map(rows::read_seq).transpose()? == Some(seq) {
                 ops.push((token, None));
             }

@@ -1,5 +1,5 @@
-//! Gives room back: sled's log keeps what is long dead, so what is live is copied to a fresh database,
-//! which takes the old one's place at the next opening.
+//! Rewrites the registry to free room: sled's log keeps dead rows, so the live rows are copied to a
+//! fresh database, which replaces the old one at the next opening.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -17,8 +17,8 @@ use crate::ledger::files::{io_error, remove, sync_names};
 /// A copy that has this file is complete, and takes the store's place at the next opening.
 const COMPLETE: &str = "complete";
 
-/// Copies every row of `db` to `store.new`. After any error the store is to be opened again before it
-/// is written to: the copy may be complete, and be taken.
+/// Copies every row of `db` to `store.new`. After any error the store is to be opened again before
+/// it is written to: the copy may be complete, and be taken.
 pub(super) fn make(db: &::sled::Db, data_dir: &Path) -> Result<(), StoreError> {
     let copy = data_dir.join("store.new");
     let named = |error: io::Error| io_error(&copy.display().to_string(), &error);
@@ -29,7 +29,7 @@ pub(super) fn make(db: &::sled::Db, data_dir: &Path) -> Result<(), StoreError> {
 }
 
 fn fill(db: &::sled::Db, copy: &Path) -> Result<(), StoreError> {
-    // That the copy came out wrong says nothing against the store.
+    // A damaged copy does not mean that the store is damaged.
     let own = |error| match error {
         StoreError::Damaged(what) => StoreError::Io(format!("{}: {what}", copy.display())),
         error => error,
@@ -77,7 +77,7 @@ pub(super) fn take(data_dir: &Path) -> io::Result<()> {
     remove(&old)?;
     remove(&copy)?;
     match fs::remove_file(store.join(COMPLETE)) {
-        // No directory at all: whoever opens it tells.
+        // The path is no directory: the next opening reports that.
         Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(error),
         _ => Ok(()),
     }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_stands_in_the_copys_place_goes() {
+    fn whatever_is_in_the_copys_place_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let before = rows(&grown(dir.path()));
         for name in ["store.new", "store.old"] {

@@ -16,7 +16,7 @@ pub(crate) use sled::SledStore;
 pub use sled::room_needed;
 use store::{Direction, Store, StoreError};
 
-/// Which journal a registry belongs to, and how far it goes.
+/// Which journal a registry belongs to, and its last checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Binding {
     /// The journal's identity.
@@ -25,8 +25,8 @@ pub(crate) struct Binding {
     pub(crate) generation: u64,
     /// The last checkpoint of which the registry has all rows.
     pub(crate) checkpoint: u64,
-    /// Counts the attempts to write one. An attempt that a crash ended before the journal knew of it
-    /// is repeated under the same number of the checkpoint, and may have other rows.
+    /// Counts the attempts to write one. An attempt that a crash ended before the journal knew of
+    /// it is repeated under the same number of the checkpoint, and may have other rows.
     #[serde(default)]
     pub(crate) attempt: u64,
 }

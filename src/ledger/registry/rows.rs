@@ -9,7 +9,7 @@
 //! | `t` | client, token → seq | idempotency |
 //! | `d` | thing → time, [`DeviceRow`] | devices with their history |
 //!
-//! A value is a version byte and JSON. The times, in milliseconds by `Elapsed`, stand before the
+//! A value is a version byte and JSON. The times, in milliseconds by `Elapsed`, are before the
 //! JSON, so that retention reads no more than that.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

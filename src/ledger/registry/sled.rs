@@ -13,8 +13,8 @@
 //! * After an I/O error sled stays failed: the caller drops this and opens anew.
 //! * Damage shows as an error or as a panic, at the opening or at any later read: each call is
 //!   guarded.
-//! * A log that lost its end, or its snapshots, opens cleanly with older records. The binding to the
-//!   journal shows that ([`Binding`](super::Binding)).
+//! * A log that lost its end, or its snapshots, opens cleanly with older records. The binding to
+//!   the journal shows that ([`Binding`](super::Binding)).
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -48,7 +48,7 @@ const MAX_UNSYNCED: (usize, usize) = (512, 128 << 10);
 /// the processor.
 const SLACK: Option<NonZeroU64> = NonZeroU64::new(if usize::BITS < 64 { 4_294_967_295 } else { 600_000_000_000 });
 
-/// Looks, 10 ms apart, at whether a database that was just dropped is let go of.
+/// Checks, 10 ms apart, whether a database that was just dropped has released its file.
 const LETTING_GO: u32 = 200;
 
 /// An open sled database in `<data directory>/store`.
@@ -56,8 +56,8 @@ const LETTING_GO: u32 = 200;
 pub(crate) struct SledStore {
     data_dir: PathBuf,
     db: ::sled::Db,
-    /// sled's own file, by another handle. Lives and dies with `db`: after another opening it may
-    /// be another inode.
+    /// sled's own file, by another handle. It is opened and dropped with `db`: after another
+    /// opening it may be another inode.
     pub(super) log: File,
     /// Writes that were applied since the last sync, and their bytes.
     unsynced: (usize, usize),
@@ -118,13 +118,13 @@ impl SledStore {
 
 /// Lets this thread's timed waits, and those of threads that it starts, end late, or not.
 fn wait_late(late: bool) {
-    // Where the kernel does not do it they end in time.
+    // Without the kernel's support the waits end on time.
     let _ = rustix::thread::set_current_timer_slack(if late { SLACK } else { None });
 }
 
 /// sled's threads may hold its file, and with it sled's own lock, for a moment after the last
-/// handle is gone; so may a process that is being started, until its `exec`. Who holds it for
-/// longer is told by sled's error.
+/// handle is gone; so may a process that is being started, until its `exec`. If another process
+/// holds it for longer, sled's error reports that.
 fn wait_for_release(db: &Path) {
     let Ok(file) = File::open(db) else { return };
     for _ in 0..LETTING_GO {
@@ -200,7 +200,7 @@ impl Store for SledStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.sync_log()?;
-        // What goes into a file without a name is gone with the process.
+        // What is written to a file without a name is lost when the process ends.
         if self.log.metadata().is_ok_and(|log| log.nlink() == 0) {
             return Err(StoreError::Damaged("its database was deleted".into()));
         }

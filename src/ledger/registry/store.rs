@@ -1,8 +1,8 @@
-//! What the ledger asks of the registry: read, scan a range, apply a batch atomically, make what was
-//! applied durable.
+//! What the ledger asks of the registry: read, scan a range, apply a batch atomically, make what
+//! was applied durable.
 //!
-//! sled is one form of it ([`super::SledStore`]); tests and the simulation bring others, so that
-//! every rule runs under both.
+//! [`super::SledStore`] implements it with sled; tests and the simulation bring other
+//! implementations, so that every rule runs under both.
 
 /// One write: a key with its new value, `None` to delete it.
 pub(crate) type Op = (Vec<u8>, Option<Vec<u8>>);
@@ -19,8 +19,8 @@ pub(crate) enum Direction {
     Down,
 }
 
-/// Why the store could not do it. After any of them the store is to be dropped and opened again:
-/// sled stays failed.
+/// Why an operation of the store failed. After any of these errors the store is to be dropped and
+/// opened again: sled stays failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The file system has no room.
@@ -38,7 +38,7 @@ pub enum StoreError {
     /// The journal has something whole that this version does not understand.
     #[error("the store was written by a newer version ({0}); install that version, this one touches nothing")]
     Unread(String),
-    /// What it is about is no longer there: the registry was replaced meanwhile.
+    /// The registry that the operation concerns was replaced meanwhile.
     #[error("the registry was replaced meanwhile")]
     Replaced,
     /// The ledger's own state does not fit together: a defect, and no damage.

@@ -1,4 +1,4 @@
-//! The broker's clients follow the registry, whatever becomes of it.
+//! The clients of the broker follow the registry, also if the registry is lost.
 
 use super::*;
 use crate::domain::{Access, AccessAnswer, AccessCommand, AccessError, AccessStep};
@@ -168,7 +168,7 @@ fn a_client_that_the_broker_does_not_know_is_counted_and_tried_by_itself() {
     assert_eq!(bench.events("a").last(), Some(&"LOCAL_ACCESS_FAILED"));
     let events = bench.events("a").len();
     bench.answer("a", AccessCommand::Read, unknown);
-    assert_eq!(bench.events("a").len(), events, "told once");
+    assert_eq!(bench.events("a").len(), events, "reported once");
     bench.answer("a", AccessCommand::Read, AccessAnswer::Enabled);
     assert_eq!(bench.due(), [("a".into(), AccessCommand::Disable)]);
     assert_eq!(bench.summary().access, AccessLoad { pending: 1, failed: 2, unknown: 1, ..AccessLoad::default() });

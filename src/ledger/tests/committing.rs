@@ -163,8 +163,8 @@ async fn a_command_whose_sync_failed_supersedes_nothing_and_never_comes_back() {
     }
 }
 
-/// As long as a part of a command may be on the disk, its sender gets no answer. Others are rejected,
-/// of which nothing was written.
+/// As long as a part of a command may be on the disk, its sender gets no answer. Others are
+/// rejected, of which nothing was written.
 #[tokio::test(start_paused = true)]
 async fn a_command_is_rejected_when_nothing_of_it_can_come_back() {
     let mut rig = Rig::new();
@@ -184,7 +184,7 @@ async fn a_command_is_rejected_when_nothing_of_it_can_come_back() {
     assert_eq!(rig.find("t1").await.map(|request| request.tally.open), Some(1));
 }
 
-/// A defect is no damage: its job fails, and nothing else.
+/// A defect is no damage: its job fails, and nothing else does.
 #[tokio::test(start_paused = true)]
 async fn a_rule_that_finds_its_state_inconsistent_fails_alone() {
     let rig = Rig::new();

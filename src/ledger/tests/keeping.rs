@@ -1,4 +1,4 @@
-//! What is stored: how much of it, how it is gone through, and how it is forgotten.
+//! What is stored: its size, its pages, and its retention.
 
 use super::*;
 
@@ -266,7 +266,7 @@ fn a_client_holds_at_most_half_of_a_limit_while_others_ask() {
     }
     assert_eq!(bench.refuse(&order("flood", Some("more"), change(&["a"]))), RejectionCode::ThrottlingException);
     bench.accept(&order("quiet", Some("r"), change(&["a"])));
-    // Alone a client may have all of it.
+    // A single client may use the whole limit.
     let mut bench = Bench::with(limits);
     for n in 0..10 {
         bench.accept(&order("flood", Some(&format!("f{n}")), change(&[&format!("d{n}")])));

@@ -1,6 +1,6 @@
-//! A bench for the rules, on a registry in memory. After each transaction the totals and indexes are
-//! counted again, what the journal would get is replayed, and the transaction is undone and redone.
-//! Every few transactions a checkpoint moves what is settled to the registry.
+//! A bench for the rules, on a registry in memory. After each transaction the totals and indexes
+//! are counted again, what the journal would get is replayed, and the transaction is undone and
+//! redone. Every few transactions a checkpoint moves what is settled to the registry.
 
 mod access;
 mod committing;
@@ -37,10 +37,10 @@ struct Bench {
     image: Image,
     rules: Rules,
     now: Now,
-    /// Leaves the counting away, where a test goes over the same steps too often for it.
+    /// Turns the recount off, for tests that repeat the same steps too often for it.
     trusting: bool,
     transactions: u32,
-    /// Every how many transactions all that is checked, where a test makes very many.
+    /// The number of transactions between two checks, for tests with very many transactions.
     check_every: u32,
     /// What the journal would have got.
     written: Vec<u8>,

@@ -26,7 +26,7 @@ enum Answer {
     EntryRefused,
 }
 
-/// One device, its cloud, and who asked for what.
+/// One device, its cloud, and the requests about it.
 #[derive(Clone)]
 struct World {
     bench: Bench,
@@ -159,21 +159,21 @@ impl World {
         }
         self.go(Event::List);
         let statuses: Vec<_> = (0..self.asked).map(|n| self.bench.status("x", &Self::token(n))).collect();
-        let told = || format!("{statuses:?} and {:?} after {:?}", self.cloud, self.history);
-        assert!(statuses.iter().all(|status| *status != RequestStatus::InProgress), "{}", told());
+        let found = || format!("{statuses:?} and {:?} after {:?}", self.cloud, self.history);
+        assert!(statuses.iter().all(|status| *status != RequestStatus::InProgress), "{}", found());
         let Some(last) = statuses.iter().rposition(|status| *status == RequestStatus::Succeeded) else { return };
         // Later ones only were withdrawn, or refused by the cloud.
         let later_tried = (last + 1..self.asked).any(|n| !self.canceled.contains(&n));
-        assert!(!later_tried || !self.refused.is_empty(), "{}", told());
+        assert!(!later_tried || !self.refused.is_empty(), "{}", found());
         if !later_tried {
-            assert_eq!(self.cloud.is_some(), self.script[last] == ASS, "{}", told());
+            assert_eq!(self.cloud.is_some(), self.script[last] == ASS, "{}", found());
         }
         let registered = if self.cloud.is_some() { DeviceState::Associated } else { DeviceState::Disassociated };
-        assert_eq!(self.bench.state("a"), Some(registered), "{}", told());
+        assert_eq!(self.bench.state("a"), Some(registered), "{}", found());
     }
 }
 
-/// All interleavings of so many events, from each of which everything then goes well.
+/// Explores all interleavings of `depth` events; after each event the cloud then answers well.
 fn explore(world: World, depth: usize, seen: &mut BTreeSet<String>) {
     world.clone().ends_well();
     if depth == 0 {
@@ -202,8 +202,8 @@ fn the_cloud_ends_as_the_later_request_asked() {
     }
 }
 
-/// What the cloud lists after we associated it is ours, and overtakes no later request to take it
-/// off (contract, "Superseded"). An association by somebody else does.
+/// An association that the agent made supersedes no later request to disassociate the device
+/// (docs/interface.md, "Superseded requests"). An association by somebody else does.
 #[test]
 fn our_own_association_overtakes_nobody() {
     let mut bench = Bench::new();
@@ -228,7 +228,7 @@ fn our_own_association_overtakes_nobody() {
     assert_eq!(bench.status("x", "v"), RequestStatus::Failed);
 }
 
-/// A list may lag behind what we did in either direction.
+/// A list may lag behind what the agent did, in either direction.
 #[test]
 fn a_list_that_lags_does_not_undo_an_association() {
     let mut bench = Bench::new();
@@ -247,10 +247,10 @@ fn a_list_that_lags_does_not_undo_an_association() {
     assert_eq!(bench.state("a"), Some(DeviceState::Disassociated), "that is no lag any more");
 }
 
-/// What we changed is kept for a while although a list shows it otherwise, but that is no word on a
-/// later request.
+/// The registry keeps what the agent changed for a while although a list shows otherwise, but that
+/// settles no later request.
 #[test]
-fn a_list_that_may_lag_behind_tells_of_no_success() {
+fn a_list_that_may_lag_behind_shows_no_success() {
     let mut bench = Bench::new();
     bench.list(&[]);
     let ask = |bench: &mut Bench, token, lane, verdict| {
@@ -261,14 +261,14 @@ fn a_list_that_may_lag_behind_tells_of_no_success() {
         bench.wait(50_000);
     };
     ask(&mut bench, "t1", CallKind::Associate, Verdict::Done);
-    // Taken off by somebody else meanwhile.
+    // Somebody else disassociated the device meanwhile.
     ask(&mut bench, "t2", CallKind::Associate, Verdict::Verify(fault("No")));
     bench.list(&[]);
     assert_eq!((bench.status("x", "t2"), bench.state("a")), (RequestStatus::Failed, Some(DeviceState::Disassociated)));
     ask(&mut bench, "t3", CallKind::Associate, Verdict::Done);
     ask(&mut bench, "t4", CallKind::Disassociate, Verdict::Done);
     let now = bench.now.wall.0;
-    // And associated by somebody else.
+    // And somebody else associated it.
     ask(&mut bench, "t5", CallKind::Disassociate, Verdict::Verify(fault("No")));
     bench.list(&[("a", now)]);
     assert_eq!((bench.status("x", "t5"), bench.state("a")), (RequestStatus::Failed, Some(DeviceState::Associated)));

@@ -72,7 +72,7 @@ proptest! {
                         2 => Verdict::Again(fault("Later")),
                         3 => Verdict::Unsent(fault("Busy")),
                         4 => Verdict::Unknown(fault("Lost")),
-                        5 => Verdict::Aside(fault("Denied")),
+                        5 => Verdict::Parked(fault("Denied")),
                         _ => Verdict::Verify(fault("Perhaps")),
                     };
                     bench.settle_of(lanes[usize::from(lane)], &names, &verdict);

@@ -98,7 +98,7 @@ fn guards_refuse_whole_commands() {
     assert!(!plan.max_fraction_exceeded, "an association disassociates nothing");
 }
 
-/// Invariant 8's neighbour: what a deployment protects is not sent, though it was accepted before.
+/// A device that a deployment protects is not sent, although its command was accepted before.
 #[test]
 fn guards_are_asked_again_before_each_sending() {
     let mut bench = Bench::new();
@@ -149,7 +149,7 @@ fn what_was_sent_before_a_guard_came_is_looked_up_and_not_sent_again() {
 }
 
 #[test]
-fn names_that_the_registry_does_not_know_are_counted_and_told_in_the_same_words_each_time() {
+fn names_that_the_registry_does_not_know_are_counted_and_reported_the_same_each_time() {
     let mut bench = Bench::new();
     bench.list(&[("Device-1", 5)]);
     let strangers: Vec<String> = (0..150).map(|n| format!("device-{n:03}")).collect();
@@ -180,7 +180,7 @@ fn an_opposite_command_ends_a_limited_number_of_entries() {
     assert_eq!(bench.request("b", "t0").tally.open, 100);
 }
 
-/// Devices that the registry doesn't know are no share of it.
+/// Devices that the registry does not know do not count for `guard.maxFraction`.
 #[test]
 fn the_guard_of_the_share_counts_known_devices_only() {
     let mut bench = Bench::new();
@@ -386,9 +386,9 @@ fn a_clock_that_jumps_back_does_not_stop_the_deadlines() {
     assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut);
 }
 
-/// What may have been done is not told to be canceled, whatever the later calls came to.
+/// An entry that may have been done is not reported as canceled, whatever the later calls return.
 #[test]
-fn a_doubt_stays_until_it_is_known() {
+fn an_unknown_outcome_stays_until_it_is_known() {
     for verdict in [Verdict::Unsent(fault("ThrottlingException")), Verdict::Again(fault("InternalFailure"))] {
         let mut bench = Bench::new();
         bench.list(&[("a", 1)]);
@@ -420,7 +420,7 @@ fn who_joins_after_the_answer_is_sent_and_not_failed_with_the_others() {
     assert_eq!(bench.status("y", "u"), RequestStatus::Succeeded);
 }
 
-/// What waits behind an association, or is hidden by one, is on its way out all the same.
+/// A disassociation that is queued behind an association counts for the guard, too.
 #[test]
 fn a_guard_is_not_gone_around_by_associating_first() {
     let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","guard":{"maxFraction":0.1}}"#);
@@ -458,7 +458,7 @@ fn an_answer_ends_nothing_that_was_not_sent_by_its_lane() {
 
 /// What was in a call when the agent was killed may be done.
 #[test]
-fn what_a_kill_left_in_flight_is_not_told_canceled() {
+fn what_a_kill_left_in_flight_is_not_reported_as_canceled() {
     let mut bench = Bench::new();
     let request = bench.accept(&order("x", Some("t"), change(&["a"])));
     bench.take(9);
@@ -471,7 +471,7 @@ fn what_a_kill_left_in_flight_is_not_told_canceled() {
     assert_eq!((so_far.canceled, so_far.in_flight), (0, 1));
 }
 
-/// Nobody finds out, then.
+/// Nothing finds out the outcome of a call whose kind is off.
 #[test]
 fn what_a_lane_sent_that_is_off_can_be_cancelled() {
     let mut bench = Bench::new();
@@ -490,7 +490,7 @@ fn what_a_lane_sent_that_is_off_can_be_cancelled() {
 
 /// A refusal of one resource costs the others nothing, however many entries wait for it.
 #[test]
-fn what_is_set_aside_is_passed_over_resource_by_resource() {
+fn what_is_parked_is_passed_over_resource_by_resource() {
     let mut bench = Bench::new();
     let id = |text: &str| AssetId::new(&format!("externalId:{text}")).unwrap();
     let accept = |bench: &mut Bench, parent: &str, n: usize| {
@@ -517,18 +517,18 @@ fn what_is_set_aside_is_passed_over_resource_by_resource() {
     }
     let busy = accept(&mut bench, "busy", 0);
     let (first, _) = look(&mut bench, &[]);
-    let mut verdicts = VecDeque::from([(first.unwrap(), Verdict::Aside(fault("AccessDeniedException")))]);
+    let mut verdicts = VecDeque::from([(first.unwrap(), Verdict::Parked(fault("AccessDeniedException")))]);
     bench.run(|tx| settle(tx, CallKind::Assets, &mut verdicts));
-    assert_eq!(look(&mut bench, &["denied", "busy"]).0, None, "all of it is aside");
+    assert_eq!(look(&mut bench, &["denied", "busy"]).0, None, "all of it is parked");
     assert_eq!(bench.summary().load(CallKind::Assets).retrying, 501);
     assert_eq!(look(&mut bench, &["denied"]), (Some(busy), 1));
     let other = accept(&mut bench, "another", 0);
     assert_eq!(look(&mut bench, &["denied", "busy"]), (Some(other), 1));
 }
 
-/// The list says how things were before it was asked.
+/// A list shows the state before a request that was accepted after the list began.
 #[test]
-fn who_asks_while_a_list_is_read_is_not_told_by_it() {
+fn who_asks_while_a_list_is_read_is_not_settled_by_it() {
     let mut bench = Bench::new();
     bench.list(&[("a", 1)]);
     bench.accept(&order("x", Some("t"), change(&["a"])));

@@ -3,23 +3,23 @@
 use super::*;
 use crate::domain::Event;
 
-fn told(bench: &mut Bench, name: &str) -> Vec<(i64, &'static str)> {
-    story_of(bench, name).iter().map(|event| (event.at.0, event.happened.as_str())).collect()
+fn shown(bench: &mut Bench, name: &str) -> Vec<(i64, &'static str)> {
+    events_of(bench, name).iter().map(|event| (event.at.0, event.happened.as_str())).collect()
 }
 
-fn story_of(bench: &mut Bench, name: &str) -> Vec<Event> {
+fn events_of(bench: &mut Bench, name: &str) -> Vec<Event> {
     let name = thing(name);
     bench.run(|tx| history(tx, &name))
 }
 
 #[test]
-fn a_device_tells_who_asked_what_was_answered_and_what_lists_showed() {
+fn a_history_shows_who_asked_what_was_answered_and_what_lists_showed() {
     let mut bench = Bench::new();
     bench.list(&[("a", 5)]);
-    assert_eq!(told(&mut bench, "a"), [], "the first list names all there is");
+    assert_eq!(shown(&mut bench, "a"), [], "the first list names all there is");
     bench.wait(1);
     bench.accept(&order("tool", Some("t1"), change(&["a"])));
-    assert_eq!(told(&mut bench, "a"), [(1_000_001, "REQUESTED")], "while it is open, too");
+    assert_eq!(shown(&mut bench, "a"), [(1_000_001, "REQUESTED")], "while it is open, too");
     bench.wait(1);
     bench.take(100);
     bench.settle(&["a"], &Verdict::Again(fault("Busy")));
@@ -37,11 +37,11 @@ fn a_device_tells_who_asked_what_was_answered_and_what_lists_showed() {
         (1_000_004, "LISTED"),
         (1_000_005, "UNLISTED"),
     ];
-    assert_eq!(told(&mut bench, "a"), expected);
+    assert_eq!(shown(&mut bench, "a"), expected);
 }
 
 #[test]
-fn a_story_stays_small_and_keeps_the_latest() {
+fn a_history_stays_small_and_keeps_the_latest() {
     let mut bench = Bench::new();
     let long = "\u{1}".repeat(2000);
     for n in 0..60 {
@@ -52,14 +52,14 @@ fn a_story_stays_small_and_keeps_the_latest() {
         let largest = bench.view().history().values().map(|events| serde_json::to_vec(events).unwrap().len()).max();
         assert!(largest.is_some_and(|bytes| bytes <= 3 << 10), "{largest:?} bytes");
     }
-    let events = story_of(&mut bench, "a");
+    let events = events_of(&mut bench, "a");
     assert!(events.len() >= 2, "at least the last request and its end");
     assert!(matches!(&events.last().unwrap().happened, crate::domain::Happened::Ended { asked, .. }
         if asked.token.as_str().starts_with("t59")));
 }
 
 #[test]
-fn a_story_is_forgotten_event_by_event() {
+fn a_history_is_forgotten_event_by_event() {
     let mut bench = Bench::new();
     bench.list(&[("a", 5)]);
     for token in ["t1", "t2"] {
@@ -69,15 +69,16 @@ fn a_story_is_forgotten_event_by_event() {
         bench.wait(1000);
     }
     bench.forget_devices(500);
-    assert_eq!(told(&mut bench, "a"), [(1_001_000, "REQUESTED"), (1_001_000, "FAILED")]);
+    assert_eq!(shown(&mut bench, "a"), [(1_001_000, "REQUESTED"), (1_001_000, "FAILED")]);
     bench.forget_devices(1001);
-    assert_eq!(told(&mut bench, "a"), []);
+    assert_eq!(shown(&mut bench, "a"), []);
     assert!(bench.view().history().is_empty(), "and leaves nothing");
 }
 
-/// With its tombstone, and what is younger by itself.
+/// The history is forgotten with the tombstone of its device; younger events are forgotten by
+/// themselves.
 #[test]
-fn a_story_goes_with_its_device() {
+fn a_history_is_forgotten_with_its_device() {
     let mut bench = Bench::new();
     for name in ["a", "b"] {
         bench.accept(&order("tool", Some(name), change(&[name])));
@@ -89,9 +90,9 @@ fn a_story_goes_with_its_device() {
     let mut so_far = Canceled::default();
     while !bench.run(|tx| cancel(tx, request.seq, &mut so_far)) {}
     bench.forget_devices(0);
-    assert_eq!(told(&mut bench, "a").len(), 2, "as long as its tombstone");
+    assert_eq!(shown(&mut bench, "a").len(), 2, "as long as its tombstone");
     bench.forget_devices(500);
-    assert_eq!((told(&mut bench, "a").len(), told(&mut bench, "b").len()), (0, 2));
+    assert_eq!((shown(&mut bench, "a").len(), shown(&mut bench, "b").len()), (0, 2));
     bench.forget_devices(1001);
     assert!(bench.view().history().is_empty(), "and leaves nothing");
 }

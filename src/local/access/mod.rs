@@ -1,10 +1,10 @@
-//! Local access (contract, "Local access"): disables the broker's client of a device that is
-//! disassociated, and enables it when the device is associated again, by Mosquitto's
+//! Local access (docs/interface.md, "Local access"): disables the broker's client of a device that
+//! is disassociated, and enables it when the device is associated again, through Mosquitto's
 //! dynamic-security plugin.
 //!
-//! It is a reconciler: it reads from the ledger what is due, commands the plugin, and writes the
-//! answers back. Nothing else waits for it, and whatever is lost on the way is done again. `plan.rs`
-//! decides when and how much.
+//! It is a reconciler: it reads the due changes from the ledger, sends commands to the plugin, and
+//! writes the responses back to the ledger. No other part waits for it, and a change that is lost
+//! is made again. `plan.rs` decides when commands are sent, and how many.
 
 mod plan;
 
@@ -142,9 +142,9 @@ impl LocalAccess {
         self.health.raise("LOCAL_ACCESS_DENIED", message);
     }
 
-    /// Sends what is due next.
+    /// Sends the next due commands.
     async fn send(&mut self, failed: bool, after: Option<ThingName>, limit: usize) {
-        let due = self.ledger.run_lazily(move |tx| ledger::due_access(tx, failed, after.as_ref(), limit).map(Some));
+        let due = self.ledger.run_unsynced(move |tx| ledger::due_access(tx, failed, after.as_ref(), limit).map(Some));
         let (due, unknown) = match due.await {
             Ok(due) => due,
             Err(error) => {
@@ -183,8 +183,8 @@ impl LocalAccess {
         thing.map_or_else(|| self.own.clone(), |thing| self.names.username(thing))
     }
 
-    /// Writes what the plugin answered to the ledger. That a client was read as enabled is durable
-    /// before it is disabled.
+    /// Writes the plugin's responses to the ledger. The ledger durably records that a client was
+    /// enabled before the agent disables it.
     async fn take_over(&mut self, answers: Vec<Answered>) {
         if answers.is_empty() {
             return;

@@ -1,9 +1,10 @@
-//! When to command the plugin, and how much at a time: pure, with the time as an argument.
+//! When commands are sent to the plugin, and how many at a time. The module does no I/O, and the
+//! time is an argument.
 //!
-//! The plugin writes all its clients to a file at each change, and the broker serves nobody
-//! meanwhile: 5 ms with 1,000 clients, and more with more. So one message is under way at a time,
-//! its changes are as many as the broker makes in a short time, and then the broker has as long for
-//! others.
+//! At each change the plugin writes all of its clients to a file, and the broker serves no client
+//! meanwhile: 5 ms with 1,000 clients, and longer with more. Therefore one message is in flight at
+//! a time, it has as many changes as the broker makes in a short time, and then the broker gets as
+//! long for its other clients.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,50 +16,51 @@ use crate::{
     protocol::dynsec,
 };
 
-/// Changes in one message, at first and at most.
+/// The most changes in one message, at first and in the end.
 const CHANGES: (usize, usize) = (4, 16);
 
-/// Commands in one message for each change that is allowed: to read a client takes the broker
-/// microseconds.
+/// How many commands one message may have for each change that is allowed. Reading a client takes
+/// the broker microseconds.
 const READS_EACH: usize = 4;
 
-/// A message should take the broker no longer than the second; one that takes less than the first
-/// may be followed by a larger one.
+/// A message should take the broker no longer than the second value. If it takes less than the
+/// first value, a larger message may follow.
 const GOAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(200));
 
-/// Without a response for so long, there will be none: the plugin answers at once, at QoS 0.
+/// A response that has not arrived after this time will not come: the plugin responds at once, at
+/// QoS 0.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Messages in a row without a response after which the agent is taken for not allowed.
+/// After this many messages in a row without a response, the agent counts as denied.
 const DENIED_AFTER: u32 = 2;
 
 /// How long to wait then, at first and at most.
 const DENIED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 
-/// How long to wait before clients are tried again about which the plugin answered with an error, at
+/// How long to wait before commands to which the plugin responded with an error are tried again, at
 /// first and at most.
 const FAILED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 
-/// How long to wait where the line or the store does not take something.
+/// How long to wait after the connection or the store did not accept a message.
 const LATER: Duration = Duration::from_secs(2);
 
-/// An answer, with the device that it is about.
+/// A response, with the device that it is about.
 pub(super) type Answered = (ThingName, AccessCommand, AccessAnswer);
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Nothing, until something happens or [`Flow::wakes_at`].
+    /// Wait for an event or until [`Flow::wakes_at`].
     Wait,
     /// Subscribe to the responses.
     Subscribe,
-    /// Read from the ledger what is due, so many at most, and send it: what failed, after a name, or
-    /// what did not.
+    /// Read at most `limit` due changes from the ledger and send them: either the failed ones,
+    /// after a name, or the others.
     Send { failed: bool, after: Option<ThingName>, limit: usize },
 }
 
-/// A message that is under way: its number, its commands, and when it was sent. A command without a
-/// device tries whether the agent is allowed to.
+/// A message in flight: its number, its commands, and when it was sent. A command without a device
+/// tests whether the agent is allowed to send commands.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) number: u64,
@@ -66,43 +68,43 @@ pub(super) struct Batch {
     pub(super) sent_at: Instant,
 }
 
-/// The way to the plugin.
+/// The state of the connection to the plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// No connection.
     Down,
-    /// To be subscribed.
+    /// The subscription is to be made.
     Closed,
-    /// The subscription is not answered yet.
+    /// The subscription has no response yet.
     Subscribing(Instant),
     Open,
 }
 
-/// What became of the agent's right to command the plugin.
+/// Why the agent may not command the plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denied {
-    /// The subscription to the responses.
+    /// The broker denies the subscription to the responses.
     Subscription,
-    /// No response comes.
+    /// No response arrives.
     Silence,
 }
 
-/// What is under way, and what has to wait.
+/// The messages in flight, and the commands that have to wait.
 #[derive(Debug)]
 pub(super) struct Flow {
     way: Way,
     under_way: Option<Batch>,
-    /// Changes in one message.
+    /// The most changes in one message.
     changes: usize,
     rest_until: Option<Instant>,
-    /// Attempts in a row without a response.
+    /// How many attempts in a row had no response.
     silent: u32,
-    /// Whether the plugin ever answered, or was tried in vain.
+    /// Whether the plugin ever responded, or was tried without a response.
     is_tried: bool,
-    /// Whether something may be due.
+    /// Whether a change may be due.
     looks: bool,
-    /// When what failed is tried again, how long after that the next time, and how far this time
-    /// has come.
+    /// When failed commands are tried again, how long after that the next time, and how far the
+    /// present round has come.
     failed_at: Option<Instant>,
     failed_delay: Duration,
     failed_after: Option<ThingName>,
@@ -124,14 +126,14 @@ impl Flow {
         }
     }
 
-    /// The connection is another one, or gone. What was under way may have arrived or not.
+    /// Notes that the connection changed or ended. The message in flight may have arrived or not.
     pub(super) fn connection(&mut self, is_up: bool) {
         self.way = if is_up { Way::Closed } else { Way::Down };
         (self.under_way, self.rest_until, self.silent) = (None, None, 0);
         self.looks = true;
     }
 
-    /// Something may be due.
+    /// Notes that a change may be due.
     pub(super) fn look(&mut self) {
         self.looks = true;
     }
@@ -156,7 +158,7 @@ impl Flow {
         }
     }
 
-    /// When to look again, if nothing happens before.
+    /// When to look again if no event happens before.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         match (&self.under_way, self.way) {
             (Some(batch), _) => Some(batch.sent_at + PATIENCE),
@@ -170,7 +172,7 @@ impl Flow {
         self.way = Way::Subscribing(now);
     }
 
-    /// The broker answered the subscription.
+    /// Notes the broker's response to the subscription.
     pub(super) fn subscribed(&mut self, is_granted: bool, now: Instant) -> Option<Denied> {
         if let Way::Subscribing(_) = self.way {
             self.way = if is_granted { Way::Open } else { Way::Closed };
@@ -182,8 +184,9 @@ impl Flow {
         None
     }
 
-    /// Of what is due, what one message takes; the rest stays for the next ones. Where nothing is
-    /// due, the first message tries by reading whether the agent may command the plugin at all.
+    /// Selects the due changes that fit into one message; the rest stays for the next messages. If
+    /// no change is due, the first message tests by reading whether the agent may command the
+    /// plugin at all.
     pub(super) fn select(&mut self, failed: bool, due: Vec<DueAccess>) -> Vec<(Option<ThingName>, AccessCommand)> {
         let mut changes = 0;
         let is_taken = |due: &DueAccess| {
@@ -192,7 +195,7 @@ impl Flow {
         };
         let mut taken: Vec<_> = due.into_iter().filter(is_taken).map(|due| (Some(due.thing), due.command)).collect();
         if failed {
-            // The next ones come after the last one that is tried now.
+            // The next commands come after the last one that is tried now.
             self.failed_after = taken.last().and_then(|(thing, _)| thing.clone());
         } else if taken.is_empty() {
             self.looks = false;
@@ -203,8 +206,8 @@ impl Flow {
         taken
     }
 
-    /// So many clients are left of which the last attempt failed. `is_over`: all of them were tried
-    /// again.
+    /// Notes that `count` clients are left whose last attempt failed. `is_over` says that all of
+    /// them were tried again.
     pub(super) fn failed(&mut self, count: u64, is_over: bool, now: Instant) {
         if count == 0 {
             (self.failed_at, self.failed_delay, self.failed_after) = (None, FAILED.0, None);
@@ -221,14 +224,14 @@ impl Flow {
         self.under_way = Some(batch);
     }
 
-    /// The line or the store did not take it.
+    /// Notes that the connection or the store did not accept the message.
     pub(super) fn later(&mut self, now: Instant) {
         self.rest_until = Some(now + LATER);
         self.looks = true;
     }
 
-    /// A response arrived: what it says of the message that is under way, with the names of the
-    /// commands and whether each succeeded; `None` where it is to another message.
+    /// Handles a response. Returns the outcome of each command in the message in flight; `None` if
+    /// the response belongs to another message.
     pub(super) fn response(&mut self, payload: &[u8], now: Instant) -> Option<Vec<Answered>> {
         let batch = self.under_way.as_ref()?;
         let answers = dynsec::answers(batch.number, payload);
@@ -247,7 +250,7 @@ impl Flow {
             }
             self.rest_until = Some(now + took);
         }
-        // An index that was not asked for, or twice, is not the plugin's.
+        // An index that was not requested, or that occurs twice, is not from the plugin.
         let mut seen = BTreeSet::new();
         let of = |(index, answer): (usize, AccessAnswer)| {
             let (thing, command) = batch.commands.get(index).filter(|_| seen.insert(index))?;
@@ -256,8 +259,8 @@ impl Flow {
         Some(answers.into_iter().filter_map(of).collect())
     }
 
-    /// Whether the message that is under way, or the subscription, was given up for lack of a
-    /// response, and what that says.
+    /// Whether the message in flight, or the subscription, was given up for lack of a response, and
+    /// what that means.
     pub(super) fn expired(&mut self, now: Instant) -> Option<Option<Denied>> {
         let is_late = |since: Instant| now >= since + PATIENCE;
         if let Some(batch) = self.under_way.take_if(|batch| is_late(batch.sent_at)) {
@@ -343,11 +346,11 @@ mod tests {
     async fn an_agent_that_is_not_allowed_tries_slowly() {
         let mut now = Instant::now();
         let mut flow = open(now);
-        let (mut sent, mut told) = (0, 0);
+        let (mut sent, mut reports) = (0, 0);
         let end = now + Duration::from_secs(24 * 3600);
         while now < end {
             if let Some(denied) = flow.expired(now) {
-                told += u32::from(denied.is_some());
+                reports += u32::from(denied.is_some());
             }
             if let Next::Send { .. } = flow.next(now) {
                 let commands = flow.select(false, due(3, AccessCommand::Read));
@@ -356,8 +359,8 @@ mod tests {
             }
             now = flow.wakes_at().unwrap();
         }
-        assert!((100..160).contains(&sent) && told == sent - 1, "{sent} {told}");
-        // As soon as it is answered, it goes on.
+        assert!((100..160).contains(&sent) && reports == sent - 1, "{sent} {reports}");
+        // The agent continues as soon as it gets a response.
         let commands = flow.select(false, due(3, AccessCommand::Disable));
         flow.sent(Batch { number: 2, commands, sent_at: now });
         assert!(flow.response(&done(1, 1), now).is_none(), "the answer to what was given up");
@@ -366,7 +369,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_denied_subscription_is_told_at_once_and_tried_again() {
+    async fn a_denied_subscription_is_reported_at_once_and_tried_again() {
         let now = Instant::now();
         let mut flow = Flow::new(now);
         flow.connection(true);

@@ -1,10 +1,10 @@
-//! A connection to the broker: the client library's codec and its state of MQTT 3.1.1, run over a
-//! socket of our own.
+//! A connection to the broker: the client library's codec and its state machine of MQTT 3.1.1 on a
+//! socket that this module opens.
 //!
-//! The library's own event loop is not used for two reasons. It gives up the connection at a
+//! The library's own event loop is not used for two reasons. First, it drops the connection at a
 //! message above its limit, which the broker then delivers again and again; here [`Frames`] skips
-//! the message. And it writes each packet by itself; here everything that waits leaves with one
-//! write.
+//! the message. Second, it writes each packet by itself; here one write sends all packets that
+//! wait.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -23,19 +23,20 @@ use tokio_rustls::TlsConnector;
 
 use super::frames::{Frame, Frames, MAX_PACKET};
 
-/// Publishes without an acknowledgement in the library's table; our own windows are far smaller.
+/// The most publishes without an acknowledgement in the library's table. The agent's own windows
+/// are far smaller.
 const INFLIGHT: u16 = 100;
 
-/// From DNS to CONNACK, and for each write. A peer that takes longer is as good as gone.
+/// The limit from DNS to CONNACK, and for each write. A peer that takes longer counts as gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Room for each read from the socket, in bytes.
+/// The room for each read from the socket, in bytes.
 const READ: usize = 8 << 10;
 
-/// Bytes of packets that are gathered for one write.
+/// The most bytes of packets that are collected for one write.
 const WRITE: usize = 16 << 10;
 
-/// Where and as whom to connect.
+/// Where to connect, and with which CONNECT packet.
 pub(super) struct Endpoint {
     pub(super) host: String,
     pub(super) port: u16,
@@ -43,25 +44,25 @@ pub(super) struct Endpoint {
     pub(super) connect: Connect,
 }
 
-/// What happened on the connection.
+/// An event on the connection.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// The broker accepted the connection; whether it kept the session from before.
+    /// The broker accepted the connection; `session` says whether it kept the previous session.
     Connected { session: bool },
     /// The broker delivered a message.
     Message(Publish),
-    /// The broker delivered a message of `size` bytes, which was not kept; `publish` has the
+    /// The broker delivered a message of `size` bytes, which was not kept. `publish` has the
     /// beginning of its payload.
     TooLarge { publish: Publish, size: usize },
-    /// The oldest subscription that was queued is on the wire, with this packet id.
+    /// The oldest queued subscription is on the wire, with this packet id.
     SubscribeOnWire(u16),
-    /// The broker answered the subscription with this packet id.
+    /// The broker responded to the subscription with this packet id.
     Subscribed(u16, Vec<SubscribeReasonCode>),
-    /// The oldest publish that was queued is on the wire, with this packet id.
+    /// The oldest queued publish is on the wire, with this packet id.
     OnWire(u16),
     /// The broker acknowledged the publish with this packet id.
     Delivered(u16),
-    /// The connection was ended by us.
+    /// The agent ended the connection.
     Disconnected,
 }
 
@@ -74,11 +75,11 @@ struct Network {
     incoming: BytesMut,
     outgoing: BytesMut,
     ping: Interval,
-    /// Whether anything arrived since the last ping.
+    /// Whether any byte arrived since the last ping.
     is_heard: bool,
 }
 
-/// The connection, or the lack of one.
+/// The connection, or its absence.
 pub(super) struct Connection {
     state: MqttState,
     requests: flume::Receiver<Request>,
@@ -86,7 +87,7 @@ pub(super) struct Connection {
     events: VecDeque<Event>,
 }
 
-/// What woke the poll.
+/// What ended the wait of the poll.
 enum Woken {
     Read(std::io::Result<usize>),
     Request(Result<Request, flume::RecvError>),
@@ -94,12 +95,12 @@ enum Woken {
 }
 
 impl Connection {
-    /// Not connected yet. `requests` is the other end of the client's channel.
+    /// Begins without a connection. `requests` is the other end of the client's channel.
     pub(super) fn new(requests: flume::Receiver<Request>) -> Self {
         Self { state: MqttState::new(INFLIGHT, true), requests, network: None, events: VecDeque::new() }
     }
 
-    /// Connects to `endpoint` if there is no connection; else the next thing that happens. Not
+    /// Connects to `endpoint` if there is no connection; otherwise waits for the next event. Not
     /// cancel-safe.
     ///
     /// # Errors
@@ -124,7 +125,7 @@ impl Connection {
                 _ = network.ping.tick() => Woken::Ping,
             };
             match woken {
-                // An error of an established connection, unlike one of the connecting.
+                // This is an error of an established connection, not of connecting.
                 Woken::Read(read) => match read.map_err(StateError::Io)? {
                     0 => return Err(StateError::ConnectionAborted.into()),
                     _ => {
@@ -134,9 +135,9 @@ impl Connection {
                 },
                 Woken::Request(request) => self.send(request.map_err(|_| ConnectionError::RequestsDone)?)?,
                 Woken::Ping => {
-                    // The response to a ping waits behind a large message: a broker that still
-                    // sends is there. Else the message would end each connection before it has
-                    // arrived, and come again on the next one.
+                    // The response to a ping waits behind a large message, and a broker that still
+                    // sends is alive. Otherwise the message would end each connection before it
+                    // arrived as a whole, and come again on the next connection.
                     self.state.await_pingresp &= !std::mem::take(&mut network.is_heard);
                     self.handle(Request::PingReq(PingReq))?;
                 }
@@ -145,8 +146,8 @@ impl Connection {
         }
     }
 
-    /// Forgets the connection, everything that waits to be sent on it, and everything that arrived
-    /// on it and was not handed out.
+    /// Discards the connection, everything that waits to be sent on it, and everything that arrived
+    /// on it and was not returned.
     pub(super) fn clear(&mut self) {
         self.network = None;
         self.events.clear();
@@ -156,7 +157,7 @@ impl Connection {
         self.state.events.clear();
     }
 
-    /// Takes what has arrived.
+    /// Handles what has arrived.
     fn receive(&mut self) -> Result<(), StateError> {
         while let Some(Network { frames, incoming, .. }) = &mut self.network
             && let Some(frame) = frames.decode(incoming).map_err(StateError::Deserialization)?
@@ -173,7 +174,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends `first` and what waits behind it.
+    /// Sends `first` and the requests that wait after it.
     fn send(&mut self, first: Request) -> Result<(), StateError> {
         self.handle(first)?;
         while self.state.inflight() < INFLIGHT
@@ -187,9 +188,9 @@ impl Connection {
 
     fn handle(&mut self, request: Request) -> Result<(), StateError> {
         let mut packet = self.state.handle_outgoing_packet(request)?;
-        // The next packet id belongs to a message that the broker never acknowledged: takes the one
-        // after it, or the library would wait for that acknowledgement, and send nothing else
-        // meanwhile. One is free, since the table is not full.
+        // The next packet id belongs to a message that the broker never acknowledged. The loop
+        // takes the id after it; otherwise the library would wait for that acknowledgement and send
+        // nothing else meanwhile. An id is free, since the table is not full.
         while let Some(mut publish) = self.state.collision.take() {
             publish.pkid = 0;
             packet = self.state.handle_outgoing_packet(Request::Publish(publish))?;
@@ -225,7 +226,7 @@ impl Connection {
             In(Incoming::PubAck(ack)) => Some(Event::Delivered(ack.pkid)),
             In(Incoming::SubAck(ack)) => Some(Event::Subscribed(ack.pkid, ack.return_codes)),
             Out(Outgoing::Subscribe(packet)) => Some(Event::SubscribeOnWire(packet)),
-            // QoS 0 has no packet id; we send none.
+            // QoS 0 has no packet id, and the agent sends no such message.
             Out(Outgoing::Publish(packet)) if packet != 0 => Some(Event::OnWire(packet)),
             Out(Outgoing::Disconnect) => Some(Event::Disconnected),
             _ => None,
@@ -236,7 +237,7 @@ impl Connection {
 async fn connect(endpoint: &Endpoint) -> Result<(Network, bool), ConnectionError> {
     let Endpoint { host, port, tls, connect } = endpoint;
     let tcp = TcpStream::connect((host.as_str(), *port)).await?;
-    // Without it an acknowledgement may wait 40 ms for the next packet.
+    // Without this option an acknowledgement may wait 40 ms for the next packet.
     tcp.set_nodelay(true)?;
     let stream: Box<dyn Stream> = match tls {
         None => Box::new(tcp),
@@ -281,7 +282,7 @@ mod tests {
 
     use super::*;
 
-    /// A retained one would end every connection.
+    /// A retained message of this size would end every connection.
     #[tokio::test]
     async fn a_message_that_takes_longer_than_two_pings_arrives_and_silence_ends_the_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

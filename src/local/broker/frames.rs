@@ -1,7 +1,7 @@
-//! The framing of the connection to the broker: the client library's codec, and beside it the
-//! skipping of a PUBLISH that is too large to be kept in memory. The broker would deliver such a
-//! message again at every connection, so an error would end the service; skipping it lets the agent
-//! reject and acknowledge it.
+//! The framing of the connection to the broker: the client library's codec, extended so that it
+//! skips a PUBLISH that is too large to be kept in memory. The broker would deliver such a message
+//! again at every connection, so an error would end the service. Skipping the message lets the
+//! agent reject and acknowledge it.
 
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::{
@@ -9,23 +9,22 @@ use rumqttc::{
     mqttbytes::{Error, PacketType},
 };
 
-/// Longest packet that is kept in memory, in either direction, in bytes after the fixed header. Far
-/// above
-/// `limits.maxPayloadBytes` by default, so that a rejection can echo the token of most messages
-/// that are too large.
+/// The longest packet that is kept in memory, in either direction, in bytes after the fixed header.
+/// It is far above the default of `limits.maxPayloadBytes`, so that a rejection can echo the token
+/// of most messages that are too large.
 pub(super) const MAX_PACKET: usize = 1 << 20;
 
-/// Bytes of a skipped payload that are kept: the token mostly stands at the beginning.
+/// How many bytes of a skipped payload are kept. The token is mostly at the beginning.
 const HEAD: usize = 64 << 10;
 
-/// Bytes of the fixed header at most (MQTT 3.1.1, section 2.2).
+/// The most bytes of the fixed header (MQTT 3.1.1, section 2.2).
 const MAX_FIXED_HEADER: usize = 5;
 
-/// What the broker sent.
+/// A frame that the broker sent.
 #[derive(Debug, PartialEq)]
 pub(super) enum Frame {
     Packet(Packet),
-    /// A message of that many bytes of payload. `publish` has the first of them.
+    /// A message whose payload has `size` bytes. `publish` has the first of them.
     Skipped {
         publish: Publish,
         size: usize,
@@ -48,10 +47,10 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Takes the next frame off `bytes`; `None` if it has not arrived yet.
+    /// Takes the next frame from `bytes`; `None` if it has not arrived yet.
     ///
     /// # Errors
-    /// What arrived is not MQTT 3.1.1, or a packet other than a PUBLISH is too large.
+    /// The bytes are not MQTT 3.1.1, or a packet other than a PUBLISH is too large.
     pub(super) fn decode(&mut self, bytes: &mut BytesMut) -> Result<Option<Frame>, Error> {
         if self.skipping.is_none() {
             match Packet::read(bytes, MAX_PACKET) {
@@ -70,7 +69,8 @@ impl Frames {
         Ok(self.skip(bytes))
     }
 
-    /// Drops what has arrived of the skipped payload; the frame when all of it has.
+    /// Drops what has arrived of the skipped payload. Returns the frame when the whole payload has
+    /// arrived.
     fn skip(&mut self, bytes: &mut BytesMut) -> Option<Frame> {
         let mut skipping = self.skipping.take()?;
         let arrived = bytes.len().min(skipping.left);
@@ -87,8 +87,8 @@ impl Frames {
     }
 }
 
-/// Takes the headers of a PUBLISH with `remaining` bytes after its fixed header off `bytes`; `None`
-/// if they have not arrived yet. Any other packet of that size is a fault of the peer.
+/// Takes the headers of a PUBLISH with `remaining` bytes after its fixed header from `bytes`;
+/// `None` if they have not arrived yet. Any other packet of that size is a fault of the peer.
 fn begin_skipping(bytes: &mut BytesMut, remaining: usize) -> Result<Option<Skipping>, Error> {
     let too_large = Error::PayloadSizeLimitExceeded(remaining);
     // The last byte of the remaining length is the first one without a continuation bit.
@@ -108,7 +108,7 @@ fn begin_skipping(bytes: &mut BytesMut, remaining: usize) -> Result<Option<Skipp
         return Ok(None);
     }
     let publish = Publish::read(header, bytes.split_to(topic_at + variable).freeze())?;
-    // A topic is at most 65,535 bytes long, and `remaining` is above a mebibyte.
+    // A topic has at most 65,535 bytes, and `remaining` is above a mebibyte.
     let size = remaining - variable;
     Ok(Some(Skipping {
         publish: Publish { payload: Bytes::new(), ..publish },
@@ -141,7 +141,8 @@ mod tests {
         bytes.to_vec()
     }
 
-    /// What arrives in pieces of `piece` bytes, and the most that waited in memory.
+    /// The frames of a stream that arrives in pieces of `piece` bytes, and the most bytes that
+    /// waited in memory.
     fn decode(stream: &[u8], piece: usize) -> (Vec<Frame>, usize) {
         let (mut frames, mut bytes, mut found, mut most) = (Frames::default(), BytesMut::new(), Vec::new(), 0);
         for piece in stream.chunks(piece) {
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn any_other_packet_above_the_limit_is_an_error() {
-        // A SUBACK that claims two mebibytes.
+        // The packet is a SUBACK that claims two mebibytes.
         let mut bytes = BytesMut::from(&[0x90, 0x80, 0x80, 0x80, 0x01, 0, 1][..]);
         assert!(matches!(Frames::default().decode(&mut bytes), Err(Error::PayloadSizeLimitExceeded(_))));
     }

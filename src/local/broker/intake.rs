@@ -1,4 +1,5 @@
-//! The intake: what the broker delivers, as commands for the inbox. Takes cheaply, and never waits.
+//! The intake: converts the messages that the broker delivers to commands for the inbox. It does
+//! little work for each message, and never waits.
 
 use std::sync::{
     Arc,
@@ -20,33 +21,34 @@ use crate::{
     protocol::{self, Address, Topics, dynsec},
 };
 
-/// Commands that wait to be handled with their payload; more are rejected. A broker's window of
-/// unacknowledged messages is far smaller, but Mosquitto 2.0 hands over thousands beyond it when
-/// its queue is long.
+/// The most commands that wait with their payload; further commands are rejected. A broker's window
+/// of unacknowledged messages is far smaller, but Mosquitto 2.0 delivers thousands beyond its
+/// window when its queue is long.
 const MAX_WAITING: usize = 4096;
 
-/// Commands that wait in all. There are no more packet ids, and what has one is never dropped: the
-/// broker would not deliver it again on this connection, and keep its place in the window for it.
+/// The most commands that wait in total. There are no more packet ids, and a message with a packet
+/// id is never dropped: the broker would not deliver it again on this connection, and would keep
+/// its place in the window.
 const MAX_TAKEN: usize = MAX_WAITING + u16::MAX as usize;
 
-/// Bytes of payloads that wait to be handled; more are rejected.
+/// The most bytes of payloads that wait; further commands are rejected.
 const MAX_WAITING_BYTES: usize = 4 << 20;
 
-/// Messages of the broker's plugin that wait to be looked at; more are dropped, as they may be lost
-/// on the way, too. The largest of them has 1 MiB.
+/// The most messages of the broker's plugin that wait to be handled. Further messages are dropped,
+/// as they may also be lost in transmission. The largest of them has 1 MiB.
 const MAX_FROM_PLUGIN: usize = 8;
 
-/// What the agent's parts hold of a connection.
+/// What the parts of the agent hold of a connection.
 pub(crate) struct Wired {
-    /// Where they send.
+    /// Publishes messages.
     pub(crate) line: Arc<Publisher>,
-    /// What came in.
+    /// Receives the commands.
     pub(crate) inbound: mpsc::Receiver<Inbound>,
-    /// What the broker has.
+    /// Receives the deliveries that the broker acknowledged.
     pub(crate) deliveries: Deliveries,
-    /// Bytes of the payloads that wait to be handled.
+    /// The bytes of the payloads that wait to be handled.
     pub(crate) waiting: Arc<AtomicUsize>,
-    /// What came from the broker's dynamic-security plugin.
+    /// Receives the messages of the broker's dynamic-security plugin.
     pub(crate) plugin: mpsc::Receiver<FromPlugin>,
 }
 
@@ -61,7 +63,7 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// A line for `client`, and what comes in by it over the transport `via`.
+    /// Makes a publisher for `client`, and the intake for its messages over the transport `via`.
     pub(crate) fn new(client: AsyncClient, via: Via, topics: Topics, max_payload: usize) -> (Self, Wired) {
         let (line, deliveries) = Publisher::new(client);
         let line = Arc::new(line);
@@ -72,12 +74,12 @@ impl Intake {
         (Self { topics: Arc::new(topics), via, max_payload, line, inbound: sender, waiting, plugin: plugin_in }, wired)
     }
 
-    /// The broker granted the subscription to the responses of its plugin, or not.
+    /// Notes whether the broker granted the subscription to the responses of its plugin.
     pub(crate) fn plugin_subscribed(&self, is_granted: bool) {
         let _ = self.plugin.try_send(FromPlugin::Subscribed(is_granted));
     }
 
-    /// A response of the broker's plugin, which nobody looks at where local access is off.
+    /// Passes a response of the broker's plugin on. No part reads it if local access is off.
     fn take_response(&self, epoch: u64, publish: &Publish) {
         if !publish.retain {
             let _ = self.plugin.try_send(FromPlugin::Response(publish.payload.clone()));
@@ -87,10 +89,11 @@ impl Intake {
         }
     }
 
-    /// Hands a message on; `false` if there is no room, and it is dropped. One that the broker
-    /// wants acknowledged has room, unless thousands from an earlier connection are still waiting.
+    /// Passes a message on; `false` if there is no room and the message is dropped. There is room
+    /// for each message that the broker wants acknowledged, unless thousands from an earlier
+    /// connection still wait.
     ///
-    /// `too_large` is the size of a payload of which only the beginning is there.
+    /// `too_large` is the size of a payload of which only the beginning was kept.
     pub(crate) fn take(&self, epoch: u64, publish: Publish, too_large: Option<usize>) -> bool {
         if publish.topic == dynsec::RESPONSES {
             self.take_response(epoch, &publish);
@@ -137,7 +140,7 @@ impl Intake {
                 client,
                 Arc::clone(&self.line),
                 epoch,
-                // Its id is all that the acknowledgement needs.
+                // The acknowledgement needs the packet id only.
                 Publish { payload: Default::default(), ..publish },
                 Arc::clone(&self.topics),
             ),
@@ -150,8 +153,8 @@ impl Intake {
     }
 }
 
-/// Whether a payload ends before its JSON does. A transport that cuts what is too large for it
-/// leaves such a one.
+/// Whether a payload ends before its JSON does, as the payload of a message that a transport cut
+/// because it was too large.
 fn is_cut(payload: &[u8]) -> bool {
     !payload.is_empty() && serde_json::from_slice::<IgnoredAny>(payload).is_err_and(|error| error.is_eof())
 }
@@ -171,7 +174,7 @@ mod tests {
     use super::*;
     use crate::domain::ThingName;
 
-    /// Mosquitto 2.0 hands over far more than its window.
+    /// Mosquitto 2.0 delivers far more than its window.
     #[test]
     fn what_has_to_be_acknowledged_is_never_dropped() {
         let topics = Topics::new("offboard", &ThingName::new("MyCore").unwrap());

@@ -1,6 +1,6 @@
-//! The publisher: everything that the agent sends to the broker goes through one lock, which also
-//! holds the number of the connection. Therefore an acknowledgement of an old connection never goes
-//! out on a new one, where its packet id may belong to another message.
+//! The publisher: everything that the agent sends to the broker passes through one lock, which also
+//! holds the number of the connection. Therefore an acknowledgement of an old connection is never
+//! sent on a new one, where its packet id may belong to another message.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::domain::ClientId;
 
-/// See the module.
+/// Sends messages to the broker; see the module.
 pub(crate) struct Publisher {
     state: Mutex<UnderWay>,
     link: watch::Sender<ConnectionState>,
@@ -30,7 +30,7 @@ pub(crate) struct Publisher {
     offline: watch::Sender<bool>,
 }
 
-/// Where deliveries are told.
+/// Where deliveries are reported.
 pub(crate) struct Deliveries {
     pub(crate) owed: mpsc::Receiver<Tag>,
     pub(crate) devices: mpsc::Receiver<Tag>,
@@ -38,7 +38,7 @@ pub(crate) struct Deliveries {
 
 impl Publisher {
     pub(crate) fn new(client: AsyncClient) -> (Self, Deliveries) {
-        // As many as there are packet ids can be told between two looks.
+        // There can be as many deliveries as packet ids before the receiver reads them.
         let (delivered, owed) = mpsc::channel(usize::from(u16::MAX));
         let (devices_delivered, devices) = mpsc::channel(usize::from(u16::MAX));
         let state = UnderWay {
@@ -75,11 +75,11 @@ impl Publisher {
         self.link.subscribe()
     }
 
-    /// Connected: subscribes first, then lets others send.
+    /// Notes that the connection is established: subscribes first, then lets the other parts send.
     pub(crate) fn up(&self, session: bool, filter: &str) {
         let mut state = self.state();
         state.link = ConnectionState { epoch: state.link.epoch + 1, up: true, session };
-        // Fails only if the queue is full, and it was emptied when the last connection ended.
+        // This fails only if the queue is full, and it was emptied when the last connection ended.
         if !state.subscribe(Subscription::Commands, filter) {
             tracing::error!("no room to subscribe; the next connection tries again");
         }
@@ -94,7 +94,7 @@ impl Publisher {
         }
     }
 
-    /// The client library put the oldest waiting subscription on the wire.
+    /// Notes that the client library put the oldest queued subscription on the wire.
     pub(super) fn subscription_on_wire(&self, packet: u16) {
         let mut state = self.state();
         if let Some(subscription) = state.subscribing.pop_front() {
@@ -102,13 +102,14 @@ impl Publisher {
         }
     }
 
-    /// The broker answered the subscription with that packet id: what it was for.
+    /// Notes the broker's response to the subscription with that packet id. Returns the purpose of
+    /// the subscription.
     pub(super) fn subscription_answered(&self, packet: u16) -> Option<Subscription> {
         self.state().subscriptions.remove(&packet)
     }
 
-    /// Disconnected. `clean` empties the client library's own queues under the lock, so that
-    /// nothing of the old connection follows.
+    /// Notes that the connection ended. `clean` empties the client library's own queues under the
+    /// lock, so that no message of the old connection is sent later.
     pub(crate) fn down(&self, clean: impl FnOnce()) {
         let mut state = self.state();
         clean();
@@ -118,16 +119,17 @@ impl Publisher {
         self.link.send_replace(state.link);
     }
 
-    /// Hands a message to the client library; `false` if that is not possible now. `epoch` names
-    /// the connection that it is for, if it is for one only. Metrics and device messages over whose
-    /// kind the broker ends connections count as handed over: they are never acknowledged.
+    /// Passes a message to the client library; `false` if that is not possible now. `epoch` is the
+    /// connection for which the message is meant, if it is meant for one only. Metrics and device
+    /// messages count as sent while the broker ends connections over messages of their kind, since
+    /// they are never acknowledged.
     pub(crate) fn publish(&self, epoch: Option<u64>, topic: &str, payload: Vec<u8>, retain: bool, tag: Tag) -> bool {
         let mut state = self.state();
         if !state.link.up || epoch.is_some_and(|epoch| epoch != state.link.epoch) {
             return false;
         }
         if state.refusals.hold(&tag) {
-            // The status is tried again, as it is then.
+            // The status is tried again with its content at that time.
             return tag != Tag::Status;
         }
         state.sweep();
@@ -144,13 +146,14 @@ impl Publisher {
         true
     }
 
-    /// Publishes an answer to `client` on the connection `epoch`, when there is room; not at all if
-    /// the broker takes none to this client, or ends the connection over this answer.
+    /// Publishes a response to `client` on the connection `epoch`, when there is room. Drops the
+    /// response if the broker accepts none for this client, or ends the connection over this
+    /// response.
     pub(crate) async fn reply(&self, epoch: u64, client: ClientId, topic: &str, payload: Vec<u8>) {
         let tag = Tag::Reply(client.clone());
         let mut room = self.room.subscribe();
         if self.drops(&tag, topic, payload.len()) {
-            tracing::warn!(%client, topic, "an answer over which the broker ended the connection twice is dropped");
+            tracing::warn!(%client, topic, "a response over which the broker ended the connection twice is dropped");
             return;
         }
         loop {
@@ -161,11 +164,11 @@ impl Publisher {
                     break;
                 }
                 if state.denies(&client) {
-                    tracing::debug!(%client, "the broker does not acknowledge answers to this client; dropped");
+                    tracing::debug!(%client, "the broker does not acknowledge responses to this client; the response is dropped");
                     return;
                 }
             }
-            // Looks again also without a wake-up, since what is given up wakes nobody.
+            // Checks again without a wake-up, too, since a message that is given up wakes no part.
             let _ = tokio::time::timeout(PATIENCE / 10, room.changed()).await;
         }
         self.publish(Some(epoch), topic, payload, false, tag);
@@ -177,7 +180,7 @@ impl Publisher {
         state.link.up && state.link.epoch == epoch && state.client.try_ack(publish).is_ok()
     }
 
-    /// The client library put the oldest queued message on the wire.
+    /// Notes that the client library put the oldest queued message on the wire.
     pub(crate) fn on_wire(&self, packet: u16) {
         let mut state = self.state();
         if let Some(message) = state.queued.pop_front() {
@@ -185,7 +188,7 @@ impl Publisher {
         }
     }
 
-    /// The broker has it.
+    /// Notes that the broker acknowledged a message.
     pub(crate) fn on_delivered(&self, packet: u16) {
         let tag = {
             let mut state = self.state();
@@ -198,7 +201,7 @@ impl Publisher {
             }
             tag
         };
-        let told = match tag {
+        let is_reported = match tag {
             Some(tag @ Tag::Owed(_)) => self.delivered.try_send(tag).is_ok(),
             Some(tag @ Tag::Device(..)) => self.devices_delivered.try_send(tag).is_ok(),
             Some(Tag::Offline) => {
@@ -208,16 +211,16 @@ impl Publisher {
             Some(Tag::Reply(_) | Tag::Status | Tag::Metrics | Tag::Plugin | Tag::GivenUp(_)) | None => true,
         };
         self.room.send_replace(());
-        if !told {
-            tracing::debug!(packet, "nobody to tell of a delivery; it will be made again");
+        if !is_reported {
+            tracing::debug!(packet, "a delivery could not be reported; the message will be published again");
         }
     }
 
-    /// Before [`Self::down`]: the broker ended the connection. The message is returned over which
-    /// it did so, if that follows ([`Refusals::refused`]).
+    /// Notes that the broker ended the connection; called before [`Self::down`]. Returns the
+    /// message over which it did so, if there is one ([`Refusals::refused`]).
     ///
-    /// The oldest message without an acknowledgement is the one: a broker handles what it receives
-    /// in order.
+    /// It is the oldest message without an acknowledgement, since a broker handles the messages in
+    /// the order in which it receives them.
     pub(crate) fn ended_by_broker(&self, max_payload: usize) -> Option<Refused> {
         let mut state = self.state();
         let (message, since) = state.sent.values().min_by_key(|(_, since)| *since)?;
@@ -229,33 +232,34 @@ impl Publisher {
         state.refusals.refused(refused, max_payload)
     }
 
-    /// Longest payload to publish, where `configured` is what the configuration says.
+    /// The longest payload to publish, where `configured` is what the configuration says.
     pub(crate) fn max_payload(&self, configured: usize) -> usize {
         self.state().refusals.max_payload(configured)
     }
 
-    /// Whether the broker ended the connection over this message, which cannot be shortened.
+    /// Whether the broker ended the connection over this message, and the message cannot be
+    /// shortened.
     pub(crate) fn drops(&self, tag: &Tag, topic: &str, size: usize) -> bool {
         self.state().refusals.drops(tag, topic, size)
     }
 
-    /// When the broker last acknowledged anything.
+    /// When the broker last acknowledged a message.
     pub(crate) fn acknowledged_at(&self) -> Option<Instant> {
         self.state().acknowledged
     }
 
-    /// Ends this connection, for another.
+    /// Ends this connection, to make another one.
     pub(in crate::local) fn disconnect(&self) {
         let _ = self.state().client.try_disconnect();
     }
 
-    /// Whether a disconnection is the end, and not the way to another connection.
+    /// Whether a disconnection ends the service, instead of leading to another connection.
     pub(in crate::local) fn is_closing(&self) -> bool {
         self.state().closing
     }
 
-    /// Says goodbye: publishes `payload` as the last status, waits for the broker to have it,
-    /// disconnects.
+    /// Ends the service cleanly: publishes `payload` as the last status, waits for the broker to
+    /// acknowledge it, and disconnects.
     pub(in crate::local) async fn close(&self, topic: &str, payload: Vec<u8>) {
         self.state().closing = true;
         if self.publish(None, topic, payload, true, Tag::Offline) {
@@ -270,7 +274,7 @@ impl Publisher {
 mod tests {
     use super::{super::refusals::STATUS_HELD, *};
 
-    /// The broker's end comes right after `tag` was put on the wire.
+    /// What follows if the broker ends the connection right after `tag` was put on the wire.
     fn end_at(line: &Publisher, tag: &Tag, size: usize) -> Option<Refused> {
         line.up(true, "filter");
         assert!(line.publish(None, "topic", vec![b'x'; size], false, tag.clone()));

@@ -1,48 +1,51 @@
-//! When to connect again after a connection that failed or ended, and what of it is worth a line in
-//! the log. Time and randomness are arguments.
+//! When to connect again after a connection failed or ended, and which of these failures are
+//! logged. Time and randomness are arguments.
 
 use std::time::Duration;
 
 use crate::domain::Backoff;
 
-/// The wait after a first failure is below this, and none is above the second.
+/// The wait after a first failure is below the first value, and no wait is above the second.
 const WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
-/// At least a little: a connection that ends at once must not spin.
+/// The shortest wait: a connection that ends at once must not make the agent spin.
 const LEAST: Duration = Duration::from_millis(50);
 
-/// A connection that lasted so long was one. Longer than the longest wait: of two clients with one
-/// id each would else take the other's wait for a success of its own, and come back at once.
+/// A connection that lasted this long counts as stable. It is longer than the longest wait:
+/// otherwise each of two clients with the same id would take the other's wait for a success of its
+/// own, and come back at once.
 pub(in crate::local) const STABLE: Duration = Duration::from_secs(35);
 
-/// Connections in a row that ended earlier, from which on there is somebody to look for.
+/// After this many connections in a row that ended earlier, the connection counts as unstable, and
+/// a person should look for the cause.
 const UNSTABLE: u64 = 3;
 
-/// Different messages that are counted each by itself; a broker that answers with noise makes more.
+/// How many different messages are counted separately. A broker that responds with noise causes
+/// more of them.
 const MAX_MESSAGES: usize = 8;
 
-/// Counts what goes wrong until a connection is stable.
+/// Counts failures until a connection is stable.
 #[derive(Debug)]
 pub(in crate::local) struct Retry {
     backoff: Backoff,
-    /// Connections that were made.
+    /// How many connections were made.
     made: u64,
-    told: Vec<(String, u64)>,
+    counts: Vec<(String, u64)>,
     others: u64,
 }
 
 impl Retry {
     pub(in crate::local) fn new() -> Self {
-        Self { backoff: Backoff::new(WAITS.0, WAITS.1), made: 0, told: Vec::new(), others: 0 }
+        Self { backoff: Backoff::new(WAITS.0, WAITS.1), made: 0, counts: Vec::new(), others: 0 }
     }
 
-    /// A connection was made; says whether that is worth a line.
+    /// Notes that a connection was made. Returns whether that is logged.
     pub(in crate::local) fn made(&mut self) -> bool {
         self.made += 1;
         self.made.is_power_of_two()
     }
 
-    /// A connection that was made ended.
+    /// Notes that a connection that had been made ended.
     pub(in crate::local) fn ended(&mut self, lasted: Duration) {
         if lasted >= STABLE {
             *self = Self::new();
@@ -54,14 +57,14 @@ impl Retry {
         self.made >= UNSTABLE
     }
 
-    /// Keeps the log short when the same thing happens again and again: a line at the 1st, 2nd,
-    /// 4th, 8th time and so on.
+    /// Whether a message is logged. It keeps the log short when the same failure repeats: it allows
+    /// a line at the 1st, 2nd, 4th, 8th time and so on.
     pub(in crate::local) fn is_worth_a_line(&mut self, message: &str) -> bool {
-        let known = self.told.iter().any(|(told, _)| told == message);
-        if !known && self.told.len() < MAX_MESSAGES {
-            self.told.push((message.to_owned(), 0));
+        let known = self.counts.iter().any(|(known, _)| known == message);
+        if !known && self.counts.len() < MAX_MESSAGES {
+            self.counts.push((message.to_owned(), 0));
         }
-        let count = match self.told.iter_mut().find(|(told, _)| told == message) {
+        let count = match self.counts.iter_mut().find(|(known, _)| known == message) {
             Some((_, count)) => count,
             None => &mut self.others,
         };
@@ -81,8 +84,8 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// An hour in which each attempt ends as `attempt` says; when they were, and how many lines
-    /// they were worth.
+    /// Runs one hour in which each attempt ends as `attempt` says. Returns the times of the
+    /// attempts, and how many lines were logged.
     fn hour(seed: u64, mut attempt: impl FnMut(&mut Retry, u64) -> bool) -> (Vec<Duration>, usize) {
         let mut random = fastrand::Rng::with_seed(seed);
         let (mut retry, mut now, mut at, mut lines) = (Retry::new(), Duration::ZERO, Vec::new(), 0);
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_refuses_for_an_hour_is_asked_a_few_hundred_times_and_told_of_in_few_lines() {
+    fn a_broker_that_refuses_for_an_hour_is_tried_a_few_hundred_times_and_logged_in_few_lines() {
         let refused = |seed| hour(seed, |retry, _| retry.is_worth_a_line("connection refused"));
         for seed in 0..100 {
             let (at, lines) = refused(seed);

@@ -1,8 +1,8 @@
-//! The MQTT service: keeps the connection to the broker, subscribes, and hands on what arrives.
+//! The MQTT service: keeps the connection to the broker, subscribes, and passes on what arrives.
 //!
-//! One task polls, and does nothing else that could wait: whoever sends goes through the
-//! [`Publisher`]. What was queued for a connection ends with it; what has to arrive is in the
-//! outbox.
+//! One task polls the connection, and does nothing else that could wait. All parts of the agent
+//! send through the [`Publisher`]. Messages that were queued for a connection are discarded when it
+//! ends; messages that have to arrive are in the outbox.
 
 use std::{
     collections::HashMap,
@@ -31,21 +31,21 @@ use crate::{
     runtime::errors::cut,
 };
 
-/// Requests that wait for the connection: an acknowledgement must never find it full, and there are
-/// 65,535 packet ids.
+/// The most requests that wait for the connection. The channel must always have room for an
+/// acknowledgement, and there are 65,535 packet ids.
 const CHANNEL: usize = 1 << 16;
 
 /// How long a message that was too large is reported in `problems`.
 const REPORTED: Duration = Duration::from_secs(3600);
 
-/// Wait before a denied subscription is tried again, at first and at most: a person may just be
-/// mending the policy.
+/// The wait before a denied subscription is tried again, at first and at most. A person may be
+/// correcting the policy meanwhile.
 const RESUBSCRIBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
-/// How long a clean stop waits for the broker to take `OFFLINE`.
+/// How long a clean stop waits for the broker to acknowledge `OFFLINE`.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
 
-/// What the connection is made of.
+/// The parts from which the service is made.
 pub(crate) struct MqttParts {
     pub(crate) mqtt: config::Mqtt,
     pub(crate) topics: Topics,
@@ -53,34 +53,34 @@ pub(crate) struct MqttParts {
     pub(crate) health: Arc<Health>,
 }
 
-/// The service: what others hold of it, and what runs it.
+/// The service: the parts that others hold, and the task that runs it.
 pub(crate) struct Mqtt {
     pub(crate) wired: Wired,
     pub(crate) closer: Closer,
-    /// Connects, again and again, until it is closed.
+    /// Connects again and again until the service is closed.
     pub(crate) run: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// Ends a connection.
+/// Closes the service.
 pub(crate) struct Closer {
     line: Arc<Publisher>,
     status: String,
 }
 
 impl Closer {
-    /// Ends the connection of `line`, whose status has the topic `status`.
+    /// A closer for the connection of `line`, whose status has the topic `status`.
     pub(in crate::local) fn new(line: Arc<Publisher>, status: String) -> Self {
         Self { line, status }
     }
 
-    /// Publishes `OFFLINE` and disconnects, which ends the service; [`GOODBYE`] at most.
+    /// Publishes `OFFLINE` and disconnects, which ends the service; takes [`GOODBYE`] at most.
     pub(crate) async fn close(self, payload: Vec<u8>) {
         let _ = tokio::time::timeout(GOODBYE, self.line.close(&self.status, payload)).await;
     }
 }
 
 impl Mqtt {
-    /// Not connecting yet.
+    /// Makes the service, which does not connect yet.
     pub(crate) fn new(parts: MqttParts) -> Self {
         let (requests_in, requests) = flume::bounded(CHANNEL);
         let client = AsyncClient::from_senders(requests_in);
@@ -112,7 +112,7 @@ fn connect_packet(parts: &MqttParts) -> Connect {
     let config::Mqtt { client_id, login, keep_alive, .. } = &parts.mqtt;
     let mut connect = Connect::new(client_id);
     connect.clean_session = false;
-    // At most 65535, by the configuration.
+    // The configuration allows at most 65535.
     connect.keep_alive = u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX);
     connect.last_will =
         Some(LastWill::new(parts.topics.status(), crate::protocol::status::OFFLINE, QoS::AtLeastOnce, true));
@@ -129,13 +129,13 @@ struct Poller {
     intake: Intake,
     connection: Connection,
     retry: Retry,
-    /// Subscriptions denied in a row.
+    /// How many subscriptions in a row were denied.
     denied: u32,
-    /// Commands dropped since the last connection.
+    /// How many commands were dropped since the last connection.
     flooded: u64,
     /// The topic of the last message that was too large, and when it last came.
     too_large: Option<(String, Instant)>,
-    /// Which end the problems that are reported for a while.
+    /// The tasks that clear the problems which are reported for a while.
     expiries: HashMap<&'static str, JoinHandle<()>>,
 }
 
@@ -157,7 +157,8 @@ impl Poller {
                     self.connected(epoch, session);
                 }
                 Ok(Event::Message(publish)) => self.receive(epoch, publish, None),
-                // Another client's question to the plugin, or one that is asked again in parts.
+                // The response is for another client, or for commands that are repeated in smaller
+                // messages.
                 Ok(Event::TooLarge { publish, .. }) if publish.topic == dynsec::RESPONSES => {}
                 Ok(Event::TooLarge { publish, size }) => {
                     self.report_too_large(&publish, size);
@@ -207,8 +208,9 @@ impl Poller {
         line.down(|| connection.clear());
     }
 
-    /// A message above the limit of the connection comes again and again if it is retained, or if
-    /// its sender repeats it: reported with its topic, so that somebody can clear it.
+    /// Reports a message above the limit of the connection. It comes again and again if it is
+    /// retained, or if its sender repeats it; the report names its topic, so that a person can
+    /// clear it.
     fn report_too_large(&mut self, publish: &Publish, size: usize) {
         let topic = cut(publish.topic.clone());
         let again = self.too_large.as_ref().is_some_and(|(last, at)| *last == topic && at.elapsed() < REPORTED);
@@ -230,7 +232,7 @@ impl Poller {
         self.report("MESSAGE_TOO_LARGE", message, REPORTED);
     }
 
-    /// The broker ended the connection twice at the same message.
+    /// Reports that the broker ended the connection twice at the same message.
     fn report_refused(&mut self, refused: &Refused) -> String {
         let Refused { topic, size, .. } = refused;
         let configured = self.parts.max_payload;
@@ -252,7 +254,7 @@ impl Poller {
         message
     }
 
-    /// Keeps a problem in `problems` for a while after it was last seen.
+    /// Raises a problem, and clears it a while after it was last observed.
     fn report(&mut self, code: &'static str, message: String, time: Duration) {
         self.parts.health.raise(code, message);
         let health = Arc::clone(&self.parts.health);
@@ -265,7 +267,7 @@ impl Poller {
         }
     }
 
-    /// Tells of a connection, unless there are too many of them.
+    /// Logs a connection, unless there are too many of them.
     fn connected(&mut self, epoch: u64, session: bool) {
         self.flooded = 0;
         if self.retry.made() {
@@ -283,7 +285,8 @@ impl Poller {
         }
     }
 
-    /// Connections end soon after they are made. MQTT 3.1.1 has no word for why.
+    /// The report on connections that end soon after they are made. MQTT 3.1.1 gives no reason for
+    /// that.
     fn unstable(&self, why: &str) -> String {
         let message = format!(
             "connections to the broker end soon after they are made ({why}); the broker's log says why it ended them; one \
@@ -294,7 +297,7 @@ impl Poller {
         message
     }
 
-    /// Reports a failed connection and waits until it is time for another.
+    /// Reports a failed connection and waits until it is time for another one.
     async fn fail(&mut self, mut message: String) {
         loop {
             if self.retry.is_worth_a_line(&message) {
@@ -346,8 +349,8 @@ impl Poller {
             return;
         }
         if qos != QoS::AtMostOnce {
-            // It comes again on the next connection, by when the commands of earlier ones are done
-            // with.
+            // The broker delivers the message again on the next connection, by when the commands of
+            // earlier connections are handled.
             self.line.disconnect();
         }
         self.flooded += 1;
@@ -357,7 +360,7 @@ impl Poller {
     }
 }
 
-/// Whether the other end closed the connection, and not we or the network's silence.
+/// Whether the broker closed the connection, as opposed to the agent or a silent network.
 fn is_end_by_broker(error: &ConnectionError) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     match error {

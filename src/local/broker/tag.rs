@@ -1,42 +1,42 @@
-//! What a published message was, and the state of the connection that it was published on.
+//! The kind of a published message, and the state of the connection on which it was published.
 
 use bytes::Bytes;
 
 use crate::domain::{ClientId, ThingName};
 
-/// What a published message was, to be told when the broker has it.
+/// The kind of a published message, which is reported when the broker acknowledges the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tag {
-    /// From the outbox, by its number.
+    /// A result of the outbox, by its number.
     Owed(u64),
     /// A device's retained message, as of a change.
     Device(ThingName, u64),
     /// The retained status.
     Status,
-    /// A command to the broker's dynamic-security plugin, which is not kept.
+    /// A command to the broker's dynamic-security plugin, which is not stored.
     Plugin,
-    /// Metrics: one message under way at a time, and the next ones left out meanwhile.
+    /// Metrics. One such message is in flight at a time, and the next ones are left out meanwhile.
     Metrics,
     /// The status of a clean stop.
     Offline,
-    /// An answer that is not kept.
+    /// A response that is not stored.
     Reply(ClientId),
-    /// One that nobody waits for any more.
+    /// A response for which no part waits any more.
     GivenUp(ClientId),
 }
 
-/// The connection's state.
+/// The state of the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ConnectionState {
-    /// Counts connections; an old one's number is never used again.
+    /// Counts connections. The number of an old connection is never used again.
     pub(crate) epoch: u64,
-    /// Connected.
+    /// Whether the connection is established.
     pub(crate) up: bool,
-    /// The broker kept the session from before.
+    /// Whether the broker kept the previous session.
     pub(crate) session: bool,
 }
 
-/// What a subscription is for.
+/// The purpose of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subscription {
     /// Commands to the agent.
@@ -45,10 +45,10 @@ pub(crate) enum Subscription {
     Plugin,
 }
 
-/// What comes from the broker's dynamic-security plugin.
+/// A message about the broker's dynamic-security plugin.
 #[derive(Debug)]
 pub(crate) enum FromPlugin {
-    /// The subscription to the responses is granted, or not.
+    /// Whether the broker granted the subscription to the responses.
     Subscribed(bool),
     /// A response.
     Response(Bytes),

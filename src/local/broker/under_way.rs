@@ -1,6 +1,6 @@
-//! What is under way to the broker on one connection, and whether there is room for more. The
-//! client library has 100 slots for messages without an acknowledgement, and takes nothing more,
-//! not even an acknowledgement, once they are full.
+//! The messages in flight to the broker on one connection, and whether there is room for more. The
+//! client library has 100 slots for messages without an acknowledgement. When all slots are full it
+//! sends nothing more, not even an acknowledgement.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,54 +16,56 @@ use super::{
 };
 use crate::domain::ClientId;
 
-/// Answers under way above which the next one waits: they must leave slots of the library's table
-/// of 100 to others.
+/// The next response waits if more than this many responses are in flight: they must leave slots of
+/// the library's table of 100 to other messages.
 const MAX_REPLIES: usize = 50;
 
-/// Answers to one client under way above which its next one waits: a client whose results the
-/// broker denies must leave room for others.
+/// The next response to a client waits if more than this many responses to it are in flight. A
+/// client whose results the broker denies must leave room for others.
 const MAX_REPLIES_EACH: usize = 16;
 
-/// How long that one waits, with all that comes after it, until it is dropped: answers are not
-/// promised. The broker denies them if it acknowledged others meanwhile; if there were no others it
-/// may be slow.
+/// How long such a response waits, with all that come after it, until it is dropped: responses are
+/// not guaranteed. If the broker acknowledged other messages meanwhile, it denies these. If there
+/// were no other messages, it may be slow.
 const DENIED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
 
 /// How long a message that the broker never acknowledged counts against its client.
 const FORGIVEN: Duration = Duration::from_secs(300);
 
-/// Messages under way above which no other is handed over, answers and all: the library takes
-/// nothing more, neither an acknowledgement nor a disconnection, once its table of 100 is full.
+/// No other message is sent if more than this many messages are in flight, for responses and for
+/// all messages. When the library's table of 100 is full, it sends neither an acknowledgement nor a
+/// disconnection.
 const MAX_UNDER_WAY: (usize, usize) = (80, 95);
 
-/// Statuses under way above which no other is published.
+/// No other status is published if more than this many statuses are in flight.
 const MAX_STATUSES: usize = 3;
 
-/// Without an acknowledgement for so long, a broker that denies a message will never give one.
+/// A broker that has not acknowledged a message for this long denies it and will never acknowledge
+/// it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Such messages above which the connection is made anew: each keeps a slot of the table, and
-/// without a free slot not even our acknowledgements leave.
+/// The connection is made anew if more than this many messages were never acknowledged. Each of
+/// them keeps a slot of the table, and without a free slot the agent's acknowledgements cannot be
+/// sent.
 const MAX_STUCK: usize = 50;
 
-/// Time between two such reconnections.
+/// The time between two such reconnections.
 const RECONNECT: Duration = Duration::from_secs(60);
 
-/// A published message: what it was, and what is known of it if the broker ends the connection over
-/// it.
+/// A published message, with what is reported if the broker ends the connection over it.
 pub(super) struct Message {
     pub(super) tag: Tag,
     pub(super) topic: String,
     pub(super) size: usize,
 }
 
-/// The connection, and what is under way on it.
+/// The connection, and the messages that are in flight on it.
 pub(super) struct UnderWay {
     pub(super) link: ConnectionState,
     pub(super) client: AsyncClient,
-    /// Given to the client library, which has not put them on the wire.
+    /// Messages that the client library has and that are not on the wire yet.
     pub(super) queued: VecDeque<Message>,
-    /// On the wire, by packet id, and since when.
+    /// Messages on the wire, by packet id, and since when.
     pub(super) sent: HashMap<u16, (Message, Instant)>,
     pub(super) refusals: Refusals,
     /// Subscriptions that are not on the wire yet, and those that are, by packet id.
@@ -97,7 +99,7 @@ impl UnderWay {
         }
     }
 
-    /// Since when answers to `client` are on the wire.
+    /// Since when responses to `client` are on the wire.
     fn unanswered(&self, client: &ClientId) -> impl Iterator<Item = Instant> {
         let own = self.sent.values().filter(move |(message, since)| match &message.tag {
             Tag::Reply(to) | Tag::GivenUp(to) => to == client && since.elapsed() < FORGIVEN,
@@ -106,7 +108,7 @@ impl UnderWay {
         own.map(|(_, since)| *since)
     }
 
-    /// Whether the broker takes no more answers to `client`.
+    /// Whether the broker accepts no more responses to `client`.
     pub(super) fn denies(&self, client: &ClientId) -> bool {
         self.unanswered(client).count() >= MAX_REPLIES_EACH
             && self.unanswered(client).min().is_some_and(|since| {
@@ -124,7 +126,7 @@ impl UnderWay {
         self.statuses = 0;
     }
 
-    /// Hands a subscription to the client library; `false` if its queue is full.
+    /// Passes a subscription to the client library; `false` if its queue is full.
     pub(super) fn subscribe(&mut self, subscription: Subscription, filter: &str) -> bool {
         let is_taken = self.client.try_subscribe(filter, QoS::AtLeastOnce).is_ok();
         if is_taken {
@@ -133,8 +135,8 @@ impl UnderWay {
         is_taken
     }
 
-    /// Gives up on answers that nobody will acknowledge, and on a connection that is full of such
-    /// messages.
+    /// Gives up responses that the broker will not acknowledge, and ends a connection that is full
+    /// of such messages.
     pub(super) fn sweep(&mut self) {
         let mut stuck = 0;
         for (message, since) in self.sent.values_mut() {

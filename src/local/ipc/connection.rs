@@ -20,22 +20,22 @@ use super::{
     operation::{Request, ServiceError, configuration_value, service_error},
 };
 
-/// For the handshake, for a response, and for each write. A server that takes longer is as good as
-/// gone.
+/// The limit on the handshake, on a response, and on each write. A server that takes longer counts
+/// as gone.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Room for each read from the socket, in bytes.
+/// The room for each read from the socket, in bytes.
 const READ: usize = 8 << 10;
 
 /// The component whose configuration names the port of the token exchange service.
 const TOKEN_EXCHANGE: &str = "aws.greengrass.TokenExchangeService";
 
-/// Why a connection is not made, or has ended.
+/// Why a connection was not made, or has ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Neither the token nor the name is accepted.
+    /// The server accepts neither the token nor the name.
     #[error(
         "the server accepts neither the component's token nor its name; restart the component, which gives it a new token"
     )]
@@ -51,7 +51,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether the server ended the connection, and did not just fail to answer.
+    /// Whether the server ended the connection, as opposed to not responding.
     pub(super) fn is_end(&self) -> bool {
         match self {
             Self::Closed => true,
@@ -61,10 +61,10 @@ impl Failure {
     }
 }
 
-/// As what to connect.
+/// The identity with which to connect.
 enum Identity<'i> {
     Token(&'i str),
-    /// Only on nucleus lite, and from a process in the component's unit.
+    /// Valid on nucleus lite only, and from a process in the component's unit.
     Component(&'i str),
 }
 
@@ -78,8 +78,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects by the token, or else by the component's name, and keeps the token that the server
-    /// gives for the name.
+    /// Connects with the token, or else with the component's name, and keeps the token that the
+    /// server gives for the name.
     ///
     /// # Errors
     /// The server cannot be reached, or accepts neither.
@@ -89,7 +89,7 @@ impl Connection {
             None => Err(Failure::Refused),
         };
         match by_token {
-            // Nucleus lite closes the connection, the classic nucleus says that it refuses.
+            // Nucleus lite closes the connection; the classic nucleus refuses it with a message.
             Err(Failure::Refused | Failure::Closed) => {}
             Err(Failure::Io(error)) if is_end(&error) => {}
             other => return other.map(|(connection, _)| connection),
@@ -128,7 +128,7 @@ impl Connection {
         timeout(PATIENCE, opening).await.map_err(|_| Failure::NoResponse)?
     }
 
-    /// The next frame. Cancel-safe.
+    /// Returns the next frame. Cancel-safe.
     ///
     /// # Errors
     /// The connection has ended.
@@ -155,8 +155,8 @@ impl Connection {
         }
     }
 
-    /// Sends a request; returns its stream. Not cancel-safe: the connection cannot be used after
-    /// that.
+    /// Sends a request and returns its stream. Not cancel-safe: the connection cannot be used after
+    /// a cancellation.
     ///
     /// # Errors
     /// The connection has ended.
@@ -166,7 +166,7 @@ impl Connection {
         Ok(self.last_stream)
     }
 
-    /// Answers a ping.
+    /// Responds to a ping.
     ///
     /// # Errors
     /// The connection has ended.
@@ -205,25 +205,25 @@ fn is_end(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-/// What the token exchange service demands now, and where it is.
+/// The port of the token exchange service, and the token that it requires now.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TokenExchangeAccess {
-    /// Its port.
+    /// The port of the service.
     pub(crate) port: u16,
-    /// The token that it demands.
+    /// The token that the service requires.
     pub(crate) token: String,
 }
 
-/// Asks the server for the present port of the token exchange service, and for a new token if the
-/// present one is void.
+/// Queries the server for the present port of the token exchange service, and for a new token if
+/// the present one is invalid.
 ///
 /// # Errors
-/// Why there is no answer.
+/// Why there is no result.
 pub(crate) async fn token_exchange_access(environment: &Environment) -> Result<TokenExchangeAccess, String> {
     let failed = |failure: Failure| format!("Greengrass IPC at {}: {failure}", environment.socket.display());
     let mut connection = Connection::open(environment).await.map_err(failed)?;
-    // The classic nucleus keeps the configured port, 0 for any, apart from the one in use. Nucleus
-    // lite has `port` alone.
+    // The classic nucleus stores the configured port, where 0 means any, apart from the one in use.
+    // Nucleus lite has `port` alone.
     for key in ["activePort", "port"] {
         match connection.call(Request::get_configuration(TOKEN_EXCHANGE, key)).await {
             Ok(response) => {
@@ -239,7 +239,7 @@ pub(crate) async fn token_exchange_access(environment: &Environment) -> Result<T
     Err(format!("the configuration of {TOKEN_EXCHANGE} names no port in use; check that this component is deployed"))
 }
 
-/// A port, as a number or as a text, as nucleus lite keeps it.
+/// Parses a port, which is a number or, on nucleus lite, a text.
 fn port(value: &Value) -> Option<u16> {
     let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
     number.and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0)

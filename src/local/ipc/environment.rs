@@ -1,4 +1,4 @@
-//! Where the IPC server is, and as whom the agent connects to it.
+//! The address of the IPC server, and the identity with which the agent connects to it.
 
 use std::{
     path::PathBuf,
@@ -9,25 +9,25 @@ use std::{
 const SOCKET: &str = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT";
 const TOKEN: &str = "SVCUID";
 
-/// The component's name where the unit that it runs in does not give it.
+/// The component's name if its systemd unit does not give it.
 const COMPONENT: &str = "com.offboard.Agent";
 
-/// File name of nucleus lite's socket; the classic nucleus has `ipc.socket`.
+/// The file name of nucleus lite's socket; the classic nucleus has `ipc.socket`.
 const LITE: &str = "gg-ipc.socket";
 
-/// Where the IPC server is, and as whom to connect. Clones share the token.
+/// The address of the IPC server, and the identity with which to connect. Clones share the token.
 #[derive(Clone)]
 pub(crate) struct Environment {
-    /// The socket. Relative where the path is long (108 characters), to the work directory.
+    /// The socket. A path of more than 108 characters is relative to the work directory.
     pub(super) socket: PathBuf,
-    /// The token that this process was started with, or a later one: a restart of nucleus lite's
-    /// server voids it.
+    /// The token with which this process was started, or a later one: a restart of nucleus lite's
+    /// server makes the token invalid.
     token: Arc<Mutex<Option<String>>>,
-    /// The name by which nucleus lite gives a new one.
+    /// The name for which nucleus lite gives a new token.
     pub(super) component: String,
 }
 
-// The token stays out of every log.
+// The token must not be logged.
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} as {}", self.socket.display(), self.component)
@@ -35,11 +35,11 @@ impl std::fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// What to say where there is none.
+    /// The message if there is no IPC server.
     pub(crate) const MISSING: &str = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT is not set: Greengrass IPC is there \
                                       for a process that the nucleus starts as a component";
 
-    /// From the variables of this process; `None` where there is no IPC.
+    /// Reads the variables of this process; `None` if there is no IPC server.
     pub(crate) fn of_process() -> Option<Self> {
         let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         Self::new(|name| std::env::var(name).ok(), &cgroup)
@@ -59,18 +59,18 @@ impl Environment {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The server gave another token.
+    /// Notes that the server gave another token.
     pub(super) fn set_token(&self, token: String) {
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
     }
 
-    /// Whether the server is that of nucleus lite, by the name of its socket.
+    /// Whether the server is that of nucleus lite, judged by the name of its socket.
     pub(crate) fn is_lite(&self) -> bool {
         self.socket.file_name().is_some_and(|name| name == LITE)
     }
 }
 
-/// The component's name in the unit of nucleus lite that this process runs in.
+/// The component's name in the unit of nucleus lite in which this process runs.
 fn component(cgroup: &str) -> Option<String> {
     let units = cgroup.lines().filter_map(|line| line.rsplit('/').next());
     let name = |unit: &str| Some(unit.strip_suffix(".service")?.strip_prefix("ggl.")?.to_owned());

@@ -1,22 +1,22 @@
-//! One message of the event-stream RPC protocol: the frame is that of AWS's event streams, so the
+//! One message of the event-stream RPC protocol. The frame is that of AWS's event streams, so the
 //! SDK's own codec reads and writes it.
 
 use aws_smithy_eventstream::frame::{read_message_from, write_message_to};
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Longest frame that is kept, in bytes. The classic nucleus transfers payloads of 128 KiB, which
-/// have a third more in base64.
+/// The longest frame that is kept, in bytes. The classic nucleus transfers payloads of 128 KiB,
+/// which are a third longer in base64.
 pub(super) const MAX_FRAME: usize = 256 << 10;
 
-/// Longest frame that is read past. A length above this is no length, and the connection is out of
+/// The longest frame that is skipped. A length above this is invalid, and the connection is out of
 /// step.
 const MAX_SKIPPED: usize = 64 << 20;
 
-/// Total length, length of the headers, checksum of both.
+/// The bytes of the total length, the length of the headers, and the checksum of both.
 const PRELUDE: usize = 12;
 
-/// A frame without headers and payload.
+/// The bytes of a frame without headers and payload.
 const MIN_FRAME: usize = PRELUDE + 4;
 
 const TYPE: &str = ":message-type";
@@ -30,7 +30,7 @@ pub(super) enum Kind {
     Message,
     /// A response that reports an error.
     Error,
-    /// Has to be answered by a `PingResponse`.
+    /// A ping, which requires a `PingResponse`.
     Ping,
     PingResponse,
     Connect,
@@ -67,10 +67,10 @@ impl Kind {
     }
 }
 
-/// In a `ConnectAck`: the server accepts the connection.
+/// The flag of a `ConnectAck` by which the server accepts the connection.
 const ACCEPTED: i32 = 1;
 
-/// In a `Message` or an `Error`: the last one of its stream.
+/// The flag of the last `Message` or `Error` of its stream.
 const LAST: i32 = 2;
 
 /// A message of the protocol.
@@ -78,16 +78,16 @@ const LAST: i32 = 2;
 pub(super) struct Frame {
     pub(super) kind: Kind,
     flags: i32,
-    /// Which request it belongs to; 0 is the connection itself.
+    /// The request to which it belongs; 0 is the connection itself.
     pub(super) stream: i32,
-    /// Headers that are texts, by name.
+    /// The headers that are texts, by name.
     headers: Vec<(String, String)>,
-    /// JSON, as a rule.
+    /// The payload, which is usually JSON.
     pub(super) payload: Bytes,
 }
 
 impl Frame {
-    /// Asks for the connection.
+    /// The frame that requests the connection.
     pub(super) fn connect(payload: Vec<u8>) -> Self {
         let headers = vec![(":version".to_owned(), "0.1.0".to_owned())];
         Self { kind: Kind::Connect, flags: 0, stream: 0, headers, payload: payload.into() }
@@ -105,7 +105,7 @@ impl Frame {
         Self { kind: Kind::Message, flags: 0, stream, headers, payload: payload.into() }
     }
 
-    /// Answers a ping.
+    /// The response to a ping.
     pub(super) fn pong(ping: Self) -> Self {
         Self { kind: Kind::PingResponse, headers: Vec::new(), ..ping }
     }
@@ -120,12 +120,12 @@ impl Frame {
         self.kind == Kind::ConnectAck && self.flags & ACCEPTED != 0
     }
 
-    /// Whether nothing more comes on its stream.
+    /// Whether it is the last frame of its stream.
     pub(super) fn is_last(&self) -> bool {
         self.flags & LAST != 0
     }
 
-    /// As bytes.
+    /// Encodes the frame.
     ///
     /// # Errors
     /// A header or the payload is longer than a frame can hold.
@@ -160,29 +160,29 @@ impl Frame {
     }
 }
 
-/// What the decoder found.
+/// The result of decoding.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decoded {
     Frame(Frame),
-    /// A frame of so many bytes that was not kept.
+    /// A frame of this many bytes that was not kept.
     Skipped(usize),
 }
 
-/// Takes frames from a stream of bytes. Keeps no frame above [`MAX_FRAME`]: one message must not
-/// take the memory, nor end the connection, which loses all subscriptions.
+/// Splits a stream of bytes into frames. It keeps no frame above [`MAX_FRAME`]: one message must
+/// neither exhaust the memory nor end the connection, which would lose all subscriptions.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
-    /// Bytes of a frame that is too large which are still to come.
+    /// How many bytes of a frame that is too large are still to come.
     to_skip: usize,
-    /// How large that frame is.
+    /// The size of that frame.
     skipping: usize,
 }
 
 impl Decoder {
-    /// The next frame in `bytes`, which is taken off; `None` if more has to be read first.
+    /// Takes the next frame from `bytes`; `None` if more bytes have to be read first.
     ///
     /// # Errors
-    /// The bytes are no frame: the connection cannot be used any more.
+    /// The bytes are not a frame, and the connection cannot be used any more.
     pub(super) fn decode(&mut self, bytes: &mut BytesMut) -> Result<Option<Decoded>, String> {
         if self.skipping == 0 {
             let Some(length) = bytes.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) else {
@@ -212,8 +212,8 @@ impl Decoder {
     }
 }
 
-/// Decodes arbitrary bytes, in one piece and cut at `cut`: the frames have to be the same, and each
-/// one that is encoded again has to decode to itself.
+/// Decodes arbitrary bytes, in one piece and cut at `cut`. Both must give the same frames, and each
+/// frame that is encoded again must decode to itself.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(bytes: &[u8], cut: usize) {
     let take = |pieces: &[&[u8]]| {
@@ -268,8 +268,8 @@ mod tests {
         assert_eq!(request().header("operation"), Some("aws.greengrass#PublishToTopic"));
     }
 
-    /// The bytes of the specification of `application/vnd.amazon.eventstream`, counted by hand: an
-    /// independent look at what the codec writes.
+    /// The bytes follow the specification of `application/vnd.amazon.eventstream` and were counted
+    /// by hand, as an independent check of the codec.
     #[test]
     fn the_layout_is_that_of_an_event_stream() {
         let bytes = Frame::connect(b"{}".to_vec()).encode().unwrap();

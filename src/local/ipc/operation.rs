@@ -8,7 +8,7 @@ use serde_json::{Value, json, value::RawValue};
 use super::frame::Frame;
 use crate::domain::Via;
 
-/// One of the two services that carry commands.
+/// One of the two services that deliver commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Way {
     /// Local publish/subscribe among the components of this core device.
@@ -18,7 +18,7 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    /// The transport that it is for senders.
+    /// The transport of its senders.
     pub(crate) fn via(self) -> Via {
         match self {
             Self::PubSub => Via::PubSub,
@@ -42,7 +42,7 @@ impl Way {
         }
     }
 
-    /// The configuration key that turns it on.
+    /// The configuration key that enables it.
     pub(crate) fn key(self) -> &'static str {
         match self {
             Self::PubSub => "ipc.pubsub",
@@ -66,7 +66,7 @@ impl Way {
         }
     }
 
-    /// Longest topic, in bytes: AWS IoT Core ends the connection of the whole core device at a
+    /// The longest topic, in bytes. AWS IoT Core ends the connection of the whole core device at a
     /// longer one.
     pub(super) fn max_topic(self) -> usize {
         match self {
@@ -75,7 +75,7 @@ impl Way {
     }
 }
 
-/// A request, still without a stream.
+/// A request that has no stream yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     operation: &'static str,
@@ -87,8 +87,8 @@ impl Request {
         Self { operation, body: body.to_string().into_bytes() }
     }
 
-    /// Everything that `filter` matches. Own messages come, too: the agent hears by them that the
-    /// subscription delivers.
+    /// Subscribes to everything that `filter` matches. The agent's own messages are delivered, too:
+    /// they show the agent that the subscription works.
     pub(super) fn subscribe(way: Way, filter: &str) -> Self {
         let body = match way {
             Way::PubSub => json!({"topic": filter, "receiveMode": "RECEIVE_ALL_MESSAGES"}),
@@ -97,8 +97,8 @@ impl Request {
         Self::new(way.subscribing(), &body)
     }
 
-    /// A message. It is binary also over publish/subscribe: nucleus lite takes JSON of at most 255
-    /// values.
+    /// Publishes a message. It is binary over publish/subscribe, too, since nucleus lite accepts
+    /// JSON of at most 255 values.
     pub(super) fn publish(way: Way, topic: &str, payload: &[u8]) -> Self {
         let payload = base64::encode(payload);
         let body = match way {
@@ -108,13 +108,13 @@ impl Request {
         Self::new(way.publishing(), &body)
     }
 
-    /// A value in a component's configuration.
+    /// Reads a value of a component's configuration.
     pub(super) fn get_configuration(component: &str, key: &str) -> Self {
         let body = json!({"componentName": component, "keyPath": [key]});
         Self::new("aws.greengrass#GetConfiguration", &body)
     }
 
-    /// As a frame.
+    /// The request as a frame.
     pub(super) fn on(self, stream: i32) -> Frame {
         Frame::request(stream, self.operation, &format!("{}Request", self.operation), self.body)
     }
@@ -184,18 +184,18 @@ pub(super) fn delivery(body: &[u8]) -> Result<Delivery, String> {
     }
 }
 
-/// Why the server did not do what was asked.
+/// Why the server did not carry out a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServiceError {
-    /// `UnauthorizedError`, for instance.
+    /// The error code, such as `UnauthorizedError`.
     pub(super) code: String,
-    /// The server's words.
+    /// The server's message.
     message: String,
 }
 
 impl ServiceError {
-    /// Whether the server may do it later, without a change of the configuration.
-    pub(super) fn is_passing(&self) -> bool {
+    /// Whether the server may carry it out later, without a change of the configuration.
+    pub(super) fn is_transient(&self) -> bool {
         self.code == "ServiceError"
     }
 
@@ -214,11 +214,11 @@ impl std::fmt::Display for ServiceError {
     }
 }
 
-/// Characters of the server's words that are shown.
+/// The most characters of the server's message that are shown.
 const MAX_WORDS: usize = 300;
 
-/// Reads an error response. A server that says less than the service model is quoted as far as it
-/// goes.
+/// Reads an error response. If it has fewer members than the service model requires, the existing
+/// members are quoted.
 pub(super) fn service_error(frame: &Frame) -> ServiceError {
     #[derive(Default, Deserialize)]
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! Tries what the agent does over Greengrass IPC, for `offboard check` where no agent runs.
+//! Tries what the agent does over Greengrass IPC, for `offboard check` if no agent runs.
 
 use super::{
     connection::{Connection, Failure},
@@ -11,7 +11,7 @@ use crate::protocol::{Topics, status::OFFLINE};
 /// Connects, subscribes as the agent does, and publishes that it is offline.
 ///
 /// # Errors
-/// What is refused, and what to do.
+/// What the server refuses, and what to do.
 pub(crate) async fn probe(environment: &Environment, way: Way, topics: &Topics) -> Result<(), String> {
     let failed =
         |failure: Failure| format!("Greengrass IPC at {environment:?}: {failure}; check that the nucleus runs");

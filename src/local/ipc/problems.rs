@@ -1,5 +1,5 @@
-//! What is wrong with the transports over Greengrass IPC, as problems: both of them share a code, of
-//! which `status` has one message.
+//! The problems of the transports over Greengrass IPC. Both transports share a code, for which
+//! `status` has one message.
 
 use std::{
     collections::BTreeMap,
@@ -8,9 +8,9 @@ use std::{
 
 use crate::{domain::Via, health::Health};
 
-/// No connection, or messages are not taken.
+/// There is no connection, or the server does not accept messages.
 pub(crate) const UNAVAILABLE: &str = "IPC_UNAVAILABLE";
-/// `accessControl` lacks something.
+/// `accessControl` lacks an operation or a topic.
 pub(super) const DENIED: &str = "IPC_DENIED";
 /// The connection is open, and nothing is delivered.
 pub(super) const SILENT: &str = "IPC_SILENT";
@@ -27,8 +27,8 @@ impl Problems {
         Self { health, raised: Arc::default() }
     }
 
-    /// Raises a problem of one transport in place of its earlier one; `false` if it was raised so
-    /// before.
+    /// Raises a problem of one transport in place of its earlier one; `false` if the same problem
+    /// was raised before.
     pub(crate) fn raise(&self, code: &'static str, via: Via, message: String) -> bool {
         self.set(code, via, Some(message))
     }

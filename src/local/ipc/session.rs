@@ -1,10 +1,10 @@
-//! A transport over Greengrass IPC: keeps a connection, subscribes to commands, and publishes what
-//! the [`Publisher`] hands over, as the MQTT service does for the broker. Each of the two
-//! transports has a connection of its own, so that the loss of one does not interrupt the other.
+//! A transport over Greengrass IPC: keeps a connection, subscribes to commands, and publishes the
+//! messages of the [`Publisher`], as the MQTT service does for the broker. Each of the two
+//! transports has its own connection, so that the loss of one does not interrupt the other.
 //!
-//! IPC has no session and no acknowledgement of what it delivers: a command that arrives while there
-//! is no connection is lost, and its sender repeats it. What the agent publishes is acknowledged by
-//! the response to the request.
+//! IPC has no session and no acknowledgement for deliveries: a command that arrives while there is
+//! no connection is lost, and its sender repeats it. The response to a publish request acknowledges
+//! the published message.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,30 +31,30 @@ use crate::{
     protocol::Topics,
 };
 
-/// Requests that wait for the connection; the publisher's own windows are far smaller.
+/// The most requests that wait for the connection. The publisher's own windows are far smaller.
 const CHANNEL: usize = 1 << 10;
 
-/// Publishes without a response. Nucleus lite handles one at a time; the frames of all of them have
-/// to fit into the socket's buffers, or both ends would wait for each other.
+/// The most publishes without a response. Nucleus lite handles one at a time. The frames of all of
+/// them have to fit into the socket's buffers, or both ends would wait for each other.
 const WINDOW: usize = 8;
 
-/// The wait before a denied subscription is tried again, at first and at most: a person may just be
-/// correcting `accessControl`.
+/// The wait before a denied subscription is tried again, at first and at most. A person may be
+/// correcting `accessControl` meanwhile.
 const RESUBSCRIBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
-/// The wait before publishing is tried again where the server could not, at first and at most.
-/// Nucleus lite refuses while the core device is offline.
+/// The wait before publishing is tried again after the server could not publish, at first and at
+/// most. Nucleus lite refuses while the core device is offline.
 const RESUME: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// The wait before a connection that delivers nothing is made anew, at first and at most. While the
-/// core device is offline nothing comes back from AWS IoT Core either.
+/// core device is offline, AWS IoT Core delivers nothing either.
 const SILENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
-/// Failures in a row of one message, while others are taken, after which it is left out: the server
-/// does not tell what it cannot do now from what it can never do.
+/// A message is dropped after this many failures in a row while the server accepts others. The
+/// server's error does not show whether a later attempt can succeed.
 const MAX_FAILURES: u32 = 3;
 
-/// What the service is made of.
+/// The parts from which the service is made.
 pub(crate) struct IpcParts {
     pub(crate) way: Way,
     pub(crate) environment: Environment,
@@ -64,16 +64,16 @@ pub(crate) struct IpcParts {
     pub(crate) problems: Problems,
 }
 
-/// The service: what others hold of it, and what runs it.
+/// The service: the parts that others hold, and the task that runs it.
 pub(crate) struct Ipc {
     pub(crate) wired: Wired,
     pub(crate) closer: Closer,
-    /// Connects, again and again, until it is closed.
+    /// Connects again and again until the service is closed.
     pub(crate) run: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Ipc {
-    /// Not connecting yet.
+    /// Makes the service, which does not connect yet.
     pub(crate) fn new(parts: IpcParts) -> Self {
         let (requests_in, requests) = flume::bounded(CHANNEL);
         let client = AsyncClient::from_senders(requests_in);
@@ -103,11 +103,11 @@ impl Ipc {
 enum Ended {
     /// The agent stops.
     Closed,
-    /// The publisher wants another one.
+    /// The publisher requested another connection.
     Dropped,
-    /// It failed, or was never made.
+    /// The connection failed, or was never made.
     Failed(Failure),
-    /// It delivers nothing.
+    /// The connection delivers nothing.
     Silent,
 }
 
@@ -117,22 +117,22 @@ impl From<Failure> for Ended {
     }
 }
 
-/// A subscription on the present connection.
+/// The state of a subscription on the present connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subscription {
-    /// Not asked for, or denied.
+    /// The subscription was not requested, or it was denied.
     Absent,
-    /// Asked for.
+    /// The subscription was requested.
     Asked,
-    /// Granted: what arrives on its stream is a message.
+    /// The subscription is granted: a message on its stream is a delivery.
     Granted,
 }
 
-/// What the response to a request is about.
+/// The subject of a request that has no response yet.
 enum Pending {
     Commands,
     Status,
-    /// A publish, by the packet id that the publisher knows.
+    /// A publish, by the packet id that the publisher has for it.
     Publish {
         packet: u16,
         topic: String,
@@ -140,12 +140,12 @@ enum Pending {
     },
 }
 
-/// A message that the server did not take.
+/// A message that the server did not accept.
 struct Failing {
     topic: String,
     size: usize,
     times: u32,
-    /// Whether it took another one since.
+    /// Whether the server accepted another message since.
     others: bool,
 }
 
@@ -156,31 +156,31 @@ struct Session {
     line: Arc<Publisher>,
     /// The topic of the status.
     status: String,
-    /// The status as it was last published, to be published again as a check.
+    /// The status as it was last published, which is published again as a check.
     last_status: Option<Vec<u8>>,
-    /// Packet ids that the publisher waits for.
+    /// The packet ids for which the publisher waits.
     unanswered: BTreeSet<u16>,
     last_packet: u16,
     failing: Option<Failing>,
     retry: Retry,
     silence: Backoff,
     resume: Backoff,
-    /// Commands dropped since the last connection.
+    /// How many commands were dropped since the last connection.
     flooded: u64,
 }
 
-/// The present connection and what is under way on it.
+/// The present connection, and the requests in flight on it.
 struct Live {
     connection: Connection,
     pending: BTreeMap<i32, (Pending, Instant)>,
     commands: (Subscription, i32),
     status: (Subscription, i32),
-    /// None where the own status cannot be subscribed to.
+    /// `None` if the subscription to the agent's own status is not possible.
     watch: Option<Watch>,
     /// When to try a denied subscription again, and how often it was denied.
     resubscribe: Option<Instant>,
     denied: u32,
-    /// Publishing rests until then.
+    /// Publishing pauses until this time.
     resume_at: Option<Instant>,
     epoch: u64,
 }
@@ -191,7 +191,7 @@ impl Session {
         loop {
             let mut made_at = None;
             let ended = self.connect(&mut made_at).await;
-            // Nucleus lite closes the connection over a message that is too large for it.
+            // Nucleus lite closes the connection at a message that is too large for it.
             let is_end = matches!(&ended, Ended::Failed(failure) if failure.is_end());
             let refused = is_end.then(|| self.line.ended_by_broker(self.parts.max_payload)).flatten();
             self.disconnected(made_at.is_some());
@@ -221,14 +221,14 @@ impl Session {
         }
     }
 
-    /// Waits; `true` if the agent stops meanwhile.
+    /// Waits for `wait`; `true` if the agent stops meanwhile.
     async fn rest(&self, wait: Duration) -> bool {
         tokio::time::sleep(wait).await;
         self.line.is_closing()
     }
 
-    /// Everything of the connection is over. What the publisher waits for is published again on
-    /// the next one.
+    /// Discards the state of the connection. The messages for which the publisher waits are
+    /// published again on the next connection.
     fn disconnected(&mut self, was_up: bool) {
         let via = self.parts.way.via();
         self.parts.health.counters().ipc(via, |counts| counts.subscribed = false);
@@ -239,7 +239,7 @@ impl Session {
         }
     }
 
-    /// Connects and serves until the connection ends; notes when it was made.
+    /// Connects and serves until the connection ends; notes when the connection was made.
     async fn connect(&mut self, made_at: &mut Option<Instant>) -> Ended {
         match self.serve(made_at).await {
             Ok(never) => never,
@@ -263,7 +263,8 @@ impl Session {
         self.subscribe(&mut live, true).await?;
         self.subscribe(&mut live, false).await?;
         loop {
-            // Nothing is published before the status can be received: it has to come back.
+            // No message is published before the status can be received, since the status has to
+            // come back.
             let is_settled = live.commands.0 != Subscription::Asked && live.status.0 != Subscription::Asked;
             if live.epoch == 0 && is_settled {
                 self.connected(&mut live);
@@ -282,7 +283,7 @@ impl Session {
         }
     }
 
-    /// The subscriptions are answered: others may publish.
+    /// Notes that the subscriptions have their responses, and lets the other parts publish.
     fn connected(&mut self, live: &mut Live) {
         let way = self.parts.way;
         let environment = &self.parts.environment;
@@ -296,7 +297,7 @@ impl Session {
         self.up(live);
     }
 
-    /// Lets others publish, each message from the first one on.
+    /// Lets the other parts publish, starting with the first message.
     fn up(&mut self, live: &mut Live) {
         self.line.up(false, &self.parts.topics.commands());
         live.epoch = self.line.link().borrow().epoch;
@@ -344,7 +345,7 @@ impl Session {
         Ok(())
     }
 
-    /// Sends what the publisher hands over.
+    /// Sends what the publisher passes on.
     async fn send(&mut self, live: &mut Live, request: Outgoing) -> Result<(), Ended> {
         match request {
             Outgoing::Publish(publish) => {
@@ -352,7 +353,8 @@ impl Session {
                 self.line.on_wire(packet);
                 self.unanswered.insert(packet);
                 let (topic, size) = (publish.topic, publish.payload.len());
-                // What the server cannot transfer costs the connection, or is lost without a word.
+                // A message that the server cannot transfer ends the connection, or is lost without
+                // an error.
                 if size > self.parts.max_payload || topic.len() > self.parts.way.max_topic() {
                     tracing::warn!(topic, size, "a message that is too large for Greengrass IPC is not published");
                     return Ok(());
@@ -361,7 +363,7 @@ impl Session {
             }
             Outgoing::Disconnect(_) if self.line.is_closing() => Err(Ended::Closed),
             Outgoing::Disconnect(_) => Err(Ended::Dropped),
-            // It was subscribed before others could send.
+            // The service subscribes by itself before other parts can send.
             Outgoing::Subscribe(_) => Ok(()),
             _ => Ok(()),
         }
@@ -377,7 +379,7 @@ impl Session {
         let stream = live.connection.send(Request::publish(self.parts.way, &topic, payload)).await?;
         if topic == self.status {
             self.last_status = Some(payload.to_vec());
-            // The message may be back before the response.
+            // The message may come back before the response.
             if let Some(watch) = &mut live.watch {
                 watch.published(Instant::now());
             }
@@ -387,7 +389,7 @@ impl Session {
         Ok(())
     }
 
-    /// A packet id that the publisher waits for no more.
+    /// Returns a packet id for which the publisher does not wait.
     fn next_packet(&mut self) -> u16 {
         loop {
             self.last_packet = self.last_packet.checked_add(1).unwrap_or(1);
@@ -432,7 +434,7 @@ impl Session {
         Ok(())
     }
 
-    /// The server took a message.
+    /// Notes that the server accepted a message.
     fn taken(&mut self, packet: u16, topic: &str) {
         let via = self.parts.way.via();
         self.resume.succeed();
@@ -464,7 +466,7 @@ impl Session {
         }
     }
 
-    /// Hands a message on.
+    /// Passes a message on.
     fn delivered(&mut self, live: &mut Live, event: &[u8]) {
         let via = self.parts.way.via();
         if let Some(watch) = &mut live.watch {
@@ -484,7 +486,7 @@ impl Session {
         if delivery.topic == self.status {
             return;
         }
-        // Nothing to acknowledge: as a message of QoS 0.
+        // The delivery needs no acknowledgement, like a message of QoS 0.
         let publish = Publish::new(delivery.topic, QoS::AtMostOnce, delivery.payload);
         if !self.intake.take(live.epoch, publish, None) {
             self.flooded += 1;
@@ -534,7 +536,7 @@ impl Session {
 
     fn not_taken(&mut self, live: &mut Live, packet: u16, topic: String, size: usize, error: &ServiceError) {
         let (way, via) = (self.parts.way, self.parts.way.via());
-        if error.is_passing() {
+        if error.is_transient() {
             let failing = match self.failing.take() {
                 Some(last) if (&last.topic, last.size) == (&topic, size) => {
                     Failing { times: if last.others { last.times + 1 } else { 1 }, others: false, ..last }
@@ -554,11 +556,12 @@ impl Session {
                 tracing::warn!(%via, "{message}");
             }
         }
-        // Never acknowledged, as by a broker that denies it: the outbox puts it on hold.
+        // The message is never acknowledged, as on a broker that denies it: the outbox puts it on
+        // hold.
         let _ = packet;
     }
 
-    /// Publishes nothing for a while; the subscriptions stay.
+    /// Pauses publishing for a while; the subscriptions remain.
     fn pause(&mut self, live: &mut Live, error: &ServiceError) {
         let way = self.parts.way;
         let wait = self.resume.fail(1, None, fastrand::f64());
@@ -624,7 +627,7 @@ impl IpcParts {
     }
 }
 
-/// What it takes that the server does what it refused.
+/// What to do so that the server allows the operation that it denied.
 pub(super) fn denial(way: Way, operation: &str, resource: &str, error: &ServiceError) -> String {
     if !error.is_denial() {
         return format!("the nucleus refuses {operation} on {resource} ({error}); check the nucleus's log");
@@ -641,7 +644,7 @@ impl Live {
         let responses = self.pending.values().map(|(_, until)| *until);
         let others = [self.resubscribe, self.resume_at, self.watch.as_ref().map(Watch::wakes_at)];
         let next = responses.chain(others.into_iter().flatten()).min();
-        // A connection without subscriptions and requests has nothing to wake up for.
+        // A connection without subscriptions and requests has no event to wait for.
         next.unwrap_or_else(|| Instant::now() + super::watch::IDLE)
     }
 }

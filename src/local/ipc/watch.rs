@@ -1,8 +1,8 @@
 //! When a connection that delivers nothing counts as dead.
 //!
-//! After a restart of nucleus lite's publish/subscribe or IoT Core daemon the server keeps the
-//! connection open, takes what is published, and delivers nothing any more. So the agent subscribes
-//! to its own status topic, and expects to receive what it publishes there.
+//! After a restart of nucleus lite's publish/subscribe or IoT Core daemon, the server keeps the
+//! connection open and accepts publishes, but delivers nothing. Therefore the agent subscribes to
+//! its own status topic, and expects to receive the messages that it publishes there.
 
 use std::time::Duration;
 
@@ -11,54 +11,54 @@ use tokio::time::Instant;
 /// How long an own message may take to come back.
 pub(super) const ECHO: Duration = Duration::from_secs(10);
 
-/// Without any delivery for so long, the agent publishes its status again, to hear whether it comes
-/// back. A message to AWS IoT Core has its price, and each check wakes the device.
+/// Without any delivery for this long, the agent publishes its status again, to check whether it
+/// comes back. A message to AWS IoT Core costs money, and each check wakes the device.
 pub(super) const IDLE: Duration = Duration::from_secs(15 * 60);
 
-/// What there is to do now.
+/// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
     /// Publish the status again.
     Check,
-    /// Nothing came back: connect and subscribe anew.
+    /// No message came back: connect and subscribe anew.
     Reconnect,
 }
 
-/// Watches over the deliveries of one connection.
+/// Watches the deliveries of one connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watch {
-    /// When something was last delivered, or the connection was made.
+    /// When a message was last delivered, or the connection was made.
     alive: Instant,
-    /// Until when an own message has to be back.
+    /// Until when an own message has to come back.
     expected: Option<Instant>,
-    /// Until when a check that could not be made is put off.
+    /// Until when a check that could not be made is postponed.
     put_off: Option<Instant>,
 }
 
 impl Watch {
-    /// The subscriptions were granted at `now`.
+    /// Begins when the subscriptions were granted, at `now`.
     pub(super) fn new(now: Instant) -> Self {
         Self { alive: now, expected: None, put_off: None }
     }
 
-    /// The server took a message on a topic that is subscribed to.
+    /// Notes that the server accepted a message on a topic to which the agent is subscribed.
     pub(super) fn published(&mut self, now: Instant) {
         self.expected.get_or_insert(now + ECHO);
         self.put_off = None;
     }
 
-    /// The server did not take that message after all.
+    /// Notes that the server did not accept that message after all.
     pub(super) fn unpublished(&mut self) {
         self.expected = None;
     }
 
-    /// Something was delivered.
+    /// Notes that a message was delivered.
     pub(super) fn delivered(&mut self, now: Instant) {
         *self = Self::new(now);
     }
 
-    /// What there is to do. Asking for a check counts as its attempt.
+    /// Returns what to do. A requested check counts as an attempt.
     pub(super) fn due(&mut self, now: Instant) -> Due {
         match self.expected {
             Some(until) if until <= now => Due::Reconnect,
@@ -71,7 +71,7 @@ impl Watch {
         }
     }
 
-    /// When to ask again.
+    /// When to call [`Self::due`] again.
     pub(super) fn wakes_at(&self) -> Instant {
         self.expected.unwrap_or_else(|| self.put_off.unwrap_or(self.alive + IDLE))
     }

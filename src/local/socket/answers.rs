@@ -1,5 +1,5 @@
-//! Where the answers to a command of the local socket go, and what it takes up until it is
-//! answered.
+//! Where the responses to a command of the local socket are sent, and what the command occupies
+//! until it has its response.
 
 use std::sync::Arc;
 
@@ -8,24 +8,25 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::places::{Place, Places};
 use crate::{domain::ClientToken, protocol::ResultKind};
 
-/// A request that was accepted over the socket, and where its results go.
+/// A request that was accepted over the socket, and where its results are sent.
 pub(crate) struct Asked {
     pub(crate) seq: u64,
-    /// Another store may have another request of that number.
+    /// Identifies the request: after the store was replaced, another request may have the same
+    /// number.
     pub(crate) token: ClientToken,
     pub(crate) answers: Answers,
-    /// Counts it among the connection's.
+    /// Counts the request among those of its connection.
     pub(crate) _watched: Option<OwnedSemaphorePermit>,
 }
 
-/// What a command takes up until it is answered, and a request until it has ended.
+/// What a command occupies until it has its response, and a request until it has ended.
 pub(crate) struct Hold {
     pub(crate) watched: Option<OwnedSemaphorePermit>,
     pub(super) _unanswered: Option<OwnedSemaphorePermit>,
     pub(super) _large: Option<OwnedSemaphorePermit>,
 }
 
-/// Where a connection's answers go. Closed with the connection.
+/// Where a connection's responses are sent. Closed together with the connection.
 #[derive(Clone)]
 pub(crate) struct Answers {
     pub(super) lines: mpsc::Sender<Vec<u8>>,
@@ -34,8 +35,8 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// Hands an answer to the connection, which is closed if too many wait there already. Waits for
-    /// nobody.
+    /// Passes a response to the connection, which is closed if too many responses wait there
+    /// already. Does not wait.
     pub(crate) fn send(&self, kind: ResultKind, payload: &[u8]) {
         let line = [b"{\"result\":\"", kind.as_str().as_bytes(), b"\",\"payload\":", payload, b"}\n"].concat();
         self.places.queue(&self.place, line.len());
@@ -48,7 +49,7 @@ impl Answers {
         self.lines.is_closed()
     }
 
-    /// Ends the connection: something that it waits for will not come.
+    /// Ends the connection, since a result for which it waits will not come.
     pub(crate) fn close(&self) {
         self.place.close();
     }

@@ -1,4 +1,4 @@
-//! Lines of the local socket: read within a time and a length, and written.
+//! The lines of the local socket: reads them within limits of time and length, and writes them.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -15,21 +15,22 @@ use crate::{
     protocol::{self, local_socket::MAX_LINE},
 };
 
-/// Lines above this take memory that counts: one at a time is read and answered, and one more for
-/// root.
+/// A longer line counts as large. One large line at a time is read and processed, and one more for
+/// root, which limits the memory for them.
 const LARGE: usize = 64 << 10;
 
-/// Bytes of a line that is too long that are read past, so that its sender reads the answer.
+/// How many bytes of a line that is too long are skipped, so that its sender reads the response.
 const MAX_SKIPPED: usize = 64 << 20;
 
-/// Longest time from a line's first byte to its last, in either direction. Who takes longer is
-/// gone, or up to no good.
+/// The longest time from a line's first byte to its last, in either direction. A client that takes
+/// longer is gone or malicious.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Characters of an operation's name that are kept.
+/// The most characters of an operation's name that are kept.
 pub(super) const MAX_OPERATION: usize = 128;
 
-/// What can be read of a line's operation and token, whatever else is wrong with it.
+/// The operation and the token of a line, as far as they can be read, whatever else is wrong with
+/// it.
 pub(super) fn begun(line: &[u8]) -> (String, Option<ClientToken>) {
     let after = |name: &[u8]| {
         let at = line.windows(name.len()).position(|bytes| bytes == name)?;
@@ -46,15 +47,15 @@ pub(super) fn begun(line: &[u8]) -> (String, Option<ClientToken>) {
 
 /// What was read of a line.
 pub(super) enum Part {
-    /// All of it, with what a large one holds.
+    /// The whole line; a large one comes with its permit.
     Line(Option<OwnedSemaphorePermit>),
-    /// Its beginning: there is more than a line may have.
+    /// The beginning of a line that is longer than a line may be.
     TooLong,
-    /// Nothing, or what has no end: there is no more.
+    /// Nothing, or a line without an end, because the stream ended.
     End,
 }
 
-/// Reads to the end of a line, which is taken off.
+/// Reads to the end of a line, and removes the line end.
 pub(super) async fn read_line(
     read: &mut (impl AsyncBufRead + Unpin),
     line: &mut Vec<u8>,
@@ -68,7 +69,7 @@ pub(super) async fn read_line(
     timeout(PATIENCE, (&mut *read).take(LARGE as u64).read_until(b'\n', line)).await??;
     let mut permit = None;
     if line.last() != Some(&b'\n') && line.len() >= LARGE {
-        // Never closed.
+        // The semaphore is never closed.
         permit = Arc::clone(large).acquire_owned().await.ok();
         timeout(PATIENCE, (&mut *read).take((MAX_LINE - LARGE) as u64).read_until(b'\n', line)).await??;
         if line.last() != Some(&b'\n') && line.len() >= MAX_LINE {
@@ -78,7 +79,8 @@ pub(super) async fn read_line(
     Ok(if line.pop() == Some(b'\n') { Part::Line(permit) } else { Part::End })
 }
 
-/// Reads past the rest of a line, keeping nothing; `false` if it has no end within reason.
+/// Skips the rest of a line, and keeps nothing of it; `false` if the line does not end within
+/// [`MAX_SKIPPED`] bytes.
 pub(super) async fn skip_line(read: &mut (impl AsyncBufRead + Unpin)) -> bool {
     let skipping = async {
         let mut skipped = 0;
@@ -112,10 +114,10 @@ mod tests {
 
     use super::{super::places::Places, *};
 
-    /// A client that sends a part of a line and then nothing, or a little now and then, has its
-    /// time and no more.
+    /// A client that sends a part of a line and then nothing, or a few bytes now and then, gets
+    /// [`PATIENCE`] and no more.
     #[tokio::test(start_paused = true)]
-    async fn who_trickles_a_line_is_not_waited_for_and_holds_up_no_large_one() {
+    async fn a_client_that_trickles_a_line_is_not_waited_for_and_holds_up_no_large_line() {
         let large = Arc::new(Semaphore::new(1));
         for begin in [1, 2 * LARGE] {
             let (client, agent) = tokio::io::duplex(4 * LARGE);

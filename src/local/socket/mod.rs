@@ -1,7 +1,8 @@
-//! The local socket, `agent.sock` in the data directory: a way in for people on the core, who need
-//! neither broker nor certificate. JSON either way, one object a line: `{"operation": …, "payload":
-//! {…}}` in, `{"result": …, "payload": {…}}` out, with the payloads that cross the broker. Who asks
-//! is the user at the other end, by the kernel's word.
+//! The local socket, `agent.sock` in the data directory: an interface for people on the core
+//! device, who need neither the broker nor a certificate. Requests and responses are JSON, one
+//! object on each line: `{"operation": …, "payload": {…}}` in, `{"result": …, "payload": {…}}` out,
+//! with the payloads that are used on the broker. The client is the user at the other end, as the
+//! kernel identifies it.
 
 mod answers;
 mod lines;

@@ -1,9 +1,9 @@
-//! The connections of the local socket: how many there may be, which of them gives way, and how
-//! many bytes of answers may wait for clients that do not read.
+//! The connections of the local socket: how many there may be, which of them is closed for another,
+//! and how many bytes of responses may wait for clients that do not read.
 //!
-//! One connection never stalls another: an answer is put into the connection's own queue at once,
-//! or the connection is closed. Two places are for root alone, so that no user of the agent's own
-//! can lock the machine's administrator out.
+//! One connection never blocks another: a response is put into the connection's own queue at once,
+//! or the connection is closed. Two places are reserved for root, so that no other user can lock
+//! the machine's administrator out.
 
 use std::{
     sync::{
@@ -17,24 +17,25 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::runtime::stop::{self, Stop, Stopper};
 
-/// Connections at a time: the people at one machine.
+/// The most connections at a time, enough for the people at one machine.
 const PLACES: usize = 16;
 
-/// Further ones that only root gets.
+/// Additional connections that only root gets.
 const FOR_ROOT: usize = 2;
 
-/// Bytes of answers that wait to be read, over all connections. Above it the connection that has
-/// most of them is closed.
+/// The most bytes of responses that wait to be read, over all connections. Above it, the connection
+/// with the most waiting bytes is closed.
 const MAX_QUEUED: usize = 16 << 20;
 
-/// Bytes of answers, and answers, above which no more commands are read from a connection.
+/// No more commands are read from a connection with this many bytes of waiting responses, or this
+/// many waiting responses.
 pub(super) const FULL: (usize, usize) = (256 << 10, 64);
 
-/// Commands of one connection that are not answered yet.
+/// The most commands of one connection that have no response yet.
 pub(super) const MAX_UNANSWERED: usize = 32;
 
-/// Requests of one connection that have not ended. Their results are told on it, so each takes some
-/// memory.
+/// The most requests of one connection that have not ended. Each takes some memory, since its
+/// results are sent on the connection.
 pub(super) const MAX_WATCHED: usize = 64;
 
 /// One connection.
@@ -43,21 +44,21 @@ pub(super) struct Place {
     close: Stopper,
     unanswered: Arc<Semaphore>,
     watched: Arc<Semaphore>,
-    /// Whether a part of a line has come.
+    /// Whether a part of a line has arrived.
     is_reading: AtomicBool,
     /// Whether the client has closed its side, and is likely to be gone.
     is_leaving: AtomicBool,
-    /// Bytes of answers that wait to be read.
+    /// The bytes of responses that wait to be read.
     queued: AtomicUsize,
-    /// Answers that wait to be read.
+    /// The number of responses that wait to be read.
     answers: AtomicUsize,
     written: Notify,
-    /// When a line was last read or written whole.
+    /// When a whole line was last read or written.
     used_at: Mutex<Instant>,
 }
 
 impl Place {
-    /// Waits until a further command may be read.
+    /// Waits until another command may be read.
     pub(super) async fn has_room(&self) {
         loop {
             let written = self.written.notified();
@@ -68,36 +69,36 @@ impl Place {
         }
     }
 
-    /// Counts one more command that is not answered, as long as the permit lives; waits while there
+    /// Counts one more command without a response, for the life of the permit. Waits while there
     /// are too many.
     pub(super) async fn unanswered(&self) -> Option<OwnedSemaphorePermit> {
-        // Never closed.
+        // The semaphore is never closed.
         Arc::clone(&self.unanswered).acquire_owned().await.ok()
     }
 
-    /// Counts one more request that has not ended, as long as the permit lives; nothing if there
-    /// are too many.
+    /// Counts one more request that has not ended, for the life of the permit; `None` if there are
+    /// too many.
     pub(super) fn watched(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.watched).try_acquire_owned().ok()
     }
 
-    /// A line begins to be read.
+    /// Notes that a line begins to be read.
     pub(super) fn begin(&self) {
         self.is_reading.store(true, Ordering::Relaxed);
     }
 
-    /// A line was read whole.
+    /// Notes that a whole line was read.
     pub(super) fn end(&self) {
         self.is_reading.store(false, Ordering::Relaxed);
         self.touch();
     }
 
-    /// The client will send nothing more.
+    /// Notes that the client will send nothing more.
     pub(super) fn leaving(&self) {
         self.is_leaving.store(true, Ordering::Relaxed);
     }
 
-    /// An answer of so many bytes was written.
+    /// Notes that a response of this many bytes was written.
     pub(super) fn wrote(&self, bytes: usize) {
         self.queued.fetch_sub(bytes, Ordering::Relaxed);
         self.answers.fetch_sub(1, Ordering::Relaxed);
@@ -118,7 +119,7 @@ impl Place {
         *self.used_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nothing is asked, nor to be told to somebody who is there.
+    /// Whether no command is processed, and no result is to be sent to a client that is there.
     fn is_idle(&self) -> bool {
         self.is_leaving.load(Ordering::Relaxed)
             || !self.is_reading.load(Ordering::Relaxed)
@@ -128,7 +129,7 @@ impl Place {
     }
 }
 
-/// All of them.
+/// All connections.
 #[derive(Default)]
 pub(super) struct Places(Mutex<Vec<Arc<Place>>>);
 
@@ -137,8 +138,9 @@ impl Places {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection of that user, and when it is to be closed. If there is none the
-    /// connection that has been idle for longest gives way; nothing if none is idle.
+    /// A place for a connection of that user, and the signal that closes it. If there is no place,
+    /// the connection that has been idle for longest is closed for it; `None` if no connection is
+    /// idle.
     pub(super) fn enter(&self, uid: u32) -> Option<(Arc<Place>, Stop)> {
         let mut places = self.list();
         let is_full = match uid {
@@ -146,7 +148,8 @@ impl Places {
             _ => places.iter().filter(|place| place.uid != 0).count() >= PLACES,
         };
         if is_full {
-            // Others never take root's place, and root takes its own only if it has to.
+            // Other users never take a place of root, and root takes one of its own only if it has
+            // to.
             let candidates =
                 places.iter().enumerate().filter(|(_, place)| (place.uid != 0 || uid == 0) && place.is_idle());
             let (at, _) = candidates.min_by_key(|(_, place)| (place.uid == 0, place.used_at()))?;
@@ -173,7 +176,7 @@ impl Places {
         self.list().retain(|one| !Arc::ptr_eq(one, place));
     }
 
-    /// Counts an answer of so many bytes that is to be written.
+    /// Counts a response of this many bytes that is to be written.
     pub(super) fn queue(&self, place: &Place, bytes: usize) {
         let mut places = self.list();
         place.queued.fetch_add(bytes, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Sends each client of the local socket the outcomes of its requests, as long as its connection
-//! lasts. The agent owes nothing beyond that: a client that has gone asks with `get-request`.
+//! Sends the outcomes of requests to the clients of the local socket, as long as their connections
+//! last. The agent guarantees no more: a client that has disconnected can use `get-request`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     runtime::stop::Stop,
 };
 
-/// Between two looks at what has ended.
+/// The time between two checks of which requests have ended.
 const PACE: Duration = Duration::from_millis(100);
 
 pub(crate) struct SocketResults {
@@ -23,8 +23,8 @@ pub(crate) struct SocketResults {
 }
 
 impl SocketResults {
-    /// Tells it until the stop. How many wait is bounded by the socket: some on each of its few
-    /// connections.
+    /// Sends the outcomes until the stop. The socket bounds how many requests wait: each of its few
+    /// connections has a limit.
     pub(crate) async fn run(self, mut asked: mpsc::Receiver<Asked>) {
         let mut waiting: Vec<Asked> = Vec::new();
         let mut summary = self.ledger.summary();
@@ -37,22 +37,23 @@ impl SocketResults {
                     while let Ok(more) = asked.try_recv() {
                         new.push(more);
                     }
-                    // One that ended before changes no total: who repeats a token is told at once.
-                    waiting.extend(self.tell_completed(new).await);
+                    // A request that ended before changes no total, so a client that repeats a
+                    // token gets its result at once.
+                    waiting.extend(self.send_completed(new).await);
                 }
                 Ok(()) = summary.changed(), if !waiting.is_empty() => {
                     tokio::time::sleep(PACE).await;
                     summary.mark_unchanged();
                     waiting.retain(|asked| !asked.answers.is_closed());
-                    waiting = self.tell_completed(waiting).await;
+                    waiting = self.send_completed(waiting).await;
                 }
             }
         }
     }
 
-    /// Returns those that still wait: all of them while the store cannot be read, whose opening
-    /// changes the totals.
-    async fn tell_completed(&self, waiting: Vec<Asked>) -> Vec<Asked> {
+    /// Sends the results of the requests that have ended. Returns the others; all of them while the
+    /// store cannot be read. The opening of the store changes the totals, which wakes this loop.
+    async fn send_completed(&self, waiting: Vec<Asked>) -> Vec<Asked> {
         let Ok(mut known) = self.look(waiting.iter().map(|asked| asked.seq).collect()).await else { return waiting };
         let mut left = Vec::with_capacity(waiting.len());
         for asked in waiting {
@@ -62,8 +63,8 @@ impl SocketResults {
                     self.send(&asked.answers, &request, failures);
                 }
                 Some(_) => left.push(asked),
-                // It went with a damaged store, and nothing will come: the end of the connection
-                // says so.
+                // The request was lost with a damaged store, and no result will come. Closing the
+                // connection shows that to the client.
                 None => asked.answers.close(),
             }
         }
@@ -87,6 +88,6 @@ impl SocketResults {
             }
             Ok(Some(known))
         };
-        self.ledger.run_lazily(rule).await
+        self.ledger.run_unsynced(rule).await
     }
 }

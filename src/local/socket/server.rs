@@ -1,4 +1,4 @@
-//! The local socket's server: its places, its connections, and the commands that come in by them.
+//! The local socket's server: its places, its connections, and the commands that they deliver.
 
 use std::{
     io,
@@ -37,23 +37,23 @@ use crate::{
     runtime::{errors::cut, stop::Stop, users},
 };
 
-/// Answers of one connection that wait to be written: as many as there can be when nothing more is
-/// read from it.
+/// The most responses of one connection that wait to be written: as many as there can be when no
+/// more commands are read from it.
 const MAX_ANSWERS: usize = FULL.1 + 2 * MAX_UNANSWERED + 2 * MAX_WATCHED;
 
-/// Who has closed its side is told for so long what comes of it: it may be gone, and its place be
-/// another's.
+/// A client that has closed its side gets results for this long. It may be gone, and its place may
+/// be needed for another client.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Between two attempts to open the socket, whose directory the store may be making.
+/// The time between two attempts to open the socket, whose directory the store may be creating.
 const RETRY: Duration = Duration::from_millis(250);
-/// Attempts until it is told.
+/// The attempts before the problem is raised.
 const QUIET: u32 = 40;
 
-/// Between two log lines on connections that were refused.
+/// The time between two log lines about connections that were refused.
 const REFUSED_LOG: Duration = Duration::from_secs(60);
 
-/// A message by its name, as of now.
+/// Returns a message by its name, with its current content.
 pub(crate) type Look = Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
 
 pub(crate) struct Socket {
@@ -61,7 +61,8 @@ pub(crate) struct Socket {
     pub(crate) health: Arc<Health>,
     pub(crate) inbound: mpsc::Sender<Inbound>,
     pub(crate) asked: mpsc::Sender<Asked>,
-    /// What is published by itself, on demand: `status`, `metrics`, `configuration`.
+    /// Makes the messages that are otherwise published unasked: `status`, `metrics`,
+    /// `configuration`.
     pub(crate) look: Look,
     pub(crate) stop: Stop,
 }
@@ -75,12 +76,13 @@ struct Request<'l> {
 }
 
 impl Socket {
-    /// Serves until the stop; opens the socket again and again until that works.
+    /// Serves until the stop. Tries to open the socket again and again until that succeeds.
     pub(crate) async fn run(self) {
         let path = self.data_dir.join(SOCKET);
         let mut attempts = 0_u32;
         let listener = loop {
-            // Not in somebody else's directory, who could put anything in the socket's place.
+            // The socket is not opened in a directory of another user, who could replace the socket
+            // with any other file.
             let opened = match ledger::check_owner(&self.data_dir) {
                 Ok(()) => open(&path).await.map_err(|error| {
                     format!("{error}; check dataDir, whose path may have some 90 characters, and that no other agent uses it")
@@ -134,17 +136,17 @@ impl Socket {
                             None => this.refuse(stream, uid, &mut refused),
                         }
                     }
-                    // Too many open files, say.
+                    // The process may have too many open files, for example.
                     Err(_) => tokio::time::sleep(RETRY).await,
                 },
             }
         }
         let _ = std::fs::remove_file(&path);
-        // Answers that are on their way still go out, as long as the agent's stop lasts.
+        // Responses that are being sent are still written, as long as the stop of the agent lasts.
         while connections.join_next().await.is_some() {}
     }
 
-    /// There is no place, and none is idle.
+    /// Refuses a connection, since there is no place and none is idle.
     fn refuse(&self, stream: UnixStream, uid: u32, logged: &mut Option<Instant>) {
         let text =
             "all places of the local socket are taken by clients that wait for results; try again later, or as root";
@@ -156,7 +158,7 @@ impl Socket {
         }
         let rejection = messages::rejected(None, "", &rejection, MAX_LINE);
         let line = [b"{\"result\":\"rejected\",\"payload\":", rejection.as_slice(), b"}\n"].concat();
-        // It fits into the socket's empty buffer; a client that is gone needs none.
+        // The line fits into the socket's empty buffer; a client that is gone needs no line.
         let _ = stream.into_std().and_then(|mut stream| io::Write::write(&mut stream, &line));
     }
 
@@ -182,14 +184,15 @@ impl Socket {
         let writing = write_lines(write, lines, &connection.place);
         tokio::select! {
             () = reading => {}
-            // Everything is told, or nobody reads it.
+            // All results were sent, or the client does not read them.
             () = writing => {}
-            // It was idle, and its place is another's; or it does not read.
+            // The connection was idle, and its place belongs to another one now; or the client does
+            // not read.
             () = connection.closed.requested() => {}
         }
     }
 
-    /// Reads a line, and hands it to the inbox or answers it; `false` at the end.
+    /// Reads a line, and passes it to the inbox or responds to it; `false` at the end.
     async fn read(&self, read: &mut (impl AsyncBufRead + Unpin), connection: &Connection, answers: &Answers) -> bool {
         let mut line = Vec::new();
         let place = &connection.place;
@@ -212,7 +215,7 @@ impl Socket {
         }
     }
 
-    /// Hands a line to the inbox; `false` when the agent is stopping.
+    /// Passes a line to the inbox; `false` when the agent is stopping.
     async fn take(&self, client: &ClientId, mut line: Vec<u8>, answers: &Answers, mut hold: Hold) -> bool {
         let request: Request<'_> = match serde_json::from_slice(&line) {
             Ok(request) => request,
@@ -230,7 +233,7 @@ impl Socket {
             hold.watched = answers.place.watched();
             if hold.watched.is_none() {
                 let text = format!(
-                    "{MAX_WATCHED} requests of this connection have not ended, and their results are told on it; wait for \
+                    "{MAX_WATCHED} requests of this connection have not ended, and their results are sent on it; wait for \
                      some, or use another connection"
                 );
                 let rejection = Rejection::throttled(text, Duration::from_secs(1));
@@ -239,7 +242,7 @@ impl Socket {
         }
         let operation: String = request.operation.chars().take(MAX_OPERATION).collect();
         let hash = Sha256::new().chain_update(client.key()).chain_update([0]).chain_update(&line).finalize();
-        // In its place: a line may be large.
+        // The payload is cut out in place, since a line may be large.
         let payload = request.payload.map(|payload| {
             let start = payload.get().as_ptr().addr() - line.as_ptr().addr();
             start..start + payload.get().len()
@@ -255,8 +258,8 @@ impl Socket {
         self.hand_over(client, operation, Body::Payload(payload), hash.into(), answers, hold).await
     }
 
-    /// Has the inbox reject a line, in its turn and with the log that it keeps; `false` when the
-    /// agent is stopping.
+    /// Lets the inbox reject a line, in its order and with its log; `false` when the agent is
+    /// stopping.
     async fn reject(&self, client: &ClientId, line: &[u8], answers: &Answers, hold: Hold, why: Rejection) -> bool {
         let (operation, token) = begun(line);
         self.hand_over(client, operation, Body::NotTaken(why, token), [0; 32], answers, hold).await
@@ -292,8 +295,8 @@ impl Drop for Connection {
     }
 }
 
-/// Opens the socket in the place of whatever an earlier agent left; one that still answers keeps
-/// it.
+/// Opens the socket in place of a file that an earlier agent left. An agent that still answers
+/// keeps its socket.
 async fn open(path: &Path) -> io::Result<UnixListener> {
     if UnixStream::connect(path).await.is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers there"));
@@ -307,7 +310,8 @@ async fn open(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// `@` and the user's name, or its number where this machine's list of users does not have it.
+/// `@` and the user's name, or the user's number if this machine's list of users does not have the
+/// name.
 fn user_name(uid: u32) -> ClientId {
     let by_name = users::name(uid).and_then(|name| ClientId::new(&format!("@{name}")).ok());
     by_name.unwrap_or_else(|| {

@@ -1,5 +1,5 @@
-//! A command's payload: JSON in, a [`Command`] or the wrong members out. Nothing that is unknown is
-//! passed over.
+//! Parses the payload of a command: JSON in, a [`Command`] or the wrong members out. An unknown
+//! member is never ignored.
 
 use std::{collections::HashSet, hash::Hash, time::Duration};
 
@@ -14,26 +14,26 @@ use crate::{
     protocol::json::{Faults, Fields, MAX_FAULTS, Style, each},
 };
 
-/// Longest `reason`, in characters: it is kept in the request's record, which has to stay small.
+/// The longest `reason`, in characters. It is kept in the record of the request, which has to stay
+/// small.
 pub(super) const MAX_REASON: usize = 256;
 
-/// Longest `nextToken`, in characters: the longest name that a list goes on after, and its check
-/// sum, are shorter.
+/// The longest `nextToken`, in characters. The longest name after which a list continues, together
+/// with its checksum, is shorter.
 const MAX_NEXT_TOKEN: usize = 512;
 
-/// Longest `expiresInSeconds`, a year.
+/// The longest `expiresInSeconds`: one year.
 const MAX_EXPIRY: u64 = 365 * 24 * 3600;
 
-/// Parses the payload of a command whose topic names `operation`, on the core device `core`, which
-/// may name
-/// `max_entries` different things.
+/// Parses the payload of a command whose topic names `operation`, on the core device `core`. The
+/// command may name `max_entries` distinct things.
 ///
-/// The token comes apart from the rest, since a rejection echoes it too. Beside the payload this
-/// takes memory for the entries, about 120 bytes each, and for nothing else.
+/// The token is returned separately, since a rejection echoes it, too. In addition to the payload
+/// this takes memory for the entries, about 120 bytes for each, and for nothing else.
 ///
 /// # Errors
-/// A `ValidationException` that names the members that are missing, unknown, wrong or there twice,
-/// 20 at most.
+/// A `ValidationException` that names the members that are missing, unknown, wrong or duplicate, at
+/// most 20.
 pub fn parse_command(
     core: &ThingName,
     operation: &str,
@@ -110,7 +110,7 @@ fn check_core(core: &ThingName, fields: &mut Fields<'_, '_>) {
     });
 }
 
-/// What all changes have in common beside their targets.
+/// What all changes have in common, with their targets.
 fn change(operation: Operation, targets: Vec<Target>, fields: &mut Fields<'_, '_>) -> Command {
     Command::Change(Change {
         operation,
@@ -123,7 +123,7 @@ fn change(operation: Operation, targets: Vec<Target>, fields: &mut Fields<'_, '_
     })
 }
 
-/// The different targets that a command names, up to one more than it may name.
+/// The distinct targets that a command names, at most one more than it may name.
 struct Targets<N> {
     seen: HashSet<N>,
     targets: Vec<Target>,
@@ -141,7 +141,7 @@ impl<N: Eq + Hash> Targets<N> {
         }
     }
 
-    /// A command with more can never be accepted.
+    /// Returns the targets. A command with more than the maximum can never be accepted.
     fn finish(self, fields: &mut Fields<'_, '_>, key: &str) -> Vec<Target> {
         if self.targets.len() as u64 > self.max {
             fields.fault(key, format!("has more than limits.maxPendingEntries, {}; split the command", self.max));
@@ -150,7 +150,7 @@ impl<N: Eq + Hash> Targets<N> {
     }
 }
 
-/// `entries: [{thingName}]`, each name once.
+/// `entries: [{thingName}]`, with each name once.
 fn entries(fields: &mut Fields<'_, '_>, max: u64) -> Vec<Target> {
     let mut targets = Targets::new(max);
     if let Some(list) = fields.filled("entries", "{\"thingName\"}") {
@@ -173,7 +173,7 @@ fn child(fields: &mut Fields<'_, '_>) -> Option<Target> {
     Some(Target::child(asset?, hierarchy?, child?))
 }
 
-/// `projectId` and `assetIds: []`, each asset once.
+/// `projectId` and `assetIds: []`, with each asset once.
 fn project_assets(fields: &mut Fields<'_, '_>, max: u64) -> Vec<Target> {
     let project = fields.required("projectId", MonitorId::new);
     let mut targets = Targets::new(max);
@@ -229,7 +229,7 @@ fn query(operation: Operation, fields: &mut Fields<'_, '_>) -> Option<Query> {
             state: fields.parsed("state", |text| one_of(text, DeviceState::ALL, DeviceState::as_str)),
             page: page(fields),
         },
-        // Not a query.
+        // The other operations are not queries.
         _ => return None,
     })
 }

@@ -1,4 +1,4 @@
-//! What is taken as a command, and what is rejected with which members.
+//! Which payloads are accepted as commands, and which members a rejection names.
 
 use proptest::prelude::*;
 
@@ -17,7 +17,7 @@ fn faults(operation: &str, payload: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_stands_there_twice_is_a_fault() {
+fn a_member_that_occurs_twice_is_a_fault() {
     let twice = [
         (
             "disassociate-client-devices",
@@ -101,7 +101,7 @@ fn a_rejection_is_small_however_much_is_wrong() {
     assert_eq!(rejection.fields.len(), MAX_FAULTS);
     assert!(rejection.message.starts_with("5000 members"), "{}", rejection.message);
 
-    // As many bytes of JSON as a member's name can make, against the smallest
+    // Names that take as many bytes of JSON as possible, against the smallest
     // `limits.maxPayloadBytes`.
     for character in ["\\u0001", "\\\"", "\u{10ffff}"] {
         let members: Vec<_> = (10..40).map(|n| format!("\"{n}{}\":1", character.repeat(160))).collect();

@@ -1,17 +1,17 @@
-//! What is wrong with a text, and where in it.
+//! The faults of a text, and their places in it.
 
 use std::fmt;
 
 use crate::domain::FieldFault;
 
-/// Faults of a message that are kept. A rejection that named more would be larger than what it
-/// answers.
+/// The most faults of a message that are kept. A rejection that named more would be larger than the
+/// message that it answers.
 pub const MAX_FAULTS: usize = 20;
 
-/// Characters of a member's name that are shown.
+/// The most characters of a member's name that are shown.
 const MAX_NAME: usize = 160;
 
-/// What is wrong with a text: the first faults, and how many there are.
+/// The faults of a text: the first ones, and the number of all.
 #[derive(Debug)]
 pub struct Faults {
     first: Vec<FieldFault>,
@@ -20,19 +20,19 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Keeps the first `limit` faults, and counts all.
+    /// Keeps the first `limit` faults, and counts all of them.
     #[must_use]
     pub fn limited(limit: usize) -> Self {
         Self { first: Vec::new(), count: 0, limit }
     }
 
-    /// The faults that are kept, and the number of all of them.
+    /// The faults that are kept, and the number of all faults.
     #[must_use]
     pub fn into_parts(self) -> (Vec<FieldFault>, usize) {
         (self.first, self.count)
     }
 
-    /// Whether there is none.
+    /// Whether there is no fault.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -46,7 +46,7 @@ impl Faults {
     }
 }
 
-/// Where an object stands in the text.
+/// The place of an object in the text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Path<'a> {
     Root,
@@ -64,8 +64,8 @@ impl fmt::Display for Path<'_> {
         if !matches!(parent, Path::Root) {
             f.write_str(".")?;
         }
-        // A member's name stands there as it was sent; a control character would become six bytes
-        // of JSON.
+        // The path shows a member's name as it was sent, except for control characters: each would
+        // become six bytes of JSON.
         for c in key.chars().take(MAX_NAME) {
             fmt::Write::write_char(f, if c.is_control() { '\u{fffd}' } else { c })?;
         }

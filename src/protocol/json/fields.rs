@@ -1,5 +1,5 @@
-//! The members of an object: each is parsed when it is asked for, and what is wrong with it is
-//! noted with its path.
+//! The members of an object. A member is parsed when it is requested, and its faults are noted with
+//! their paths.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,21 +13,21 @@ use crate::domain::FieldFault;
 #[cfg(test)]
 use crate::testing::schemas::asked::{Ask, note};
 
-/// Members of a message's object that are kept: no operation has half as many, so that an object
-/// with more is rejected.
+/// The most members of a message's object that are kept. No operation has half as many, so an
+/// object with more is rejected.
 const MAX_MEMBERS: usize = 64;
 
-/// How strictly values are taken.
+/// How strictly values are parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// A client's message: JSON's own types. `null` is unset.
+    /// A client's message: JSON's own types. A `null` member counts as unset.
     Message,
-    /// A configuration that a nucleus may have rewritten: `300.0`, `"300"` and `"true"` count, `""`
-    /// and `null` are unset.
+    /// A configuration that a nucleus may have rewritten: `300.0`, `"300"` and `"true"` count, and
+    /// `""` and `null` are unset.
     Configuration,
 }
 
-/// The members of one object that nobody has asked for yet.
+/// The members of one object that have not been requested yet.
 #[derive(Debug)]
 pub struct Fields<'p, 'f> {
     path: Path<'f>,
@@ -37,8 +37,8 @@ pub struct Fields<'p, 'f> {
 }
 
 impl<'p, 'f> Fields<'p, 'f> {
-    /// The members of the whole text `value`. Anything but an object is a fault, and so is a member
-    /// that occurs twice.
+    /// The members of the whole text `value`. A value that is not an object is a fault, and so is a
+    /// member that occurs twice.
     pub fn of(value: &'p RawValue, style: Style, faults: &'f mut Faults) -> Self {
         Self::at(Path::Root, Some(value), style, faults)
     }
@@ -48,8 +48,8 @@ impl<'p, 'f> Fields<'p, 'f> {
         let text = value.map_or("null", RawValue::get);
         let unset = matches!(text, "null" | "\"\"");
         if text.starts_with('{') {
-            // The text was read as a whole before, but not the escapes in it: it ends at a name
-            // that is no text.
+            // The text as a whole was parsed before, but not the escapes in it. This iteration ends
+            // at a name that is not Unicode.
             if let Err(error) = members(text, |key, value| fields.insert(key, value)) {
                 let message = format!("has a member whose name is not Unicode: {error}");
                 fields.faults.push(|| FieldFault { name: path.to_string(), message });
@@ -86,7 +86,7 @@ impl<'p, 'f> Fields<'p, 'f> {
         self.faults.push(|| FieldFault { name: path.to_string(), message: message.into() });
     }
 
-    /// The member as it stands in the text; `None` also where it is unset.
+    /// The member as it is in the text; `None` also if it is unset.
     fn raw(&mut self, key: &str) -> Option<&'p RawValue> {
         #[cfg(test)]
         note(&self.name(key), Ask::Member);
@@ -100,13 +100,13 @@ impl<'p, 'f> Fields<'p, 'f> {
         (!unset).then_some(value)
     }
 
-    /// A member that is no list and no object, which would take memory: those stand there as an
-    /// empty list.
+    /// A member that is neither a list nor an object. A list or an object, which would take memory,
+    /// becomes an empty list.
     fn scalar(&mut self, key: &str) -> Option<Value> {
         Some(scalar_of(self.raw(key)?))
     }
 
-    /// The object at `key`, empty where it is missing.
+    /// The object at `key`, which is empty if it is missing.
     pub fn section<'s>(&'s mut self, key: &'s str) -> Fields<'p, 's> {
         let value = self.raw(key);
         Fields::at(Path::Member(&self.path, key), value, self.style, self.faults)
@@ -123,7 +123,7 @@ impl<'p, 'f> Fields<'p, 'f> {
         }
     }
 
-    /// A text that `parse` takes; its error completes "`key` ".
+    /// A text that `parse` accepts; the error of `parse` continues the sentence "`key` ".
     pub fn parsed<T, E: std::fmt::Display>(
         &mut self,
         key: &str,
@@ -135,7 +135,7 @@ impl<'p, 'f> Fields<'p, 'f> {
         parse(&text).map_err(|error| self.fault(key, error.to_string())).ok()
     }
 
-    /// As [`Self::parsed`], and a fault where it is missing.
+    /// The same as [`Self::parsed`], but a missing member is a fault.
     pub fn required<T, E: std::fmt::Display>(
         &mut self,
         key: &str,
@@ -222,7 +222,7 @@ impl<'p, 'f> Fields<'p, 'f> {
         }
     }
 
-    /// A list of at least one of `what`, for [`each`](super::each); anything else is a fault.
+    /// A list of at least one of `what`, for [`each`](super::each); any other value is a fault.
     pub fn filled(&mut self, key: &str, what: &str) -> Option<&'p RawValue> {
         #[cfg(test)]
         note(&self.name(key), Ask::Filled);
@@ -236,7 +236,7 @@ impl<'p, 'f> Fields<'p, 'f> {
         list
     }
 
-    /// The text at `index` of the list at `key`, as [`Self::parsed`] takes one.
+    /// The text at `index` of the list at `key`, parsed as by [`Self::parsed`].
     pub fn element<T, E: fmt::Display>(
         &mut self,
         key: &str,
@@ -259,8 +259,8 @@ impl<'p, 'f> Fields<'p, 'f> {
         Fields::at(Path::Element(&self.path, key, index), Some(value), self.style, self.faults)
     }
 
-    /// The paths of the members that nobody asked for. Members that occur twice in them are faults
-    /// all the same.
+    /// The paths of the members that were not requested. A member that occurs twice in one of them
+    /// is a fault all the same.
     #[must_use]
     pub fn unknown(self) -> Vec<String> {
         let names = self.members.iter().map(|(key, _)| self.name(key)).collect();
@@ -271,7 +271,7 @@ impl<'p, 'f> Fields<'p, 'f> {
         names
     }
 
-    /// Ends a strict object: what nobody asked for is a fault.
+    /// Ends a strict object: each member that was not requested is a fault.
     pub fn close(mut self) {
         #[cfg(test)]
         note(&self.path.to_string(), Ask::Closed);

@@ -1,9 +1,9 @@
 //! Reads a JSON object member by member and collects the faults with their paths, instead of
-//! stopping at the first.
+//! stopping at the first fault.
 //!
-//! The text comes from outside and may have megabytes. So nothing is kept of it but references into
-//! it: a member is parsed when it is asked for, a list element by element. Faults are counted, and
-//! only the first ones are kept.
+//! The text comes from outside and may have megabytes. Therefore only references into it are kept:
+//! a member is parsed when it is requested, and a list is parsed element by element. All faults are
+//! counted, and only the first ones are kept.
 
 mod faults;
 mod fields;

@@ -1,4 +1,4 @@
-//! Goes over objects and lists without building them: what is handed on are parts of the text.
+//! Iterates over objects and lists without building them: the callbacks get parts of the text.
 
 use std::{borrow::Cow, fmt};
 
@@ -8,27 +8,27 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-/// Hands each element of a list to `take`, with its index.
+/// Passes each element of a list to `take`, with its index.
 pub fn each<'p>(list: &'p RawValue, take: impl FnMut(usize, &'p RawValue)) {
-    // The text was read as a whole before: it is a list, and without a fault.
+    // The text as a whole was parsed before: it is a list, and it has no fault.
     let _ = serde_json::Deserializer::from_str(list.get()).deserialize_seq(Each(take));
 }
 
-/// Hands each member of an object to `take`, in their order.
+/// Passes each member of an object to `take`, in their order.
 ///
 /// # Errors
-/// A name that is no text, which ends the object.
+/// A name that is not Unicode, which ends the iteration.
 pub(super) fn members<'p>(text: &'p str, take: impl FnMut(Cow<'p, str>, &'p RawValue)) -> serde_json::Result<()> {
     serde_json::Deserializer::from_str(text).deserialize_map(Gather(take))
 }
 
-/// A value that is no list and no object; an empty list in the place of those.
+/// A value that is neither a list nor an object; an empty list in place of these.
 pub(super) fn scalar_of(value: &RawValue) -> Value {
     let nothing = || Value::Array(Vec::new());
     if value.get().starts_with(['[', '{']) { nothing() } else { serde_json::from_str(value.get()).unwrap_or(nothing()) }
 }
 
-/// A member's name, in the text where it has no escapes.
+/// A member's name, borrowed from the text if it has no escapes.
 struct Key<'p>(Cow<'p, str>);
 
 impl<'p> Deserialize<'p> for Key<'p> {
@@ -86,7 +86,7 @@ impl<'p, F: FnMut(usize, &'p RawValue)> Visitor<'p> for Each<F> {
     }
 }
 
-/// A double as the whole number that it is exactly.
+/// A double as a whole number, if it is exactly one.
 pub(super) fn exact(number: f64) -> Option<u64> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and from 0 to 2^53")]
     (number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number)).then_some(number as u64)

@@ -1,4 +1,4 @@
-//! Faults, their paths, and what each style takes.
+//! Faults, their paths, and the values that each style accepts.
 
 use serde_json::value::RawValue;
 
@@ -26,8 +26,8 @@ fn every_fault_is_named_with_its_path() {
     assert_eq!((names.as_slice(), count), (&expected[..], 4));
 }
 
-/// A raw value may have such a name in it, since its escapes are not looked at. What follows it
-/// must not be passed over.
+/// A raw value may contain such a name, since its escapes are not parsed. The members after it must
+/// not be ignored.
 #[test]
 fn a_name_that_is_no_text_is_a_fault() {
     for (text, name) in [

@@ -1,4 +1,4 @@
-//! A device as messages show it, and its history.
+//! A device and its history, as messages show them.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::{domain::AccessError, testing::schemas::words};
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FaultMessage {
-    /// For programs: the cloud's own, or one of the agent's.
+    /// For programs: a code of the cloud, or one of the agent's.
     #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CODE)))]
     code: String,
     /// For people.
@@ -32,14 +32,14 @@ pub struct DeviceMessage {
     /// The device's name.
     #[cfg_attr(test, schemars(schema_with = "words::thing_name"))]
     thing_name: String,
-    /// What the cloud says of it, overlaid by what is under way.
+    /// The state that the cloud's list shows, unless a change is in flight.
     #[cfg_attr(test, schemars(schema_with = "words::device_state"))]
     state: &'static str,
-    /// When the cloud associated it, where it is known.
+    /// When the cloud associated the device, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
     association_timestamp: Option<String>,
-    /// Who last asked for a change.
+    /// The client that last requested a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
     requested_by: Option<String>,
@@ -47,21 +47,21 @@ pub struct DeviceMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::token"))]
     client_token: Option<String>,
-    /// When that was.
+    /// When the change was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
     requested_at: Option<String>,
-    /// Cloud calls that carried it, in that request.
+    /// How many cloud calls carried the entry of that request.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
-    /// Why the last one failed.
+    /// Why the last of these calls failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<FaultMessage>,
-    /// The device's client in the broker, where the agent manages it.
+    /// The state of the device's client in the broker, if the agent manages it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::local_access"))]
     local_access: Option<&'static str>,
-    /// Why the broker did not disable or enable it, in its words.
+    /// The broker's message on why it did not disable or enable the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(length(min = 1, max = AccessError::MAX_CHARS)))]
     local_access_error: Option<String>,
@@ -100,7 +100,7 @@ pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
     }
 }
 
-/// Something that happened to a device.
+/// An event in the history of a device.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -111,22 +111,22 @@ pub struct EventMessage {
     /// What happened.
     #[cfg_attr(test, schemars(schema_with = "words::event"))]
     event: &'static str,
-    /// Who asked.
+    /// The client that sent the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
     client: Option<String>,
-    /// The transport by which it was asked.
+    /// The transport of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::via"))]
     via: Option<&'static str>,
-    /// The request's token.
+    /// The token of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::token"))]
     client_token: Option<String>,
-    /// The answer's, if it was not well.
+    /// The code of the response, if the response was an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
-    /// The answer's; of a request, what it asks for.
+    /// The message of the response; for a request, what it requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! The JSON that the agent sends. Each message is made within a limit of bytes: lists are cut, and
-//! say so.
+//! The JSON messages that the agent sends. Each message is kept within a limit of bytes: lists are
+//! cut, and the message says so.
 
 mod accepted;
 mod device;

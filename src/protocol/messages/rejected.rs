@@ -1,4 +1,4 @@
-//! `rejected`: why a command was not taken.
+//! The message `rejected`: why a command was not accepted.
 
 use serde::Serialize;
 
@@ -7,23 +7,23 @@ use crate::domain::{Reason, Rejection};
 #[cfg(test)]
 use crate::{protocol::json::MAX_FAULTS, testing::schemas::words};
 
-/// `rejected`.
+/// The message `rejected`.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Rejected<'r> {
-    /// The command's token, echoed if it had one.
+    /// The command's token, echoed if the command had one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::token"))]
     client_token: Option<&'r str>,
-    /// The operation's name as it was sent, whether there is such a one or not.
+    /// The operation's name as it was sent, even if there is no such operation.
     operation: &'r str,
-    /// The kind, as an error of the AWS API is called.
+    /// The kind of the rejection, named like an error of the AWS API.
     #[cfg_attr(test, schemars(schema_with = "words::rejection_code"))]
     code: &'static str,
     /// For people: what is wrong, on which thing, and what to do.
     message: &'r str,
-    /// Of a `ValidationException`: what was not valid.
+    /// Of a `ValidationException`: what kind of fault the command has.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::rejection_reason"))]
     reason: Option<&'static str>,
@@ -31,7 +31,7 @@ pub(crate) struct Rejected<'r> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(test, schemars(length(max = MAX_FAULTS)))]
     fields: Vec<Field<'r>>,
-    /// Of a `ThrottlingException`: when sending again may help.
+    /// Of a `ThrottlingException`: after how many seconds sending the command again may succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(range(min = 1)))]
     retry_after_seconds: Option<u64>,
@@ -40,14 +40,14 @@ pub(crate) struct Rejected<'r> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Field<'r> {
-    /// The member's path, `entries[3].thingName`.
+    /// The member's path, such as `entries[3].thingName`.
     name: &'r str,
     /// What is wrong with it.
     message: &'r str,
 }
 
-/// `rejected`, with as many of the wrong members as fit in `max_bytes`, and the beginning of its
-/// text if not even one does.
+/// The message `rejected`, with as many of the wrong members as fit into `max_bytes`, and only the
+/// beginning of its text if not even one does.
 #[must_use]
 pub fn rejected(token: Option<&str>, operation: &str, rejection: &Rejection, max_bytes: usize) -> Vec<u8> {
     let mut message = Rejected {

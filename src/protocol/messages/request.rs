@@ -1,5 +1,5 @@
-//! A request as messages show it: `completed`, and what `get-request` and `list-requests` answer
-//! with.
+//! A request as messages show it: in `completed`, and in the responses to `get-request` and
+//! `list-requests`.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use crate::domain::{EntryFailure, Operation, Request, RequestStatus};
 #[cfg(test)]
 use crate::{domain::Fault, protocol::commands::MAX_REASON, testing::schemas::words};
 
-/// Error entries in one message, as in the API.
+/// The most error entries in one message, as in the API.
 pub const MAX_ERROR_ENTRIES: usize = 100;
 
 /// An entry that did not succeed, named as its operation names it.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ErrorEntry {
-    /// `thingName`, say, with the name; nothing for a sync.
+    /// The name of the entry, such as `thingName`; a sync has none.
     #[serde(flatten)]
     #[cfg_attr(test, schemars(with = "crate::testing::schemas::EntryName"))]
     name: Option<BTreeMap<&'static str, String>>,
-    /// For programs: the cloud's own, or `Superseded`, `Canceled` or `TimedOut`.
+    /// For programs: a code of the cloud, or `Superseded`, `Canceled` or `TimedOut`.
     #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CODE)))]
     code: String,
     /// For people.
@@ -37,10 +37,10 @@ impl From<EntryFailure> for ErrorEntry {
     }
 }
 
-/// Entries that wait which are shown with a request.
+/// The most waiting entries that are shown with a request.
 pub const MAX_WAITING_ENTRIES: usize = 10;
 
-/// A request: `completed`, and what `get-request` and `list-requests` show.
+/// A request, as `completed`, `get-request` and `list-requests` show it.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -48,66 +48,66 @@ pub struct RequestMessage {
     /// The request's token.
     #[cfg_attr(test, schemars(schema_with = "words::token"))]
     client_token: String,
-    /// Who asked, where others are shown, too.
+    /// The client that sent the request, where requests of other clients are shown, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
     pub requested_by: Option<String>,
-    /// The transport by which it was asked.
+    /// The transport of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::via"))]
     pub via: Option<&'static str>,
-    /// What was asked.
+    /// The operation.
     #[cfg_attr(test, schemars(schema_with = "words::change"))]
     operation: &'static str,
-    /// Where it stands.
+    /// The status of the request.
     #[cfg_attr(test, schemars(schema_with = "words::request_status"))]
     status: &'static str,
-    /// Its distinct entries.
+    /// How many distinct entries it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     entry_count: Option<u32>,
-    /// Those that ended well.
+    /// How many entries succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     succeeded_count: Option<u32>,
-    /// Those that ended otherwise.
+    /// How many entries ended without success.
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_count: Option<u32>,
-    /// Of a change of devices: entries that the registry did not know when the command arrived.
+    /// Of a change of devices: how many entries the registry did not know when the command arrived.
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown_count: Option<u32>,
-    /// Of a sync: devices that the cloud lists.
+    /// Of a sync: how many devices the cloud lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     associated_count: Option<u32>,
-    /// Of a sync: those that were new to the registry.
+    /// Of a sync: how many devices were new to the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     added_count: Option<u32>,
-    /// Of a sync: devices that are no longer listed.
+    /// Of a sync: how many devices are no longer listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed_count: Option<u32>,
     /// The entries that did not succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(length(max = MAX_ERROR_ENTRIES)))]
     pub error_entries: Option<Vec<ErrorEntry>>,
-    /// Some of those that have not ended, with the last answer to each: why they wait. In
-    /// `get-request` only.
+    /// Some of the entries that have not ended, with the last response to each, which shows why
+    /// they wait. In `get-request` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(length(min = 1, max = MAX_WAITING_ENTRIES)))]
     pub waiting_entries: Option<Vec<ErrorEntry>>,
-    /// Not all of them are here: `get-request` has the rest.
+    /// Whether some of the error entries are left out: `get-request` has all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_entries_truncated: Option<bool>,
-    /// The sender's own words.
+    /// The reason that the sender gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(length(max = MAX_REASON)))]
     pub reason: Option<String>,
-    /// When the sender says that it was asked for.
+    /// When the request was issued, as the sender says.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
     issued_at: Option<String>,
-    /// When what was not sent ends.
+    /// When the entries that were not sent by then end.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
     expires_at: Option<String>,
-    /// When it was on disk.
+    /// When the request was durable.
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
     accepted_at: String,
     /// When its last entry ended.
@@ -146,7 +146,8 @@ pub fn request_summary(request: &Request) -> RequestMessage {
     }
 }
 
-/// `completed`, with as many of `failures` (the first of the request's) as fit in `max_bytes`.
+/// The message `completed`, with as many of `failures` (the first ones of the request) as fit into
+/// `max_bytes`.
 #[must_use]
 pub fn completed(request: &Request, failures: Vec<EntryFailure>, max_bytes: usize) -> Vec<u8> {
     debug_assert_ne!(request.tally.status(), RequestStatus::InProgress, "completed is final");

@@ -1,13 +1,13 @@
-//! Messages as bytes, and how much of a list fits into one.
+//! Messages as bytes, and how much of a list fits into a message.
 
 use serde::Serialize;
 
-/// Room for all members of a message but its list: texts from outside in it are limited to 128 +
-/// 1024 characters.
+/// Room for all members of a message except its list. The texts from outside in these members are
+/// limited to 128 + 1024 characters.
 const ROOM_BESIDE_LIST: usize = 2048;
 
-/// How many of `rows`, from the first on, fit into a message of `max_bytes`; at least one, so that
-/// a list goes on.
+/// How many of `rows`, from the first row on, fit into a message of `max_bytes`. It is at least
+/// one, so that a list makes progress.
 #[must_use]
 pub fn fitting<T: Serialize>(rows: &[T], max_bytes: usize) -> usize {
     let room = max_bytes.saturating_sub(ROOM_BESIDE_LIST);
@@ -19,10 +19,10 @@ pub fn fitting<T: Serialize>(rows: &[T], max_bytes: usize) -> usize {
     fit.count().max(usize::from(!rows.is_empty()))
 }
 
-/// A message as bytes.
+/// Serializes a message.
 #[must_use]
 pub fn to_json<T: Serialize>(message: &T) -> Vec<u8> {
-    // Fails only for maps with keys that are no strings, or for a `Serialize` that fails; messages
-    // have neither.
+    // Serialization fails only for maps whose keys are not strings, or for a `Serialize` that
+    // fails. Messages have neither.
     serde_json::to_vec(message).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Each message fits, whatever is in it.
+//! Each message fits its limit, whatever it contains.
 
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ fn request(entries: u32) -> Request {
 }
 
 #[test]
-fn messages_are_those_of_the_contract() {
+fn messages_are_those_of_the_interface() {
     let mut request = request(2);
     let expected = r#"{"clientToken":"t1","operation":"disassociate-client-devices","entryCount":2,"acceptedAt":"1970-01-01T00:00:00.000Z","unknownCount":0}"#;
     assert_eq!(String::from_utf8(accepted(&request, Vec::new(), 4096)).unwrap(), expected);

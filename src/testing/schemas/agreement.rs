@@ -1,9 +1,9 @@
 //! Schemas and parser agree: a payload that a schema takes is one that the agent takes, and the
 //! other way round.
 //!
-//! What JSON Schema cannot tell, or tells otherwise, is left out here: `coreDeviceThingName` has to
-//! be this core's; a date has to be one of the calendar; and the agent also takes a leap second,
-//! and any character between date and time.
+//! What JSON Schema cannot express, or expresses otherwise, is left out here: `coreDeviceThingName`
+//! has to be this core's; a date has to be one of the calendar; and the agent also takes a leap
+//! second, and any character between date and time.
 
 use proptest::{prelude::*, sample::select};
 use serde_json::{Map, Value, json};
@@ -167,11 +167,9 @@ fn changed(payload: Value, changes: &[Change]) -> Value {
     Value::Object(members)
 }
 
-/// What a schema cannot tell.
+/// Whether a payload breaks a rule that a schema cannot express.
 fn is_beyond(payload: &Value) -> bool {
-    let other_core = payload["coreDeviceThingName"].as_str().is_some_and(|name| name != "MyCore");
-    // A story that this version does not have.
-    other_core
+    payload["coreDeviceThingName"].as_str().is_some_and(|name| name != "MyCore")
 }
 
 proptest! {

@@ -32,7 +32,7 @@ thread_local! {
     static NOTES: RefCell<Option<Vec<(String, Ask)>>> = const { RefCell::new(None) };
 }
 
-/// Notes it, where somebody listens; the members of a list under one path, `entries[]`.
+/// Notes it while [`listen`] runs; the members of a list have one path, `entries[]`.
 pub(crate) fn note(path: &str, ask: Ask) {
     NOTES.with_borrow_mut(|notes| {
         if let Some(notes) = notes {

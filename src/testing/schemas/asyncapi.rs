@@ -12,8 +12,7 @@ use crate::{
 /// The last levels of a result's topic.
 const KINDS: [ResultKind; 3] = [ResultKind::Accepted, ResultKind::Rejected, ResultKind::Completed];
 
-/// Each parameter of an address, the name that stands for it where the topics are made, and what it
-/// is.
+/// Each parameter of an address, its placeholder in the topics that are made, and its description.
 const PARAMETERS: [(&str, &str, &str); 6] = [
     ("topicPrefix", "PREFIX", "The agent's `topicPrefix`; `offboard` if it is not configured."),
     ("coreThingName", "CORE", "The core device's thing name."),
@@ -23,7 +22,7 @@ const PARAMETERS: [(&str, &str, &str); 6] = [
         "The sender's own thing name, 1 to 128 of `a-z A-Z 0-9 : _ -`. The broker's policy has to tie it to the sender.",
     ),
     ("operation", "OPERATION", "The operation, as in the topic of the command."),
-    ("kind", "KIND", "What became of the command."),
+    ("kind", "KIND", "The kind of result."),
     ("thingName", "THING", "The device's thing name."),
 ];
 
@@ -67,7 +66,8 @@ fn bindings(retain: bool) -> Value {
     json!({"mqtt": {"qos": 1, "retain": retain, "bindingVersion": "0.2.0"}})
 }
 
-/// What the agent answers to the example of `disassociate-client-devices`, and what else it tells.
+/// Examples of what the agent publishes; the results answer the example of
+/// `disassociate-client-devices`.
 pub(super) fn examples(name: &str) -> Vec<Value> {
     let request = json!({"clientToken": "retire-7", "operation": "disassociate-client-devices"});
     let with = |members: Value| {
@@ -141,14 +141,17 @@ pub(super) fn document() -> Value {
     };
     let result = topics.result(&client, "OPERATION", ResultKind::Accepted).replace("accepted", "KIND");
     let results = [
-        ("accepted", "Stored durably, or the answer to a question. Comes before `completed`; both may come twice."),
-        ("rejected", "Not taken, and why."),
+        (
+            "accepted",
+            "The command is stored durably, or the response to a query. Comes before `completed`; both may come twice.",
+        ),
+        ("rejected", "The command was rejected, and why."),
         ("completed", "The outcome, once all entries have ended, be it days later."),
     ];
     send("results", &result, "What became of a command; `kind` is the message's name.", &results, false);
-    let about = "How the agent is: at each connection and at each change, at most once a second. The last will is \
+    let about = "The status of the agent: at each connection and at each change, at most once a second. The last will is \
                  `{\"state\":\"OFFLINE\"}`, and so is the end of a clean stop.";
-    send("status", &topics.status(), about, &[("status", "How the agent is.")], true);
+    send("status", &topics.status(), about, &[("status", "The status of the agent.")], true);
     let about = "Counters and gauges, every `metrics.intervalSeconds` where that is set.";
     send(
         "metrics",
@@ -166,7 +169,7 @@ pub(super) fn document() -> Value {
         "info": {
             "title": "Offboard",
             "version": crate::VERSION,
-            "description": "Takes client devices off an AWS IoT Greengrass V2 core device, over its local MQTT broker. \
+            "description": "Disassociates client devices from an AWS IoT Greengrass V2 core device, over its local MQTT broker. \
                             Made by the agent's tests from its code; seen from the agent: it receives commands and sends \
                             results.",
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},

@@ -15,7 +15,7 @@ const MEMBERS: &[(&str, &str)] = &[
     (
         "clientToken",
         "Names the request among the sender's own, over all operations. Sent again with the same content it is the same \
-         request. Without one the agent makes one and tells it in `accepted`.",
+         request. Without one the agent makes one and names it in `accepted`.",
     ),
     ("coreDeviceThingName", "As in the AWS API. Must be this core device."),
     ("entries", "The client devices. One that is named twice counts once."),
@@ -25,7 +25,7 @@ const MEMBERS: &[(&str, &str)] = &[
     ("childAssetId", "The asset that leaves its parent, by its id or its external id."),
     ("projectId", "The project of SiteWise Monitor."),
     ("assetIds", "The assets that leave the project. One that is named twice counts once."),
-    ("force", "Past `guard.maxFraction`; not past `guard.protected`."),
+    ("force", "Overrides `guard.maxFraction`, but not `guard.protected`."),
     ("dryRun", "Answer with a plan, and do nothing."),
     (
         "issuedAt",
@@ -37,31 +37,34 @@ const MEMBERS: &[(&str, &str)] = &[
         "What was not sent by then ends as `TimedOut`; counted from `issuedAt`, else from `acceptedAt`.",
     ),
     ("reason", "For people; kept with the request."),
-    ("targetClientToken", "The token of the request that is meant."),
-    ("targetClient", "Whose request is meant, if not the sender's own."),
-    ("targetVia", "The transport of that request. Only over the local socket may it be another than the sender's own."),
+    ("targetClientToken", "The token of the request in question."),
+    ("targetClient", "The client that sent the request in question, if it is not the sender."),
+    (
+        "targetVia",
+        "The transport of that request. Only a sender on the local socket may name another transport than its own.",
+    ),
     ("nextToken", "Continues a list, from the answer that held its last page."),
     ("maxResults", "Rows of a page; it has fewer where they would not fit into a message."),
-    ("status", "Only requests that stand there."),
+    ("status", "Only requests with that status."),
     ("state", "Only devices in that state."),
     ("thingName", "The device's thing name."),
-    ("history", "With what happened to it."),
+    ("history", "Whether to add the history of the device."),
 ];
 
 /// What the operation does.
 pub(super) fn about(operation: Operation) -> &'static str {
     match operation {
-        Operation::DisassociateClientDevices => "Takes client devices off this core device.",
+        Operation::DisassociateClientDevices => "Disassociates client devices from this core device.",
         Operation::AssociateClientDevices => "Associates client devices with this core device.",
         Operation::DisassociateAssets => {
-            "Takes an asset of AWS IoT SiteWise from its parent. Needs `siteWise.enabled`."
+            "Disassociates an asset of AWS IoT SiteWise from its parent. Needs `siteWise.enabled`."
         }
         Operation::DisassociateProjectAssets => {
-            "Takes assets out of a project of SiteWise Monitor. Needs `siteWise.enabled`."
+            "Removes assets from a project of SiteWise Monitor. Needs `siteWise.enabled`."
         }
         Operation::Sync => "Reads the cloud's list of client devices now.",
-        Operation::Cancel => "Withdraws what of a request was not sent.",
-        Operation::GetRequest => "Shows a request, with what failed of it.",
+        Operation::Cancel => "Withdraws the entries of a request that were not sent.",
+        Operation::GetRequest => "Shows a request with its failed entries.",
         Operation::ListRequests => "Lists the sender's requests, newest first.",
         Operation::GetDevice => "Shows a device.",
         Operation::ListDevices => "Lists the devices by name.",

@@ -11,7 +11,7 @@ use crate::{
     protocol::status::{OFFLINE, StatusMessage},
 };
 
-/// What names the entry: which member that is goes by the operation.
+/// The member that names the entry; the operation decides which one it is.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
@@ -31,11 +31,11 @@ pub(crate) struct EntryName {
     asset_id: Option<String>,
 }
 
-/// All of it, by the name of its file.
+/// All schemas of messages that the agent sends, by the names of their files.
 pub(super) fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("accepted", accepted()),
-        ("rejected", of::<Rejected<'_>>("Not taken, and why.")),
+        ("rejected", of::<Rejected<'_>>("The command was rejected, and why.")),
         ("completed", completed()),
         ("status", status()),
         ("metrics", of::<MetricsMessage>("Counters, which begin with the agent, and gauges.")),
@@ -57,7 +57,7 @@ fn of<T: JsonSchema>(description: &str) -> Value {
     schema
 }
 
-/// What is missing is left away, never `null`; and what is not described is not there.
+/// Makes members that are missing absent, never `null`, and forbids members that are not described.
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
@@ -112,7 +112,7 @@ fn answers(operation: Operation) -> &'static [&'static [&'static str]] {
 }
 
 fn accepted() -> Value {
-    let mut schema = of::<Accepted>("Stored durably, or the answer to a question.");
+    let mut schema = of::<Accepted>("The command is stored durably, or the response to a query.");
     let of_each = Operation::ALL.iter().map(|operation| {
         let forms = answers(*operation).iter().map(|members| {
             let required: Vec<_> = members.iter().filter(|name| !name.ends_with('?')).collect();
@@ -129,7 +129,7 @@ fn accepted() -> Value {
     schema
 }
 
-/// A request at its end, as who asked over the broker is told it.
+/// A request at its end, as the `completed` message shows it to its sender.
 fn completed() -> Value {
     let mut schema = of::<RequestMessage>("The outcome of a request.");
     let members = schema["properties"].as_object_mut().unwrap();
@@ -148,12 +148,13 @@ fn completed() -> Value {
 
 /// One of two: the second is also the last will.
 fn status() -> Value {
-    let online = of::<StatusMessage>("It is there.");
+    let online = of::<StatusMessage>("The agent is online.");
     let offline: Value = serde_json::from_str(OFFLINE).unwrap();
-    let state = json!({"const": offline["state"], "description": "It has stopped, or the broker lost it."});
-    let offline = json!({"type": "object", "title": "Offline", "description": "It is not there.",
+    let state =
+        json!({"const": offline["state"], "description": "The agent has stopped, or the broker lost its connection."});
+    let offline = json!({"type": "object", "title": "Offline", "description": "The agent is offline.",
         "properties": {"state": state}, "required": ["state"], "additionalProperties": false});
-    json!({"title": "status", "description": "How the agent is.", "oneOf": [online, offline]})
+    json!({"title": "status", "description": "The status of the agent.", "oneOf": [online, offline]})
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! The contract for machines: JSON Schemas of all messages, and an AsyncAPI document of the topics
-//! that they are on. Made from the code that reads and writes the messages, kept in `docs/`, and
-//! held against both by tests. Tests only: the product has none of this.
+//! The interface for programs: JSON Schemas of all messages, and an AsyncAPI document of their
+//! topics. Tests make them from the code that reads and writes the messages, and compare the files
+//! in `docs/` with them. They are compiled for tests only.
 
 mod agreement;
 pub(crate) mod asked;

@@ -59,7 +59,7 @@ impl Broker {
         self.acks.clear();
     }
 
-    /// The connection is gone: what was not acknowledged is delivered again.
+    /// The connection has ended: what was not acknowledged is delivered again.
     fn disconnect(&mut self) {
         self.acks.clear();
         self.responses.clear();
@@ -140,7 +140,7 @@ pub(super) struct Wire {
     pub(super) world: World,
     pub(super) run: u64,
     pub(super) intake: Intake,
-    pub(super) line: Arc<Publisher>,
+    pub(super) publisher: Arc<Publisher>,
     pub(super) requests: flume::Receiver<Request>,
     pub(super) health: Arc<Health>,
     pub(super) topics: Topics,
@@ -162,8 +162,8 @@ impl Wire {
                 std::mem::replace(&mut state.broker.session, true)
             };
             self.world.note(|| format!("connected, session {session}"));
-            self.line.up(session, &self.topics.commands());
-            let epoch = self.line.link().borrow().epoch;
+            self.publisher.up(session, &self.topics.commands());
+            let epoch = self.publisher.link().borrow().epoch;
             // As they arrive, so that a cut ends both at the same moment.
             tokio::select! {
                 biased;
@@ -172,7 +172,7 @@ impl Wire {
                 () = self.until_cut() => {}
             }
             self.world.state().broker.disconnect();
-            self.line.down(|| while self.requests.try_recv().is_ok() {});
+            self.publisher.down(|| while self.requests.try_recv().is_ok() {});
         }
     }
 
@@ -208,7 +208,7 @@ impl Wire {
                         self.world.violate(9, "more than 100 publishes without an acknowledgement");
                     }
                     packet = packet % 30_000 + 1;
-                    self.line.on_wire(packet);
+                    self.publisher.on_wire(packet);
                     let denied = self.sent(&publish);
                     self.pause().await;
                     if denied {
@@ -264,7 +264,7 @@ impl Wire {
             };
             if let Some(ack) = ack {
                 self.pause().await;
-                self.line.on_delivered(ack);
+                self.publisher.on_delivered(ack);
             } else if let Some(response) = response {
                 self.pause().await;
                 self.intake.take(epoch, Publish::new(dynsec::RESPONSES, QoS::AtMostOnce, response), None);
@@ -300,7 +300,7 @@ impl Wire {
         }
     }
 
-    /// A command is acknowledged: it is on disk, or somebody was told no.
+    /// A command is acknowledged: it is on disk, or its sender got a rejection.
     fn acknowledges(&self, id: u16) {
         let state = self.world.state();
         let Some(message) = state.broker.unacknowledged.get(&id) else { return };
@@ -325,7 +325,7 @@ impl Wire {
         }
     }
 
-    /// The agent says something; whether the broker denies it.
+    /// The agent publishes a message; returns whether the broker denies it.
     fn sent(&self, publish: &Publish) -> bool {
         let payload = String::from_utf8_lossy(&publish.payload).into_owned();
         self.world.note(|| format!("run {} says {} {payload}", self.run, publish.topic));
@@ -354,7 +354,7 @@ impl Wire {
         self.world.plan.denied_client && !self.world.fine() && client == self.last_client()
     }
 
-    /// The one whose results a broker may deny.
+    /// The client whose results a broker may deny.
     fn last_client(&self) -> String {
         format!("c{}", self.world.plan.clients - 1)
     }
@@ -414,22 +414,22 @@ impl Wire {
         }
         let failed: BTreeSet<&str> =
             body["errorEntries"].as_array().into_iter().flatten().filter_map(|one| one["thingName"].as_str()).collect();
-        let told = if state.seen.associations.contains(key) { &state.cloud.here } else { &state.cloud.gone };
+        let done = if state.seen.associations.contains(key) { &state.cloud.here } else { &state.cloud.gone };
         for name in asked.iter().filter(|name| !failed.contains(name.as_str())) {
             // An answer may be on its way into the ledger while a request joins its call.
-            if told.get(name).is_none_or(|told| *told + 1000 < accepted) {
-                return Some((3, format!("{name} is told done for {key:?}, and the cloud did not say so")));
+            if done.get(name).is_none_or(|at| *at + 1000 < accepted) {
+                return Some((3, format!("{key:?} reports {name} as done, and the cloud did not report it")));
             }
         }
-        let told = (body["succeededCount"].as_u64(), body["failedCount"].as_u64());
+        let counted = (body["succeededCount"].as_u64(), body["failedCount"].as_u64());
         let right = ((asked.len() - failed.len()) as u64, failed.len() as u64);
-        if !asked.is_empty() && told != (Some(right.0), Some(right.1)) {
-            return Some((2, format!("{key:?} counts {told:?}, and has {right:?}")));
+        if !asked.is_empty() && counted != (Some(right.0), Some(right.1)) {
+            return Some((2, format!("{key:?} counts {counted:?}, and has {right:?}")));
         }
         None
     }
 
-    /// The broker has it, and so has who subscribed.
+    /// The broker has the message, and delivers it to its subscriber.
     fn arrived(&self, publish: &Publish) {
         let Some(address) = publish.topic.strip_prefix("offboard/MyCore/results/") else { return };
         let body: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Those who ask: they send commands, repeat what was not answered, and hear results.
+//! The clients: they send commands, repeat those that were not answered, and receive results.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -122,10 +122,10 @@ async fn ask(world: &World, command: Command) {
         }
     }
     let cancels = !world.plan.calm && world.chance(0.1);
-    // Who believes a rejection never asks again.
+    // A client that believes a rejection never asks again.
     let believes = !world.plan.calm && world.chance(0.3);
-    // The others rely on being told: who asks again is told again, and would not miss what was
-    // forgotten.
+    // The other clients rely on the published results: a client that asks again gets them again,
+    // and would not miss a result that the agent forgot.
     let asks_again = world.chance(0.5);
     loop {
         world.note(|| format!("{client} sends {operation} {payload}"));
@@ -153,7 +153,7 @@ async fn ask(world: &World, command: Command) {
                 sleep(world.span(1000, 20_000)).await;
                 break;
             }
-            // Who was answered asks again only now and then, or never.
+            // A client that was answered asks again only now and then, or never.
             if world.now() > patience && (!heard.accepted || asks_again && world.chance(0.1)) {
                 break;
             }

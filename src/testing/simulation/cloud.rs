@@ -97,7 +97,7 @@ impl SimCloud {
     async fn wait(&self) {
         let worst = if self.world.chance(0.1) { 60_000 } else { 800 };
         tokio::time::sleep(self.world.span(5, worst)).await;
-        // Whoever crashed meanwhile hears nothing.
+        // An agent that crashed meanwhile gets no answer.
         if !self.world.lives(self.run) {
             std::future::pending::<()>().await;
         }
@@ -154,13 +154,15 @@ impl SimCloud {
     }
 }
 
-/// The agent was told something of a device; a list that began earlier tells nothing newer.
-fn tell(told: &mut BTreeMap<String, Millis>, name: &str, at: Millis) {
-    let last = told.entry(name.to_owned()).or_insert(at);
+/// Notes what the agent learned about a device, and when; a list shows nothing newer than its
+/// begin.
+fn learn(learned: &mut BTreeMap<String, Millis>, name: &str, at: Millis) {
+    let last = learned.entry(name.to_owned()).or_insert(at);
     *last = at.max(*last);
 }
 
-/// Why a device's first call comes too early, or should not come at all (contract, "Superseded").
+/// Why a device's first call comes too early, or should not come at all (docs/interface.md,
+/// "Superseded requests").
 fn gated(state: &super::world::State, clock: Now, now: Millis, name: &str, trusted: bool) -> Option<String> {
     let target = Target::Device(ThingName::new(name).unwrap());
     let disk = &state.disk;
@@ -169,7 +171,7 @@ fn gated(state: &super::world::State, clock: Now, now: Millis, name: &str, trust
     }
     let waiters = disk.live.waiters(&target);
     let accepted = |seq: u64| disk.accepted_at.get(&seq).copied().unwrap_or(Millis::MIN);
-    // The oldest one decides: a device is in the queue once, at the place of who asked first.
+    // The oldest one decides: a device is in the queue once, at the place of its first request.
     let (seq, _) = waiters.first()?.place;
     let left_over = seq < disk.first_seq;
     let old = now - accepted(seq) > 320_000;
@@ -188,10 +190,10 @@ fn gated(state: &super::world::State, clock: Now, now: Millis, name: &str, trust
             && request
                 .is_some_and(|request| is_superseded(*known_association, listed, request.asked_at(clock), trusted))
     };
-    // Which of its associations are the agent's own, who may be in its way, is not known here.
-    let ours =
+    // The simulation does not know which of the associations are the agent's own.
+    let is_own =
         state.seen.associations.iter().any(|key| state.seen.asked.get(key).is_some_and(|asked| asked.contains(name)));
-    if left_over && !ours && waiters.iter().all(overtaken) {
+    if left_over && !is_own && waiters.iter().all(overtaken) {
         return Some(format!("{name} was associated again after it was asked for, and is sent"));
     }
     None
@@ -319,9 +321,9 @@ impl SimCloud {
         page.truncate(self.world.plan.page);
         let mut guard = self.world.state();
         let cloud = &mut guard.cloud;
-        // It says nothing of what came after it began.
+        // A list shows nothing that happened after it began.
         let now = cloud.list_begun.unwrap_or_default();
-        page.iter().for_each(|(name, _)| tell(&mut cloud.here, name, now));
+        page.iter().for_each(|(name, _)| learn(&mut cloud.here, name, now));
         cloud.list_so_far.extend(page.iter().cloned());
         if !more {
             let listed = std::mem::take(&mut cloud.list_so_far);
@@ -329,7 +331,7 @@ impl SimCloud {
             for name in cloud.begin.keys().cloned().chain(strangers).collect::<Vec<_>>() {
                 let lags = |at: &Millis| cloud.ended.get(&name).is_some_and(|ended| at <= ended);
                 if listed.get(&name).is_none_or(lags) {
-                    tell(&mut cloud.gone, &name, now);
+                    learn(&mut cloud.gone, &name, now);
                 }
             }
             cloud.complete = cloud.list_begun.map(|begun| (begun, listed));

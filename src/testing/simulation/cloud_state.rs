@@ -27,15 +27,14 @@ pub(super) struct CloudState {
     pub(super) changes: Vec<(Millis, String, Option<Millis>)>,
     pub(super) begin: BTreeMap<String, Millis>,
     pub(super) weather: Weather,
-    /// When the agent was last told that a device is gone: by an answer to a call, or by a complete
-    /// list.
+    /// When an answer to a call, or a complete list, last showed the agent that a device is gone.
     pub(super) gone: BTreeMap<String, Millis>,
-    /// When the agent was last told that a device is there: by an answer to a call, or by a list.
+    /// When an answer to a call, or a list, last showed the agent that a device is there.
     pub(super) here: BTreeMap<String, Millis>,
     /// The same, by answers alone.
     pub(super) joined: BTreeMap<String, Millis>,
-    /// Until when each association of a device has ended, as the agent was told: a list that still
-    /// has one lags behind.
+    /// Until when each association of a device has ended, by the answers to the agent's calls: a
+    /// list that still has one lags behind.
     pub(super) ended: BTreeMap<String, Millis>,
     /// When the list that is being read began.
     pub(super) list_begun: Option<Millis>,

@@ -59,8 +59,8 @@ pub(super) struct DiskState {
 }
 
 impl DiskState {
-    /// What a crash leaves: all of it after a kill, after a power cut what was synced and a part of
-    /// the rest.
+    /// What a crash leaves: everything after a kill; after a power cut what was synced, and a part
+    /// of the rest.
     pub(super) fn crash(&mut self, rng: &mut fastrand::Rng) {
         let unsynced = std::mem::take(&mut self.unsynced);
         let is_kill = rng.bool();
@@ -171,7 +171,7 @@ impl SimDisk {
         errs
     }
 
-    /// What the records say has to have been said by the cloud.
+    /// Checks that each change of a record was reported by the cloud.
     fn watch(&self, new: &Image) {
         let now = self.world.now();
         let mut wrong = None;
@@ -191,7 +191,7 @@ impl SimDisk {
                     }
                 }
             }
-            // Its end is seen here some time after it is noted.
+            // The simulation sees the end of a request some time after the agent notes it.
             let retention = (self.world.plan.retention_days * 86_400_000.0) as Millis - 60_000;
             for seq in new.state.forgotten().keys().filter(|seq| !disk.live.state.forgotten().contains_key(seq)) {
                 if disk.completed_at.get(seq).is_none_or(|ended| now - ended < retention) {
@@ -240,7 +240,7 @@ impl SimDisk {
                         {
                             wrong = Some((6, format!("{name} is removed, and no complete list or answer said so")));
                         }
-                        if old.is_none_or(|old| old.mark != new.mark) {
+                        if old.is_none_or(|old| old.outcome_seq != new.outcome_seq) {
                             disk.ended_at.insert(name.to_owned(), now);
                         }
                     }

@@ -132,7 +132,7 @@ impl Store for SimStore {
             for ops in std::mem::take(&mut disk.unsynced) {
                 put(&mut disk.durable_rows, &ops);
             }
-            // It goes on, so that the damage was none.
+            // The agent goes on with this registry, so nothing is damaged for it.
             disk.may_quarantine = disk.is_damaged;
         }
         self.disk.access()

@@ -1,11 +1,11 @@
-//! A simulation of the whole agent, driven by one seed: the real ledger, inbox, outbox, uplink,
-//! sync, upkeep, status and line, on a simulated broker, cloud, disk and clock. Time is virtual,
-//! and all chance comes from the seed, so that a seed always runs in the same way.
+//! A simulation of the whole agent, driven by one seed: the real ledger, inbox, outbox,
+//! dispatchers, reconciler, maintenance, status and publisher, on a simulated broker, cloud, disk
+//! and clock. Time is virtual, and all chance comes from the seed, so that a seed always runs in
+//! the same way.
 //!
-//! Every step is held against the invariants of `ARCHITECTURE.md`; once the faults stop, everything
-//! has to converge.
-//! `OFFBOARD_SEEDS=N` runs so many seeds, `OFFBOARD_SEED=N` that one, `OFFBOARD_TRACE=1` prints
-//! what happens.
+//! Every step is checked against the invariants of `ARCHITECTURE.md`; once the faults stop,
+//! everything has to converge. `OFFBOARD_SEEDS=N` runs so many seeds, `OFFBOARD_SEED=N` that one,
+//! `OFFBOARD_TRACE=1` prints what happens.
 
 // Only a build of its own can give tokio's chance a seed; the others check that this compiles.
 #![cfg_attr(not(tokio_unstable), allow(dead_code))]
@@ -93,7 +93,7 @@ async fn live(world: &World) {
         world: world.clone(),
         run,
         intake,
-        line: Arc::clone(&wired.line),
+        publisher: Arc::clone(&wired.line),
         requests,
         health: Arc::clone(&health),
         topics: topics.clone(),
@@ -131,7 +131,7 @@ async fn live(world: &World) {
     state.disk.crash(&mut rng);
 }
 
-/// A crash, a violation, or the end of it all.
+/// Waits for a crash, a violation, or the end of the simulation.
 async fn until_over(world: &World) {
     loop {
         let changed = world.changed.notified();
@@ -179,7 +179,7 @@ async fn faults(world: World) {
             world.note(|| "disk broken".into());
             world.state().disk.broken = true;
             sleep(world.span(500, 100_000)).await;
-            // Who has such a disk resets the machine.
+            // The owner of such a disk may reset the machine.
             let resets = world.chance(0.5);
             let mut state = world.state();
             state.disk.broken = false;
@@ -274,7 +274,7 @@ async fn until_violated(world: &World) {
     }
 }
 
-/// Waits until everybody was answered, and compares what is left.
+/// Waits until every client was answered, and compares the final states.
 async fn judge(world: &World) {
     let limit = world.plan.rough + world.plan.lull + CONVERGES;
     if tokio::time::timeout(limit, clients::run(world.clone())).await.is_err() {
@@ -302,7 +302,7 @@ async fn judge(world: &World) {
             world.violate(5, format!("{entries} entries that waited together took {calls} calls with {sent} entries"));
         }
     }
-    // Longer than a list may lag, and than what is in doubt takes to be known.
+    // Longer than a list may lag, and than an unknown outcome takes to be known.
     let quiet = tokio::time::timeout(CONVERGES, async {
         loop {
             sleep(Duration::from_secs(700)).await;
@@ -328,19 +328,19 @@ async fn judge(world: &World) {
     compare(world);
 }
 
-/// At rest the registry says what the cloud says, and each request has its one end.
+/// At rest the registry has the cloud's associations, and each request has exactly one end.
 fn compare(world: &World) {
     let mut wrong = None;
     {
         let state = world.state();
         let devices = state.disk.live.devices().into_iter();
-        let ours: Vec<(String, i64)> = devices
+        let registered: Vec<(String, i64)> = devices
             .filter(|(_, device)| device.registered == Registered::Associated)
             .map(|(thing, device)| (thing.to_string(), device.association.map_or(0, |at| at.0)))
             .collect();
-        let theirs: Vec<(String, i64)> = state.cloud.associated.clone().into_iter().collect();
-        if ours != theirs {
-            wrong = Some((7, format!("the registry has {ours:?}, the cloud {theirs:?}")));
+        let listed: Vec<(String, i64)> = state.cloud.associated.clone().into_iter().collect();
+        if registered != listed {
+            wrong = Some((7, format!("the registry has {registered:?}, the cloud {listed:?}")));
         }
         let clients = state.plugin.wrong();
         if world.plan.local_access && !clients.is_empty() {
@@ -357,7 +357,7 @@ fn compare(world: &World) {
     }
 }
 
-/// Runs a seed, which must not spin: virtual time stands still for whoever never waits.
+/// Runs a seed, which must not spin: virtual time does not advance while a task never waits.
 fn watched(seed: u64) -> Result<u64, world::Violation> {
     let (ended, end) = std::sync::mpsc::sync_channel::<()>(0);
     let watch = std::thread::spawn(move || {

@@ -19,19 +19,20 @@ struct Client {
     by_admin: bool,
 }
 
-/// What should be so of a device's client.
+/// The state that a device's client should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Desired {
     Enabled,
     Disabled,
-    /// It was listed and disassociated within one group of the journal, or not: nothing shows which.
+    /// It was listed and disassociated within one group of the journal, or not: nothing shows
+    /// which.
     Unsure,
 }
 
 #[derive(Default)]
 pub(super) struct Plugin {
     clients: BTreeMap<String, Client>,
-    /// What the durable registry said last of each device.
+    /// The last state of each device in the durable registry.
     registered: BTreeMap<String, Registered>,
     desired: BTreeMap<String, Desired>,
     /// The agent has no right to command it.
@@ -39,7 +40,7 @@ pub(super) struct Plugin {
 }
 
 impl Plugin {
-    /// Of some devices the client was disabled by somebody else, and some have none.
+    /// An administrator disabled the clients of some devices, and some devices have no client.
     pub(super) fn new(devices: usize) -> Self {
         let client = |n: usize| (format!("d{n:03}"), Client { disabled: n % 5 == 3, by_admin: n % 5 == 3 });
         let clients = (0..devices).filter(|n| n % 7 != 6).map(client).collect();
@@ -96,7 +97,7 @@ impl Plugin {
     }
 }
 
-/// The agent's message reaches the plugin: the response, if there is one.
+/// Runs a message of the agent in the plugin; returns the response, if there is one.
 pub(super) fn command(world: &World, payload: &[u8]) -> Option<Vec<u8>> {
     if world.state().plugin.denied {
         return None;

@@ -138,7 +138,7 @@ pub(super) struct State {
     pub(super) fingerprint: u64,
 }
 
-/// What was seen of the agent's words, by client and token.
+/// What the agent published, by client and token.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) asked: BTreeMap<(String, String), BTreeSet<String>>,
@@ -222,7 +222,7 @@ impl World {
         Duration::from_millis(from + ((to - from) as f64 * x * x * x) as u64)
     }
 
-    /// Notes what happens, for who looks at a failed seed.
+    /// Notes what happens, for the analysis of a failed seed.
     pub(super) fn note(&self, text: impl FnOnce() -> String) {
         let text = text();
         let at = self.now();

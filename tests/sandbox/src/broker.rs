@@ -8,19 +8,20 @@ use std::time::{Duration, Instant};
 
 use rumqttd::{Config, ConnectionSettings, RouterConfig, ServerSettings};
 
-/// How often another port is tried, where somebody took the one that was free a moment ago.
+/// Maximum number of ports that are tried: another process may take a port that was just free.
 const ATTEMPTS: usize = 5;
 
-/// Far longer than a listener takes to open.
+/// Maximum time to wait for the listener, far longer than it takes to open.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running broker, for any number of clients and without any access control.
+/// A running broker, for any number of clients and without access control.
 ///
-/// What it does not do, so that nobody tests that with it:
-/// - keep anything beyond this process: sessions and retained messages are in memory only;
-/// - stop: rumqttd has no way to, so it runs until the process ends, also when this handle is dropped;
-/// - set DUP on what it delivers again;
-/// - send at once: it leaves Nagle's algorithm on, and so a round trip can take 40 ms;
+/// It cannot be used to test the following:
+/// - persistence: sessions and retained messages are in memory only;
+/// - a stop of the broker: rumqttd has no way to stop, so it runs until the process ends, even if
+///   this handle is dropped;
+/// - DUP: the broker does not set it on a repeated delivery;
+/// - latency: the broker leaves Nagle's algorithm on, so a round trip can take 40 ms;
 /// - MQTT 5: a publish with properties would break its connections of version 3.1.1.
 #[derive(Debug)]
 pub struct Broker {
@@ -28,13 +29,14 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker in threads of its own, and returns when it takes connections.
+    /// Starts a broker in threads of its own, and returns when it accepts connections.
     ///
     /// # Errors
-    /// When no port or no thread is to be had.
+    /// No port or no thread is available.
     pub fn start() -> io::Result<Self> {
         for _ in 0..ATTEMPTS {
-            // rumqttd cannot take a listener or port 0, so that the port is free for a moment before it is taken.
+            // rumqttd accepts neither a listener nor port 0, so the port is free for a moment
+            // before rumqttd binds it.
             let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
             if listens(address)? {
                 return Ok(Self { address });
@@ -43,21 +45,21 @@ impl Broker {
         Err(io::Error::new(io::ErrorKind::AddrInUse, "the broker found no port"))
     }
 
-    /// Where it is, `mqtt://127.0.0.1:PORT`.
+    /// The broker's URL, `mqtt://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("mqtt://{}", self.address)
     }
 
-    /// Its port on 127.0.0.1.
+    /// The broker's port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 }
 
-/// Runs a broker there; `false` if the port has gone to somebody else.
+/// Runs a broker at the address; `false` if another process has taken the port.
 fn listens(address: SocketAddr) -> io::Result<bool> {
     let running = thread::Builder::new().name("broker".to_owned()).spawn(move || {
-        // Blocks for as long as the listener does, and returns Ok also when it could not open.
+        // Blocks while the listener runs, and returns Ok even if the listener could not open.
         let _ = rumqttd::Broker::new(config(address)).start();
     })?;
     let end = Instant::now() + PATIENCE;
@@ -74,25 +76,27 @@ fn config(address: SocketAddr) -> Config {
     let connections = ConnectionSettings {
         connection_timeout_ms: 60_000,
         max_payload_size: 1 << 20,
-        // Packets that it reads from a connection at once.
+        // Maximum number of packets that it reads from a connection at once.
         max_inflight_count: 1000,
         auth: None,
         external_auth: None,
-        // Otherwise who publishes to a topic that nobody ever subscribed to is thrown out.
+        // Without this option the broker disconnects a client that publishes to a topic without any
+        // earlier subscription.
         dynamic_filters: true,
     };
     let settings =
         ServerSettings { name: "v4".to_owned(), listen: address, tls: None, next_connection_delay_ms: 1, connections };
     let router = RouterConfig {
         max_connections: 1000,
-        // What a subscription of QoS 0 gets at once, which is also the most retained messages that a new one gets. With
-        // QoS 1 that is 100 and cannot be set.
+        // Maximum number of messages that a subscription of QoS 0 gets at once, which also limits
+        // the retained messages of a new one. With QoS 1 the maximum is 100 and cannot be set.
         max_outgoing_packet_count: 10_000,
-        // The oldest messages are dropped with the oldest segment, whoever still waits for them.
+        // The broker drops the oldest messages with the oldest segment, even if a client has not
+        // received them.
         max_segment_size: 100 << 20,
         max_segment_count: 10,
         ..RouterConfig::default()
     };
-    // Version 3.1.1 only, see the type.
+    // Version 3.1.1 only; see [`Broker`].
     Config { router, v4: Some(HashMap::from([("v4".to_owned(), settings)])), ..Config::default() }
 }

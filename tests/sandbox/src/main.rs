@@ -1,4 +1,4 @@
-//! The sandbox of `offboard` as a program.
+//! The program of `offboard`'s sandbox.
 
 mod cli;
 mod demo;

@@ -1,5 +1,5 @@
-//! `awsiotsdk`, the AWS IoT Device SDK for Python, against the stand-in of the IPC server: a client that is not ours keeps
-//! the stand-in from drifting away from the protocol.
+//! Tests the stand-in of the IPC server with `awsiotsdk`, the AWS IoT Device SDK for Python: an
+//! independent client, so that the test finds deviations from the protocol.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -85,7 +85,7 @@ class Lite(Common, unittest.TestCase):
         self.client.subscribe_to_iot_core(topic_name=f"{CORE}/status", qos="1", on_stream_event=self.seen.put)
         for size in [5000, 4900]:
             self.client.publish_to_iot_core(topic_name=f"{CORE}/status", qos="1", payload=b"x" * size)
-        self.assertEqual(len(self.next().message.payload), 4900, "the larger one is lost without a word")
+        self.assertEqual(len(self.next().message.payload), 4900, "the larger one is lost without an error")
         with self.assertRaises(Exception):
             self.publish(f"{CORE}/status", b"x" * 7400)
 

@@ -1,5 +1,5 @@
-//! boto3, the AWS SDK for Python, against the stand-in: a client that is not ours and knows AWS's own service model keeps
-//! the stand-in from drifting away from it.
+//! Tests the stand-in with boto3, the AWS SDK for Python. boto3 is an independent client with AWS's
+//! own service models, so the test finds deviations of the stand-in from them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -9,12 +9,12 @@ use std::time::Duration;
 use offboard_sandbox::cloud::{Cloud, Options};
 use tokio::process::Command;
 
-/// Python takes some seconds to load boto3; this is for a machine that is busy.
+/// Maximum time of the test: Python takes some seconds to load boto3, and longer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn boto3_finds_the_api_it_knows() {
-    // By its whole name, as it is started in another directory.
+    // An absolute path, because the test starts Python in another directory.
     let python = std::path::absolute(python()).unwrap();
     assert!(
         python.exists(),
@@ -28,7 +28,7 @@ async fn boto3_finds_the_api_it_knows() {
     let mut command = Command::new(python);
     command.args(["-B", "-m", "unittest", "-v", "boto3_client", "boto3_sitewise", "boto3_models"]);
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")).kill_on_drop(true);
-    // Nothing of the caller's AWS setup may take part, nor a proxy.
+    // Removes the caller's AWS settings and proxies.
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy().to_ascii_uppercase();
         if name_text.starts_with("AWS_") || name_text.ends_with("_PROXY") {

@@ -1,4 +1,4 @@
-"""What boto3 makes of the stand-in: Greengrass's operations, and the credentials."""
+"""Tests of the stand-in with boto3: Greengrass's operations, and the credentials."""
 
 import datetime
 import unittest
@@ -45,7 +45,7 @@ class Operations(unittest.TestCase):
         return self.client.list_client_devices_associated_with_core_device(coreDeviceThingName=CORE, **members)
 
     def failing(self, exception, **status):
-        """The error of a call that meets a status, which boto3 has to know as a modelled exception."""
+        """Returns the error of a call that meets a status, as boto3's modelled exception."""
         fault({"status": status}, times=1)
         with self.assertRaises(getattr(self.client.exceptions, exception)) as raised:
             self.list()
@@ -158,7 +158,8 @@ class Operations(unittest.TestCase):
         self.assertTrue(response["resourceType"])
 
     def test_answers_that_are_not_the_apis(self):
-        # A client has to know: boto3 takes an empty 200 for a success, and has no request id then.
+        # A client has to detect this: boto3 takes an empty 200 for a success, and has no request id
+        # then.
         self.associate(["a"])
         fault("emptyOk", times=1)
         self.assertNotIn("RequestId", self.disassociate(["a"])["ResponseMetadata"])

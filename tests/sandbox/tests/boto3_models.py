@@ -1,4 +1,4 @@
-"""The constants of the stand-in against botocore's copy of AWS's service models."""
+"""Compares the constants of the stand-in with botocore's copy of AWS's service models."""
 
 import unittest
 
@@ -8,7 +8,7 @@ from boto3_support import control
 
 
 class Model:
-    """What holds for each service."""
+    """The tests that apply to each service."""
 
     service = None
 

@@ -1,4 +1,4 @@
-"""What boto3 makes of the stand-in: SiteWise's operations."""
+"""Tests of the stand-in with boto3: SiteWise's operations."""
 
 import re
 import unittest
@@ -73,7 +73,7 @@ class Assets(unittest.TestCase):
         call = control("GET", "calls")[-1]
         self.assertEqual((call["operation"], call["about"], call["core"]), ("disassociateAssets", self.parent, ""))
         self.assertEqual((call["things"], call["hierarchy"]), (self.assets[:1], self.hierarchy))
-        # botocore makes a token of its own where none is given.
+        # botocore generates a token where the caller gives none.
         self.assertEqual(len(call["clientToken"]), 36)
 
     def test_assets_leave_their_project(self):
@@ -192,7 +192,8 @@ class Assets(unittest.TestCase):
             self.failing("InvalidRequestException", self.disassociate_from_project, assets)
 
     def test_patterns_decide_what_is_refused(self):
-        # boto3 checks lengths, not patterns; here AWS's own ones tell what the stand-in has to answer.
+        # boto3 checks lengths, not patterns; here AWS's own patterns determine the expected
+        # response.
         self.client = client("iotsitewise", validate=False)
         self.exceptions = self.client.exceptions
         shapes = botocore.loaders.Loader().load_service_model("iotsitewise", "service-2")["shapes"]

@@ -1,4 +1,4 @@
-"""What the tests with boto3 share: the control API of the stand-in, and clients of it."""
+"""The functions that the tests with boto3 share: the control API, and clients."""
 
 import json
 import os
@@ -25,13 +25,13 @@ def fault(action, **members):
 
 
 def client(service="greengrassv2", validate=True, **members):
-    """A client that finds endpoint and credentials in the environment, and does not retry."""
+    """Creates a client without retries; endpoint and credentials are in the environment."""
     config = Config(
         parameter_validation=validate,
         retries={"total_max_attempts": 1},
         connect_timeout=5,
         read_timeout=5,
-        # The stand-in listens on an address, which cannot have a name before it.
+        # The stand-in listens on an IP address, which cannot have a host prefix.
         inject_host_prefix=False,
     )
     return boto3.client(service, config=config, **members)

@@ -1,4 +1,4 @@
-//! The embedded broker, as far as others rely on it.
+//! The properties of the embedded broker that other tests rely on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -29,7 +29,8 @@ async fn brokers_are_apart_and_keep_what_is_retained() {
     assert_ne!(one.url(), other.url());
     for broker in [&one, &other] {
         let (sender, mut events) = client(broker, "sender");
-        // To a topic that nobody has subscribed to, twice: the first must not have cost it the connection.
+        // Publishes twice to a topic without any earlier subscription: the first publish must not
+        // close the connection.
         for payload in [broker.url(), broker.url()] {
             sender.publish("a/b", QoS::AtLeastOnce, true, payload).await.unwrap();
             until(&mut events, |packet| matches!(packet, Packet::PubAck(_))).await;

@@ -1,4 +1,5 @@
-//! The demo, as a user sees it. It builds the agent first, which takes its time where that was not built yet.
+//! Runs the demo as a user does. The demo first builds the agent, which takes long if it was not
+//! built before.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,14 +12,15 @@ use std::{
 #[test]
 fn the_demo_ends_with_agent_and_cloud_in_agreement() {
     let output = Command::new(env!("CARGO_BIN_EXE_offboard-sandbox")).arg("demo").output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
+    let output_text = String::from_utf8_lossy(&output.stdout);
     let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}\n{told}\n{complaints}", output.status);
+    assert!(output.status.success(), "{}\n{output_text}\n{complaints}", output.status);
 
-    // Without the columns of the tables, whose widths may change.
-    let told: Vec<String> = told.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    // White space is normalised, because the column widths of the tables may change.
+    let lines: Vec<String> =
+        output_text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     for line in [
-        "sensor-0013 AccessDeniedException this device is not yours to take off",
+        "sensor-0013 AccessDeniedException you may not disassociate this device",
         "sensor-0222 ValidationException the request is not valid",
         "its status says that 50 entries wait.",
         "protected by configuration 1 sensor-1000",
@@ -27,15 +29,16 @@ fn the_demo_ends_with_agent_and_cloud_in_agreement() {
         "agent, ASSOCIATED 1000 703",
         "agent, DISASSOCIATED 0 297",
         "cloud, associated 1000 703",
-        "Devices taken off more than once: 0.",
-        "Agent and cloud agree: the same 703 devices are left, and 297 were taken off.",
+        "Devices disassociated more than once: 0.",
+        "Agent and cloud agree: the same 703 devices are left, and 297 were disassociated.",
     ] {
-        assert!(told.iter().any(|told| told == line), "{line:?} is not in:\n{}", told.join("\n"));
+        assert!(lines.iter().any(|shown| shown == line), "{line:?} is not in:\n{}", lines.join("\n"));
     }
-    assert!(told.iter().any(|line| line.starts_with("The agent was asked to stop (SIGTERM), said OFFLINE")));
+    assert!(lines.iter().any(|line| line.starts_with("The agent was asked to stop (SIGTERM), said OFFLINE")));
 }
 
-/// What README.md tells a newcomer to type, in a shell of its own, while the demo is kept running.
+/// Runs the commands that README.md shows to a new user, in a shell of their own, while the demo is
+/// kept running.
 #[test]
 fn a_newcomer_gets_from_the_demo_to_a_command_of_their_own() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
@@ -47,12 +50,12 @@ fn a_newcomer_gets_from_the_demo_to_a_command_of_their_own() {
 
     let mut demo = Command::new(env!("CARGO_BIN_EXE_offboard-sandbox"));
     let mut demo = demo.args(["demo", "--keep"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut told = BufReader::new(demo.stdout.take().unwrap()).lines();
-    assert!(told.by_ref().any(|line| line.unwrap().contains("Ctrl-C here ends it all")), "it is kept");
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap().contains("Ctrl-C here ends it all")), "it is kept");
     let typed = Command::new("sh").args(["-euc", &steps]).output().unwrap();
     let seen = String::from_utf8_lossy(&typed.stdout);
     let kill = Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap();
-    told.for_each(drop);
+    lines.for_each(drop);
     assert!(kill.success() && demo.wait().unwrap().success());
     assert!(typed.status.success(), "{seen}{}", String::from_utf8_lossy(&typed.stderr));
     assert!(seen.contains("SUCCEEDED: 1 of 1 entries") && seen.contains("REQUESTED"), "{seen}");
@@ -60,7 +63,7 @@ fn a_newcomer_gets_from_the_demo_to_a_command_of_their_own() {
 }
 
 #[test]
-fn a_wrong_argument_is_told() {
+fn a_wrong_argument_is_reported() {
     let output = Command::new(env!("CARGO_BIN_EXE_offboard-sandbox")).args(["demo", "--kepp"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--keep"));

@@ -16,7 +16,7 @@ async fn a_cut_before_has_no_effect_and_a_cut_after_has() {
     let mut client = Client::connect(&cloud).await;
     assert_eq!(list(&cloud, &mut client, "").await.ok().unwrap().status, 200);
 
-    // The connection is kept alive, so that a cut ends one that has worked.
+    // The connection is persistent, so the cut ends a connection that has worked before.
     cloud.inject(once(Action::CutBefore));
     assert_eq!(disassociate(&cloud, &mut client, &["a"]).await.err().unwrap(), b"");
     assert_eq!(names(&cloud), ["a", "b"]);

@@ -1,4 +1,4 @@
-//! The rules of the stand-in, its switches, and being offline, as a client sees them.
+//! The rules of the stand-in, its settings, and its offline state, from a client's side.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -36,7 +36,7 @@ async fn offline_drops_what_there_is_and_comes_back_on_the_same_port() {
 #[tokio::test]
 async fn no_answer_gets_out_once_it_is_offline() {
     let cloud = cloud_of(&["a"]).await;
-    // Whether the answer or the end of the connection comes first is a race, so there are many.
+    // The order of the response and the end of the connection is a race, so the test repeats it.
     for round in 0..32 {
         cloud.clear_calls();
         cloud.inject(once(Action::Hang));
@@ -195,7 +195,7 @@ async fn paths_lead_to_their_operation_or_to_none() {
 }
 
 #[tokio::test]
-async fn credentials_are_for_who_has_the_token() {
+async fn credentials_require_the_token() {
     let cloud = cloud_of(&[]).await;
     let mut client = Client::connect(&cloud).await;
     let request = |token: &str| {

@@ -1,4 +1,4 @@
-//! The rules of the SiteWise operations, and their switches, as a client sees them.
+//! The rules of the SiteWise operations and their settings, from a client's side.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -66,7 +66,7 @@ async fn what_does_not_exist_is_named() {
         ("POST", format!("/assets/{PARENT}/disassociate"), child(&unknown, &asset(1)), 404, &asset(1)),
         ("POST", format!("/projects/{unknown}/assets/disassociate"), batch, 404, &unknown),
         ("GET", format!("/assets/{unknown}/hierarchies"), String::new(), 404, &unknown),
-        // AWS declares no ResourceNotFoundException for this one.
+        // AWS declares no ResourceNotFoundException for this operation.
         ("GET", format!("/projects/{unknown}/assets"), String::new(), 400, &unknown),
     ] {
         let answer = client.ask(&cloud.signed_request(method, &path, &body)).await.ok().unwrap();
@@ -76,7 +76,8 @@ async fn what_does_not_exist_is_named() {
     }
     assert_eq!(cloud.child_assets(PARENT, HIERARCHY).len(), 3);
 
-    // A parent without children is there, and so is an asset that has left its parent.
+    // A parent without children still exists, and so does an asset that was disassociated from its
+    // parent.
     for number in 1..=3 {
         let request = child_request(&cloud, &asset(number), &token(&number.to_string()));
         assert_eq!(client.ask(&request).await.ok().unwrap().status, 200);
@@ -94,7 +95,7 @@ async fn a_client_token_counts_once() {
         let answer = client.ask(&child_request(&cloud, &asset(1), &token("first"))).await.ok().unwrap();
         assert_eq!(answer.status, 200);
         assert_eq!(cloud.calls().last().unwrap().effect, effect);
-        // It comes back, and is not taken off by what has been answered.
+        // The asset is associated again, and the repeated call does not disassociate it.
         cloud.add_child_assets(PARENT, HIERARCHY, [asset(1)]);
     }
     assert_eq!(cloud.effective_asset_disassociations(&asset(1)), 1);
@@ -102,7 +103,7 @@ async fn a_client_token_counts_once() {
 
     let answer = client.ask(&child_request(&cloud, &asset(2), &token("first"))).await.ok().unwrap();
     assert_eq!((answer.status, answer.code()), (400, Some("InvalidRequestException")));
-    // Each operation has tokens of its own.
+    // Each operation has a separate set of tokens.
     let answer = client.ask(&project_request(&cloud, &[asset(2)], &token("first"))).await.ok().unwrap();
     assert_eq!(answer.status, 200);
     let answer = client.ask(&project_request(&cloud, &[asset(3)], &token("first"))).await.ok().unwrap();

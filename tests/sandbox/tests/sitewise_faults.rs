@@ -122,13 +122,13 @@ async fn a_fault_can_be_about_one_parent_alone() {
 async fn entries_fail_alone_or_spoil_the_call() {
     let (cloud, mut client) = cloud_with_assets().await;
     cloud.inject(once(entry_errors()));
-    // One child is no batch: there are no entries to fail.
+    // A call with one child is not a batch, so it has no entries that can fail.
     let answer = client.ask(&request(&cloud, Operation::DisassociateAssets)).await.ok().unwrap();
     assert_eq!((answer.status, cloud.faults_left()), (200, 1));
 
     let failed = json!({"errors": [{"assetId": asset(1), "code": "INTERNAL_FAILURE", "message": "no"}]});
     let both = [asset(1), asset(2)];
-    // What was answered to the token is answered again, although the fault is over.
+    // The first response to the token is repeated, although the fault is over.
     for _ in 0..2 {
         let answer = client.ask(&project_request(&cloud, &both, &token("both"))).await.ok().unwrap();
         assert_eq!((answer.status, &answer.body), (200, &failed));

@@ -1,10 +1,10 @@
-//! What the model learns, and what keys do to it.
+//! What the model keeps of answers, and how it handles keys.
 
 use serde_json::json;
 
 use super::*;
 
-fn requests(tokens: &[&str]) -> Option<Told> {
+fn requests(tokens: &[&str]) -> Option<Reply> {
     let rows: Vec<Value> = tokens.iter().map(|token| json!({"clientToken": token, "requestedBy": "b"})).collect();
     Some(Ok(json!({"requests": rows})))
 }
@@ -73,5 +73,5 @@ fn an_answer_to_an_earlier_choice_is_not_shown() {
         detail: Some(Ok(json!({}))),
     };
     model.learn(&earlier, news, Duration::ZERO);
-    assert!(model.devices.rows.is_empty() && model.told.is_none());
+    assert!(model.devices.rows.is_empty() && model.reply.is_none());
 }

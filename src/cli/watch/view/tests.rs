@@ -1,4 +1,4 @@
-//! The screen as text, at several sizes.
+//! The screen as text at several sizes.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use serde_json::json;
 use super::*;
 use crate::cli::watch::{
     keys::Key,
-    model::{Detail, News, Told},
+    model::{Detail, News, Reply},
 };
 
-/// What stands on a terminal of that size, without what is empty at the end of a line.
+/// The content of a terminal of that size, without trailing spaces.
 fn screen(model: &Model, (width, height): (u16, u16), ascii: bool) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     let drawn = |frame: &mut ratatui_core::terminal::Frame<'_>| _ = draw(frame.buffer_mut(), model, ascii);
@@ -63,11 +63,11 @@ fn device(name: &str, error: Option<&str>) -> Value {
     })
 }
 
-fn rows(list: &str, rows: &[Value]) -> Option<Told> {
+fn rows(list: &str, rows: &[Value]) -> Option<Reply> {
     Some(Ok(json!({list: rows})))
 }
 
-/// An agent in the middle of its work.
+/// The model of an agent in the middle of its work.
 fn working() -> Model {
     let mut model = Model::default();
     for (seconds, counters) in [(0, (0, 0)), (1, (40, 0)), (6, (60, 5)), (11, (60, 5)), (16, (61, 6))] {
@@ -113,7 +113,7 @@ errors  _._. 6 a minute
 
 
 
-q quit  Tab list  Up/Down select  Enter look into  s state  p problems  ? help";
+q quit  Tab list  Up/Down select  Enter open  s state  p problems  ? help";
     assert_eq!(lines.join("\n"), expected);
 }
 
@@ -148,7 +148,7 @@ fn no_part_writes_over_another() {
 }
 
 #[test]
-fn what_is_told_is_old_when_nobody_answers() {
+fn what_is_shown_is_old_when_nobody_answers() {
     let mut model = working();
     model.silent = 4;
     assert_eq!(usual(&model)[0], " offboard 0.1.0   NO ANSWER for 4 s; what is shown is old");
@@ -162,7 +162,7 @@ fn what_is_told_is_old_when_nobody_answers() {
     assert!(usual(&model)[0].contains("agent ONLINE"));
     let nothing = usual(&Model::default());
     assert_eq!(nothing[0], " offboard asking the agent");
-    assert_eq!(nothing[4], "calls   not told");
+    assert_eq!(nothing[4], "calls   not known");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_request_is_looked_into() {
     assert_eq!(lines[3], " request retire-7 of bench-tool");
     assert_eq!(lines[8], "  250 entries: 210 succeeded, 40 failed, 0 open");
     assert!(lines[7].contains("line 3 was sold"), "{lines:#?}");
-    // The message is longer than the line, and goes on in the next one.
+    // The message is longer than the line, and continues in the next one.
     assert!(lines[10].starts_with("d0000   AccessDeniedException"), "{lines:#?}");
     assert!(lines[11].starts_with("  yyyy"), "{lines:#?}");
     assert!(lines[23].starts_with("Esc back") && lines[23].ends_with("lines 1-19 of 127"), "{lines:#?}");
@@ -251,7 +251,7 @@ fn the_selected_row_is_in_sight() {
 }
 
 #[test]
-fn what_is_refused_is_told_beside_what_is_not() {
+fn what_is_refused_is_shown_beside_what_is_not() {
     let mut model = working();
     let refused = Some(Err("the store is full (InternalServerException)".to_owned()));
     learn(&mut model, 18, News { requests: refused, ..news(status()) });

@@ -1,4 +1,4 @@
-//! Torn is not damaged; what is damaged is reported, and what stands behind it counts.
+//! A torn group is no damage. Damage is reported, and the groups after it count.
 
 use super::*;
 use crate::ledger::journal::format::{FIRST, PAGE};

@@ -61,7 +61,7 @@ fn texts(replayed: &Replayed) -> String {
     replayed.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
-/// What is in the journal now, without a change of it.
+/// What is in the journal now; leaves the journal unchanged.
 fn peek(files: &MemFiles) -> String {
     let opened = open(&files.snapshot());
     texts(&opened.replayed)

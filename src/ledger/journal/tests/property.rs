@@ -19,7 +19,7 @@ struct Model {
     used: BTreeSet<u64>,
     /// Groups of `synced` that the checkpoint under way frees.
     before_switch: Option<usize>,
-    /// The last `complete` failed: its mark counts or not.
+    /// The last `complete` failed: its frame counts or not.
     maybe_complete: Option<usize>,
     checkpoint: u64,
 }
@@ -141,7 +141,7 @@ impl Run {
             83..86 => {
                 self.trace.push("close".into());
                 let _ = journal.close();
-                // Its first sync may have succeeded, and its mark have failed.
+                // Its first sync may have succeeded, and its `Close` frame have failed.
                 self.settle(&journal);
             }
             86..93 => {

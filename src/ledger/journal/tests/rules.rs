@@ -1,4 +1,4 @@
-//! One rule a test, as the ledger's reference lists them.
+//! Each test checks one rule of the journal.
 
 use super::*;
 use crate::ledger::journal::format::{FIRST, PAGE};
@@ -51,7 +51,7 @@ fn a_group_that_does_not_fit_is_refused_and_changes_nothing() {
         journal.put("x");
     }
     assert!(journal.append(b"y").is_err());
-    // The marks have their room.
+    // The control frames have their reserved room.
     journal.switch(0).unwrap();
     while journal.room() > 0 {
         journal.put("z");

@@ -53,7 +53,7 @@ fn a_complete_mark_that_is_not_durable_frees_nothing() {
         if rng.bool() {
             journal.cut().unwrap();
         } else {
-            // Killed: the mark may be in the page cache only.
+            // Killed: the `Complete` frame may be in the page cache only.
             files.fail_syncs(rng.u32(..2));
             drop(journal);
             let _ = try_open(&files);

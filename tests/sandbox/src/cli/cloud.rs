@@ -1,34 +1,35 @@
-//! `offboard-sandbox cloud`: the stand-in for the cloud, until it is interrupted.
+//! `offboard-sandbox cloud`: runs the stand-in for the cloud until it is interrupted.
 
 use std::io;
 
 use clap::Args;
 use offboard_sandbox::cloud::{Cloud, Options};
 
-/// The core device of `--devices` when none is named.
+/// The core device of `--devices` if `--core` is not given.
 const CORE: &str = "sandbox-core";
 
-/// What the assets of `--assets` are in.
+/// The parent of the `--assets`.
 const PARENT: &str = "0ff0a2d0-0000-4000-8000-000000000001";
 const HIERARCHY: &str = "0ff0a2d0-0000-4000-8000-000000000002";
 const PROJECT: &str = "0ff0a2d0-0000-4000-8000-000000000003";
 
-/// Run a stand-in for the AWS IoT Greengrass V2 client-device API and the disassociations of AWS IoT SiteWise on 127.0.0.1
+/// Run a stand-in for the AWS IoT Greengrass V2 client-device API and the disassociations of AWS
+/// IoT SiteWise on 127.0.0.1
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Port of the API and of the credentials; 0 for any that is free
+    /// Port of the API and of the credentials; 0 for any free port
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Port of the control API; 0 for any that is free
+    /// Port of the control API; 0 for any free port
     #[arg(long, default_value_t = 0)]
     control_port: u16,
-    /// The only core device there is [default: any name is accepted]
+    /// The only core device that exists [default: any name is accepted]
     #[arg(long)]
     core: Option<String>,
     /// Associate this many devices: device-0001, device-0002, … with --core, else with sandbox-core
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100_000))]
     devices: u32,
-    /// Make this many assets, all of them children of one parent asset and in one project
+    /// Create this many assets, all of them children of one parent asset and in one project
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100_000))]
     assets: u32,
 }

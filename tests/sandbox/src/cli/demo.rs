@@ -1,4 +1,4 @@
-//! `offboard-sandbox demo`, for users `cargo demo`.
+//! `offboard-sandbox demo`, which users run as `cargo demo`.
 
 use std::io;
 
@@ -6,10 +6,11 @@ use clap::Args;
 
 use crate::demo;
 
-/// Build the agent and show what it does, on 127.0.0.1 alone and in well under two minutes after the build
+/// Build the agent and demonstrate it, on 127.0.0.1 alone and in well under two minutes after the
+/// build
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Leave everything running at the end, and print what to type in another terminal, until Ctrl-C
+    /// Leave everything running at the end, and print commands for another terminal, until Ctrl-C
     #[arg(long)]
     keep: bool,
 }

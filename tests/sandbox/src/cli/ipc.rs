@@ -1,5 +1,6 @@
-//! `offboard-sandbox ipc`: the stand-in for the IPC server of a nucleus, until it is interrupted. It takes orders from
-//! standard input, a line each, and prints what components publish.
+//! `offboard-sandbox ipc`: runs the stand-in for the IPC server of a nucleus until it is
+//! interrupted. It reads orders from standard input, one per line, and prints the messages that
+//! components publish.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use clap::{Args, ValueEnum};
 use offboard_sandbox::ipc::{Kind, Nucleus, Options, Service};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-/// How often it is looked whether something was published.
+/// Interval at which published messages are printed.
 const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -24,13 +25,13 @@ pub(super) struct Arguments {
     /// Directory of the socket
     #[arg(long, default_value = ".")]
     dir: PathBuf,
-    /// Whose rules hold
+    /// The nucleus whose rules the stand-in follows
     #[arg(long, value_enum, default_value = "lite")]
     nucleus: Which,
-    /// Address of the service that has the credentials, that of `offboard-sandbox cloud`
+    /// Address of the service that provides the credentials, that of `offboard-sandbox cloud`
     #[arg(long, requires = "credentials_token")]
     credentials_uri: Option<String>,
-    /// Its authorization token
+    /// The authorization token of that service
     #[arg(long)]
     credentials_token: Option<String>,
 }

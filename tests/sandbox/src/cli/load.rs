@@ -1,4 +1,4 @@
-//! `offboard-sandbox load`: what `benches/run` measures with.
+//! `offboard-sandbox load`: the loads that `benches/run` uses for its measurements.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use crate::load::{self, Commands, Messages, Storeless};
 
-/// Load a broker and who listens on it, for benches/run
+/// Send a load to a broker and its subscribers, for benches/run
 #[derive(Debug, Subcommand)]
 pub(super) enum Arguments {
     Commands(Commands),

@@ -1,4 +1,4 @@
-//! The command line: one file for each subcommand.
+//! The command line, with one file for each subcommand.
 
 mod cloud;
 mod demo;
@@ -9,7 +9,7 @@ use std::io;
 
 use clap::{Parser, Subcommand};
 
-/// What offboard is tested and shown against, on this machine and without an AWS account
+/// The test environment and the demo of offboard, on this machine and without an AWS account
 #[derive(Debug, Parser)]
 #[command(name = "offboard-sandbox")]
 pub(crate) struct Cli {

@@ -1,5 +1,5 @@
-//! What is associated with what: client devices with their core device, assets with their parent or their project; how that
-//! changed lately, and how often calls have changed it.
+//! The associations: client devices with their core device, assets with their parent or their
+//! project. The module also keeps the recent changes, and counts the changes that calls made.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use super::calls::{Operation, seconds};
 
-/// How many changes an eventually consistent list can be behind; older ones count as settled.
+/// Maximum number of changes that an eventually consistent list can be behind; older changes count
+/// as settled.
 const CHANGES_KEPT: usize = 100_000;
 
-/// Something that has members.
+/// A group of associated members.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Group {
     /// The client devices of a core device.
@@ -26,16 +27,16 @@ pub(super) enum Group {
 /// All groups with the timestamps of their members, in seconds since the epoch.
 #[derive(Debug, Default)]
 pub(super) struct Associations {
-    /// A group stays when its last member leaves: it was seen.
+    /// A group remains when its last member is removed, because the group exists.
     groups: BTreeMap<Group, BTreeMap<String, f64>>,
-    /// All assets that were ever in a group, or had one.
+    /// All assets that were ever a member of a group, or had members.
     assets: BTreeSet<String>,
     changes: VecDeque<Change>,
     lag: Option<Duration>,
     taken_off: BTreeMap<(Operation, String), usize>,
 }
 
-/// One change, kept so that it can be undone in the view of a list that lags behind.
+/// One change, kept so that the view of a lagging list can undo it.
 #[derive(Debug)]
 struct Change {
     at: Instant,
@@ -51,7 +52,8 @@ impl Group {
 }
 
 impl Associations {
-    /// Adds members and says whether that changed anything. One that is there keeps its first timestamp.
+    /// Adds members, and returns whether that changed anything. An existing member keeps its first
+    /// timestamp.
     pub(super) fn add<'a>(
         &mut self,
         group: &Group,
@@ -78,7 +80,7 @@ impl Associations {
         !added.is_empty()
     }
 
-    /// Takes off and says whether that changed anything.
+    /// Removes a member, and returns whether that changed anything.
     pub(super) fn remove(&mut self, group: &Group, member: &str) -> bool {
         let before = self.groups.get_mut(group).and_then(|members| members.remove(member));
         if before.is_some() {
@@ -87,7 +89,7 @@ impl Associations {
         before.is_some()
     }
 
-    /// As [`Associations::remove`], by a call of the API: it counts.
+    /// As [`Associations::remove`], for a call of the API, which is counted.
     pub(super) fn remove_by_call(&mut self, operation: Operation, group: &Group, member: &str) -> bool {
         let done = self.remove(group, member);
         if done {
@@ -104,7 +106,8 @@ impl Associations {
         self.groups.get(group).is_some_and(|members| members.contains_key(member))
     }
 
-    /// Whether the asset exists: it was seen as a parent, as a child or in a project, and may be none of it any more.
+    /// Whether the asset exists: it was ever a parent, a child or in a project, even if it no
+    /// longer is.
     pub(super) fn has_asset(&self, id: &str) -> bool {
         self.assets.contains(id)
     }
@@ -117,7 +120,7 @@ impl Associations {
         self.groups.get(group).cloned().unwrap_or_default()
     }
 
-    /// What a list shows: the members, or those of a while ago.
+    /// The members that a list shows: the current ones, or those of some time ago.
     pub(super) fn listed(&self, group: &Group) -> BTreeMap<String, f64> {
         let mut view = self.members(group);
         let Some(lag) = self.lag else { return view };
@@ -131,21 +134,21 @@ impl Associations {
         view
     }
 
-    /// Those of [`Associations::listed`] that come after a name, at least the first `most`: a page of a list that is up to
-    /// date costs no more than itself.
+    /// The members of [`Associations::listed`] that follow a name, at least the first `most`. A
+    /// page of a current list costs only its own length.
     pub(super) fn listed_after(&self, group: &Group, after: &str, most: usize) -> BTreeMap<String, f64> {
         let Some(members) = self.groups.get(group).filter(|_| self.lag.is_none()) else { return self.listed(group) };
         let rest = members.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
         rest.take(most).map(|(name, timestamp)| (name.clone(), *timestamp)).collect()
     }
 
-    /// Sets how far lists are behind; what happened until now counts as settled.
+    /// Sets how far lists lag behind; changes until now count as settled.
     pub(super) fn set_lag(&mut self, lag: Option<Duration>) {
         self.lag = lag;
         self.changes.clear();
     }
 
-    /// How often calls of the operation have taken the member off.
+    /// The number of times that calls of the operation removed the member.
     pub(super) fn taken_off(&self, operation: Operation, member: &str) -> usize {
         self.taken_off.get(&(operation, member.to_owned())).copied().unwrap_or_default()
     }

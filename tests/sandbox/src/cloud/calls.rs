@@ -1,17 +1,19 @@
-//! The log of calls: who asked for what, when, and what came of it.
+//! The log of calls: the operation, the caller, the times and the result.
 
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// How many calls the log keeps; older ones leave it first. Far above what one test makes, and some tens of MB at most.
+/// Maximum number of calls in the log; older calls are dropped. This is far above the calls of one
+/// test, and takes some tens of MB at most.
 pub const CALLS_KEPT: usize = 100_000;
 
-/// How many thing names the log keeps in all its calls: with full batches of long names, 100,000 calls alone would be a GB.
+/// Maximum number of thing names in all calls of the log: with full batches of long names, 100,000
+/// calls alone would take a GB.
 pub const NAMES_KEPT: usize = 1_000_000;
 
-/// The operations that the stand-in knows.
+/// The operations that the stand-in implements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Operation {
@@ -21,7 +23,7 @@ pub enum Operation {
     Associate,
     /// ListClientDevicesAssociatedWithCoreDevice.
     List,
-    /// DisassociateAssets of SiteWise: one child from its parent asset.
+    /// DisassociateAssets of SiteWise, which disassociates one child from its parent asset.
     DisassociateAssets,
     /// BatchDisassociateProjectAssets of SiteWise.
     DisassociateProjectAssets,
@@ -34,18 +36,18 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Whether its answer is a page of a list.
+    /// Whether the response is a page of a list.
     pub(super) fn is_list(self) -> bool {
         matches!(self, Self::List | Self::ListAssociatedAssets | Self::ListProjectAssets)
     }
 
-    /// Whether its answer tells of single entries that failed.
+    /// Whether the response reports the entries that failed.
     pub(super) fn is_batch(self) -> bool {
         matches!(self, Self::Disassociate | Self::Associate | Self::DisassociateProjectAssets)
     }
 }
 
-/// What a request says, as far as it can be read.
+/// The content of a request, as far as it can be read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Content {
     pub(super) things: Vec<String>,
@@ -53,43 +55,46 @@ pub(super) struct Content {
     pub(super) client_token: Option<String>,
 }
 
-/// One call that reached the stand-in. It is in the log from its arrival on; the last three fields fill in as it goes.
+/// One call that reached the stand-in. The call is logged at its arrival; its last three fields are
+/// set later.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Call {
-    /// What was asked for.
+    /// The operation.
     pub operation: Operation,
     /// The resource in the path: a core device, a parent asset or a project; empty for credentials.
     pub about: String,
     /// The core device of the path; empty for SiteWise and for credentials.
     pub core: String,
-    /// The names among the entries, or the ids of the assets, in their order; empty for a list and for credentials.
+    /// The names in the entries, or the ids of the assets, in their order; empty for a list and for
+    /// credentials.
     pub things: Vec<String>,
-    /// The hierarchy of a call of SiteWise that names one.
+    /// The hierarchy that a call of SiteWise names.
     pub hierarchy: Option<String>,
-    /// The token by which SiteWise knows a call again.
+    /// The token by which SiteWise recognises a repeated call.
     pub client_token: Option<String>,
-    /// When it arrived.
+    /// When the call arrived.
     #[serde(serialize_with = "epoch_seconds")]
     pub at: SystemTime,
-    /// When its answer was handed over or its connection was lost; `None` while it is in flight.
+    /// When the response was sent or the connection was lost; `None` while the call is in flight.
     #[serde(serialize_with = "optional_epoch_seconds")]
     pub ended: Option<SystemTime>,
-    /// The status it was answered with; `None` while in flight, and when the connection was cut instead.
+    /// The status of the response; `None` while the call is in flight, and if the connection was
+    /// cut.
     pub status: Option<u16>,
-    /// Whether it changed what is associated. A delayed call may still do so after it ended.
+    /// Whether the call changed an association. A delayed call may still do so after it ended.
     pub effect: bool,
 }
 
-/// Names a call of the log, also after older ones have left it.
+/// Identifies a call of the log, even after older calls were dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CallId(u64);
 
-/// The log itself.
+/// The log of calls.
 #[derive(Debug, Default)]
 pub(super) struct CallLog {
     calls: VecDeque<Call>,
-    /// How many calls have left the front, which is what makes an id an index.
+    /// The number of calls that were dropped from the front, which converts an id to an index.
     gone: u64,
     names: usize,
 }
@@ -117,7 +122,7 @@ impl CallLog {
         id
     }
 
-    /// The call, unless it has left the log.
+    /// The call, unless it was dropped from the log.
     pub(super) fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
         let index = usize::try_from(id.0.checked_sub(self.gone)?).ok()?;
         self.calls.get_mut(index)

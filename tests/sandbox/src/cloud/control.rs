@@ -1,4 +1,5 @@
-//! The control API: what [`Cloud`](super::Cloud) offers to Rust, over HTTP for tests in other languages.
+//! The control API: the functions of [`Cloud`](super::Cloud) over HTTP, for tests in other
+//! languages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use super::model;
 use super::shared::Shared;
 use super::state::{NotAssociated, NotInProject};
 
-/// How many faults can be queued over HTTP; a test has a handful.
+/// Maximum number of faults that can be queued over HTTP; a test needs only a few.
 const FAULTS_LIMIT: usize = 10_000;
 
 #[derive(Deserialize)]
@@ -50,12 +51,12 @@ struct Offline {
     offline: bool,
 }
 
-/// Members that are left out stay as they are.
+/// The settings; a member that is omitted keeps its value.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Settings {
     page_size: Option<usize>,
-    /// 0 for lists that are up to date.
+    /// 0 for lists without a lag.
     list_lag_seconds: Option<u32>,
     not_associated: Option<NotAssociated>,
     not_in_project: Option<NotInProject>,
@@ -63,7 +64,7 @@ struct Settings {
     first_entry: Option<usize>,
 }
 
-/// Serves until the stand-in is dropped, which being offline does not end.
+/// Serves until the stand-in is dropped; being offline does not end the control API.
 pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
     let own = watch::Sender::new(Link::Up);
     let mut of_cloud = shared.link.subscribe();

@@ -1,4 +1,5 @@
-//! The token exchange service of a Greengrass nucleus: credentials for whoever has the token.
+//! The token exchange service of a Greengrass nucleus: it returns credentials to a client that has
+//! the token.
 
 use std::time::SystemTime;
 
@@ -11,19 +12,20 @@ use time::OffsetDateTime;
 use super::http::{Body, reply};
 use super::state::shifted;
 
-/// The path; its last slash counts, as with the nucleus.
+/// The path; its trailing slash is significant, as with the nucleus.
 pub(super) const PATH: &str = "/2016-11-01/credentialprovider/";
 
-/// How long the credentials are good for, which is AWS's own default for a role.
+/// Lifetime of the credentials, which is AWS's own default for a role.
 const LIFETIME_SECONDS: i64 = 3600;
 
-/// The one set of credentials of a stand-in, made up at its start.
+/// The only set of credentials of a stand-in, created at its start.
 #[derive(Debug, Clone)]
 pub(super) struct Credentials {
     pub(super) access_key_id: String,
     pub(super) secret_access_key: String,
     pub(super) session_token: String,
-    /// What the token exchange service wants in `Authorization`: 16 characters, the length nucleus lite insists on.
+    /// The value that the token exchange service expects in `Authorization`: 16 characters, the
+    /// length that nucleus lite requires.
     pub(super) authorization_token: String,
 }
 
@@ -37,14 +39,14 @@ impl Credentials {
         }
     }
 
-    /// The answer to a request without the token.
+    /// The response to a request without the token; `None` if the request has it.
     pub(super) fn refusal(&self, request: &Request<Bytes>) -> Option<Response<Body>> {
         let given = request.headers().get(AUTHORIZATION);
         let right = given.is_some_and(|token| token.as_bytes() == self.authorization_token.as_bytes());
         (!right).then(refused)
     }
 
-    /// The good answer.
+    /// The response with the credentials.
     pub(super) fn response(&self, now: SystemTime) -> Response<Body> {
         let body = json!({
             "AccessKeyId": self.access_key_id,

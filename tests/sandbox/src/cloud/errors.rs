@@ -1,4 +1,4 @@
-//! Errors in the shape of AWS's rest-json protocol: the code in a header, the rest in a JSON body.
+//! Errors in the format of AWS's rest-json protocol: the code in a header, the rest in a JSON body.
 
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
@@ -13,7 +13,7 @@ use super::target::Target;
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// An error to be answered.
+/// An error of the API.
 #[derive(Debug, Clone)]
 pub(super) struct ApiError {
     status: StatusCode,
@@ -44,17 +44,17 @@ impl ApiError {
         error
     }
 
-    /// What is wrong with the input in SiteWise, which has no ValidationException.
+    /// An error in the input of a SiteWise call, since SiteWise has no ValidationException.
     pub(super) fn invalid_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "InvalidRequestException", message)
     }
 
-    /// As [`ApiError::field`] for SiteWise, which names the member in its message alone.
+    /// As [`ApiError::field`] for SiteWise, which names the member only in the message.
     pub(super) fn invalid_member(name: &str, message: &str) -> Self {
         Self::invalid_request(format!("value at '{name}' failed to satisfy constraint: {message}"))
     }
 
-    /// Something of SiteWise that does not exist. The message has to name it.
+    /// A SiteWise resource that does not exist. The message has to name it.
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message)
     }
@@ -73,7 +73,7 @@ impl ApiError {
         &self.code
     }
 
-    /// Adds the members that the service model requires of some exceptions beside the message.
+    /// Adds the members that the service model requires of some exceptions besides the message.
     pub(super) fn about(self, target: &Target) -> Self {
         match (target.service, self.code.as_str()) {
             (Service::Greengrass, "ResourceNotFoundException") => self.naming(&target.about),
@@ -85,7 +85,7 @@ impl ApiError {
         }
     }
 
-    /// Which type AWS gives is not documented.
+    /// AWS does not document the value of the type.
     fn naming(self, core: &str) -> Self {
         self.with("resourceId", core).with("resourceType", "coreDevice")
     }
@@ -95,13 +95,13 @@ impl ApiError {
         self
     }
 
-    /// Adds the header `Retry-After`; a value that no header can have is left out.
+    /// Adds the header `Retry-After`; a value that is not allowed in a header is omitted.
     pub(super) fn retry_after(mut self, value: Option<&str>) -> Self {
         self.retry_after = value.and_then(|value| HeaderValue::from_str(value).ok());
         self
     }
 
-    /// The status and `Retry-After` alone, as of something between client and API.
+    /// The status and `Retry-After` alone, as a proxy between client and API sends them.
     pub(super) fn without_body(self) -> Response<Body> {
         let mut response = bare(self.status);
         if let Some(retry_after) = self.retry_after {
@@ -124,8 +124,8 @@ impl ApiError {
     }
 }
 
-/// An answer of the API itself: 200, JSON unless the operation has no output, and a request id, which is what tells it from a
-/// proxy's.
+/// A successful response of the API itself: status 200, JSON unless the operation has no output,
+/// and a request id, which a proxy's response lacks.
 pub(super) fn success(body: Option<&Value>) -> Response<Body> {
     let mut response = match body {
         Some(body) => reply(StatusCode::OK, "application/json", body.to_string()),

@@ -1,4 +1,5 @@
-//! One exchange with the stand-in: log the call, check its signature, meet a fault, carry it out, answer.
+//! One exchange with the stand-in: it logs the call, checks the signature, applies a fault,
+//! performs the operation and responds.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,14 +22,14 @@ use super::sitewise;
 use super::state::shifted;
 use super::target::Target;
 
-/// What a request asks for.
+/// The operation that a request asks for.
 #[derive(Debug)]
 enum Asked {
     Credentials,
     Operation(Target),
 }
 
-/// A request with what is needed to carry it out.
+/// A request with the data to perform it.
 #[derive(Debug)]
 struct Arrival {
     asked: Asked,
@@ -36,7 +37,7 @@ struct Arrival {
     content: Content,
 }
 
-/// Answers one request, or cuts its connection.
+/// Responds to one request, or cuts its connection.
 pub(super) async fn exchange(shared: Arc<Shared>, request: Request<Bytes>) -> Reply {
     let mut reply = match Asked::find(&request) {
         Err(error) => Ok(error.response()),
@@ -60,7 +61,7 @@ async fn answer(shared: &Arc<Shared>, arrival: Arc<Arrival>, id: CallId) -> Repl
     if let Some(refusal) = arrival.refusal(shared) {
         return Ok(refusal);
     }
-    // Before the fault is taken: a clearing in between is then noticed.
+    // Subscribes before the fault is taken, so that a clearing of the faults in between is noticed.
     let mut released = shared.released.subscribe();
     let fault = shared.change(|state| state.faults.take(&arrival.traits()));
     let status = |status| StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -90,13 +91,14 @@ async fn answer(shared: &Arc<Shared>, arrival: Arc<Arrival>, id: CallId) -> Repl
         }
         Some(Action::TruncatedList) => truncated(arrival.perform(shared, id, None)).await,
         Some(Action::Hang) => {
-            // It can only fail when the stand-in is gone, and this connection with it.
+            // Fails only when the stand-in is dropped, and this connection with it.
             released.changed().await.map_err(|_| Cut)?;
             Ok(arrival.perform(shared, id, None))
         }
         Some(Action::Delay(delay)) => {
             let (shared, delay) = (Arc::clone(shared), *delay);
-            // A task of its own, which goes on when hyper drops this future with the client's connection.
+            // A separate task, which continues when hyper drops this future with the client's
+            // connection.
             let late = tokio::spawn(async move {
                 tokio::time::sleep(delay).await;
                 arrival.perform(&shared, id, None)
@@ -143,7 +145,7 @@ impl Arrival {
         }
     }
 
-    /// The answer to a caller who does not prove to be one.
+    /// The response to a caller without valid credentials.
     fn refusal(&self, shared: &Shared) -> Option<Response<Body>> {
         let Asked::Operation(target) = &self.asked else {
             return shared.credentials.refusal(&self.request);
@@ -175,7 +177,7 @@ impl Arrival {
         }
     }
 
-    /// An error that a fault asks for, in the way of whoever gives it.
+    /// An error that a fault requests, in the format of the service that sends it.
     fn error(
         &self,
         status: StatusCode,
@@ -197,14 +199,15 @@ fn set_date(response: &mut Response<Body>, time: SystemTime) {
     }
 }
 
-/// A call in the log that is not over. Dropped before its end, the client has gone away or the link was cut.
+/// A call in the log that has not ended. If it is dropped before its end, the client has
+/// disconnected or the link was cut.
 struct OpenCall {
     shared: Arc<Shared>,
     id: CallId,
 }
 
 impl OpenCall {
-    /// Logs a call, unless it came over a connection from before the cloud went offline.
+    /// Logs a call, unless its connection was opened before the cloud went offline.
     fn begin(shared: Arc<Shared>, arrival: &Arrival) -> Result<Self, Cut> {
         let Traits { operation, about, .. } = arrival.traits();
         let id = shared.change(|state| {

@@ -1,11 +1,12 @@
-//! Faults: what is to go wrong, with which calls, and how often.
+//! Faults: which calls fail, in which way, and how often.
 //!
-//! In JSON, as the control API takes them, a fault is an object of `operation` (`disassociate`, `associate`, `list`,
-//! `disassociateAssets`, `disassociateProjectAssets`, `listAssociatedAssets`, `listProjectAssets`, `credentials`; left out:
-//! any but the last), `about` (the core device, parent asset or project in the path; left out: any), `times` (left out:
-//! until cleared) and `action`. An action without members is its name, `"hang"`; others are an object of the name,
-//! `{"delay": 1.5}`, `{"date": -600}`,
-//! `{"status": {"status": 429, "code": "ThrottlingException", "message": "slow down", "retryAfter": "7"}}`.
+//! The control API takes a fault as a JSON object of `operation` (`disassociate`, `associate`,
+//! `list`, `disassociateAssets`, `disassociateProjectAssets`, `listAssociatedAssets`,
+//! `listProjectAssets`, `credentials`; default: any but the last), `about` (the core device, parent
+//! asset or project in the path; default: any), `times` (default: until cleared) and `action`. An
+//! action without members is its name, `"hang"`; the others are an object with the name, `{"delay":
+//! 1.5}`, `{"date": -600}`, `{"status": {"status": 429, "code": "ThrottlingException", "message":
+//! "slow down", "retryAfter": "7"}}`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,59 +17,67 @@ use serde_json::{Map, Value, json};
 
 use super::calls::Operation;
 
-/// Something to go wrong. Faults queue up in the order they came; a call meets the first one that fits it, and only that.
+/// A fault. Faults are queued in the order of their arrival; a call meets the first fault that fits
+/// it, and only that one.
 ///
-/// Calls that carry no valid signature are refused before any fault, so that no fault hides a client that cannot sign.
+/// A call without a valid signature is refused before any fault applies, so that no fault hides a
+/// client that cannot sign.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
-    /// The calls it is for; `None`: any operation of a service, but not the credentials.
+    /// The operation that the fault applies to; `None`: any operation of a service, but not the
+    /// credentials.
     #[serde(default)]
     pub operation: Option<Operation>,
-    /// How many calls it is for; `None`: all until cleared.
+    /// The number of calls that the fault applies to; `None`: all calls until the faults are
+    /// cleared.
     #[serde(default)]
     pub times: Option<u32>,
-    /// What goes wrong.
+    /// The effect of the fault.
     pub action: Action,
 }
 
-/// What goes wrong. Unless it says otherwise, a call that meets it has no effect.
+/// The effect of a fault. Unless the variant says otherwise, a call that meets the fault has no
+/// effect.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Action {
-    /// An error. With a code it has AWS's shape; without one it is bare, with no body and no request id, as a load
-    /// balancer's or proxy's.
+    /// An error. With a code it has AWS's format; without a code it has no body and no request id,
+    /// as an error of a load balancer or a proxy.
     Status {
-        /// The HTTP status, 200..=999; what HTTP does not allow becomes 500.
+        /// The HTTP status, 200..=999; a value that HTTP does not allow becomes 500.
         status: u16,
-        /// The exception's name, which goes to the header `x-amzn-ErrorType`.
+        /// The exception's name, for the header `x-amzn-ErrorType`.
         #[serde(default)]
         code: Option<String>,
-        /// The exception's message; the credentials endpoint answers it as text.
+        /// The exception's message; the credentials endpoint sends it as text.
         #[serde(default)]
         message: String,
-        /// The header `Retry-After`, as it is: seconds, or a date, or nonsense.
+        /// The header `Retry-After`, unchanged: seconds, a date, or an invalid value.
         #[serde(default)]
         retry_after: Option<String>,
     },
-    /// The call goes on normally after this time, with its effect at the end of it – also when the client has gone
-    /// away meanwhile, as a cloud does not learn that. In JSON a number of seconds.
+    /// The call proceeds normally after this time and has its effect at the end, even if the client
+    /// disconnected meanwhile, because a cloud does not notice that. In JSON a number of seconds.
     #[serde(deserialize_with = "delay")]
     Delay(Duration),
-    /// No answer. When the faults are cleared the call goes on normally; when the client goes away it has no effect.
+    /// No response. When the faults are cleared the call proceeds normally; when the client
+    /// disconnects the call has no effect.
     Hang,
-    /// The connection is closed before anything is done.
+    /// The connection is closed before the operation is performed.
     CutBefore,
-    /// The call has its effect, then the connection is closed without an answer.
+    /// The operation is performed, then the connection is closed without a response.
     CutAfter,
-    /// 200 with an empty body and without a request id, which the AWS SDKs take for a success.
+    /// Status 200 with an empty body and without a request id, which the AWS SDKs take for a
+    /// success.
     EmptyOk,
-    /// A page of HTML without a request id, as of a captive portal.
+    /// An HTML page without a request id, as a captive portal sends it.
     PortalPage {
         /// The HTTP status of the page.
         status: u16,
     },
-    /// These entries fail in an answer of 200, the others succeed. Fits batches that have one of them.
+    /// These entries fail in a response of status 200, the others succeed. Fits batches that
+    /// contain one of them.
     EntryErrors {
         /// The things or assets whose entries fail.
         things: Vec<String>,
@@ -76,40 +85,44 @@ pub enum Action {
         code: String,
         /// The message of each error.
         message: String,
-        /// Leaves `thingName` out of the errors, which the service model allows, or `assetId`, which it does not.
+        /// Omits `thingName` from the errors, which the service model allows, or `assetId`, which
+        /// it does not allow.
         #[serde(default)]
         omit_name: bool,
     },
-    /// 400 for the whole call, ValidationException or InvalidRequestException of SiteWise. Fits calls that have the thing
-    /// among their entries.
+    /// Status 400 for the whole call, with ValidationException or SiteWise's
+    /// InvalidRequestException. Fits calls that have the thing among their entries.
     RejectEntry {
         /// The thing or asset that is refused.
         thing: String,
-        /// With it the exception names the entry: reason `FIELD_VALIDATION_FAILED` and a field `entries.N.thingName`,
-        /// see [`Cloud::set_first_entry`](super::Cloud::set_first_entry). Without it the reason is `OTHER`. SiteWise
-        /// names the asset in its message, or does not.
+        /// If set, the exception names the entry: reason `FIELD_VALIDATION_FAILED` and a field
+        /// `entries.N.thingName`, see [`Cloud::set_first_entry`](super::Cloud::set_first_entry).
+        /// Otherwise the reason is `OTHER`. SiteWise names the asset in its message only if this is
+        /// set.
         #[serde(default)]
         name_field: bool,
     },
-    /// The header `Date` is off by so many seconds; the call goes on normally.
+    /// The header `Date` is wrong by this number of seconds; the call proceeds normally.
     Date(i64),
-    /// 403 AccessDeniedException, as of a policy that lacks the action.
+    /// 403 AccessDeniedException, as for a policy that lacks the action.
     Deny,
-    /// The credentials are 200 with the body `null`, as of the Greengrass nucleus lite. Fits only credentials.
+    /// The credentials are status 200 with the body `null`, as from the Greengrass nucleus lite.
+    /// Fits only credentials.
     NullCredentials,
-    /// A page of the list ends in the middle of its body. Fits only lists.
+    /// A page of the list breaks off within its body. Fits only lists.
     TruncatedList,
-    /// A page of the list has the `nextToken` that it was asked with. Fits only lists that continue one.
+    /// A page of the list repeats the `nextToken` of its request. Fits only lists that continue
+    /// one.
     RepeatToken,
 }
 
-/// What of a call decides whether a fault fits it.
+/// The properties of a call that decide whether a fault fits it.
 #[derive(Debug)]
 pub(super) struct Traits<'a> {
     pub(super) operation: Operation,
     pub(super) about: &'a str,
     pub(super) things: &'a [String],
-    /// Whether it is a list that was asked with a `nextToken`.
+    /// Whether the call is a list with a `nextToken`.
     pub(super) continues: bool,
 }
 
@@ -117,7 +130,7 @@ pub(super) struct Traits<'a> {
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) fault: Fault,
-    /// The resource in the path that it is for; `None`: any.
+    /// The resource in the path that the fault applies to; `None`: any.
     pub(super) about: Option<String>,
 }
 
@@ -142,7 +155,7 @@ impl Faults {
         self.queue.len()
     }
 
-    /// The action of the first fault that fits, which is used up by one.
+    /// The action of the first fault that fits, whose count is reduced by one.
     pub(super) fn take(&mut self, call: &Traits<'_>) -> Option<Action> {
         let index = self.queue.iter().position(|queued| queued.fits(call))?;
         let fault = &mut self.queue.get_mut(index)?.fault;
@@ -162,7 +175,7 @@ impl Queued {
 }
 
 impl<'de> Deserialize<'de> for Queued {
-    /// By hand: serde refuses no unknown members where one structure is flattened into another.
+    /// Written by hand, because serde rejects no unknown members in a flattened structure.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut members = Map::deserialize(deserializer)?;
         let about = Option::deserialize(members.remove("about").unwrap_or_default()).map_err(D::Error::custom)?;
@@ -172,7 +185,8 @@ impl<'de> Deserialize<'de> for Queued {
 }
 
 impl Action {
-    /// The item of this entry in the list of errors, if it is to have one. `member` is what the item calls the entry.
+    /// The item of this entry in the list of errors, if the fault applies to it. `member` is the
+    /// item's name for the entry.
     pub(super) fn entry_error(&self, member: &str, thing: &str) -> Option<Value> {
         let Self::EntryErrors { things, code, message, omit_name } = self else { return None };
         things.iter().find(|failing| *failing == thing)?;

@@ -1,5 +1,5 @@
-//! The three operations of AWS IoT Greengrass V2 on client devices: what of a request is refused, and what it does to the
-//! state.
+//! The three operations of AWS IoT Greengrass V2 on client devices: the checks of a request, and
+//! its effect on the state.
 
 use serde_json::{Value, json};
 
@@ -12,18 +12,20 @@ use super::pages::{Pager, within};
 use super::state::{NotAssociated, State};
 use super::target::Target;
 
-/// The thing names of a batch as far as they can be read, for the log and the faults; what is wrong is told later.
+/// The thing names of a batch as far as they can be read, for the log and the faults; errors are
+/// reported later.
 pub(super) fn names(body: &Value) -> Vec<String> {
     let entries = body.get("entries").and_then(Value::as_array);
     let names = entries.into_iter().flatten().filter_map(|entry| entry.get("thingName")?.as_str());
     names.map(str::to_owned).collect()
 }
 
-/// Carries an operation out, bent by the fault that the call met, and gives the body of its answer.
+/// Performs an operation, modified by the fault that the call met, and returns the body of the
+/// response.
 ///
 /// # Errors
-/// ValidationException for what the service model does not allow, ResourceNotFoundException for a core device that is not
-/// `known`; neither has an effect.
+/// ValidationException for what the service model does not allow, ResourceNotFoundException for a
+/// core device that is not `known`; neither has an effect.
 pub(super) fn perform(
     state: &mut State,
     target: &Target,
@@ -57,7 +59,7 @@ pub(super) fn perform(
     Ok(json!({"errorEntries": errors}))
 }
 
-/// One entry: whether it changed anything, or its item of `errorEntries`.
+/// The result of one entry: whether it changed anything, or its item of `errorEntries`.
 fn change(
     state: &mut State,
     target: &Target,
@@ -97,7 +99,8 @@ fn list(state: &State, target: &Target, known: Option<&str>, fault: Option<&Acti
     Ok(body)
 }
 
-/// The names of a batch, checked. No entries at all are allowed, as the service model does not require them.
+/// The checked names of a batch. A batch may be empty, because the service model does not require
+/// entries.
 fn entries(body: &[u8], first: usize) -> Result<Vec<String>, ApiError> {
     let unreadable = |message: &str| ApiError::validation(Reason::CannotParse, message);
     if body.is_empty() {

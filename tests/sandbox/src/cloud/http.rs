@@ -1,5 +1,5 @@
-//! HTTP/1.1 on a local socket, with what a network can do to it: connections that are cut, bodies that end early, no way
-//! through at all.
+//! HTTP/1.1 on a local socket, with simulated network failures: connections that are cut, bodies
+//! that end early, an unreachable server.
 
 use std::error::Error;
 use std::fmt;
@@ -19,21 +19,24 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// The longest body of a request in bytes. A full batch of 100 names of 128 characters is below 64 KiB.
+/// Maximum size of a request's body in bytes. A full batch of 100 names of 128 characters is below
+/// 64 KiB.
 const BODY_LIMIT: usize = 1024 * 1024;
 
-/// How many connections are open at once; more wait in the listener's backlog.
+/// Maximum number of open connections; more connections wait in the listener's backlog.
 const CONNECTIONS: usize = 1024;
 
-/// How long to wait when `accept` fails, which it does again at once while the process is out of descriptors.
+/// Pause after a failed `accept`, which fails again at once while the process is out of
+/// descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) type Body = BoxBody<Bytes, Cut>;
 
-/// An answer, or the connection cut instead.
+/// A response, or a cut connection.
 pub(super) type Reply = Result<Response<Body>, Cut>;
 
-/// The reason for a connection to end without an answer. Any error of a service makes hyper drop the connection.
+/// The reason for a connection to end without a response. Any error of a service makes hyper drop
+/// the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cut;
 
@@ -45,13 +48,13 @@ impl fmt::Display for Cut {
 
 impl Error for Cut {}
 
-/// The way to the server. Each change of it drops the connections there are.
+/// The state of the network link to the server. Each change drops the open connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Link {
     Up,
     /// Connections are closed as soon as they are accepted.
     Down,
-    /// The server is gone for good.
+    /// The server has stopped.
     Closed,
 }
 
@@ -97,7 +100,7 @@ where
     };
     let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
     tokio::select! {
-        // Whether the client or a fault ended it is in the log of calls already.
+        // The log of calls shows whether the client or a fault ended the connection.
         _ = serving => {}
         _ = link.changed() => {}
     }
@@ -108,7 +111,7 @@ fn too_large() -> Response<Body> {
     reply(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "send a body of at most 1 MiB\n")
 }
 
-/// An answer of a body.
+/// A response with a body.
 pub(super) fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Full::new(body.into()).map_err(|never| match never {}).boxed());
     *response.status_mut() = status;
@@ -116,21 +119,21 @@ pub(super) fn reply(status: StatusCode, content_type: &'static str, body: impl I
     response
 }
 
-/// An answer of nothing but a status.
+/// A response with a status alone.
 pub(super) fn bare(status: StatusCode) -> Response<Body> {
     let mut response = reply(status, "", Bytes::new());
     response.headers_mut().remove(CONTENT_TYPE);
     response
 }
 
-/// The answer with the connection cut in the middle of its body.
+/// The response, with the connection cut in the middle of the body.
 pub(super) async fn truncated(response: Response<Body>) -> Reply {
     let (head, body) = response.into_parts();
     let body = body.collect().await?.to_bytes();
     Ok(Response::from_parts(head, Truncated { length: body.len(), body, step: Step::Half }.boxed()))
 }
 
-/// A body that announces its whole length, gives one half, and fails.
+/// A body that announces its whole length, sends one half, and fails.
 struct Truncated {
     length: usize,
     body: Bytes,
@@ -153,7 +156,8 @@ impl hyper::body::Body for Truncated {
                 self.step = Step::Flush;
                 Poll::Ready(Some(Ok(Frame::data(self.body.slice(..self.length / 2)))))
             }
-            // An error drops the connection with whatever is still buffered; to be pending once makes hyper flush first.
+            // An error makes hyper drop the connection with all buffered data; being pending once
+            // makes hyper flush first.
             Step::Flush => {
                 self.step = Step::Fail;
                 context.waker().wake_by_ref();

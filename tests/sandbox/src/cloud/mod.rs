@@ -1,11 +1,13 @@
-//! A stand-in for the cloud: the client-device operations of AWS IoT Greengrass V2, those of AWS IoT SiteWise that take assets
-//! off, and the token exchange service that gives the credentials for them, over HTTP on 127.0.0.1.
+//! A stand-in for the cloud: the client-device operations of AWS IoT Greengrass V2, the operations
+//! of AWS IoT SiteWise that disassociate and list assets, and the token exchange service that
+//! provides their credentials, over HTTP on 127.0.0.1.
 //!
-//! It checks signatures and input as AWS does, fails as it is told to ([`Fault`]), and keeps a log of every call. A test
-//! with boto3, the AWS SDK for Python, holds it against AWS's own service model.
+//! It checks signatures and input as AWS does, fails as configured ([`Fault`]), and keeps a log of
+//! every call. A test with boto3, the AWS SDK for Python, compares it with AWS's own service model.
 //!
-//! What AWS does not document – disassociating what is not associated, the code of an entry's error, the counting of
-//! entries in a ValidationException – is a switch here, so that a client can be tested with either reading.
+//! Where AWS does not document the behaviour (the disassociation of what is not associated, the
+//! code of an entry's error, the index of entries in a ValidationException), a switch selects it,
+//! so that a client can be tested with each variant.
 
 mod associations;
 mod calls;
@@ -44,15 +46,16 @@ use shared::Shared;
 use sigv4::Signable;
 pub use state::{NotAssociated, NotInProject};
 
-/// The region that the stand-in names where one is needed; it accepts signatures for any.
+/// The region in generated settings; the stand-in accepts signatures for any region.
 pub const REGION: &str = "eu-central-1";
 
-/// How a stand-in is started.
+/// The options of a stand-in.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The port on 127.0.0.1; 0 for any that is free.
+    /// The port on 127.0.0.1; 0 for any free port.
     pub port: u16,
-    /// The only core device there is; `None` accepts any name. Calls for others are answered ResourceNotFoundException.
+    /// The only core device that exists; `None` accepts any name. Calls for other core devices fail
+    /// with ResourceNotFoundException.
     pub core: Option<String>,
 }
 
@@ -67,7 +70,7 @@ impl Cloud {
     /// Starts a stand-in on the current tokio runtime.
     ///
     /// # Errors
-    /// When the port cannot be bound.
+    /// The port cannot be bound.
     pub async fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
         let address = listener.local_addr()?;
@@ -80,11 +83,11 @@ impl Cloud {
         Ok(Self { shared, address })
     }
 
-    /// Serves the control API as well (see the `README.md` of this crate), on a port of its own, which works while the
-    /// stand-in is offline. Gives its base URL.
+    /// Also serves the control API (see the `README.md` of this crate) on a port of its own, which
+    /// works while the stand-in is offline. Returns its base URL.
     ///
     /// # Errors
-    /// When the port cannot be bound.
+    /// The port cannot be bound.
     pub async fn serve_control(&self, port: u16) -> io::Result<String> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
@@ -102,12 +105,14 @@ impl Cloud {
         format!("{}{}", self.endpoint(), credentials::PATH)
     }
 
-    /// The token for the credentials, for `AWS_CONTAINER_AUTHORIZATION_TOKEN`: 16 characters, new at each start.
+    /// The token for the credentials, for `AWS_CONTAINER_AUTHORIZATION_TOKEN`: 16 characters, new
+    /// at each start.
     pub fn authorization_token(&self) -> String {
         self.shared.credentials.authorization_token.clone()
     }
 
-    /// Associates devices now, as somebody at the console does. Those that are associated keep their timestamp.
+    /// Associates devices now, as a user of the console does. Associated devices keep their
+    /// timestamp.
     pub fn associate(&self, core: &str, things: impl IntoIterator<Item = impl Into<String>>) {
         let now = self.shared.lock().now();
         self.associate_at(core, things, now);
@@ -119,43 +124,47 @@ impl Cloud {
         self.shared.change(|state| state.associations.add(&Group::Core(core.to_owned()), &things, at));
     }
 
-    /// Takes a device off, as somebody at the console does: neither a call nor an effective disassociation.
+    /// Disassociates a device, as a user of the console does: this counts neither as a call nor as
+    /// an effective disassociation.
     pub fn dissociate_in_console(&self, core: &str, thing: &str) {
         self.shared.change(|state| state.associations.remove(&Group::Core(core.to_owned()), thing));
     }
 
-    /// The devices that are associated with the core, with their timestamps in seconds since the epoch.
+    /// The devices that are associated with the core, with their timestamps in seconds since the
+    /// epoch.
     pub fn associated(&self, core: &str) -> BTreeMap<String, f64> {
         self.shared.lock().associations.members(&Group::Core(core.to_owned()))
     }
 
-    /// The log of calls, oldest first; the last [`CALLS_KEPT`].
+    /// The log of calls, oldest first; it keeps the last [`CALLS_KEPT`].
     pub fn calls(&self) -> Vec<Call> {
         self.shared.lock().calls.iter().cloned().collect()
     }
 
-    /// How many calls of an operation the log has, those in flight included.
+    /// The number of calls of an operation in the log, including those in flight.
     pub fn count(&self, operation: Operation) -> usize {
         self.shared.lock().calls.iter().filter(|call| call.operation == operation).count()
     }
 
-    /// How often calls have really taken the thing off a core device.
+    /// How often calls actually disassociated the thing from a core device.
     pub fn effective_disassociations(&self, thing: &str) -> usize {
         self.shared.lock().associations.taken_off(Operation::Disassociate, thing)
     }
 
-    /// Forgets the log of calls and the effective disassociations. Calls in flight do not come back into the log.
+    /// Clears the log of calls and the effective disassociations. Calls in flight do not return to
+    /// the log.
     pub fn clear_calls(&self) {
         self.shared.change(|state| state.clear_observations());
     }
 
-    /// Waits until the predicate holds, which is asked now and after every change (a call arrives, meets a fault, has its effect,
-    /// ends; the associations change). Says whether it came to hold within the time.
+    /// Waits until the predicate holds. It is evaluated now and after every change (a call arrives,
+    /// meets a fault, has its effect, ends; the associations change). Returns whether it held
+    /// within the time.
     pub async fn wait_for(&self, mut predicate: impl FnMut(&Self) -> bool, timeout: Duration) -> bool {
         let mut changed = self.shared.changed.subscribe();
         let holds = async {
             while !predicate(self) {
-                // It cannot fail: this handle keeps the sender.
+                // Cannot fail, because this handle keeps the sender.
                 if changed.changed().await.is_err() {
                     return;
                 }
@@ -164,64 +173,70 @@ impl Cloud {
         tokio::time::timeout(timeout, holds).await.is_ok()
     }
 
-    /// Adds a fault behind those there are.
+    /// Adds a fault at the end of the queue.
     pub fn inject(&self, fault: Fault) {
         self.shared.change(|state| state.faults.inject(Queued { fault, about: None }));
     }
 
-    /// Adds a fault for calls about one resource alone: the core device, parent asset or project in the path.
+    /// Adds a fault for calls about one resource only: the core device, parent asset or project in
+    /// the path.
     pub fn inject_about(&self, resource: &str, fault: Fault) {
         let about = Some(resource.to_owned());
         self.shared.change(|state| state.faults.inject(Queued { fault, about }));
     }
 
-    /// How many faults are left that calls can still meet. It falls when a call meets the last of a fault's times.
+    /// The number of faults that calls can still meet. A fault no longer counts when a call meets
+    /// it for the last of its times.
     pub fn faults_left(&self) -> usize {
         self.shared.lock().faults.len()
     }
 
-    /// Ends all faults; calls that hang go on.
+    /// Clears all faults; hanging calls proceed.
     pub fn clear_faults(&self) {
         self.shared.clear_faults();
     }
 
-    /// Makes lists show the state as it was so long ago. What happened before this call counts as settled and is shown at
-    /// once. `None`: lists are up to date.
+    /// Makes lists show the state of this time ago. Changes before this call count as settled and
+    /// are shown at once. `None`: lists are current.
     pub fn set_eventually_consistent(&self, lag: Option<Duration>) {
         self.shared.change(|state| state.associations.set_lag(lag));
     }
 
-    /// What disassociating a device does that is not associated.
+    /// Sets the effect of disassociating a device that is not associated.
     pub fn set_not_associated(&self, behaviour: NotAssociated) {
         self.shared.change(|state| state.settings.not_associated = behaviour);
     }
 
-    /// A cap on the pages of lists, at least 1; `None`: only the caller's `maxResults`, else 100, in SiteWise 50.
+    /// Sets the maximum size of a page, at least 1; `None`: the caller's `maxResults`, else 100, in
+    /// SiteWise 50.
     pub fn set_page_size(&self, cap: Option<usize>) {
         self.shared.change(|state| state.settings.page_size = cap.map(|cap| cap.max(1)));
     }
 
-    /// The number that the first entry has in the `entries.N.thingName` of a ValidationException. AWS does not document
-    /// whether it is 0, as here by default, or 1.
+    /// Sets the index of the first entry in the `entries.N.thingName` of a ValidationException. AWS
+    /// does not document whether it is 0, the default here, or 1.
     pub fn set_first_entry(&self, number: usize) {
         self.shared.change(|state| state.settings.first_entry = number);
     }
 
-    /// Sets the server's clock off by so many seconds: for the `Date` of its answers, the check of signatures' times, and
-    /// the timestamps of associations. To a client it looks as if its own clock were off.
+    /// Sets the error of the server's clock in seconds: for the `Date` of its responses, the check
+    /// of the times in signatures, and the timestamps of associations. To a client it looks as if
+    /// its own clock were wrong.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.shared.change(|state| state.settings.clock_offset = seconds);
     }
 
-    /// Takes the cloud off the network, or back. While offline, every connection is closed as soon as it is accepted, the
-    /// credentials' too; connections there are get dropped. Once this has returned no further call gets through, while
-    /// calls that had arrived may still have their effect.
+    /// Disconnects the cloud from the network, or reconnects it. While offline, the stand-in closes
+    /// every connection as soon as it is accepted, also for the credentials, and drops open
+    /// connections. After this function returned no further call gets through, while calls that had
+    /// arrived may still have their effect.
     pub fn offline(&self, offline: bool) {
         self.shared.set_offline(offline);
     }
 
-    /// The bytes of a signed HTTP/1.1 request with valid credentials, for tests that use a socket themselves. `target` is
-    /// the path and query, escaped; the path tells the service that it is signed for.
+    /// The bytes of a signed HTTP/1.1 request with valid credentials, for tests that use a socket
+    /// themselves. `target` is the path and query, escaped; the path determines the service in the
+    /// signature.
     pub fn signed_request(&self, method: &str, target: &str, body: &str) -> Vec<u8> {
         let date = sigv4::amz_date(self.shared.lock().now());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -245,17 +260,18 @@ impl Cloud {
         request
     }
 
-    /// The lines of a shell that make the AWS CLI and SDKs use this stand-in.
+    /// Shell commands that make the AWS CLI and SDKs use this stand-in.
     pub fn environment(&self) -> String {
         [
             ("AWS_ENDPOINT_URL_GREENGRASSV2", self.endpoint()),
             ("AWS_ENDPOINT_URL_IOTSITEWISE", self.endpoint()),
-            // For botocore, and with it the AWS CLI: `api.127.0.0.1` is no name. Other SDKs have no such variable.
+            // For botocore and the AWS CLI: `api.127.0.0.1` is not a host name. Other SDKs have no
+            // such variable.
             ("AWS_DISABLE_HOST_PREFIX_INJECTION", "true".to_owned()),
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.credentials_uri()),
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN", self.authorization_token()),
             ("AWS_REGION", REGION.to_owned()),
-            // botocore's name for it, which does not know the other.
+            // The name that botocore uses; it ignores the other one.
             ("AWS_DEFAULT_REGION", REGION.to_owned()),
         ]
         .map(|(name, value)| format!("export {name}={value}\n"))

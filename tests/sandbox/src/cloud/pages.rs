@@ -1,4 +1,4 @@
-//! The pages of a list: how many members one has, where it begins, and the token of the next.
+//! The pages of a list: their length, their first member, and the token of the next page.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -7,28 +7,29 @@ use super::associations::{Associations, Group};
 use super::faults::Action;
 use super::target::Target;
 
-/// A member of the input that the service model does not allow, and why.
+/// A member of the input that violates the service model, and the reason.
 pub(super) struct Wrong {
     pub(super) member: &'static str,
     pub(super) message: String,
 }
 
-/// What a page was asked for.
+/// The parameters of a page.
 #[derive(Debug)]
 pub(super) struct Pager<'a> {
     limit: usize,
-    /// The last name of the page before.
+    /// The last name of the previous page.
     after: String,
-    /// What the list is of; a token is good for that alone.
+    /// The list to which a token belongs; it is not valid for another list.
     scope: &'a str,
     token: Option<&'a str>,
 }
 
 impl<'a> Pager<'a> {
-    /// Reads `maxResults` and `nextToken`. `cap` is the longest page there is, whatever is asked for.
+    /// Reads `maxResults` and `nextToken`. `cap` is the maximum length of a page, whatever the
+    /// caller requests.
     ///
     /// # Errors
-    /// For a number out of range and for a token that is not one of this list.
+    /// A number is out of range, or the token does not belong to this list.
     pub(super) fn read(
         target: &'a Target,
         scope: &'a str,
@@ -50,12 +51,12 @@ impl<'a> Pager<'a> {
         Ok(Self { limit: cap.map_or(asked, |cap| asked.min(cap)), after, scope, token })
     }
 
-    /// What the page is made of, and the one after it.
+    /// The members for this page and the next one.
     pub(super) fn members(&self, associations: &Associations, group: &Group) -> BTreeMap<String, f64> {
         associations.listed_after(group, &self.after, self.limit + 1)
     }
 
-    /// The page, and the token of the next one if there is one, or if a fault says so.
+    /// The page, and the token of the next page if there is one, or if a fault requires one.
     pub(super) fn page<T>(
         &self,
         members: BTreeMap<String, T>,
@@ -75,7 +76,8 @@ pub(super) fn within(what: &str, range: &RangeInclusive<usize>) -> String {
     format!("must be {what} between {} and {}", range.start(), range.end())
 }
 
-/// A token names the last member of its page, so that changes between two pages neither repeat nor skip others.
+/// A token names the last member of its page, so that changes between two pages neither repeat nor
+/// skip other members.
 fn make_token(scope: &str, last: &str) -> String {
     format!("{scope}\n{last}").bytes().map(|byte| format!("{byte:02x}")).collect()
 }

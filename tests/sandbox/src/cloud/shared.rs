@@ -1,4 +1,5 @@
-//! What the handle and all connections share: the state behind its lock, and the signals that go with it.
+//! The data that the handle and all connections share: the state behind its lock, and the signals
+//! for its changes.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,17 +10,17 @@ use super::credentials::Credentials;
 use super::http::Link;
 use super::state::State;
 
-/// What all connections and the handle share.
+/// The data that the handle and all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Told after every change of the state.
+    /// Notified after every change of the state.
     pub(super) changed: watch::Sender<()>,
-    /// Told when the faults are cleared, which lets hanging calls go.
+    /// Notified when the faults are cleared, so that hanging calls proceed.
     pub(super) released: watch::Sender<()>,
     pub(super) link: watch::Sender<Link>,
     pub(super) credentials: Credentials,
-    /// The one core device there is; `None` for any.
+    /// The only core device that exists; `None` for any.
     pub(super) core: Option<String>,
 }
 
@@ -35,19 +36,20 @@ impl Shared {
         }
     }
 
-    /// A look at the state. A panic of another holder leaves nothing half done here that matters to a test.
+    /// Locks the state. A poisoned lock is used, because a panic of its holder leaves no partial
+    /// change that matters to a test.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and tells whoever waits for a change.
+    /// Changes the state and notifies all waiters.
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let result = change(&mut self.lock());
         self.changed.send_replace(());
         result
     }
 
-    /// Adds members now, as somebody at the console does.
+    /// Adds members now, as a user of the console does.
     pub(super) fn add(&self, group: &Group, members: &[String]) {
         self.change(|state| {
             let now = state.now();
@@ -55,13 +57,14 @@ impl Shared {
         });
     }
 
-    /// Takes the faults away, then lets go the calls that hang by them.
+    /// Clears the faults, then lets the hanging calls proceed.
     pub(super) fn clear_faults(&self) {
         self.change(|state| state.faults.clear());
         self.released.send_replace(());
     }
 
-    /// First the state, by which calls over connections there are find out, then the connections themselves.
+    /// Changes the state first, which the calls over open connections check, then closes the
+    /// connections.
     pub(super) fn set_offline(&self, offline: bool) {
         self.change(|state| state.offline = offline);
         self.link.send_replace(if offline { Link::Down } else { Link::Up });

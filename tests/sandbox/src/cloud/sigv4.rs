@@ -1,5 +1,5 @@
-//! AWS Signature Version 4, as the AWS documentation "Create a signed AWS API request" states it: checked on the server's
-//! side, and made for tests that write their own requests.
+//! AWS Signature Version 4, as the AWS documentation "Create a signed AWS API request" specifies
+//! it: verified on the server's side, and created for tests that write their own requests.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,28 +18,29 @@ const TERMINATOR: &str = "aws4_request";
 const DATE_HEADER: &str = "x-amz-date";
 const TOKEN_HEADER: &str = "x-amz-security-token";
 
-/// How far a request's time may be from the server's.
+/// Maximum difference between a request's time and the server's.
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
-/// What stays as it is in a name or value: the unreserved characters of RFC 3986.
+/// The characters that are escaped in a name or value: all but the unreserved characters of RFC
+/// 3986.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The same for a path.
 const ESCAPED_IN_PATH: &AsciiSet = &ESCAPED.remove(b'/');
 
-/// What a signature covers.
+/// The parts of a request that a signature covers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signable<'a> {
     pub(super) method: &'a str,
-    /// As it is in the request line, that is, escaped once.
+    /// The path of the request line, escaped once.
     pub(super) path: &'a str,
-    /// As it is in the request line, without the question mark.
+    /// The query of the request line, without the question mark.
     pub(super) query: &'a str,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a [u8],
 }
 
-/// The header `Authorization` in its parts.
+/// The parts of the header `Authorization`.
 struct Authorization<'a> {
     access_key_id: &'a str,
     date: &'a str,
@@ -49,11 +50,11 @@ struct Authorization<'a> {
     signature: &'a str,
 }
 
-/// Checks a request as AWS does.
+/// Verifies a request as AWS does.
 ///
 /// # Errors
-/// What AWS answers with: MissingAuthenticationTokenException, IncompleteSignature, UnrecognizedClientException or
-/// InvalidSignatureException, all 403.
+/// The error of AWS: MissingAuthenticationTokenException, IncompleteSignature,
+/// UnrecognizedClientException or InvalidSignatureException, all with status 403.
 pub(super) fn verify(
     request: Signable<'_>,
     credentials: &Credentials,
@@ -97,8 +98,8 @@ pub(super) fn verify(
     Ok(())
 }
 
-/// The value of `Authorization` for a request that has its other headers already, `x-amz-date` among them.
-/// `scope` is the region and the service.
+/// The value of `Authorization` for a request that has all its other headers, including
+/// `x-amz-date`. `scope` is the region and the service.
 pub(super) fn sign(request: Signable<'_>, credentials: &Credentials, amz_date: &str, scope: [&str; 2]) -> String {
     let [region, service] = scope;
     let mut names: Vec<&str> = request.headers.keys().map(|name| name.as_str()).collect();
@@ -114,7 +115,7 @@ pub(super) fn sign(request: Signable<'_>, credentials: &Credentials, amz_date: &
     )
 }
 
-/// The form of times in signatures, `20150830T123600Z`.
+/// Formats a time for signatures, `20150830T123600Z`.
 pub(super) fn amz_date(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time);
     let (year, month, day) = time.to_calendar_date();
@@ -189,7 +190,8 @@ fn canonical_request(request: Signable<'_>, signed_headers: &[&str]) -> String {
     let mut canonical = format!(
         "{}\n{}\n{}\n",
         request.method,
-        // The request line has it escaped once; all services but S3 escape it again for the signature.
+        // The path is escaped once in the request line; all services but S3 escape it again for the
+        // signature.
         utf8_percent_encode(request.path, ESCAPED_IN_PATH),
         canonical_query(request.query),
     );
@@ -215,7 +217,7 @@ fn canonical_query(query: &str) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// A header's value without space around it and with single spaces within.
+/// A header's value without surrounding white space, and with single spaces inside.
 fn spaced(value: &[u8]) -> String {
     String::from_utf8_lossy(value).split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,5 @@
-//! The signature against examples of others: AWS's own, and botocore's for this API.
+//! The signature compared with other implementations: AWS's own example, and botocore's signatures
+//! for this API.
 
 #![allow(clippy::unwrap_used)]
 
@@ -48,7 +49,7 @@ struct Example {
 }
 
 impl Example {
-    /// Made with botocore, at 2026-01-02T03:04:05Z:
+    /// Created with botocore, at 2026-01-02T03:04:05Z:
     ///
     /// ```python
     /// credentials = Credentials("SANDBOXEXAMPLE", "not/a+real=secret", "not-a-real-token")
@@ -72,7 +73,8 @@ impl Example {
         }
     }
 
-    /// The same way, with `"POST"`, `…/core/disassociateClientDevices`, no header and the body as `data`.
+    /// Created in the same way, with `"POST"`, `…/core/disassociateClientDevices`, no header and
+    /// the body as `data`.
     fn disassociate() -> Self {
         Self {
             method: "POST",

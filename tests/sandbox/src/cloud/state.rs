@@ -1,4 +1,4 @@
-//! What the stand-in knows: the associations, the calls, and how it is set up to behave.
+//! The state of the stand-in: the associations, the calls, and the settings of its behaviour.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,30 +9,32 @@ use super::calls::CallLog;
 use super::faults::Faults;
 use super::sitewise::tokens::Tokens;
 
-/// What disassociating a device does that is not associated. The Greengrass V2 API reference does not say, so a client
-/// has to be right for both.
+/// The effect of disassociating a device that is not associated. The Greengrass V2 API reference
+/// does not specify it, so a client has to handle both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum NotAssociated {
-    /// It succeeds.
+    /// The entry succeeds.
     #[default]
     Ignore,
-    /// It is in `errorEntries` with the code `ResourceNotFoundException`.
+    /// The entry is in `errorEntries` with the code `ResourceNotFoundException`.
     EntryError,
 }
 
-/// What disassociating an asset from a project does that is not in it. The SiteWise API reference does not say either.
+/// The effect of disassociating an asset from a project that does not contain it. The SiteWise API
+/// reference does not specify it either.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum NotInProject {
-    /// It succeeds.
+    /// The entry succeeds.
     #[default]
     Ignore,
-    /// ResourceNotFoundException for the whole call, which has no effect; the message names the asset.
+    /// The whole call fails with ResourceNotFoundException and has no effect; the message names the
+    /// asset.
     NotFound,
 }
 
-/// The switches of the stand-in.
+/// The settings of the stand-in.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
     pub(super) page_size: Option<usize>,
@@ -42,7 +44,7 @@ pub(super) struct Settings {
     pub(super) first_entry: usize,
 }
 
-/// Everything behind the one lock.
+/// The data that the lock protects.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) associations: Associations,
@@ -54,7 +56,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The server's clock, which may be set wrong on purpose.
+    /// The time of the server's clock, which may be wrong on purpose.
     pub(super) fn now(&self) -> SystemTime {
         shifted(SystemTime::now(), self.settings.clock_offset)
     }
@@ -65,10 +67,11 @@ impl State {
     }
 }
 
-/// The last second that [`shifted`] gives, the end of 9998: HTTP dates have years of four digits.
+/// The last second that [`shifted`] returns, the end of 9998: HTTP dates have years of four digits.
 const LAST_SECOND: u64 = 253_370_764_799;
 
-/// The time so many seconds later, or earlier if negative, within the years that an HTTP date can have (1970 to 9998).
+/// The time plus a number of seconds, which may be negative, within the years that an HTTP date can
+/// have (1970 to 9998).
 pub(super) fn shifted(time: SystemTime, seconds: i64) -> SystemTime {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let by = Duration::from_secs(seconds.unsigned_abs());

@@ -1,4 +1,4 @@
-//! Which request is for which operation, and about what.
+//! The mapping from a request to its operation and its resource.
 
 use hyper::Request;
 use hyper::body::Bytes;
@@ -9,14 +9,14 @@ use super::errors::ApiError;
 use super::model::Service;
 use super::model::greengrass::Reason;
 
-/// A request that has found its operation.
+/// A request whose operation is known.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) service: Service,
     pub(super) operation: Operation,
     /// The resource in the path: a core device, a parent asset, a project.
     pub(super) about: String,
-    /// Its name as a member of the input.
+    /// The name of the resource as a member of the input.
     pub(super) label: &'static str,
     /// The parameters of the query, unescaped.
     query: Vec<(String, String)>,
@@ -26,8 +26,8 @@ impl Target {
     /// Finds the operation of a request.
     ///
     /// # Errors
-    /// UnknownOperationException for other paths and methods, ValidationException or InvalidRequestException for a resource
-    /// whose name is no UTF-8.
+    /// UnknownOperationException for other paths and methods, ValidationException or
+    /// InvalidRequestException for a resource whose name is not UTF-8.
     pub(super) fn find(request: &Request<Bytes>) -> Result<Self, ApiError> {
         let path = request.uri().path();
         let service = Service::of_path(path);
@@ -62,7 +62,7 @@ impl Target {
         if self.service == Service::Greengrass { &self.about } else { "" }
     }
 
-    /// The `nextToken` it was asked with.
+    /// The `nextToken` of the request.
     pub(super) fn next_token(&self) -> Option<&str> {
         self.parameter("nextToken")
     }

@@ -1,4 +1,5 @@
-//! The agent as a process: started with a configuration of its own, killed, stopped, its log read.
+//! The agent as a process: it is started with its own configuration, killed and stopped, and its
+//! log is read.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,13 +14,13 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// The nucleus kills a component that has not stopped by then.
+/// Maximum time for a stop; the nucleus kills a component after that time.
 const STOP: Duration = Duration::from_secs(5);
 
-/// Lines of the log that are shown when something went wrong.
+/// Number of lines of the log that are shown after a failure.
 const LAST_LINES: usize = 30;
 
-/// How the agent is started, and the process if it runs.
+/// The command that starts the agent, and the process if it runs.
 #[derive(Debug)]
 pub(super) struct Agent {
     binary: PathBuf,
@@ -29,13 +30,15 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// An agent of `core` that keeps its data and its log in `directory`. It does not run yet.
+    /// Creates an agent of `core` that keeps its data and its log in `directory`, without starting
+    /// it.
     pub(super) fn new(binary: PathBuf, directory: &Path, core: &str, broker: &Broker, cloud: &Cloud) -> Self {
         let configuration = json!({
             "dataDir": directory.join("data"),
             "mqtt": {"url": broker.url()},
             "cloud": {"greengrassEndpoint": cloud.endpoint()},
-            // Nobody shares this cloud's quota, and nobody wants to watch a back-off of minutes.
+            // No other client shares this cloud's quota, and a demo should not wait minutes for a
+            // back-off.
             "rate": {"callsPerSecond": 20, "burst": 50},
             "retry": {"baseMs": 200, "capMs": 2000},
             "guard": {"protected": [super::PROTECTED]},
@@ -50,16 +53,17 @@ impl Agent {
         Self { binary, environment, log: directory.join("agent.log"), process: None }
     }
 
-    /// Where it writes its log.
+    /// The path of the agent's log.
     pub(super) fn log(&self) -> &Path {
         &self.log
     }
 
-    /// Starts it.
+    /// Starts the agent.
     pub(super) fn start(&mut self) -> io::Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.binary);
-        // Nothing of ours is passed on: with a profile or a proxy of the user's it might talk to the real cloud.
+        // The environment is cleared: with a user's AWS profile or proxy the agent might reach the
+        // real cloud.
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(level) = std::env::var_os("RUST_LOG") {
             command.env("RUST_LOG", level);
@@ -69,7 +73,7 @@ impl Agent {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // A Ctrl-C at the terminal is for the demo, which then stops the agent itself.
+            // A Ctrl-C at the terminal must reach only the demo, which then stops the agent itself.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
@@ -77,17 +81,17 @@ impl Agent {
         Ok(())
     }
 
-    /// Kills it as a power cut would: no handler runs, nothing is flushed.
+    /// Kills the agent as a power cut would: no handler runs, and nothing is flushed.
     pub(super) async fn kill(&mut self) -> io::Result<()> {
         self.running()?.kill().await?;
         self.process = None;
         Ok(())
     }
 
-    /// Asks it to stop, and says how long that took.
+    /// Stops the agent with SIGTERM, and returns how long that took.
     ///
     /// # Errors
-    /// When it does not stop in the time that a nucleus gives it, or ends with a failure.
+    /// The agent does not stop within the time that a nucleus allows, or exits with a failure.
     pub(super) async fn stop(&mut self) -> io::Result<Duration> {
         let begin = Instant::now();
         let process = self.running()?;
@@ -104,7 +108,7 @@ impl Agent {
         }
     }
 
-    /// What to know of it when something went wrong: whether it still runs, and the last of its log.
+    /// A description of the agent after a failure: whether it still runs, and the end of its log.
     pub(super) fn post_mortem(&mut self) -> String {
         let state = match self.process.as_mut().map(Child::try_wait) {
             None => "the agent does not run".to_owned(),

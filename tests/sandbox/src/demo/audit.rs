@@ -1,4 +1,4 @@
-//! The end of the demo: what the agent says has happened, beside what the cloud has counted.
+//! The end of the demo: compares the agent's results with the calls that the cloud counted.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,7 +10,7 @@ use super::client::Client;
 use super::show::{heading, row, say, table};
 use super::{CORE, DEVICES, FIRST, REFUSED, SECOND, SPOILER, sensors, text};
 
-/// The devices, as the agent and as the cloud have them.
+/// The devices, in the agent's registry and in the cloud.
 #[derive(Debug)]
 pub(super) struct Registry {
     associated: BTreeSet<String>,
@@ -19,7 +19,7 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// As it is now.
+    /// The current devices.
     pub(super) async fn now(client: &Client, cloud: &Cloud) -> io::Result<Self> {
         Ok(Self {
             associated: devices(client, "ASSOCIATED").await?,
@@ -29,15 +29,15 @@ impl Registry {
     }
 }
 
-/// Prints what happened.
+/// Prints the results.
 ///
 /// # Errors
-/// When the agent and the cloud do not agree, or something else happened than was asked for.
+/// The agent and the cloud do not agree, or the result is not the requested one.
 pub(super) async fn close(client: &Client, cloud: &Cloud, before: &Registry) -> io::Result<()> {
     heading("What happened");
     let requests = requests(client).await?;
     say("The requests, as the agent lists them:");
-    let mut rows = vec![row([&"token", &"status", &"entries", &"taken off", &"not"])];
+    let mut rows = vec![row([&"token", &"status", &"entries", &"disassociated", &"not"])];
     let members = ["clientToken", "status", "entryCount", "succeededCount", "failedCount"];
     rows.extend(requests.iter().map(|request| members.map(|member| text(&request[member])).to_vec()));
     table(&rows);
@@ -56,9 +56,9 @@ pub(super) async fn close(client: &Client, cloud: &Cloud, before: &Registry) -> 
 
     let taken: Vec<usize> = sensors(1, DEVICES).map(|thing| cloud.effective_disassociations(&thing)).collect();
     let twice = taken.iter().filter(|times| **times > 1).count();
-    say(format_args!("Devices taken off more than once: {twice}."));
+    say(format_args!("Devices disassociated more than once: {twice}."));
 
-    // What the status says has its own way to come about: counters, where the list goes through the records.
+    // The status and the list are computed in different ways: from counters, and from the records.
     let status = client.status("the status to follow", |status| {
         let count = |state: &str| status["devices"][state].as_u64().unwrap_or_default();
         let counted = count("ASSOCIATED") == after.associated.len() as u64;
@@ -71,9 +71,9 @@ pub(super) async fn close(client: &Client, cloud: &Cloud, before: &Registry) -> 
         (before.associated == before.cloud, "the registries differed at the beginning"),
         (after.associated == after.cloud, "the registries differ"),
         (succeeded == taken.iter().sum::<usize>() as u64, "the cloud has counted other disassociations"),
-        (twice == 0, "a device was taken off twice"),
-        (after.cloud == left(), "other devices are left than should be"),
-        (as_told(&requests), "a request ended otherwise than it should"),
+        (twice == 0, "a device was disassociated twice"),
+        (after.cloud == left(), "the remaining devices are not the expected ones"),
+        (as_expected(&requests), "a request did not end as expected"),
     ]
     .into_iter()
     .filter_map(|(holds, fault)| (!holds).then_some(fault))
@@ -82,11 +82,11 @@ pub(super) async fn close(client: &Client, cloud: &Cloud, before: &Registry) -> 
         return Err(io::Error::other(format!("the agent and the cloud do not agree: {}", faults.join("; "))));
     }
     let left = after.cloud.len();
-    say(format_args!("Agent and cloud agree: the same {left} devices are left, and {succeeded} were taken off."));
+    say(format_args!("Agent and cloud agree: the same {left} devices are left, and {succeeded} were disassociated."));
     Ok(())
 }
 
-/// The devices that should be left.
+/// The devices that should remain.
 fn left() -> BTreeSet<String> {
     let asked: BTreeSet<String> = sensors(1, FIRST.1).chain(sensors(301, SECOND.1)).collect();
     let refused = [REFUSED[0], REFUSED[1], SPOILER];
@@ -94,12 +94,12 @@ fn left() -> BTreeSet<String> {
 }
 
 /// Whether the two requests, newest first, ended as they should.
-fn as_told(requests: &[Value]) -> bool {
-    let told = |request: &Value| {
+fn as_expected(requests: &[Value]) -> bool {
+    let summary = |request: &Value| {
         let count = |member: &str| request[member].as_u64().unwrap_or_default();
         (text(&request["clientToken"]), text(&request["status"]), count("succeededCount"), count("failedCount"))
     };
-    requests.iter().map(told).collect::<Vec<_>>()
+    requests.iter().map(summary).collect::<Vec<_>>()
         == [
             (SECOND.0.to_owned(), "SUCCEEDED".to_owned(), 50, 0),
             (FIRST.0.to_owned(), "PARTIALLY_SUCCEEDED".to_owned(), 247, 3),

@@ -1,4 +1,4 @@
-//! Builds the agent as a user would, and asks cargo where it put it.
+//! Builds the agent as a user would, and gets the path of the binary from cargo.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,16 +11,17 @@ use tokio::process::Command;
 /// The agent's package and binary.
 const AGENT: &str = "offboard";
 
-/// Variables that `cargo run` sets for us. To another cargo they would look like a change in what build scripts depend
-/// on, so that it built those anew each time.
+/// Variables that `cargo run` sets for this process. Another cargo would see them as a change in
+/// the inputs of build scripts, and would rebuild those each time.
 const OF_CARGO_RUN: [&str; 5] =
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
 
-/// Builds the agent in our own profile and gives its path. What cargo has to say goes to the terminal. There is no limit
-/// on the time: a first build downloads and compiles a few hundred crates, in plain view.
+/// Builds the agent in this program's profile and returns its path. Cargo's messages are shown on
+/// the terminal. The build has no time limit: a first build downloads and compiles a few hundred
+/// crates, which the user sees.
 ///
 /// # Errors
-/// When cargo cannot be started or fails.
+/// Cargo cannot be started or fails.
 pub(super) async fn agent() -> io::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(&cargo);

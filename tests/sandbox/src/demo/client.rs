@@ -1,4 +1,4 @@
-//! A client of the agent, as a bench tool might be one: publishes commands, and waits for what comes back.
+//! A client of the agent, such as a bench tool: it publishes commands and waits for the results.
 
 use std::io;
 use std::time::Duration;
@@ -9,24 +9,25 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How long anything is waited for: far longer than it takes.
+/// Maximum time of each wait, far longer than it takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The largest packet. The agent's own limit for a message is 130,000 bytes; the library's default is 10 KiB.
+/// Maximum size of a packet. The agent's own limit for a message is 130,000 bytes; the library's
+/// default is 10 KiB.
 const MAX_PACKET: usize = 1 << 20;
 
-/// What has been received so far.
+/// The messages received so far.
 #[derive(Debug, Default)]
 struct Received {
     subscribed: usize,
     /// The last status, retained or new.
     status: Value,
     results: Vec<Answer>,
-    /// Why the connection ended.
+    /// Why the connection was lost.
     lost: Option<String>,
 }
 
-/// A message of the tree of results.
+/// A message on a results topic.
 #[derive(Debug)]
 struct Answer {
     operation: String,
@@ -35,7 +36,7 @@ struct Answer {
     body: Value,
 }
 
-/// A connected client, which may be shared.
+/// A connected client, which may be shared between tasks.
 #[derive(Debug)]
 pub(super) struct Client {
     name: String,
@@ -45,7 +46,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Connects as `name`, and subscribes to the results for it and to the status of `core`'s agent.
+    /// Connects as `name`, and subscribes to the results for it and to the status of `core`'s
+    /// agent.
     pub(super) async fn connect(broker: &Broker, name: &str, core: &str) -> io::Result<Self> {
         let root = format!("offboard/{core}");
         let mut options = MqttOptions::new(name, "127.0.0.1", broker.port());
@@ -67,7 +69,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Sends a command with this token. What comes of it is asked for with the other functions.
+    /// Sends a command with this token. The other functions wait for its results.
     pub(super) async fn send(&self, operation: &str, token: &str, mut body: Value) -> io::Result<()> {
         body["clientToken"] = json!(token);
         let topic = format!("{}/commands/{}/{operation}", self.root, self.name);
@@ -77,7 +79,7 @@ impl Client {
     /// Waits for a command to be accepted.
     ///
     /// # Errors
-    /// When it is rejected, or neither in time.
+    /// The command is rejected, or neither accepted nor rejected in time.
     pub(super) async fn accepted(&self, operation: &str, token: &str) -> io::Result<Value> {
         let what = format!("{operation} {token} to be accepted");
         let (kind, body) = self
@@ -100,14 +102,14 @@ impl Client {
         self.wait(&what, |received| received.results.iter().find(found).map(|answer| answer.body.clone())).await
     }
 
-    /// Sends a question and waits for its answer. The token is to be a new one.
+    /// Sends a query and waits for its answer. The token has to be new.
     pub(super) async fn ask(&self, operation: &str, body: Value) -> io::Result<Value> {
         let token = format!("question-{}", fastrand::u64(..));
         self.send(operation, &token, body).await?;
         self.accepted(operation, &token).await
     }
 
-    /// Waits for a status of the agent like this; `what` says which.
+    /// Waits for a status of the agent that satisfies `like`; `what` describes it.
     pub(super) async fn status(&self, what: &str, like: impl Fn(&Value) -> bool) -> io::Result<Value> {
         let waited = self.wait(what, |received| like(&received.status).then(|| received.status.clone())).await;
         waited.map_err(|error| {
@@ -141,7 +143,8 @@ impl Answer {
     }
 }
 
-/// Takes in what the broker sends, until the connection ends. It is not made anew: the broker is in our own process.
+/// Receives messages until the connection ends. It does not reconnect, because the broker is in
+/// this process.
 async fn receive(mut events: EventLoop, sender: watch::Sender<Received>, results: String) {
     loop {
         match events.poll().await {

@@ -1,6 +1,7 @@
-//! The demo: a broker, the stand-in for the cloud and the agent, a story with them ([`story`]), and the end of it all.
+//! The demo: it runs a broker, the stand-in for the cloud and the agent through a scenario
+//! ([`story`]), and compares the results.
 //!
-//! Whatever is waited for has a time limit, and nothing sleeps in the hope that something has happened meanwhile.
+//! Every wait has a time limit and a condition; nothing sleeps for a fixed time instead.
 
 mod agent;
 mod audit;
@@ -27,27 +28,28 @@ use show::{heading, say, took};
 /// The core device.
 const CORE: &str = "DemoCore";
 
-/// Its client devices, sensor-0001 and so on.
+/// The number of its client devices, sensor-0001 and so on.
 const DEVICES: usize = 1000;
 
-/// Whoever sends the commands.
+/// The client that sends the commands.
 const CLIENT: &str = "bench-tool";
 
-/// The one operation that changes something.
+/// The only operation of the demo that changes associations.
 const DISASSOCIATE: &str = "disassociate-client-devices";
 
-/// What the agent's configuration protects.
+/// The device that the agent's configuration protects.
 const PROTECTED: &str = "sensor-1000";
 
-/// What the cloud does not let go: the entries of two, and the whole call with the third in it.
+/// The devices that the cloud refuses to disassociate: it rejects two entries, and each whole call
+/// that contains the third device.
 const REFUSED: [&str; 2] = ["sensor-0013", "sensor-0137"];
 const SPOILER: &str = "sensor-0222";
 
-/// The two requests, and how many devices each is for.
+/// The two requests, and the number of devices in each.
 const FIRST: (&str, usize) = ("first-250", 250);
 const SECOND: (&str, usize) = ("offline-50", 50);
 
-/// All that plays a part.
+/// The participants of the demo.
 #[derive(Debug)]
 struct Stage {
     directory: TempDir,
@@ -57,10 +59,10 @@ struct Stage {
     client: Client,
 }
 
-/// Builds the agent and tells the story. With `keep` everything goes on after it until a signal.
+/// Builds the agent and runs the scenario. With `keep` everything continues to run until a signal.
 ///
 /// # Errors
-/// When something failed, took too long, or the agent and the cloud do not agree at the end.
+/// A step failed or took too long, or the agent and the cloud do not agree at the end.
 pub(crate) async fn run(keep: bool) -> io::Result<()> {
     say("Building the agent first. A fresh clone takes some minutes for it.");
     let binary = build::agent().await?;
@@ -74,7 +76,7 @@ pub(crate) async fn run(keep: bool) -> io::Result<()> {
 
     let played = async {
         let begin = Instant::now();
-        story::tell(&mut stage).await?;
+        story::run(&mut stage).await?;
         if keep {
             invite(&stage);
         } else {
@@ -82,11 +84,11 @@ pub(crate) async fn run(keep: bool) -> io::Result<()> {
         }
         io::Result::Ok(())
     };
-    let told = tokio::select! {
-        told = played => told,
+    let outcome = tokio::select! {
+        outcome = played => outcome,
         () = &mut interrupted => Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted")),
     };
-    let ended = match told {
+    let ended = match outcome {
         Ok(()) => {
             if keep {
                 interrupted.await;
@@ -99,14 +101,15 @@ pub(crate) async fn run(keep: bool) -> io::Result<()> {
         if error.kind() != io::ErrorKind::Interrupted {
             eprintln!("\n{}\n", stage.agent.post_mortem());
         }
-        // It may have ended already.
+        // The agent may have ended already.
         let _ = stage.agent.kill().await;
     }
     let Stage { directory, .. } = stage;
     ended.and(directory.close())
 }
 
-/// Where the agent keeps its data; where others are to find it, with a file for their shell.
+/// The directory of the agent's data. With `keep` it has a fixed path, with a file of settings for
+/// the user's shell.
 fn directory(binary: &Path, keep: bool) -> io::Result<TempDir> {
     let Some(target) = binary.ancestors().nth(2).filter(|_| keep) else {
         return tempfile::Builder::new().prefix("offboard-demo-").tempdir();
@@ -130,9 +133,9 @@ fn invite(stage: &Stage) {
     say(format_args!("  . {}", stage.directory.path().join("env").display()));
     say("  offboard status");
     say("  offboard disassociate sensor-0900 --reason 'my first'");
-    say("Or go over the broker. Listen:");
+    say("Or use the broker. Subscribe:");
     say(format_args!("  mosquitto_sub -h 127.0.0.1 -p {port} -t '{root}/results/me/#' -v"));
-    say("and in one more, send a command:");
+    say("and in a third terminal, send a command:");
     say(format_args!("  mosquitto_pub -h 127.0.0.1 -p {port} -q 1 -t {root}/commands/me/{DISASSOCIATE} \\"));
     say("    -m '{\"entries\":[{\"thingName\":\"sensor-0900\"}]}'");
     say("Ctrl-C here ends it all.");
@@ -145,7 +148,7 @@ async fn farewell(stage: &mut Stage) -> io::Result<()> {
     Ok(())
 }
 
-/// Comes to pass when the user has had enough.
+/// Completes when the user interrupts the demo.
 fn interruption() -> io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
@@ -160,7 +163,7 @@ fn sensors(first: usize, count: usize) -> impl Iterator<Item = String> {
     (first..first + count).map(|number| format!("sensor-{number:04}"))
 }
 
-/// A member of a message as it is shown: a text without its quotes.
+/// A member of a message as it is shown: a string without its quotes.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! What the demo prints: headings, sentences, tables, and a progress bar where there is a terminal.
+//! The output of the demo: headings, sentences, tables, and a progress bar on a terminal.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A heading, after an empty line.
+/// Prints a heading after an empty line.
 pub(super) fn heading(text: &str) {
     let (bold, plain) = if io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     line(format_args!("\n{bold}== {text}{plain}"));
 }
 
-/// A sentence.
+/// Prints a sentence.
 pub(super) fn say(text: impl Display) {
     line(format_args!("   {text}"));
 }
 
-/// Rows in columns.
+/// Prints rows in columns.
 pub(super) fn table(rows: &[Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -36,7 +36,7 @@ pub(super) fn row<const N: usize>(cells: [&dyn Display; N]) -> Vec<String> {
     cells.iter().map(ToString::to_string).collect()
 }
 
-/// A time as people say it.
+/// Formats a duration for people.
 pub(super) fn took(time: Duration) -> String {
     match time.as_millis() {
         millis @ ..100 => format!("{millis} ms"),
@@ -45,11 +45,12 @@ pub(super) fn took(time: Duration) -> String {
 }
 
 fn line(text: impl Display) {
-    // Whoever reads us may have gone, as in `cargo demo | head`; the demo still ends as it should.
+    // The reader of the output may have gone, as in `cargo demo | head`; the demo still ends
+    // normally.
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-/// How much is done of something: a bar on a terminal, else a line at each quarter.
+/// The progress of an operation: a bar on a terminal, else a line at each quarter.
 #[derive(Debug)]
 pub(super) struct Progress {
     total: u64,
@@ -58,7 +59,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Nothing is done yet.
+    /// A progress of zero.
     pub(super) fn new(total: u64) -> Self {
         let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
         let bar = terminal.then(|| {
@@ -71,7 +72,7 @@ impl Progress {
         Self { total, quarter: 0, bar }
     }
 
-    /// So many are done.
+    /// Shows the number of finished items.
     pub(super) fn at(&mut self, done: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
@@ -84,7 +85,7 @@ impl Progress {
         }
     }
 
-    /// Leaves what it shows on the terminal.
+    /// Ends the display, and leaves it on the terminal.
     pub(super) fn end(self) {
         if let Some(bar) = self.bar {
             bar.abandon();

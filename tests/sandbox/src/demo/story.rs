@@ -1,4 +1,4 @@
-//! The story: what happens to a core device, its agent and its cloud, scene by scene.
+//! The scenario of the demo, step by step: a core device, its agent and its cloud.
 
 use std::io;
 use std::pin::pin;
@@ -12,17 +12,17 @@ use super::client::Client;
 use super::show::{Progress, heading, row, say, table, took};
 use super::{CLIENT, CORE, DEVICES, DISASSOCIATE, FIRST, PROTECTED, REFUSED, SECOND, SPOILER, Stage, sensors, text};
 
-/// What a call takes that the cloud does not refuse: what it may take over a mobile network.
+/// Latency of a call that the cloud does not refuse, typical of a mobile network.
 const LATENCY: Duration = Duration::from_millis(300);
 
-/// Between two looks at how far a request is.
+/// Interval between two queries of a request's progress.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Tells the story from its beginning to the accounts at its end.
+/// Runs the scenario from its beginning to the comparison at its end.
 ///
 /// # Errors
-/// When something does not happen, or the agent and the cloud do not agree at the end.
-pub(super) async fn tell(stage: &mut Stage) -> io::Result<()> {
+/// A step fails, or the agent and the cloud do not agree at the end.
+pub(super) async fn run(stage: &mut Stage) -> io::Result<()> {
     set_the_scene(stage).await?;
     let before = audit::Registry::now(&stage.client, &stage.cloud).await?;
     some_are_refused(stage).await?;
@@ -55,16 +55,17 @@ async fn set_the_scene(stage: &mut Stage) -> io::Result<()> {
 async fn some_are_refused(stage: &Stage) -> io::Result<()> {
     let Stage { cloud, client, .. } = stage;
     let (token, count) = FIRST;
-    heading("250 devices are to go, and the cloud refuses some");
+    heading("250 devices are disassociated, and the cloud refuses some");
     for action in [
         Action::RejectEntry { thing: SPOILER.to_owned(), name_field: false },
         Action::EntryErrors {
             things: REFUSED.map(str::to_owned).into(),
             code: "AccessDeniedException".to_owned(),
-            message: "this device is not yours to take off".to_owned(),
+            message: "you may not disassociate this device".to_owned(),
             omit_name: false,
         },
-        // Calls meet one fault at most, so this is for those without any of the three.
+        // A call meets at most one fault, so this one applies to the calls without any of the three
+        // devices.
         Action::Delay(LATENCY),
     ] {
         cloud.inject(Fault { operation: Some(Operation::Disassociate), times: None, action });
@@ -73,14 +74,17 @@ async fn some_are_refused(stage: &Stage) -> io::Result<()> {
     let begin = Instant::now();
     client.send(DISASSOCIATE, token, json!({"entries": entries(sensors(1, count)), "reason": "line 3 closes"})).await?;
     client.accepted(DISASSOCIATE, token).await?;
-    say(format_args!("accepted after {}: it is on the agent's disk and will be seen through.", took(begin.elapsed())));
+    say(format_args!(
+        "accepted after {}: it is on the agent's disk, and the agent will carry it out.",
+        took(begin.elapsed())
+    ));
     let completed = follow(client, token, count as u64).await?;
     say(format_args!("completed after {}: {}", took(begin.elapsed()), outcome(&completed)));
     let errors = completed["errorEntries"].as_array().map(Vec::as_slice).unwrap_or_default();
     let cells = |error: &Value| row([&text(&error["thingName"]), &text(&error["code"]), &text(&error["message"])]);
     table(&errors.iter().map(cells).collect::<Vec<_>>());
-    say(format_args!("A call with {SPOILER} in it failed as a whole, without a word on the reason."));
-    say("The agent halved such calls until that device stood alone, so that no other had to suffer for it.");
+    say(format_args!("A call with {SPOILER} in it failed as a whole, without a reason."));
+    say("The agent split such calls in halves until that device was alone in one, so that no other device failed.");
     Ok(())
 }
 
@@ -89,12 +93,12 @@ async fn the_cloud_is_cut_off(stage: &Stage) -> io::Result<()> {
     let (token, count) = SECOND;
     heading("The cloud is out of reach");
     cloud.offline(true);
-    say("The line to the cloud is cut.");
+    say("The connection to the cloud is cut.");
     say(format_args!("{CLIENT} sends a command for {count} more all the same, sensor-0301 to sensor-0350."));
     let begin = Instant::now();
     client.send(DISASSOCIATE, token, json!({"entries": entries(sensors(301, count))})).await?;
     client.accepted(DISASSOCIATE, token).await?;
-    say(format_args!("accepted after {}, cloud or no cloud.", took(begin.elapsed())));
+    say(format_args!("accepted after {}, although the cloud is out of reach.", took(begin.elapsed())));
     client
         .status("the agent to find the cloud UNREACHABLE, with 50 entries pending", |status| {
             status["cloud"] == "UNREACHABLE" && status["pendingEntries"] == count
@@ -121,12 +125,12 @@ async fn the_agent_is_killed(stage: &mut Stage) -> io::Result<()> {
         .await?;
     say(format_args!("Started again, it is ONLINE after {}. Nothing is lost:", took(begin.elapsed())));
     say(format_args!("its status says that {} entries wait.", text(&back["pendingEntries"])));
-    // The stand-in is where the credentials come from, too, and those the agent needs first.
+    // The stand-in also provides the credentials, which the agent needs first.
     let blind = client.status("the agent to find the cloud out of reach", |status| {
         is_online(status) && (status["cloud"] == "NO_CREDENTIALS" || status["cloud"] == "UNREACHABLE")
     });
     let cloud = text(&blind.await?["cloud"]);
-    say(format_args!("It has looked for the cloud, and still there is none: {cloud}."));
+    say(format_args!("It tried to reach the cloud, which is still out of reach: {cloud}."));
     Ok(())
 }
 
@@ -136,11 +140,11 @@ async fn the_cloud_is_back(stage: &Stage) -> io::Result<()> {
     heading("The cloud is back");
     cloud.offline(false);
     let begin = Instant::now();
-    say("The line is mended. Before it sends what is left over, the agent lists the devices once more:");
-    say("whoever was associated anew in the meantime would be left alone.");
+    say("The connection is restored. Before the agent sends the waiting entries, it lists the devices again:");
+    say("it would not disassociate a device that was associated again in the meantime.");
     let completed = follow(client, token, count as u64).await?;
     say(format_args!("completed after {}: {}", took(begin.elapsed()), outcome(&completed)));
-    say("Nobody had to ask twice.");
+    say("No client had to repeat its command.");
     Ok(())
 }
 
@@ -167,7 +171,7 @@ async fn questions(stage: &Stage) -> io::Result<()> {
     Ok(())
 }
 
-/// Shows how far a request is until it is completed, and gives that message.
+/// Shows the progress of a request until it is completed, and returns its `completed` message.
 async fn follow(client: &Client, token: &str, count: u64) -> io::Result<Value> {
     let mut completed = pin!(client.completed(DISASSOCIATE, token));
     let mut progress = Progress::new(count);
@@ -197,5 +201,5 @@ fn entries(things: impl Iterator<Item = String>) -> Vec<Value> {
 fn outcome(completed: &Value) -> String {
     let [status, succeeded, failed] =
         ["status", "succeededCount", "failedCount"].map(|member| text(&completed[member]));
-    format!("{status}, {succeeded} taken off, {failed} not.")
+    format!("{status}, {succeeded} disassociated, {failed} not.")
 }

@@ -1,11 +1,12 @@
-//! Which operations `accessControl` allows, by the rules of nucleus lite 2.6.0 (`ipc_authz.c`, `mqttproxy.c`).
+//! The operations that `accessControl` allows, by the rules of nucleus lite 2.6.0 (`ipc_authz.c`,
+//! `mqttproxy.c`).
 
 use serde_json::Value;
 
 use super::Service;
 
-/// Whether the policies of a component allow an operation on a resource, which is compared as a text also where it is a
-/// filter.
+/// Whether the policies of a component allow an operation on a resource. The resource is compared
+/// as text, even if it is a filter.
 pub(super) fn allows(access_control: &Value, service: Service, operation: &str, resource: &str) -> bool {
     let name = match service {
         Service::PubSub => "aws.greengrass.ipc.pubsub",
@@ -25,7 +26,7 @@ pub(super) fn allows(access_control: &Value, service: Service, operation: &str, 
     })
 }
 
-/// `*` stands for any run of characters.
+/// Whether a text matches a pattern, in which `*` matches any sequence of characters.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(first) else { return false };

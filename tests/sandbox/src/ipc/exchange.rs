@@ -1,5 +1,5 @@
-//! The token exchange service of a nucleus that forgets its tokens and moves to other ports: in front of the stand-in for
-//! the cloud, which has the credentials.
+//! The token exchange service of a nucleus, which can forget its tokens and move to another port.
+//! It forwards to the stand-in for the cloud, which has the credentials.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::thread;
 
 use super::{Kind, Shared};
 
-/// The path; its last slash counts.
+/// The path; its trailing slash is significant.
 pub(super) const PATH: &str = "/2016-11-01/credentialprovider/";
 
 pub(super) struct Exchange {
@@ -19,7 +19,8 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Answers on a port of its own with what the service at `uri` gives for `token`.
+    /// Listens on a port of its own, and responds with the credentials that the service at `uri`
+    /// returns for `token`.
     pub(super) fn start(shared: &Arc<Shared>, uri: String, token: String) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
@@ -31,7 +32,7 @@ impl Exchange {
                     return;
                 }
                 count.fetch_add(1, Ordering::Relaxed);
-                // Who asks badly gets no answer.
+                // A malformed request gets no response.
                 let _ = answer(&shared, stream, &uri, &token);
             }
         })?;
@@ -50,7 +51,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.is_closed.store(true, Ordering::Relaxed);
-        // Wakes it up.
+        // Wakes the thread.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 }
@@ -81,7 +82,7 @@ fn answer(shared: &Shared, mut stream: TcpStream, uri: &str, token: &str) -> io:
         }
     };
     let length = body.len();
-    // Nucleus lite calls everything so.
+    // Nucleus lite uses this content type for every response.
     let head =
         format!("HTTP/1.1 {status}\r\ncontent-type: text/html\r\ncontent-length: {length}\r\nconnection: close\r\n");
     write!(stream, "{head}\r\n{body}")

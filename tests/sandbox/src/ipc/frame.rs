@@ -1,19 +1,19 @@
-//! The frames of the event-stream RPC protocol, written from its description and not with the codec that the agent uses:
-//! what one of them gets wrong, the other one finds.
+//! The frames of the event-stream RPC protocol, implemented from its description and without the
+//! agent's codec, so that an error in one of them shows in the tests.
 
 use std::io::{self, Read};
 
-/// Total length, length of the headers, checksum of both.
+/// The total length, the length of the headers, and the checksum of both.
 const PRELUDE: usize = 12;
 
-/// What a header holds, as far as the protocol uses it.
+/// The values of headers that the protocol uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Number(i32),
     Text(String),
 }
 
-/// The types of messages that the server knows.
+/// The message types that the server handles.
 pub(super) mod kind {
     pub(in crate::ipc) const MESSAGE: i32 = 0;
     pub(in crate::ipc) const ERROR: i32 = 1;
@@ -23,9 +23,9 @@ pub(super) mod kind {
     pub(in crate::ipc) const CONNECT_ACK: i32 = 5;
 }
 
-/// In a `CONNECT_ACK`: accepted.
+/// Flag of a `CONNECT_ACK`: the connection is accepted.
 pub(super) const ACCEPTED: i32 = 1;
-/// The last message of its stream.
+/// Flag of the last message of a stream.
 pub(super) const TERMINATE: i32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,8 @@ impl Frame {
         bytes
     }
 
-    /// Reads one whose part after the prelude has at most `max` bytes; also returns how many it had.
+    /// Reads a frame whose part after the prelude has at most `max` bytes; also returns the length
+    /// of the frame.
     pub(super) fn read(from: &mut impl Read, max: usize) -> io::Result<(Self, usize)> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let mut prelude = [0; PRELUDE];

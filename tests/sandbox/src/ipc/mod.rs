@@ -1,8 +1,9 @@
-//! A stand-in for the IPC server of a Greengrass nucleus, as nucleus lite 2.6.0 behaves (measured, and read in its source),
-//! or as the classic nucleus does (read in its source). It is held against PyPI's `awsiotsdk` (`tests/awsiotsdk.rs`).
+//! A stand-in for the IPC server of a Greengrass nucleus. It behaves as nucleus lite 2.6.0
+//! (measured, and read in its source) or as the classic nucleus (read in its source). A test
+//! compares it with PyPI's `awsiotsdk` (`tests/awsiotsdk.rs`).
 //!
-//! What it does not do, so that nobody tests that with it: other operations than publish and subscribe of both services and
-//! `GetConfiguration`; a look at the process of who connects by a component's name.
+//! It does not implement: operations other than publish and subscribe of both services and
+//! `GetConfiguration`; the check of the process that connects under a component's name.
 
 mod access;
 mod exchange;
@@ -18,10 +19,10 @@ use serde_json::{Value, json};
 
 use server::Connection;
 
-/// The component that the agent is.
+/// The component name of the agent.
 pub const COMPONENT: &str = "com.offboard.Agent";
 
-/// Whose rules hold.
+/// The nucleus whose rules the stand-in follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Nucleus lite.
@@ -31,7 +32,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Largest part of a frame after its prelude.
+    /// Maximum size of a frame after its prelude.
     fn max_frame(self) -> usize {
         match self {
             Self::Lite => 10_000,
@@ -39,7 +40,7 @@ impl Kind {
         }
     }
 
-    /// Largest payload that gets from AWS IoT Core to a component, with its topic.
+    /// Maximum size of a payload from AWS IoT Core to a component, including its topic.
     fn max_from_iot_core(self) -> usize {
         match self {
             // The whole MQTT packet has to fit into 5000 bytes.
@@ -68,40 +69,41 @@ pub enum Service {
 /// A message that a component published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Where.
+    /// The topic.
     pub topic: String,
-    /// What.
+    /// The payload.
     pub payload: Vec<u8>,
 }
 
-/// What was seen so far.
+/// Counts of connections, frames and payloads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Connections that were accepted.
+    /// Accepted connections.
     pub accepted: usize,
-    /// Connections that were not, for their token or their name.
+    /// Connections that were refused because of their token or name.
     pub refused: usize,
-    /// Connections that were closed over a frame that is too large, or is none.
+    /// Connections that were closed because of a frame that is too large or not valid.
     pub broken: usize,
-    /// Bytes of the largest frame that arrived.
+    /// Size of the largest received frame in bytes.
     pub largest_frame: usize,
-    /// Bytes of the largest payload that was published.
+    /// Size of the largest published payload in bytes.
     pub largest_payload: usize,
 }
 
-/// How to start.
+/// The options of a stand-in.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Whose rules hold.
+    /// The nucleus whose rules it follows.
     pub kind: Kind,
     /// The `accessControl` of [`COMPONENT`].
     pub access_control: Value,
-    /// Where the token exchange service gets good answers from: its address and its token.
+    /// The service that provides the credentials of the token exchange service: its address and its
+    /// token.
     pub credentials: Option<(String, String)>,
 }
 
 impl Options {
-    /// Everything below `offboard/` is allowed.
+    /// Options that allow everything below `offboard/`.
     pub fn of(kind: Kind) -> Self {
         let policy = |service: &str, operations: [&str; 2]| {
             let operations = operations.map(|name| format!("aws.greengrass#{name}"));
@@ -124,7 +126,7 @@ pub(crate) struct State {
     kind: Kind,
     access_control: Value,
     token: String,
-    /// The token exchange service's; 0 where there is none.
+    /// The port of the token exchange service; 0 if there is none.
     port: u16,
     is_offline: bool,
     connections: BTreeMap<u64, Arc<Connection>>,
@@ -133,7 +135,7 @@ pub(crate) struct State {
     counts: Counts,
 }
 
-/// State that connections and the token exchange service share.
+/// The state that connections and the token exchange service share.
 pub(crate) struct Shared {
     state: Mutex<State>,
 }
@@ -144,7 +146,7 @@ impl Shared {
     }
 }
 
-/// A running stand-in, in threads of its own. Stops when it is dropped.
+/// A running stand-in, in threads of its own. It stops when it is dropped.
 pub struct Nucleus {
     dir: PathBuf,
     shared: Arc<Shared>,
@@ -154,7 +156,7 @@ pub struct Nucleus {
 }
 
 impl Nucleus {
-    /// Starts one whose socket is in `dir`.
+    /// Starts a stand-in whose socket is in `dir`.
     ///
     /// # Errors
     /// The socket or the port cannot be opened.
@@ -179,7 +181,7 @@ impl Nucleus {
         Ok(nucleus)
     }
 
-    /// The server's socket.
+    /// The path of the server's socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.join(self.shared.lock().kind.socket())
     }
@@ -189,7 +191,7 @@ impl Nucleus {
         self.shared.lock().token.clone()
     }
 
-    /// The variables that a component is started with. They do not follow later changes.
+    /// The environment variables of a component at its start. They do not follow later changes.
     pub fn environment(&self) -> Vec<(String, String)> {
         let (token, port) = (self.token(), self.shared.lock().port);
         let mut variables = vec![
@@ -204,14 +206,14 @@ impl Nucleus {
         variables
     }
 
-    /// The server goes down: all connections are closed, and nobody listens.
+    /// Stops the server: all connections are closed, and nothing listens on the socket.
     pub fn go_down(&mut self) {
         self.listening = None;
         let closed = std::mem::take(&mut self.shared.lock().connections);
         closed.into_values().for_each(|connection| connection.close());
     }
 
-    /// The server comes up; on nucleus lite with no memory of its tokens.
+    /// Starts the server again; nucleus lite has forgotten its tokens then.
     ///
     /// # Errors
     /// The socket cannot be opened.
@@ -227,26 +229,27 @@ impl Nucleus {
         Ok(())
     }
 
-    /// The token is void from now on, connections stay.
+    /// Invalidates the token; connections remain.
     pub fn void_token(&self) {
         self.shared.lock().token = token();
     }
 
-    /// The daemon of a service restarts: present subscriptions deliver nothing any more, and nobody is told.
+    /// Simulates a restart of a service's daemon: existing subscriptions deliver no more messages,
+    /// and their clients are not notified.
     pub fn silence(&self, service: Service) {
         let connections: Vec<_> = self.shared.lock().connections.values().cloned().collect();
         connections.iter().for_each(|connection| connection.silence(service));
     }
 
-    /// The core device loses its connection to AWS IoT Core, or gets it back.
+    /// Disconnects the core device from AWS IoT Core, or reconnects it.
     pub fn offline(&self, is_offline: bool) {
         self.shared.lock().is_offline = is_offline;
     }
 
-    /// The token exchange service restarts, on another port.
+    /// Restarts the token exchange service on another port.
     ///
     /// # Errors
-    /// No port is to be had.
+    /// No port is available.
     pub fn move_token_exchange(&mut self) -> io::Result<()> {
         let Some((uri, token)) = self.credentials.clone() else { return Ok(()) };
         let exchange = exchange::Exchange::start(&self.shared, uri, token)?;
@@ -255,37 +258,38 @@ impl Nucleus {
         Ok(())
     }
 
-    /// How often the token exchange service was asked since its last start.
+    /// The number of requests to the token exchange service since its last start.
     pub fn asked_for_credentials(&self) -> usize {
         self.exchange.as_ref().map_or(0, exchange::Exchange::asked)
     }
 
-    /// Another `accessControl` from now on.
+    /// Replaces the `accessControl`.
     pub fn set_access_control(&self, access_control: Value) {
         self.shared.lock().access_control = access_control;
     }
 
-    /// A message from elsewhere: from the cloud, or from another component. Returns to how many subscriptions it went.
+    /// Publishes a message from the cloud or from another component. Returns the number of
+    /// subscriptions that received it.
     pub fn publish(&self, service: Service, topic: &str, payload: &[u8]) -> usize {
         server::deliver(&self.shared, None, service, topic, &server::Content::Binary(payload.to_vec()))
     }
 
-    /// A message from another component, as JSON.
+    /// Publishes a JSON message from another component.
     pub fn publish_json(&self, topic: &str, message: &Value) -> usize {
         server::deliver(&self.shared, None, Service::PubSub, topic, &server::Content::Json(message.clone()))
     }
 
-    /// What components have published to a service so far.
+    /// The messages that components have published to a service so far.
     pub fn published(&self, service: Service) -> Vec<Message> {
         self.shared.lock().published.get(&service).cloned().unwrap_or_default()
     }
 
-    /// What was seen so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         self.shared.lock().counts
     }
 
-    /// Connections that are there now.
+    /// The number of open connections.
     pub fn connections(&self) -> usize {
         self.shared.lock().connections.len()
     }
@@ -297,7 +301,7 @@ impl Drop for Nucleus {
     }
 }
 
-/// 16 characters of base64, as nucleus lite's.
+/// A token of 16 base64 characters, as nucleus lite makes it.
 fn token() -> String {
     std::iter::repeat_with(fastrand::alphanumeric).take(16).collect()
 }

@@ -19,7 +19,7 @@ use super::access::{allows, filters};
 use super::frame::{ACCEPTED, Frame, TERMINATE, kind};
 use super::{COMPONENT, Kind, Message, Service, Shared};
 
-/// A client that does not read for so long is given up.
+/// Time after which a client that does not read is disconnected.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An open socket.
@@ -31,7 +31,7 @@ pub(super) struct Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         self.is_closed.store(true, Ordering::Relaxed);
-        // Wakes it up.
+        // Wakes the thread.
         let _ = UnixStream::connect(&self.path);
         let _ = fs::remove_file(&self.path);
     }
@@ -61,7 +61,7 @@ struct Subscription {
     is_silent: bool,
 }
 
-/// A connection that was accepted.
+/// An accepted connection.
 pub(super) struct Connection {
     number: u64,
     stream: UnixStream,
@@ -128,7 +128,7 @@ fn serve(shared: &Arc<Shared>, stream: UnixStream) {
     }
 }
 
-/// The handshake.
+/// Performs the handshake.
 fn connect(shared: &Arc<Shared>, stream: UnixStream) -> Option<Arc<Connection>> {
     let (frame, _) = Frame::read(&mut &stream, 10_000).ok()?;
     let body: Value = serde_json::from_slice(&frame.payload).unwrap_or_default();
@@ -138,7 +138,7 @@ fn connect(shared: &Arc<Shared>, stream: UnixStream) -> Option<Arc<Connection>> 
     let by_token = body["authToken"].as_str();
     let is_right = match by_token {
         Some(token) => token == state.token,
-        // The classic nucleus knows tokens alone.
+        // The classic nucleus accepts only tokens.
         None => is_lite && body["componentName"] == COMPONENT,
     };
     if !is_connect || !is_right {
@@ -189,7 +189,7 @@ fn handle(shared: &Arc<Shared>, connection: &Arc<Connection>, frame: &Frame) {
     }
 }
 
-/// What a message holds.
+/// The content of a message.
 pub(super) enum Content {
     Binary(Vec<u8>),
     Json(Value),
@@ -204,7 +204,7 @@ impl Content {
     }
 }
 
-/// The topic and the content of a publish; `None` if its parameters are not those of the service model.
+/// The topic and the content of a publish; `None` if its parameters violate the service model.
 fn parameters(service: Service, body: &Value) -> Option<(&str, Content)> {
     let decoded = |value: &Value| BASE64_STANDARD.decode(value.as_str()?).ok().map(Content::Binary);
     match service {
@@ -285,7 +285,7 @@ fn subscribe(
     connection.respond(stream, &format!("{operation}Response"), &json!({}));
 }
 
-/// Hands a message to all subscriptions that it matches, to each of them once; to how many.
+/// Delivers a message once to each subscription that matches; returns their number.
 pub(super) fn deliver(shared: &Shared, from: Option<u64>, service: Service, topic: &str, content: &Content) -> usize {
     let (connections, kind, is_offline) = {
         let state = shared.lock();
@@ -294,7 +294,7 @@ pub(super) fn deliver(shared: &Shared, from: Option<u64>, service: Service, topi
     };
     let payload = content.bytes();
     if service == Service::IotCore && (is_offline || topic.len() + payload.len() > kind.max_from_iot_core()) {
-        // Nobody is told.
+        // The publisher is not notified.
         return 0;
     }
     let (model, body) = match (service, content) {
@@ -341,7 +341,8 @@ fn get_configuration(shared: &Shared, connection: &Connection, stream: i32, body
         (state.kind, state.port)
     };
     let configuration = match (component, kind) {
-        // Nucleus lite keeps it as a text, the classic one beside the port that was configured.
+        // Nucleus lite returns the port as a string, the classic nucleus besides the configured
+        // port.
         ("aws.greengrass.TokenExchangeService", Kind::Lite) => json!({"port": port.to_string()}),
         ("aws.greengrass.TokenExchangeService", Kind::Classic) => json!({"port": 0, "activePort": port}),
         (COMPONENT, _) => json!({"accessControl": shared.lock().access_control}),

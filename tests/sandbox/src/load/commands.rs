@@ -1,4 +1,4 @@
-//! Senders of commands, which wait for what comes back.
+//! Senders of commands, which wait for the results.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::wire::{Message, Wire};
 use super::{SILENCE, computed, micros};
 
-/// Send commands that take devices off, and print how long they took
+/// Send commands that disassociate devices, and print how long they took
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Commands {
     /// The broker's port on 127.0.0.1
@@ -20,34 +20,36 @@ pub(crate) struct Commands {
     /// The core device
     #[arg(long)]
     core: String,
-    /// How many clients send; each has its share of the commands and of the window
+    /// Number of clients; each sends its share of the commands and has its share of the window
     #[arg(long, default_value_t = 1)]
     senders: usize,
-    /// Commands that may be without an `accepted`, all senders together
+    /// Maximum number of commands without an `accepted`, of all senders together
     #[arg(long, default_value_t = 500)]
     window: usize,
-    /// Instead of a window: so many commands at once, and the next ones when all of these are completed
+    /// Instead of a window: send groups of this many commands, each after the previous group is
+    /// completed
     #[arg(long)]
     group: Option<usize>,
     /// Wait between two groups
     #[arg(long, default_value_t = 0)]
     pause_ms: u64,
-    /// Instead of a window: a command of each sender every so many milliseconds, whatever came back
+    /// Instead of a window: each sender sends a command at this interval in milliseconds, without
+    /// waiting for results
     #[arg(long)]
     every_ms: Option<u64>,
-    /// Commands in all
+    /// Total number of commands
     #[arg(long)]
     commands: usize,
-    /// Send no more of them after so long
+    /// Stop sending after this time
     #[arg(long, default_value_t = 3600.0)]
     seconds: f64,
-    /// Devices in each command
+    /// Number of devices in each command
     #[arg(long, default_value_t = 1)]
     entries: usize,
-    /// The first device's number
+    /// Number of the first device
     #[arg(long, default_value_t = 1)]
     first: usize,
-    /// Makes the tokens of this load its own
+    /// Prefix of the tokens, unique for this load
     #[arg(long, default_value = "t")]
     prefix: String,
     /// The storeless client completes what it accepts at once
@@ -55,7 +57,7 @@ pub(crate) struct Commands {
     storeless: bool,
 }
 
-/// What is looked at of an answer.
+/// The members of an answer that are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -64,21 +66,21 @@ struct Answer {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Told {
+struct Times {
     sent: Option<Instant>,
     accepted: Option<Instant>,
     completed: Option<Instant>,
 }
 
-/// One client's part.
+/// The results of one client.
 #[derive(Default)]
 struct Part {
-    told: Vec<Told>,
+    times: Vec<Times>,
     sent: usize,
     accepted: usize,
     completed: usize,
     rejected: usize,
-    /// Told a second time, which QoS 1 allows.
+    /// Answers that came a second time, which QoS 1 allows.
     again: usize,
     not_succeeded: usize,
 }
@@ -90,7 +92,7 @@ pub(crate) async fn run(load: Commands) -> io::Result<()> {
     for sender in 0..senders {
         let mut wire = Wire::connect(load.port, &format!("{}-{sender}", load.prefix)).await?;
         wire.subscribe(&format!("offboard/{}/results/{}-{sender}/#", load.core, load.prefix)).await?;
-        // Ranges of numbers that lie beside each other.
+        // Adjacent ranges of numbers.
         let numbers = (load.commands * sender / senders)..(load.commands * (sender + 1) / senders);
         let load = load.clone();
         tasks.spawn(async move { send(&load, wire, sender, numbers, load.window.div_ceil(senders)).await });
@@ -111,7 +113,7 @@ async fn send(
     window: usize,
 ) -> io::Result<Part> {
     let topic = format!("offboard/{}/commands/{}-{sender}/disassociate-client-devices", load.core, load.prefix);
-    let mut part = Part { told: vec![Told::default(); numbers.len()], ..Part::default() };
+    let mut part = Part { times: vec![Times::default(); numbers.len()], ..Part::default() };
     let (start, total) = (Instant::now(), numbers.len());
     let limit = Duration::from_secs_f64(load.seconds);
     loop {
@@ -130,7 +132,7 @@ async fn send(
             for _ in 0..room.min(total - part.sent) {
                 let number = numbers.start + part.sent;
                 wire.publish(&topic, command(load, number).as_bytes());
-                part.told[part.sent].sent = Some(Instant::now());
+                part.times[part.sent].sent = Some(Instant::now());
                 part.sent += 1;
             }
             wire.flush().await?;
@@ -138,8 +140,8 @@ async fn send(
         if !may_send && part.completed + part.rejected == part.sent {
             return Ok(part);
         }
-        // The next command's time cancels the turn, which loses nothing as long as the socket takes all that is written,
-        // as it does at such a pace.
+        // The time of the next command may cancel the turn. Nothing is lost as long as the socket
+        // accepts all data that is written, as it does at such a rate.
         let wait = next.filter(|_| may_send).map_or(SILENCE, |next| next.saturating_duration_since(Instant::now()));
         match tokio::time::timeout(wait, wire.turn()).await {
             Ok(message) => part.take(&message?, numbers.start, &load.prefix),
@@ -165,10 +167,10 @@ impl Part {
         let Ok(answer) = serde_json::from_slice::<Answer>(&message.payload) else { return };
         let number = answer.client_token.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
         let number = number.and_then(|number| number.parse::<usize>().ok()).and_then(|n| n.checked_sub(first));
-        let Some(told) = number.and_then(|n| self.told.get_mut(n)) else { return };
+        let Some(times) = number.and_then(|n| self.times.get_mut(n)) else { return };
         let (at, count) = match message.topic.rsplit('/').next() {
-            Some("accepted") => (&mut told.accepted, &mut self.accepted),
-            Some("completed") => (&mut told.completed, &mut self.completed),
+            Some("accepted") => (&mut times.accepted, &mut self.accepted),
+            Some("completed") => (&mut times.completed, &mut self.completed),
             _ => {
                 self.rejected += 1;
                 return;
@@ -186,21 +188,22 @@ impl Part {
 
 fn report(load: &Commands, parts: &[Part], start: Instant) -> Value {
     let sum = |count: fn(&Part) -> usize| parts.iter().map(count).sum::<usize>();
-    let all = || parts.iter().flat_map(|part| &part.told);
-    let first = all().filter_map(|told| told.sent).min().unwrap_or(start);
+    let all = || parts.iter().flat_map(|part| &part.times);
+    let first = all().filter_map(|times| times.sent).min().unwrap_or(start);
     let last =
-        |at: fn(&Told) -> Option<Instant>| all().filter_map(at).max().map_or(0.0, |at| (at - first).as_secs_f64());
+        |at: fn(&Times) -> Option<Instant>| all().filter_map(at).max().map_or(0.0, |at| (at - first).as_secs_f64());
     let mut report = json!({
         "sent": sum(|part| part.sent), "accepted": sum(|part| part.accepted), "completed": sum(|part| part.completed),
         "rejected": sum(|part| part.rejected), "again": sum(|part| part.again),
         "notSucceeded": sum(|part| part.not_succeeded),
-        "secondsToAccepted": last(|told| told.accepted), "secondsToCompleted": last(|told| told.completed),
+        "secondsToAccepted": last(|times| times.accepted), "secondsToCompleted": last(|times| times.completed),
         "computed": computed(),
     });
     if load.group == Some(1) || load.every_ms.is_some() {
-        // Microseconds of each, in the order of the commands.
+        // The microseconds to `accepted` and to `completed` of each command, in the order of the
+        // commands.
         let waits: Vec<[u64; 2]> = all()
-            .filter_map(|told| Some([told.accepted? - told.sent?, told.completed? - told.sent?].map(micros)))
+            .filter_map(|times| Some([times.accepted? - times.sent?, times.completed? - times.sent?].map(micros)))
             .collect();
         report["waits"] = json!(waits);
     }

@@ -1,4 +1,4 @@
-//! Plain messages between two clients, with nobody in between but the broker: what it can do by itself.
+//! Plain messages between two clients over the broker alone: the broker's own performance.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ pub(crate) struct Messages {
     /// The broker's port on 127.0.0.1
     #[arg(long)]
     port: u16,
-    /// How many
+    /// Number of messages
     #[arg(long)]
     messages: usize,
-    /// How many of them may be under way; 1 measures the way of one
+    /// Maximum number of messages in flight; 1 measures the latency of one message
     #[arg(long, default_value_t = 500)]
     window: usize,
     /// Wait before each window
@@ -32,13 +32,13 @@ pub(crate) async fn run(load: Messages) -> io::Result<()> {
     let mut receiver = Wire::connect(load.port, "plain-receiver").await?;
     receiver.subscribe(TOPIC).await?;
     let mut sender = Wire::connect(load.port, "plain-sender").await?;
-    // About a command's size.
+    // The typical size of a command.
     let payload = [b'x'; 80];
     let (mut sent, mut received) = (0, 0);
     let mut waits = Vec::new();
     let start = Instant::now();
     let mut began = start;
-    // A task of its own, so that neither direction waits for the other.
+    // A separate task, so that neither direction waits for the other.
     let (give, mut taken) = tokio::sync::mpsc::channel::<usize>(1);
     let sending = tokio::spawn(async move {
         while let Some(count) = taken.recv().await {
@@ -52,7 +52,7 @@ pub(crate) async fn run(load: Messages) -> io::Result<()> {
     });
     while received < load.messages {
         let room = load.window.saturating_sub(sent - received).min(load.messages - sent);
-        // Some at a time, as a client with a window of its own would.
+        // Sends several messages at a time, as a client with its own window would.
         if room > 0 && (room >= load.window / 4 || sent + room == load.messages) {
             if load.pause_ms > 0 {
                 tokio::time::sleep(Duration::from_millis(load.pause_ms)).await;

@@ -1,5 +1,5 @@
-//! What `benches/run` measures with: a load of commands, of plain messages, and a client that answers commands without
-//! keeping anything. Each prints one line of JSON.
+//! The loads that `benches/run` uses for its measurements: commands, plain messages, and a client
+//! that answers commands without storing anything. Each prints one line of JSON.
 
 mod commands;
 mod messages;
@@ -12,10 +12,10 @@ pub(crate) use commands::{Commands, run as commands};
 pub(crate) use messages::{Messages, run as messages};
 pub(crate) use storeless::{Storeless, run as storeless};
 
-/// How long nothing may come before what is missing counts as lost.
+/// Time without messages after which the missing ones count as lost.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Processor time that this process took, user and system, in seconds.
+/// Processor time of this process, user and system, in seconds.
 fn computed() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);

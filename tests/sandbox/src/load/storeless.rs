@@ -1,4 +1,5 @@
-//! The least that could answer commands: it keeps nothing and calls nobody. By the client library that the agent has.
+//! The minimal client that answers commands: it stores nothing and calls no cloud. It uses the
+//! agent's MQTT client library.
 
 use std::io;
 
@@ -43,7 +44,7 @@ pub(crate) async fn run(arguments: Storeless) -> io::Result<()> {
                 });
                 for (kind, message) in [("accepted", accepted), ("completed", completed)] {
                     let topic = format!("{results}/{kind}");
-                    // The channel is longer than any load's window.
+                    // The channel is longer than the window of any load.
                     client
                         .try_publish(topic, QoS::AtLeastOnce, false, message.to_string())
                         .map_err(io::Error::other)?;

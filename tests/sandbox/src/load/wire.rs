@@ -1,5 +1,6 @@
-//! As much of MQTT 3.1.1 as a load needs: QoS 1 in both directions, over a socket of its own. A client library would take
-//! more of the machine than what is measured leaves it.
+//! The part of MQTT 3.1.1 that a load needs: QoS 1 in both directions, over a socket of its own. A
+//! client library would use too much of the machine's processor time, which the measured programs
+//! need.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,24 +16,24 @@ const PUBACK: u8 = 0x40;
 const SUBSCRIBE: u8 = 0x82;
 const SUBACK: u8 = 0x90;
 
-/// In a PUBLISH's first byte.
+/// The QoS bits in the first byte of a PUBLISH.
 const QOS_1: u8 = 0x02;
 
-/// Read at once from the socket.
+/// Maximum number of bytes that are read from the socket at once.
 const CHUNK: usize = 64 * 1024;
 
-/// A connection. What is published waits in memory until [`Wire::turn`].
+/// A connection. Published messages wait in memory until [`Wire::turn`].
 pub(super) struct Wire {
     stream: TcpStream,
     outgoing: Vec<u8>,
     incoming: Vec<u8>,
-    /// How much of `incoming` was handed out.
+    /// The number of bytes of `incoming` that were handled.
     read: usize,
     messages: VecDeque<Message>,
     next_id: u16,
 }
 
-/// A message that came in, and was acknowledged.
+/// A received and acknowledged message.
 pub(super) struct Message {
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
@@ -44,7 +45,8 @@ impl Wire {
         stream.set_nodelay(true)?;
         let mut wire =
             Self { stream, outgoing: Vec::new(), incoming: Vec::new(), read: 0, messages: VecDeque::new(), next_id: 0 };
-        // Level 4, a clean session, no keep alive: it lasts for a measurement.
+        // Protocol level 4, a clean session, no keep-alive, because the connection lasts only for a
+        // measurement.
         let mut body = b"\x00\x04MQTT\x04\x02\x00\x00".to_vec();
         text(&mut body, client_id);
         wire.packet(CONNECT, &body);
@@ -68,7 +70,8 @@ impl Wire {
         self.packet(PUBLISH | QOS_1, &body);
     }
 
-    /// Sends what waits, then hands out the next message; acknowledgements of what was sent are passed over.
+    /// Sends the waiting messages, then returns the next received message; acknowledgements are
+    /// skipped.
     pub(super) async fn turn(&mut self) -> io::Result<Message> {
         loop {
             if let Some(message) = self.messages.pop_front() {
@@ -78,19 +81,19 @@ impl Wire {
         }
     }
 
-    /// A message that is here already.
+    /// A message that has been received already.
     pub(super) fn waiting(&mut self) -> Option<Message> {
         self.messages.pop_front()
     }
 
-    /// Sends what waits.
+    /// Sends the waiting messages.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         self.stream.write_all(&self.outgoing).await?;
         self.outgoing.clear();
         Ok(())
     }
 
-    /// Drops what is here already: on a connection that only sends, acknowledgements.
+    /// Drops the received packets: on a connection that only sends, they are acknowledgements.
     pub(super) fn skim(&mut self) -> io::Result<()> {
         loop {
             self.incoming.clear();
@@ -104,14 +107,14 @@ impl Wire {
         }
     }
 
-    /// Sends what waits, reads what there is, and takes it apart; waits until there is something.
+    /// Sends the waiting messages, then waits for data, reads it, and parses it.
     async fn exchange(&mut self) -> io::Result<Option<u8>> {
         self.flush().await?;
         self.incoming.drain(..self.read);
         self.read = 0;
         self.incoming.reserve(CHUNK);
-        // Or a broker without TCP_NODELAY holds the next message back, until an acknowledgement that this end delays; to be
-        // set anew each time.
+        // Without TCP_QUICKACK, a broker without TCP_NODELAY delays the next message until an
+        // acknowledgement that this end delays. The option has to be set again each time.
         #[cfg(target_os = "linux")]
         self.stream.set_quickack(true)?;
         if self.stream.read_buf(&mut self.incoming).await? == 0 {
@@ -133,7 +136,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Kind, begin and end of the next packet's body, if all of it is here.
+    /// The kind of the next packet and the begin and end of its body, if it is complete.
     fn next_packet(&self) -> io::Result<Option<(u8, usize, usize)>> {
         let bytes = &self.incoming[self.read..];
         let Some((&kind, rest)) = bytes.split_first() else { return Ok(None) };
@@ -187,7 +190,7 @@ impl Wire {
 }
 
 fn text(body: &mut Vec<u8>, text: &str) {
-    // Our own topics and names, which are far shorter.
+    // The topics and names of this program are far shorter.
     body.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
     body.extend(text.as_bytes());
 }

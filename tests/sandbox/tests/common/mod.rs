@@ -1,4 +1,4 @@
-//! A client that speaks HTTP over its own socket, so that it sees how a connection ends.
+//! An HTTP client over its own socket, so that tests see how a connection ends.
 
 #![allow(dead_code, unreachable_pub)]
 
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Far longer than anything here takes: reaching it is a failure.
+/// Maximum time of each wait, far longer than any of them takes: reaching it is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const DISASSOCIATE: &str = "/greengrass/v2/coreDevices/core/disassociateClientDevices";
 pub const ASSOCIATE: &str = "/greengrass/v2/coreDevices/core/associateClientDevices";
 pub const LIST: &str = "/greengrass/v2/coreDevices/core/associatedClientDevices";
 
-/// Ids as SiteWise wants them.
+/// Ids in the form that SiteWise requires.
 pub const PARENT: &str = "11111111-2222-4333-8444-000000000001";
 pub const HIERARCHY: &str = "11111111-2222-4333-8444-000000000002";
 pub const PROJECT: &str = "11111111-2222-4333-8444-000000000003";
@@ -48,7 +48,7 @@ impl Answer {
     }
 }
 
-/// One connection, which keeps alive.
+/// A persistent connection.
 pub struct Client(TcpStream);
 
 impl Client {
@@ -61,7 +61,7 @@ impl Client {
         self.0.write_all(request).await.unwrap();
     }
 
-    /// The answer, or `None` and what came of it when the connection ended first.
+    /// The response. If the connection ended first, `Err` holds the received bytes.
     pub async fn receive(&mut self) -> Result<Answer, Vec<u8>> {
         let receiving = async {
             let mut received = Vec::new();
@@ -124,7 +124,7 @@ pub fn names(cloud: &Cloud) -> Vec<String> {
     cloud.associated("core").into_keys().collect()
 }
 
-/// The id of one of the assets of [`cloud_with_assets`], which has 1 to 3.
+/// The id of one of the assets of [`cloud_with_assets`], which have the numbers 1 to 3.
 pub fn asset(number: usize) -> String {
     format!("aaaaaaaa-2222-4333-8444-{number:012}")
 }
@@ -133,7 +133,7 @@ pub fn token(name: &str) -> String {
     format!("{name:-<36}")
 }
 
-/// Three assets, which are children of the parent and in the project.
+/// A stand-in with three assets, which are children of the parent and in the project.
 pub async fn cloud_with_assets() -> (Cloud, Client) {
     let cloud = Cloud::start(Options::default()).await.unwrap();
     cloud.add_child_assets(PARENT, HIERARCHY, (1..=3).map(asset));

@@ -1,4 +1,5 @@
-//! The service model of AWS IoT Greengrass V2 (API version 2020-11-30): the operations on client devices.
+//! The service model of AWS IoT Greengrass V2 (API version 2020-11-30): the operations on client
+//! devices.
 
 use std::ops::RangeInclusive;
 
@@ -6,22 +7,23 @@ use serde_json::{Value, json};
 
 use super::{Exception, Operation, Shape, describe_exceptions, describe_operations, describe_range};
 
-/// The API of version 1 has the same.
+/// The signing name is that of version 1 of the API, too.
 pub(super) const SIGNING_NAME: &str = "greengrass";
 
-/// How many entries a batch has.
+/// The number of entries in a batch.
 pub(in crate::cloud) const ENTRIES: RangeInclusive<usize> = 1..=100;
 
-/// How many characters the name of a thing has, client device or core. The model has no pattern for it.
+/// The length of a thing's name in characters, for client devices and core devices. The model has
+/// no pattern for it.
 pub(in crate::cloud) const THING_NAME: RangeInclusive<usize> = 1..=128;
 
-/// How many results a page of the list is asked to have.
+/// The number of results that a caller may request for a page of the list.
 pub(in crate::cloud) const MAX_RESULTS: RangeInclusive<usize> = 1..=100;
 
 const PATH_PREFIX: &str = "/greengrass/v2/coreDevices/";
 const CORE: &str = "coreDeviceThingName";
 
-/// Why a ValidationException: the value of its `reason`.
+/// The value of `reason` in a ValidationException.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cloud) enum Reason {
     CannotParse,
@@ -94,7 +96,7 @@ const EXCEPTIONS: [Exception; 5] = [
     ("InternalServerException", 500, &["message"]),
 ];
 
-/// Every one of the operations declares every one of them.
+/// Every operation declares every exception.
 const ALL_EXCEPTIONS: [&str; 5] = [EXCEPTIONS[0].0, EXCEPTIONS[1].0, EXCEPTIONS[2].0, EXCEPTIONS[3].0, EXCEPTIONS[4].0];
 
 pub(super) fn describe() -> Value {

@@ -1,5 +1,6 @@
-//! The service models of AWS, as far as the stand-in goes: the one place for its paths, limits and errors. The test with
-//! boto3 holds these constants against botocore's copy of AWS's own models.
+//! The part of AWS's service models that the stand-in implements: the single place for its paths,
+//! limits and errors. The test with boto3 compares these constants with botocore's copy of AWS's
+//! own models.
 
 pub(super) mod greengrass;
 pub(super) mod sitewise;
@@ -10,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::calls::Operation;
 
-/// A service of AWS that the stand-in serves a part of.
+/// A service of AWS that the stand-in implements in part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Service {
     Greengrass,
@@ -33,7 +34,7 @@ impl Service {
         }
     }
 
-    /// The service of a path; paths of no operation count as Greengrass's.
+    /// The service of a path; a path without an operation counts as Greengrass's.
     pub(super) fn of_path(path: &str) -> Self {
         let sitewise = [sitewise::ASSETS, sitewise::PROJECTS].iter().any(|prefix| path.starts_with(prefix));
         if sitewise { Self::SiteWise } else { Self::Greengrass }
@@ -46,19 +47,19 @@ pub(super) struct Shape {
     pub(in crate::cloud) operation: Operation,
     name: &'static str,
     pub(in crate::cloud) method: &'static str,
-    /// What precedes the resource in the path.
+    /// The path before the resource.
     pub(in crate::cloud) prefix: &'static str,
     /// The member of the input that is the resource in the path.
     pub(in crate::cloud) label: &'static str,
-    /// What follows the resource in the path.
+    /// The path after the resource.
     pub(in crate::cloud) suffix: &'static str,
-    /// What an SDK puts before the host's name, which the stand-in does not look at.
+    /// The prefix that an SDK adds to the host's name; the stand-in ignores it.
     host_prefix: Option<&'static str>,
     required: &'static [&'static str],
     input: &'static [&'static str],
-    /// The members of the output, its list first; none where it has no output.
+    /// The members of the output, its list first; empty if the operation has no output.
     output: &'static [&'static str],
-    /// The members of the list's items; none where they are strings.
+    /// The members of the list's items; empty if the items are strings.
     item: &'static [&'static str],
     exceptions: &'static [&'static str],
 }
@@ -66,7 +67,7 @@ pub(super) struct Shape {
 /// One exception: its name, its status, the members of its body.
 type Exception = (&'static str, u16, &'static [&'static str]);
 
-/// The constants for a reader that compares them, by botocore's names of the services.
+/// The constants as JSON for a comparison, under botocore's names of the services.
 pub(super) fn describe() -> Value {
     json!({"greengrassv2": greengrass::describe(), "iotsitewise": sitewise::describe()})
 }
@@ -98,7 +99,7 @@ fn describe_range(range: &RangeInclusive<usize>) -> Value {
     json!({"min": range.start(), "max": range.end()})
 }
 
-/// A number in the form of a UUID.
+/// A UUID that contains the number.
 pub(super) fn uuid(number: u128) -> String {
     let hex = format!("{number:032x}");
     let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);

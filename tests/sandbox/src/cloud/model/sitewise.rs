@@ -1,5 +1,5 @@
-//! The service model of AWS IoT SiteWise (API version 2019-12-02): the operations that take assets off their parent or
-//! their project, and those that show who is left.
+//! The service model of AWS IoT SiteWise (API version 2019-12-02): the operations that disassociate
+//! assets from their parent or project, and those that list the remaining ones.
 
 use std::ops::RangeInclusive;
 
@@ -9,29 +9,30 @@ use super::{Exception, Operation, Shape, describe_exceptions, describe_operation
 
 pub(super) const SIGNING_NAME: &str = "iotsitewise";
 
-/// How many assets a batch has.
+/// The number of assets in a batch.
 pub(in crate::cloud) const ASSET_IDS: RangeInclusive<usize> = 1..=100;
 
-/// How many characters the client's token has.
+/// The length of a client token in characters.
 pub(in crate::cloud) const CLIENT_TOKEN: RangeInclusive<usize> = 36..=64;
 
-/// How many results a page of a list is asked to have.
+/// The number of results that a caller may request for a page of a list.
 pub(in crate::cloud) const MAX_RESULTS: RangeInclusive<usize> = 1..=250;
 
-/// How many it has when it is not asked for a number. The model tells that in its documentation only.
+/// The number of results of a page if the caller requests none. Only the documentation of the model
+/// gives it.
 pub(in crate::cloud) const DEFAULT_RESULTS: usize = 50;
 
-/// What an id has to look like that may be an external one. The model does not anchor the end of the external one; here the
-/// whole string is matched.
+/// The length of an id that may be an external one. The model does not anchor the end of an
+/// external id; the stand-in matches the whole string.
 pub(in crate::cloud) const CUSTOM_ID: RangeInclusive<usize> = 13..=139;
 
-/// What precedes an external id where either kind is allowed.
+/// The prefix of an external id where either kind of id is allowed.
 pub(in crate::cloud) const EXTERNAL: &str = "externalId:";
 
 /// The directions of ListAssociatedAssets; the second is the default.
 pub(in crate::cloud) const DIRECTIONS: [&str; 2] = ["PARENT", "CHILD"];
 
-/// The one code that the error of an asset in a project's batch has.
+/// The only code in the error of an asset in a project's batch.
 const ASSET_ERROR_CODES: [&str; 1] = ["INTERNAL_FAILURE"];
 
 pub(super) const ASSETS: &str = "/assets/";
@@ -112,7 +113,7 @@ pub(super) const SHAPES: [Shape; 4] = [
         input: &["projectId", "nextToken", "maxResults"],
         output: &["assetIds", "nextToken"],
         item: &[],
-        // No ResourceNotFoundException, unlike the others.
+        // Unlike the other operations it has no ResourceNotFoundException.
         exceptions: &["InvalidRequestException", "InternalFailureException", "ThrottlingException"],
     },
 ];

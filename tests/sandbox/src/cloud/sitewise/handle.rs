@@ -1,4 +1,4 @@
-//! What a test does and sees with the assets of SiteWise, beside the API.
+//! The functions with which a test changes and reads the assets of SiteWise, besides the API.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,9 @@ use crate::cloud::calls::Operation;
 use crate::cloud::state::NotInProject;
 
 impl Cloud {
-    /// Associates child assets with a parent asset under a hierarchy, as somebody at the console does. All of them exist from
-    /// then on, also without children. An id is the one that calls go by, `externalId:…` included.
+    /// Associates child assets with a parent asset under a hierarchy, as a user of the console
+    /// does. All of them exist from then on, also without children. An id has the form that calls
+    /// use, including `externalId:…`.
     pub fn add_child_assets(
         &self,
         parent: &str,
@@ -24,7 +25,8 @@ impl Cloud {
         self.members(&Group::children(parent, hierarchy))
     }
 
-    /// Puts assets into a project, as somebody at the console does. The project exists from then on, also without assets.
+    /// Adds assets to a project, as a user of the console does. The project exists from then on,
+    /// also without assets.
     pub fn add_project_assets(&self, project: &str, assets: impl IntoIterator<Item = impl Into<String>>) {
         self.add(&Group::Project(project.to_owned()), assets);
     }
@@ -34,14 +36,14 @@ impl Cloud {
         self.members(&Group::Project(project.to_owned()))
     }
 
-    /// How often calls have really taken the asset off a parent asset or out of a project.
+    /// How often calls actually disassociated the asset from a parent asset or a project.
     pub fn effective_asset_disassociations(&self, asset: &str) -> usize {
         let associations = &self.shared.lock().associations;
         let operations = [Operation::DisassociateAssets, Operation::DisassociateProjectAssets];
         operations.iter().map(|operation| associations.taken_off(*operation, asset)).sum()
     }
 
-    /// What disassociating an asset from a project does that is not in it.
+    /// Sets the effect of disassociating an asset from a project that does not contain it.
     pub fn set_not_in_project(&self, behaviour: NotInProject) {
         self.shared.change(|state| state.settings.not_in_project = behaviour);
     }

@@ -1,4 +1,5 @@
-//! The input of SiteWise's operations: read for the log as far as it goes, and checked as the service model says.
+//! The input of SiteWise's operations: read for the log as far as possible, and checked against the
+//! service model.
 
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use crate::cloud::target::Target;
 
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
-/// What of a request can be read, for the log and the faults; what is wrong is told later.
+/// The readable content of a request, for the log and the faults; errors are reported later.
 pub(in crate::cloud) fn content(target: &Target, body: &Value) -> Content {
     let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
     let assets = body.get("assetIds").and_then(Value::as_array).into_iter().flatten();
@@ -29,7 +30,7 @@ pub(super) fn check_resource(target: &Target) -> Result<(), ApiError> {
     }
 }
 
-/// The body of a disassociation, checked.
+/// The checked body of a disassociation.
 pub(super) fn read(target: &Target, body: &[u8]) -> Result<Content, ApiError> {
     let body = if body.is_empty() { b"{}" } else { body };
     let body: Value = serde_json::from_slice(body).map_err(|error| ApiError::invalid_request(error.to_string()))?;

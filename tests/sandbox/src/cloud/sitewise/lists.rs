@@ -1,4 +1,4 @@
-//! The two lists of SiteWise: the assets of a project, and those above or below an asset.
+//! The two lists of SiteWise: the assets of a project, and the parents or children of an asset.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ use crate::cloud::pages::Pager;
 use crate::cloud::state::State;
 use crate::cloud::target::Target;
 
-/// The account in ARNs, the one of AWS's examples.
+/// The account in ARNs, which is the one in AWS's examples.
 const ACCOUNT: &str = "123456789012";
 
-/// The one asset model, which all assets are of.
+/// The asset model of all assets.
 const MODEL: &str = "0ff10ad0-0000-4000-8000-000000000000";
 
 pub(super) fn perform(state: &State, target: &Target, fault: Option<&Action>) -> Result<Value, ApiError> {
@@ -80,7 +80,7 @@ fn answer(member: &str, items: Vec<Value>, next: Option<String>) -> Value {
     Value::Object(members)
 }
 
-/// The children under one hierarchy, or under all of them.
+/// The children under one hierarchy, or under all hierarchies.
 fn children(associations: &Associations, id: &str, under: Option<&str>) -> BTreeMap<String, f64> {
     let groups = associations.groups().filter(|group| {
         matches!(group, Group::Children { parent, hierarchy } if parent == id && under.is_none_or(|under| under == hierarchy))
@@ -88,7 +88,7 @@ fn children(associations: &Associations, id: &str, under: Option<&str>) -> BTree
     groups.flat_map(|group| associations.listed(group)).collect()
 }
 
-/// The parents of an asset: one at most in AWS, here as many as a test has made.
+/// The parents of an asset: at most one in AWS, here as many as a test created.
 fn parents(associations: &Associations, id: &str) -> BTreeMap<String, f64> {
     let above = |group: &Group| match group {
         Group::Children { parent, .. } => Some((parent.clone(), *associations.listed(group).get(id)?)),
@@ -97,7 +97,8 @@ fn parents(associations: &Associations, id: &str) -> BTreeMap<String, f64> {
     associations.groups().filter_map(above).collect()
 }
 
-/// What a list tells of an asset; the time of its association stands for those of its life.
+/// The item of an asset in a list. The time of its association is also used as the time of its
+/// creation and its last change.
 fn summary(associations: &Associations, id: &str, timestamp: f64) -> Value {
     let hierarchies = associations.groups().filter_map(|group| match group {
         Group::Children { parent, hierarchy } if parent == id => Some(named(hierarchy)),
@@ -116,7 +117,7 @@ fn summary(associations: &Associations, id: &str, timestamp: f64) -> Value {
     summary
 }
 
-/// The id, the external id if that is what it goes by here, and the name, which is the same as given.
+/// The id, the external id if the asset is known by that, and the name, which equals the given id.
 fn named(id: &str) -> Value {
     match id.strip_prefix(EXTERNAL) {
         Some(external) => json!({"id": uuid_of(id), "externalId": external, "name": id}),
@@ -138,7 +139,8 @@ fn asset_arn(id: &str) -> String {
     format!("arn:aws:iotsitewise:{REGION}:{ACCOUNT}:asset/{}", uuid_of(id))
 }
 
-/// The UUID of what goes by an external id here: made from it, so that it is always the same. No call finds anything by it.
+/// The UUID of an asset that is known by an external id. It is derived from the external id, so
+/// that it is always the same; no call finds the asset by it.
 fn uuid_of(id: &str) -> String {
     if !id.starts_with(EXTERNAL) {
         return id.to_owned();

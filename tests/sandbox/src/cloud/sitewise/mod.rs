@@ -1,4 +1,5 @@
-//! The operations of AWS IoT SiteWise on assets: what of a request is refused, and what it does to the state.
+//! The operations of AWS IoT SiteWise on assets: the checks of a request, and its effect on the
+//! state.
 
 mod handle;
 mod input;
@@ -17,11 +18,12 @@ use super::faults::Action;
 use super::state::{NotInProject, State};
 use super::target::Target;
 
-/// Carries an operation out, bent by the fault that the call met, and gives the body of its answer, if it has one.
+/// Performs an operation, modified by the fault that the call met, and returns the body of the
+/// response, if it has one.
 ///
 /// # Errors
-/// InvalidRequestException for what the service model does not allow and for a client token that was used for something
-/// else, ResourceNotFoundException for what does not exist; none has an effect.
+/// InvalidRequestException for a violation of the service model and for a client token that another
+/// call used, ResourceNotFoundException for a resource that does not exist; none has an effect.
 pub(super) fn perform(
     state: &mut State,
     target: &Target,

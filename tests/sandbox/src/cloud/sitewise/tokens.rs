@@ -1,4 +1,5 @@
-//! The client tokens of SiteWise: by them a call that comes again is answered as before, without another effect.
+//! The client tokens of SiteWise: a repeated call gets the first response again, without another
+//! effect.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,17 +9,17 @@ use crate::cloud::calls::{Content, Operation};
 use crate::cloud::errors::ApiError;
 use crate::cloud::target::Target;
 
-/// How many tokens are remembered; AWS does not tell for how long it does.
+/// Maximum number of tokens that are remembered; AWS does not document how long it remembers them.
 const TOKENS_KEPT: usize = 100_000;
 
-/// An operation and the token of a call of it.
+/// An operation and the token of one of its calls.
 type Key = (Operation, String);
 
-/// The tokens of the calls that were answered well, or would have been.
+/// The tokens of the calls that succeeded, even if a fault replaced the response.
 #[derive(Debug, Default)]
 pub(in crate::cloud) struct Tokens {
     bound: BTreeMap<Key, Bound>,
-    /// The oldest first.
+    /// The keys, oldest first.
     order: VecDeque<Key>,
 }
 
@@ -30,10 +31,11 @@ struct Bound {
 }
 
 impl Tokens {
-    /// The answer of the call that had this token before, if there was one; the inner one is the answer's body.
+    /// The response to the previous call with this token, if there was one; the inner option is the
+    /// response's body.
     ///
     /// # Errors
-    /// InvalidRequestException when that call asked for something else.
+    /// InvalidRequestException if that call had another content.
     pub(super) fn answer(&self, target: &Target, content: &Content) -> Result<Option<Option<Value>>, ApiError> {
         let Some(bound) = key(target, content).and_then(|key| self.bound.get(&key)) else { return Ok(None) };
         if bound.about != target.about || bound.content != *content {
@@ -42,7 +44,7 @@ impl Tokens {
         Ok(Some(bound.answer.clone()))
     }
 
-    /// Remembers the answer of a call, if that has a token.
+    /// Remembers the response to a call that has a token.
     pub(super) fn bind(&mut self, target: &Target, content: Content, answer: Option<Value>) {
         let Some(key) = key(target, &content) else { return };
         if self.order.len() == TOKENS_KEPT
