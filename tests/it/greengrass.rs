@@ -819,7 +819,7 @@ async fn the_agent_trusts_the_copy_of_the_brokers_authority() {
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let certificates = report["checks"].as_array().unwrap().iter().find(|one| one["check"] == "certificates");
         let certificates = &certificates.unwrap()["message"];
-        assert!(certificates.as_str().unwrap().starts_with("4 looked at"), "{certificates}");
+        assert!(certificates.as_str().unwrap().starts_with("4 checked"), "{certificates}");
         world.kill();
     }
 }
