@@ -40,7 +40,9 @@ pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<(Config
     let config = read(value, &env, &mut faults, &mut unknown);
     match config {
         Some(config) if faults.is_empty() => {
-            let given = serde_json::from_str(value.get()).unwrap_or_default();
+            // A number beyond the range of numbers, in a key that nothing reads, shows only here.
+            let given =
+                serde_json::from_str(value.get()).map_err(|error| whole(&format!("cannot be read: {error}")))?;
             Ok((Config { shown: shown(given, &config, &unknown), ..config }, unknown))
         }
         _ => Err(ConfigError(faults.into_parts().0)),

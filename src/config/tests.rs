@@ -193,3 +193,10 @@ fn a_password_is_not_shown() {
     let (config, _) = parse(r#"{"mqtt":{"username":"u","password":"hush"}}"#, env).unwrap();
     assert!(!format!("{config:?}").contains("hush"));
 }
+
+#[test]
+fn a_number_beyond_the_range_of_numbers_is_a_fault_in_a_key_that_nothing_reads_too() {
+    let text = r#"{"coreThingName":"MyCore","region":"eu-west-1","mqtt":{"clientId":"agent","other":1e999}}"#;
+    let error = parse(text, |_| None).unwrap_err();
+    assert!(error.to_string().contains("number out of range at line 1 column"), "{error}");
+}
