@@ -196,7 +196,10 @@ impl Early {
         if tx.live_bytes() <= self.goal {
             return Ok(true);
         }
-        let largest = self.clients.iter().max_by_key(|(client, count)| (**count, (*client).key()));
+        // A client whose requests are all forgotten counts no more: so the steps end, whatever the
+        // state is.
+        let left = self.clients.iter().filter(|(_, count)| **count > 0);
+        let largest = left.max_by_key(|(client, count)| (**count, (*client).key()));
         let largest = largest.map(|(client, _)| client.clone());
         if self.counted && largest.is_none() {
             return Ok(true);
