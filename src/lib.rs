@@ -4,12 +4,12 @@
 //! # Data flow
 //!
 //! ```text
-//!  broker, socket ─commands─► inbox ──► ledger ──► dispatcher ──calls──► cloud
-//!        ▲                               │  ▲          │ outcomes          │
-//!        │ accepted, completed, status   │  └──────────┘                   │
-//!        └──────────── outbox ◄──────────┤  ▲                              │
-//!                                        │  └────── reconciler ◄───────────┘
-//!                              journal + registry      list of associated devices
+//!  broker, socket, IPC ─commands─► inbox ──► ledger ──► dispatcher ──calls──► cloud
+//!        ▲                                   │  ▲          │ outcomes          │
+//!        │ accepted, completed, status       │  └──────────┘                   │
+//!        └────────────── outbox ◄────────────┤  ▲                              │
+//!                                            │  └────── reconciler ◄───────────┘
+//!                                  journal + registry      list of associated devices
 //! ```
 //!
 //! The data flows in one direction. Every message between the parts passes through the ledger: the
