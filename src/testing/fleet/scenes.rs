@@ -25,7 +25,7 @@ pub(super) enum Scene {
     PowerReturns,
     /// The region is out for an hour, in which each core device gets a command.
     Outage,
-    /// The same for a minute.
+    /// The same for five minutes.
     ShortOutage,
     /// The role lacks its permissions for an hour, in which each core device gets a command.
     Permission,
@@ -51,7 +51,7 @@ impl Scene {
             Self::Install => "all start together for the first time",
             Self::PowerReturns => "all start together, a quarter with work from before",
             Self::Outage => "the region was out for an hour, each has work waiting",
-            Self::ShortOutage => "the region was out for a minute, each has work waiting",
+            Self::ShortOutage => "the region was out for five minutes, each has work waiting",
             Self::Permission => "a permission was missing for an hour, each has work waiting",
             Self::Throttled => "5 calls a second for the account, all start and get a command",
             Self::LargeList => "as the outage of an hour, one core has 20,000 devices",
@@ -153,7 +153,7 @@ async fn acted(scene: Scene, setting: &Setting) -> Outcome {
         }
         Scene::ShortOutage => {
             fleet.weather(Weather::Out);
-            fleet.ask_all_within(all, minute).await;
+            fleet.ask_all_within(all, 5 * minute).await;
         }
         Scene::Permission => {
             fleet.weather(Weather::Denied);
