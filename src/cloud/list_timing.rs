@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// second that the core device may make. With the default rate of 1, thousands of core devices that
 /// get their power back together make 10 to 20 calls a second. An operator who sets a low rate has
 /// many core devices that share a small quota; one who sets a high rate has calls to spare.
-const START_SPREAD: Duration = Duration::from_secs(100);
+const START_SPREAD: Duration = Duration::from_secs(120);
 const MAX_START_SPREAD: Duration = Duration::from_secs(600);
 
 /// The wait before the first list. `chance` is from 0 to 1.
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn a_fleet_that_starts_together_is_spread_by_the_rate_of_one_core() {
         let latest = |rate| start_delay(rate, 1.0).as_secs_f64();
-        assert_eq!([1.0, 0.5, 10.0].map(latest), [100.0, 400.0, 1.0]);
+        assert_eq!([1.0, 0.5, 10.0].map(latest), [120.0, 480.0, 1.2]);
         assert_eq!(latest(0.001), 600.0, "nobody waits for hours");
         assert_eq!(start_delay(1.0, 0.0), Duration::ZERO);
     }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::Retry,
-    domain::{Backoff, CallError, CallFault, CallKind, CloudState, SyncCounts, ThingName},
+    domain::{Backoff, CallError, CallFault, CallKind, SyncCounts, ThingName},
     health::Health,
     ledger::{self, Ledger, ListMark, Unavailable},
     runtime::{clock::sleep_until, failpoint, stop::Stop},
@@ -66,6 +66,9 @@ pub(crate) struct Reconciler<C> {
     pub(crate) health: Arc<Health>,
     pub(crate) gate: Arc<ListGate>,
     pub(crate) rate: RateLimit,
+    /// A second limit without a burst, which is for commands: the pages of a long list come one by
+    /// one.
+    pub(crate) pace: RateLimit,
     pub(crate) calls_per_second: f64,
     pub(crate) retry: Retry,
     pub(crate) interval: Option<Duration>,
@@ -185,7 +188,9 @@ impl<C: Cloud> Reconciler<C> {
                         backoff.hold(chance)
                     }
                     CallFault::Throttled => return self.throttled(backoff, retry_after).await,
-                    fault if fault.state() == CloudState::Unreachable => backoff.probe(retry_after, chance),
+                    CallFault::Unreachable | CallFault::Lost | CallFault::Foreign | CallFault::Server => {
+                        backoff.probe(retry_after, chance)
+                    }
                     _ => backoff.fail(1, retry_after, chance),
                 }
             }
@@ -262,6 +267,7 @@ impl<C: Cloud> Reconciler<C> {
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
         loop {
             self.yield_to_commands(reading).await;
+            self.pace.acquire().await.spend();
             self.rate.acquire().await.spend();
             reading.calls = reading.calls.saturating_add(1);
             let answer = self.cloud.list(next.clone()).await;

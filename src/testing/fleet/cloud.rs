@@ -48,7 +48,6 @@ pub(super) enum Fate {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call {
     pub(super) at: Millis,
-    pub(super) core: usize,
     pub(super) kind: CallKind,
     pub(super) fate: Fate,
 }
@@ -96,7 +95,7 @@ impl Account {
     }
 
     /// Notes a call and decides about it.
-    fn arrives(&self, core: usize, kind: CallKind) -> (Duration, Result<(), CallFault>) {
+    fn arrives(&self, kind: CallKind) -> (Duration, Result<(), CallFault>) {
         let now = self.now();
         let state = &mut *self.state();
         let (chance, kind_of_outage) = (state.rng.f64(), state.rng.u8(0..4));
@@ -119,7 +118,7 @@ impl Account {
             Err(CallFault::Throttled) => Fate::Throttled,
             Err(_) => Fate::Failed,
         };
-        state.calls.push(Call { at: now, core, kind, fate });
+        state.calls.push(Call { at: now, kind, fate });
         (wait, answer)
     }
 }
@@ -134,7 +133,7 @@ pub(super) struct CoreCloud {
 
 impl CoreCloud {
     async fn ask(&self, kind: CallKind) -> Result<(), CallError> {
-        let (wait, answer) = self.account.arrives(self.core, kind);
+        let (wait, answer) = self.account.arrives(kind);
         sleep(wait).await;
         answer.map_err(|fault| CallError::new(fault, "SimulatedException", "simulated"))?;
         // Every response of the service carries its time.

@@ -119,8 +119,7 @@ impl Core {
         let topics = Topics::new(&config.topic_prefix, &config.core);
         let (sender, requests) = flume::bounded(1 << 16);
         let max_payload = config.limits.max_payload_bytes;
-        let (intake, wired) =
-            Intake::new(AsyncClient::from_senders(sender), Via::Mqtt, topics.clone(), max_payload);
+        let (intake, wired) = Intake::new(AsyncClient::from_senders(sender), Via::Mqtt, topics.clone(), max_payload);
         let publisher = Arc::clone(&wired.line);
         let started_at = clock.now().wall;
         let parts = Parts { config, clock, ledger, health: Arc::clone(&health), cloud: Arc::new(cloud), started_at };

@@ -103,6 +103,16 @@ impl Fleet {
         .await
     }
 
+    /// When the agents read their last complete lists, on average.
+    pub(super) fn mean_list(&self) -> f64 {
+        self.cores.iter().filter_map(Core::synced_at).sum::<Millis>() as f64 / self.cores.len() as f64
+    }
+
+    /// Bytes that a core device has written, on average.
+    pub(super) fn written(&self) -> u64 {
+        self.cores.iter().map(|core| core.disk.written()).sum::<u64>() / self.cores.len() as u64
+    }
+
     /// At the end the cloud and the clients agree: what was asked for is done, and nothing else.
     pub(super) fn check(&self) {
         let commands = self.world.commands.lock().unwrap();

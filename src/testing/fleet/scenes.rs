@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
-    cloud::{Fate, Millis, Weather},
+    cloud::{Call, Fate, Millis, Weather},
     fleet::Fleet,
 };
 use crate::domain::CallKind;
@@ -48,13 +48,13 @@ impl Scene {
 
     pub(super) fn title(self) -> &'static str {
         match self {
-            Self::Install => "all start together for the first time",
-            Self::PowerReturns => "all start together, a quarter with work from before",
-            Self::Outage => "the region was out for an hour, each has work waiting",
-            Self::ShortOutage => "the region was out for five minutes, each has work waiting",
-            Self::Permission => "a permission was missing for an hour, each has work waiting",
-            Self::Throttled => "5 calls a second for the account, all start and get a command",
-            Self::LargeList => "as the outage of an hour, one core has 20,000 devices",
+            Self::Install => "all agents start together for the first time",
+            Self::PowerReturns => "all agents start together, a quarter with work from before",
+            Self::Outage => "the region was out for an hour; each has work waiting",
+            Self::ShortOutage => "the region was out for five minutes; each has work waiting",
+            Self::Permission => "a permission was missing for an hour; each has work waiting",
+            Self::Throttled => "throttled account: all agents start, and get a command each, 4 a second",
+            Self::LargeList => "the same outage of an hour; one core device has 20,000 devices",
         }
     }
 
@@ -89,9 +89,10 @@ impl Setting {
 pub(super) struct Outcome {
     pub(super) scene: Scene,
     pub(super) quota: u32,
-    /// Until all commands were completed, and until all lists were read too.
+    /// Until all commands were completed.
     pub(super) commands_done: Millis,
-    pub(super) converged: Millis,
+    /// Until each agent has read a complete list that ended later.
+    pub(super) lists_read: Millis,
     pub(super) calls: usize,
     pub(super) throttled: usize,
     /// The most calls of the fleet in any second, throttled ones included.
@@ -99,7 +100,11 @@ pub(super) struct Outcome {
     /// How long the commands of ordinary core devices waited, from the moment on at which the
     /// cloud serves the fleet; sorted.
     pub(super) waits: Vec<Millis>,
+    /// When the list of a core device was read, on average.
+    pub(super) mean_list: f64,
+    /// Bytes written by a core device, from the begin of the scene on.
     pub(super) written: u64,
+    /// Bytes of memory for a core device with its simulated disk, where nothing else runs beside.
     pub(super) resident: u64,
 }
 
@@ -138,6 +143,7 @@ async fn acted(scene: Scene, setting: &Setting) -> Outcome {
     if scene != Scene::Install {
         fleet.settle().await;
     }
+    let written = fleet.written();
     let minute = Duration::from_secs(60);
     match scene {
         Scene::Install | Scene::Throttled => {}
@@ -173,18 +179,23 @@ async fn acted(scene: Scene, setting: &Setting) -> Outcome {
     let commands = fleet.commands().await.max(since);
     let lists = fleet.lists_since(since).await;
     fleet.check();
-    measured(&fleet, Outcome {
-        scene,
-        quota,
-        commands_done: commands - since,
-        converged: commands.max(lists) - since,
-        calls: 0,
-        throttled: 0,
-        peak: 0,
-        waits: Vec::new(),
-        written: 0,
-        resident: resident().saturating_sub(before) / setting.cores as u64,
-    }, since)
+    measured(
+        &fleet,
+        Outcome {
+            scene,
+            quota,
+            commands_done: commands - since,
+            lists_read: lists - since,
+            calls: 0,
+            throttled: 0,
+            peak: 0,
+            waits: Vec::new(),
+            mean_list: 0.0,
+            written: fleet.written() - written,
+            resident: resident().saturating_sub(before) / setting.cores as u64,
+        },
+        since,
+    )
 }
 
 fn measured(fleet: &Fleet, outcome: Outcome, since: Millis) -> Outcome {
@@ -204,30 +215,40 @@ fn measured(fleet: &Fleet, outcome: Outcome, since: Millis) -> Outcome {
         }
         peak = peak.max(n + 1 - from);
     }
-    let written: u64 = fleet.cores.iter().map(|core| core.disk.written()).sum();
     if std::env::var_os("OFFBOARD_TRACE").is_some() {
-        let end = calls.last().map_or(since, |call| call.at);
-        let width = ((end - since) / 60).max(1000);
-        for n in 0..=(end - since) / width {
-            let within = |at: Millis| (at - since) / width == n;
-            let count = |is: &dyn Fn(&super::cloud::Call) -> bool| calls.iter().filter(|call| within(call.at) && is(call)).count();
-            println!(
-                "  {:>6} s: {:>5} lists, {:>5} of them throttled, {:>5} of commands, {:>5} of them throttled",
-                n * width / 1000,
-                count(&|call| call.kind == CallKind::List),
-                count(&|call| call.kind == CallKind::List && call.fate == Fate::Throttled),
-                count(&|call| call.kind != CallKind::List),
-                count(&|call| call.kind != CallKind::List && call.fate == Fate::Throttled),
-            );
-        }
+        print(outcome.scene, calls, since);
     }
     Outcome {
         calls: calls.len(),
         throttled: calls.iter().filter(|call| call.fate == Fate::Throttled).count(),
         peak,
         waits,
-        written: written / fleet.cores.len() as u64,
+        mean_list: fleet.mean_list() - since as f64,
         ..outcome
+    }
+}
+
+/// Prints the calls over the time, in 60 rows.
+fn print(scene: Scene, calls: &[Call], since: Millis) {
+    let end = calls.last().map_or(since, |call| call.at);
+    let width = ((end - since) / 60).max(1000);
+    for n in 0..=(end - since) / width {
+        let count = |is_list: bool, is_throttled: bool| {
+            let is = |call: &&Call| {
+                (call.at - since) / width == n
+                    && (call.kind == CallKind::List) == is_list
+                    && (call.fate == Fate::Throttled) == is_throttled
+            };
+            calls.iter().filter(is).count()
+        };
+        println!(
+            "{scene:?} {:>6} s: lists {:>5}, throttled {:>5}; commands {:>5}, throttled {:>5}",
+            n * width / 1000,
+            count(true, false),
+            count(true, true),
+            count(false, false),
+            count(false, true),
+        );
     }
 }
 
