@@ -39,7 +39,9 @@ pub use group::{Ended, Group, Touched};
 pub(crate) use group::{read, write};
 pub use list::{ListMark, apply_page, begin_list, end_list, remove_unlisted, sync_wanted};
 pub use object::SCHEMA;
-pub(crate) use object::{DeviceRow, Kept, Key, Listed, Slot};
+#[cfg(test)]
+pub(crate) use object::Slot;
+pub(crate) use object::{DeviceRow, Forgotten, Key, Listed, Settled};
 pub use outbox::{Outdated, Owed, delivered, outdated, owed, published};
 pub use queries::{
     Rows, device, devices, failures, find_request, history, open_entries, request, requests, unknown_names, waiting,
