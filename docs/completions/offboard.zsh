@@ -57,7 +57,7 @@ _arguments "${_arguments_options[@]}" : \
 '--no-wait[Return when the request is accepted\: it is on disk then, and the agent will carry it out]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
-'*::things -- Thing names:_default' \
+'*::entries -- Thing names:_default' \
 && ret=0
 ;;
 (associate)
@@ -82,7 +82,7 @@ _arguments "${_arguments_options[@]}" : \
 '--no-wait[Return when the request is accepted\: it is on disk then, and the agent will carry it out]' \
 '-h[Print help]' \
 '--help[Print help]' \
-'*::things -- Thing names:_default' \
+'*::entries -- Thing names:_default' \
 && ret=0
 ;;
 (disassociate-assets)
@@ -134,7 +134,7 @@ _arguments "${_arguments_options[@]}" : \
 '--no-wait[Return when the request is accepted\: it is on disk then, and the agent will carry it out]' \
 '-h[Print help]' \
 '--help[Print help]' \
-'*::assets -- Assets in the project:_default' \
+'*::assetIds -- Assets in the project:_default' \
 && ret=0
 ;;
 (cancel)

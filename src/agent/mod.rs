@@ -329,7 +329,7 @@ impl<C: Cloud> Parts<C> {
             max_entries: config.batch.max_entries,
             max_pending: config.limits.max_pending_entries,
             max_database: config.limits.max_database_bytes,
-            site_wise: config.site_wise,
+            off: config.off.clone(),
             ledger: ledger.clone(),
             health: Arc::clone(health),
             clock: self.clock.clone(),

@@ -108,7 +108,7 @@ pub(super) fn document() -> Value {
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
 
     for operation in Operation::ALL {
-        let (name, about) = (operation.as_str(), commands::about(*operation));
+        let (name, about) = (operation.as_str(), operation.spec().about);
         let topic = topics.commands().replacen('+', "CLIENT", 1).replacen('+', name, 1);
         assert!(topics.parse_command(&topic).is_some(), "{topic}");
         channels.insert(name.to_owned(), channel(&topic, about, &[name]));
