@@ -8,8 +8,8 @@
 
 mod cloud;
 mod core;
+mod cores;
 mod disk;
-mod fleet;
 mod scenes;
 
 use std::sync::Mutex;

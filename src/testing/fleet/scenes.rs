@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::{
     cloud::{Call, Fate, Millis, Weather},
-    fleet::Fleet,
+    cores::Fleet,
 };
 use crate::domain::CallKind;
 

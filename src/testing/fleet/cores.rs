@@ -86,7 +86,7 @@ impl Fleet {
             let commands = self.world.commands.lock().unwrap();
             commands.values().map(|asked| asked.completed).try_fold(0, |last, at| Some(last.max(at?)))
         };
-        wait_for("the commands are not completed", || last()).await
+        wait_for("the commands are not completed", last).await
     }
 
     /// Waits until each agent has read a complete list since `since`; returns when the last one
