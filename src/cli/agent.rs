@@ -58,6 +58,14 @@ impl Common {
         Ok(Agent { connection, patience })
     }
 
+    /// Connects over the broker, for a command to all core devices.
+    pub(super) async fn connect_to_all(&self) -> Result<BrokerConnection, Trouble> {
+        match self.broker.address_of_all()? {
+            Some(address) => self.broker.connect(address, self.patience()).await,
+            None => Err(Trouble::Usage("--everywhere needs --mqtt-url and --client-id".into())),
+        }
+    }
+
     /// Connects over the local socket, even if a broker is named: for questions about this machine.
     pub(super) async fn connect_here(&self) -> Result<Agent, Trouble> {
         Ok(Agent { connection: Connection::Socket(self.socket.connect().await?), patience: self.patience() })

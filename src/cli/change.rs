@@ -33,7 +33,7 @@ const MAX_EXPIRY: u64 = 365 * 24 * 3600;
 pub(super) struct Options {
     /// Show what the agent would do, and change nothing.
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 
     /// Allow more than guard.maxFraction of the devices, and ask for no confirmation.
     #[arg(long)]
@@ -50,7 +50,7 @@ pub(super) struct Options {
     /// The request's token; a repeated command with the same token is the same request. Default: a
     /// token that the agent makes
     #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    pub(super) token: Option<String>,
 
     /// Return when the request is accepted: it is on disk then, and the agent will carry it out.
     #[arg(long)]
@@ -119,9 +119,13 @@ pub(super) struct Sync {
 
 impl Devices {
     pub(super) async fn run(self, common: &Common, operation: &str) -> Result<(), Trouble> {
-        let names = names(self.things, self.from_file.as_deref(), &THINGS)?;
-        let entries: Vec<Value> = names.into_iter().map(|name| json!({"thingName": name})).collect();
-        change(common, operation, json!({"entries": entries}), Some("entries"), &self.options).await
+        let (names, options) = self.parts()?;
+        change(common, operation, json!({"entries": entries(&names)}), Some("entries"), &options).await
+    }
+
+    /// The names, all checked, and the options.
+    pub(super) fn parts(self) -> Result<(Vec<String>, Options), Trouble> {
+        Ok((names(self.things, self.from_file.as_deref(), &THINGS)?, self.options))
     }
 }
 
@@ -145,6 +149,28 @@ impl Sync {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
         let mut agent = common.connect().await?;
         request::carry_out(common.output, &mut agent, "sync", vec![json!({})], self.no_wait).await
+    }
+}
+
+/// The member `entries` of a command about these devices.
+pub(super) fn entries(names: &[String]) -> Vec<Value> {
+    names.iter().map(|name| json!({"thingName": name})).collect()
+}
+
+impl Options {
+    /// Adds the members that the options set to a payload.
+    pub(super) fn add_to(&self, payload: &mut Value) {
+        let Self { dry_run: _, force, reason, expires_in, token, no_wait: _ } = self;
+        for (member, value) in [
+            ("force", force.then(|| json!(true))),
+            ("reason", reason.as_ref().map(|text| json!(text))),
+            ("expiresInSeconds", expires_in.map(|seconds| json!(seconds))),
+            ("clientToken", token.as_ref().map(|text| json!(text))),
+        ] {
+            if let Some(value) = value {
+                payload[member] = value;
+            }
+        }
     }
 }
 
@@ -187,8 +213,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Parses the time of `--expires-in`, in seconds.
-fn seconds(text: &str) -> Result<u64, String> {
+/// Parses a time such as that of `--expires-in`, in seconds.
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.char_indices().next_back() {
         Some((at, 's')) => (&text[..at], 1),
         Some((at, 'm')) => (&text[..at], 60),
@@ -214,17 +240,8 @@ async fn change(
     list: Option<&str>,
     options: &Options,
 ) -> Result<(), Trouble> {
-    let Options { dry_run, force, reason, expires_in, token, no_wait } = options;
-    for (member, value) in [
-        ("force", force.then(|| json!(true))),
-        ("reason", reason.as_ref().map(|text| json!(text))),
-        ("expiresInSeconds", expires_in.map(|seconds| json!(seconds))),
-        ("clientToken", token.as_ref().map(|text| json!(text))),
-    ] {
-        if let Some(value) = value {
-            payload[member] = value;
-        }
-    }
+    let Options { dry_run, force, no_wait, .. } = options;
+    options.add_to(&mut payload);
     let mut agent = common.connect().await?;
     let parts = split(payload, list, agent.max_payload())?;
     let people = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();

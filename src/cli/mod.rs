@@ -7,6 +7,7 @@ mod bundle;
 mod change;
 mod check;
 mod data_directory;
+mod everywhere;
 mod list;
 mod log;
 #[cfg(test)]
@@ -62,8 +63,9 @@ enum Subcommands {
     /// Examples:
     ///   offboard disassociate sensor-7 sensor-8 --reason "line 3 was sold"
     ///   offboard disassociate --from-file retired.txt --dry-run
+    ///   offboard disassociate sensor-7 --everywhere --mqtt-url mqtts://broker --client-id ops
     #[command(verbatim_doc_comment)]
-    Disassociate(Asking<change::Devices>),
+    Disassociate(Asking<everywhere::Disassociate>),
     /// Associate client devices with this core device.
     Associate(Asking<change::Devices>),
     /// Disassociate an asset of AWS IoT SiteWise from its parent.
@@ -128,7 +130,7 @@ pub fn main() -> ExitCode {
 async fn ask(command: Subcommands) -> Result<(), Trouble> {
     match command {
         Subcommands::Run(_) => Ok(()),
-        Subcommands::Disassociate(Asking { what, common }) => what.run(&common, "disassociate-client-devices").await,
+        Subcommands::Disassociate(Asking { what, common }) => what.run(&common).await,
         Subcommands::Associate(Asking { what, common }) => what.run(&common, "associate-client-devices").await,
         Subcommands::DisassociateAssets(Asking { what, common }) => what.run(&common).await,
         Subcommands::DisassociateProjectAssets(Asking { what, common }) => what.run(&common).await,

@@ -15,6 +15,7 @@ mod common;
 mod architecture;
 mod assets;
 mod associate;
+mod broadcast;
 mod broker_faults;
 mod brokers;
 mod check;

@@ -9,6 +9,7 @@ mod accept;
 mod access;
 #[cfg(test)]
 mod audit;
+mod broadcast;
 mod counters;
 mod ending;
 mod group;
@@ -33,6 +34,7 @@ pub use accept::{Order, Plan, accept, acknowledged, plan};
 pub use access::{DueAccess, UnknownClients, access_answered, due_access};
 #[cfg(test)]
 pub(crate) use audit::audit;
+pub use broadcast::{accept_broadcast, is_own_device, names_own_device, plan_broadcast};
 pub use counters::{Counters, Load};
 pub use ending::{Canceled, cancel, expire};
 pub use group::{Ended, Group, Touched};
