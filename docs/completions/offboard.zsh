@@ -41,9 +41,10 @@ _arguments "${_arguments_options[@]}" : \
 '--reason=[A reason for people, kept with the request]:REASON:_default' \
 '--expires-in=[Time until the entries that were not sent expire as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
 '--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
+'--collect=[Time to collect the answers to --everywhere\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -55,6 +56,7 @@ _arguments "${_arguments_options[@]}" : \
 '--dry-run[Show what the agent would do, and change nothing]' \
 '--force[Allow more than guard.maxFraction of the devices, and ask for no confirmation]' \
 '--no-wait[Return when the request is accepted\: it is on disk then, and the agent will carry it out]' \
+'(--core-device-thing-name --no-wait)--everywhere[Disassociate them from every core device that knows them, with a broadcast over the broker, and show what each core device answers. Needs acceptBroadcast in the agents'\'' configuration]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 '*::things -- Thing names:_default' \
@@ -68,7 +70,7 @@ _arguments "${_arguments_options[@]}" : \
 '--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -95,7 +97,7 @@ _arguments "${_arguments_options[@]}" : \
 '--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -120,7 +122,7 @@ _arguments "${_arguments_options[@]}" : \
 '--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -143,7 +145,7 @@ _arguments "${_arguments_options[@]}" : \
 '--via=[The transport of that client\: mqtt (the default), pubsub, iot-core]:TRANSPORT:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -165,7 +167,7 @@ _arguments "${_arguments_options[@]}" : \
 '--limit=[Maximum number of requests, or of failed entries of one request]:N:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -185,7 +187,7 @@ _arguments "${_arguments_options[@]}" : \
 '()--state=[Only devices of this state\: ASSOCIATED, ASSOCIATING, DISASSOCIATING, DISASSOCIATED]:STATE:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -204,7 +206,7 @@ _arguments "${_arguments_options[@]}" : \
 _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -222,7 +224,7 @@ _arguments "${_arguments_options[@]}" : \
 _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -241,7 +243,7 @@ _arguments "${_arguments_options[@]}" : \
 '--config=[The agent'\''s configuration, a JSON file; default\: the variable OFFBOARD_CONFIG, then the configuration of the running agent]:FILE:_files' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -260,7 +262,7 @@ _arguments "${_arguments_options[@]}" : \
 '--config=[The agent'\''s configuration, a JSON file; default\: the variable OFFBOARD_CONFIG, then the configuration of the running agent]:FILE:_files' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -277,7 +279,7 @@ _arguments "${_arguments_options[@]}" : \
 _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
