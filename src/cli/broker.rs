@@ -33,12 +33,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 #[command(next_help_heading = "Over the broker, from any machine")]
 pub(super) struct Broker {
     // Not a documentation comment, in which the brackets would become links.
-    #[arg(
-        long,
-        value_name = "URL",
-        requires = "client_id",
-        help = "Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]"
-    )]
+    #[arg(long, value_name = "URL", help = "Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")]
     mqtt_url: Option<String>,
 
     /// The core device whose agent receives the command; not with --everywhere.
@@ -98,12 +93,10 @@ pub(super) struct BrokerConnection {
 impl Broker {
     /// The address that the options name; `None` if the command uses the local socket.
     pub(super) fn address(&self) -> Result<Option<Address>, Trouble> {
-        let Some((mqtt, client)) = self.sender()? else { return Ok(None) };
-        let core = self.core.as_ref().ok_or_else(|| {
-            Trouble::Usage(
-                "--mqtt-url needs --core-device-thing-name, the core device that receives the command".into(),
-            )
-        })?;
+        let (Some(url), Some(client), Some(core)) = (&self.mqtt_url, &self.client_id, &self.core) else {
+            return self.incomplete("--client-id and --core-device-thing-name");
+        };
+        let (mqtt, client) = self.sender(url, client)?;
         let core = ThingName::new(core).map_err(|error| Trouble::Usage(format!("--core-device-thing-name {error}")))?;
         let topics = Topics::new(&self.topic_prefix, &core);
         Ok(Some(Address { mqtt, results: topics.results_of(&client), topics, client }))
@@ -111,14 +104,24 @@ impl Broker {
 
     /// The address of all core devices; `None` if no broker is named.
     pub(super) fn address_of_all(&self) -> Result<Option<Address>, Trouble> {
-        let Some((mqtt, client)) = self.sender()? else { return Ok(None) };
+        let (Some(url), Some(client)) = (&self.mqtt_url, &self.client_id) else {
+            return self.incomplete("--client-id");
+        };
+        let (mqtt, client) = self.sender(url, client)?;
         let topics = Topics::of_all(&self.topic_prefix);
         Ok(Some(Address { mqtt, results: topics.results_of_any(&client), topics, client }))
     }
 
+    /// No address without a URL; with one, `wanted` is missing.
+    fn incomplete<T>(&self, wanted: &str) -> Result<Option<T>, Trouble> {
+        match self.mqtt_url {
+            Some(_) => Err(Trouble::Usage(format!("--mqtt-url needs {wanted}"))),
+            None => Ok(None),
+        }
+    }
+
     /// The broker's address and the client's own name.
-    fn sender(&self) -> Result<Option<(config::Mqtt, ClientId)>, Trouble> {
-        let (Some(url), Some(client)) = (&self.mqtt_url, &self.client_id) else { return Ok(None) };
+    fn sender(&self, url: &str, client: &str) -> Result<(config::Mqtt, ClientId), Trouble> {
         let usage = |name: &str, error: String| Trouble::Usage(format!("{name} {error}"));
         let (tls, host, port) =
             config::broker_url(url).map_err(|error| usage("--mqtt-url", in_flags(error.replace(" or none", ""))))?;
@@ -137,7 +140,7 @@ impl Broker {
             login: self.username.clone().map(|name| (name, password)),
             keep_alive: KEEP_ALIVE,
         };
-        Ok(Some((mqtt, client)))
+        Ok((mqtt, client))
     }
 
     /// Connects, and subscribes to the agent's results for this client.

@@ -16,7 +16,6 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::broadcast::Broadcast;
 use crate::{
     domain::{
         Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, Request, Service,
@@ -65,6 +64,17 @@ struct UnderWay {
     delivery: Option<[u8; 32]>,
     /// The bytes of its payload, which count until it has its response.
     size: usize,
+}
+
+/// A broadcast that can be carried out, and who sent it.
+struct Broadcast {
+    client: ClientId,
+    operation: Operation,
+    token: Option<ClientToken>,
+    command: Command,
+    delivery: ([u8; 32], bool),
+    /// The longest response, in bytes.
+    max_bytes: usize,
 }
 
 pub(crate) struct Inbox {

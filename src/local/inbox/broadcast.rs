@@ -2,7 +2,7 @@
 //! core devices receive a broadcast, so that what one of them cannot read stays without a response,
 //! too.
 
-use super::{Answer, Inbox, Pending, received, rejected, unavailable};
+use super::{Answer, Broadcast, Inbox, Pending, received, rejected, unavailable};
 use crate::{
     domain::{
         Change, ClientId, ClientToken, Command, Operation, Query, Reason, Rejection, RejectionCode, may_be_broadcast,
@@ -10,17 +10,6 @@ use crate::{
     ledger::{self, StoreError, Tx},
     local::queries,
 };
-
-/// A broadcast that can be carried out, and who sent it.
-pub(super) struct Broadcast {
-    pub(super) client: ClientId,
-    pub(super) operation: Operation,
-    pub(super) token: Option<ClientToken>,
-    pub(super) command: Command,
-    pub(super) delivery: ([u8; 32], bool),
-    /// The longest response, in bytes.
-    pub(super) max_bytes: usize,
-}
 
 /// What the ledger says about a broadcast; `None` if it does not concern this core device.
 type Concerning<T> = Option<Result<T, Rejection>>;
