@@ -76,6 +76,11 @@ impl Common {
         Duration::from_secs(self.timeout)
     }
 
+    /// The data directory that the commands ask at.
+    pub(super) fn directory(&self) -> Result<PathBuf, Trouble> {
+        self.socket.directory()
+    }
+
     /// The data directory that the user named.
     pub(super) fn data_dir(&self) -> Option<PathBuf> {
         self.socket.given()

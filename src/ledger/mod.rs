@@ -18,6 +18,7 @@ mod job;
 mod journal;
 mod pending;
 mod registry;
+pub mod replay;
 mod stats;
 
 #[cfg(test)]

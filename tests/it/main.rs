@@ -47,6 +47,7 @@ mod power_cut;
 mod process;
 mod rate;
 mod readme;
+mod recording;
 mod release;
 mod resource_budget;
 mod secrets;

@@ -7,7 +7,6 @@
 
 mod accept;
 mod access;
-#[cfg(test)]
 mod audit;
 mod broadcast;
 mod counters;
@@ -32,7 +31,6 @@ mod work;
 pub(crate) use accept::PLAN_NAMES;
 pub use accept::{Order, Plan, accept, acknowledged, plan};
 pub use access::{DueAccess, UnknownClients, access_answered, due_access};
-#[cfg(test)]
 pub(crate) use audit::audit;
 pub use broadcast::{accept_broadcast, is_own_device, names_own_device, plan_broadcast};
 pub use counters::{Counters, Load};
@@ -41,7 +39,7 @@ pub use group::{Ended, Group, Touched};
 pub(crate) use group::{read, write};
 pub use list::{ListMark, apply_page, begin_list, end_list, remove_unlisted, sync_wanted};
 pub use object::SCHEMA;
-pub(crate) use object::{DeviceRow, Kept, Key, Listed, Slot};
+pub(crate) use object::{DeviceRow, Image, Kept, Key, Listed, Slot};
 pub use outbox::{Outdated, Owed, delivered, outdated, owed, published};
 pub use queries::{
     Rows, device, devices, failures, find_request, history, open_entries, request, requests, unknown_names, waiting,
@@ -55,3 +53,4 @@ pub use take::{Pick, Taken, take};
 pub use tx::Tx;
 #[cfg(test)]
 pub(crate) use work::Queue;
+pub(crate) use work::{Work, visible};
