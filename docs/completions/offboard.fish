@@ -231,7 +231,8 @@ complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l top
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l output -d 'Output format: a table for people, or for programs one JSON document, as it crosses the broker' -r -f -a "table\t''
 json\t''"
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l timeout -d 'Seconds to wait for the agent\'s answer (not: for the end of the request)' -r
-complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -s h -l help -d 'Print help'
+complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l with-journal -d 'Add copies of the journal and the registry: all requests and devices with their history, tokens and reasons, also what was forgotten lately'
+complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r

@@ -271,8 +271,9 @@ _arguments "${_arguments_options[@]}" : \
 '--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
 '--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
 '--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
-'-h[Print help]' \
-'--help[Print help]' \
+'--with-journal[Add copies of the journal and the registry\: all requests and devices with their history, tokens and reasons, also what was forgotten lately]' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
 && ret=0
 ;;
 (watch)
