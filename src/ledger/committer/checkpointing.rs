@@ -1,5 +1,7 @@
 //! Runs a checkpoint between two groups, one step at a time.
 
+use std::time::Duration;
+
 use super::{
     Committer,
     Uncommitted::{self, NotSynced, NotWritten},
@@ -17,6 +19,17 @@ use crate::{
 /// A checkpoint begins when less than a segment divided by this number is free.
 const RESERVED: u64 = 8;
 
+/// How far a checkpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is another step.
+    More,
+    /// The next step waits for rows that are being written.
+    Busy,
+    /// There is nothing to do.
+    Over,
+}
+
 impl<D: Disk> Committer<D> {
     /// The part of the segment that is used, in quarters.
     pub(super) fn used_quarters(&self) -> u64 {
@@ -24,17 +37,18 @@ impl<D: Disk> Committer<D> {
         self.journal.as_ref().map_or(0, used)
     }
 
-    /// Continues a checkpoint, or begins one that is due; returns whether there is more to do.
-    pub(super) fn continue_checkpoint(&mut self) -> bool {
-        let Some(journal) = self.journal.as_ref().filter(|_| self.is_open()) else { return false };
+    /// Continues a checkpoint, or begins one that is due, and waits for rows that are being written
+    /// for no longer than `patience`.
+    pub(super) fn continue_checkpoint(&mut self, patience: Duration) -> Progress {
+        let Some(journal) = self.journal.as_ref().filter(|_| self.is_open()) else { return Progress::Over };
         let is_full = journal.room() < self.disk.segment() / RESERVED;
         let is_due = !journal.is_switching() && (is_full || self.is_deleted);
         if !is_due && !journal.is_switching() {
-            return false;
+            return Progress::Over;
         }
-        let step = self
-            .commit(true)
-            .and_then(|()| if is_due { self.switch(0).map(|()| true) } else { self.step_checkpoint() });
+        let step = self.commit(true).and_then(|()| {
+            if is_due { self.switch(0).map(|()| Progress::More) } else { self.step_checkpoint(patience) }
+        });
         match step {
             Ok(more) => {
                 self.notify(None);
@@ -42,30 +56,33 @@ impl<D: Disk> Committer<D> {
             }
             Err(error) => {
                 self.fail(Vec::new(), error);
-                false
+                Progress::Over
             }
         }
     }
 
-    /// One step of a checkpoint; whether there is more to do. Everything in memory is durable.
-    pub(super) fn step_checkpoint(&mut self) -> Result<bool, Uncommitted> {
-        let (Some(registry), Some(journal)) = (&mut self.registry, &mut self.journal) else { return Ok(false) };
+    /// One step of a checkpoint. Everything in memory is durable.
+    pub(super) fn step_checkpoint(&mut self, patience: Duration) -> Result<Progress, Uncommitted> {
+        let (Some(registry), Some(journal)) = (&mut self.registry, &mut self.journal) else {
+            return Ok(Progress::Over);
+        };
         if !journal.is_switching() {
-            return Ok(false);
+            return Ok(Progress::Over);
         }
         let checkpoint = self.checkpoint.get_or_insert_with(|| {
             self.binding.attempt += 1;
             let binding = Binding { checkpoint: self.binding.checkpoint + 1, ..self.binding };
-            Checkpoint::begin(&self.state, binding)
+            Checkpoint::begin(&self.state, binding, registry)
         });
-        match checkpoint.step(&self.state, registry) {
-            Ok(Step::More) => Ok(true),
+        match checkpoint.step(&self.state, registry, patience) {
+            Ok(Step::More) => Ok(Progress::More),
+            Ok(Step::Busy) => Ok(Progress::Busy),
             Ok(Step::Log(images)) if Journal::<D::Files>::footprint(images.len() as u64) > journal.room() => {
                 // The images take more room than was estimated: all of them are logged again, in a
                 // longer segment.
                 self.carry_factor *= 2;
                 self.checkpoint = None;
-                self.switch(0).map(|()| true)
+                self.switch(0).map(|()| Progress::More)
             }
             Ok(Step::Log(images)) => {
                 if let Err(error) = journal.append(&images) {
@@ -74,7 +91,7 @@ impl<D: Disk> Committer<D> {
                     return Err(NotWritten(error));
                 }
                 journal.sync().map_err(NotSynced)?;
-                Ok(true)
+                Ok(Progress::More)
             }
             Ok(Step::Done) => {
                 if let Some(checkpoint) = self.checkpoint.take() {
@@ -90,7 +107,7 @@ impl<D: Disk> Committer<D> {
                 (self.is_stalled, self.is_deleted) = (false, journal.is_deleted());
                 self.has_begun = false;
                 self.carry_factor = 1;
-                Ok(false)
+                Ok(Progress::Over)
             }
             Err(error) => {
                 // It begins anew when the registry is open again; the journal keeps both segments.

@@ -1,8 +1,11 @@
 //! Makes a group of changes durable: room in the journal, one write, one sync.
 
+use std::time::Duration;
+
 use super::{
     Committer,
     Uncommitted::{self, NotSynced, NotWritten},
+    checkpointing::Progress,
     not_open,
 };
 use crate::{
@@ -62,7 +65,7 @@ impl<D: Disk> Committer<D> {
             let noted = (self.group.touched, self.group.ended);
             self.group.undo(&mut self.state);
             self.sync()?;
-            while self.step_checkpoint()? {}
+            while self.step_checkpoint(Duration::MAX)? != Progress::Over {}
             self.group.redo(&mut self.state, payload).map_err(NotWritten)?;
             (self.group.touched, self.group.ended) = noted;
         }

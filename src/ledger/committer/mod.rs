@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use checkpointing::Progress;
 pub(crate) use size::max_file_bytes;
 use tokio::sync::mpsc;
 
@@ -44,6 +45,12 @@ const GROUP_CHANGES: usize = 2000;
 
 /// How long the changes of unsynced jobs stay in memory only. After that a kill does not undo them.
 const UNSYNCED_DELAY: Duration = Duration::from_millis(500);
+
+/// How long an idle ledger waits for rows that are being written, before it looks for jobs again.
+const IDLE_PATIENCE: Duration = Duration::from_millis(1);
+
+/// How long a group waits for rows that are being written while the segment is nearly full.
+const BUSY_PATIENCE: Duration = Duration::from_millis(10);
 
 /// Waits between two attempts to open a store that fails.
 const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -154,7 +161,9 @@ impl<D: Disk> Committer<D> {
                 Ok(job) => Some(job),
                 Err(mpsc::error::TryRecvError::Disconnected) => break,
                 Err(mpsc::error::TryRecvError::Empty) if !self.unfinished.is_empty() => None,
-                Err(mpsc::error::TryRecvError::Empty) if self.continue_checkpoint() => continue,
+                Err(mpsc::error::TryRecvError::Empty) if self.continue_checkpoint(IDLE_PATIENCE) != Progress::Over => {
+                    continue;
+                }
                 // Every caller may be waiting for a held job, so the thread must not wait for a new
                 // job only.
                 Err(mpsc::error::TryRecvError::Empty) if self.group.is_empty() && self.held.is_empty() => {
@@ -199,7 +208,10 @@ impl<D: Disk> Committer<D> {
             }
             tokio::time::sleep(pause()).await;
             self.turn(next, queue);
-            while queue.is_empty() && self.unfinished.is_empty() && self.continue_checkpoint() {
+            while queue.is_empty()
+                && self.unfinished.is_empty()
+                && self.continue_checkpoint(IDLE_PATIENCE) != Progress::Over
+            {
                 tokio::time::sleep(pause()).await;
             }
             if queue.is_empty() {
@@ -249,10 +261,11 @@ impl<D: Disk> Committer<D> {
                 self.notify(durable.then(|| begun.elapsed()));
                 ran.into_iter().for_each(|(job, result)| job.finish(result));
                 self.look_at_size();
-                // A fuller segment gets more steps, so that a checkpoint ends before the segment is
-                // full.
-                let steps = 1 << (2 * self.used_quarters());
-                let _ = (0..steps).all(|_| self.continue_checkpoint());
+                // A fuller segment gets more steps, and in its last quarter the thread waits for them,
+                // so that a checkpoint ends before the segment is full.
+                let quarters = self.used_quarters();
+                let patience = if quarters < 3 { Duration::ZERO } else { BUSY_PATIENCE };
+                let _ = (0..1 << (2 * quarters)).all(|_| self.continue_checkpoint(patience) == Progress::More);
             }
             Err(error) => self.fail(ran, error),
         }
@@ -306,9 +319,9 @@ impl<D: Disk> Committer<D> {
         self.flush();
         if self.is_open() && self.sync().is_ok() && self.state.has_settled() {
             let is_switching = self.journal.as_ref().is_some_and(Journal::is_switching);
-            let mut more = if is_switching { Ok(true) } else { self.switch(0).map(|()| true) };
-            while let Ok(true) = more {
-                more = self.step_checkpoint();
+            let mut more = if is_switching { Ok(()) } else { self.switch(0) }.map(|()| Progress::More);
+            while let Ok(Progress::More | Progress::Busy) = more {
+                more = self.step_checkpoint(Duration::MAX);
             }
             if let Err(NotWritten(error) | NotSynced(error)) = more {
                 tracing::warn!(%error, "no checkpoint at the stop; the next start reads more of the journal");

@@ -39,7 +39,7 @@ pub use group::{Ended, Group, Touched};
 pub(crate) use group::{read, write};
 pub use list::{ListMark, apply_page, begin_list, end_list, remove_unlisted, sync_wanted};
 pub use object::SCHEMA;
-pub(crate) use object::{DeviceRow, Image, Kept, Key, Listed, Slot};
+pub(crate) use object::{DeviceRow, Forgotten, Image, Kept, Key, Listed, Settled, Slot};
 pub use outbox::{Outdated, Owed, delivered, outdated, owed, published};
 pub use queries::{
     Rows, device, devices, failures, find_request, history, open_entries, request, requests, unknown_names, waiting,

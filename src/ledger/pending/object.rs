@@ -17,8 +17,8 @@ use super::{
     work::{Work, is_default},
 };
 use crate::domain::{
-    Access, ClientId, ClientToken, Device, Event, Fault, Registered, Request, SyncCounts, Tally, Target, ThingName,
-    Timestamp,
+    Access, ClientId, ClientToken, Device, EntryFailure, Event, Fault, Registered, Request, SyncCounts, Tally, Target,
+    ThingName, Timestamp,
 };
 
 /// Version of the whole layout, journal and registry. A store with a larger one is left untouched.
@@ -54,6 +54,31 @@ pub(crate) struct Kept {
     /// The registry has it.
     #[serde(rename = "s", default, skip_serializing_if = "is_default")]
     pub(crate) stored: bool,
+}
+
+/// A finished request, with what the registry keeps of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    /// Its constant part and its totals.
+    pub(crate) request: Request,
+    /// Its entries without success, with their indexes.
+    pub(crate) failures: Vec<(u32, EntryFailure)>,
+    /// The first names of devices that the registry did not know when the command arrived.
+    pub(crate) unknown: Vec<String>,
+}
+
+impl From<&Kept> for Settled {
+    fn from(kept: &Kept) -> Self {
+        let Kept { request, slots, unknown, .. } = kept;
+        let failed = |(index, slot): (u32, &Slot)| match slot {
+            Slot::Failed(target, fault) => {
+                Some((index, EntryFailure { target: target.clone(), fault: (**fault).clone() }))
+            }
+            Slot::Open(_) | Slot::Succeeded => None,
+        };
+        let failures = (0..).zip(slots).filter_map(failed).collect();
+        Self { request: request.clone(), failures, unknown: unknown.clone() }
+    }
 }
 
 /// What changes of a request while it is open.
@@ -154,9 +179,9 @@ impl From<&Device> for Listed {
 /// A device's row that the registry does not have yet in this form.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Changed {
-    /// The row; empty to delete it.
+    /// The row; empty to delete it. A checkpoint shares it with the thread that writes it.
     #[serde(rename = "r")]
-    pub(crate) row: Box<DeviceRow>,
+    pub(crate) row: Arc<DeviceRow>,
     /// Bytes of the row that the registry has, 0 for none.
     #[serde(rename = "b", default, skip_serializing_if = "is_default")]
     pub(crate) stored: u64,

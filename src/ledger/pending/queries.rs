@@ -3,7 +3,7 @@
 //! A query reads the state first, then the registry, and passes over rows of the registry that the
 //! state has in a newer form.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use super::{
     history::{MAX_EVENTS, asked},
@@ -312,7 +312,7 @@ fn names_after(
 /// The registry failed.
 pub fn history(tx: &Tx<'_>, thing: &ThingName) -> Result<Vec<Event>, StoreError> {
     let mut events = Vec::new();
-    for (_, event) in tx.device_row(thing)?.row.events {
+    for (_, event) in Arc::unwrap_or_clone(tx.device_row(thing)?.row).events {
         if let Happened::Ended { asked, .. } = &event.happened {
             events.push(Event { at: asked.at, happened: Happened::Requested(asked.clone()) });
         }

@@ -1,7 +1,7 @@
 //! Forgets what was kept long enough, by the time that is known to have passed, and, where room is
 //! short, finished requests before their time.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     object::{Changed, DeviceRow, Forgotten},
@@ -151,7 +151,7 @@ fn forget_device(tx: &mut Tx<'_>, thing: &ThingName, before: u64) -> Result<(), 
         tx.set_device(thing, old, None, Vec::new());
     }
     let Changed { mut row, .. } = tx.device_row(thing)?;
-    row.events.retain(|(at, _)| *at >= before);
+    Arc::make_mut(&mut row).events.retain(|(at, _)| *at >= before);
     let mut changed = Changed { row, stored, change: 0 };
     if changed.row.is_empty() {
         // Counted as gone now, and deleted with the next checkpoint.

@@ -184,7 +184,7 @@ impl<'a> Tx<'a> {
             None => Ok(Changed::default()),
             Some(row) => {
                 let stored = (key.len() + row.len()) as u64;
-                Ok(Changed { row: Box::new(rows::decode_device(&row)?), stored, change: 0 })
+                Ok(Changed { row: Arc::new(rows::decode_device(&row)?), stored, change: 0 })
             }
         }
     }
@@ -204,7 +204,7 @@ impl<'a> Tx<'a> {
     pub(super) fn device(&self, thing: &ThingName) -> Result<Option<Device>, StoreError> {
         match self.state.device(thing) {
             Some(row) => Ok(row.device.clone()),
-            None => Ok(self.device_row(thing)?.row.device),
+            None => Ok(Arc::unwrap_or_clone(self.device_row(thing)?.row).device),
         }
     }
 
@@ -288,6 +288,7 @@ impl<'a> Tx<'a> {
     /// `old` is its row as [`Self::device_row`] has it.
     pub(super) fn set_device(&mut self, thing: &ThingName, old: Changed, new: Option<Device>, happened: Vec<Happened>) {
         let Changed { row: old, stored, .. } = old;
+        let old = Arc::unwrap_or_clone(old);
         let (wall, millis) = (self.now.wall, self.elapsed());
         let has_changed = old.device != new;
         if happened.is_empty() && !has_changed {
@@ -308,7 +309,7 @@ impl<'a> Tx<'a> {
             self.state.counters = counters;
         }
         let changed = if has_changed { millis } else { old.changed };
-        let row = Box::new(DeviceRow { device: new, changed, events });
+        let row = Arc::new(DeviceRow { device: new, changed, events });
         self.put_device(thing, Changed { row, stored, change: 0 });
         if has_changed {
             self.outdate(thing);
@@ -319,7 +320,7 @@ impl<'a> Tx<'a> {
     pub(super) fn append_event(&mut self, target: &Target, happened: Happened) -> Result<(), StoreError> {
         let Target::Device(thing) = target else { return Ok(()) };
         let Changed { mut row, stored, .. } = self.device_row(thing)?;
-        super::history::append_event(&mut row.events, (self.elapsed(), self.now.wall), happened);
+        super::history::append_event(&mut Arc::make_mut(&mut row).events, (self.elapsed(), self.now.wall), happened);
         self.put_device(thing, Changed { row, stored, change: 0 });
         Ok(())
     }

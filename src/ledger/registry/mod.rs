@@ -3,14 +3,18 @@
 //! It is written at checkpoints only, in sorted batches, and has nothing that the journal does not
 //! make durable before.
 
+mod carry;
 mod checkpoint;
 mod copy;
 mod database;
 pub(crate) mod rows;
 mod sled;
+mod slice;
 pub(crate) mod store;
+mod writer;
 
-pub(crate) use checkpoint::{Checkpoint, Step, carried_bytes};
+pub(crate) use carry::carried_bytes;
+pub(crate) use checkpoint::{Checkpoint, Step};
 use serde::{Deserialize, Serialize};
 pub(crate) use sled::SledStore;
 pub use sled::room_needed;

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::store::{Op, StoreError};
 use crate::{
-    domain::{ClientId, ClientToken, EntryFailure, Registered, Request, ThingName},
-    ledger::pending::{DeviceRow, Kept, Listed, Slot},
+    domain::{ClientId, ClientToken, Registered, Request, ThingName},
+    ledger::pending::{DeviceRow, Listed, Settled},
 };
 
 /// Version byte of every value so far.
@@ -204,17 +204,12 @@ pub(crate) fn decode_listed(bytes: &[u8]) -> Result<Option<Listed>, StoreError> 
 }
 
 /// The rows of a finished request.
-pub(crate) fn of_request(kept: &Kept, ops: &mut Vec<Op>) {
-    let Kept { request: header, slots, unknown, .. } = kept;
+pub(crate) fn of_request(settled: Settled, ops: &mut Vec<Op>) {
+    let Settled { request: header, failures, unknown } = settled;
     let seq = header.seq;
-    ops.push((request(seq), Some(encode_timed(header.completed_elapsed, header))));
+    ops.push((request(seq), Some(encode_timed(header.completed_elapsed, &header))));
     ops.push((token(&header.client, &header.token), Some(seq.to_be_bytes().to_vec())));
-    for (index, slot) in (0..).zip(slots) {
-        if let Slot::Failed(target, fault) = slot {
-            let failed = EntryFailure { target: target.clone(), fault: (**fault).clone() };
-            ops.push((failure(seq, index), Some(encode(&failed))));
-        }
-    }
+    ops.extend(failures.iter().map(|(index, failed)| (failure(seq, *index), Some(encode(failed)))));
     for (piece, names) in (0..).zip(unknown.chunks(NAMES_IN_ROW)) {
         ops.push((name_piece(seq, piece), Some(encode(&names))));
     }

@@ -22,6 +22,7 @@ use std::{
     num::NonZeroU64,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -58,7 +59,7 @@ pub(crate) struct SledStore {
     db: ::sled::Db,
     /// sled's own file, by another handle. It is opened and dropped with `db`: after another
     /// opening it may be another inode.
-    pub(super) log: File,
+    pub(super) log: Arc<File>,
     /// Writes that were applied since the last sync, and their bytes.
     unsynced: (usize, usize),
 }
@@ -99,7 +100,7 @@ impl SledStore {
         // sled starts its threads at its first write, which is in here.
         wait_late(true);
         let db = open_sled(&dir)?;
-        let log = File::open(dir.join("db")).map_err(named(&dir.join("db")))?;
+        let log = Arc::new(File::open(dir.join("db")).map_err(named(&dir.join("db")))?);
         let mut store = Self { data_dir: data_dir.to_path_buf(), db, log, unsynced: (0, 0) };
         store.sync_log()?;
         // Before the binding, which says that all this is there.
@@ -205,6 +206,11 @@ impl Store for SledStore {
             return Err(StoreError::Damaged("its database was deleted".into()));
         }
         Ok(())
+    }
+
+    fn writer(&self) -> Option<Box<dyn Store + Send>> {
+        let (db, log) = (self.db.clone(), Arc::clone(&self.log));
+        Some(Box::new(Self { data_dir: self.data_dir.clone(), db, log, unsynced: (0, 0) }))
     }
 
     fn size(&self) -> u64 {

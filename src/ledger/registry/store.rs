@@ -73,6 +73,13 @@ pub(crate) trait Store {
     /// The store failed; what was applied since the last success may be lost.
     fn sync(&mut self) -> Result<(), StoreError>;
 
+    /// A second handle, with which another thread writes while this one reads; `None` where there is
+    /// none. It counts the writes between two syncs by itself, and is to be dropped before the store
+    /// is opened again.
+    fn writer(&self) -> Option<Box<dyn Store + Send>> {
+        None
+    }
+
     /// Bytes that the store takes on its disk.
     fn size(&self) -> u64 {
         0

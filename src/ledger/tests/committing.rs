@@ -51,6 +51,10 @@ impl Store for Shared {
     fn sync(&mut self) -> Result<(), StoreError> {
         self.checked()
     }
+
+    fn writer(&self) -> Option<Box<dyn Store + Send>> {
+        Some(Box::new(self.clone()))
+    }
 }
 
 #[derive(Clone)]

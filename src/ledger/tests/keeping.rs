@@ -48,6 +48,33 @@ fn what_is_finished_is_forgotten_in_time() {
     assert_eq!(bench.contents(), empty, "the device is gone, too");
 }
 
+/// A token may be used again once its request is forgotten. The rows of both may change in one
+/// checkpoint.
+#[test]
+fn a_token_that_is_used_again_names_the_later_request() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    let mut finish = |bench: &mut Bench| {
+        let seq = bench.accept(&order("x", Some("t"), change(&["a"]))).seq;
+        bench.take(9);
+        bench.settle(&["a"], &Verdict::Done);
+        for owed in bench.view().owed() {
+            bench.run(|tx| delivered(tx, owed.n));
+        }
+        seq
+    };
+    let first = finish(&mut bench);
+    bench.checkpoint();
+    bench.wait(1000);
+    let before = bench.elapsed();
+    bench.forget_requests(before);
+    let second = finish(&mut bench);
+    bench.checkpoint();
+    let (client, token) = (ClientId::new("x").unwrap(), ClientToken::new("t").unwrap());
+    let found = bench.run(|tx| find_request(tx, &client, &token)).map(|request| request.seq);
+    assert_eq!((first < second, found), (true, Some(second)));
+}
+
 /// One client's flood does not make the agent forget the tokens of others, nor anything of the last
 /// hour.
 #[test]

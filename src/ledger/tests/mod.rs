@@ -13,7 +13,7 @@ mod rules;
 mod story;
 mod view;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     pending::{Group, State, Tx, read},
@@ -173,12 +173,12 @@ impl Bench {
     fn checkpoint(&mut self) {
         let before = Snapshot::of(&self.image);
         let Image { state, registry } = &mut self.image;
-        let mut checkpoint = Checkpoint::begin(state, Binding::default());
+        let mut checkpoint = Checkpoint::begin(state, Binding::default(), registry);
         let mut carried = State::default();
         loop {
-            match checkpoint.step(state, registry).unwrap() {
+            match checkpoint.step(state, registry, Duration::ZERO).unwrap() {
                 Step::Log(images) => read(&images, |image| drop(carried.replay(image))).unwrap(),
-                Step::More => {}
+                Step::More | Step::Busy => {}
                 Step::Done => break,
             }
         }

@@ -1,0 +1,101 @@
+//! What is open is logged again in the new segment of the journal, in slices.
+
+use std::ops::Bound;
+
+use crate::{
+    domain::{Target, ThingName},
+    ledger::pending::{Key, State, write},
+};
+
+/// Bytes of images of one slice.
+const SLICE: usize = 64 << 10;
+
+/// What is logged again, one kind after the other, each from a cursor on.
+#[derive(Debug)]
+pub(super) enum Carry {
+    Requests(u64),
+    Works(Option<Target>),
+    Owed(u64),
+    Unacknowledged(Option<[u8; 32]>),
+    Outdated(Option<ThingName>),
+    Access(Option<ThingName>),
+    Done,
+}
+
+impl Carry {
+    /// The images of the next open objects; none at the end.
+    pub(super) fn next(&mut self, state: &State) -> Vec<u8> {
+        let mut payload = Vec::new();
+        let mut log = |key: &Key| {
+            if let Some(image) = state.image(key) {
+                write(&mut payload, &image);
+            }
+            payload.len() < SLICE
+        };
+        *self = match &self {
+            Self::Requests(from) => {
+                let open = |seq: &u64, is_over: bool| !is_over || state.is_owed(*seq);
+                let mut rest = state.requests().range(from..);
+                match rest
+                    .find(|(seq, kept)| open(seq, kept.request.completed_at.is_some()) && !log(&Key::Request(**seq)))
+                {
+                    Some((seq, _)) => Self::Requests(seq + 1),
+                    None => Self::Works(None),
+                }
+            }
+            Self::Works(after) => {
+                let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                let mut rest = state.works().range::<Target, _>((from, Bound::Unbounded));
+                match rest.find(|(target, _)| !log(&Key::Work((*target).clone()))) {
+                    Some((target, _)) => Self::Works(Some(target.clone())),
+                    None => Self::Owed(0),
+                }
+            }
+            Self::Owed(from) => match state.owed().range(from..).find(|(n, _)| !log(&Key::Owed(**n))) {
+                Some((n, _)) => Self::Owed(n + 1),
+                None => Self::Unacknowledged(None),
+            },
+            Self::Unacknowledged(after) => {
+                let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                let mut rest = state.unacknowledged().range::<[u8; 32], _>((from, Bound::Unbounded));
+                match rest.find(|(hash, _)| !log(&Key::Unacknowledged(**hash))) {
+                    Some((hash, _)) => Self::Unacknowledged(Some(*hash)),
+                    None => Self::Outdated(None),
+                }
+            }
+            Self::Outdated(after) => {
+                let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                let mut rest = state.outdated().range::<ThingName, _>((from, Bound::Unbounded));
+                match rest.find(|(thing, _)| !log(&Key::Outdated((*thing).clone()))) {
+                    Some((thing, _)) => Self::Outdated(Some(thing.clone())),
+                    None => Self::Access(None),
+                }
+            }
+            Self::Access(after) => {
+                let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                let mut rest = state.access().range::<ThingName, _>((from, Bound::Unbounded));
+                match rest.find(|(thing, _)| !log(&Key::Access((*thing).clone()))) {
+                    Some((thing, _)) => Self::Access(Some(thing.clone())),
+                    None => Self::Done,
+                }
+            }
+            Self::Done => Self::Done,
+        };
+        if payload.is_empty() && !matches!(self, Self::Done) {
+            return self.next(state);
+        }
+        payload
+    }
+}
+
+/// Bytes that logging again all that is open takes, for the size of the next segment: measured with
+/// names of 14 characters.
+pub(crate) fn carried_bytes(state: &State) -> u64 {
+    state.requests().len() as u64 * 640
+        + state.slots() * 48
+        + state.works().len() as u64 * 112
+        + state.owed().len() as u64 * 48
+        + state.outdated().len() as u64 * 48
+        + state.access().len() as u64 * 64
+        + state.unacknowledged().len() as u64 * 160
+}
