@@ -1,14 +1,26 @@
-//! A registry in memory, for tests of the rules.
+//! A registry and a data directory in memory, for tests of the rules and of the parts that use a
+//! ledger.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, atomic::AtomicI64},
+    time::Duration,
+};
+
+use tokio::task::JoinHandle;
 
 use super::{
-    Rules, devices,
+    Disk, Ledger, Rules, devices,
+    journal::testing::MemFiles,
     pending::{Group, Tx, audit},
     registry::store::{Direction, Op, Row, Store, StoreError},
     view::Image,
 };
-use crate::domain::{DeviceState, Now};
+use crate::{
+    domain::{DeviceState, Now},
+    runtime::clock::Clock,
+};
 
 /// Keys and values.
 pub(crate) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -48,6 +60,107 @@ impl Store for MemStore {
     fn sync(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// A registry in memory that outlives its openings, and can be damaged.
+#[derive(Clone, Default)]
+pub(crate) struct Shared(Arc<Mutex<(MemStore, bool)>>);
+
+impl Shared {
+    /// Every access fails from now on, as after damage.
+    pub(crate) fn damage(&self) {
+        self.0.lock().unwrap().1 = true;
+    }
+
+    /// How many rows there are.
+    pub(crate) fn rows(&self) -> usize {
+        self.0.lock().unwrap().0.rows.len()
+    }
+
+    fn checked(&self) -> Result<(), StoreError> {
+        if self.0.lock().unwrap().1 { Err(StoreError::Damaged("by a test".into())) } else { Ok(()) }
+    }
+}
+
+impl Store for Shared {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.checked()?;
+        self.0.lock().unwrap().0.get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.checked()?;
+        self.0.lock().unwrap().0.scan(from, to, direction, limit)
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError> {
+        self.checked()?;
+        self.0.lock().unwrap().0.apply(ops)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.checked()
+    }
+
+    fn writer(&self) -> Option<Box<dyn Store + Send>> {
+        Some(Box::new(self.clone()))
+    }
+}
+
+/// A data directory in memory, which can be shared by several ledgers, one after the other.
+#[derive(Clone)]
+pub(crate) struct MemDisk {
+    pub(crate) files: MemFiles,
+    pub(crate) registry: Shared,
+}
+
+impl Default for MemDisk {
+    fn default() -> Self {
+        Self { files: MemFiles::new(7), registry: Shared::default() }
+    }
+}
+
+impl std::fmt::Display for MemDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a disk of a test")
+    }
+}
+
+impl Disk for MemDisk {
+    type Files = MemFiles;
+    type Registry = Shared;
+
+    fn open_journal(&self) -> Result<MemFiles, StoreError> {
+        Ok(self.files.clone())
+    }
+
+    fn open_registry(&self) -> Result<Shared, StoreError> {
+        Ok(self.registry.clone())
+    }
+
+    fn quarantine_registry(&self, _: i64) -> std::io::Result<PathBuf> {
+        *self.registry.0.lock().unwrap() = (MemStore::default(), false);
+        Ok(PathBuf::from("quarantined"))
+    }
+
+    fn discard_registry(&self) -> std::io::Result<()> {
+        panic!("nothing is interrupted here")
+    }
+
+    fn quarantine_all(&self, _: i64) -> std::io::Result<PathBuf> {
+        panic!("the journal is not damaged")
+    }
+
+    fn owner(&self) -> String {
+        "MyCore r".into()
+    }
+}
+
+/// A ledger on that disk, and the task that runs it; time is that of the test.
+pub(crate) fn start(disk: &MemDisk, rules: &Rules) -> (Ledger, JoinHandle<()>) {
+    let clock = Clock::simulated(tokio::time::Instant::now(), Arc::new(AtomicI64::new(1_800_000_000_000)));
+    let (ledger, task) = Ledger::simulate(disk.clone(), rules.clone(), clock, || Duration::from_millis(1));
+    (ledger, tokio::spawn(task))
 }
 
 /// Totals and indexes against what they are derived from, and the pages of the registry against the

@@ -1,16 +1,22 @@
 //! The outbox: publishes the messages that the ledger owes, in order, and forgets each message when
 //! the broker has acknowledged it.
 //!
+//! The outbox reads ahead: while one read of the ledger waits for its turn, the messages of the read
+//! before are published.
+//!
 //! A broker that refuses a publish may never acknowledge it. Such a message is put on hold, with
 //! the other messages of the same client; the messages of other clients continue.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::{
     domain::{ClientId, Via},
@@ -23,6 +29,10 @@ use crate::{
 /// The most messages in flight: two for each command, and half of the library's table of 100.
 const WINDOW: usize = 48;
 
+/// The most messages that are read and not published yet: what the broker acknowledges while a read
+/// waits for a group of 256 commands and its sync.
+const READ_AHEAD: usize = 256;
+
 /// A message is put on hold if the broker does not acknowledge it for this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,6 +41,18 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long a message is on hold, at first and at most.
 const HOLD: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(24 * 3600));
+
+/// What a read of the ledger found: the messages, and the last place that it looked at.
+type Found = Result<(Vec<Owed>, Option<u64>), ledger::Unavailable>;
+
+/// A read of the ledger that is under way.
+struct Reading {
+    answer: oneshot::Receiver<Found>,
+    /// The place from which it reads, `None` if it only forgets messages.
+    from: Option<u64>,
+    /// [`Outbox::restarts`] when it began.
+    restarts: u64,
+}
 
 /// The outcome of an attempt to publish a message.
 enum Publishing {
@@ -46,6 +68,8 @@ struct OnHold {
     client: Option<ClientId>,
     until: Instant,
     delay: Duration,
+    /// The time has come, and the messages are looked at again.
+    is_over: bool,
 }
 
 pub(crate) struct Outbox {
@@ -58,8 +82,17 @@ pub(crate) struct Outbox {
     link: ConnectionState,
     /// The opening of the store that the outbox reads.
     run: u64,
-    /// The number from which to continue.
+    /// The number from which to read on.
     cursor: u64,
+    /// Counts how often the outbox started again with the first message.
+    restarts: u64,
+    /// The ledger may owe messages from `cursor` on.
+    is_behind: bool,
+    reading: Option<Reading>,
+    /// Messages that are read and not published yet, in order.
+    ready: VecDeque<Owed>,
+    /// Messages that the broker acknowledged, and that the ledger still owes.
+    done: Vec<u64>,
     under_way: BTreeMap<u64, (Instant, ClientId)>,
     /// When to look again after the connection had no room.
     full_until: Option<Instant>,
@@ -77,6 +110,11 @@ impl Outbox {
             link: ConnectionState::default(),
             run: 0,
             cursor: 0,
+            restarts: 0,
+            is_behind: true,
+            reading: None,
+            ready: VecDeque::new(),
+            done: Vec::new(),
             under_way: BTreeMap::new(),
             full_until: None,
             on_hold: BTreeMap::new(),
@@ -86,35 +124,48 @@ impl Outbox {
     pub(crate) async fn run(mut self, mut delivered: mpsc::Receiver<Tag>, stop: Stop) {
         let mut outgoing = self.ledger.outgoing();
         let mut link = self.line.link();
-        let mut done = Vec::new();
         while !stop.is_requested() {
-            outgoing.mark_unchanged();
             self.connection(*link.borrow_and_update());
             self.opening(self.ledger.summary().borrow().run);
+            // Under load a change of the ledger is always due, and must not keep these waiting.
             if let Ok(tag) = delivered.try_recv() {
-                done.extend(self.acknowledged(tag, &mut delivered));
+                self.acknowledged(tag, &mut delivered);
+            }
+            if let Some(Ok(found)) = self.reading.as_mut().map(|reading| reading.answer.try_recv()) {
+                self.found(found);
             }
             let now = Instant::now();
             self.hold_late(now);
-            if let Err(error) = self.fill(std::mem::take(&mut done)).await {
-                tracing::warn!(%error, "the outbox cannot be read");
+            self.publish_ready();
+            if self.reading.is_none() {
+                self.read().await;
             }
+            let wakes_at = self.wakes_at(now);
             tokio::select! {
                 biased;
-                Ok(()) = outgoing.changed() => {}
+                Ok(()) = outgoing.changed() => self.is_behind = true,
                 Ok(()) = link.changed() => {}
-                Some(tag) = delivered.recv() => done = self.acknowledged(tag, &mut delivered),
-                () = sleep_until(self.wakes_at(now)) => {}
+                Some(tag) = delivered.recv() => self.acknowledged(tag, &mut delivered),
+                found = answer(&mut self.reading) => self.found(found),
+                () = sleep_until(wakes_at) => {}
                 () = stop.requested() => {}
             }
         }
+    }
+
+    /// Starts again with the first message.
+    fn restart(&mut self) {
+        self.cursor = 0;
+        self.restarts += 1;
+        self.is_behind = true;
+        self.ready.clear();
     }
 
     /// Notes the connection. On a new one, the outbox starts again with the first message.
     fn connection(&mut self, link: ConnectionState) {
         if link.epoch != self.link.epoch {
             self.link = link;
-            self.cursor = 0;
+            self.restart();
             self.under_way.clear();
         }
     }
@@ -124,7 +175,7 @@ impl Outbox {
     fn opening(&mut self, run: u64) {
         if run != self.run {
             self.run = run;
-            self.cursor = 0;
+            self.restart();
         }
     }
 
@@ -155,43 +206,35 @@ impl Outbox {
                  the client's results topic"
             );
         }
-        if self.on_hold.values().any(|held| held.until <= now) {
+        let over = |held: &&mut OnHold| held.until <= now && !held.is_over;
+        if self.on_hold.values_mut().filter(over).map(|held| held.is_over = true).count() > 0 {
             // The hold of a message has ended: look at all messages again.
-            self.cursor = 0;
+            self.restart();
         }
     }
 
     /// Puts a message on hold, with the other messages of `client`. Returns for how long.
     fn hold(&mut self, n: u64, client: Option<ClientId>, now: Instant) -> Duration {
         let delay = self.on_hold.get(&n).map_or(HOLD.0, |held| (held.delay * 2).min(HOLD.1));
-        self.on_hold.insert(n, OnHold { client, until: now + delay, delay });
+        self.on_hold.insert(n, OnHold { client, until: now + delay, delay, is_over: false });
         delay
     }
 
-    /// Forgets the messages in `done`, and publishes until the window is full or no message is
-    /// left.
-    async fn fill(&mut self, mut done: Vec<u64>) -> Result<(), ledger::Unavailable> {
-        loop {
-            let limit = if self.link.up { WINDOW.saturating_sub(self.under_way.len()) } else { 0 };
-            if limit == 0 && done.is_empty() {
-                return Ok(());
-            }
-            let from = self.cursor;
-            let (owed, last) = self.next(std::mem::take(&mut done), limit).await?;
-            let Some(last) = last else { return Ok(()) };
-            // A message that was forgotten with its request must no longer hold up others.
-            self.on_hold.retain(|n, _| !(from..=last).contains(n) || owed.iter().any(|owed| owed.n == *n));
-            let held = self.held();
-            for owed in owed {
-                let client = owed.request.client.clone();
-                let is_held = match self.on_hold.get(&owed.n) {
-                    Some(held) => held.until > Instant::now(),
-                    None => held.contains(&client),
-                };
-                if is_held || self.under_way.contains_key(&owed.n) {
-                    continue;
-                }
-                let n = owed.n;
+    /// Publishes the messages that are read until the window is full.
+    fn publish_ready(&mut self) {
+        if !self.link.up || self.ready.is_empty() {
+            return;
+        }
+        let held = self.held();
+        while self.under_way.len() < WINDOW
+            && let Some(owed) = self.ready.front()
+        {
+            let (n, client) = (owed.n, owed.request.client.clone());
+            let is_held = match self.on_hold.get(&n) {
+                Some(held) => held.until > Instant::now(),
+                None => held.contains(&client),
+            };
+            if !is_held && !self.under_way.contains_key(&n) {
                 match self.publish(owed) {
                     Publishing::UnderWay => {
                         failpoint::pass("outbox-published");
@@ -200,16 +243,15 @@ impl Outbox {
                     Publishing::NoRoom => {
                         // The connection is down or has no room. The next acknowledgement makes
                         // room, or the publisher gives the connection up.
-                        self.cursor = n;
                         self.full_until = Some(Instant::now() + LOOK_AGAIN);
-                        return Ok(());
+                        return;
                     }
                     Publishing::Refused => {
                         self.hold(n, None, Instant::now());
                     }
                 }
             }
-            self.cursor = last + 1;
+            self.ready.pop_front();
         }
     }
 
@@ -218,13 +260,14 @@ impl Outbox {
         self.on_hold.values().filter_map(|held| held.client.clone()).collect()
     }
 
-    fn publish(&self, owed: Owed) -> Publishing {
+    fn publish(&self, owed: &Owed) -> Publishing {
         let Owed { n, request, completed, failures, unknown } = owed;
+        let n = *n;
         let max_bytes = self.line.max_payload(self.max_bytes);
-        let (kind, payload) = if completed {
-            (ResultKind::Completed, messages::completed(&request, failures, max_bytes))
+        let (kind, payload) = if *completed {
+            (ResultKind::Completed, messages::completed(request, failures.clone(), max_bytes))
         } else {
-            (ResultKind::Accepted, messages::accepted(&request, unknown, max_bytes))
+            (ResultKind::Accepted, messages::accepted(request, unknown.clone(), max_bytes))
         };
         let topic = self.topics.result(&request.client, request.operation.as_str(), kind);
         if self.line.drops(&Tag::Owed(n), &topic, payload.len()) {
@@ -238,27 +281,30 @@ impl Outbox {
 
     /// Notes the messages that the broker has acknowledged: this one and all others that were
     /// reported by now.
-    fn acknowledged(&mut self, first: Tag, more: &mut mpsc::Receiver<Tag>) -> Vec<u64> {
-        let mut done = Vec::new();
+    fn acknowledged(&mut self, first: Tag, more: &mut mpsc::Receiver<Tag>) {
         let mut tag = Some(first);
         while let Some(Tag::Owed(n)) = tag {
             self.under_way.remove(&n);
             if self.on_hold.remove(&n).is_some() {
                 // Messages of this client can be published again.
-                self.cursor = 0;
+                self.restart();
             }
-            done.push(n);
+            self.done.push(n);
             tag = more.try_recv().ok();
         }
         failpoint::pass("outbox-delivered");
-        done
     }
 
     /// Forgets the acknowledged messages and reads the next ones in one job, since under load each
     /// job waits for a sync. If a crash undoes the forgetting, a message is published twice, which
     /// its receiver expects.
-    async fn next(&mut self, done: Vec<u64>, limit: usize) -> Result<(Vec<Owed>, Option<u64>), ledger::Unavailable> {
-        let (via, from) = (self.via, self.cursor);
+    async fn read(&mut self) {
+        let has_room = self.link.up && self.ready.len() <= READ_AHEAD / 2;
+        let limit = if has_room && self.is_behind { READ_AHEAD - self.ready.len() } else { 0 };
+        if limit == 0 && self.done.is_empty() {
+            return;
+        }
+        let (via, from, done) = (self.via, self.cursor, std::mem::take(&mut self.done));
         let rule = move |tx: &mut ledger::Tx<'_>| {
             for n in &done {
                 ledger::delivered(tx, *n)?;
@@ -268,9 +314,207 @@ impl Outbox {
             }
             ledger::owed(tx, via, from, limit, messages::MAX_ERROR_ENTRIES).map(Some)
         };
-        self.ledger.run_unsynced(rule).await.inspect_err(|_| {
-            // The messages are still owed, and are published again.
-            self.cursor = 0;
-        })
+        // A message that becomes owed from now on sets this again.
+        self.is_behind &= limit == 0;
+        match self.ledger.submit(rule, true).await {
+            Ok(answer) => {
+                let from = (limit > 0).then_some(from);
+                self.reading = Some(Reading { answer, from, restarts: self.restarts });
+            }
+            Err(error) => self.unread(&error),
+        }
+    }
+
+    /// Takes over what a read found.
+    fn found(&mut self, found: Found) {
+        let Some(Reading { from, restarts, .. }) = self.reading.take() else { return };
+        let (owed, last) = match found {
+            Ok(found) => found,
+            Err(error) => return self.unread(&error),
+        };
+        // After a restart the messages are read again.
+        let (Some(from), Some(last), true) = (from, last, restarts == self.restarts) else { return };
+        // A message that was forgotten with its request must no longer hold up others.
+        self.on_hold.retain(|n, _| !(from..=last).contains(n) || owed.iter().any(|owed| owed.n == *n));
+        self.ready.extend(owed);
+        self.cursor = last + 1;
+        self.is_behind = true;
+    }
+
+    /// The ledger failed. All messages are still owed, and are published again when it is open.
+    fn unread(&mut self, error: &ledger::Unavailable) {
+        tracing::warn!(%error, "the outbox cannot be read");
+        self.restart();
+        // The ledger wakes the outbox when it is open again.
+        self.is_behind = false;
+    }
+}
+
+/// The answer of a read, which never comes if none is under way.
+async fn answer(reading: &mut Option<Reading>) -> Found {
+    match reading {
+        Some(reading) => {
+            (&mut reading.answer).await.unwrap_or_else(|_| Err(ledger::Unavailable("the agent is stopping".into())))
+        }
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flume::Receiver;
+    use rumqttc::{AsyncClient, Request};
+
+    use super::*;
+    use crate::{
+        config,
+        domain::{Change, ClientToken, Operation, Target, ThingName},
+        ledger::{Order, Rules, testing},
+        runtime::stop,
+    };
+
+    /// An outbox between a ledger in memory and the test, which is the broker.
+    struct Rig {
+        ledger: Ledger,
+        line: Arc<Publisher>,
+        wire: Receiver<Request>,
+        last_packet: u16,
+        _stop: stop::Stopper,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let (config, _) = config::parse(r#"{"coreThingName":"MyCore","region":"r"}"#, |_| None).unwrap();
+            let (ledger, _) = testing::start(&testing::MemDisk::default(), &Rules::from(&config));
+            let (requests, wire) = flume::bounded(1000);
+            let (line, deliveries) = Publisher::new(AsyncClient::from_senders(requests));
+            let line = Arc::new(line);
+            let topics = Topics::new("offboard", &ThingName::new("MyCore").unwrap());
+            let outbox = Outbox::new(ledger.clone(), Via::Mqtt, Arc::clone(&line), topics, 100_000);
+            let (stopper, stop) = stop::channel();
+            tokio::spawn(outbox.run(deliveries.owed, stop));
+            Self { ledger, line, wire, last_packet: 0, _stop: stopper }
+        }
+
+        async fn accept(&self, client: &str, token: &str) {
+            let order = Order {
+                client: ClientId::new(client).unwrap(),
+                token: Some(ClientToken::new(token).unwrap()),
+                fresh_token: ClientToken::new("made").unwrap(),
+                change: Change {
+                    operation: Operation::DisassociateClientDevices,
+                    targets: vec![Target::Device(ThingName::new(token).unwrap())],
+                    force: false,
+                    dry_run: false,
+                    issued_at: None,
+                    expires_in: None,
+                    reason: None,
+                },
+                delivery: None,
+                clock_confirmed: true,
+            };
+            let accepted = self.ledger.run(move |tx| ledger::accept(tx, &order).map(Some)).await;
+            accepted.unwrap().unwrap();
+        }
+
+        /// What arrives at the broker until nothing more does: packet id, client and token.
+        async fn published(&mut self) -> Vec<(u16, String)> {
+            let mut found = Vec::new();
+            while let Ok(Ok(request)) = tokio::time::timeout(Duration::from_secs(1), self.wire.recv_async()).await {
+                let Request::Publish(publish) = request else { continue };
+                self.last_packet += 1;
+                self.line.on_wire(self.last_packet);
+                let message: serde_json::Value = serde_json::from_slice(&publish.payload).unwrap();
+                found.push((self.last_packet, message["clientToken"].as_str().unwrap().to_owned()));
+            }
+            found
+        }
+
+        async fn owed(&self) -> usize {
+            let owed = self.ledger.run(|tx| ledger::owed(tx, Via::Mqtt, 0, 1000, 1000).map(Some)).await.unwrap();
+            owed.0.len()
+        }
+    }
+
+    fn tokens(published: &[(u16, String)]) -> Vec<&str> {
+        published.iter().map(|(_, token)| &**token).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_are_published_in_order_and_forgotten_when_they_are_acknowledged() {
+        let mut rig = Rig::new();
+        for token in ["t1", "t2", "t3"] {
+            rig.accept("bench", token).await;
+        }
+        assert_eq!(rig.published().await, [], "there is no connection");
+        rig.line.up(false, "filter");
+        let published = rig.published().await;
+        assert_eq!(tokens(&published), ["t1", "t2", "t3"]);
+        assert_eq!(rig.owed().await, 3, "the broker has acknowledged none");
+        for (packet, _) in &published[..2] {
+            rig.line.on_delivered(*packet);
+        }
+        assert_eq!(rig.published().await, []);
+        assert_eq!(rig.owed().await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_gets_what_the_last_one_did_not_acknowledge() {
+        let mut rig = Rig::new();
+        rig.line.up(false, "filter");
+        rig.accept("bench", "t1").await;
+        rig.accept("bench", "t2").await;
+        let published = rig.published().await;
+        rig.line.on_delivered(published[0].0);
+        assert_eq!(rig.published().await, []);
+        rig.line.down(|| ());
+        rig.line.up(false, "filter");
+        assert_eq!(tokens(&rig.published().await), ["t2"]);
+    }
+
+    /// The client library's table is half empty at any time.
+    #[tokio::test(start_paused = true)]
+    async fn the_window_is_kept_and_moves_on_with_the_acknowledgements() {
+        let mut rig = Rig::new();
+        for n in 0..120 {
+            rig.accept("bench", &format!("t{n}")).await;
+        }
+        rig.line.up(false, "filter");
+        let mut all = Vec::new();
+        for expected in [WINDOW, WINDOW, 120 - 2 * WINDOW] {
+            let published = rig.published().await;
+            assert_eq!(published.len(), expected);
+            published.iter().for_each(|(packet, _)| rig.line.on_delivered(*packet));
+            all.extend(published.into_iter().map(|(_, token)| token));
+        }
+        assert_eq!(all, (0..120).map(|n| format!("t{n}")).collect::<Vec<_>>());
+        assert_eq!((rig.published().await, rig.owed().await), (vec![], 0));
+    }
+
+    /// A broker that denies a client's topic never acknowledges its messages.
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_is_not_acknowledged_holds_up_its_client_only_and_is_tried_again() {
+        let mut rig = Rig::new();
+        rig.line.up(false, "filter");
+        rig.accept("denied", "t1").await;
+        assert_eq!(tokens(&rig.published().await), ["t1"]);
+        tokio::time::advance(PATIENCE / 2).await;
+        rig.accept("bench", "t2").await;
+        let others = rig.published().await;
+        rig.line.on_delivered(others[0].0);
+        tokio::time::advance(PATIENCE).await;
+        assert_eq!(rig.published().await, [], "it is on hold");
+        rig.accept("denied", "t3").await;
+        rig.accept("bench", "t4").await;
+        let others = rig.published().await;
+        assert_eq!(tokens(&others), ["t4"]);
+        rig.line.on_delivered(others[0].0);
+        tokio::time::advance(HOLD.0).await;
+        for expected in ["t1", "t3"] {
+            let again = rig.published().await;
+            assert_eq!(tokens(&again), [expected], "the next one waits until the broker takes this one");
+            rig.line.on_delivered(again[0].0);
+        }
+        assert_eq!((rig.published().await, rig.owed().await), (vec![], 0));
     }
 }

@@ -41,7 +41,8 @@ pub fn owed(
     max_failures: usize,
 ) -> Result<(Vec<Owed>, Option<u64>), StoreError> {
     let (mut owed, mut last, mut so_far) = (Vec::new(), None, 0);
-    let messages: Vec<_> = tx.state.owed().range(from..).take(MAX_PASSED).map(|(n, message)| (*n, *message)).collect();
+    let enough = MAX_PASSED.min(limit.saturating_mul(4));
+    let messages: Vec<_> = tx.state.owed().range(from..).take(enough).map(|(n, message)| (*n, *message)).collect();
     for (n, message) in messages {
         if owed.len() >= limit {
             break;

@@ -1,121 +1,23 @@
 //! The committing thread over a disk that fails: what it answers is true after any crash.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, atomic::AtomicI64},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::{
-    ledger::{
-        journal::testing::MemFiles,
-        registry::store::{Direction, Op, Row, Store},
-        testing::MemStore,
-    },
-    runtime::clock::Clock,
-};
-
-/// A registry in memory that outlives its openings, and can be damaged.
-#[derive(Clone, Default)]
-struct Shared(Arc<Mutex<(MemStore, bool)>>);
-
-impl Shared {
-    fn damage(&self) {
-        self.0.lock().unwrap().1 = true;
-    }
-
-    fn checked(&self) -> Result<(), StoreError> {
-        if self.0.lock().unwrap().1 { Err(StoreError::Damaged("by a test".into())) } else { Ok(()) }
-    }
-}
-
-impl Store for Shared {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.checked()?;
-        self.0.lock().unwrap().0.get(key)
-    }
-
-    fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.checked()?;
-        self.0.lock().unwrap().0.scan(from, to, direction, limit)
-    }
-
-    fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError> {
-        self.checked()?;
-        self.0.lock().unwrap().0.apply(ops)
-    }
-
-    fn sync(&mut self) -> Result<(), StoreError> {
-        self.checked()
-    }
-
-    fn writer(&self) -> Option<Box<dyn Store + Send>> {
-        Some(Box::new(self.clone()))
-    }
-}
-
-#[derive(Clone)]
-struct TestDisk {
-    files: MemFiles,
-    registry: Shared,
-}
-
-impl std::fmt::Display for TestDisk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a disk of a test")
-    }
-}
-
-impl Disk for TestDisk {
-    type Files = MemFiles;
-    type Registry = Shared;
-
-    fn open_journal(&self) -> Result<MemFiles, StoreError> {
-        Ok(self.files.clone())
-    }
-
-    fn open_registry(&self) -> Result<Shared, StoreError> {
-        Ok(self.registry.clone())
-    }
-
-    fn quarantine_registry(&self, _: i64) -> std::io::Result<PathBuf> {
-        *self.registry.0.lock().unwrap() = (MemStore::default(), false);
-        Ok(PathBuf::from("quarantined"))
-    }
-
-    fn discard_registry(&self) -> std::io::Result<()> {
-        panic!("nothing is interrupted here")
-    }
-
-    fn quarantine_all(&self, _: i64) -> std::io::Result<PathBuf> {
-        panic!("the journal is not damaged")
-    }
-
-    fn owner(&self) -> String {
-        "MyCore r".into()
-    }
-}
+use crate::ledger::testing::{MemDisk, start};
 
 /// A ledger on a disk, to be crashed and opened again.
 struct Rig {
-    disk: TestDisk,
+    disk: MemDisk,
     rules: Rules,
     ledger: Ledger,
     thread: JoinHandle<()>,
 }
 
-fn start(disk: &TestDisk, rules: &Rules) -> (Ledger, JoinHandle<()>) {
-    let clock = Clock::simulated(tokio::time::Instant::now(), Arc::new(AtomicI64::new(1_800_000_000_000)));
-    let (ledger, thread) = Ledger::simulate(disk.clone(), rules.clone(), clock, || Duration::from_millis(1));
-    (ledger, tokio::spawn(thread))
-}
-
 impl Rig {
     fn new() -> Self {
-        let disk = TestDisk { files: MemFiles::new(7), registry: Shared::default() };
+        let disk = MemDisk::default();
         let (config, _) = config::parse(r#"{"coreThingName":"MyCore","region":"r"}"#, |_| None).unwrap();
         let rules = Rules::from(&config);
         let (ledger, thread) = start(&disk, &rules);
@@ -245,7 +147,7 @@ async fn a_clean_stop_leaves_nothing_to_replay() {
     let Rig { disk, rules, ledger, thread } = rig;
     drop(ledger);
     thread.await.unwrap();
-    assert!(disk.registry.0.lock().unwrap().0.rows.len() >= 4, "request, token, device and binding");
+    assert!(disk.registry.rows() >= 4, "request, token, device and binding");
     let (ledger, thread) = start(&disk, &rules);
     rig = Rig { disk, rules, ledger, thread };
     assert_eq!(rig.find("t1").await.map(|request| request.tally.succeeded), Some(1));

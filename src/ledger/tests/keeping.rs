@@ -54,7 +54,7 @@ fn what_is_finished_is_forgotten_in_time() {
 fn a_token_that_is_used_again_names_the_later_request() {
     let mut bench = Bench::new();
     bench.trusting = true;
-    let mut finish = |bench: &mut Bench| {
+    let finish = |bench: &mut Bench| {
         let seq = bench.accept(&order("x", Some("t"), change(&["a"]))).seq;
         bench.take(9);
         bench.settle(&["a"], &Verdict::Done);
