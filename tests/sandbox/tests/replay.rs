@@ -61,7 +61,7 @@ async fn a_recording_is_shown_event_by_event_and_is_not_changed() {
     assert_eq!(fs::read(&archive).unwrap(), before);
     let (out, _, _) = run(&[archive.to_str().unwrap(), "--outcome"]);
     let outcome: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((&outcome["owner"], outcome["devices"].as_array().unwrap().len()), (&Value::from("Core r"), 2));
+    assert_eq!(outcome["devices"].as_array().unwrap().len(), 2);
     assert_eq!(outcome["requests"][0]["status"], "IN_PROGRESS");
     // Without its registry.
     fs::remove_dir_all(recording.join("store")).unwrap();

@@ -128,7 +128,9 @@ fn unpack(bundle: &Path, to: &Path) -> io::Result<()> {
     for entry in archive.entries().map_err(named)? {
         let mut entry = entry.map_err(named)?;
         let path = entry.path().map_err(named)?.into_owned();
-        if !entry.header().entry_type().is_file() {
+        let kind = entry.header().entry_type();
+        // An archive that somebody packed again may hold segments without their zeros.
+        if !kind.is_file() && !kind.is_gnu_sparse() {
             continue;
         }
         let Some(path) = in_recording(&path) else { continue };
