@@ -59,7 +59,7 @@ _arguments "${_arguments_options[@]}" : \
 '(--core-device-thing-name --no-wait)--everywhere[Disassociate them from every core device that knows them, with a broadcast over the broker, and show what each core device answers. Needs acceptBroadcast in the agents'\'' configuration]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
-'*::things -- Thing names:_default' \
+'*::entries -- Thing names:_default' \
 && ret=0
 ;;
 (associate)
@@ -84,7 +84,7 @@ _arguments "${_arguments_options[@]}" : \
 '--no-wait[Return when the request is accepted\: it is on disk then, and the agent will carry it out]' \
 '-h[Print help]' \
 '--help[Print help]' \
-'*::things -- Thing names:_default' \
+'*::entries -- Thing names:_default' \
 && ret=0
 ;;
 (disassociate-assets)
@@ -136,7 +136,7 @@ _arguments "${_arguments_options[@]}" : \
 '--no-wait[Return when the request is accepted\: it is on disk then, and the agent will carry it out]' \
 '-h[Print help]' \
 '--help[Print help]' \
-'*::assets -- Assets in the project:_default' \
+'*::assetIds -- Assets in the project:_default' \
 && ret=0
 ;;
 (cancel)

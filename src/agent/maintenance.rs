@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::{
     cloud::list_gate::ListGate,
     config::Retention,
-    domain::{CallKind, Limits, Mono},
+    domain::{CallKind, Limits, Mono, Switch},
     health::Health,
     ledger::{self, Early, Ledger, Summary, Unavailable},
     runtime::{clock::Clock, failpoint, stop::Stop},
@@ -78,14 +78,14 @@ impl Maintenance {
     /// not serve.
     fn raise_unserved(&self) {
         let summary = *self.ledger.summary().borrow();
-        let waiting: u64 = self.off.iter().map(|lane| summary.load(*lane).work).sum();
-        if waiting > 0 {
-            let text = format!(
-                "{waiting} entries on assets wait for siteWise.enabled; set it to true, or cancel their requests"
-            );
-            self.health.raise("SITEWISE_OFF", text);
-        } else {
-            self.health.clear("SITEWISE_OFF");
+        for switch in Switch::ALL {
+            let is_behind = |lane: &&CallKind| lane.traits().service.hosts().switch == Some(*switch);
+            let waiting: u64 = self.off.iter().filter(is_behind).map(|lane| summary.load(*lane).work).sum();
+            if waiting > 0 {
+                self.health.raise(switch.problem, switch.waiting(waiting));
+            } else {
+                self.health.clear(switch.problem);
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config,
-    domain::{ClientId, Operation, ThingName},
+    domain::{ClientId, Operation, ThingName, operations::changes::DRY_RUN},
     mqtt::client::{self, Brief},
     protocol::Topics,
 };
@@ -214,8 +214,8 @@ impl BrokerConnection {
         };
         payload["clientToken"] = json!(token);
         self.tokens.insert(token.clone());
-        let is_question =
-            payload["dryRun"] == true || Operation::parse(operation).is_none_or(|operation| operation.lane().is_none());
+        let is_question = payload[DRY_RUN.name] == true
+            || Operation::parse(operation).is_none_or(|operation| operation.lane().is_none());
         self.publish(operation, &payload)?;
         loop {
             let answer = self.receive(Some(operation)).await?;

@@ -20,6 +20,7 @@ use super::{
     text::escaped,
     trouble::Trouble,
 };
+use crate::domain::operations::requests::{HISTORY, STATE, TARGET_CLIENT, TARGET_TOKEN, TARGET_VIA, THING_IN_QUESTION};
 use crate::{
     domain::DeviceState,
     protocol::metrics::{MetricsMessage, exposition},
@@ -107,10 +108,11 @@ async fn ask(agent: &mut Agent) -> Vec<(&'static str, Vec<u8>)> {
 async fn requests(agent: &mut Agent) -> Result<Value, Trouble> {
     let (_, mut requests) = pages(agent, "list-requests", json!({}), ROWS, "/requests").await?;
     for request in &mut requests {
-        let mut question = json!({"targetClientToken": request["clientToken"], "targetClient": request["requestedBy"]});
+        let mut question =
+            json!({(TARGET_TOKEN.name): request["clientToken"], (TARGET_CLIENT.name): request["requestedBy"]});
         // An older agent rejects this member.
         if request["via"].is_string() {
-            question["targetVia"] = request["via"].clone();
+            question[TARGET_VIA.name] = request["via"].clone();
         }
         // The agent may have deleted the request since it listed it.
         let Ok(mut answer) = agent.query("get-request", question).await else { continue };
@@ -122,9 +124,9 @@ async fn requests(agent: &mut Agent) -> Result<Value, Trouble> {
 async fn devices(agent: &mut Agent) -> Result<Value, Trouble> {
     let mut devices = Vec::new();
     for state in DeviceState::ALL.iter().filter(|state| **state != DeviceState::Associated) {
-        let (_, some) = pages(agent, "list-devices", json!({"state": state.as_str()}), ROWS, "/devices").await?;
+        let (_, some) = pages(agent, "list-devices", json!({(STATE.name): state.as_str()}), ROWS, "/devices").await?;
         for mut device in some {
-            let question = json!({"thingName": device["thingName"], "history": true});
+            let question = json!({(THING_IN_QUESTION.name): device["thingName"], (HISTORY.name): true});
             if let Ok(mut answer) = agent.query("get-device", question).await {
                 device["history"] = answer["history"].take();
             }

@@ -1,10 +1,10 @@
-//! `offboard disassociate`, `associate`, `disassociate-assets`, `disassociate-project-assets`,
-//! `sync`: the commands that become requests.
+//! Sends the commands that become requests, after the confirmation of a person; and `offboard
+//! sync`.
 
 use std::{
     fs::File,
     io::{self, IsTerminal, Read},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use clap::Args;
@@ -12,11 +12,18 @@ use serde_json::{Value, json};
 
 use super::{
     agent::{Agent, Common},
-    list::{self, ASSETS, Kind, THINGS},
+    list,
     request::{self, split},
     show::show,
     text::{clean, complain, text},
     trouble::Trouble,
+};
+use crate::domain::{
+    CallKind, Operation,
+    operations::{
+        changes::{CLIENT_TOKEN, DRY_RUN, EXPIRES_IN, FORCE, MAX_EXPIRY, REASON},
+        spec::Names,
+    },
 };
 
 /// Maximum size of a list in bytes, far above the agent's default limit of pending entries.
@@ -24,9 +31,6 @@ const MAX_LIST: u64 = 64 << 20;
 
 /// Maximum number of names unknown to the registry that are shown.
 const SHOWN: usize = 20;
-
-/// Maximum of `--expires-in` in seconds, a year, which is the agent's limit.
-const MAX_EXPIRY: u64 = 365 * 24 * 3600;
 
 /// The options of the commands that become requests.
 #[derive(Debug, Args)]
@@ -58,103 +62,17 @@ pub(super) struct Options {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Devices {
-    /// Thing names.
-    #[arg(value_name = "THING", required_unless_present = "from_file")]
-    things: Vec<String>,
-
-    /// Read more names from a file or, with -, from standard input: one per line, or separated by
-    /// white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2
-    /// list-client-devices-associated-with-core-device
-    #[arg(long, value_name = "FILE")]
-    from_file: Option<PathBuf>,
-
-    #[command(flatten)]
-    options: Options,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Assets {
-    /// The parent asset, by id or externalId:
-    #[arg(long, value_name = "ASSET")]
-    asset: String,
-
-    /// The hierarchy of the parent that contains the child
-    #[arg(long, value_name = "HIERARCHY")]
-    hierarchy: String,
-
-    /// The child asset.
-    #[arg(long, value_name = "ASSET")]
-    child: String,
-
-    #[command(flatten)]
-    options: Options,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ProjectAssets {
-    /// The project of SiteWise Monitor.
-    #[arg(long, value_name = "PROJECT")]
-    project: String,
-
-    /// Assets in the project.
-    #[arg(value_name = "ASSET", required_unless_present = "from_file")]
-    assets: Vec<String>,
-
-    /// Read more assets from a file or, with -, from standard input: one per line, or separated by
-    /// white space; or a CSV file with a column assetId
-    #[arg(long, value_name = "FILE")]
-    from_file: Option<PathBuf>,
-
-    #[command(flatten)]
-    options: Options,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct Sync {
     /// Return when the request is accepted.
     #[arg(long)]
     no_wait: bool,
 }
 
-impl Devices {
-    pub(super) async fn run(self, common: &Common, operation: &str) -> Result<(), Trouble> {
-        let (names, options) = self.parts()?;
-        change(common, operation, json!({"entries": entries(&names)}), Some("entries"), &options).await
-    }
-
-    /// The names, all checked, and the options.
-    pub(super) fn parts(self) -> Result<(Vec<String>, Options), Trouble> {
-        Ok((names(self.things, self.from_file.as_deref(), &THINGS)?, self.options))
-    }
-}
-
-impl Assets {
-    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
-        let Self { asset, hierarchy, child, options } = self;
-        let payload = json!({"assetId": asset, "hierarchyId": hierarchy, "childAssetId": child});
-        change(common, "disassociate-assets", payload, None, &options).await
-    }
-}
-
-impl ProjectAssets {
-    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
-        let payload =
-            json!({"projectId": self.project, "assetIds": names(self.assets, self.from_file.as_deref(), &ASSETS)?});
-        change(common, "disassociate-project-assets", payload, Some("assetIds"), &self.options).await
-    }
-}
-
 impl Sync {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
         let mut agent = common.connect().await?;
-        request::carry_out(common.output, &mut agent, "sync", vec![json!({})], self.no_wait).await
+        request::carry_out(common.output, &mut agent, Operation::Sync.as_str(), vec![json!({})], self.no_wait).await
     }
-}
-
-/// The member `entries` of a command about these devices.
-pub(super) fn entries(names: &[String]) -> Vec<Value> {
-    names.iter().map(|name| json!({"thingName": name})).collect()
 }
 
 impl Options {
@@ -162,23 +80,23 @@ impl Options {
     pub(super) fn add_to(&self, payload: &mut Value) {
         let Self { dry_run: _, force, reason, expires_in, token, no_wait: _ } = self;
         for (member, value) in [
-            ("force", force.then(|| json!(true))),
-            ("reason", reason.as_ref().map(|text| json!(text))),
-            ("expiresInSeconds", expires_in.map(|seconds| json!(seconds))),
-            ("clientToken", token.as_ref().map(|text| json!(text))),
+            (FORCE, force.then(|| json!(true))),
+            (REASON, reason.as_ref().map(|text| json!(text))),
+            (EXPIRES_IN, expires_in.map(|seconds| json!(seconds))),
+            (CLIENT_TOKEN, token.as_ref().map(|text| json!(text))),
         ] {
             if let Some(value) = value {
-                payload[member] = value;
+                payload[member.name] = value;
             }
         }
     }
 }
 
 /// The names from the command line and from a list, all checked, and each once.
-fn names(arguments: Vec<String>, file: Option<&Path>, kind: &Kind) -> Result<Vec<String>, Trouble> {
+pub(super) fn names(arguments: Vec<String>, file: Option<&Path>, kind: &Names) -> Result<Vec<String>, Trouble> {
     let mut names = Vec::with_capacity(arguments.len());
     for name in arguments {
-        kind.check(&name).map_err(Trouble::Usage)?;
+        list::check(kind, &name).map_err(Trouble::Usage)?;
         names.push(name);
     }
     if let Some(path) = file {
@@ -233,13 +151,14 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
 }
 
 /// Sends a change; `list` is the member that may have to be split over several requests.
-async fn change(
+pub(super) async fn change(
     common: &Common,
-    operation: &str,
+    kind: CallKind,
     mut payload: Value,
     list: Option<&str>,
     options: &Options,
 ) -> Result<(), Trouble> {
+    let operation = kind.operation().as_str();
     let Options { dry_run, force, no_wait, .. } = options;
     options.add_to(&mut payload);
     let mut agent = common.connect().await?;
@@ -247,7 +166,7 @@ async fn change(
     let people = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     // A device to associate is usually new to the registry, so only a disassociation warns of
     // unknown names.
-    let is_about_known = operation == "disassociate-client-devices";
+    let is_about_known = kind.takes_off();
     if *dry_run || is_about_known {
         let plan = plan(&mut agent, operation, &parts).await?;
         if *dry_run {
@@ -255,7 +174,7 @@ async fn change(
         }
         let asks = people && !force;
         let mut was_asked = is_about_known && warn_of_unknown(&plan, asks)? && asks;
-        was_asked |= asks && confirm(&mut agent, operation, &plan).await?;
+        was_asked |= asks && confirm(&mut agent, kind, &plan).await?;
         if was_asked {
             // The connection was not kept alive while the person decided.
             agent = common.connect().await?;
@@ -269,7 +188,7 @@ async fn plan(agent: &mut Agent, operation: &str, parts: &[Value]) -> Result<Val
     let mut sum = Value::Null;
     for part in parts {
         let mut question = part.clone();
-        question["dryRun"] = json!(true);
+        question[DRY_RUN.name] = json!(true);
         let plan = agent.query(operation, question).await?["plan"].take();
         sum = match sum {
             Value::Null => plan,
@@ -350,8 +269,8 @@ fn agreed(question: &str) -> Result<bool, Trouble> {
 
 /// Asks for confirmation if a person is about to disassociate more than half of the known devices.
 /// Returns whether it asked.
-async fn confirm(agent: &mut Agent, operation: &str, plan: &Value) -> Result<bool, Trouble> {
-    if operation != "disassociate-client-devices" {
+async fn confirm(agent: &mut Agent, kind: CallKind, plan: &Value) -> Result<bool, Trouble> {
+    if !kind.takes_off() {
         return Ok(false);
     }
     let devices = agent.query("status", json!({})).await?["devices"].take();

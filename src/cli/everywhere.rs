@@ -1,5 +1,5 @@
-//! `offboard disassociate`: from one core device, or with `--everywhere` from every core device
-//! whose agent receives broadcasts over the broker.
+//! A subcommand with `--everywhere`: its command goes to every core device whose agent receives
+//! broadcasts over the broker.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,15 +13,16 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     agent::Common,
     answer::{Answer, Output, fresh_token},
-    change::{Devices, Options, entries, seconds},
+    change::{Options, seconds},
     request::merge,
     show::print,
     text::{clean, columns, complain, json_line, text},
     trouble::Trouble,
 };
-use crate::domain::MAX_TOKEN;
-
-const OPERATION: &str = "disassociate-client-devices";
+use crate::domain::{
+    MAX_TOKEN, Operation,
+    operations::changes::{CLIENT_TOKEN, DRY_RUN},
+};
 
 /// Maximum number of names in one broadcast: `accepted` names as many of those that its core device
 /// does not know, so that the names that no core device knows are complete.
@@ -31,31 +32,39 @@ const NAMES: usize = 100;
 const MAX_CORES: usize = 100_000;
 
 #[derive(Debug, Args)]
-pub(super) struct Disassociate {
-    #[command(flatten)]
-    devices: Devices,
-
+pub(super) struct Everywhere {
     /// Disassociate them from every core device that knows them, with a broadcast over the broker,
     /// and show what each core device answers. Needs acceptBroadcast in the agents' configuration
     #[arg(long, requires = "mqtt_url", conflicts_with_all = ["core", "no_wait"])]
-    everywhere: bool,
+    pub(super) everywhere: bool,
 
     /// Time to collect the answers to --everywhere: seconds, or 30s, 15m, 12h, 7d.
     #[arg(long, value_name = "TIME", value_parser = seconds, default_value = "10s", requires = "everywhere")]
     collect: u64,
 }
 
-impl Disassociate {
-    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
-        if !self.everywhere {
-            return self.devices.run(common, OPERATION).await;
-        }
-        let (names, options) = self.devices.parts()?;
-        let broadcasts = broadcasts(&names, &options)?;
+/// The names of a command, as the member of its payload that lists them.
+pub(super) struct Listed {
+    pub(super) member: &'static str,
+    /// The member of each element that has the name; `None` if the element is the name.
+    pub(super) element: Option<&'static str>,
+    pub(super) names: Vec<String>,
+}
+
+impl Everywhere {
+    /// Broadcasts a command, and shows what is answered.
+    pub(super) async fn run(
+        self,
+        common: &Common,
+        operation: Operation,
+        listed: Listed,
+        options: &Options,
+    ) -> Result<(), Trouble> {
+        let broadcasts = broadcasts(&listed, options)?;
         let mut line = common.connect_to_all().await?;
         let until = Instant::now() + Duration::from_secs(self.collect);
         for broadcast in &broadcasts {
-            line.publish(OPERATION, &broadcast.payload)?;
+            line.publish(operation.as_str(), &broadcast.payload)?;
         }
         let mut collected = Collected { broadcasts, cores: BTreeMap::new() };
         let collecting = async {
@@ -90,9 +99,9 @@ struct Broadcast {
 ///
 /// # Errors
 /// A token would be too long.
-fn broadcasts(names: &[String], options: &Options) -> Result<Vec<Broadcast>, Trouble> {
+fn broadcasts(listed: &Listed, options: &Options) -> Result<Vec<Broadcast>, Trouble> {
     let token = options.token.clone().unwrap_or_else(fresh_token);
-    let count = names.len().div_ceil(NAMES);
+    let count = listed.names.len().div_ceil(NAMES);
     let token_of = |n: usize| if count > 1 { format!("{token}.{n}") } else { token.clone() };
     let longest = token_of(count);
     if count > 1 && longest.chars().count() > MAX_TOKEN {
@@ -103,15 +112,19 @@ fn broadcasts(names: &[String], options: &Options) -> Result<Vec<Broadcast>, Tro
     }
     let broadcast = |(n, names): (usize, &[String])| {
         let token = token_of(n + 1);
-        let mut payload = json!({"entries": entries(names)});
+        let element = |name: &String| match listed.element {
+            Some(member) => json!({member: name}),
+            None => json!(name),
+        };
+        let mut payload = json!({listed.member: names.iter().map(element).collect::<Vec<Value>>()});
         options.add_to(&mut payload);
-        payload["clientToken"] = json!(token);
+        payload[CLIENT_TOKEN.name] = json!(token);
         if options.dry_run {
-            payload["dryRun"] = json!(true);
+            payload[DRY_RUN.name] = json!(true);
         }
         Broadcast { token, names: names.to_vec(), payload }
     };
-    Ok(names.chunks(NAMES).enumerate().map(broadcast).collect())
+    Ok(listed.names.chunks(NAMES).enumerate().map(broadcast).collect())
 }
 
 /// What a core device answered to one broadcast.

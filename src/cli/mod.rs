@@ -19,6 +19,7 @@ mod request;
 mod run;
 mod show;
 mod socket;
+mod subcommands;
 mod text;
 mod trouble;
 #[cfg(feature = "watch")]
@@ -59,20 +60,8 @@ struct Asking<A: Args> {
 enum Subcommands {
     /// Run the agent until SIGTERM or SIGINT.
     Run(run::Run),
-    /// Disassociate client devices from this core device.
-    ///
-    /// Examples:
-    ///   offboard disassociate sensor-7 sensor-8 --reason "line 3 was sold"
-    ///   offboard disassociate --from-file retired.txt --dry-run
-    ///   offboard disassociate sensor-7 --everywhere --mqtt-url mqtts://broker --client-id ops
-    #[command(verbatim_doc_comment)]
-    Disassociate(Asking<everywhere::Disassociate>),
-    /// Associate client devices with this core device.
-    Associate(Asking<change::Devices>),
-    /// Disassociate an asset of AWS IoT SiteWise from its parent.
-    DisassociateAssets(Asking<change::Assets>),
-    /// Disassociate assets from a project of SiteWise Monitor.
-    DisassociateProjectAssets(Asking<change::ProjectAssets>),
+    #[command(flatten)]
+    Change(subcommands::Change),
     /// Withdraw the entries of a request that were not sent yet.
     Cancel(Asking<query::Cancel>),
     /// Show requests, or one request with its failed entries.
@@ -134,10 +123,7 @@ pub fn main() -> ExitCode {
 async fn ask(command: Subcommands) -> Result<(), Trouble> {
     match command {
         Subcommands::Run(_) => Ok(()),
-        Subcommands::Disassociate(Asking { what, common }) => what.run(&common).await,
-        Subcommands::Associate(Asking { what, common }) => what.run(&common, "associate-client-devices").await,
-        Subcommands::DisassociateAssets(Asking { what, common }) => what.run(&common).await,
-        Subcommands::DisassociateProjectAssets(Asking { what, common }) => what.run(&common).await,
+        Subcommands::Change(what) => what.run().await,
         Subcommands::Cancel(Asking { what, common }) => what.run(&common).await,
         Subcommands::Requests(Asking { what, common }) => what.run(&common).await,
         Subcommands::Devices(Asking { what, common }) => what.run(&common).await,

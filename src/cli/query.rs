@@ -10,6 +10,10 @@ use super::{
     text::{columns, text, word},
     trouble::Trouble,
 };
+use crate::domain::operations::requests::{
+    HISTORY, MAX_RESULTS, NEXT_TOKEN, STATE, STATUS, TARGET_CLIENT, TARGET_TOKEN, TARGET_VIA, THING_IN_QUESTION,
+};
+use crate::domain::{Operation, operations::spec::Member};
 use crate::protocol::metrics::{MetricsMessage, exposition};
 
 #[derive(Debug, Args)]
@@ -78,8 +82,8 @@ pub(super) struct Status {
 }
 
 /// A JSON object of the members that have a value.
-fn members<const N: usize>(given: [(&str, Option<&String>); N]) -> Value {
-    given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))).collect()
+fn members<const N: usize>(given: [(Member, Option<&String>); N]) -> Value {
+    given.into_iter().filter_map(|(member, value)| Some((member.name.to_owned(), json!(value?)))).collect()
 }
 
 /// Reads all pages of a list, up to `limit` rows; `rows` is the JSON pointer (RFC 6901) to the rows
@@ -93,27 +97,27 @@ pub(super) async fn pages(
 ) -> Result<(Value, Vec<Value>), Trouble> {
     let mut all = Vec::new();
     loop {
-        payload["maxResults"] = json!((limit - all.len()).min(100));
+        payload[MAX_RESULTS.name] = json!((limit - all.len()).min(100));
         let mut answer = agent.query(operation, payload.clone()).await?;
         if let Some(Value::Array(page)) = answer.pointer_mut(rows).map(Value::take) {
             all.extend(page);
         }
-        let next = answer["nextToken"].take();
+        let next = answer[NEXT_TOKEN.name].take();
         if next.is_null() || all.len() >= limit {
             return Ok((answer, all));
         }
-        payload["nextToken"] = next;
+        payload[NEXT_TOKEN.name] = next;
     }
 }
 
 impl Cancel {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
         let payload = members([
-            ("targetClientToken", Some(&self.token)),
-            ("targetClient", self.client.as_ref()),
-            ("targetVia", self.via.as_ref()),
+            (TARGET_TOKEN, Some(&self.token)),
+            (TARGET_CLIENT, self.client.as_ref()),
+            (TARGET_VIA, self.via.as_ref()),
         ]);
-        let answer = common.connect().await?.query("cancel", payload).await?;
+        let answer = common.connect().await?.query(Operation::Cancel.as_str(), payload).await?;
         show(common.output, &answer, |answer| {
             let (canceled, in_flight) = (text(answer, "canceledCount"), text(answer, "inFlightCount"));
             format!("{canceled} entries withdrawn; {in_flight} were sent, and end with the cloud's response\n")
@@ -127,22 +131,22 @@ impl Requests {
         let mut agent = common.connect().await?;
         if self.token.is_some() {
             let payload = members([
-                ("targetClientToken", self.token.as_ref()),
-                ("targetClient", self.client.as_ref()),
-                ("targetVia", self.via.as_ref()),
+                (TARGET_TOKEN, self.token.as_ref()),
+                (TARGET_CLIENT, self.client.as_ref()),
+                (TARGET_VIA, self.via.as_ref()),
             ]);
             let (mut answer, failed) =
-                pages(&mut agent, "get-request", payload, limit, "/request/errorEntries").await?;
+                pages(&mut agent, Operation::GetRequest.as_str(), payload, limit, "/request/errorEntries").await?;
             let mut one = answer["request"].take();
             one["errorEntries"] = Value::Array(failed);
             return show(common.output, &one, request);
         }
         let payload = members([
-            ("targetClient", self.client.as_ref()),
-            ("targetVia", self.via.as_ref()),
-            ("status", self.status.as_ref()),
+            (TARGET_CLIENT, self.client.as_ref()),
+            (TARGET_VIA, self.via.as_ref()),
+            (STATUS, self.status.as_ref()),
         ]);
-        let (_, requests) = pages(&mut agent, "list-requests", payload, limit, "/requests").await?;
+        let (_, requests) = pages(&mut agent, Operation::ListRequests.as_str(), payload, limit, "/requests").await?;
         show(common.output, &Value::Array(requests), |requests| {
             let row = |one: &Value| {
                 let done = match one["entryCount"].as_u64() {
@@ -163,16 +167,16 @@ impl Devices {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
         let mut agent = common.connect().await?;
         if let Some(thing) = &self.thing {
-            let question = json!({"thingName": thing, "history": self.history});
-            let mut answer = agent.query("get-device", question).await?;
+            let question = json!({(THING_IN_QUESTION.name): thing, (HISTORY.name): self.history});
+            let mut answer = agent.query(Operation::GetDevice.as_str(), question).await?;
             let mut device = answer["device"].take();
             if self.history {
                 device["history"] = answer["history"].take();
             }
             return show(common.output, &device, device_text);
         }
-        let payload = members([("state", self.state.as_ref())]);
-        let (_, devices) = pages(&mut agent, "list-devices", payload, usize::MAX, "/devices").await?;
+        let payload = members([(STATE, self.state.as_ref())]);
+        let (_, devices) = pages(&mut agent, Operation::ListDevices.as_str(), payload, usize::MAX, "/devices").await?;
         show(common.output, &Value::Array(devices), |devices| {
             let row = |one: &Value| {
                 let error = text(&one["lastError"], "code");

@@ -15,6 +15,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::domain::MAX_TOKEN;
+use crate::domain::operations::requests::{MAX_RESULTS, NEXT_TOKEN, TARGET_TOKEN};
 
 /// How often a waiting command queries the progress, on a terminal and elsewhere. The agent's
 /// `completed` may be lost with a connection.
@@ -158,7 +159,7 @@ async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
     let mut look = interval_at(first, pace);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while let Some(open) = parts.iter().find(|part| part.completed.is_none()) {
-        let question = json!({"targetClientToken": open.raw, "maxResults": FAILURES});
+        let question = json!({(TARGET_TOKEN.name): open.raw, (MAX_RESULTS.name): FAILURES});
         let answer = tokio::select! {
             answer = agent.next() => Some(answer?),
             _ = look.tick() => agent.ask_in_time("get-request", question).await?,
@@ -191,7 +192,7 @@ fn note(parts: &mut [Part], answer: Answer) {
         Answer::Accepted(mut body) if body["request"].is_object() => {
             let mut request = body["request"].take();
             let is_end = request["completedAt"].is_string();
-            if body["nextToken"].is_string() {
+            if body[NEXT_TOKEN.name].is_string() {
                 request["errorEntriesTruncated"] = json!(true);
             }
             (request, is_end)

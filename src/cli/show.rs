@@ -9,7 +9,7 @@ use super::{
     text::{clean, clean_lines, columns, json_line, text},
     trouble::Trouble,
 };
-use crate::domain::DeviceState;
+use crate::domain::{DeviceState, Target};
 
 /// Prints a message: unchanged for programs, and as `table` formats it for people.
 pub(super) fn show(output: Output, message: &Value, table: impl FnOnce(&Value) -> String) -> Result<(), Trouble> {
@@ -68,8 +68,7 @@ pub(super) fn request(request: &Value) -> String {
         lines.push(format!("  {associated} associated, {added} added, {removed} removed"));
     }
     for waiting in request["waitingEntries"].as_array().into_iter().flatten() {
-        let name = ["thingName", "childAssetId", "assetId"].into_iter().find(|name| waiting[*name].is_string());
-        let name = name.map_or_else(|| "the request".into(), |name| text(waiting, name));
+        let name = entry_name(waiting).unwrap_or_else(|| "the request".into());
         lines.push(format!("  {name} waits: {}: {}", text(waiting, "code"), text(waiting, "message")));
     }
     format!("{}\n{}", lines.join("\n"), failures(request))
@@ -99,18 +98,20 @@ pub(super) fn device(device: &Value) -> String {
     format!("{members}\n{}", columns(["at", "event", "asked by", "via", "token", "what"], &rows))
 }
 
+/// The name of an entry in a message; `None` for that of a sync.
+fn entry_name(entry: &Value) -> Option<String> {
+    Target::NAMINGS.iter().map(|naming| text(entry, naming.member)).find(|name| !name.is_empty())
+}
+
 /// The failed entries with their errors; empty if no entry failed.
 pub(super) fn failures(request: &Value) -> String {
     let entries = request["errorEntries"].as_array().map(Vec::as_slice).unwrap_or_default();
     if entries.is_empty() {
         return String::new();
     }
-    let name = |entry: &Value| {
-        ["thingName", "childAssetId", "assetId"].iter().map(|member| text(entry, member)).find(|name| !name.is_empty())
-    };
     let rows: Vec<[String; 3]> = entries
         .iter()
-        .map(|entry| [name(entry).unwrap_or_default(), text(entry, "code"), text(entry, "message")])
+        .map(|entry| [entry_name(entry).unwrap_or_default(), text(entry, "code"), text(entry, "message")])
         .collect();
     let more = match request["errorEntriesTruncated"].as_bool() {
         Some(true) => "and more: offboard requests TOKEN --all shows them\n",

@@ -1,7 +1,7 @@
 //! The dispatcher: sends the batches of one call kind to the cloud. It takes the entries from the
 //! ledger and writes the outcome of each call back to the ledger.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -101,7 +101,7 @@ impl<C: Cloud> Dispatcher<C> {
                 let load = self.load();
                 if to_send(load) == 0 {
                     plan.forget_refusals();
-                    self.health.clear(busy_code(self.lane));
+                    self.health.clear(&busy_code(self.lane));
                     self.health.idle(self.lane);
                     return Step::Nothing;
                 }
@@ -240,7 +240,7 @@ impl<C: Cloud> Dispatcher<C> {
                 self.health.raise(busy_code(self.lane), message);
             }
             (Some((_, since)), _) if now.mono.since(since) >= limit => {}
-            _ => self.health.clear(busy_code(self.lane)),
+            _ => self.health.clear(&busy_code(self.lane)),
         }
     }
 
@@ -260,11 +260,11 @@ impl<C: Cloud> Dispatcher<C> {
     }
 }
 
-fn busy_code(lane: CallKind) -> &'static str {
-    match lane {
-        CallKind::ProjectAssets => "RESOURCE_BUSY_PROJECT_ASSETS",
-        CallKind::Assets => "RESOURCE_BUSY_ASSETS",
-        CallKind::Disassociate | CallKind::Associate | CallKind::List => "RESOURCE_BUSY",
+/// The code of the problem that a resource stays busy.
+fn busy_code(lane: CallKind) -> Cow<'static, str> {
+    match lane.traits().suffix {
+        "" => "RESOURCE_BUSY".into(),
+        suffix => format!("RESOURCE_BUSY{suffix}").into(),
     }
 }
 

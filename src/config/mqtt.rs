@@ -54,7 +54,7 @@ pub(super) fn read(
     };
     let client_id = section.parsed("clientId", |text| match ClientId::new(text) {
         Ok(client) if !client.is_local() => Ok(text.to_owned()),
-        _ => Err(InvalidName::Client),
+        _ => Err(InvalidName::CLIENT),
     });
     let client_id = client_id.or_else(|| core.map(|name| format!("{name}-offboard")));
     if client_id.as_ref().is_some_and(|id| id.len() > 128) {

@@ -10,7 +10,7 @@ use super::{
     shown::shown,
 };
 use crate::{
-    domain::{FieldFault, ThingName},
+    domain::{FieldFault, Service, Switch, ThingName},
     protocol::{
         json::{Faults, Fields, Style},
         topics,
@@ -125,7 +125,12 @@ fn read(
     guards.close();
     let has_broker = !matches!(mqtt, Some(None));
     let local_access = section(root, "localAccess", unknown, |section| sections::local_access(section, has_broker));
-    let site_wise = section(root, "siteWise", unknown, |section| section.flag("enabled").unwrap_or(false));
+    let mut off = Vec::new();
+    for switch in Switch::ALL {
+        let is_on = section(root, switch.section, unknown, |section| section.flag(switch.key).unwrap_or(false));
+        let is_behind = |service: &&Service| service.hosts().switch == Some(*switch);
+        off.extend(Service::ALL.iter().filter(is_behind).filter(|_| !is_on));
+    }
     let cloud = section(root, "cloud", unknown, sections::cloud);
     let metrics_interval = section(root, "metrics", unknown, |section| sections::interval(section, 0));
     let log_format = section(root, "log", unknown, sections::log);
@@ -154,7 +159,7 @@ fn read(
         guard,
         publish_devices,
         local_access,
-        site_wise,
+        off,
         cloud,
         metrics_interval,
         log_format,

@@ -1,11 +1,11 @@
 //! The sections other than `mqtt`, each with the function that reads it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
 use crate::{
-    domain::{Guard, Limits, Pattern, ThingName},
+    domain::{Guard, Limits, Pattern, Service, ThingName},
     protocol::json::Fields,
 };
 
@@ -129,23 +129,21 @@ pub(super) fn guard<'n>(section: &mut Fields<'_, '_>, own: impl Iterator<Item = 
 
 /// `cloud.*Endpoint`
 #[derive(Clone, Debug, Default)]
-pub struct Endpoints {
-    /// The endpoint of Greengrass V2.
-    pub greengrass: Option<String>,
-    /// The endpoint of SiteWise.
-    pub site_wise: Option<String>,
-    /// The endpoint of SiteWise Monitor.
-    pub site_wise_monitor: Option<String>,
+pub struct Endpoints(BTreeMap<Service, String>);
+
+impl Endpoints {
+    /// The configured endpoint of a service; `None` for that of AWS.
+    #[must_use]
+    pub fn of(&self, service: Service) -> Option<&str> {
+        let other = || service.hosts().endpoint_of.and_then(|other| self.0.get(&other));
+        self.0.get(&service).or_else(other).map(String::as_str)
+    }
 }
 
 /// The section `cloud`.
 pub(super) fn cloud(section: &mut Fields<'_, '_>) -> Endpoints {
-    let site_wise_endpoint = section.parsed("siteWiseEndpoint", endpoint);
-    Endpoints {
-        greengrass: section.parsed("greengrassEndpoint", endpoint),
-        site_wise_monitor: section.parsed("siteWiseMonitorEndpoint", endpoint).or_else(|| site_wise_endpoint.clone()),
-        site_wise: site_wise_endpoint,
-    }
+    let given = |service: &Service| Some((*service, section.parsed(service.hosts().endpoint, endpoint)?));
+    Endpoints(Service::ALL.iter().filter_map(given).collect())
 }
 
 /// `localAccess.*`

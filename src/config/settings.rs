@@ -45,8 +45,8 @@ pub struct Config {
     pub publish_devices: bool,
     /// How to disable the broker's client of a disassociated device; `None` if that is off.
     pub local_access: Option<LocalAccess>,
-    /// Whether the SiteWise operations are accepted.
-    pub site_wise: bool,
+    /// The services whose operations are not accepted, since their switch is not set.
+    pub off: Vec<Service>,
     /// The endpoints of the cloud, where they are not those of AWS.
     pub cloud: Endpoints,
     /// The time between two messages with metrics; `None` for no such messages.
@@ -71,10 +71,7 @@ impl Config {
     /// Whether operations that need that service are accepted.
     #[must_use]
     pub fn serves(&self, service: Service) -> bool {
-        match service {
-            Service::Greengrass => true,
-            Service::SiteWise => self.site_wise,
-        }
+        !self.off.contains(&service)
     }
 
     /// The names by which the broker may know the agent's own client; the first is the most likely.

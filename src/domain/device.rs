@@ -3,34 +3,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccessView, ClientId, ClientToken, Fault, ThingName, Timestamp};
+use super::{AccessView, ClientId, ClientToken, Fault, ThingName, Timestamp, text_enum};
 
-/// The state in messages: the association in the cloud, overlaid by the requests in progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceState {
-    /// The cloud lists it.
-    Associated,
-    /// A request to associate it has not ended.
-    Associating,
-    /// A request to disassociate it has not ended.
-    Disassociating,
-    /// The cloud no longer lists it.
-    Disassociated,
-}
-
-impl DeviceState {
-    /// All states.
-    pub const ALL: &[Self] = &[Self::Associated, Self::Associating, Self::Disassociating, Self::Disassociated];
-
-    /// The name in messages.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Associated => "ASSOCIATED",
-            Self::Associating => "ASSOCIATING",
-            Self::Disassociating => "DISASSOCIATING",
-            Self::Disassociated => "DISASSOCIATED",
-        }
+text_enum! {
+    /// The state in messages: the association in the cloud, overlaid by the requests in progress.
+    pub enum DeviceState {
+        /// The cloud lists it.
+        Associated = "ASSOCIATED",
+        /// A request to associate it has not ended.
+        Associating = "ASSOCIATING",
+        /// A request to disassociate it has not ended.
+        Disassociating = "DISASSOCIATING",
+        /// The cloud no longer lists it.
+        Disassociated = "DISASSOCIATED",
     }
 }
 

@@ -4,18 +4,19 @@ mod access;
 mod backoff;
 mod broadcast;
 mod call_error;
-mod call_kind;
 mod command;
 mod device;
 mod fault;
 mod history;
 mod limits;
 mod names;
-mod operation;
+pub mod operations;
 mod outcome;
+mod pattern;
+mod query;
 mod rejection;
 mod request;
-mod target;
+mod text_enum;
 mod time;
 mod verdict;
 mod via;
@@ -28,21 +29,28 @@ pub use broadcast::{BroadcastAction, is_own, may_be_broadcast};
 pub use call_error::{
     CERTIFICATE_REFUSED, CallError, CallFault, CloudState, EntryError, NAME_NOT_RESOLVED, PROXY_FAILED,
 };
-pub use call_kind::{CallKind, OnDevices, Service, Traits};
-pub use command::{Cancel, Change, Command, Page, Query};
+pub use command::{Change, Command};
 pub use device::{Device, DeviceState, DeviceView, Registered, is_superseded};
 pub use fault::Fault;
 pub use history::{Asked, Event, Happened};
 pub use limits::{Guard, Limits};
 pub(crate) use names::MAX_TOKEN;
-pub use names::{AssetId, CallToken, ClientId, ClientToken, InvalidName, MonitorId, Pattern, ThingName};
+pub use names::{CallToken, ClientId, ClientToken, InvalidName, ThingName};
 #[cfg(test)]
-pub(crate) use names::{MAX_CLIENT, MAX_EXTERNAL, MAX_THING, MAX_USER};
-pub use operation::Operation;
+pub(crate) use names::{MAX_CLIENT, MAX_THING, MAX_USER};
+pub use operations::{
+    CallKind, Effect, Operation,
+    call::{OnDevices, Traits},
+    service::{Service, Switch},
+    site_wise::{AssetId, ChildAsset, MonitorId},
+    target::Target,
+};
 pub use outcome::{EntryFailure, Outcome, RequestStatus, Tally};
+pub use pattern::Pattern;
+pub use query::{Cancel, Page, Query};
 pub use rejection::{FieldFault, Reason, Rejection, RejectionCode};
 pub use request::{Request, SyncCounts};
-pub use target::{ChildAsset, Target};
+pub(crate) use text_enum::{text_enum, text_records, texts};
 pub use time::{Mono, Now, Timestamp};
 pub use verdict::Verdict;
 pub use via::Via;

@@ -14,47 +14,38 @@ pub(crate) const MAX_CLIENT: usize = 128;
 pub(crate) const MAX_TOKEN: usize = 64;
 /// Maximum length of the name of a local user, in characters.
 pub(crate) const MAX_USER: usize = 64;
-/// Maximum length of an asset's external id, in characters without the prefix `externalId:`.
-pub(crate) const MAX_EXTERNAL: usize = 128;
 
-/// The rule that a text breaks; the message completes the sentence "`TEXT` …".
+/// The rule that a text breaks; it completes the sentence "`TEXT` …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidName {
+#[error("{0}")]
+pub struct InvalidName(pub(crate) &'static str);
+
+impl InvalidName {
     /// Not a thing name.
-    #[error("must be 1 to 128 characters of a-z A-Z 0-9 : _ -")]
-    Thing,
+    pub const THING: Self = Self("must be 1 to 128 characters of a-z A-Z 0-9 : _ -");
     /// Not the name of a client.
-    #[error("must be 1 to 128 bytes without / + # and control characters, and must not begin with @ or $")]
-    Client,
+    pub const CLIENT: Self =
+        Self("must be 1 to 128 bytes without / + # and control characters, and must not begin with @ or $");
     /// Not a client token.
-    #[error("must be 1 to 64 characters, none of them white space")]
-    Token,
+    pub const TOKEN: Self = Self("must be 1 to 64 characters, none of them white space");
     /// Not a `clientToken` for the cloud.
-    #[error("must be 36 to 64 characters, none of them white space")]
-    CallToken,
-    /// Not an asset's id.
-    #[error(
-        "must be a UUID in lower case, not of zeros alone, or externalId: and 2 to 128 characters of a-z A-Z 0-9 _ - . :"
-    )]
-    Asset,
-    /// Not an id in SiteWise Monitor.
-    #[error("must be a UUID in lower case, not of zeros alone")]
-    Monitor,
+    pub const CALL_TOKEN: Self = Self("must be 36 to 64 characters, none of them white space");
 }
 
+/// Defines a name: its type, the rule that a text has to follow, and the fault of one that does not.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $valid:expr, $fault:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Arc<str>);
+        pub struct $name(std::sync::Arc<str>);
 
         impl $name {
             /// Checks a text and creates the name.
             ///
             /// # Errors
             /// The rule that it breaks.
-            pub fn new(text: &str) -> Result<Self, InvalidName> {
+            pub fn new(text: &str) -> Result<Self, $crate::domain::InvalidName> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(text) { Ok(Self(text.into())) } else { Err($fault) }
             }
@@ -67,8 +58,8 @@ macro_rules! name {
         }
 
         impl TryFrom<String> for $name {
-            type Error = InvalidName;
-            fn try_from(text: String) -> Result<Self, InvalidName> {
+            type Error = $crate::domain::InvalidName;
+            fn try_from(text: String) -> Result<Self, $crate::domain::InvalidName> {
                 Self::new(&text)
             }
         }
@@ -79,17 +70,19 @@ macro_rules! name {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
     };
 }
 
+pub(crate) use name;
+
 /// The rule of the AWS IoT registry (`CreateThing`). It is stricter than Greengrass's own model,
 /// which has no pattern.
-fn is_thing_name(text: &str) -> bool {
+pub(super) fn is_thing_name(text: &str) -> bool {
     (1..=MAX_THING).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-'))
 }
@@ -98,7 +91,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.chars().count() <= MAX_TOKEN && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
-/// SiteWise's `clientToken`: `\S{36,64}`.
+/// The `clientToken` of the APIs that have one: `\S{36,64}`.
 fn is_call_token(text: &str) -> bool {
     (36..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
@@ -115,32 +108,11 @@ fn is_client(text: &str) -> bool {
     }
 }
 
-/// SiteWise's `ID`.
-fn is_uuid(text: &str) -> bool {
-    let hyphens = [8, 13, 18, 23];
-    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    text.len() == 36
-        && text.bytes().enumerate().all(|(n, b)| if hyphens.contains(&n) { b == b'-' } else { is_digit(b) })
-        && text.bytes().any(|b| b != b'0' && b != b'-')
-}
-
-/// SiteWise's `CustomID`, matched to its end:
-/// `externalId:[a-zA-Z0-9_][a-zA-Z_\-0-9.:]*[a-zA-Z0-9_]+`, or an `ID`.
-fn is_asset(text: &str) -> bool {
-    let Some(id) = text.strip_prefix("externalId:") else { return is_uuid(text) };
-    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    let is_end = |b: Option<u8>| b.is_some_and(is_word);
-    (2..=MAX_EXTERNAL).contains(&id.len())
-        && id.bytes().all(|b| is_word(b) || matches!(b, b'-' | b'.' | b':'))
-        && is_end(id.bytes().next())
-        && is_end(id.bytes().next_back())
-}
-
 name!(
     /// An AWS IoT thing: a client device or a core device. Case-sensitive.
     ThingName,
     is_thing_name,
-    InvalidName::Thing
+    InvalidName::THING
 );
 
 /// The client that sent a command: its own name and its transport. Equal names on different
@@ -160,7 +132,7 @@ impl ClientId {
     /// # Errors
     /// The text is not the name of a client.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
-        if is_client(name) { Ok(Self(name.into())) } else { Err(InvalidName::Client) }
+        if is_client(name) { Ok(Self(name.into())) } else { Err(InvalidName::CLIENT) }
     }
 
     /// The client of this name on another transport. A local user is returned unchanged.
@@ -179,7 +151,7 @@ impl ClientId {
         };
         let via = [Via::PubSub, Via::IotCore].into_iter().find(|known| known.as_str() == via);
         let sender = Self::new(name).ok().filter(|sender| !sender.is_local());
-        via.zip(sender).map(|(via, sender)| sender.over(via)).ok_or(InvalidName::Client)
+        via.zip(sender).map(|(via, sender)| sender.over(via)).ok_or(InvalidName::CLIENT)
     }
 
     /// The placeholder for the senders of all commands whose topic names no client. No sender can
@@ -248,26 +220,14 @@ name!(
     /// IoT.
     ClientToken,
     is_token,
-    InvalidName::Token
-);
-name!(
-    /// An asset of AWS IoT SiteWise, or a hierarchy of one, by its id or by its external id.
-    AssetId,
-    is_asset,
-    InvalidName::Asset
-);
-name!(
-    /// A project of SiteWise Monitor, or an asset in a project, which has no external id there.
-    MonitorId,
-    is_uuid,
-    InvalidName::Monitor
+    InvalidName::TOKEN
 );
 name!(
     /// The `clientToken` of a call to the cloud, by which a service recognises a repeated call. The
     /// agent makes it; it is unrelated to the [`ClientToken`] of a command.
     CallToken,
     is_call_token,
-    InvalidName::CallToken
+    InvalidName::CALL_TOKEN
 );
 
 impl CallToken {
@@ -277,65 +237,6 @@ impl CallToken {
         let digits = format!("{bits:032x}");
         let (a, b, c, d, e) = (&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]);
         Self(format!("{a}-{b}-{c}-{d}-{e}").into())
-    }
-}
-
-/// A pattern of `guard.protected`: `*` matches any sequence of characters, and every other
-/// character matches itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(Box<str>);
-
-impl Pattern {
-    /// Creates a pattern; every text is a valid pattern.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// Whether the pattern can match any thing name or asset id. The characters of an asset's UUID
-    /// are all valid in a thing name.
-    #[must_use]
-    pub fn can_match(&self) -> bool {
-        let literal: String = self.0.chars().filter(|c| *c != '*').collect();
-        let wild = self.0.contains('*');
-        let is_thing = is_thing_name(&literal) || (wild && literal.is_empty());
-        if is_thing || (!wild && is_asset(&literal)) {
-            return true;
-        }
-        if !wild {
-            return false;
-        }
-        // An external id: the wildcards may stand for the missing part of the prefix.
-        const WORD: &str = "externalId:";
-        let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
-        let (first, rest) = self.0.split_once('*').unwrap_or_default();
-        let last = rest.rsplit('*').next().unwrap_or_default();
-        let own = match first.strip_prefix(WORD) {
-            Some(own) => own,
-            None if WORD.starts_with(first) => "",
-            None => return false,
-        };
-        let between = [own, rest].concat();
-        between.bytes().all(|b| is_word(&b) || matches!(b, b'-' | b'.' | b':' | b'*'))
-            && between.len() <= MAX_EXTERNAL
-            && own.as_bytes().first().is_none_or(is_word)
-            && last.as_bytes().last().is_none_or(is_word)
-    }
-
-    /// Whether the pattern matches the whole `text`.
-    #[must_use]
-    pub fn matches(&self, text: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = text.strip_prefix(first) else { return false };
-        let Some(last) = parts.next_back() else { return rest.is_empty() };
-        for part in parts {
-            match rest.find(part) {
-                Some(at) => rest = &rest[at + part.len()..],
-                None => return false,
-            }
-        }
-        rest.ends_with(last)
     }
 }
 
@@ -349,7 +250,7 @@ mod tests {
             assert!(ThingName::new(good).is_ok(), "{good}");
         }
         for bad in ["", "a b", "ü", "a/b", "a+b", "@root", &"x".repeat(129)] {
-            assert_eq!(ThingName::new(bad), Err(InvalidName::Thing), "{bad}");
+            assert_eq!(ThingName::new(bad), Err(InvalidName::THING), "{bad}");
         }
     }
 
@@ -401,30 +302,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_can_match_nothing_is_known() {
-        for good in ["*", "a*b", "press-7", "externalId:a.b", "externalId:*", "ext*.b", "*.b", "a1b2*", "*:9.*"] {
-            assert!(Pattern::new(good).can_match(), "{good}");
-        }
-        for bad in [
-            "",
-            "a,b",
-            "^a$",
-            "a b*",
-            "a.b",
-            "a.b*",
-            "a/*",
-            "arn:aws:iot:eu-west-1:1:thing/a*",
-            "externalId:.a",
-            "externalId:.a*",
-            "externalId:a*.",
-            "ü*",
-            &"x".repeat(129),
-        ] {
-            assert!(!Pattern::new(bad).can_match(), "{bad}");
-        }
-    }
-
-    #[test]
     fn a_token_counts_characters_and_takes_no_white_space() {
         assert!(ClientToken::new(&"ü".repeat(64)).is_ok());
         for bad in ["", "a b", "a\u{a0}b", "a\nb", "a\0b", &"x".repeat(65)] {
@@ -438,49 +315,5 @@ mod tests {
         assert_eq!(token.as_str(), "00000000-0000-0000-0123-456789abcdef");
         assert_eq!(CallToken::new(token.as_str()), Ok(token));
         assert!(CallToken::new("short").is_err());
-    }
-
-    #[test]
-    fn an_asset_is_named_as_in_sitewise() {
-        let uuid = "a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f";
-        for good in [uuid, "externalId:ab", "externalId:Press_7.left:x-9", &format!("externalId:{}", "x".repeat(128))] {
-            assert!(AssetId::new(good).is_ok(), "{good}");
-            assert_eq!(MonitorId::new(good).is_ok(), good == uuid, "{good}");
-        }
-        for bad in [
-            "",
-            &uuid.to_uppercase(),
-            &uuid[1..],
-            &uuid.replace('-', "0"),
-            "00000000-0000-0000-0000-000000000000",
-            "externalId:",
-            "externalId:a",
-            "externalId:-ab",
-            "externalId:ab.",
-            "externalId:a b",
-            "externalid:ab",
-            &format!("{uuid}x"),
-            &format!("externalId:{}", "x".repeat(129)),
-        ] {
-            assert_eq!(AssetId::new(bad), Err(InvalidName::Asset), "{bad}");
-            assert_eq!(MonitorId::new(bad), Err(InvalidName::Monitor), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_star_stands_for_any_run() {
-        for (pattern, text, expected) in [
-            ("press-*", "press-7", true),
-            ("press-*", "press", false),
-            ("*", "", true),
-            ("*-keep", "a-keep", true),
-            ("a*b*c", "a-b-b-c", true),
-            ("a*b*c", "a-c-b", false),
-            ("ab", "ab", true),
-            ("ab", "abc", false),
-            ("a*a", "a", false),
-        ] {
-            assert_eq!(Pattern::new(pattern).matches(text), expected, "{pattern} {text}");
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Target};
+use super::{Fault, Target, text_enum};
 
 /// How one entry of a request ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,38 +122,22 @@ impl Tally {
     }
 }
 
-macro_rules! statuses {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)?) => {
-        /// The status of a request.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum RequestStatus { $($(#[$doc])* $variant,)+ }
-
-        impl RequestStatus {
-            /// All statuses.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The name in messages.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-    };
-}
-
-statuses! {
-    /// At least one entry has not ended.
-    InProgress = "IN_PROGRESS",
-    /// All entries succeeded.
-    Succeeded = "SUCCEEDED",
-    /// Some entries succeeded, and the others did not.
-    PartiallySucceeded = "PARTIALLY_SUCCEEDED",
-    /// No entry succeeded, and the entries did not all end as canceled or all as timed out.
-    Failed = "FAILED",
-    /// All entries were canceled.
-    Canceled = "CANCELED",
-    /// All entries timed out.
-    TimedOut = "TIMED_OUT",
+text_enum! {
+    /// The status of a request.
+    pub enum RequestStatus {
+        /// At least one entry has not ended.
+        InProgress = "IN_PROGRESS",
+        /// All entries succeeded.
+        Succeeded = "SUCCEEDED",
+        /// Some entries succeeded, and the others did not.
+        PartiallySucceeded = "PARTIALLY_SUCCEEDED",
+        /// No entry succeeded, and the entries did not all end as canceled or all as timed out.
+        Failed = "FAILED",
+        /// All entries were canceled.
+        Canceled = "CANCELED",
+        /// All entries timed out.
+        TimedOut = "TIMED_OUT",
+    }
 }
 
 #[cfg(test)]

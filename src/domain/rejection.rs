@@ -2,28 +2,12 @@
 
 use std::time::Duration;
 
-macro_rules! words {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
+use super::text_enum;
 
-        impl $name {
-            /// All values.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The name in messages.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-    };
-}
-
-words! {
+text_enum! {
     /// The code of a rejection.
-    RejectionCode {
+    #[derive(PartialOrd, Ord)]
+    pub enum RejectionCode {
         /// The command is not valid.
         ValidationException = "ValidationException",
         /// The client used the token before, for a command with another content.
@@ -39,9 +23,10 @@ words! {
     }
 }
 
-words! {
+text_enum! {
     /// The detailed reason of a `ValidationException`, as in Greengrass V2.
-    Reason {
+    #[derive(PartialOrd, Ord)]
+    pub enum Reason {
         /// The payload is not JSON.
         CannotParse = "CANNOT_PARSE",
         /// Members are missing or wrong; `fields` names them.

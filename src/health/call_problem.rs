@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::domain::{
-    CERTIFICATE_REFUSED, CallError, CallFault, CallKind, NAME_NOT_RESOLVED, PROXY_FAILED, Service, Traits,
-};
+use crate::domain::{CERTIFICATE_REFUSED, CallError, CallFault, CallKind, NAME_NOT_RESOLVED, PROXY_FAILED, Traits};
 
 /// A problem's code, for programs.
 pub type Code = Cow<'static, str>;
@@ -15,10 +13,7 @@ pub type Code = Cow<'static, str>;
 pub(super) fn problem(lane: CallKind, error: &CallError) -> Option<(Code, String)> {
     let CallError { fault, code, message, .. } = error;
     let Traits { suffix, action, service, scoped, .. } = lane.traits();
-    let service = match service {
-        Service::Greengrass => "",
-        Service::SiteWise => "_SITEWISE",
-    };
+    let service = service.hosts().suffix;
     let (name, suffix, text) = match fault {
         // A device without a battery for its clock starts in the past, before the certificate
         // becomes valid.

@@ -83,7 +83,7 @@ impl State {
 
     /// Whether the service that has the list is out of reach.
     fn out_of_reach(&self) -> bool {
-        self.service(Service::Greengrass).is_out_of_reach()
+        Service::ALL.iter().any(|service| service.is_of_the_list() && self.service(*service).is_out_of_reach())
     }
 }
 
@@ -146,9 +146,9 @@ impl Health {
         self.counters.called(kind, result.map_or_else(|error| error.fault.as_str(), |()| "ok"));
         self.change(|state| {
             let before = state.service(service);
-            if service == Service::Greengrass && !seen.is_out_of_reach() {
-                // One response shows that all kinds of calls reach this service. This does not hold
-                // for SiteWise, whose operations have hosts of their own.
+            if !seen.is_out_of_reach() {
+                // One response shows that all kinds of calls reach this service, which has hosts of
+                // its own.
                 state
                     .kinds
                     .retain(|kind, answered| kind.traits().service != service || !answered.state.is_out_of_reach());
@@ -211,20 +211,21 @@ impl Health {
     }
 
     /// Raises a problem. A problem that is already raised keeps the time of its beginning.
-    pub fn raise(&self, code: &'static str, message: impl Into<String>) {
+    pub fn raise(&self, code: impl Into<Code>, message: impl Into<String>) {
+        let code = code.into();
         let at = self.clock.now().wall;
         let message = message.into();
-        let known = self.state().problems.get(code).is_some_and(|problem| problem.message == message);
+        let known = self.state().problems.get(&code).is_some_and(|problem| problem.message == message);
         if !known {
             self.change(|state| {
-                let since = state.problems.get(code).map_or(at, |problem| problem.since);
-                state.problems.insert(code.into(), Problem { message, since });
+                let since = state.problems.get(&code).map_or(at, |problem| problem.since);
+                state.problems.insert(code, Problem { message, since });
             });
         }
     }
 
     /// Clears a problem.
-    pub fn clear(&self, code: &'static str) {
+    pub fn clear(&self, code: &str) {
         if self.state().problems.contains_key(code) {
             self.change(|state| state.problems.remove(code));
         }

@@ -88,8 +88,8 @@ pub(crate) struct Inbox {
     pub(crate) max_pending: u64,
     /// No command is accepted above this many bytes of records in the store.
     pub(crate) max_database: u64,
-    /// Whether operations on assets are accepted.
-    pub(crate) site_wise: bool,
+    /// The services whose operations are not accepted.
+    pub(crate) off: Vec<Service>,
     /// Whether broadcasts are accepted.
     pub(crate) accept_broadcast: bool,
     pub(crate) ledger: Ledger,
@@ -246,10 +246,9 @@ impl Inbox {
     }
 
     fn served(&self, operation: Operation) -> Result<(), Rejection> {
-        let service = operation.lane().map(|lane| lane.traits().service);
-        if service == Some(Service::SiteWise) && !self.site_wise {
-            let text = format!("{operation} is off on this core; set siteWise.enabled to true in its configuration");
-            return Err(Rejection::invalid(Reason::UnknownOperation, text));
+        let service = operation.lane().map(|lane| lane.traits().service).filter(|service| self.off.contains(service));
+        if let Some(switch) = service.and_then(|service| service.hosts().switch) {
+            return Err(Rejection::invalid(Reason::UnknownOperation, switch.rejection(operation.as_str())));
         }
         Ok(())
     }

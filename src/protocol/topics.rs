@@ -101,7 +101,7 @@ impl Topics {
         let client = ClientId::new(level).ok().filter(|client| !client.is_local());
         let client = client.ok_or_else(|| {
             let shown: String = level.chars().take(32).collect();
-            format!("the topic level {shown:?} is not the name of a client: it {}", InvalidName::Client)
+            format!("the topic level {shown:?} is not the name of a client: it {}", InvalidName::CLIENT)
         });
         Some(Address { client, operation: operation.chars().take(MAX_OPERATION).collect(), is_broadcast })
     }

@@ -1,4 +1,6 @@
-//! The simulation of the whole agent, and the generation of schemas; compiled for tests only.
+//! The simulation of the whole agent, and the generation of schemas and of parts of the documents;
+//! compiled for tests only.
 
+mod documents;
 pub(crate) mod schemas;
 mod simulation;

@@ -7,7 +7,7 @@ use crate::{
     agent::{cautions, ipc::ways},
     cli::{agent::Agent, answer::Answer, text::text, trouble::Trouble},
     config::{self, Config},
-    domain::Via,
+    domain::{Switch, Via, operations::requests::TARGET_TOKEN},
 };
 
 const BROKER: &[&str] = &["BROKER_UNREACHABLE", "CONNECTION_UNSTABLE", "SUBSCRIPTION_DENIED"];
@@ -16,7 +16,7 @@ const STORE: &[&str] = &["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"];
 const REPLACED: &[&str] = &["STORE_REPLACED"];
 
 /// Problems that have no finding of their own.
-const OTHERS: &[&str] = &["SITEWISE_OFF", "MESSAGE_TOO_LARGE", "SOCKET_UNAVAILABLE", "LIST_", "RESOURCE_BUSY"];
+const OTHERS: &[&str] = &["MESSAGE_TOO_LARGE", "SOCKET_UNAVAILABLE", "LIST_", "RESOURCE_BUSY"];
 
 /// Makes the agent call the list operation, so that its state of the cloud is current. An error of
 /// that call appears among the agent's problems.
@@ -28,7 +28,7 @@ pub(super) async fn list(mut agent: Agent) -> Option<String> {
         }
         _ => {
             // The check does not wait for the result any longer.
-            let _ = agent.ask("cancel", json!({"targetClientToken": accepted["clientToken"]})).await;
+            let _ = agent.ask("cancel", json!({(TARGET_TOKEN.name): accepted["clientToken"]})).await;
             None
         }
     }
@@ -69,7 +69,8 @@ pub(super) async fn findings(
         findings.push(warning("store", message));
     }
     let (version, since) = (text(&status, "version"), text(&status, "startedAt"));
-    findings.push(match first(&problems, OTHERS) {
+    let others: Vec<&str> = Switch::ALL.iter().map(|switch| switch.problem).chain(OTHERS.iter().copied()).collect();
+    findings.push(match first(&problems, &others) {
         Some(message) => warning("agent", message),
         None => ok("agent", format!("version {version} runs since {since}")),
     });

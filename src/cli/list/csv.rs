@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use super::{
     faults::Faults,
-    found::{Found, Kind, quoted},
+    found::{Found, quoted},
     text::lines,
 };
+use crate::domain::operations::spec::Names;
 
 /// A CSV file.
 pub(super) struct Table<'t> {
@@ -17,7 +18,7 @@ pub(super) struct Table<'t> {
 
 impl<'t> Table<'t> {
     /// Recognises the header line; `None` if the text has none.
-    pub(super) fn of(text: &'t str, kind: &Kind) -> Result<Option<Self>, Faults> {
+    pub(super) fn of(text: &'t str, kind: &Names) -> Result<Option<Self>, Faults> {
         // Some spreadsheets write a first line that names the separator.
         let Some((number, header)) = lines(text).find(|(_, line)| !line.starts_with("sep=")) else { return Ok(None) };
         let start = header.as_ptr().addr() - text.as_ptr().addr();

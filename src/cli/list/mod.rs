@@ -18,16 +18,14 @@ mod tests;
 use std::collections::HashSet;
 
 use self::{csv::Table, found::Found, json::json, plain::plain, text::decoded};
-pub(super) use self::{
-    faults::Faults,
-    found::{ASSETS, Kind, THINGS},
-};
+pub(super) use self::{faults::Faults, found::check};
+use crate::domain::operations::spec::Names;
 
 /// The names of a list in their order, each once.
 ///
 /// # Errors
 /// All faulty lines; or the fact that the list contains no name.
-pub(super) fn names(bytes: &[u8], kind: &Kind) -> Result<Vec<String>, Faults> {
+pub(super) fn names(bytes: &[u8], kind: &Names) -> Result<Vec<String>, Faults> {
     let text = decoded(bytes)?;
     let mut found = Found { kind, names: Vec::new(), seen: HashSet::new(), faults: Faults::default() };
     if text.trim_start().starts_with(['{', '[']) {

@@ -3,15 +3,28 @@
 use proptest::prelude::*;
 
 use super::{found::MORE_PAGES, *};
-use crate::domain::ThingName;
+use crate::domain::{CallKind, ThingName};
+
+/// The list that an operation has.
+fn of(kind: CallKind) -> &'static Names {
+    kind.carried().spec.list().unwrap().1
+}
+
+fn things() -> &'static Names {
+    of(CallKind::Disassociate)
+}
+
+fn assets() -> &'static Names {
+    of(CallKind::ProjectAssets)
+}
 
 fn read(text: impl AsRef<[u8]>) -> Vec<String> {
-    names(text.as_ref(), &THINGS).unwrap_or_else(|faults| panic!("{}", faults.report("list")))
+    names(text.as_ref(), things()).unwrap_or_else(|faults| panic!("{}", faults.report("list")))
 }
 
 #[track_caller]
 fn fault(text: impl AsRef<[u8]>) -> String {
-    names(text.as_ref(), &THINGS).unwrap_err().report("list")
+    names(text.as_ref(), things()).unwrap_err().report("list")
 }
 
 #[test]
@@ -116,22 +129,22 @@ fn what_the_aws_cli_prints_is_a_list() {
 fn assets_have_a_column_of_their_own() {
     let id = "a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f";
     for text in [format!("assetId,n\n{id},1\n"), format!("{{\"assetIds\": [\"{id}\"]}}"), id.to_owned()] {
-        assert_eq!(names(text.as_bytes(), &ASSETS).unwrap(), [id]);
+        assert_eq!(names(text.as_bytes(), assets()).unwrap(), [id]);
     }
-    assert!(names(b"sensor-1", &ASSETS).unwrap_err().report("list").contains("UUID"));
+    assert!(names(b"sensor-1", assets()).unwrap_err().report("list").contains("UUID"));
 }
 
 proptest! {
     #[test]
     fn no_bytes_panic_and_every_name_is_one(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-        for name in names(&bytes, &THINGS).unwrap_or_default() {
+        for name in names(&bytes, things()).unwrap_or_default() {
             prop_assert!(ThingName::new(&name).is_ok());
         }
     }
 
     #[test]
     fn no_text_panics(text in "[a,;\"'\\t\\n\\r#{}\\[\\]: \u{feff}é]{0,40}|thingName[,;\\t]?[ab,;\"\\n#]{0,40}") {
-        for name in names(text.as_bytes(), &THINGS).unwrap_or_default() {
+        for name in names(text.as_bytes(), things()).unwrap_or_default() {
             prop_assert!(ThingName::new(&name).is_ok());
         }
     }

@@ -8,6 +8,7 @@ use super::{
     paint::Paint,
 };
 use crate::cli::{show, text::clean};
+use crate::domain::operations::requests::NEXT_TOKEN;
 
 const HELP: &str = "\
 Tab                   the other list: requests, devices
@@ -74,7 +75,7 @@ fn reply(reply: Option<&Reply>, show: impl Fn(&Value) -> String) -> String {
 /// The request as `offboard requests TOKEN` shows it.
 fn request(answer: &Value) -> String {
     let mut request = answer["request"].clone();
-    if answer["nextToken"].is_string() {
+    if answer[NEXT_TOKEN.name].is_string() {
         request["errorEntriesTruncated"] = true.into();
     }
     show::request(&request)

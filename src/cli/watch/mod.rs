@@ -29,6 +29,9 @@ use super::{
     text::text,
     trouble::Trouble,
 };
+use crate::domain::operations::requests::{
+    MAX_RESULTS, STATE, TARGET_CLIENT, TARGET_TOKEN, TARGET_VIA, THING_IN_QUESTION,
+};
 
 /// The interval between two queries of the agent, whose status changes at most as often.
 const PACE: Duration = Duration::from_secs(1);
@@ -184,24 +187,25 @@ impl Link {
         };
         match &wanted.detail {
             None => {
-                news.requests = Some(self.ask_for("list-requests", json!({"maxResults": wanted.requests})).await?);
-                let mut payload = json!({"maxResults": wanted.devices});
+                news.requests =
+                    Some(self.ask_for("list-requests", json!({(MAX_RESULTS.name): wanted.requests})).await?);
+                let mut payload = json!({(MAX_RESULTS.name): wanted.devices});
                 if let Some(state) = wanted.state {
-                    payload["state"] = state.into();
+                    payload[STATE.name] = state.into();
                 }
                 news.devices = Some(self.ask_for("list-devices", payload).await?);
             }
             Some(Detail::Request { client, via, token }) => {
                 let mut payload =
-                    json!({"targetClientToken": token, "targetClient": client, "maxResults": MAX_FAILURES});
+                    json!({(TARGET_TOKEN.name): token, (TARGET_CLIENT.name): client, (MAX_RESULTS.name): MAX_FAILURES});
                 // An older agent rejects this member.
                 if !via.is_empty() {
-                    payload["targetVia"] = via.as_str().into();
+                    payload[TARGET_VIA.name] = via.as_str().into();
                 }
                 news.detail = Some(self.ask_for("get-request", payload).await?);
             }
             Some(Detail::Device { thing }) => {
-                news.detail = Some(self.ask_for("get-device", json!({"thingName": thing})).await?);
+                news.detail = Some(self.ask_for("get-device", json!({(THING_IN_QUESTION.name): thing})).await?);
             }
             Some(Detail::Problems | Detail::Help) => {}
         }

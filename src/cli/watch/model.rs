@@ -10,6 +10,7 @@ use super::{
     keys::Key,
 };
 use crate::cli::text::text;
+use crate::domain::operations::requests::NEXT_TOKEN;
 
 /// Maximum number of rows of one query; `offboard requests` and `offboard devices` show all rows.
 const MAX_ROWS: usize = 100;
@@ -128,7 +129,7 @@ impl Rows {
     /// Replaces the rows. The selection stays with its row, except that the top row stays selected.
     fn learn(&mut self, mut answer: Value, list: &str, name: impl Fn(&Value) -> String) {
         let before = self.rows.get(self.selected).filter(|_| self.selected > 0).map(&name);
-        self.more = answer["nextToken"].is_string();
+        self.more = answer[NEXT_TOKEN.name].is_string();
         self.rows = match answer[list].take() {
             Value::Array(rows) => rows,
             _ => Vec::new(),

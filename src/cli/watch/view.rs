@@ -16,6 +16,7 @@ use crate::cli::{
     show::{self},
     text::{text, word},
 };
+use crate::domain::Operation;
 
 /// Minimum size of the terminal.
 const SMALLEST: (u16, u16) = (60, 16);
@@ -188,17 +189,13 @@ fn requests(paint: &mut Paint<'_>, model: &Model, area: Rect) {
     let focus = model.focus == List::Requests;
     table(paint, area, (&model.requests, focus), titles, widths, |request| {
         let at = |member| text(request, member);
-        [at("clientToken"), at("requestedBy"), short(&at("operation")), progress(request)]
+        [at("clientToken"), at("requestedBy"), short(at("operation")), progress(request)]
     });
 }
 
 /// A short name of the operation.
-fn short(operation: &str) -> String {
-    operation
-        .strip_suffix("-client-devices")
-        .or_else(|| operation.strip_prefix("disassociate-"))
-        .unwrap_or(operation)
-        .into()
+fn short(operation: String) -> String {
+    Operation::parse(&operation).map_or(operation, |known| known.spec().short.to_owned())
 }
 
 /// The status of an ended request, or a progress bar, with numbers.

@@ -15,7 +15,7 @@ use super::{
     sdk::{ResponseClassifier, Sdk},
 };
 use crate::cloud::api::ListPage;
-use crate::domain::{CallError, CallFault, EntryError, Target, ThingName, Timestamp};
+use crate::domain::{CallError, CallFault, CallKind, EntryError, Target, ThingName, Timestamp};
 
 pub(super) struct Greengrass {
     client: Client,
@@ -29,7 +29,20 @@ impl Greengrass {
         Self { client: Client::from_conf(config), classifier: sdk.classifier(), core }
     }
 
-    pub(super) async fn disassociate(&self, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
+    /// Makes a call of that kind.
+    pub(super) async fn call(&self, kind: CallKind, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
+        match kind {
+            CallKind::Disassociate => self.disassociate(targets).await,
+            CallKind::Associate => self.associate(targets).await,
+            _ => Err(CallError::new(
+                CallFault::Misfit,
+                "NoEntries",
+                "no call of this service carries entries of this kind",
+            )),
+        }
+    }
+
+    async fn disassociate(&self, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
         let entry = |target: &Target| {
             DisassociateClientDeviceFromCoreDeviceEntry::builder().thing_name(target.name()).build().ok()
         };
@@ -45,7 +58,7 @@ impl Greengrass {
         Ok(output.error_entries.unwrap_or_default().into_iter().map(error).collect())
     }
 
-    pub(super) async fn associate(&self, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
+    async fn associate(&self, targets: &[Target]) -> Result<Vec<EntryError>, CallError> {
         let entry = |target: &Target| {
             AssociateClientDeviceWithCoreDeviceEntry::builder().thing_name(target.name()).build().ok()
         };

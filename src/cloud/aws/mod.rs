@@ -19,7 +19,7 @@ use self::{
 use super::api::{Cloud, ListPage};
 use crate::{
     config::Config,
-    domain::{CallError, CallFault, CallKind, CallToken, EntryError, Target},
+    domain::{CallError, CallKind, CallToken, EntryError, Service, Target},
     runtime::clock::Clock,
 };
 
@@ -42,7 +42,7 @@ impl Aws {
         source: Option<AccessSource>,
     ) -> Result<Self, String> {
         let sdk = Sdk::new(config, clock, skew, source)?;
-        let greengrass = Greengrass::new(&sdk, config.cloud.greengrass.as_deref(), config.core.clone());
+        let greengrass = Greengrass::new(&sdk, config.cloud.of(Service::Greengrass), config.core.clone());
         let site_wise = SiteWise::new(&sdk, &config.cloud);
         Ok(Self { greengrass, site_wise })
     }
@@ -55,15 +55,9 @@ impl Cloud for Aws {
         targets: &[Target],
         token: Option<&CallToken>,
     ) -> Result<Vec<EntryError>, CallError> {
-        let no_token = || CallError::new(CallFault::Misfit, "NoToken", "a call without the token that it needs");
-        match lane {
-            CallKind::Disassociate => self.greengrass.disassociate(targets).await,
-            CallKind::Associate => self.greengrass.associate(targets).await,
-            CallKind::Assets => self.site_wise.disassociate_asset(targets, token.ok_or_else(no_token)?).await,
-            CallKind::ProjectAssets => {
-                self.site_wise.disassociate_project_assets(targets, token.ok_or_else(no_token)?).await
-            }
-            CallKind::List => Err(CallError::new(CallFault::Misfit, "NoEntries", "a list is read page by page")),
+        match lane.traits().service {
+            Service::Greengrass => self.greengrass.call(lane, targets).await,
+            Service::SiteWise | Service::SiteWiseMonitor => self.site_wise.call(lane, targets, token).await,
         }
     }
 

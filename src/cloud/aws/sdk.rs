@@ -26,7 +26,7 @@ use super::{
 use crate::{
     config::Config,
     domain::{CERTIFICATE_REFUSED, NAME_NOT_RESOLVED, PROXY_FAILED},
-    domain::{CallError, CallFault},
+    domain::{CallError, CallFault, Service},
     runtime::{
         clock::Clock,
         errors::{chain, find},
@@ -84,7 +84,7 @@ impl Sdk {
             .app_name(AppName::new("offboard").map_err(|error| error.to_string())?)
             .build();
         let fips = wants_fips(std::env::var("AWS_USE_FIPS_ENDPOINT").ok());
-        if fips && config.cloud.greengrass.is_none() {
+        if fips && config.cloud.of(Service::Greengrass).is_none() {
             tracing::warn!(
                 "AWS_USE_FIPS_ENDPOINT is set: the cloud's FIPS endpoint is used, but the TLS of this program (rustls with ring) \
                  is not validated for FIPS 140"

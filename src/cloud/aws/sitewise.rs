@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::{
 use super::sdk::{ResponseClassifier, Sdk};
 use crate::{
     config::Endpoints,
-    domain::{CallError, CallFault, CallToken, EntryError, Target},
+    domain::{CallError, CallFault, CallKind, CallToken, EntryError, Service, Target},
 };
 
 pub(super) struct SiteWise {
@@ -30,7 +30,8 @@ pub(super) struct SiteWise {
 
 impl SiteWise {
     pub(super) fn new(sdk: &Sdk, endpoints: &Endpoints) -> Self {
-        let client = |endpoint: Option<&str>| {
+        let client = |service: Service| {
+            let endpoint = endpoints.of(service);
             let mut builder = config::Builder::from(&sdk.at(endpoint)).interceptor(sdk.clock_watch());
             if endpoint.is_some() {
                 builder = builder.interceptor(AsGiven);
@@ -38,18 +39,30 @@ impl SiteWise {
             Client::from_conf(builder.build())
         };
         Self {
-            client: client(endpoints.site_wise.as_deref()),
-            monitor: client(endpoints.site_wise_monitor.as_deref()),
+            client: client(Service::SiteWise),
+            monitor: client(Service::SiteWiseMonitor),
             classifier: sdk.classifier(),
         }
     }
 
-    /// `DisassociateAssets`, for one child asset. Its response has no body.
-    pub(super) async fn disassociate_asset(
+    /// Makes a call of that kind.
+    pub(super) async fn call(
         &self,
+        kind: CallKind,
         targets: &[Target],
-        token: &CallToken,
+        token: Option<&CallToken>,
     ) -> Result<Vec<EntryError>, CallError> {
+        let no_token = || CallError::new(CallFault::Misfit, "NoToken", "a call without the token that it needs");
+        let token = token.ok_or_else(no_token)?;
+        match kind {
+            CallKind::Assets => self.disassociate_asset(targets, token).await,
+            CallKind::ProjectAssets => self.disassociate_project_assets(targets, token).await,
+            _ => Err(not_for_this_call()),
+        }
+    }
+
+    /// `DisassociateAssets`, for one child asset. Its response has no body.
+    async fn disassociate_asset(&self, targets: &[Target], token: &CallToken) -> Result<Vec<EntryError>, CallError> {
         let [Target::Child(named)] = targets else { return Err(not_for_this_call()) };
         let crate::domain::ChildAsset { asset, hierarchy, child } = &**named;
         let call = self
@@ -63,7 +76,7 @@ impl SiteWise {
     }
 
     /// `BatchDisassociateProjectAssets`, for up to 100 assets of one project.
-    pub(super) async fn disassociate_project_assets(
+    async fn disassociate_project_assets(
         &self,
         targets: &[Target],
         token: &CallToken,

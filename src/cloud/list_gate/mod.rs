@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use self::numbers::{Boundary, Numbers};
 use crate::{
-    domain::{CallError, CallKind, Mono, Service, Window},
+    domain::{CallError, CallKind, Mono, Window},
     health::{Health, Reach},
     ledger::Summary,
     runtime::clock::Clock,
@@ -88,7 +88,7 @@ impl ListGate {
         self.change(|state| {
             let Reach { was_out, answer_is_out, is_out } = self.health.answered(kind, result, refused);
             // A list exists for devices only.
-            if kind.traits().service != Service::Greengrass {
+            if !kind.traits().service.is_of_the_list() {
                 return;
             }
             if was_out || answer_is_out {

@@ -82,7 +82,7 @@ impl Audit<'_> {
             let at_place = self.state.queues().get(&queue_key(target, work)) == Some(target);
             self.hold(&format!("the work on {name} is not in its queue"), at_place);
             self.hold(&format!("nothing asks for the work on {name}"), work.sent || !work.waiting().is_empty());
-            let opposite = work.lane.traits().devices.and_then(|devices| devices.opposite);
+            let opposite = work.lane.opposite();
             for waiter in &work.waiters {
                 let lane = if work.is_for(waiter.0) { Some(work.lane) } else { opposite };
                 let asked = self.state.request(waiter.0.0).and_then(|kept| kept.request.operation.lane());

@@ -78,7 +78,7 @@ pub(super) fn supersede(tx: &mut Tx<'_>, target: &Target, waiters: &[Waiter]) ->
 /// Ends the work, and begins the queued opposite, if there is one.
 pub(super) fn next(tx: &mut Tx<'_>, target: &Target, work: &Work) -> Result<(), StoreError> {
     let waiters = work.queued_opposites();
-    let opposite = work.lane.traits().devices.and_then(|devices| devices.opposite);
+    let opposite = work.lane.opposite();
     match opposite {
         Some(lane) if !waiters.is_empty() => tx.set_work(target, Some(Work::new(lane, waiters.into()))),
         _ => tx.set_work(target, None),

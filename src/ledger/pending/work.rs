@@ -171,7 +171,7 @@ pub(crate) fn visible(registered: Option<Registered>, work: Option<&Work>) -> Op
 /// Whether a disassociation of it is open, also if it is queued behind an association.
 pub(super) fn is_leaving(work: Option<&Work>) -> bool {
     work.is_some_and(|work| {
-        let opposite = work.lane.traits().devices.and_then(|devices| devices.opposite);
+        let opposite = work.lane.opposite();
         work.lane.takes_off() || work.queued_opposite.is_some() && opposite.is_some_and(CallKind::takes_off)
     })
 }

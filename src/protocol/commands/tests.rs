@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::RejectionCode;
+use crate::domain::{DeviceState, Page, Query, RejectionCode};
 
 fn parse(operation: &str, payload: &str) -> Result<Command, Rejection> {
     let core = ThingName::new("MyCore").unwrap();

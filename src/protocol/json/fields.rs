@@ -10,8 +10,6 @@ use super::{
     scan::{exact, members, scalar_of},
 };
 use crate::domain::FieldFault;
-#[cfg(test)]
-use crate::testing::schemas::asked::{Ask, note};
 
 /// The most members of a message's object that are kept. No operation has half as many, so an
 /// object with more is rejected.
@@ -88,8 +86,6 @@ impl<'p, 'f> Fields<'p, 'f> {
 
     /// The member as it is in the text; `None` also if it is unset.
     fn raw(&mut self, key: &str) -> Option<&'p RawValue> {
-        #[cfg(test)]
-        note(&self.name(key), Ask::Member);
         let at = self.members.iter().position(|(name, _)| name == key)?;
         let (_, value) = self.members.swap_remove(at);
         let unset = match value.get() {
@@ -129,8 +125,6 @@ impl<'p, 'f> Fields<'p, 'f> {
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        #[cfg(test)]
-        note(&self.name(key), Ask::Word(std::any::type_name::<T>()));
         let text = self.text(key)?;
         parse(&text).map_err(|error| self.fault(key, error.to_string())).ok()
     }
@@ -141,8 +135,6 @@ impl<'p, 'f> Fields<'p, 'f> {
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        #[cfg(test)]
-        note(&self.name(key), Ask::Required);
         let is_set = |(name, value): &(Cow<'_, str>, &RawValue)| name == key && value.get() != "null";
         if !self.members.iter().any(is_set) {
             self.fault(key, "is required");
@@ -152,8 +144,6 @@ impl<'p, 'f> Fields<'p, 'f> {
 
     /// A text of at most `max` characters.
     pub fn short(&mut self, key: &str, max: usize) -> Option<String> {
-        #[cfg(test)]
-        note(&self.name(key), Ask::Short(max));
         let text = self.text(key)?;
         if text.chars().count() <= max {
             return Some(text);
@@ -164,8 +154,6 @@ impl<'p, 'f> Fields<'p, 'f> {
 
     /// `true` or `false`.
     pub fn flag(&mut self, key: &str) -> Option<bool> {
-        #[cfg(test)]
-        note(&self.name(key), Ask::Flag);
         match self.scalar(key)? {
             Value::Bool(flag) => Some(flag),
             Value::String(text) if self.style == Style::Configuration && (text == "true" || text == "false") => {
@@ -195,8 +183,6 @@ impl<'p, 'f> Fields<'p, 'f> {
 
     /// A whole number from `min` to `max`, which must be exact as a double (at most 2^53).
     pub fn whole(&mut self, key: &str, min: u64, max: u64) -> Option<u64> {
-        #[cfg(test)]
-        note(&self.name(key), Ask::Whole(min, max));
         let value = self.scalar(key)?;
         let number = match &value {
             Value::Number(number) => number.as_u64().or_else(|| number.as_f64().and_then(exact)),
@@ -224,8 +210,6 @@ impl<'p, 'f> Fields<'p, 'f> {
 
     /// A list of at least one of `what`, for [`each`](super::each); any other value is a fault.
     pub fn filled(&mut self, key: &str, what: &str) -> Option<&'p RawValue> {
-        #[cfg(test)]
-        note(&self.name(key), Ask::Filled);
         let list = self.raw(key).filter(|list| {
             let inner = list.get().strip_prefix('[').and_then(|text| text.strip_suffix(']'));
             inner.is_some_and(|inner| !inner.trim().is_empty())
@@ -244,8 +228,6 @@ impl<'p, 'f> Fields<'p, 'f> {
         value: &RawValue,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        #[cfg(test)]
-        note(&Path::Element(&self.path, key, index).to_string(), Ask::Word(std::any::type_name::<T>()));
         match scalar_of(value).as_str().map(parse) {
             Some(Ok(parsed)) => return Some(parsed),
             Some(Err(error)) => self.element_fault(key, index, error.to_string()),
@@ -273,8 +255,6 @@ impl<'p, 'f> Fields<'p, 'f> {
 
     /// Ends a strict object: each member that was not requested is a fault.
     pub fn close(mut self) {
-        #[cfg(test)]
-        note(&self.path.to_string(), Ask::Closed);
         for (key, _) in std::mem::take(&mut self.members) {
             self.fault(&key, UNKNOWN);
         }

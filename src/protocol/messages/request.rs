@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::size::{fitting, to_json};
 use crate::domain::{EntryFailure, Operation, Request, RequestStatus};
 #[cfg(test)]
-use crate::{domain::Fault, protocol::commands::MAX_REASON, testing::schemas::words};
+use crate::{domain::Fault, domain::operations::changes::MAX_REASON, testing::schemas::words};
 
 /// The most error entries in one message, as in the API.
 pub const MAX_ERROR_ENTRIES: usize = 100;

@@ -112,7 +112,7 @@ pub(super) fn document() -> Value {
     let broadcasts = Operation::ALL.iter().filter(|operation| may_be_broadcast(**operation));
     let all_cores = broadcasts.map(|operation| (operation, accepting.broadcasts().unwrap()));
     for (operation, filter) in one_core.chain(all_cores) {
-        let (name, about) = (operation.as_str(), commands::about(*operation));
+        let (name, about) = (operation.as_str(), operation.spec().about);
         let topic = filter.replacen('+', "CLIENT", 1).replacen('+', name, 1);
         let is_broadcast = accepting.parse_command(&topic).unwrap().is_broadcast;
         let id = if is_broadcast { format!("broadcast-{name}") } else { name.to_owned() };

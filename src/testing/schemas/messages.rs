@@ -1,34 +1,58 @@
 //! The schemas of what the agent sends, derived from the types that it is made from.
 
-use schemars::{JsonSchema, generate::SchemaSettings};
-use serde_json::{Value, json};
+use std::borrow::Cow;
 
-use super::words;
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::{commands, words};
 use crate::{
-    domain::{Operation, RequestStatus},
+    domain::{Command, Operation, RequestStatus, Target, operations::target::Naming},
     protocol::messages::{Accepted, DeviceMessage, Rejected, RequestMessage},
     protocol::metrics::MetricsMessage,
     protocol::status::{OFFLINE, StatusMessage},
 };
 
 /// The member that names the entry; the operation decides which one it is.
-#[derive(JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(inline)]
-#[expect(dead_code, reason = "stands for a map that has one of these members")]
-pub(crate) struct EntryName {
-    /// Of an operation on client devices.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "words::thing_name")]
-    thing_name: Option<String>,
-    /// Of `disassociate-assets`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "words::asset")]
-    child_asset_id: Option<String>,
-    /// Of `disassociate-project-assets`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "words::monitor")]
-    asset_id: Option<String>,
+pub(crate) struct EntryName;
+
+impl JsonSchema for EntryName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "EntryName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let naming = |naming: &&Naming| {
+            let mut schema = words::of(naming.word);
+            schema["description"] = json!(entries(naming));
+            (naming.member.to_owned(), schema)
+        };
+        let members: Map<String, Value> = Target::NAMINGS.iter().map(naming).collect();
+        Schema::try_from(json!({"type": "object", "properties": members})).unwrap()
+    }
+}
+
+/// Which entries have that member.
+fn entries(naming: &Naming) -> String {
+    let has = |operation: &&Operation| target(**operation).and_then(|target| target.naming()) == Some(naming);
+    let operations: Vec<&Operation> = Operation::ALL.iter().filter(has).collect();
+    if operations.iter().all(|operation| operation.is_on_devices()) {
+        return "Of an operation on client devices.".into();
+    }
+    let names: Vec<String> = operations.iter().map(|operation| format!("`{operation}`")).collect();
+    format!("Of {}.", names.join(" or "))
+}
+
+/// A target of the operation's example; `None` if it has none.
+fn target(operation: Operation) -> Option<Target> {
+    match commands::parsed(operation, &commands::example(operation)) {
+        Ok(Command::Change(change)) => change.targets.into_iter().next(),
+        _ => None,
+    }
 }
 
 /// All schemas of messages that the agent sends, by the names of their files.
@@ -92,29 +116,10 @@ fn close(schema: &mut Value) {
     }
 }
 
-/// Members beside `clientToken` and `operation`, in each form that the answer to an operation has;
-/// `?` where one may be missing.
-fn answers(operation: Operation) -> &'static [&'static [&'static str]] {
-    match operation {
-        Operation::DisassociateClientDevices | Operation::AssociateClientDevices => {
-            &[&["acceptedAt", "clientToken", "entryCount", "unknownCount", "unknown?"], &["plan"]]
-        }
-        Operation::DisassociateAssets | Operation::DisassociateProjectAssets => {
-            &[&["acceptedAt", "clientToken", "entryCount"], &["plan"]]
-        }
-        Operation::Sync => &[&["acceptedAt", "clientToken"]],
-        Operation::Cancel => &[&["canceledCount", "inFlightCount"]],
-        Operation::GetRequest => &[&["request", "nextToken?"]],
-        Operation::ListRequests => &[&["requests", "nextToken?"]],
-        Operation::GetDevice => &[&["device", "history?"]],
-        Operation::ListDevices => &[&["devices", "nextToken?"]],
-    }
-}
-
 fn accepted() -> Value {
     let mut schema = of::<Accepted>("The command is stored durably, or the response to a query.");
     let of_each = Operation::ALL.iter().map(|operation| {
-        let forms = answers(*operation).iter().map(|members| {
+        let forms = operation.spec().accepted.iter().map(|members| {
             let required: Vec<_> = members.iter().filter(|name| !name.ends_with('?')).collect();
             let known =
                 ["clientToken", "operation"].into_iter().chain(members.iter().map(|name| name.trim_end_matches('?')));
@@ -155,23 +160,4 @@ fn status() -> Value {
     let offline = json!({"type": "object", "title": "Offline", "description": "The agent is offline.",
         "properties": {"state": state}, "required": ["state"], "additionalProperties": false});
     json!({"title": "status", "description": "The status of the agent.", "oneOf": [online, offline]})
-}
-
-#[test]
-fn an_entry_is_named_as_the_model_names_it() {
-    use crate::domain::{AssetId, MonitorId, Target, ThingName};
-    let id = "a1b2c3d4-5678-90ab-cdef-1a2b3c4d5e6f";
-    let (asset, monitor) = (AssetId::new(id).unwrap(), MonitorId::new(id).unwrap());
-    let mut members: Vec<_> = [
-        Target::Device(ThingName::new("sensor-7").unwrap()),
-        Target::child(asset.clone(), asset.clone(), asset),
-        Target::project_asset(monitor.clone(), monitor),
-        Target::Registry,
-    ]
-    .iter()
-    .filter_map(Target::member)
-    .collect();
-    members.sort_unstable();
-    let schema = of::<EntryName>("");
-    assert_eq!(schema["properties"].as_object().unwrap().keys().collect::<Vec<_>>(), members);
 }

@@ -3,7 +3,6 @@
 //! in `docs/` with them. They are compiled for tests only.
 
 mod agreement;
-pub(crate) mod asked;
 mod asyncapi;
 mod commands;
 mod messages;

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AssetId, MonitorId, ThingName};
+use super::{
+    site_wise::{ASSET, AssetId, ChildAsset, MONITOR, MonitorId, ProjectAsset},
+    words::{THING, Word},
+};
+use crate::domain::ThingName;
 
 /// The target of one entry of a request. Open requests that name the same target share one job.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,25 +26,21 @@ pub enum Target {
     Registry,
 }
 
-/// An asset as a child of another asset.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ChildAsset {
-    /// The parent.
-    pub asset: AssetId,
-    /// The hierarchy of the parent that contains the child.
-    pub hierarchy: AssetId,
-    /// The child.
-    pub child: AssetId,
+/// A member of a message that names an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Naming {
+    /// The member.
+    pub member: &'static str,
+    /// What the name is.
+    pub word: &'static Word,
 }
 
-/// An asset in a project of SiteWise Monitor.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ProjectAsset {
-    /// The project.
-    pub project: MonitorId,
-    /// The asset.
-    pub asset: MonitorId,
-}
+/// Names a client device.
+pub static DEVICE: Naming = Naming { member: "thingName", word: &THING };
+/// Names an asset as a child of another asset.
+pub static CHILD: Naming = Naming { member: "childAssetId", word: &ASSET };
+/// Names an asset in a project of SiteWise Monitor.
+pub static PROJECT_ASSET: Naming = Naming { member: "assetId", word: &MONITOR };
 
 impl Target {
     /// Creates the target for an asset as a child of another asset.
@@ -66,15 +66,24 @@ impl Target {
         }
     }
 
+    /// The members of messages that hold [`Self::name`], one for each kind of target.
+    pub const NAMINGS: &[&Naming] = &[&DEVICE, &CHILD, &PROJECT_ASSET];
+
+    /// How a message names the target; `None` for the registry.
+    #[must_use]
+    pub fn naming(&self) -> Option<&'static Naming> {
+        match self {
+            Self::Device(_) => Some(&DEVICE),
+            Self::Child(_) => Some(&CHILD),
+            Self::ProjectAsset(_) => Some(&PROJECT_ASSET),
+            Self::Registry => None,
+        }
+    }
+
     /// The member of a message that holds [`Self::name`].
     #[must_use]
     pub fn member(&self) -> Option<&'static str> {
-        match self {
-            Self::Device(_) => Some("thingName"),
-            Self::Child(_) => Some("childAssetId"),
-            Self::ProjectAsset(_) => Some("assetId"),
-            Self::Registry => None,
-        }
+        self.naming().map(|naming| naming.member)
     }
 
     /// The resource that a call for this target is about, if it is not this core device. Each call
