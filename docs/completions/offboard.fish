@@ -43,10 +43,10 @@ complete -c offboard -n "__fish_offboard_needs_command" -f -a "help" -d 'Print t
 complete -c offboard -n "__fish_offboard_using_subcommand run" -l config -d 'The configuration, a JSON file; default: the JSON in the variable OFFBOARD_CONFIG' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand run" -s h -l help -d 'Print help'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l from-file -d 'Read more names from a file or, with -, from standard input: one per line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device' -r -F
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l collect -d 'Time to collect the answers to --everywhere: seconds, or 30s, 15m, 12h, 7d' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l reason -d 'A reason for people, kept with the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l expires-in -d 'Time until the entries that were not sent expire as TimedOut: seconds, or 30s, 15m, 12h, 7d' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a token that the agent makes' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l collect -d 'Time to collect the answers to --everywhere: seconds, or 30s, 15m, 12h, 7d' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
@@ -59,10 +59,10 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l topic
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l output -d 'Output format: a table for people, or for programs one JSON document, as it crosses the broker' -r -f -a "table\t''
 json\t''"
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l timeout -d 'Seconds to wait for the agent\'s answer (not: for the end of the request)' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l everywhere -d 'Disassociate them from every core device that knows them, with a broadcast over the broker, and show what each core device answers. Needs acceptBroadcast in the agents\' configuration'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l dry-run -d 'Show what the agent would do, and change nothing'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l force -d 'Allow more than guard.maxFraction of the devices, and ask for no confirmation'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l no-wait -d 'Return when the request is accepted: it is on disk then, and the agent will carry it out'
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l everywhere -d 'Disassociate them from every core device that knows them, with a broadcast over the broker, and show what each core device answers. Needs acceptBroadcast in the agents\' configuration'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l from-file -d 'Read more names from a file or, with -, from standard input: one per line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l reason -d 'A reason for people, kept with the request' -r

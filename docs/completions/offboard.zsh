@@ -38,10 +38,10 @@ _arguments "${_arguments_options[@]}" : \
 (disassociate)
 _arguments "${_arguments_options[@]}" : \
 '--from-file=[Read more names from a file or, with -, from standard input\: one per line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device]:FILE:_files' \
+'--collect=[Time to collect the answers to --everywhere\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
 '--reason=[A reason for people, kept with the request]:REASON:_default' \
 '--expires-in=[Time until the entries that were not sent expire as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
 '--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
-'--collect=[Time to collect the answers to --everywhere\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
@@ -53,10 +53,10 @@ _arguments "${_arguments_options[@]}" : \
 '--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
 '--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
 '--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
+'(--core-device-thing-name --no-wait)--everywhere[Disassociate them from every core device that knows them, with a broadcast over the broker, and show what each core device answers. Needs acceptBroadcast in the agents'\'' configuration]' \
 '--dry-run[Show what the agent would do, and change nothing]' \
 '--force[Allow more than guard.maxFraction of the devices, and ask for no confirmation]' \
 '--no-wait[Return when the request is accepted\: it is on disk then, and the agent will carry it out]' \
-'(--core-device-thing-name --no-wait)--everywhere[Disassociate them from every core device that knows them, with a broadcast over the broker, and show what each core device answers. Needs acceptBroadcast in the agents'\'' configuration]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 '*::entries -- Thing names:_default' \
