@@ -329,6 +329,7 @@ impl<C: Cloud> Parts<C> {
             max_entries: config.batch.max_entries,
             max_pending: config.limits.max_pending_entries,
             max_database: config.limits.max_database_bytes,
+            accept_broadcast: config.accept_broadcast,
             off: config.off.clone(),
             ledger: ledger.clone(),
             health: Arc::clone(health),
@@ -350,7 +351,7 @@ impl<C: Cloud> Parts<C> {
             tracing::info!("mqtt.url is none: there is no broker");
             return None;
         };
-        let topics = Topics::new(&config.topic_prefix, &config.core);
+        let topics = config.topics();
         let max_payload = config.limits.max_payload_bytes;
         let parts = MqttParts { mqtt, topics: topics.clone(), max_payload, health: Arc::clone(health) };
         let Mqtt { wired, closer, run } = Mqtt::new(parts);
@@ -378,7 +379,7 @@ impl<C: Cloud> Parts<C> {
                 problems.raise(UNAVAILABLE, way.via(), message);
                 continue;
             };
-            let topics = Topics::new(&config.topic_prefix, &config.core);
+            let topics = config.topics();
             let parts = IpcParts {
                 way,
                 environment,

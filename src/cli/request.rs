@@ -211,7 +211,7 @@ fn note(parts: &mut [Part], answer: Answer) {
 }
 
 /// Merges the messages about the parts of one request into one message.
-fn merge(mut messages: Vec<Value>) -> Value {
+pub(super) fn merge(mut messages: Vec<Value>) -> Value {
     if messages.len() == 1 {
         return messages.swap_remove(0);
     }

@@ -8,7 +8,6 @@ use crate::{
     cli::{agent::Agent, answer::Answer, text::text, trouble::Trouble},
     config::{self, Config},
     domain::{Switch, Via, operations::requests::TARGET_TOKEN},
-    protocol::Topics,
 };
 
 const BROKER: &[&str] = &["BROKER_UNREACHABLE", "CONNECTION_UNSTABLE", "SUBSCRIPTION_DENIED"];
@@ -83,7 +82,7 @@ fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
     if let Some(message) = first(problems, BROKER) {
         return error("broker", format!("{mqtt:?}: {message}"));
     }
-    let filter = Topics::new(&config.topic_prefix, &config.core).commands();
+    let filter = config.topics().commands();
     match (gauge(metrics, "offboard_connected"), gauge(metrics, "offboard_subscribed")) {
         (Some(1.0), Some(1.0)) => {
             ok("broker", format!("the agent is connected by {mqtt:?} and subscribed to {filter}"))
@@ -98,7 +97,7 @@ fn ipc(config: &Config, (via, title): (Via, &str), problems: &Problems, metrics:
     let is_this = |one: &&Value| one["name"] == "offboard_ipc_subscribed" && one["labels"]["via"] == via.as_str();
     let gauges = metrics["metrics"].as_array().into_iter().flatten();
     let is_subscribed = gauges.filter(is_this).any(|one| one["value"] == 1.0);
-    let filter = Topics::new(&config.topic_prefix, &config.core).commands();
+    let filter = config.topics().commands();
     match first(problems, IPC) {
         // The two transports share their problems, whose messages name them.
         Some(message) if message.contains(title) || !is_subscribed => error("ipc", message),
