@@ -154,8 +154,21 @@ async fn a_registry_whose_sync_fails_loses_nothing() {
     client.disassociate("many", &names(10..10 + FILLING));
     assert_eq!(client.result("many", "completed").await["status"], "SUCCEEDED");
     until("the registry failed", || world.log().contains("the registry failed")).await;
-    works(&world, &client, "afterwards", FILLING + 10).await;
+    // The fault is for the first sync of each thread, and each checkpoint has a thread of its own.
     drop(breaker);
+    // Several checkpoints may have failed by now, so that the journal is nearly full: commands are
+    // throttled until one is complete.
+    let mut probes = 0..100;
+    let is_throttled = async |n: usize| {
+        let token = format!("probe-{n}");
+        client.disassociate(&token, &names(FILLING + 10..FILLING + 11));
+        let answer = client.wait("it is answered", |m| (m.body["clientToken"] == token.as_str()).then(|| m.body.clone()));
+        let code = answer.await["code"].clone();
+        assert!(code.is_null() || code == "ThrottlingException", "{code}");
+        !code.is_null()
+    };
+    while is_throttled(probes.next().expect("commands are accepted again")).await {}
+    works(&world, &client, "afterwards", FILLING + 10).await;
     for restart in [false, true] {
         if restart {
             world.kill_and_forget(&client).await;
