@@ -3,7 +3,6 @@
 use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -15,11 +14,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::domain::operations::requests::{HISTORY, STATE, TARGET_CLIENT, TARGET_TOKEN, TARGET_VIA, THING_IN_QUESTION};
-use crate::{
-    domain::DeviceState,
-    protocol::metrics::{MetricsMessage, exposition},
-    runtime::clock::Clock,
-};
+use crate::{domain::DeviceState, protocol::metrics::exposition, runtime::clock::Clock};
 
 /// Maximum number of requests (the latest), and of devices of each state (the first by name), in
 /// the archive.
@@ -72,13 +67,11 @@ fn system() -> String {
 /// The agent's configuration, status and metrics, its latest requests, and the devices that are not
 /// plainly associated.
 async fn ask(agent: &mut Agent) -> Vec<(&'static str, Vec<u8>)> {
-    let metrics = agent.query("metrics", json!({})).await;
-    let text =
-        metrics.ok().and_then(|metrics| MetricsMessage::deserialize(&metrics).ok()).map(|message| exposition(&message));
+    let metrics = agent.query_as("metrics", json!({})).await;
     vec![
         ("configuration.json", pretty(agent.query("configuration", json!({})).await)),
         ("status.json", pretty(agent.query("status", json!({})).await)),
-        ("metrics.prom", text.unwrap_or_default().into_bytes()),
+        ("metrics.prom", metrics.map(|metrics| exposition(&metrics)).unwrap_or_default().into_bytes()),
         ("requests.json", pretty(requests(agent).await)),
         ("devices.json", pretty(devices(agent).await)),
     ]

@@ -4,9 +4,10 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::size::{fitting, to_json};
-use crate::domain::{EntryFailure, Operation, Request, RequestStatus};
+use crate::domain::{EntryFailure, Operation, Request, RequestStatus, Target};
 #[cfg(test)]
 use crate::{domain::Fault, domain::operations::changes::MAX_REASON, testing::schemas::words};
 
@@ -20,7 +21,7 @@ pub struct ErrorEntry {
     /// The name of the entry, such as `thingName`; a sync has none.
     #[serde(flatten)]
     #[cfg_attr(test, schemars(with = "crate::testing::schemas::EntryName"))]
-    pub name: Option<BTreeMap<Cow<'static, str>, String>>,
+    name: BTreeMap<Cow<'static, str>, Value>,
     /// For programs: a code of the cloud, or `Superseded`, `Canceled` or `TimedOut`.
     #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CODE)))]
     pub code: String,
@@ -32,8 +33,16 @@ pub struct ErrorEntry {
 impl From<EntryFailure> for ErrorEntry {
     fn from(failure: EntryFailure) -> Self {
         let EntryFailure { target, fault } = failure;
-        let name = target.member().map(|member| BTreeMap::from([(member.into(), target.name().to_owned())]));
+        let name = target.member().map(|member| (member.into(), target.name().into())).into_iter().collect();
         Self { name, code: fault.code, message: fault.message }
+    }
+}
+
+impl ErrorEntry {
+    /// The name of the entry; `None` for that of a sync.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        Target::NAMINGS.iter().find_map(|naming| self.name.get(naming.member)?.as_str())
     }
 }
 
