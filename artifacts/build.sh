@@ -3,6 +3,10 @@
 # default, stripped, as target/artifacts/offboard-<name>. They need glibc 2.17 or later and nothing
 # else: Debian 11 has 2.31, Amazon Linux 2 has 2.26.
 #
+# The same commit, compiler and linker give the same bytes in every directory, with every user's
+# cargo home (artifacts/reproduce). target/artifacts/SHA256SUMS has the sums of all binaries there,
+# and the version of the compiler.
+#
 # Needs python3 and Rust. With rustup the standard library for a target is fetched; without it, or
 # where RUSTC says which compiler to take (RUSTC=/usr/bin/rustc), it has to be there, as Debian's
 # multiarch packages bring it.
@@ -13,6 +17,18 @@ glibc=2.17
 most=$((8 << 20))
 out=target/artifacts
 zig=target/tools/zig
+
+# No path of this machine is in a binary. The last prefix that fits counts, so the order matters
+# where the target directory or cargo's home are inside another of these directories.
+compiler=${RUSTC:-rustc}
+remap() { printf ' --remap-path-prefix=%s=%s' "$1" "$2"; }
+flags() {
+  remap "$PWD" /offboard
+  remap "$(realpath -m "${CARGO_TARGET_DIR:-target}")" /offboard/target
+  remap "${CARGO_HOME:-$HOME/.cargo}" /cargo
+  remap "$("$compiler" --print sysroot)/lib/rustlib/src/rust" \
+    "/rustc/$("$compiler" -vV | sed -n 's/^commit-hash: //p')"
+}
 
 fail() { printf '%s\n' "$@" >&2; exit 1; }
 
@@ -57,7 +73,7 @@ build() {
   # A linker that the environment names would silently take zig's place, and its glibc the old
   # one's.
   env -u "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_LINKER" PATH="$PWD/$zig/bin:$PATH" \
-    cargo-zigbuild zigbuild --release --locked -p offboard --target "$target.$glibc"
+    RUSTFLAGS="$(flags)" cargo-zigbuild zigbuild --release --locked -p offboard --target "$target.$glibc"
   cp "${CARGO_TARGET_DIR:-target}/$target/release/offboard" "$binary"
 
   floor=$(grep -aoE 'GLIBC_[0-9]+\.[0-9.]+' "$binary" | sort -Vu | tail -1)
@@ -74,3 +90,8 @@ for name in "$@"; do triple "$name" >/dev/null; done
 install_zig
 mkdir -p "$out"
 for name in "$@"; do build "$name"; done
+# `sha256sum -c` passes over the first line.
+{
+  echo "# $("$compiler" -V), $("$zig/bin/cargo-zigbuild" --version), zig $("$zig/bin/python-zig" version)"
+  (cd "$out" && sha256sum offboard-*)
+} >"$out/SHA256SUMS"

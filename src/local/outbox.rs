@@ -30,7 +30,7 @@ use crate::{
 const WINDOW: usize = 48;
 
 /// The most messages that are read and not published yet: what the broker acknowledges while a read
-/// waits for a group of 256 commands and its sync.
+/// waits for a group of commands and its sync.
 const READ_AHEAD: usize = 256;
 
 /// A message is put on hold if the broker does not acknowledge it for this long.

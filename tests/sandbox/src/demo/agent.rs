@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use offboard_sandbox::broker::Broker;
 use offboard_sandbox::cloud::{Cloud, REGION};
+use offboard_sandbox::ipc::Nucleus;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::process::{Child, Command};
@@ -24,7 +25,7 @@ const LAST_LINES: usize = 30;
 #[derive(Debug)]
 pub(super) struct Agent {
     binary: PathBuf,
-    environment: Vec<(&'static str, String)>,
+    environment: Vec<(String, String)>,
     log: PathBuf,
     process: Option<Child>,
 }
@@ -32,24 +33,31 @@ pub(super) struct Agent {
 impl Agent {
     /// Creates an agent of `core` that keeps its data and its log in `directory`, without starting
     /// it.
-    pub(super) fn new(binary: PathBuf, directory: &Path, core: &str, broker: &Broker, cloud: &Cloud) -> Self {
+    pub(super) fn new(
+        binary: PathBuf,
+        directory: &Path,
+        core: &str,
+        broker: &Broker,
+        cloud: &Cloud,
+        nucleus: &Nucleus,
+    ) -> Self {
         let configuration = json!({
             "dataDir": directory.join("data"),
             "mqtt": {"url": broker.url()},
             "cloud": {"greengrassEndpoint": cloud.endpoint()},
+            "ipc": {"iotCore": true},
             // No other client shares this cloud's quota, and a demo should not wait minutes for a
             // back-off.
             "rate": {"callsPerSecond": 20, "burst": 50},
             "retry": {"baseMs": 200, "capMs": 2000},
             "guard": {"protected": [super::PROTECTED]},
         });
-        let environment = vec![
-            ("OFFBOARD_CONFIG", configuration.to_string()),
-            ("AWS_IOT_THING_NAME", core.to_owned()),
-            ("AWS_REGION", REGION.to_owned()),
-            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", cloud.credentials_uri()),
-            ("AWS_CONTAINER_AUTHORIZATION_TOKEN", cloud.authorization_token()),
-        ];
+        let mut environment = nucleus.environment();
+        environment.extend([
+            ("OFFBOARD_CONFIG".to_owned(), configuration.to_string()),
+            ("AWS_IOT_THING_NAME".to_owned(), core.to_owned()),
+            ("AWS_REGION".to_owned(), REGION.to_owned()),
+        ]);
         Self { binary, environment, log: directory.join("agent.log"), process: None }
     }
 
@@ -64,7 +72,7 @@ impl Agent {
         let mut command = Command::new(&self.binary);
         // The environment is cleared: with a user's AWS profile or proxy the agent might reach the
         // real cloud.
-        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.env_clear().envs(self.environment.iter().cloned());
         if let Some(level) = std::env::var_os("RUST_LOG") {
             command.env("RUST_LOG", level);
         }

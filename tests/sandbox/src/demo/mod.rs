@@ -17,6 +17,7 @@ use std::{path::Path, pin::pin};
 
 use offboard_sandbox::broker::Broker;
 use offboard_sandbox::cloud::{Cloud, Options};
+use offboard_sandbox::ipc::{self, Nucleus};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,9 +46,12 @@ const PROTECTED: &str = "sensor-1000";
 const REFUSED: [&str; 2] = ["sensor-0013", "sensor-0137"];
 const SPOILER: &str = "sensor-0222";
 
-/// The two requests, and the number of devices in each.
+/// The requests over the broker, and the number of devices in each.
 const FIRST: (&str, usize) = ("first-250", 250);
 const SECOND: (&str, usize) = ("offline-50", 50);
+
+/// The request from AWS IoT Core, and the number of devices in it.
+const THIRD: (&str, usize) = ("fleet-20", 20);
 
 /// The participants of the demo.
 #[derive(Debug)]
@@ -55,6 +59,7 @@ struct Stage {
     directory: TempDir,
     broker: Broker,
     cloud: Cloud,
+    nucleus: Nucleus,
     agent: Agent,
     client: Client,
 }
@@ -71,8 +76,10 @@ pub(crate) async fn run(keep: bool) -> io::Result<()> {
     let broker = Broker::start()?;
     let cloud = Cloud::start(Options { port: 0, core: Some(CORE.to_owned()) }).await?;
     let client = Client::connect(&broker, CLIENT, CORE).await?;
-    let agent = Agent::new(binary, directory.path(), CORE, &broker, &cloud);
-    let mut stage = Stage { directory, broker, cloud, agent, client };
+    let credentials = Some((cloud.credentials_uri(), cloud.authorization_token()));
+    let nucleus = Nucleus::start(directory.path(), ipc::Options { credentials, ..ipc::Options::of(ipc::Kind::Lite) })?;
+    let agent = Agent::new(binary, directory.path(), CORE, &broker, &cloud, &nucleus);
+    let mut stage = Stage { directory, broker, cloud, nucleus, agent, client };
 
     let played = async {
         let begin = Instant::now();

@@ -5,18 +5,27 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use offboard_sandbox::cloud::{Action, Fault, Operation};
+use offboard_sandbox::ipc::Service;
 use serde_json::{Value, json};
 
 use super::audit;
 use super::client::Client;
 use super::show::{Progress, heading, row, say, table, took};
-use super::{CLIENT, CORE, DEVICES, DISASSOCIATE, FIRST, PROTECTED, REFUSED, SECOND, SPOILER, Stage, sensors, text};
+use super::{
+    CLIENT, CORE, DEVICES, DISASSOCIATE, FIRST, PROTECTED, REFUSED, SECOND, SPOILER, Stage, THIRD, sensors, text,
+};
 
 /// Latency of a call that the cloud does not refuse, typical of a mobile network.
 const LATENCY: Duration = Duration::from_millis(300);
 
 /// Interval between two queries of a request's progress.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Maximum time of a wait for a message to AWS IoT Core, far longer than it takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The client of AWS IoT Core that sends a command.
+const FLEET_TOOL: &str = "fleet-tool";
 
 /// Runs the scenario from its beginning to the comparison at its end.
 ///
@@ -29,6 +38,7 @@ pub(super) async fn run(stage: &mut Stage) -> io::Result<()> {
     the_cloud_is_cut_off(stage).await?;
     the_agent_is_killed(stage).await?;
     the_cloud_is_back(stage).await?;
+    a_command_from_the_cloud(stage).await?;
     questions(stage).await?;
     audit::close(&stage.client, &stage.cloud, &before).await
 }
@@ -146,6 +156,38 @@ async fn the_cloud_is_back(stage: &Stage) -> io::Result<()> {
     say(format_args!("completed after {}: {}", took(begin.elapsed()), outcome(&completed)));
     say("No client had to repeat its command.");
     Ok(())
+}
+
+async fn a_command_from_the_cloud(stage: &Stage) -> io::Result<()> {
+    let (token, count) = THIRD;
+    heading("A command from AWS IoT Core, without the broker");
+    let topic = format!("offboard/{CORE}/commands/{FLEET_TOOL}/{DISASSOCIATE}");
+    say("The nucleus passes messages of AWS IoT Core to the agent by Greengrass IPC. In a real account:");
+    say(format_args!("  aws iot-data publish --qos 1 --topic {topic} --payload …"));
+    let command = json!({"clientToken": token, "entries": entries(sensors(401, count))});
+    let begin = Instant::now();
+    if stage.nucleus.publish(Service::IotCore, &topic, command.to_string().as_bytes()) == 0 {
+        return Err(io::Error::other("the agent has not subscribed to commands from AWS IoT Core"));
+    }
+    let completed = from_iot_core(stage, token).await?;
+    say(format_args!("{FLEET_TOOL} has its result after {}: {}", took(begin.elapsed()), outcome(&completed)));
+    Ok(())
+}
+
+/// Waits for the `completed` message that the agent publishes to AWS IoT Core.
+async fn from_iot_core(stage: &Stage, token: &str) -> io::Result<Value> {
+    let topic = format!("offboard/{CORE}/results/{FLEET_TOOL}/{DISASSOCIATE}/completed");
+    let begin = Instant::now();
+    while begin.elapsed() < PATIENCE {
+        for message in stage.nucleus.published(Service::IotCore) {
+            let body: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
+            if message.topic == topic && body["clientToken"] == token {
+                return Ok(body);
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("no result of {token} in AWS IoT Core")))
 }
 
 async fn questions(stage: &Stage) -> io::Result<()> {

@@ -295,6 +295,12 @@ impl Nucleus {
     }
 }
 
+impl std::fmt::Debug for Nucleus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nucleus").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Nucleus {
     fn drop(&mut self) {
         self.go_down();
