@@ -385,13 +385,17 @@ _offboard() {
             return 0
             ;;
         offboard__subcmd__disassociate)
-            opts="-h --from-file --dry-run --force --reason --expires-in --token --no-wait --data-dir --mqtt-url --core-device-thing-name --client-id --ca-file --cert-file --key-file --username --topic-prefix --output --timeout --help"
+            opts="-h --from-file --everywhere --collect --dry-run --force --reason --expires-in --token --no-wait --data-dir --mqtt-url --core-device-thing-name --client-id --ca-file --cert-file --key-file --username --topic-prefix --output --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --from-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --collect)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -979,7 +983,7 @@ _offboard() {
             return 0
             ;;
         offboard__subcmd__support__subcmd__bundle)
-            opts="-h --file --config --data-dir --mqtt-url --core-device-thing-name --client-id --ca-file --cert-file --key-file --username --topic-prefix --output --timeout --help"
+            opts="-h --file --with-journal --config --data-dir --mqtt-url --core-device-thing-name --client-id --ca-file --cert-file --key-file --username --topic-prefix --output --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

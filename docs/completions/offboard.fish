@@ -43,12 +43,13 @@ complete -c offboard -n "__fish_offboard_needs_command" -f -a "help" -d 'Print t
 complete -c offboard -n "__fish_offboard_using_subcommand run" -l config -d 'The configuration, a JSON file; default: the JSON in the variable OFFBOARD_CONFIG' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand run" -s h -l help -d 'Print help'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l from-file -d 'Read more names from a file or, with -, from standard input: one per line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device' -r -F
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l collect -d 'Time to collect the answers to --everywhere: seconds, or 30s, 15m, 12h, 7d' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l reason -d 'A reason for people, kept with the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l expires-in -d 'Time until the entries that were not sent expire as TimedOut: seconds, or 30s, 15m, 12h, 7d' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a token that the agent makes' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l client-id -d 'Your own name on the broker: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the client of the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l ca-file -d 'The certificate authority of the broker, PEM; default: the system\'s certificate authorities' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l cert-file -d 'Your certificate, PEM' -r -F
@@ -58,6 +59,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l topic
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l output -d 'Output format: a table for people, or for programs one JSON document, as it crosses the broker' -r -f -a "table\t''
 json\t''"
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l timeout -d 'Seconds to wait for the agent\'s answer (not: for the end of the request)' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l everywhere -d 'Disassociate them from every core device that knows them, with a broadcast over the broker, and show what each core device answers. Needs acceptBroadcast in the agents\' configuration'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l dry-run -d 'Show what the agent would do, and change nothing'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l force -d 'Allow more than guard.maxFraction of the devices, and ask for no confirmation'
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l no-wait -d 'Return when the request is accepted: it is on disk then, and the agent will carry it out'
@@ -68,7 +70,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand associate" -l expires-
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a token that the agent makes' -r
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
-complete -c offboard -n "__fish_offboard_using_subcommand associate" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
+complete -c offboard -n "__fish_offboard_using_subcommand associate" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l client-id -d 'Your own name on the broker: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the client of the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l ca-file -d 'The certificate authority of the broker, PEM; default: the system\'s certificate authorities' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l cert-file -d 'Your certificate, PEM' -r -F
@@ -90,7 +92,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a token that the agent makes' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l client-id -d 'Your own name on the broker: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the client of the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l ca-file -d 'The certificate authority of the broker, PEM; default: the system\'s certificate authorities' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l cert-file -d 'Your certificate, PEM' -r -F
@@ -111,7 +113,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-a
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a token that the agent makes' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l client-id -d 'Your own name on the broker: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the client of the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l ca-file -d 'The certificate authority of the broker, PEM; default: the system\'s certificate authorities' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l cert-file -d 'Your certificate, PEM' -r -F
@@ -129,7 +131,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l client -d '
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l via -d 'The transport of that client: mqtt (the default), pubsub, iot-core' -r
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
-complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
+complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l client-id -d 'Your own name on the broker: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the client of the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l ca-file -d 'The certificate authority of the broker, PEM; default: the system\'s certificate authorities' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand cancel" -l cert-file -d 'Your certificate, PEM' -r -F
@@ -146,7 +148,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand requests" -l status -d
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l limit -d 'Maximum number of requests, or of failed entries of one request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
-complete -c offboard -n "__fish_offboard_using_subcommand requests" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
+complete -c offboard -n "__fish_offboard_using_subcommand requests" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l client-id -d 'Your own name on the broker: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the client of the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l ca-file -d 'The certificate authority of the broker, PEM; default: the system\'s certificate authorities' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand requests" -l cert-file -d 'Your certificate, PEM' -r -F
@@ -161,7 +163,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand requests" -s h -l help
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -l state -d 'Only devices of this state: ASSOCIATED, ASSOCIATING, DISASSOCIATING, DISASSOCIATED' -r
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
-complete -c offboard -n "__fish_offboard_using_subcommand devices" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
+complete -c offboard -n "__fish_offboard_using_subcommand devices" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -l client-id -d 'Your own name on the broker: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the client of the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -l ca-file -d 'The certificate authority of the broker, PEM; default: the system\'s certificate authorities' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -l cert-file -d 'Your certificate, PEM' -r -F
@@ -175,7 +177,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand devices" -l history -d
 complete -c offboard -n "__fish_offboard_using_subcommand devices" -s h -l help -d 'Print help'
 complete -c offboard -n "__fish_offboard_using_subcommand sync" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand sync" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
-complete -c offboard -n "__fish_offboard_using_subcommand sync" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
+complete -c offboard -n "__fish_offboard_using_subcommand sync" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
 complete -c offboard -n "__fish_offboard_using_subcommand sync" -l client-id -d 'Your own name on the broker: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the client of the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand sync" -l ca-file -d 'The certificate authority of the broker, PEM; default: the system\'s certificate authorities' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand sync" -l cert-file -d 'Your certificate, PEM' -r -F
@@ -189,7 +191,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand sync" -l no-wait -d 'R
 complete -c offboard -n "__fish_offboard_using_subcommand sync" -s h -l help -d 'Print help'
 complete -c offboard -n "__fish_offboard_using_subcommand status" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand status" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
-complete -c offboard -n "__fish_offboard_using_subcommand status" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
+complete -c offboard -n "__fish_offboard_using_subcommand status" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
 complete -c offboard -n "__fish_offboard_using_subcommand status" -l client-id -d 'Your own name on the broker: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the client of the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand status" -l ca-file -d 'The certificate authority of the broker, PEM; default: the system\'s certificate authorities' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand status" -l cert-file -d 'Your certificate, PEM' -r -F
@@ -204,7 +206,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand status" -s h -l help -
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l config -d 'The agent\'s configuration, a JSON file; default: the variable OFFBOARD_CONFIG, then the configuration of the running agent' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
-complete -c offboard -n "__fish_offboard_using_subcommand check" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
+complete -c offboard -n "__fish_offboard_using_subcommand check" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l client-id -d 'Your own name on the broker: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the client of the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l ca-file -d 'The certificate authority of the broker, PEM; default: the system\'s certificate authorities' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l cert-file -d 'Your certificate, PEM' -r -F
@@ -219,7 +221,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l fil
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l config -d 'The agent\'s configuration, a JSON file; default: the variable OFFBOARD_CONFIG, then the configuration of the running agent' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
-complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
+complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l client-id -d 'Your own name on the broker: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the client of the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l ca-file -d 'The certificate authority of the broker, PEM; default: the system\'s certificate authorities' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l cert-file -d 'Your certificate, PEM' -r -F
@@ -229,10 +231,11 @@ complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l top
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l output -d 'Output format: a table for people, or for programs one JSON document, as it crosses the broker' -r -f -a "table\t''
 json\t''"
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l timeout -d 'Seconds to wait for the agent\'s answer (not: for the end of the request)' -r
-complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -s h -l help -d 'Print help'
+complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l with-journal -d 'Add copies of the journal and the registry: all requests and devices with their history, tokens and reasons, also what was forgotten lately'
+complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
-complete -c offboard -n "__fish_offboard_using_subcommand watch" -l core-device-thing-name -d 'The core device whose agent receives the command' -r
+complete -c offboard -n "__fish_offboard_using_subcommand watch" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l client-id -d 'Your own name on the broker: your thing name, or on Mosquitto your user name or your certificate\'s common name. The agent records it as the client of the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l ca-file -d 'The certificate authority of the broker, PEM; default: the system\'s certificate authorities' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand watch" -l cert-file -d 'Your certificate, PEM' -r -F

@@ -38,12 +38,13 @@ _arguments "${_arguments_options[@]}" : \
 (disassociate)
 _arguments "${_arguments_options[@]}" : \
 '--from-file=[Read more names from a file or, with -, from standard input\: one per line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device]:FILE:_files' \
+'--collect=[Time to collect the answers to --everywhere\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
 '--reason=[A reason for people, kept with the request]:REASON:_default' \
 '--expires-in=[Time until the entries that were not sent expire as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
 '--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -52,6 +53,7 @@ _arguments "${_arguments_options[@]}" : \
 '--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
 '--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
 '--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
+'(--core-device-thing-name --no-wait)--everywhere[Disassociate them from every core device that knows them, with a broadcast over the broker, and show what each core device answers. Needs acceptBroadcast in the agents'\'' configuration]' \
 '--dry-run[Show what the agent would do, and change nothing]' \
 '--force[Allow more than guard.maxFraction of the devices, and ask for no confirmation]' \
 '--no-wait[Return when the request is accepted\: it is on disk then, and the agent will carry it out]' \
@@ -68,7 +70,7 @@ _arguments "${_arguments_options[@]}" : \
 '--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -95,7 +97,7 @@ _arguments "${_arguments_options[@]}" : \
 '--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -120,7 +122,7 @@ _arguments "${_arguments_options[@]}" : \
 '--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -143,7 +145,7 @@ _arguments "${_arguments_options[@]}" : \
 '--via=[The transport of that client\: mqtt (the default), pubsub, iot-core]:TRANSPORT:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -165,7 +167,7 @@ _arguments "${_arguments_options[@]}" : \
 '--limit=[Maximum number of requests, or of failed entries of one request]:N:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -185,7 +187,7 @@ _arguments "${_arguments_options[@]}" : \
 '()--state=[Only devices of this state\: ASSOCIATED, ASSOCIATING, DISASSOCIATING, DISASSOCIATED]:STATE:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -204,7 +206,7 @@ _arguments "${_arguments_options[@]}" : \
 _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -222,7 +224,7 @@ _arguments "${_arguments_options[@]}" : \
 _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -241,7 +243,7 @@ _arguments "${_arguments_options[@]}" : \
 '--config=[The agent'\''s configuration, a JSON file; default\: the variable OFFBOARD_CONFIG, then the configuration of the running agent]:FILE:_files' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -260,7 +262,7 @@ _arguments "${_arguments_options[@]}" : \
 '--config=[The agent'\''s configuration, a JSON file; default\: the variable OFFBOARD_CONFIG, then the configuration of the running agent]:FILE:_files' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \
@@ -269,15 +271,16 @@ _arguments "${_arguments_options[@]}" : \
 '--topic-prefix=[The topicPrefix of the agent'\''s configuration]:PREFIX:_default' \
 '--output=[Output format\: a table for people, or for programs one JSON document, as it crosses the broker]:OUTPUT:(table json)' \
 '--timeout=[Seconds to wait for the agent'\''s answer (not\: for the end of the request)]:SECONDS:_default' \
-'-h[Print help]' \
-'--help[Print help]' \
+'--with-journal[Add copies of the journal and the registry\: all requests and devices with their history, tokens and reasons, also what was forgotten lately]' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
 && ret=0
 ;;
 (watch)
 _arguments "${_arguments_options[@]}" : \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
-'--core-device-thing-name=[The core device whose agent receives the command]:THING:_default' \
+'--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
 '--client-id=[Your own name on the broker\: your thing name, or on Mosquitto your user name or your certificate'\''s common name. The agent records it as the client of the request]:THING:_default' \
 '--ca-file=[The certificate authority of the broker, PEM; default\: the system'\''s certificate authorities]:FILE:_files' \
 '--cert-file=[Your certificate, PEM]:FILE:_files' \

@@ -25,7 +25,7 @@ fuzz_target!(|text: &str| {
     let topics = Topics::new(prefix, &core);
     let root = format!("{prefix}/{core}");
 
-    if let Some(Address { client, operation }) = topics.parse_command(topic) {
+    if let Some(Address { client, operation, .. }) = topics.parse_command(topic) {
         if let Ok(client) = client {
             assert!(topic.starts_with(&format!("{root}/commands/{client}/{operation}")));
         }
@@ -43,7 +43,7 @@ fuzz_target!(|text: &str| {
     match ClientId::new(client) {
         // A local user is not a sender on the broker.
         Ok(client) if fits && !client.is_local() => {
-            assert_eq!(parsed, Some(Address { client: Ok(client.clone()), operation: operation.to_owned() }));
+            assert_eq!(parsed, Some(Address { client: Ok(client.clone()), operation: operation.to_owned(), is_broadcast: false }));
             for kind in [ResultKind::Accepted, ResultKind::Rejected, ResultKind::Completed] {
                 let result = topics.result(&client, operation, kind);
                 assert!(result.starts_with(&format!("{root}/results/{client}/{operation}/")));
@@ -57,6 +57,15 @@ fuzz_target!(|text: &str| {
         _ => assert!(parsed.is_none_or(|address| address.client.is_err()), "{written}"),
     }
     assert_eq!(topics.parse_command(&topics.status()), None);
+    let accepting = Topics::new(prefix, &core).with_broadcasts(true);
+    if let Some(address) = accepting.parse_command(topic) {
+        let filter = if address.is_broadcast { accepting.broadcasts() } else { Some(accepting.commands()) };
+        assert!(filter.is_some_and(|filter| matches_filter(&filter, topic)), "the broker would not have delivered it");
+        assert_eq!(topics.parse_command(topic).is_none(), address.is_broadcast);
+        if let Some(result) = accepting.result_of(topic, ResultKind::Accepted) {
+            assert!(result.starts_with(&format!("{root}/results/")), "a result below another core device's root");
+        }
+    }
     if let Ok(thing) = ThingName::new(client) {
         assert_eq!(topics.parse_command(&topics.device(&thing)), None);
     }

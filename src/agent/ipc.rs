@@ -9,7 +9,6 @@ use crate::{
     cloud::{AccessSource, TokenExchangeAccess},
     config::Config,
     local::ipc::{self, Environment, Way},
-    protocol::Topics,
 };
 
 /// The transports over Greengrass IPC that are on.
@@ -38,7 +37,7 @@ pub(super) fn missing(way: Way) -> String {
 
 /// Tries each transport that is on, for at most `patience`. Returns what works, or why it does not.
 pub(crate) async fn trial(config: &Config, patience: Duration) -> Vec<Result<String, String>> {
-    let topics = Topics::new(&config.topic_prefix, &config.core);
+    let topics = config.topics();
     let environment = Environment::of_process();
     let mut found = Vec::new();
     for way in ways(config) {

@@ -226,6 +226,7 @@ impl<C: Cloud> Parts<C> {
     pub(crate) fn start_cloud(&self, calls: &mut Supervisor, stop: &stop::Stop) {
         let Self { config, clock, ledger, health, cloud, started_at: _ } = self;
         let rate = RateLimit::new(config.rate, clock.clone());
+        let one_by_one = || RateLimit::new(config::Rate { burst: 1, ..config.rate }, clock.clone());
         let gate = ListGate::new(Arc::clone(health), ledger.summary(), clock.clone());
         let sync = Reconciler {
             ledger: ledger.clone(),
@@ -233,6 +234,7 @@ impl<C: Cloud> Parts<C> {
             health: Arc::clone(health),
             gate: Arc::clone(&gate),
             rate: rate.clone(),
+            pace: one_by_one(),
             calls_per_second: config.rate.calls_per_second,
             retry: config.retry,
             interval: config.sync_interval,
@@ -250,7 +252,6 @@ impl<C: Cloud> Parts<C> {
                 // The reconciler makes the list calls.
                 continue;
             }
-            let one_by_one = config::Rate { burst: 1, ..config.rate };
             let dispatcher = Dispatcher {
                 lane,
                 ledger: ledger.clone(),
@@ -258,7 +259,7 @@ impl<C: Cloud> Parts<C> {
                 health: Arc::clone(health),
                 gate: Arc::clone(&gate),
                 rate: rate.clone(),
-                pace: paced.then(|| RateLimit::new(one_by_one, clock.clone())),
+                pace: paced.then(one_by_one),
                 clock: clock.clone(),
                 batch: config.batch,
                 retry: config.retry,
@@ -328,6 +329,7 @@ impl<C: Cloud> Parts<C> {
             max_entries: config.batch.max_entries,
             max_pending: config.limits.max_pending_entries,
             max_database: config.limits.max_database_bytes,
+            accept_broadcast: config.accept_broadcast,
             off: config.off.clone(),
             ledger: ledger.clone(),
             health: Arc::clone(health),
@@ -349,7 +351,7 @@ impl<C: Cloud> Parts<C> {
             tracing::info!("mqtt.url is none: there is no broker");
             return None;
         };
-        let topics = Topics::new(&config.topic_prefix, &config.core);
+        let topics = config.topics();
         let max_payload = config.limits.max_payload_bytes;
         let parts = MqttParts { mqtt, topics: topics.clone(), max_payload, health: Arc::clone(health) };
         let Mqtt { wired, closer, run } = Mqtt::new(parts);
@@ -377,7 +379,7 @@ impl<C: Cloud> Parts<C> {
                 problems.raise(UNAVAILABLE, way.via(), message);
                 continue;
             };
-            let topics = Topics::new(&config.topic_prefix, &config.core);
+            let topics = config.topics();
             let parts = IpcParts {
                 way,
                 environment,

@@ -60,6 +60,14 @@ impl Common {
         Ok(Agent { connection, patience })
     }
 
+    /// Connects over the broker, for a command to all core devices.
+    pub(super) async fn connect_to_all(&self) -> Result<BrokerConnection, Trouble> {
+        match self.broker.address_of_all()? {
+            Some(address) => self.broker.connect(address, self.patience()).await,
+            None => Err(Trouble::Usage("--everywhere needs --mqtt-url and --client-id".into())),
+        }
+    }
+
     /// Connects over the local socket, even if a broker is named: for questions about this machine.
     pub(super) async fn connect_here(&self) -> Result<Agent, Trouble> {
         Ok(Agent { connection: Connection::Socket(self.socket.connect().await?), patience: self.patience() })
@@ -68,6 +76,11 @@ impl Common {
     /// How long a command waits for an answer of the agent.
     pub(super) fn patience(&self) -> Duration {
         Duration::from_secs(self.timeout)
+    }
+
+    /// The data directory that the commands ask at.
+    pub(super) fn directory(&self) -> Result<PathBuf, Trouble> {
+        self.socket.directory()
     }
 
     /// The data directory that the user named.

@@ -36,15 +36,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 #[command(next_help_heading = "Over the broker, from any machine")]
 pub(super) struct Broker {
     // Not a documentation comment, in which the brackets would become links.
-    #[arg(
-        long,
-        value_name = "URL",
-        requires_all = ["client_id", "core"],
-        help = "Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]"
-    )]
+    #[arg(long, value_name = "URL", help = "Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")]
     mqtt_url: Option<String>,
 
-    /// The core device whose agent receives the command.
+    /// The core device whose agent receives the command; not with --everywhere.
     #[arg(long = "core-device-thing-name", id = "core", value_name = "THING", requires = "mqtt_url")]
     core: Option<String>,
 
@@ -79,6 +74,8 @@ pub(super) struct Broker {
 pub(super) struct Address {
     mqtt: config::Mqtt,
     topics: Topics,
+    /// The filter that matches the results of the client's commands.
+    results: String,
     client: ClientId,
 }
 
@@ -100,8 +97,34 @@ impl Broker {
     /// The address that the options name; `None` if the command uses the local socket.
     pub(super) fn address(&self) -> Result<Option<Address>, Trouble> {
         let (Some(url), Some(client), Some(core)) = (&self.mqtt_url, &self.client_id, &self.core) else {
-            return Ok(None);
+            return self.incomplete("--client-id and --core-device-thing-name");
         };
+        let (mqtt, client) = self.sender(url, client)?;
+        let core = ThingName::new(core).map_err(|error| Trouble::Usage(format!("--core-device-thing-name {error}")))?;
+        let topics = Topics::new(&self.topic_prefix, &core);
+        Ok(Some(Address { mqtt, results: topics.results_of(&client), topics, client }))
+    }
+
+    /// The address of all core devices; `None` if no broker is named.
+    pub(super) fn address_of_all(&self) -> Result<Option<Address>, Trouble> {
+        let (Some(url), Some(client)) = (&self.mqtt_url, &self.client_id) else {
+            return self.incomplete("--client-id");
+        };
+        let (mqtt, client) = self.sender(url, client)?;
+        let topics = Topics::of_all(&self.topic_prefix);
+        Ok(Some(Address { mqtt, results: topics.results_of_any(&client), topics, client }))
+    }
+
+    /// No address without a URL; with one, `wanted` is missing.
+    fn incomplete<T>(&self, wanted: &str) -> Result<Option<T>, Trouble> {
+        match self.mqtt_url {
+            Some(_) => Err(Trouble::Usage(format!("--mqtt-url needs {wanted}"))),
+            None => Ok(None),
+        }
+    }
+
+    /// The broker's address and the client's own name.
+    fn sender(&self, url: &str, client: &str) -> Result<(config::Mqtt, ClientId), Trouble> {
         let usage = |name: &str, error: String| Trouble::Usage(format!("{name} {error}"));
         let (tls, host, port) =
             config::broker_url(url).map_err(|error| usage("--mqtt-url", in_flags(error.replace(" or none", ""))))?;
@@ -109,7 +132,6 @@ impl Broker {
         let client =
             client.and_then(|client| if client.is_local() { Err("must not begin with @".into()) } else { Ok(client) });
         let client = client.map_err(|error| usage("--client-id", error))?;
-        let core = ThingName::new(core).map_err(|error| usage("--core-device-thing-name", error.to_string()))?;
         let password = std::env::var("OFFBOARD_MQTT_PASSWORD").unwrap_or_default();
         let mqtt = config::Mqtt {
             host,
@@ -121,12 +143,12 @@ impl Broker {
             login: self.username.clone().map(|name| (name, password)),
             keep_alive: KEEP_ALIVE,
         };
-        Ok(Some(Address { mqtt, topics: Topics::new(&self.topic_prefix, &core), client }))
+        Ok((mqtt, client))
     }
 
     /// Connects, and subscribes to the agent's results for this client.
     pub(super) async fn connect(&self, address: Address, patience: Duration) -> Result<BrokerConnection, Trouble> {
-        let Address { mqtt, topics, client } = address;
+        let Address { mqtt, topics, results, client } = address;
         if let Some(caution) = config::readable_password(&mqtt) {
             eprintln!("warning: {}", in_flags(caution));
         }
@@ -141,7 +163,6 @@ impl Broker {
             tokens: HashSet::new(),
             early: VecDeque::new(),
         };
-        let results = line.topics.results_of(&line.client);
         match timeout(patience, line.mqtt.subscribe(&results)).await {
             Ok(Ok(true)) => Ok(line),
             Ok(Ok(false)) => Err(Trouble::NoAnswer(format!(
@@ -198,19 +219,7 @@ impl BrokerConnection {
         self.tokens.insert(token.clone());
         let is_question = payload[DRY_RUN.name] == true
             || Operation::parse(operation).is_none_or(|operation| operation.lane().is_none());
-        let topic = self.topics.command(&self.client, operation);
-        let payload = payload.to_string();
-        if payload.len() > MAX_PAYLOAD {
-            let text = format!(
-                "the command has {} bytes, and over the broker {MAX_PAYLOAD} are sent; shorten it",
-                payload.len()
-            );
-            return Err(Trouble::Usage(text));
-        }
-        self.mqtt
-            .client
-            .try_publish(topic, QoS::AtLeastOnce, false, payload)
-            .map_err(|error| Trouble::Failed(error.to_string()))?;
+        self.publish(operation, &payload)?;
         loop {
             let answer = self.receive(Some(operation)).await?;
             if answer.is_to(&token, Some(operation)) {
@@ -223,6 +232,36 @@ impl BrokerConnection {
                 return Err(Trouble::NoAnswer("the broker sends results without an end".into()));
             }
             self.early.push_back(answer);
+        }
+    }
+
+    /// Publishes a command, and does not wait for an answer.
+    pub(super) fn publish(&mut self, operation: &str, payload: &Value) -> Result<(), Trouble> {
+        let topic = self.topics.command(&self.client, operation);
+        let payload = payload.to_string();
+        if payload.len() > MAX_PAYLOAD {
+            let text = format!(
+                "the command has {} bytes, and over the broker {MAX_PAYLOAD} are sent; shorten it",
+                payload.len()
+            );
+            return Err(Trouble::Usage(text));
+        }
+        self.mqtt
+            .client
+            .try_publish(topic, QoS::AtLeastOnce, false, payload)
+            .map_err(|error| Trouble::Failed(error.to_string()))
+    }
+
+    /// The next result for this client from any core device, with the core device's name.
+    pub(super) async fn next_of_any(&mut self) -> Result<(String, Answer), Trouble> {
+        loop {
+            let Event::Incoming(Incoming::Publish(publish)) = self.poll().await? else { continue };
+            let levels: Vec<&str> = publish.topic.split('/').collect();
+            let [_, core, "results", _, _, kind] = levels.as_slice() else { continue };
+            let Ok(body) = serde_json::from_slice(&publish.payload) else { continue };
+            if let (Ok(core), Some(answer)) = (ThingName::new(core), Answer::new(kind, Value::Object(body))) {
+                return Ok((core.to_string(), answer));
+            }
         }
     }
 

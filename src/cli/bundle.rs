@@ -1,6 +1,11 @@
 //! `offboard support-bundle`: one archive with what a supporter needs, without secrets.
 
-use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -9,6 +14,7 @@ use super::{
     agent::{Agent, Common},
     check::Check,
     query::pages,
+    recording::Recording,
     show::print,
     text::escaped,
     trouble::{Trouble, read},
@@ -33,6 +39,11 @@ pub(super) struct SupportBundle {
     #[arg(long, value_name = "FILE", default_value = "offboard-support.tar")]
     file: PathBuf,
 
+    /// Add copies of the journal and the registry: all requests and devices with their history,
+    /// tokens and reasons, also what was forgotten lately
+    #[arg(long)]
+    with_journal: bool,
+
     #[command(flatten)]
     check: Check,
 }
@@ -48,9 +59,19 @@ impl SupportBundle {
             Err(trouble) => parts.push(("no-agent.txt", format!("{trouble}\n").into_bytes())),
         }
         let failed = |error: std::io::Error| Trouble::Failed(format!("{}: {error}", self.file.display()));
+        let mut recording = None;
+        if self.with_journal {
+            // In a data directory whose store is damaged the rest of the bundle matters, too.
+            let about = match Recording::make(&common.directory()?, &self.file) {
+                Ok(made) => recording.insert(made).about.clone(),
+                Err(error) => format!("there is no recording: {error}\n"),
+            };
+            parts.push(("recording.txt", about.into_bytes()));
+        }
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file).map_err(failed)?;
-        archive(file, &parts).map_err(failed)?;
-        let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+        archive(file, &parts, recording.as_ref()).map_err(failed)?;
+        let mut names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+        names.extend(recording.iter().flat_map(|_| ["journal", "store"]));
         print(&format!(
             "{}: {}; read it before you pass it on: it names devices and clients\n",
             self.file.display(),
@@ -125,15 +146,24 @@ fn add(object: &mut Value, member: &str, part: Option<&mut Value>) {
     }
 }
 
-fn archive(file: impl Write, parts: &[(&str, Vec<u8>)]) -> std::io::Result<()> {
+fn archive(file: impl Write, parts: &[(&str, Vec<u8>)], recording: Option<&Recording>) -> std::io::Result<()> {
     let now = u64::try_from(Clock::start().now().wall.0 / 1000).unwrap_or_default();
     let mut archive = tar::Builder::new(file);
-    for (name, bytes) in parts {
+    let header = |size: u64| {
         let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
+        header.set_size(size);
         header.set_mode(0o600);
         header.set_mtime(now);
+        header
+    };
+    for (name, bytes) in parts {
+        let mut header = header(bytes.len() as u64);
         archive.append_data(&mut header, format!("offboard-support/{name}"), bytes.as_slice())?;
+    }
+    for (recording, name) in recording.iter().flat_map(|one| one.files.iter().map(move |name| (one, name))) {
+        let file = File::open(recording.path(name))?;
+        let mut header = header(file.metadata()?.len());
+        archive.append_data(&mut header, PathBuf::from("offboard-support").join(name), file)?;
     }
     archive.finish()
 }

@@ -40,7 +40,7 @@ const SHOWN: usize = 20;
 pub(super) struct Options {
     /// Show what the agent would do, and change nothing.
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 
     /// Allow more than guard.maxFraction of the devices, and ask for no confirmation.
     #[arg(long)]
@@ -57,7 +57,7 @@ pub(super) struct Options {
     /// The request's token; a repeated command with the same token is the same request. Default: a
     /// token that the agent makes
     #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    pub(super) token: Option<String>,
 
     /// Return when the request is accepted: it is on disk then, and the agent will carry it out.
     #[arg(long)]
@@ -75,6 +75,23 @@ impl Sync {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
         let mut agent = common.connect().await?;
         request::carry_out(common.output, &mut agent, Operation::Sync.as_str(), vec![json!({})], self.no_wait).await
+    }
+}
+
+impl Options {
+    /// Adds the members that the options set to a payload.
+    pub(super) fn add_to(&self, payload: &mut Value) {
+        let Self { dry_run: _, force, reason, expires_in, token, no_wait: _ } = self;
+        for (member, value) in [
+            (FORCE, force.then(|| json!(true))),
+            (REASON, reason.as_ref().map(|text| json!(text))),
+            (EXPIRES_IN, expires_in.map(|seconds| json!(seconds))),
+            (CLIENT_TOKEN, token.as_ref().map(|text| json!(text))),
+        ] {
+            if let Some(value) = value {
+                payload[member.name] = value;
+            }
+        }
     }
 }
 
@@ -117,8 +134,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Parses the time of `--expires-in`, in seconds.
-fn seconds(text: &str) -> Result<u64, String> {
+/// Parses a time such as that of `--expires-in`, in seconds.
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.char_indices().next_back() {
         Some((at, 's')) => (&text[..at], 1),
         Some((at, 'm')) => (&text[..at], 60),
@@ -145,17 +162,8 @@ pub(super) async fn change(
     options: &Options,
 ) -> Result<(), Trouble> {
     let operation = kind.operation().as_str();
-    let Options { dry_run, force, reason, expires_in, token, no_wait } = options;
-    for (member, value) in [
-        (FORCE, force.then(|| json!(true))),
-        (REASON, reason.as_ref().map(|text| json!(text))),
-        (EXPIRES_IN, expires_in.map(|seconds| json!(seconds))),
-        (CLIENT_TOKEN, token.as_ref().map(|text| json!(text))),
-    ] {
-        if let Some(value) = value {
-            payload[member.name] = value;
-        }
-    }
+    let Options { dry_run, force, no_wait, .. } = options;
+    options.add_to(&mut payload);
     let mut agent = common.connect().await?;
     let parts = split(payload, list, agent.max_payload())?;
     let people = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();

@@ -7,12 +7,14 @@ mod bundle;
 mod change;
 mod check;
 mod data_directory;
+mod everywhere;
 mod list;
 mod log;
 #[cfg(test)]
 mod manuals;
 mod program_file;
 mod query;
+mod recording;
 mod request;
 mod run;
 mod show;
@@ -77,6 +79,9 @@ enum Subcommands {
     Check(Asking<check::Check>),
     /// Write an archive for support: configuration without secrets, status, metrics, the latest
     /// requests, versions.
+    ///
+    /// With --with-journal also a recording: what the agent decided and why, event by event, as
+    /// `offboard-sandbox replay` shows it.
     SupportBundle(Asking<bundle::SupportBundle>),
     /// Watch the running agent, on a terminal of 80x24 or more.
     ///

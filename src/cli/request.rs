@@ -148,7 +148,7 @@ pub(super) async fn carry_out(
     }
     let (completed, bodies): (Vec<RequestMessage>, Vec<Value>) =
         parts.into_iter().filter_map(|part| part.completed).unzip();
-    let status = status(&completed);
+    let status = status(&completed.iter().collect::<Vec<_>>());
     let whole = merge(bodies, Some(&status));
     show(output, "completed", &whole, summary)?;
     if status == RequestStatus::Succeeded.as_str() { Ok(()) } else { Err(Trouble::Reported) }
@@ -235,7 +235,7 @@ fn note(parts: &mut [Part], answer: Answer) -> Result<(), Trouble> {
 }
 
 /// The status of a request that was sent in parts.
-fn status(parts: &[RequestMessage]) -> String {
+pub(super) fn status(parts: &[&RequestMessage]) -> String {
     let all = |status: &str| parts.iter().all(|part| part.status == status);
     match parts {
         [one] => one.status.to_string(),
@@ -323,7 +323,7 @@ mod tests {
         };
         let whole = |bodies: Vec<Value>| {
             let parts: Vec<RequestMessage> = bodies.iter().map(|body| read("completed", body).unwrap()).collect();
-            merge(bodies, Some(&status(&parts)))
+            merge(bodies, Some(&status(&parts.iter().collect::<Vec<_>>())))
         };
         let some = whole(vec![part(1, "SUCCEEDED", 2, "5"), part(2, "FAILED", 0, "3")]);
         let expected = json!({"clientToken": "t", "operation": "o", "status": "PARTIALLY_SUCCEEDED", "entryCount": 4,

@@ -98,7 +98,8 @@ impl LocalSocket {
         self.data_dir.clone().or_else(|| std::env::var_os("OFFBOARD_DATA_DIR").map(PathBuf::from))
     }
 
-    fn directory(&self) -> Result<PathBuf, Trouble> {
+    /// The agent's data directory: the given one, or the component's.
+    pub(super) fn directory(&self) -> Result<PathBuf, Trouble> {
         let given = self.given();
         let known = || WORK.map(PathBuf::from).into_iter().find(|dir| dir.exists());
         given.or_else(known).ok_or_else(|| {

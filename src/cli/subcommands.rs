@@ -10,10 +10,11 @@ use serde_json::{Map, Value, json};
 use super::{
     agent::Common,
     change::{Options, change, names},
+    everywhere::{Everywhere, Listed},
     trouble::Trouble,
 };
 use crate::domain::{
-    CallKind,
+    CallKind, may_be_broadcast,
     operations::spec::{Argument, Carried, Member, Rule},
 };
 
@@ -28,6 +29,8 @@ pub(super) struct Change {
     texts: Vec<(&'static Member, Vec<String>)>,
     from_file: Option<PathBuf>,
     options: Options,
+    /// Of an operation that may be broadcast.
+    everywhere: Option<Everywhere>,
     common: Common,
 }
 
@@ -52,13 +55,16 @@ fn argument(member: &'static Member, argument: Argument) -> Arg {
     }
 }
 
-fn command(carried: &'static Carried) -> Option<Command> {
+fn command(kind: CallKind, carried: &'static Carried) -> Option<Command> {
     let subcommand = carried.subcommand?;
     let mut command =
         Command::new(subcommand.name).args(arguments(carried).map(|(member, given)| argument(member, given)));
     if let Some((_, names)) = carried.spec.list() {
         let file = Arg::new(FROM_FILE).long("from-file").value_name("FILE").help(names.from_file);
         command = command.arg(file.value_parser(value_parser!(PathBuf)));
+    }
+    if may_be_broadcast(kind.operation()) {
+        command = Everywhere::augment_args(command);
     }
     // The texts come last, since the shared options have descriptions of their own.
     let command = Common::augment_args(Options::augment_args(command));
@@ -71,7 +77,7 @@ fn command(carried: &'static Carried) -> Option<Command> {
 
 impl Subcommand for Change {
     fn augment_subcommands(command: Command) -> Command {
-        command.subcommands(kinds().filter_map(|(_, carried, _)| self::command(carried)))
+        command.subcommands(kinds().filter_map(|(kind, carried, _)| self::command(kind, carried)))
     }
 
     fn augment_subcommands_for_update(command: Command) -> Command {
@@ -98,8 +104,10 @@ impl FromArgMatches for Change {
         let texts = arguments(carried).map(|(member, _)| (member, texts(member))).collect();
         let from_file = carried.spec.list().and_then(|_| matches.remove_one(FROM_FILE));
         let options = Options::from_arg_matches_mut(&mut matches)?;
+        let is_broadcast = may_be_broadcast(kind.operation());
+        let everywhere = is_broadcast.then(|| Everywhere::from_arg_matches_mut(&mut matches)).transpose()?;
         let common = Common::from_arg_matches_mut(&mut matches)?;
-        Ok(Self { kind, texts, from_file, options, common })
+        Ok(Self { kind, texts, from_file, options, everywhere, common })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
@@ -110,13 +118,19 @@ impl FromArgMatches for Change {
 
 impl Change {
     pub(super) async fn run(self) -> Result<(), Trouble> {
-        let Self { kind, texts, from_file, options, common } = self;
+        let Self { kind, texts, from_file, options, everywhere, common } = self;
+        let everywhere = everywhere.filter(|everywhere| everywhere.everywhere);
         let (mut payload, mut list) = (Map::new(), None);
         for (member, texts) in texts {
             let value = match member.rule {
                 Rule::Names(form) => {
                     list = Some(member.name);
                     let names = names(texts, from_file.as_deref(), form)?;
+                    if let Some(everywhere) = everywhere {
+                        let element = form.member.map(|(member, _)| member);
+                        let listed = Listed { member: member.name, element, names };
+                        return everywhere.run(&common, kind.operation(), listed, &options).await;
+                    }
                     let element = |name: String| match form.member {
                         Some((member, _)) => json!({member: name}),
                         None => Value::String(name),

@@ -30,6 +30,11 @@ const LAST_CALL: Duration = Duration::from_millis(1500);
 /// The wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_secs(1);
 
+/// After an outage the first call waits for a random time up to this, and up to the time that the
+/// outage took. All core devices of a fleet find out within minutes that the cloud is back, and
+/// their first calls should not come together with these lists.
+const AFTER_OUTAGE: Duration = Duration::from_secs(60);
+
 /// Sends the calls of one kind that carries entries.
 pub(crate) struct Dispatcher<C> {
     pub(crate) lane: CallKind,
@@ -53,11 +58,11 @@ impl<C: Cloud> Dispatcher<C> {
         let mut plan = LanePlan::new(self.lane, self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
         let mut changes = self.health.changes();
-        let mut since = Instant::now();
+        let (mut since, mut out_since) = (Instant::now(), None);
         while !self.stop.is_requested() {
             work.mark_unchanged();
             changes.mark_unchanged();
-            let again = match self.step(&mut plan, &mut since).await {
+            let again = match self.step(&mut plan, &mut since, &mut out_since).await {
                 Step::Again => true,
                 Step::Wait(until) => {
                     tokio::select! {
@@ -88,11 +93,17 @@ impl<C: Cloud> Dispatcher<C> {
 
     /// Makes a call if there is one to make. `since` is when the lane became idle or when entries
     /// were last taken. No waiting entry has waited for its batch longer than since then.
-    async fn step(&self, plan: &mut LanePlan, since: &mut Instant) -> Step {
+    /// `out_since` is when the lane began to wait for the end of an outage.
+    async fn step(&self, plan: &mut LanePlan, since: &mut Instant, out_since: &mut Option<Instant>) -> Step {
         if self.waits_for_list() {
             // The next list that succeeds shows that the cloud is back, and which entries are still
             // to be sent.
+            out_since.get_or_insert_with(Instant::now);
             return Step::Nothing;
+        }
+        if let Some(out_since) = out_since.take() {
+            let wait = out_since.elapsed().min(AFTER_OUTAGE).mul_f64(fastrand::f64());
+            return Step::Wait(Instant::now() + wait);
         }
         let pick = match plan.next(self.clock.now().mono) {
             Next::Wait(until) => return Step::Wait(self.clock.instant(until)),

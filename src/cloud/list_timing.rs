@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The first list begins at a random time within this span divided by the calls per second that the
-/// core may make. An operator who sets a low rate has many cores that share the account's quota.
-const START_SPREAD: Duration = Duration::from_secs(10);
-const MAX_START_SPREAD: Duration = Duration::from_secs(60);
+/// The first list begins at a random time within this span divided by the square of the calls per
+/// second that the core device may make. With the default rate of 1, thousands of core devices that
+/// get their power back together make 10 to 20 calls a second. An operator who sets a low rate has
+/// many core devices that share a small quota; one who sets a high rate has calls to spare.
+const START_SPREAD: Duration = Duration::from_secs(120);
+const MAX_START_SPREAD: Duration = Duration::from_secs(600);
 
 /// The wait before the first list. `chance` is from 0 to 1.
 pub(super) fn start_delay(calls_per_second: f64, chance: f64) -> Duration {
-    START_SPREAD.div_f64(calls_per_second).min(MAX_START_SPREAD).mul_f64(chance)
+    START_SPREAD.div_f64(calls_per_second * calls_per_second).min(MAX_START_SPREAD).mul_f64(chance)
 }
 
 /// Lists that only settle errors of entries wait between each other, up to this many times what the
@@ -61,8 +63,8 @@ mod tests {
     #[test]
     fn a_fleet_that_starts_together_is_spread_by_the_rate_of_one_core() {
         let latest = |rate| start_delay(rate, 1.0).as_secs_f64();
-        assert_eq!([1.0, 0.5, 200.0].map(latest), [10.0, 20.0, 0.05]);
-        assert_eq!(latest(0.001), 60.0, "nobody waits for hours");
+        assert_eq!([1.0, 0.5, 10.0].map(latest), [120.0, 480.0, 1.2]);
+        assert_eq!(latest(0.001), 600.0, "nobody waits for hours");
         assert_eq!(start_delay(1.0, 0.0), Duration::ZERO);
     }
 }

@@ -32,10 +32,8 @@ const MAX_DEVICES: usize = 200_000;
 /// The most pages of one list, in case the cloud sends empty pages without an end.
 const MAX_PAGES: usize = 10_000;
 
-/// A throttled page is requested again after a longer wait than a failed one, and this many times
-/// in a row before the list is abandoned.
+/// A throttled page is requested again after a longer wait than a failed one.
 const THROTTLED_FACTOR: u32 = 5;
-const PAGE_ATTEMPTS: u32 = 5;
 
 /// Why a list is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +66,9 @@ pub(crate) struct Reconciler<C> {
     pub(crate) health: Arc<Health>,
     pub(crate) gate: Arc<ListGate>,
     pub(crate) rate: RateLimit,
+    /// A second limit without a burst, which is for commands: the pages of a long list come one by
+    /// one.
+    pub(crate) pace: RateLimit,
     pub(crate) calls_per_second: f64,
     pub(crate) retry: Retry,
     pub(crate) interval: Option<Duration>,
@@ -79,16 +80,8 @@ impl<C: Cloud> Reconciler<C> {
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
         let mut changes = self.health.changes();
-        // The first list comes after the start, since leftovers of the last run may wait for it. It
-        // is delayed at random, because all devices of a fleet that get their power back together
-        // should not call the cloud together.
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep(start_delay(self.calls_per_second, fastrand::f64())) => {}
-            () = self.stop.requested() => {}
-        }
-        self.gate.want_list();
-        let mut due = None;
+        self.start().await;
+        let mut due = Some(Instant::now());
         let mut spacing = Spacing::default();
         while !self.stop.is_requested() {
             work.mark_unchanged();
@@ -114,7 +107,7 @@ impl<C: Cloud> Reconciler<C> {
                 result = self.list(&mut reading) => result,
                 () = self.stop.requested() => return,
             };
-            let wait = match result {
+            let broken = match result {
                 Ok(counts) => {
                     backoff.succeed();
                     let cost = Duration::from_secs_f64(f64::from(reading.calls) / self.calls_per_second);
@@ -130,24 +123,51 @@ impl<C: Cloud> Reconciler<C> {
                 }
                 Err(broken) => {
                     self.gate.drop_list();
-                    self.after(broken, &mut backoff)
+                    broken
                 }
             };
             tokio::select! {
                 biased;
-                () = tokio::time::sleep(wait) => {}
+                () = self.after(broken, &mut backoff) => {}
                 () = self.stop.requested() => {}
             }
         }
     }
 
+    /// Waits for the time of the first list, which comes after the start, since leftovers of the
+    /// last run may wait for it. The time is random, because all core devices of a fleet that get
+    /// their power back together should not call the cloud together. A `sync` that a client asks
+    /// for ends the wait.
+    async fn start(&self) {
+        let end = Instant::now() + start_delay(self.calls_per_second, fastrand::f64());
+        let mut work = self.ledger.work();
+        while Instant::now() < end && !self.stop.is_requested() {
+            work.mark_unchanged();
+            if self.sync_wanted().await {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(end) => {}
+                Ok(()) = work.changed() => {}
+                () = self.stop.requested() => {}
+            }
+        }
+        // A guard may wait for the first list of all, but no part waits for that of another start.
+        let is_read = self.ledger.run_unsynced(|tx| Ok(Some(tx.state.counters.synced)));
+        if !is_read.await.unwrap_or(false) {
+            self.gate.want_list();
+        }
+    }
+
+    async fn sync_wanted(&self) -> bool {
+        self.ledger.run_unsynced(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
+    }
+
     /// Why a list is needed now, if it is. A periodic list, for which no part waits, leaves most of
     /// the rate to other calls.
     async fn wanted(&self) -> Wanted {
-        if self.gate.list_wanted()
-            || self.health.out_of_reach()
-            || self.ledger.run_unsynced(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
-        {
+        if self.gate.list_wanted() || self.health.out_of_reach() || self.sync_wanted().await {
             Wanted::Now
         } else if self.ledger.summary().borrow().verifying() > 0 {
             Wanted::ToSettle
@@ -156,27 +176,42 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    fn after(&self, broken: Broken, backoff: &mut Backoff) -> Duration {
-        match broken {
+    /// Waits before a list that was broken off is tried again.
+    async fn after(&self, broken: Broken, backoff: &mut Backoff) {
+        let chance = fastrand::f64();
+        let wait = match broken {
             Broken::Call(error) => {
                 let CallError { fault, code, message, retry_after } = error;
                 tracing::warn!(?fault, code, message, "the list of devices could not be read; trying again");
                 match fault {
                     CallFault::Denied | CallFault::NoCore | CallFault::Misfit | CallFault::Invalid(_) => {
-                        backoff.hold(fastrand::f64())
+                        backoff.hold(chance)
                     }
-                    CallFault::Throttled => backoff.fail(5, retry_after, fastrand::f64()),
-                    _ => backoff.fail(1, retry_after, fastrand::f64()),
+                    CallFault::Throttled => return self.throttled(backoff, retry_after).await,
+                    CallFault::Unreachable | CallFault::Lost | CallFault::Foreign | CallFault::Server => {
+                        backoff.probe(retry_after, chance)
+                    }
+                    _ => backoff.fail(1, retry_after, chance),
                 }
             }
             Broken::Store(error) => {
                 tracing::warn!(%error, "the list of devices could not be stored; trying again");
-                backoff.fail(1, None, fastrand::f64())
+                backoff.fail(1, None, chance)
             }
             Broken::TooLong => {
                 tracing::warn!(MAX_DEVICES, "the list of devices is too long and is left unfinished");
-                backoff.hold(fastrand::f64())
+                backoff.hold(chance)
             }
+        };
+        tokio::time::sleep(wait).await;
+    }
+
+    /// Waits before a throttled page is requested again. The quota of the account is for commands
+    /// first: a list for which no part waits stays behind for longer than any command does.
+    async fn throttled(&self, backoff: &mut Backoff, retry_after: Option<Duration>) {
+        tokio::time::sleep(backoff.fail(THROTTLED_FACTOR, retry_after, fastrand::f64())).await;
+        if self.wanted().await == Wanted::No {
+            self.wait_unless_wanted(backoff.hold(fastrand::f64())).await;
         }
     }
 
@@ -221,24 +256,25 @@ impl<C: Cloud> Reconciler<C> {
         Err(Broken::TooLong)
     }
 
-    /// Reads one page. A throttled page is requested again later, since a list that begins anew
-    /// would take even more calls.
+    /// Reads one page. A throttled page in the middle of a list is requested until the cloud
+    /// answers: a list that begins anew would take all its calls again, and while an account is
+    /// throttled a long list would never end.
     async fn page(&self, next: Option<String>, reading: &mut Reading) -> Result<ListPage, Broken> {
         if next.is_some() {
-            self.pace().await;
+            // A list for which no part waits takes a tenth of the rate (docs/interface.md, "Sync").
+            self.wait_unless_wanted(Duration::from_secs_f64((10.0 / self.calls_per_second).min(600.0))).await;
         }
         let mut backoff = Backoff::new(self.retry.base, self.retry.cap);
-        let mut attempts = 0;
         loop {
             self.yield_to_commands(reading).await;
+            self.pace.acquire().await.spend();
             self.rate.acquire().await.spend();
             reading.calls = reading.calls.saturating_add(1);
-            attempts += 1;
             let answer = self.cloud.list(next.clone()).await;
             self.gate.answered(CallKind::List, answer.as_ref().map(|_| ()), false);
             match answer {
-                Err(CallError { fault: CallFault::Throttled, retry_after, .. }) if attempts < PAGE_ATTEMPTS => {
-                    tokio::time::sleep(backoff.fail(THROTTLED_FACTOR, retry_after, fastrand::f64())).await;
+                Err(CallError { fault: CallFault::Throttled, retry_after, .. }) if next.is_some() => {
+                    self.throttled(&mut backoff, retry_after).await;
                 }
                 answer => return answer.map_err(Broken::Call),
             }
@@ -265,12 +301,9 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Waits between the pages of a list for which no part waits, so that it takes a tenth of the
-    /// rate (docs/interface.md, "Sync"). The wait ends early when a part begins to wait for the
-    /// list.
-    async fn pace(&self) {
-        let pause = Duration::from_secs_f64((10.0 / self.calls_per_second).min(600.0));
-        let end = Instant::now() + pause;
+    /// Waits for that long. The wait ends early when a part begins to wait for the list.
+    async fn wait_unless_wanted(&self, wait: Duration) {
+        let end = Instant::now() + wait;
         let mut work = self.ledger.work();
         let mut changes = self.health.changes();
         while Instant::now() < end {

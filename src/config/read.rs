@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     domain::{FieldFault, Service, Switch, ThingName},
-    protocol::json::{Faults, Fields, Style},
+    protocol::{
+        json::{Faults, Fields, Style},
+        topics,
+    },
 };
 
 /// Reads a configuration. `env` reads a variable; an empty variable counts as unset, since nucleus
@@ -132,6 +135,13 @@ fn read(
     let metrics_interval = section(root, "metrics", unknown, |section| sections::interval(section, 0));
     let log_format = section(root, "log", unknown, sections::log);
     let ipc = section(root, "ipc", unknown, sections::ipc);
+    let accept_broadcast = root.flag("acceptBroadcast").unwrap_or(false);
+    if accept_broadcast && core.as_ref().is_some_and(|core| core.as_str() == topics::ALL) {
+        root.fault(
+            "acceptBroadcast",
+            "must be false on a core device whose name is all: its own commands have the topics of broadcasts",
+        );
+    }
     unknown.extend(fields.unknown());
 
     Some(Config {
@@ -154,6 +164,7 @@ fn read(
         metrics_interval,
         log_format,
         ipc,
+        accept_broadcast,
         shown: Value::Null,
     })
 }

@@ -9,7 +9,10 @@ use super::{
     mqtt::Mqtt,
     sections::{Batch, Endpoints, Ipc, LocalAccess, LogFormat, Rate, Retention, Retry},
 };
-use crate::domain::{FieldFault, Guard, Limits, Service, ThingName};
+use crate::{
+    domain::{FieldFault, Guard, Limits, Service, ThingName},
+    protocol::Topics,
+};
 
 /// The whole configuration of `offboard run`, after its validation.
 #[derive(Clone, Debug)]
@@ -52,11 +55,19 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The transports over Greengrass IPC.
     pub ipc: Ipc,
+    /// Whether commands for all core devices are accepted.
+    pub accept_broadcast: bool,
     /// The configuration as it was given, with the values of the environment, and without secrets.
     pub shown: Value,
 }
 
 impl Config {
+    /// The topics of this core device.
+    #[must_use]
+    pub fn topics(&self) -> Topics {
+        Topics::new(&self.topic_prefix, &self.core).with_broadcasts(self.accept_broadcast)
+    }
+
     /// Whether operations that need that service are accepted.
     #[must_use]
     pub fn serves(&self, service: Service) -> bool {

@@ -35,6 +35,18 @@ impl Backoff {
         limit.mul_f64(chance.clamp(0.0, 1.0)).max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
     }
 
+    /// Counts one more failure to reach the cloud and returns the wait before the next probe: in the
+    /// upper half of a limit that quadruples. In an outage of the cloud all core devices of a fleet
+    /// probe, and all that probe within a short time call again in that time after its end. With
+    /// these waits they come back about as soon as with [`Self::fail`], with a third fewer calls
+    /// after a long outage, and far fewer after one of minutes.
+    pub fn probe(&mut self, retry_after: Option<Duration>, chance: f64) -> Duration {
+        // The exponent of the limit is twice the number of failures.
+        let limit = self.base.saturating_mul(1 << (2 * self.failures.min(10))).min(self.cap);
+        self.failures = self.failures.saturating_add(1);
+        limit.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0).max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
+    }
+
     /// The wait while a person has to repair something: from the cap to twice the cap.
     #[must_use]
     pub fn hold(&self, chance: f64) -> Duration {
@@ -71,5 +83,18 @@ mod tests {
         for _ in 0..100 {
             backoff.fail(5, None, 1.0);
         }
+    }
+    #[test]
+    fn probes_come_in_the_upper_half_of_a_limit_that_quadruples() {
+        let second = Duration::from_secs(1);
+        let waits = |chance| {
+            let mut backoff = Backoff::new(second, second * 300);
+            std::array::from_fn(|_| backoff.probe(None, chance).as_secs_f64())
+        };
+        assert_eq!(waits(1.0), [1.0, 4.0, 16.0, 64.0, 256.0, 300.0]);
+        assert_eq!(waits(0.0), [0.5, 2.0, 8.0, 32.0, 128.0, 150.0]);
+        let mut backoff = Backoff::new(second, second * 300);
+        assert_eq!(backoff.probe(Some(second * 30), 1.0), second * 30, "Retry-After is the least");
+        assert!((0..100).all(|_| backoff.probe(None, 1.0) <= second * 300));
     }
 }

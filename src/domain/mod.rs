@@ -2,6 +2,7 @@
 
 mod access;
 mod backoff;
+mod broadcast;
 mod call_error;
 mod command;
 mod device;
@@ -24,6 +25,7 @@ mod window;
 
 pub use access::{Access, AccessAnswer, AccessCommand, AccessError, AccessEvent, AccessStep, AccessView};
 pub use backoff::Backoff;
+pub use broadcast::{BroadcastAction, is_own, may_be_broadcast};
 pub use call_error::{
     CERTIFICATE_REFUSED, CallError, CallFault, CloudState, EntryError, NAME_NOT_RESOLVED, PROXY_FAILED,
 };

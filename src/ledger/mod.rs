@@ -18,6 +18,7 @@ mod job;
 mod journal;
 mod pending;
 mod registry;
+pub mod replay;
 mod stats;
 
 #[cfg(test)]
@@ -43,10 +44,11 @@ pub(crate) use pending::PLAN_NAMES;
 pub(crate) use pending::State;
 pub use pending::{
     AccessLoad, Canceled, Counters, DueAccess, Early, Ended, Group, ListMark, Load, Order, Outdated, Owed, Pick, Plan,
-    Rows, SCHEMA, Summary, Taken, Touched, Tx, UnknownClients, accept, access_answered, acknowledged, apply_page,
-    begin_list, cancel, delivered, device, devices, due_access, end_list, expire, failures, find_request,
-    forget_devices, forget_requests, history, open_entries, outdated, owed, plan, published, remove_unlisted, request,
-    requests, settle, sync_wanted, take, unknown_names, verify, waiting,
+    Rows, SCHEMA, Summary, Taken, Touched, Tx, UnknownClients, accept, accept_broadcast, access_answered, acknowledged,
+    apply_page, begin_list, cancel, delivered, device, devices, due_access, end_list, expire, failures, find_request,
+    forget_devices, forget_requests, history, is_own_device, names_own_device, open_entries, outdated, owed, plan,
+    plan_broadcast, published, remove_unlisted, request, requests, settle, sync_wanted, take, unknown_names, verify,
+    waiting,
 };
 #[cfg(test)]
 pub(crate) use registry::store::{self, Store};

@@ -166,7 +166,8 @@ pub(crate) fn start(disk: &MemDisk, rules: &Rules) -> (Ledger, JoinHandle<()>) {
 /// Totals and indexes against what they are derived from, and the pages of the registry against the
 /// totals.
 pub(crate) fn recount(image: &Image, rules: &Rules) {
-    assert_eq!(audit(image), Vec::<String>::new());
+    let stored = image.stored().into_iter().map(|(thing, device)| (thing, device.registered)).collect();
+    assert_eq!(audit(&image.state, &stored), Vec::<String>::new());
     let mut state = image.state.clone();
     let mut group = Group::default();
     let tx = Tx::begin(&mut state, &image.registry, &mut group, Now::default(), rules);

@@ -36,6 +36,8 @@ pub(crate) struct Inbound {
     pub(crate) client: ClientId,
     /// The operation's name as it was sent.
     pub(crate) operation: String,
+    /// Whether it was sent to all core devices.
+    pub(crate) is_broadcast: bool,
     /// The content that was sent.
     pub(crate) body: Body,
     /// A hash of topic and content, and whether the transport says that it delivered this command

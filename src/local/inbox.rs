@@ -2,6 +2,8 @@
 //! the order of their arrival without waiting for each other, so that the ledger can make many of
 //! them durable at once. Their responses and acknowledgements are sent in the same order.
 
+mod broadcast;
+
 use std::{
     future::Future,
     pin::Pin,
@@ -46,6 +48,8 @@ enum Answer {
     /// The command became that request, and the outbox has its `accepted`. Includes the first names
     /// that the registry does not know.
     Accepted(Box<(Request, Vec<String>)>),
+    /// There is no response to a broadcast, for this reason if it is not about other core devices.
+    None(Option<Rejection>),
 }
 
 type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -62,6 +66,17 @@ struct UnderWay {
     size: usize,
 }
 
+/// A broadcast that can be carried out, and who sent it.
+struct Broadcast {
+    client: ClientId,
+    operation: Operation,
+    token: Option<ClientToken>,
+    command: Command,
+    delivery: ([u8; 32], bool),
+    /// The longest response, in bytes.
+    max_bytes: usize,
+}
+
 pub(crate) struct Inbox {
     pub(crate) core: ThingName,
     pub(crate) max_payload: usize,
@@ -75,6 +90,8 @@ pub(crate) struct Inbox {
     pub(crate) max_database: u64,
     /// The services whose operations are not accepted.
     pub(crate) off: Vec<Service>,
+    /// Whether broadcasts are accepted.
+    pub(crate) accept_broadcast: bool,
     pub(crate) ledger: Ledger,
     pub(crate) health: Arc<Health>,
     pub(crate) clock: Clock,
@@ -123,6 +140,16 @@ impl Inbox {
                         reply.accepted(&request, unknown).await;
                         Some(request.seq)
                     }
+                    Answer::None(why) => {
+                        if let Some(Rejection { code, message, .. }) = why {
+                            health.counters().rejected(code);
+                            if let Some(left_out) = log.is_due(&client, code, clock.now().mono) {
+                                let (via, code) = (client.via().as_str(), code.as_str());
+                                tracing::info!(%client, via, operation, code, message, left_out, "broadcast ignored");
+                            }
+                        }
+                        None
+                    }
                 };
                 if let Some(waiting) = &waiting {
                     waiting.fetch_sub(size, Ordering::Relaxed);
@@ -155,7 +182,7 @@ impl Inbox {
     }
 
     async fn handle(&self, inbound: Inbound) -> UnderWay {
-        let Inbound { client, operation, body, delivery, reply } = inbound;
+        let Inbound { client, operation, is_broadcast, body, delivery, reply } = inbound;
         let mut size = 0;
         let (token, command) = match &body {
             Body::NotTaken(why, token) => (token.clone(), Err(why.clone())),
@@ -178,7 +205,16 @@ impl Inbox {
         let command = command.and_then(|(operation, command)| self.served(operation).map(|()| (operation, command)));
         let mut keep_delivery = None;
         let (sender, name) = (client.clone(), operation.clone());
+        let command = command.and_then(|(operation, command)| {
+            if is_broadcast { self.accepts_broadcast(operation) } else { Ok(()) }.map(|()| (operation, command))
+        });
         let answer: Pending = match command {
+            Err(rejection) if is_broadcast => Self::not_carried_out(&client, token, rejection),
+            Ok((operation, command)) if is_broadcast => {
+                keep_delivery = token.is_none().then_some(delivery.0);
+                let max_bytes = reply.max_payload(self.max_payload);
+                self.broadcast(Broadcast { client, operation, token, command, delivery, max_bytes }).await
+            }
             Err(rejection) => rejected(token, rejection),
             Ok((operation, Command::Change(change))) if change.dry_run => {
                 self.plan(operation, token, change, reply.max_payload(self.max_payload)).await
@@ -248,28 +284,10 @@ impl Inbox {
         change: Change,
         delivery: ([u8; 32], bool),
     ) -> Pending {
-        // The ledger counts what is in the store. The store's file is several times as large until
-        // it is rewritten, and a small file is not rewritten. Commands that are rejected here must
-        // become possible by such a rewrite.
-        let stored = self.ledger.summary().borrow().store_bytes;
-        let max = ledger::max_file_bytes(self.max_database);
-        if stored > max {
-            let text = format!(
-                "the store's file has {stored} bytes, more than {max} (of limits.maxDatabaseBytes, {}); send again later, \
-                 when it was rewritten",
-                self.max_database
-            );
-            let rejection = Rejection::throttled(text, STORE_FULL_WAIT);
+        if let Some(rejection) = self.store_full() {
             return rejected(token, rejection);
         }
-        let order = Order {
-            client,
-            token: token.clone(),
-            fresh_token: fresh_token(),
-            change,
-            delivery: Some(delivery),
-            clock_confirmed: self.health.clock_confirmed(),
-        };
+        let order = self.order(client, token.clone(), change, delivery);
         let rule = move |tx: &mut ledger::Tx<'_>| {
             Ok(Some(match ledger::accept(tx, &order)? {
                 Ok(request) => {
@@ -289,6 +307,39 @@ impl Inbox {
         })
     }
 
+    /// The rejection of commands while the store's file is too large.
+    fn store_full(&self) -> Option<Rejection> {
+        // The ledger counts what is in the store. The store's file is several times as large until
+        // it is rewritten, and a small file is not rewritten. Commands that are rejected here must
+        // become possible by such a rewrite.
+        let stored = self.ledger.summary().borrow().store_bytes;
+        let max = ledger::max_file_bytes(self.max_database);
+        (stored > max).then(|| {
+            let text = format!(
+                "the store's file has {stored} bytes, more than {max} (of limits.maxDatabaseBytes, {}); send again later, \
+                 when it was rewritten",
+                self.max_database
+            );
+            Rejection::throttled(text, STORE_FULL_WAIT)
+        })
+    }
+
+    fn order(&self, client: ClientId, token: Option<ClientToken>, change: Change, delivery: ([u8; 32], bool)) -> Order {
+        Order {
+            client,
+            token,
+            fresh_token: fresh_token(),
+            change,
+            delivery: Some(delivery),
+            clock_confirmed: self.health.clock_confirmed(),
+        }
+    }
+
+    /// The most entries of a call of that operation.
+    fn max_entries_of(&self, operation: Operation) -> usize {
+        self.max_entries.min(operation.lane().map_or(1, |lane| lane.traits().max_entries.max(1)))
+    }
+
     async fn plan(
         &self,
         operation: Operation,
@@ -296,8 +347,7 @@ impl Inbox {
         change: Change,
         max_bytes: usize,
     ) -> Pending {
-        let limit = operation.lane().map_or(1, |lane| lane.traits().max_entries.max(1));
-        let (echo, max_entries) = (token.clone(), self.max_entries.min(limit));
+        let (echo, max_entries) = (token.clone(), self.max_entries_of(operation));
         let rule = move |tx: &mut ledger::Tx<'_>| {
             let plan = ledger::plan(tx, &change)?;
             Ok(Some(Ok(queries::plan(operation, echo.as_ref(), plan, max_entries, max_bytes))))

@@ -9,7 +9,7 @@ pub mod metrics;
 pub mod page;
 mod payload;
 pub(crate) mod status;
-mod topics;
+pub(crate) mod topics;
 
 pub use commands::parse_command;
 pub use payload::token_of;

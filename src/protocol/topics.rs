@@ -12,7 +12,12 @@ pub struct Address {
     /// The operation's name as it was sent, even if it is unknown; only the beginning of a name
     /// that is longer than any operation's.
     pub operation: String,
+    /// Whether the topic is that of all core devices.
+    pub is_broadcast: bool,
 }
+
+/// The level that stands for all core devices in the place of a core device's name.
+pub(crate) const ALL: &str = "all";
 
 /// The most characters of an operation's name that are echoed.
 const MAX_OPERATION: usize = 128;
@@ -47,13 +52,30 @@ impl ResultKind {
 #[derive(Clone, Debug)]
 pub struct Topics {
     root: String,
+    /// The root of broadcast commands, if they are accepted.
+    all: Option<String>,
 }
 
 impl Topics {
     /// The topics below `prefix`/`core`.
     #[must_use]
     pub fn new(prefix: &str, core: &ThingName) -> Self {
-        Self { root: format!("{prefix}/{core}") }
+        Self { root: format!("{prefix}/{core}"), all: None }
+    }
+
+    /// The topics to which a client broadcasts.
+    #[must_use]
+    pub(crate) fn of_all(prefix: &str) -> Self {
+        Self { root: format!("{prefix}/{ALL}"), all: None }
+    }
+
+    /// The same topics of an agent that also accepts broadcast commands, if `accepts` says so.
+    #[must_use]
+    pub fn with_broadcasts(self, accepts: bool) -> Self {
+        // A thing name contains no slash.
+        let prefix = self.root.rsplit_once('/').map_or("", |(prefix, _)| prefix);
+        let all = accepts.then(|| format!("{prefix}/{ALL}"));
+        Self { all, ..self }
     }
 
     /// The filter that matches every command.
@@ -65,21 +87,35 @@ impl Topics {
         format!("{}/commands/+/+", self.root)
     }
 
-    /// Parses a command's topic; `None` if it is not exactly `commands/{client}/{operation}`.
+    /// The filter that matches every broadcast command; `None` if the agent accepts none.
+    #[must_use]
+    pub fn broadcasts(&self) -> Option<String> {
+        self.all.as_ref().map(|all| format!("{all}/commands/+/+"))
+    }
+
+    /// Parses the topic of a command or, if the agent accepts them, of a broadcast command; `None`
+    /// if it is not exactly `commands/{client}/{operation}`.
     #[must_use]
     pub fn parse_command(&self, topic: &str) -> Option<Address> {
-        let (level, operation) = self.levels(topic)?;
+        let (level, operation, is_broadcast) = self.levels(topic)?;
         let client = ClientId::new(level).ok().filter(|client| !client.is_local());
         let client = client.ok_or_else(|| {
             let shown: String = level.chars().take(32).collect();
             format!("the topic level {shown:?} is not the name of a client: it {}", InvalidName::CLIENT)
         });
-        Some(Address { client, operation: operation.chars().take(MAX_OPERATION).collect() })
+        Some(Address { client, operation: operation.chars().take(MAX_OPERATION).collect(), is_broadcast })
     }
 
-    fn levels<'t>(&self, topic: &'t str) -> Option<(&'t str, &'t str)> {
-        let rest = topic.strip_prefix(&self.root)?.strip_prefix("/commands/")?;
-        rest.split_once('/').filter(|(_, operation)| !operation.contains('/'))
+    /// The sender's level and the operation's level of a command's topic, and whether it is a
+    /// broadcast.
+    fn levels<'t>(&self, topic: &'t str) -> Option<(&'t str, &'t str, bool)> {
+        let below = |root: &str| topic.strip_prefix(root)?.strip_prefix("/commands/");
+        let (rest, is_broadcast) = match below(&self.root) {
+            Some(rest) => (rest, false),
+            None => (self.all.as_deref().and_then(below)?, true),
+        };
+        let (level, operation) = rest.split_once('/').filter(|(_, operation)| !operation.contains('/'))?;
+        Some((level, operation, is_broadcast))
     }
 
     /// The topic for the results of a command that came on `topic`, even if its levels are not
@@ -87,7 +123,7 @@ impl Topics {
     /// 1.5.3 and 4.7).
     #[must_use]
     pub fn result_of(&self, topic: &str, kind: ResultKind) -> Option<String> {
-        let (level, operation) = self.levels(topic)?;
+        let (level, operation, _) = self.levels(topic)?;
         let result = format!("{}/results/{level}/{operation}/{}", self.root, kind.as_str());
         let is_allowed = |c: char| !c.is_control() && !matches!(c, '+' | '#');
         (result.len() <= MAX_TOPIC && result.chars().all(is_allowed)).then_some(result)
@@ -103,6 +139,13 @@ impl Topics {
     #[must_use]
     pub fn results_of(&self, client: &ClientId) -> String {
         format!("{}/results/{client}/#", self.root)
+    }
+
+    /// The filter that matches all results of a client's commands from any core device.
+    #[must_use]
+    pub(crate) fn results_of_any(&self, client: &ClientId) -> String {
+        let prefix = self.root.rsplit_once('/').map_or("", |(prefix, _)| prefix);
+        format!("{prefix}/+/results/{client}/#")
     }
 
     /// The topic of a command's result.
@@ -156,7 +199,7 @@ mod tests {
 
         #[test]
         fn nothing_else_parses_into_another_name(topic in "offboard/MyCore/commands/[a-z/+#@ ]{0,30}") {
-            if let Some(Address { client: Ok(client), operation }) = topics().parse_command(&topic) {
+            if let Some(Address { client: Ok(client), operation, .. }) = topics().parse_command(&topic) {
                 prop_assert_eq!(topic, format!("offboard/MyCore/commands/{client}/{operation}"));
                 prop_assert!(!operation.contains('/'));
             }
@@ -173,6 +216,23 @@ mod tests {
             "offboard/MyCore/results/a/sync",
         ] {
             assert_eq!(topics().parse_command(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_broadcast_is_answered_below_the_core_devices_own_root_and_parsed_only_where_it_is_accepted() {
+        let topic = "offboard/all/commands/bench/disassociate-client-devices";
+        assert_eq!((topics().parse_command(topic), topics().broadcasts()), (None, None));
+        assert_eq!(topics().with_broadcasts(false).parse_command(topic), None);
+        let accepting = topics().with_broadcasts(true);
+        let address = accepting.parse_command(topic).unwrap();
+        assert!(address.is_broadcast && address.client.unwrap().name() == "bench");
+        let result = accepting.result_of(topic, ResultKind::Accepted);
+        assert_eq!(result.as_deref(), Some("offboard/MyCore/results/bench/disassociate-client-devices/accepted"));
+        assert_eq!(accepting.broadcasts().as_deref(), Some("offboard/all/commands/+/+"));
+        assert!(!accepting.parse_command("offboard/MyCore/commands/bench/sync").unwrap().is_broadcast);
+        for bad in ["offboard/all/commands/a/b/sync", "offboard/all/results/a/sync", "other/all/commands/a/sync"] {
+            assert_eq!(accepting.parse_command(bad), None, "{bad}");
         }
     }
 

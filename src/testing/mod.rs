@@ -2,5 +2,6 @@
 //! compiled for tests only.
 
 mod documents;
+mod fleet;
 pub(crate) mod schemas;
 mod simulation;

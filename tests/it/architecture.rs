@@ -32,6 +32,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli/run", &["lib", "domain", "runtime", "config", "agent"]),
     // They look at the data directory where no agent runs.
     ("cli/data_directory", &["ledger"]),
+    // It copies the store.
+    ("cli/recording", &["ledger"]),
     ("cli/check", &["domain", "runtime", "protocol", "config", "mqtt", "ledger", "agent"]),
 ];
 

@@ -14,7 +14,6 @@ use crate::{
     config::{self, Config},
     domain::{RequestStatus, Switch, Via, operations::requests::TARGET_TOKEN},
     protocol::{
-        Topics,
         messages::RequestMessage,
         metrics::{MetricsMessage, Sample},
     },
@@ -94,7 +93,7 @@ fn broker(config: &Config, problems: &Problems, metrics: &MetricsMessage) -> Fin
     if let Some(message) = first(problems, BROKER) {
         return error("broker", format!("{mqtt:?}: {message}"));
     }
-    let filter = Topics::new(&config.topic_prefix, &config.core).commands();
+    let filter = config.topics().commands();
     match (gauge(metrics, "offboard_connected"), gauge(metrics, "offboard_subscribed")) {
         (Some(1.0), Some(1.0)) => {
             ok("broker", format!("the agent is connected by {mqtt:?} and subscribed to {filter}"))
@@ -110,7 +109,7 @@ fn ipc(config: &Config, (via, title): (Via, &str), problems: &Problems, metrics:
         one.name == "offboard_ipc_subscribed" && one.labels.get("via").is_some_and(|label| label == via.as_str())
     };
     let is_subscribed = metrics.metrics.iter().any(|one| is_this(one) && one.value > 0.0);
-    let filter = Topics::new(&config.topic_prefix, &config.core).commands();
+    let filter = config.topics().commands();
     match first(problems, IPC) {
         // The two transports share their problems, whose messages name them.
         Some(message) if message.contains(title) || !is_subscribed => error("ipc", message),

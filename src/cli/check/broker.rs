@@ -55,7 +55,7 @@ async fn read_own(mqtt: &Mqtt, own: &str) -> Result<bool, String> {
 
 pub(super) async fn finding(config: &Config, patience: Duration) -> Finding {
     let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the agent uses no broker") };
-    let topics = Topics::new(&config.topic_prefix, &config.core);
+    let topics = config.topics();
     match timeout(patience, attempt(mqtt, &topics)).await {
         Ok(Ok(text)) => ok("broker", text),
         Ok(Err(text)) => error("broker", format!("{mqtt:?}: {text}")),
@@ -73,6 +73,11 @@ async fn attempt(mqtt: &Mqtt, topics: &Topics) -> Result<String, String> {
     let (commands, status) = (topics.commands(), topics.status());
     if !line.subscribe(&commands).await.map_err(|error| client::explain(mqtt, &error))? {
         return Err(format!("it denies the subscription to {commands}; allow it to {}", mqtt.client_id));
+    }
+    if let Some(broadcasts) = topics.broadcasts()
+        && !line.subscribe(&broadcasts).await.map_err(|error| client::explain(mqtt, &error))?
+    {
+        return Err(format!("it denies the subscription to {broadcasts}; allow it to {}", mqtt.client_id));
     }
     // No agent runs, so OFFLINE is its true state. MQTT 3.1.1 has no response for a publish that is
     // not allowed: one broker closes the connection, another acknowledges the publish and drops it.

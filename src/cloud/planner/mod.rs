@@ -257,21 +257,16 @@ impl LanePlan {
             self.park(sent, error, now, chance);
             return all(&Verdict::Parked);
         }
-        let (factor, hold) = match error.fault {
-            CallFault::Throttled => (THROTTLED_FACTOR, false),
-            CallFault::Denied | CallFault::NoCore | CallFault::Misfit => (1, true),
+        let wait = match error.fault {
+            CallFault::Throttled => self.backoff.fail(THROTTLED_FACTOR, error.retry_after, chance),
+            CallFault::Denied | CallFault::NoCore | CallFault::Misfit => self.backoff.hold(chance),
             CallFault::Invalid(ref named) => return self.invalid(sent, named, &fault, now, chance),
-            CallFault::Unreachable
-            | CallFault::Lost
-            | CallFault::Foreign
-            | CallFault::Server
-            | CallFault::Busy
-            | CallFault::Clock
-            | CallFault::Credentials => (1, false),
-        };
-        let wait = match hold {
-            true => self.backoff.hold(chance),
-            false => self.backoff.fail(factor, error.retry_after, chance),
+            CallFault::Unreachable | CallFault::Lost | CallFault::Foreign | CallFault::Server => {
+                self.backoff.probe(error.retry_after, chance)
+            }
+            CallFault::Busy | CallFault::Clock | CallFault::Credentials => {
+                self.backoff.fail(1, error.retry_after, chance)
+            }
         };
         self.pause(now, wait);
         match error.fault {

@@ -67,7 +67,8 @@ pub static DISASSOCIATE: Carried = Carried {
         about: "Disassociate client devices from this core device.",
         examples: Some(
             "Examples:\n  offboard disassociate sensor-7 sensor-8 --reason \"line 3 was sold\"\n  \
-             offboard disassociate --from-file retired.txt --dry-run",
+             offboard disassociate --from-file retired.txt --dry-run\n  \
+             offboard disassociate sensor-7 --everywhere --mqtt-url mqtts://broker --client-id ops",
         ),
         row: "disassociates client devices",
     }),

@@ -59,21 +59,21 @@ pub(crate) enum Replay<'a> {
 }
 
 /// A segment with its frames that count.
-struct Part {
-    link: Link,
-    scanned: Scanned,
+pub(super) struct Part {
+    pub(super) link: Link,
+    pub(super) scanned: Scanned,
     /// What was before it is missing.
-    is_after_hole: bool,
+    pub(super) is_after_hole: bool,
 }
 
 /// What recovery read from the segments.
-struct Reading {
+pub(super) struct Reading {
     /// The segments to be replayed, the newest one first.
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     /// Where recovery begins, and the last checkpoint, by a frame that may be in the page cache
     /// only.
-    base: u64,
-    checkpoint: u64,
+    pub(super) base: u64,
+    pub(super) checkpoint: u64,
     /// The same by what is durable: no segment from there on may be written to before those frames
     /// are durable.
     durable_base: u64,
@@ -84,7 +84,7 @@ struct Reading {
     older: Vec<Link>,
 }
 
-fn read<F: Files>(files: &F, newest: &Newest, links: &[Link]) -> Result<Reading, StoreError> {
+pub(super) fn read<F: Files>(files: &F, newest: &Newest, links: &[Link]) -> Result<Reading, StoreError> {
     let known = Link::of(&newest.header, newest.crc, newest.header.length);
     let last = links.last().unwrap_or(&known).clone();
     let scanned = last.scan(files, None)?;
@@ -185,7 +185,7 @@ impl Replayer<'_> {
 }
 
 /// The groups in a frame: one, none in another control frame, any number in a [`Kind::Restart`].
-fn contents<F: Files>(files: &F, number: u32, entry: &Entry) -> Result<Vec<Carried>, StoreError> {
+pub(super) fn contents<F: Files>(files: &F, number: u32, entry: &Entry) -> Result<Vec<Carried>, StoreError> {
     match entry.kind {
         Kind::Group => {
             let payload = scan::payload(files, number, entry)?;

@@ -148,19 +148,38 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
     if let Some(seq) = earlier(tx, order)?
         && let Some(request) = tx.request(seq)?
     {
-        if request.content != content {
-            let message = format!("the token {} was used for another command; choose a new one", request.token);
-            return Ok(Err(Rejection::new(RejectionCode::ConflictException, message)));
-        }
-        if let Some(rejection) = outbox_full(tx, &order.client) {
-            return Ok(Err(rejection));
-        }
-        tx.owe(&request.client, seq, false);
-        if request.completed_at.is_some() {
-            tx.owe(&request.client, seq, true);
-        }
-        return Ok(Ok(request));
+        return Ok(repeated(tx, order, request, &content));
     }
+    new(tx, order, content, None)
+}
+
+/// Owes the results of `request` again, which the token of `order` names, if `content` is its own.
+pub(super) fn repeated(tx: &mut Tx<'_>, order: &Order, request: Request, content: &str) -> Result<Request, Rejection> {
+    if request.content != content {
+        let message = format!("the token {} was used for another command; choose a new one", request.token);
+        return Err(Rejection::new(RejectionCode::ConflictException, message));
+    }
+    if let Some(rejection) = outbox_full(tx, &order.client) {
+        return Err(rejection);
+    }
+    tx.owe(&request.client, request.seq, false);
+    if request.completed_at.is_some() {
+        tx.owe(&request.client, request.seq, true);
+    }
+    Ok(request)
+}
+
+/// Accepts a command that is no repetition. `others` are the devices of a broadcast that are not
+/// among its targets.
+///
+/// # Errors
+/// The registry failed.
+pub(super) fn new(
+    tx: &mut Tx<'_>,
+    order: &Order,
+    content: String,
+    others: Option<(usize, Vec<String>)>,
+) -> Result<Result<Request, Rejection>, StoreError> {
     let survey = survey(tx, &order.change, Some(&order.client))?;
     if let Some(rejection) = refusal(tx, order, &survey) {
         if rejection.code == RejectionCode::ThrottlingException {
@@ -168,7 +187,10 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
         }
         return Ok(Err(rejection));
     }
-    let Survey { plan, known, .. } = survey;
+    let Survey { mut plan, known, .. } = survey;
+    if let Some(others) = others {
+        plan.unknown = others;
+    }
     let request = open(tx, order, content, plan);
     // Only operations with a kind of call become requests.
     let lane = request.operation.lane().unwrap_or(CallKind::List);
@@ -179,7 +201,7 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
 }
 
 /// The request that this command was before, by its token, or by its redelivery where it has none.
-fn earlier(tx: &Tx<'_>, order: &Order) -> Result<Option<u64>, StoreError> {
+pub(super) fn earlier(tx: &Tx<'_>, order: &Order) -> Result<Option<u64>, StoreError> {
     match (&order.token, &order.delivery) {
         (Some(token), _) => tx.find(&order.client, token),
         (None, Some((hash, true))) => Ok(tx.state.unacknowledged().get(hash).copied()),

@@ -1,4 +1,5 @@
-//! Totals and indexes counted again from the objects: what should never differ. For tests.
+//! Totals and indexes counted again from the objects: what should never differ. For tests, and for
+//! a recording that is replayed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,17 +9,15 @@ use super::{
     state::State,
     work::{is_known, is_leaving, queue_key, visible},
 };
-use crate::{
-    domain::{CallKind, DeviceState, Operation, RequestStatus, Target},
-    ledger::view::{Image, View},
-};
+use crate::domain::{CallKind, DeviceState, Operation, Registered, RequestStatus, Target, ThingName};
 
-/// What does not fit together, in words; empty for a state that is whole.
-pub(crate) fn audit(image: &Image) -> Vec<String> {
-    let mut audit = Audit { state: &image.state, wrong: Vec::new() };
+/// What does not fit together, in words; empty for a state that is whole. `stored` are the devices
+/// of the registry.
+pub(crate) fn audit(state: &State, stored: &BTreeMap<ThingName, Registered>) -> Vec<String> {
+    let mut audit = Audit { state, wrong: Vec::new() };
     audit.requests();
     audit.work();
-    audit.devices(image);
+    audit.devices(stored);
     audit.indexes();
     audit.wrong
 }
@@ -104,9 +103,15 @@ impl Audit<'_> {
         }
     }
 
-    fn devices(&mut self, image: &Image) {
+    fn devices(&mut self, stored: &BTreeMap<ThingName, Registered>) {
         let mut counters = self.state.counters;
-        let devices = image.devices();
+        let mut devices = stored.clone();
+        for (thing, changed) in self.state.devices() {
+            match &changed.row.device {
+                Some(device) => drop(devices.insert(thing.clone(), device.registered)),
+                None => drop(devices.remove(thing)),
+            }
+        }
         let names: BTreeSet<_> = devices.keys().cloned().collect();
         let worked = self.state.works().keys().filter_map(|target| match target {
             Target::Device(thing) => Some(thing.clone()),
@@ -118,7 +123,7 @@ impl Audit<'_> {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .map(|thing| {
-                let registered = devices.get(&thing).map(|device| device.registered);
+                let registered = devices.get(&thing).copied();
                 (registered, self.state.work(&Target::Device(thing)))
             })
             .collect();

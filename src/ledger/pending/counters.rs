@@ -58,6 +58,12 @@ impl Elapsed {
         Self { boot: now.boot, mono: now.mono.0, millis: self.millis.saturating_add(passed), ..self }
     }
 
+    /// The wall time of the last reading, if the cloud ever confirmed the wall clock.
+    pub(crate) fn wall(&self) -> Option<Timestamp> {
+        let (wall, _, millis) = self.confirmed?;
+        Some(wall.after(std::time::Duration::from_millis(self.millis.saturating_sub(millis))))
+    }
+
     /// Reads it at `now`, while the wall clock is confirmed: time between two boots counts now.
     pub(super) fn confirmed_at(self, now: Now) -> Self {
         let mut elapsed = self.at(now);

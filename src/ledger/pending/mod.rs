@@ -7,8 +7,8 @@
 
 mod accept;
 mod access;
-#[cfg(test)]
 mod audit;
+mod broadcast;
 mod counters;
 mod ending;
 mod group;
@@ -31,17 +31,15 @@ mod work;
 pub(crate) use accept::PLAN_NAMES;
 pub use accept::{Order, Plan, accept, acknowledged, plan};
 pub use access::{DueAccess, UnknownClients, access_answered, due_access};
-#[cfg(test)]
 pub(crate) use audit::audit;
+pub use broadcast::{accept_broadcast, is_own_device, names_own_device, plan_broadcast};
 pub use counters::{Counters, Load};
 pub use ending::{Canceled, cancel, expire};
 pub use group::{Ended, Group, Touched};
 pub(crate) use group::{read, write};
 pub use list::{ListMark, apply_page, begin_list, end_list, remove_unlisted, sync_wanted};
 pub use object::SCHEMA;
-#[cfg(test)]
-pub(crate) use object::Slot;
-pub(crate) use object::{DeviceRow, Forgotten, Key, Listed, Settled};
+pub(crate) use object::{DeviceRow, Forgotten, Image, Kept, Key, Listed, Settled, Slot};
 pub use outbox::{Outdated, Owed, delivered, outdated, owed, published};
 pub use queries::{
     Rows, device, devices, failures, find_request, history, open_entries, request, requests, unknown_names, waiting,
@@ -55,3 +53,4 @@ pub use take::{Pick, Taken, take};
 pub use tx::Tx;
 #[cfg(test)]
 pub(crate) use work::Queue;
+pub(crate) use work::{Work, visible};

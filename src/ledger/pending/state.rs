@@ -480,7 +480,6 @@ impl State {
     }
 
     /// Whether what follows from the objects is the same.
-    #[cfg(test)]
     pub(super) fn has_same_indexes(&self, other: &Self) -> bool {
         self.tokens == other.tokens
             && self.queues == other.queues

@@ -160,7 +160,7 @@ pub(super) fn resource(target: &Target) -> u64 {
 pub(super) type Both<'r> = (Option<Registered>, Option<&'r Work>);
 
 /// The state that messages show.
-pub(super) fn visible(registered: Option<Registered>, work: Option<&Work>) -> Option<DeviceState> {
+pub(crate) fn visible(registered: Option<Registered>, work: Option<&Work>) -> Option<DeviceState> {
     let under_way = work.and_then(|work| work.lane.traits().devices).map(|devices| devices.under_way);
     under_way.or(registered.map(|registered| match registered {
         Registered::Associated => DeviceState::Associated,

@@ -3,6 +3,7 @@
 //! redone. Every few transactions a checkpoint moves what is settled to the registry.
 
 mod access;
+mod broadcasts;
 mod committing;
 mod keeping;
 mod mending;

@@ -39,6 +39,15 @@ impl Image {
         }
     }
 
+    /// The devices of the registry, without what the state has of them.
+    pub(crate) fn stored(&self) -> BTreeMap<ThingName, Device> {
+        let rows = self.scan(rows::all_of(b'd')).into_iter();
+        let device = |(key, row): (Vec<u8>, Vec<u8>)| {
+            Some((rows::read_thing(&key).unwrap(), rows::decode_device(&row).unwrap().device?))
+        };
+        rows.filter_map(device).collect()
+    }
+
     fn names(&self) -> BTreeSet<ThingName> {
         let stored = self.scan(rows::all_of(b'd'));
         let stored = stored.into_iter().map(|(key, _)| rows::read_thing(&key).unwrap());

@@ -104,7 +104,7 @@ impl Intake {
             self.line.acknowledge(epoch, &publish);
             return true;
         };
-        let Address { client, operation } = address;
+        let Address { client, operation, is_broadcast } = address;
         let is_full = MAX_TAKEN - self.inbound.capacity() >= MAX_WAITING;
         if is_full && publish.qos == QoS::AtMostOnce {
             return false;
@@ -134,6 +134,7 @@ impl Intake {
         let inbound = Inbound {
             client: client.clone(),
             operation,
+            is_broadcast,
             body,
             delivery: (hash.into(), publish.dup),
             reply: Reply::broker(

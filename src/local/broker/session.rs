@@ -99,7 +99,7 @@ impl Mqtt {
             intake,
             connection: Connection::new(requests),
             retry: Retry::new(),
-            denied: 0,
+            denied: [0; 2],
             flooded: 0,
             too_large: None,
             expiries: HashMap::new(),
@@ -129,8 +129,8 @@ struct Poller {
     intake: Intake,
     connection: Connection,
     retry: Retry,
-    /// How many subscriptions in a row were denied.
-    denied: u32,
+    /// How often in a row the subscriptions to commands and to broadcasts were denied.
+    denied: [u32; 2],
     /// How many commands were dropped since the last connection.
     flooded: u64,
     /// The topic of the last message that was too large, and when it last came.
@@ -154,6 +154,9 @@ impl Poller {
                     self.parts.health.counters().connected(true);
                     self.line.up(session, &self.parts.topics.commands());
                     epoch = self.line.link().borrow().epoch;
+                    if let Some(filter) = self.parts.topics.broadcasts() {
+                        self.line.subscribe(epoch, Subscription::Broadcasts, &filter);
+                    }
                     self.connected(epoch, session);
                 }
                 Ok(Event::Message(publish)) => self.receive(epoch, publish, None),
@@ -170,7 +173,8 @@ impl Poller {
                     Some(Subscription::Plugin) => {
                         self.intake.plugin_subscribed(!codes.contains(&SubscribeReasonCode::Failure));
                     }
-                    Some(Subscription::Commands) | None => self.subscribed(epoch, &codes),
+                    Some(Subscription::Broadcasts) => self.subscribed(epoch, Subscription::Broadcasts, &codes),
+                    Some(Subscription::Commands) | None => self.subscribed(epoch, Subscription::Commands, &codes),
                 },
                 Ok(Event::OnWire(packet)) => self.line.on_wire(packet),
                 Ok(Event::Disconnected) if self.line.is_closing() => return,
@@ -318,28 +322,35 @@ impl Poller {
         Ok(())
     }
 
-    fn subscribed(&mut self, epoch: u64, codes: &[SubscribeReasonCode]) {
-        let filter = self.parts.topics.commands();
+    fn subscribed(&mut self, epoch: u64, subscription: Subscription, codes: &[SubscribeReasonCode]) {
+        let broadcasts = self.parts.topics.broadcasts().filter(|_| subscription == Subscription::Broadcasts);
+        let denied = &mut self.denied[usize::from(broadcasts.is_some())];
+        let is_of_commands = broadcasts.is_none();
+        let filter = broadcasts.unwrap_or_else(|| self.parts.topics.commands());
         if !codes.contains(&SubscribeReasonCode::Failure) {
-            self.parts.health.counters().subscribed();
-            self.parts.health.clear("SUBSCRIPTION_DENIED");
-            if std::mem::take(&mut self.denied) > 0 {
+            if is_of_commands {
+                self.parts.health.counters().subscribed();
+            }
+            if std::mem::take(denied) > 0 {
                 tracing::info!(filter, "the broker grants the subscription");
+            }
+            if self.denied == [0; 2] {
+                self.parts.health.clear("SUBSCRIPTION_DENIED");
             }
             return;
         }
-        if self.denied == 0 {
+        if *denied == 0 {
             tracing::warn!(filter, "the broker denies the subscription; trying again every minute");
         }
-        let wait = RESUBSCRIBE.0.saturating_mul(1 << self.denied.min(8)).min(RESUBSCRIBE.1);
-        self.denied = self.denied.saturating_add(1);
+        let wait = RESUBSCRIBE.0.saturating_mul(1 << (*denied).min(8)).min(RESUBSCRIBE.1);
+        *denied = denied.saturating_add(1);
         let message =
             format!("the broker denies the subscription to {filter}; allow it to {}", self.parts.mqtt.client_id);
         self.parts.health.raise("SUBSCRIPTION_DENIED", message);
         let line = Arc::clone(&self.line);
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            line.subscribe(epoch, Subscription::Commands, &filter);
+            line.subscribe(epoch, subscription, &filter);
         });
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct ConnectionState {
 pub(crate) enum Subscription {
     /// Commands to the agent.
     Commands,
+    /// Commands for all core devices.
+    Broadcasts,
     /// The responses of the broker's dynamic-security plugin.
     Plugin,
 }

@@ -16,7 +16,7 @@ pub(crate) async fn probe(environment: &Environment, way: Way, topics: &Topics) 
     let failed =
         |failure: Failure| format!("Greengrass IPC at {environment:?}: {failure}; check that the nucleus runs");
     let mut connection = Connection::open(environment).await.map_err(failed)?;
-    for filter in [topics.commands(), topics.status()] {
+    for filter in [Some(topics.commands()), topics.broadcasts(), Some(topics.status())].into_iter().flatten() {
         match connection.call(Request::subscribe(way, &filter)).await {
             Ok(_) => {}
             Err(Failure::Service(error)) => return Err(denial(way, way.subscribing(), &filter, &error)),

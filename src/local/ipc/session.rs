@@ -128,10 +128,23 @@ enum Subscription {
     Granted,
 }
 
+/// To what the agent subscribes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Commands,
+    /// Commands for all core devices, if they are accepted.
+    Broadcasts,
+    /// The agent's own status.
+    Status,
+}
+
+impl Subject {
+    const ALL: [Self; 3] = [Self::Commands, Self::Broadcasts, Self::Status];
+}
+
 /// The subject of a request that has no response yet.
 enum Pending {
-    Commands,
-    Status,
+    Subscription(Subject),
     /// A publish, by the packet id that the publisher has for it.
     Publish {
         packet: u16,
@@ -173,8 +186,8 @@ struct Session {
 struct Live {
     connection: Connection,
     pending: BTreeMap<i32, (Pending, Instant)>,
-    commands: (Subscription, i32),
-    status: (Subscription, i32),
+    /// The subscriptions, in the order of [`Subject::ALL`], each with its stream.
+    subscriptions: [(Subscription, i32); 3],
     /// `None` if the subscription to the agent's own status is not possible.
     watch: Option<Watch>,
     /// When to try a denied subscription again, and how often it was denied.
@@ -251,8 +264,7 @@ impl Session {
         let mut live = Live {
             connection: Connection::open(&self.parts.environment).await?,
             pending: BTreeMap::new(),
-            commands: (Subscription::Absent, 0),
-            status: (Subscription::Absent, 0),
+            subscriptions: [(Subscription::Absent, 0); 3],
             watch: None,
             resubscribe: None,
             denied: 0,
@@ -260,12 +272,11 @@ impl Session {
             epoch: 0,
         };
         *made_at = Some(Instant::now());
-        self.subscribe(&mut live, true).await?;
-        self.subscribe(&mut live, false).await?;
+        self.subscribe(&mut live).await?;
         loop {
             // No message is published before the status can be received, since the status has to
             // come back.
-            let is_settled = live.commands.0 != Subscription::Asked && live.status.0 != Subscription::Asked;
+            let is_settled = live.subscriptions.iter().all(|(state, _)| *state != Subscription::Asked);
             if live.epoch == 0 && is_settled {
                 self.connected(&mut live);
             }
@@ -288,7 +299,7 @@ impl Session {
         let way = self.parts.way;
         let environment = &self.parts.environment;
         self.parts.health.counters().ipc(way.via(), |counts| counts.connections += 1);
-        if live.commands.0 == Subscription::Granted {
+        if live.is_granted(Subject::Commands) {
             self.parts.problems.clear(UNAVAILABLE, way.via());
             if self.retry.made() {
                 tracing::info!(via = %way.via(), ?environment, "commands arrive from {} by Greengrass IPC", way.title());
@@ -303,13 +314,26 @@ impl Session {
         live.epoch = self.line.link().borrow().epoch;
     }
 
-    async fn subscribe(&mut self, live: &mut Live, to_commands: bool) -> Result<(), Failure> {
-        let filter = if to_commands { self.parts.topics.commands() } else { self.status.clone() };
-        let stream = live.connection.send(Request::subscribe(self.parts.way, &filter)).await?;
-        let (subscription, pending) =
-            if to_commands { (&mut live.commands, Pending::Commands) } else { (&mut live.status, Pending::Status) };
-        *subscription = (Subscription::Asked, stream);
-        live.pending.insert(stream, (pending, Instant::now() + PATIENCE));
+    /// What the subscription to a subject matches; `None` if the agent does not subscribe to it.
+    fn filter(&self, subject: Subject) -> Option<String> {
+        match subject {
+            Subject::Commands => Some(self.parts.topics.commands()),
+            Subject::Broadcasts => self.parts.topics.broadcasts(),
+            Subject::Status => Some(self.status.clone()),
+        }
+    }
+
+    /// Requests each subscription that is absent.
+    async fn subscribe(&mut self, live: &mut Live) -> Result<(), Failure> {
+        for subject in Subject::ALL {
+            if live.subscriptions[subject as usize].0 != Subscription::Absent {
+                continue;
+            }
+            let Some(filter) = self.filter(subject) else { continue };
+            let stream = live.connection.send(Request::subscribe(self.parts.way, &filter)).await?;
+            live.subscriptions[subject as usize] = (Subscription::Asked, stream);
+            live.pending.insert(stream, (Pending::Subscription(subject), Instant::now() + PATIENCE));
+        }
         Ok(())
     }
 
@@ -321,12 +345,7 @@ impl Session {
         }
         if live.resubscribe.is_some_and(|at| at <= now) {
             live.resubscribe = None;
-            if live.commands.0 == Subscription::Absent {
-                self.subscribe(live, true).await?;
-            }
-            if live.status.0 == Subscription::Absent {
-                self.subscribe(live, false).await?;
-            }
+            self.subscribe(live).await?;
         }
         if live.resume_at.is_some_and(|at| at <= now) {
             live.resume_at = None;
@@ -411,13 +430,11 @@ impl Session {
 
     fn message(&mut self, live: &mut Live, frame: &Frame) -> Result<(), Ended> {
         let stream = frame.stream;
-        if [live.commands, live.status].iter().any(|(_, own)| *own == stream) {
+        if live.has_subscription(stream) {
             // Nucleus lite may deliver a message before its response to the subscription.
             let asked = live.pending.remove(&stream);
-            match asked {
-                Some((Pending::Commands, _)) => self.granted(live, true),
-                Some((Pending::Status, _)) => self.granted(live, false),
-                Some(_) | None => {}
+            if let Some((Pending::Subscription(subject), _)) = asked {
+                self.granted(live, subject);
             }
             let is_response = frame.header("service-model-type").is_none_or(|model| model.ends_with("Response"));
             if asked.is_none() || !is_response {
@@ -449,16 +466,15 @@ impl Session {
         }
     }
 
-    fn granted(&mut self, live: &mut Live, to_commands: bool) {
+    fn granted(&mut self, live: &mut Live, subject: Subject) {
         let via = self.parts.way.via();
-        if to_commands {
-            live.commands.0 = Subscription::Granted;
-            self.parts.health.counters().ipc(via, |counts| counts.subscribed = true);
-        } else {
-            live.status.0 = Subscription::Granted;
-            live.watch = Some(Watch::new(Instant::now()));
+        live.subscriptions[subject as usize].0 = Subscription::Granted;
+        match subject {
+            Subject::Commands => self.parts.health.counters().ipc(via, |counts| counts.subscribed = true),
+            Subject::Status => live.watch = Some(Watch::new(Instant::now())),
+            Subject::Broadcasts => {}
         }
-        if live.commands.0 == Subscription::Granted && live.status.0 == Subscription::Granted {
+        if Subject::ALL.into_iter().all(|one| self.filter(one).is_none() || live.is_granted(one)) {
             live.denied = 0;
             if self.parts.problems.clear(DENIED, via) {
                 tracing::info!(%via, "Greengrass IPC grants the subscriptions");
@@ -499,12 +515,10 @@ impl Session {
     fn error(&mut self, live: &mut Live, frame: &Frame) -> Result<(), Ended> {
         let error = service_error(frame);
         let Some((pending, _)) = live.pending.remove(&frame.stream) else {
-            let is_own = [live.commands, live.status].iter().any(|(_, own)| *own == frame.stream);
-            return if is_own { Err(Failure::Service(error).into()) } else { Ok(()) };
+            return if live.has_subscription(frame.stream) { Err(Failure::Service(error).into()) } else { Ok(()) };
         };
         match pending {
-            Pending::Commands => self.not_subscribed(live, true, &error),
-            Pending::Status => self.not_subscribed(live, false, &error),
+            Pending::Subscription(subject) => self.not_subscribed(live, subject, &error),
             Pending::Publish { packet, topic, size } => {
                 if topic == self.status
                     && let Some(watch) = &mut live.watch
@@ -517,14 +531,10 @@ impl Session {
         Ok(())
     }
 
-    fn not_subscribed(&mut self, live: &mut Live, to_commands: bool, error: &ServiceError) {
+    fn not_subscribed(&mut self, live: &mut Live, subject: Subject, error: &ServiceError) {
         let (way, via) = (self.parts.way, self.parts.way.via());
-        let (subscription, filter) = if to_commands {
-            (&mut live.commands, self.parts.topics.commands())
-        } else {
-            (&mut live.status, self.status.clone())
-        };
-        subscription.0 = Subscription::Absent;
+        let filter = self.filter(subject).unwrap_or_default();
+        live.subscriptions[subject as usize].0 = Subscription::Absent;
         let message = self.parts.denial(way.subscribing(), &filter, error);
         if self.parts.problems.raise(DENIED, via, message.clone()) {
             tracing::warn!(%via, "{message}");
@@ -640,6 +650,15 @@ pub(super) fn denial(way: Way, operation: &str, resource: &str, error: &ServiceE
 }
 
 impl Live {
+    fn is_granted(&self, subject: Subject) -> bool {
+        self.subscriptions[subject as usize].0 == Subscription::Granted
+    }
+
+    /// Whether a stream is that of a subscription.
+    fn has_subscription(&self, stream: i32) -> bool {
+        self.subscriptions.iter().any(|(_, own)| *own == stream)
+    }
+
     fn wakes_at(&self) -> Instant {
         let responses = self.pending.values().map(|(_, until)| *until);
         let others = [self.resubscribe, self.resume_at, self.watch.as_ref().map(Watch::wakes_at)];

@@ -73,6 +73,10 @@ struct Request<'l> {
     operation: String,
     #[serde(borrow, default)]
     payload: Option<&'l RawValue>,
+    /// Whether the command is also for other core devices, so that only its part for this one
+    /// counts.
+    #[serde(default)]
+    broadcast: bool,
 }
 
 impl Socket {
@@ -241,6 +245,7 @@ impl Socket {
             }
         }
         let operation: String = request.operation.chars().take(MAX_OPERATION).collect();
+        let is_broadcast = request.broadcast;
         let hash = Sha256::new().chain_update(client.key()).chain_update([0]).chain_update(&line).finalize();
         // The payload is cut out in place, since a line may be large.
         let payload = request.payload.map(|payload| {
@@ -255,28 +260,20 @@ impl Socket {
             }
             None => b"{}".to_vec(),
         };
-        self.hand_over(client, operation, Body::Payload(payload), hash.into(), answers, hold).await
+        let body = Body::Payload(payload);
+        let (client, delivery) = (client.clone(), (hash.into(), false));
+        let reply = Reply::local(answers.clone(), self.asked.clone(), hold);
+        self.inbound.send(Inbound { client, operation, is_broadcast, body, delivery, reply }).await.is_ok()
     }
 
     /// Lets the inbox reject a line, in its order and with its log; `false` when the agent is
     /// stopping.
     async fn reject(&self, client: &ClientId, line: &[u8], answers: &Answers, hold: Hold, why: Rejection) -> bool {
         let (operation, token) = begun(line);
-        self.hand_over(client, operation, Body::NotTaken(why, token), [0; 32], answers, hold).await
-    }
-
-    async fn hand_over(
-        &self,
-        client: &ClientId,
-        operation: String,
-        body: Body,
-        hash: [u8; 32],
-        answers: &Answers,
-        hold: Hold,
-    ) -> bool {
-        let (client, delivery) = (client.clone(), (hash, false));
+        let body = Body::NotTaken(why, token);
+        let (client, delivery) = (client.clone(), ([0; 32], false));
         let reply = Reply::local(answers.clone(), self.asked.clone(), hold);
-        self.inbound.send(Inbound { client, operation, body, delivery, reply }).await.is_ok()
+        self.inbound.send(Inbound { client, operation, is_broadcast: false, body, delivery, reply }).await.is_ok()
     }
 }
 

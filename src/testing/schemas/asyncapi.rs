@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::commands;
 use crate::{
-    domain::{ClientId, Operation, ThingName},
+    domain::{ClientId, Operation, ThingName, may_be_broadcast},
     protocol::status::OFFLINE,
     protocol::{ResultKind, Topics},
 };
@@ -107,20 +107,25 @@ pub(super) fn document() -> Value {
     let topics = Topics::new("PREFIX", &core);
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
 
-    for operation in Operation::ALL {
+    let accepting = topics.clone().with_broadcasts(true);
+    let one_core = Operation::ALL.iter().map(|operation| (operation, topics.commands()));
+    let broadcasts = Operation::ALL.iter().filter(|operation| may_be_broadcast(**operation));
+    let all_cores = broadcasts.map(|operation| (operation, accepting.broadcasts().unwrap()));
+    for (operation, filter) in one_core.chain(all_cores) {
         let (name, about) = (operation.as_str(), operation.spec().about);
-        let topic = topics.commands().replacen('+', "CLIENT", 1).replacen('+', name, 1);
-        assert!(topics.parse_command(&topic).is_some(), "{topic}");
-        channels.insert(name.to_owned(), channel(&topic, about, &[name]));
+        let topic = filter.replacen('+', "CLIENT", 1).replacen('+', name, 1);
+        let is_broadcast = accepting.parse_command(&topic).unwrap().is_broadcast;
+        let id = if is_broadcast { format!("broadcast-{name}") } else { name.to_owned() };
+        channels.insert(id.clone(), channel(&topic, about, &[name]));
         messages.insert(name.to_owned(), message(name, about, &[commands::example(*operation)]));
         // What is carried out later also completes.
         let kinds = KINDS.iter().filter(|kind| operation.lane().is_some() || **kind != ResultKind::Completed);
         let answers: Vec<_> =
             kinds.map(|kind| json!({"$ref": format!("#/channels/results/messages/{}", kind.as_str())})).collect();
         operations.insert(
-            name.to_owned(),
-            json!({"action": "receive", "summary": about, "channel": {"$ref": format!("#/channels/{name}")},
-                "messages": [{"$ref": format!("#/channels/{name}/messages/{name}")}], "bindings": bindings(false),
+            id.clone(),
+            json!({"action": "receive", "summary": about, "channel": {"$ref": format!("#/channels/{id}")},
+                "messages": [{"$ref": format!("#/channels/{id}/messages/{name}")}], "bindings": bindings(false),
                 "reply": {"channel": {"$ref": "#/channels/results"}, "messages": answers}}),
         );
     }

@@ -95,6 +95,11 @@ impl Client {
         self.mqtt.try_publish(topic, QoS::AtLeastOnce, retain, body).unwrap();
     }
 
+    /// Subscribes to more than the messages of [`CORE`].
+    pub fn subscribe(&self, filter: &str) {
+        self.mqtt.try_subscribe(filter, QoS::AtLeastOnce).unwrap();
+    }
+
     /// All messages since the last [`Self::forget`].
     pub fn seen(&self) -> Vec<Message> {
         self.seen.lock().unwrap().clone()

@@ -4,6 +4,8 @@ mod cloud;
 mod demo;
 mod ipc;
 mod load;
+#[cfg(feature = "replay")]
+mod replay;
 
 use std::io;
 
@@ -24,6 +26,8 @@ enum Command {
     Ipc(ipc::Arguments),
     #[command(subcommand)]
     Load(load::Arguments),
+    #[cfg(feature = "replay")]
+    Replay(replay::Arguments),
 }
 
 impl Cli {
@@ -33,6 +37,8 @@ impl Cli {
             Command::Demo(arguments) => demo::run(arguments).await,
             Command::Ipc(arguments) => ipc::run(arguments).await,
             Command::Load(arguments) => load::run(arguments).await,
+            #[cfg(feature = "replay")]
+            Command::Replay(arguments) => replay::run(&arguments),
         }
     }
 }
