@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Committer,
     Uncommitted::{self, NotSynced, NotWritten},
+    progress::Progress,
 };
 use crate::{
     ledger::{
@@ -18,17 +19,6 @@ use crate::{
 
 /// A checkpoint begins when less than a segment divided by this number is free.
 const RESERVED: u64 = 8;
-
-/// How far a checkpoint is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// There is another step.
-    More,
-    /// The next step waits for rows that are being written.
-    Busy,
-    /// There is nothing to do.
-    Over,
-}
 
 impl<D: Disk> Committer<D> {
     /// The part of the segment that is used, in quarters.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{
     Committer,
     Uncommitted::{self, NotSynced, NotWritten},
-    checkpointing::Progress,
     not_open,
+    progress::Progress,
 };
 use crate::{
     ledger::{

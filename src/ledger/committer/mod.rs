@@ -11,6 +11,7 @@ mod checkpointing;
 mod failure;
 mod group_commit;
 mod opening;
+mod progress;
 mod size;
 
 use std::{
@@ -19,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use checkpointing::Progress;
+use progress::Progress;
 pub(crate) use size::max_file_bytes;
 use tokio::sync::mpsc;
 

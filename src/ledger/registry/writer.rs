@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     thread::JoinHandle,
     time::Duration,
 };
@@ -45,7 +45,8 @@ impl Writer {
     pub(super) fn new(store: Option<Box<dyn Store + Send>>) -> Self {
         let spawned = store.and_then(|mut store| {
             let (slices, to_write) = sync_channel::<Slice>(DEPTH);
-            let (written, outcomes) = channel();
+            // As many as slices are under way, so that the thread never waits for the caller.
+            let (written, outcomes) = sync_channel(DEPTH);
             let run = move || {
                 for slice in to_write {
                     if written.send(slice.write(&mut *store)).is_err() {
