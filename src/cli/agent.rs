@@ -8,15 +8,17 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
     answer::{Answer, Output},
     broker::{Broker, BrokerConnection},
     socket::{LocalSocket, SocketConnection},
-    trouble::Trouble,
+    trouble::{Trouble, read},
 };
+use crate::protocol::status::{self, StatusMessage};
 
 /// The options that all commands have in common.
 #[derive(Debug, Args)]
@@ -141,11 +143,27 @@ impl Agent {
     pub(super) async fn query(&mut self, operation: &str, payload: Value) -> Result<Value, Trouble> {
         match self.ask(operation, payload).await? {
             Answer::Accepted(body) => Ok(body),
-            Answer::Rejected(body) => Err(Trouble::Rejected(body)),
+            Answer::Rejected(body) => Err(Trouble::of_rejection(&body)),
             Answer::Completed(_) => {
                 Err(Trouble::NoAnswer("the agent answered a query with completed, which belongs to requests".into()))
             }
         }
+    }
+
+    /// As [`Self::query`], with the response as its type.
+    pub(super) async fn query_as<T: DeserializeOwned>(
+        &mut self,
+        operation: &str,
+        payload: Value,
+    ) -> Result<T, Trouble> {
+        read(&format!("response to {operation}"), &self.query(operation, payload).await?)
+    }
+
+    /// The status of an agent that runs. Over a broker an agent that does not run has one, too.
+    pub(super) async fn status(&mut self) -> Result<StatusMessage, Trouble> {
+        let status = self.query("status", json!({})).await?;
+        let offline = || Trouble::NoAnswer("the agent is offline, by its last will on the broker".into());
+        status::read(&status).map_err(|error| Trouble::unreadable("status", &error))?.ok_or_else(offline)
     }
 
     /// Waits for the next answer, without a limit of time.

@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     config,
-    domain::{ClientId, Operation, ThingName, operations::changes::DRY_RUN},
+    domain::{
+        ClientId, Operation, ThingName,
+        operations::changes::{CLIENT_TOKEN, DRY_RUN},
+    },
     mqtt::client::{self, Brief},
     protocol::Topics,
 };
@@ -208,11 +211,11 @@ impl BrokerConnection {
         if operation == "status" {
             return self.status().await;
         }
-        let token = match payload["clientToken"].as_str() {
+        let token = match payload[CLIENT_TOKEN.name].as_str() {
             Some(token) => token.to_owned(),
             None => fresh_token(),
         };
-        payload["clientToken"] = json!(token);
+        payload[CLIENT_TOKEN.name] = json!(token);
         self.tokens.insert(token.clone());
         let is_question = payload[DRY_RUN.name] == true
             || Operation::parse(operation).is_none_or(|operation| operation.lane().is_none());
@@ -255,8 +258,8 @@ impl BrokerConnection {
             let Event::Incoming(Incoming::Publish(publish)) = self.poll().await? else { continue };
             let levels: Vec<&str> = publish.topic.split('/').collect();
             let [_, core, "results", _, _, kind] = levels.as_slice() else { continue };
-            let Ok(body) = serde_json::from_slice::<Value>(&publish.payload) else { continue };
-            if let (Ok(core), Some(answer)) = (ThingName::new(core), Answer::new(kind, body)) {
+            let Ok(body) = serde_json::from_slice(&publish.payload) else { continue };
+            if let (Ok(core), Some(answer)) = (ThingName::new(core), Answer::new(kind, Value::Object(body))) {
                 return Ok((core.to_string(), answer));
             }
         }
@@ -276,9 +279,9 @@ impl BrokerConnection {
         loop {
             let Event::Incoming(Incoming::Publish(publish)) = self.poll().await? else { continue };
             let kind = publish.topic.rsplit('/').next().unwrap_or_default();
-            let Ok(body) = serde_json::from_slice::<Value>(&publish.payload) else { continue };
-            let Some(answer) = Answer::new(kind, body) else { continue };
-            let is_ours = match answer.body()["clientToken"].as_str() {
+            let Ok(body) = serde_json::from_slice(&publish.payload) else { continue };
+            let Some(answer) = Answer::new(kind, Value::Object(body)) else { continue };
+            let is_ours = match answer.token() {
                 Some(token) => self.tokens.contains(token),
                 None => asking.is_some_and(|operation| answer.is_to("", Some(operation))),
             };
@@ -305,7 +308,7 @@ impl BrokerConnection {
                 }
                 Event::Incoming(Incoming::Publish(publish)) if publish.topic == topic => {
                     if let Ok(status) = serde_json::from_slice(&publish.payload) {
-                        return Ok(Answer::Accepted(status));
+                        return Ok(Answer::Accepted(Value::Object(status)));
                     }
                 }
                 _ => {}

@@ -8,7 +8,6 @@ use std::{
 };
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -18,12 +17,15 @@ use super::{
     recording::Recording,
     show::print,
     text::escaped,
-    trouble::Trouble,
+    trouble::{Trouble, read},
 };
 use crate::domain::operations::requests::{HISTORY, STATE, TARGET_CLIENT, TARGET_TOKEN, TARGET_VIA, THING_IN_QUESTION};
 use crate::{
     domain::DeviceState,
-    protocol::metrics::{MetricsMessage, exposition},
+    protocol::{
+        messages::{DeviceMessage, RequestMessage},
+        metrics::exposition,
+    },
     runtime::clock::Clock,
 };
 
@@ -93,13 +95,11 @@ fn system() -> String {
 /// The agent's configuration, status and metrics, its latest requests, and the devices that are not
 /// plainly associated.
 async fn ask(agent: &mut Agent) -> Vec<(&'static str, Vec<u8>)> {
-    let metrics = agent.query("metrics", json!({})).await;
-    let text =
-        metrics.ok().and_then(|metrics| MetricsMessage::deserialize(&metrics).ok()).map(|message| exposition(&message));
+    let metrics = agent.query_as("metrics", json!({})).await;
     vec![
         ("configuration.json", pretty(agent.query("configuration", json!({})).await)),
         ("status.json", pretty(agent.query("status", json!({})).await)),
-        ("metrics.prom", text.unwrap_or_default().into_bytes()),
+        ("metrics.prom", metrics.map(|metrics| exposition(&metrics)).unwrap_or_default().into_bytes()),
         ("requests.json", pretty(requests(agent).await)),
         ("devices.json", pretty(devices(agent).await)),
     ]
@@ -107,16 +107,17 @@ async fn ask(agent: &mut Agent) -> Vec<(&'static str, Vec<u8>)> {
 
 async fn requests(agent: &mut Agent) -> Result<Value, Trouble> {
     let (_, mut requests) = pages(agent, "list-requests", json!({}), ROWS, "/requests").await?;
-    for request in &mut requests {
+    for shown in &mut requests {
+        let Ok(request) = read::<RequestMessage>("request", shown) else { continue };
         let mut question =
-            json!({(TARGET_TOKEN.name): request["clientToken"], (TARGET_CLIENT.name): request["requestedBy"]});
+            json!({(TARGET_TOKEN.name): request.client_token, (TARGET_CLIENT.name): request.requested_by});
         // An older agent rejects this member.
-        if request["via"].is_string() {
-            question[TARGET_VIA.name] = request["via"].clone();
+        if let Some(via) = request.via {
+            question[TARGET_VIA.name] = json!(via);
         }
         // The agent may have deleted the request since it listed it.
         let Ok(mut answer) = agent.query("get-request", question).await else { continue };
-        request["errorEntries"] = answer["request"]["errorEntries"].take();
+        add(shown, "errorEntries", answer.pointer_mut("/request/errorEntries"));
     }
     Ok(Value::Array(requests))
 }
@@ -125,15 +126,24 @@ async fn devices(agent: &mut Agent) -> Result<Value, Trouble> {
     let mut devices = Vec::new();
     for state in DeviceState::ALL.iter().filter(|state| **state != DeviceState::Associated) {
         let (_, some) = pages(agent, "list-devices", json!({(STATE.name): state.as_str()}), ROWS, "/devices").await?;
-        for mut device in some {
-            let question = json!({(THING_IN_QUESTION.name): device["thingName"], (HISTORY.name): true});
-            if let Ok(mut answer) = agent.query("get-device", question).await {
-                device["history"] = answer["history"].take();
+        for mut shown in some {
+            if let Ok(device) = read::<DeviceMessage>("device", &shown) {
+                let question = json!({(THING_IN_QUESTION.name): device.thing_name, (HISTORY.name): true});
+                if let Ok(mut answer) = agent.query("get-device", question).await {
+                    add(&mut shown, "history", answer.pointer_mut("/history"));
+                }
             }
-            devices.push(device);
+            devices.push(shown);
         }
     }
     Ok(Value::Array(devices))
+}
+
+/// Adds a part of another answer to an object. Both stay as the agent sent them.
+fn add(object: &mut Value, member: &str, part: Option<&mut Value>) {
+    if let (Value::Object(members), Some(part)) = (object, part) {
+        members.insert(member.into(), part.take());
+    }
 }
 
 fn archive(file: impl Write, parts: &[(&str, Vec<u8>)], recording: Option<&Recording>) -> std::io::Result<()> {

@@ -15,15 +15,18 @@ use super::{
     list,
     request::{self, split},
     show::show,
-    text::{clean, complain, text},
+    text::{clean, complain},
     trouble::Trouble,
 };
-use crate::domain::{
-    CallKind, Operation,
-    operations::{
-        changes::{CLIENT_TOKEN, DRY_RUN, EXPIRES_IN, FORCE, MAX_EXPIRY, REASON},
-        spec::Names,
+use crate::{
+    domain::{
+        CallKind, DeviceState, Operation,
+        operations::{
+            changes::{CLIENT_TOKEN, DRY_RUN, EXPIRES_IN, FORCE, MAX_EXPIRY, REASON},
+            spec::Names,
+        },
     },
+    protocol::messages::{PlanMessage, PlanResponse},
 };
 
 /// Maximum size of a list in bytes, far above the agent's default limit of pending entries.
@@ -170,7 +173,7 @@ pub(super) async fn change(
     if *dry_run || is_about_known {
         let plan = plan(&mut agent, operation, &parts).await?;
         if *dry_run {
-            return show(common.output, &plan, plan_text);
+            return show(common.output, "plan", &json!(plan), plan_text);
         }
         let asks = people && !force;
         let mut was_asked = is_about_known && warn_of_unknown(&plan, asks)? && asks;
@@ -184,54 +187,61 @@ pub(super) async fn change(
 }
 
 /// The agent's plan, summed over all parts.
-async fn plan(agent: &mut Agent, operation: &str, parts: &[Value]) -> Result<Value, Trouble> {
-    let mut sum = Value::Null;
+async fn plan(agent: &mut Agent, operation: &str, parts: &[Value]) -> Result<PlanMessage, Trouble> {
+    let mut sum = PlanMessage::default();
     for part in parts {
         let mut question = part.clone();
         question[DRY_RUN.name] = json!(true);
-        let plan = agent.query(operation, question).await?["plan"].take();
-        sum = match sum {
-            Value::Null => plan,
-            sum => add(sum, &plan),
-        };
+        let PlanResponse { plan } = agent.query_as(operation, question).await?;
+        add(&mut sum, plan);
     }
     Ok(sum)
 }
 
 /// Adds the counts of two plans and joins their lists.
-fn add(mut sum: Value, more: &Value) -> Value {
-    for (name, value) in more.as_object().into_iter().flatten() {
-        match (&mut sum[name], value) {
-            (Value::Array(names), Value::Array(more)) => names.extend(more.iter().cloned()),
-            (Value::Bool(one), more) => *one |= more == true,
-            (count, more) => *count = json!(count.as_u64().unwrap_or_default() + more.as_u64().unwrap_or_default()),
-        }
+fn add(sum: &mut PlanMessage, more: PlanMessage) {
+    let PlanMessage {
+        entry_count,
+        cloud_call_count,
+        unknown_count,
+        unknown,
+        guarded_count,
+        guarded,
+        max_fraction_exceeded,
+    } = more;
+    for (count, more) in [
+        (&mut sum.entry_count, entry_count),
+        (&mut sum.cloud_call_count, cloud_call_count),
+        (&mut sum.unknown_count, unknown_count),
+        (&mut sum.guarded_count, guarded_count),
+    ] {
+        *count = count.saturating_add(more);
     }
-    sum
+    sum.unknown.extend(unknown);
+    sum.guarded.extend(guarded);
+    sum.max_fraction_exceeded |= max_fraction_exceeded;
 }
 
-fn plan_text(plan: &Value) -> String {
-    let mut lines =
-        format!("{} entries in {} calls to the cloud\n", text(plan, "entryCount"), text(plan, "cloudCallCount"));
+fn plan_text(plan: &PlanMessage) -> String {
+    let mut lines = format!("{} entries in {} calls to the cloud\n", plan.entry_count, plan.cloud_call_count);
     for (count, names, what) in [
-        ("unknownCount", "unknown", "not in the registry"),
-        ("guardedCount", "guarded", "protected by guard.protected"),
+        (plan.unknown_count, &plan.unknown, "not in the registry"),
+        (plan.guarded_count, &plan.guarded, "protected by guard.protected"),
     ] {
-        if plan[count].as_u64().is_some_and(|count| count > 0) {
-            lines.push_str(&format!("{} {what}: {}\n", text(plan, count), some(plan, names, count, 5)));
+        if count > 0 {
+            lines.push_str(&format!("{count} {what}: {}\n", some(names, count, 5)));
         }
     }
-    if plan["maxFractionExceeded"] == true {
+    if plan.max_fraction_exceeded {
         lines.push_str("more than guard.maxFraction of the devices; it is rejected without --force\n");
     }
     lines
 }
 
 /// The first `most` names of a list, of which there are `count` in all.
-fn some(plan: &Value, names: &str, count: &str, most: usize) -> String {
-    let all = plan[names].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let mut first: Vec<String> = all.take(most).map(clean).collect();
-    if plan[count].as_u64() > u64::try_from(first.len()).ok() {
+fn some(names: &[String], count: usize, most: usize) -> String {
+    let mut first: Vec<String> = names.iter().take(most).map(|name| clean(name)).collect();
+    if count > first.len() {
         first.push("...".into());
     }
     first.join(", ")
@@ -239,14 +249,14 @@ fn some(plan: &Value, names: &str, count: &str, most: usize) -> String {
 
 /// Shows the names that the registry does not know, which may be misspelt, and asks a person
 /// whether to continue. Returns whether there are any.
-fn warn_of_unknown(plan: &Value, asks: bool) -> Result<bool, Trouble> {
-    let count = plan["unknownCount"].as_u64().unwrap_or_default();
+fn warn_of_unknown(plan: &PlanMessage, asks: bool) -> Result<bool, Trouble> {
+    let count = plan.unknown_count;
     // The agent rejects a guarded command, so the reason of that rejection is more important than
     // the unknown names.
-    if count == 0 || plan["guardedCount"].as_u64() > Some(0) {
+    if count == 0 || plan.guarded_count > 0 {
         return Ok(false);
     }
-    let (entries, names) = (text(plan, "entryCount"), some(plan, "unknown", "unknownCount", SHOWN));
+    let (entries, names) = (plan.entry_count, some(&plan.unknown, count, SHOWN));
     complain(&format!("{count} of {entries} names are not in the registry (case counts): {names}\n"));
     if asks && !agreed("continue with them?")? {
         return Err(nothing_done());
@@ -269,14 +279,15 @@ fn agreed(question: &str) -> Result<bool, Trouble> {
 
 /// Asks for confirmation if a person is about to disassociate more than half of the known devices.
 /// Returns whether it asked.
-async fn confirm(agent: &mut Agent, kind: CallKind, plan: &Value) -> Result<bool, Trouble> {
+async fn confirm(agent: &mut Agent, kind: CallKind, plan: &PlanMessage) -> Result<bool, Trouble> {
     if !kind.takes_off() {
         return Ok(false);
     }
-    let devices = agent.query("status", json!({})).await?["devices"].take();
-    let known: u64 = ["ASSOCIATED", "DISASSOCIATING"].iter().filter_map(|state| devices[state].as_u64()).sum();
-    let entries = plan["entryCount"].as_u64().unwrap_or_default();
-    if entries * 2 <= known || entries < 2 {
+    let devices = agent.status().await?.devices;
+    let of = |state: DeviceState| devices.get(state.as_str()).copied().unwrap_or_default();
+    let known = of(DeviceState::Associated).saturating_add(of(DeviceState::Disassociating));
+    let entries = plan.entry_count as u64;
+    if entries.saturating_mul(2) <= known || entries < 2 {
         return Ok(false);
     }
     complain(&plan_text(plan));

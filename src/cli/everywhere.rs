@@ -1,6 +1,8 @@
 //! A subcommand with `--everywhere`: its command goes to every core device whose agent receives
 //! broadcasts over the broker.
 
+mod answers;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -10,18 +12,22 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
+use self::answers::{Accepted, Answers};
 use super::{
     agent::Common,
     answer::{Answer, Output, fresh_token},
     change::{Options, seconds},
-    request::merge,
+    request::status,
     show::print,
-    text::{clean, columns, complain, json_line, text},
+    text::{clean, columns, complain, json_line},
     trouble::Trouble,
 };
-use crate::domain::{
-    MAX_TOKEN, Operation,
-    operations::changes::{CLIENT_TOKEN, DRY_RUN},
+use crate::{
+    domain::{
+        MAX_TOKEN, Operation, RequestStatus,
+        operations::changes::{CLIENT_TOKEN, DRY_RUN},
+    },
+    protocol::messages::{ErrorEntry, RequestMessage},
 };
 
 /// Maximum number of names in one broadcast: `accepted` names as many of those that its core device
@@ -127,14 +133,6 @@ fn broadcasts(listed: &Listed, options: &Options) -> Result<Vec<Broadcast>, Trou
     Ok(listed.names.chunks(NAMES).enumerate().map(broadcast).collect())
 }
 
-/// What a core device answered to one broadcast.
-#[derive(Default)]
-struct Answers {
-    accepted: Option<Value>,
-    rejected: Option<Value>,
-    completed: Option<Value>,
-}
-
 /// The broadcasts, and the answers by the names of core devices and the numbers of broadcasts.
 struct Collected {
     broadcasts: Vec<Broadcast>,
@@ -152,16 +150,15 @@ struct Outcome {
 impl Collected {
     /// Adds an answer, unless it belongs to another command under the same client's name.
     fn add(&mut self, core: String, answer: Answer) {
-        let token = answer.body()["clientToken"].as_str().unwrap_or_default();
+        let token = answer.token().unwrap_or_default();
         let Some(n) = self.broadcasts.iter().position(|broadcast| broadcast.token == token) else { return };
         if self.cores.len() >= MAX_CORES && !self.cores.contains_key(&core) {
             return;
         }
         let answers = self.cores.entry(core).or_default().entry(n).or_default();
-        match answer {
-            Answer::Accepted(body) => answers.accepted = Some(body),
-            Answer::Rejected(body) => answers.rejected = Some(body),
-            Answer::Completed(body) => answers.completed = Some(body),
+        let is_dry_run = self.broadcasts[n].payload[DRY_RUN.name] == true;
+        if let Err(trouble) = answers.add(answer, is_dry_run) {
+            answers.unreadable = Some(trouble);
         }
     }
 
@@ -171,9 +168,9 @@ impl Collected {
         let mut unknown = Vec::new();
         for (n, broadcast) in self.broadcasts.iter().enumerate() {
             let accepted = self.cores.values().filter_map(|core| core.get(&n)?.accepted.as_ref());
-            let of_others: Vec<BTreeSet<&str>> = accepted.map(others).collect();
-            let names = broadcast.names.iter().map(String::as_str);
-            unknown.extend(names.filter(|name| of_others.iter().all(|others| others.contains(name))));
+            let of_others: Vec<BTreeSet<&String>> = accepted.map(|(_, one)| one.unknown().iter().collect()).collect();
+            let names = broadcast.names.iter().filter(|name| of_others.iter().all(|others| others.contains(name)));
+            unknown.extend(names.map(String::as_str));
         }
         unknown
     }
@@ -184,14 +181,14 @@ impl Collected {
 
     fn json(&self) -> Value {
         let core = |(core, answers): (&String, &BTreeMap<usize, Answers>)| {
-            let all = |member: fn(&Answers) -> &Option<Value>| -> Vec<Value> {
-                answers.values().filter_map(|one| member(one).clone()).collect()
+            let all = |member: fn(&Answers) -> Option<&Value>| -> Vec<&Value> {
+                answers.values().filter_map(member).collect()
             };
             json!({
                 "coreDeviceThingName": core,
-                "accepted": all(|one| &one.accepted),
-                "rejected": all(|one| &one.rejected),
-                "completed": all(|one| &one.completed),
+                "accepted": all(|one| Some(&one.accepted.as_ref()?.0)),
+                "rejected": all(|one| Some(&one.rejected.as_ref()?.0)),
+                "completed": all(|one| Some(&one.completed.as_ref()?.0)),
             })
         };
         let tokens: Vec<&str> = self.broadcasts.iter().map(|broadcast| broadcast.token.as_str()).collect();
@@ -237,51 +234,44 @@ impl Collected {
                 outcomes.len()
             ));
         }
-        let rejections: Vec<&Value> =
-            self.cores.values().flat_map(BTreeMap::values).filter_map(|one| one.rejected.as_ref()).collect();
-        match rejections.first() {
-            Some(first) if outcomes.iter().all(|outcome| outcome.entries == 0) => {
-                Err(Trouble::Rejected((*first).clone()))
-            }
+        let rejection = self.cores.values().flat_map(BTreeMap::values).find_map(|one| one.rejected.as_ref());
+        match rejection {
+            Some((body, _)) if outcomes.iter().all(|outcome| outcome.entries == 0) => Err(Trouble::of_rejection(body)),
             _ if open == 0 && outcomes.iter().all(|outcome| outcome.is_good) => Ok(()),
             _ => Err(Trouble::Reported),
         }
     }
 }
 
-/// The names that are not those of the core device, as its `accepted` has them, or the plan of a
-/// dry run in it.
-fn others(accepted: &Value) -> BTreeSet<&str> {
-    let of = if accepted["plan"].is_object() { &accepted["plan"] } else { accepted };
-    of["unknown"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
-}
-
 fn outcome(answers: &BTreeMap<usize, Answers>) -> Outcome {
-    let count = |body: &Value| body["entryCount"].as_u64().or(body["plan"]["entryCount"].as_u64()).unwrap_or_default();
     let mut texts = Vec::new();
-    let completed: Vec<Value> = answers.values().filter_map(|one| one.completed.clone()).collect();
+    let completed: Vec<&RequestMessage> = answers.values().filter_map(|one| Some(&one.completed.as_ref()?.1)).collect();
     let mut outcome = Outcome { entries: 0, text: String::new(), is_good: true, is_open: false };
     if !completed.is_empty() {
-        let whole = merge(completed);
-        texts.push(format!(
-            "{}: {} of {} entries",
-            text(&whole, "status"),
-            text(&whole, "succeededCount"),
-            text(&whole, "entryCount")
-        ));
-        outcome.is_good = whole["status"] == "SUCCEEDED";
+        let sum = |count: fn(&RequestMessage) -> Option<u32>| -> u64 {
+            completed.iter().filter_map(|one| count(one)).map(u64::from).sum()
+        };
+        let (status, succeeded) = (status(&completed), sum(|one| one.succeeded_count));
+        texts.push(format!("{}: {succeeded} of {} entries", clean(&status), sum(|one| one.entry_count)));
+        outcome.is_good = status == RequestStatus::Succeeded.as_str();
     }
     for one in answers.values() {
         // A core device that was restarted may have published `completed` alone again.
-        outcome.entries += one.accepted.as_ref().or(one.completed.as_ref()).map(count).unwrap_or_default();
-        if let Some(rejection) = &one.rejected {
+        outcome.entries += match (&one.accepted, &one.completed) {
+            (Some((_, accepted)), _) => accepted.entries(),
+            (None, Some((_, completed))) => completed.entry_count.unwrap_or_default().into(),
+            (None, None) => 0,
+        };
+        if let Some((_, rejection)) = &one.rejected {
             outcome.is_good = false;
-            texts.push(format!("rejected: {} ({})", text(rejection, "message"), text(rejection, "code")));
+            texts.push(format!("rejected: {} ({})", clean(&rejection.message), clean(&rejection.code)));
+        }
+        if let Some(trouble) = &one.unreadable {
+            outcome.is_good = false;
+            texts.push(trouble.to_string());
         }
         match &one.accepted {
-            Some(accepted) if accepted["plan"].is_object() => {
-                texts.push(format!("would make {} calls", text(&accepted["plan"], "cloudCallCount")));
-            }
+            Some((_, Accepted::Plan(plan))) => texts.push(format!("would make {} calls", plan.cloud_call_count)),
             Some(_) if one.completed.is_none() => outcome.is_open = true,
             _ => {}
         }
@@ -296,8 +286,11 @@ fn outcome(answers: &BTreeMap<usize, Answers>) -> Outcome {
 /// The failed entries of a core device.
 fn failed(core: &str, answers: &BTreeMap<usize, Answers>) -> Vec<[String; 4]> {
     let completed = answers.values().filter_map(|one| one.completed.as_ref());
-    let entries = completed.filter_map(|body| body["errorEntries"].as_array()).flatten();
-    entries.map(|entry| [clean(core), text(entry, "thingName"), text(entry, "code"), text(entry, "message")]).collect()
+    let entries = completed.flat_map(|(_, request)| request.error_entries.iter().flatten());
+    let row = |entry: &ErrorEntry| {
+        [core.to_owned(), entry.name().unwrap_or_default().to_owned(), entry.code.clone(), entry.message.clone()]
+    };
+    entries.map(row).collect()
 }
 
 #[cfg(test)]
@@ -320,11 +313,12 @@ mod tests {
     }
 
     fn accepted(entries: u64, unknown: &[&str]) -> Answer {
-        Answer::Accepted(json!({"clientToken": "t", "entryCount": entries, "unknown": unknown}))
+        Answer::Accepted(json!({"clientToken": "t", "entryCount": entries, "acceptedAt": "x", "unknown": unknown}))
     }
 
     fn completed(status: &str, entries: u64, succeeded: u64) -> Answer {
-        let body = json!({"clientToken": "t", "status": status, "entryCount": entries, "succeededCount": succeeded});
+        let body = json!({"clientToken": "t", "operation": "o", "status": status, "acceptedAt": "x", "entryCount": entries,
+            "succeededCount": succeeded});
         Answer::Completed(body)
     }
 
@@ -353,7 +347,8 @@ mod tests {
         assert_eq!(none.table(), "no core device that answered knows: a\n");
         let open = collected(&["a"], &[("A", accepted(1, &[]))]);
         assert!(matches!(open.verdict(10), Err(Trouble::Reported)) && open.table().contains("not finished"));
-        let rejection = || Answer::Rejected(json!({"clientToken": "t", "code": "C", "message": "no\u{1b}[2J"}));
+        let rejection =
+            || Answer::Rejected(json!({"clientToken": "t", "operation": "o", "code": "C", "message": "no\u{1b}[2J"}));
         let rejected = collected(&["a"], &[("A", rejection())]);
         assert!(matches!(rejected.verdict(10), Err(Trouble::Rejected(_))));
         let mixed = [("A", rejection()), ("B", accepted(1, &[])), ("B", completed("SUCCEEDED", 1, 1))];

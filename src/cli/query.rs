@@ -1,20 +1,24 @@
 //! `offboard cancel`, `requests`, `devices`, `status`: queries, and the cancellation of a request.
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     agent::{Agent, Common},
-    show::{device as device_text, devices_by_state, request, show},
-    text::{columns, text, word},
-    trouble::Trouble,
+    answer::Output,
+    show::{device as device_text, devices_by_state, print, request, show},
+    text::{clean, columns, json_line, word},
+    trouble::{Trouble, read},
 };
 use crate::domain::operations::requests::{
     HISTORY, MAX_RESULTS, NEXT_TOKEN, STATE, STATUS, TARGET_CLIENT, TARGET_TOKEN, TARGET_VIA, THING_IN_QUESTION,
 };
 use crate::domain::{Operation, operations::spec::Member};
-use crate::protocol::metrics::{MetricsMessage, exposition};
+use crate::protocol::{
+    messages::{CancelResponse, DeviceMessage, DeviceResponse, RequestMessage},
+    metrics::exposition,
+    status::{self, HEALTH, StatusMessage},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Cancel {
@@ -118,9 +122,10 @@ impl Cancel {
             (TARGET_VIA, self.via.as_ref()),
         ]);
         let answer = common.connect().await?.query(Operation::Cancel.as_str(), payload).await?;
-        show(common.output, &answer, |answer| {
-            let (canceled, in_flight) = (text(answer, "canceledCount"), text(answer, "inFlightCount"));
-            format!("{canceled} entries withdrawn; {in_flight} were sent, and end with the cloud's response\n")
+        show(common.output, "response to cancel", &answer, |CancelResponse { canceled_count, in_flight_count }| {
+            format!(
+                "{canceled_count} entries withdrawn; {in_flight_count} were sent, and end with the cloud's response\n"
+            )
         })
     }
 }
@@ -138,8 +143,10 @@ impl Requests {
             let (mut answer, failed) =
                 pages(&mut agent, Operation::GetRequest.as_str(), payload, limit, "/request/errorEntries").await?;
             let mut one = answer["request"].take();
-            one["errorEntries"] = Value::Array(failed);
-            return show(common.output, &one, request);
+            if let Value::Object(members) = &mut one {
+                members.insert("errorEntries".into(), Value::Array(failed));
+            }
+            return show(common.output, "request", &one, |one| request(one, false));
         }
         let payload = members([
             (TARGET_CLIENT, self.client.as_ref()),
@@ -147,17 +154,21 @@ impl Requests {
             (STATUS, self.status.as_ref()),
         ]);
         let (_, requests) = pages(&mut agent, Operation::ListRequests.as_str(), payload, limit, "/requests").await?;
-        show(common.output, &Value::Array(requests), |requests| {
-            let row = |one: &Value| {
-                let done = match one["entryCount"].as_u64() {
-                    Some(entries) => format!("{}/{entries}", text(one, "succeededCount")),
-                    None => String::new(),
-                };
-                let at = |member| text(one, member);
-                let (token, by, via) = (at("clientToken"), at("requestedBy"), at("via"));
-                [token, by, via, at("operation"), at("status"), done, at("acceptedAt")]
+        show(common.output, "list of requests", &Value::Array(requests), |requests: &Vec<RequestMessage>| {
+            let row = |one: &RequestMessage| {
+                let done =
+                    one.entry_count.map(|entries| format!("{}/{entries}", one.succeeded_count.unwrap_or_default()));
+                [
+                    one.client_token.clone(),
+                    one.requested_by.clone().unwrap_or_default(),
+                    one.via.as_deref().unwrap_or_default().to_owned(),
+                    one.operation.to_string(),
+                    one.status.to_string(),
+                    done.unwrap_or_default(),
+                    one.accepted_at.clone(),
+                ]
             };
-            let rows: Vec<_> = requests.as_array().into_iter().flatten().map(row).collect();
+            let rows: Vec<_> = requests.iter().map(row).collect();
             columns(["token", "asked by", "via", "operation", "status", "done", "accepted"], &rows)
         })
     }
@@ -169,27 +180,30 @@ impl Devices {
         if let Some(thing) = &self.thing {
             let question = json!({(THING_IN_QUESTION.name): thing, (HISTORY.name): self.history});
             let mut answer = agent.query(Operation::GetDevice.as_str(), question).await?;
-            let mut device = answer["device"].take();
-            if self.history {
-                device["history"] = answer["history"].take();
+            if common.output == Output::Table {
+                let DeviceResponse { device, history } = read("response to get-device", &answer)?;
+                return print(&device_text(&device, history.as_deref()));
             }
-            return show(common.output, &device, device_text);
+            let (mut device, history) = (answer["device"].take(), answer["history"].take());
+            if let (true, Value::Object(members)) = (self.history, &mut device) {
+                members.insert("history".into(), history);
+            }
+            return print(&json_line(&device));
         }
         let payload = members([(STATE, self.state.as_ref())]);
         let (_, devices) = pages(&mut agent, Operation::ListDevices.as_str(), payload, usize::MAX, "/devices").await?;
-        show(common.output, &Value::Array(devices), |devices| {
-            let row = |one: &Value| {
-                let error = text(&one["lastError"], "code");
+        show(common.output, "list of devices", &Value::Array(devices), |devices: &Vec<DeviceMessage>| {
+            let row = |one: &DeviceMessage| {
                 [
-                    text(one, "thingName"),
-                    text(one, "state"),
-                    text(one, "associationTimestamp"),
-                    text(one, "requestedBy"),
-                    error,
-                    text(one, "localAccess"),
+                    one.thing_name.clone(),
+                    one.state.to_string(),
+                    one.association_timestamp.clone().unwrap_or_default(),
+                    one.requested_by.clone().unwrap_or_default(),
+                    one.last_error.as_ref().map(|error| error.code.clone()).unwrap_or_default(),
+                    one.local_access.as_deref().unwrap_or_default().to_owned(),
                 ]
             };
-            let rows: Vec<_> = devices.as_array().into_iter().flatten().map(row).collect();
+            let rows: Vec<_> = devices.iter().map(row).collect();
             let titles = ["thing", "state", "associated", "asked by", "last error", "local access"];
             if rows.iter().all(|row| row[5].is_empty()) {
                 // Most agents do not manage local access.
@@ -210,32 +224,38 @@ impl Status {
         let mut agent = common.connect().await?;
         if self.metrics {
             let metrics = agent.query("metrics", json!({})).await?;
-            let message = MetricsMessage::deserialize(&metrics)
-                .map_err(|error| Trouble::Failed(format!("the agent's metrics cannot be read: {error}")))?;
-            return show(common.output, &metrics, |_| exposition(&message));
+            return show(common.output, "metrics", &metrics, exposition);
         }
-        let status = agent.query("status", json!({})).await?;
-        show(common.output, &status, |status| {
-            let mut lines = format!(
-                "{} {}, version {}, since {}\ncloud {}, last list {}\n{} requests open, {} entries pending\n",
-                word(status, "state"),
-                word(status, "health"),
-                text(status, "version"),
-                text(status, "startedAt"),
-                word(status, "cloud"),
-                Some(text(status, "lastSyncAt")).filter(|at| !at.is_empty()).unwrap_or_else(|| "never".into()),
-                text(status, "openRequests"),
-                text(status, "pendingEntries"),
-            );
-            let devices = devices_by_state(status).into_iter();
-            let devices: Vec<String> = devices.map(|(state, count)| format!("{count} {state}")).collect();
-            lines.push_str(&format!("devices: {}\n", devices.join(", ")));
-            for problem in status["problems"].as_array().into_iter().flatten() {
-                let part = |member| text(problem, member);
-                lines.push_str(&format!("{} since {}: {}\n", part("code"), part("since"), part("message")));
-            }
-            lines
-        })?;
-        if status["health"] == "OK" { Ok(()) } else { Err(Trouble::Reported) }
+        let message = agent.query("status", json!({})).await?;
+        if common.output == Output::Json {
+            print(&json_line(&message))?;
+        }
+        let status = status::read(&message).map_err(|error| Trouble::unreadable("status", &error))?;
+        if common.output == Output::Table {
+            print(&status.as_ref().map_or_else(|| "OFFLINE\n".into(), table))?;
+        }
+        if status.is_some_and(|status| status.health == HEALTH[0]) { Ok(()) } else { Err(Trouble::Reported) }
     }
+}
+
+fn table(status: &StatusMessage) -> String {
+    let devices = devices_by_state(status).into_iter();
+    let devices: Vec<String> = devices.map(|(state, count)| format!("{count} {state}")).collect();
+    let mut lines = format!(
+        "{} {}, version {}, since {}\ncloud {}, last list {}\n{} requests open, {} entries pending\ndevices: {}\n",
+        word(&status.state),
+        word(&status.health),
+        clean(&status.version),
+        clean(&status.started_at),
+        word(&status.cloud),
+        status.last_sync_at.as_deref().map_or_else(|| "never".into(), clean),
+        status.open_requests,
+        status.pending_entries,
+        devices.join(", ")
+    );
+    for problem in &status.problems {
+        let (code, since, message) = (clean(&problem.code), clean(&problem.since), clean(&problem.message));
+        lines.push_str(&format!("{code} since {since}: {message}\n"));
+    }
+    lines
 }

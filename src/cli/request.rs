@@ -11,11 +11,19 @@ use super::{
     agent::Agent,
     answer::{Answer, Output, fresh_token},
     show::{failures, print, show},
-    text::{complain, json_line, text},
-    trouble::Trouble,
+    text::{clean, complain, json_line},
+    trouble::{Trouble, read},
 };
-use crate::domain::MAX_TOKEN;
-use crate::domain::operations::requests::{MAX_RESULTS, NEXT_TOKEN, TARGET_TOKEN};
+use crate::{
+    domain::{
+        MAX_TOKEN, Operation, RejectionCode, RequestStatus,
+        operations::{
+            changes::CLIENT_TOKEN,
+            requests::{MAX_RESULTS, TARGET_TOKEN},
+        },
+    },
+    protocol::messages::{ChangeResponse, RequestMessage, RequestResponse},
+};
 
 /// How often a waiting command queries the progress, on a terminal and elsewhere. The agent's
 /// `completed` may be lost with a connection.
@@ -25,19 +33,21 @@ const LOOK_UNSEEN: Duration = Duration::from_secs(10);
 /// Maximum number of failed entries that are queried, which is the maximum of `completed`.
 const FAILURES: usize = 100;
 
+/// The member that says that a message has not all failed entries.
+const TRUNCATED: &str = "errorEntriesTruncated";
+
 /// Bytes of a payload outside its list: the largest `reason`, and the other members.
 const BESIDE_LIST: usize = 4096;
 
 /// An accepted part of a request.
 struct Part {
-    /// The token as it is shown.
-    token: String,
     /// The token as the agent sent it.
-    raw: String,
+    token: String,
     entries: Option<u64>,
     ended: u64,
     failed: u64,
-    completed: Option<Value>,
+    /// The end of the request, as a message and as it was sent.
+    completed: Option<(RequestMessage, Value)>,
 }
 
 /// Splits a payload whose list makes it longer than `max` bytes. The tokens of the parts are
@@ -62,7 +72,7 @@ pub(super) fn split(mut payload: Value, list: Option<&str>, max: usize) -> Resul
         }
     }
     lists.retain(|list| !list.is_empty());
-    let token = payload["clientToken"].as_str().map_or_else(fresh_token, str::to_owned);
+    let token = payload[CLIENT_TOKEN.name].as_str().map_or_else(fresh_token, str::to_owned);
     let longest = format!("{token}.{}", lists.len());
     if longest.chars().count() > MAX_TOKEN {
         let text = format!(
@@ -74,7 +84,7 @@ pub(super) fn split(mut payload: Value, list: Option<&str>, max: usize) -> Resul
     let part = |(n, items): (usize, Vec<Value>)| {
         let mut part = payload.clone();
         part[list] = Value::Array(items);
-        part["clientToken"] = json!(format!("{token}.{}", n + 1));
+        part[CLIENT_TOKEN.name] = json!(format!("{token}.{}", n + 1));
         part
     };
     Ok(lists.into_iter().enumerate().map(part).collect())
@@ -90,7 +100,9 @@ pub(super) async fn carry_out(
 ) -> Result<(), Trouble> {
     let mut parts = Vec::with_capacity(payloads.len());
     for (n, payload) in payloads.into_iter().enumerate() {
-        match agent.ask(operation, payload).await? {
+        let answer = agent.ask(operation, payload).await?;
+        let token = answer.token().unwrap_or_default().to_owned();
+        match answer {
             Answer::Rejected(rejection) => {
                 if n > 0 {
                     complain(&format!(
@@ -98,20 +110,30 @@ pub(super) async fn carry_out(
                         names(&parts)
                     ));
                 }
-                return Err(Trouble::Rejected(rejection));
+                return Err(Trouble::of_rejection(&rejection));
             }
-            Answer::Accepted(body) => parts.push((Part::new(&body, None), body)),
+            Answer::Accepted(body) => {
+                let accepted: ChangeResponse = read(&format!("response to {operation}"), &body)?;
+                parts.push((Part::new(token, accepted.entry_count), body));
+            }
             // The request had ended before; its `accepted` follows, or the two crossed.
-            Answer::Completed(body) => parts.push((Part::new(&body, Some(body.clone())), body)),
+            Answer::Completed(body) => {
+                let completed: RequestMessage = read("completed", &body)?;
+                let mut part = Part::new(token, completed.entry_count);
+                part.completed = Some((completed, body.clone()));
+                parts.push((part, body));
+            }
         }
     }
     let names = names(&parts);
-    let first = parts.first().map_or("TOKEN", |(part, _)| part.token.as_str());
+    let first = parts.first().map_or_else(|| "TOKEN".into(), |(part, _)| clean(&part.token));
     let hint = format!("offboard requests {first} shows the result");
     if no_wait {
-        let accepted = merge(parts.into_iter().map(|(_, body)| body).collect());
-        let line = |_: &Value| format!("accepted as {names}; {hint}\n");
-        return show(output, &accepted, line);
+        let accepted = merge(parts.into_iter().map(|(_, body)| body).collect(), None);
+        return match output {
+            Output::Json => print(&json_line(&accepted)),
+            Output::Table => print(&format!("accepted as {names}; {hint}\n")),
+        };
     }
     if output == Output::Table {
         complain(&format!("accepted as {names}\n"));
@@ -124,23 +146,21 @@ pub(super) async fn carry_out(
             return Err(Trouble::Left);
         }
     }
-    let completed = merge(parts.into_iter().filter_map(|part| part.completed).collect());
-    match output {
-        Output::Json => print(&json_line(&completed))?,
-        Output::Table => print(&summary(&completed))?,
-    }
-    if completed["status"] == "SUCCEEDED" { Ok(()) } else { Err(Trouble::Reported) }
+    let (completed, bodies): (Vec<RequestMessage>, Vec<Value>) =
+        parts.into_iter().filter_map(|part| part.completed).unzip();
+    let status = status(&completed.iter().collect::<Vec<_>>());
+    let whole = merge(bodies, Some(&status));
+    show(output, "completed", &whole, summary)?;
+    if status == RequestStatus::Succeeded.as_str() { Ok(()) } else { Err(Trouble::Reported) }
 }
 
 fn names(parts: &[(Part, Value)]) -> String {
-    parts.iter().map(|(part, _)| part.token.as_str()).collect::<Vec<_>>().join(", ")
+    parts.iter().map(|(part, _)| clean(&part.token)).collect::<Vec<_>>().join(", ")
 }
 
 impl Part {
-    fn new(body: &Value, completed: Option<Value>) -> Self {
-        let entries = body["entryCount"].as_u64();
-        let raw = body["clientToken"].as_str().unwrap_or_default().to_owned();
-        Self { token: text(body, "clientToken"), raw, entries, ended: 0, failed: 0, completed }
+    fn new(token: String, entries: Option<u32>) -> Self {
+        Self { token, entries: entries.map(u64::from), ended: 0, failed: 0, completed: None }
     }
 }
 
@@ -159,17 +179,18 @@ async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
     let mut look = interval_at(first, pace);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while let Some(open) = parts.iter().find(|part| part.completed.is_none()) {
-        let question = json!({(TARGET_TOKEN.name): open.raw, (MAX_RESULTS.name): FAILURES});
+        let question = json!({(TARGET_TOKEN.name): open.token, (MAX_RESULTS.name): FAILURES});
         let answer = tokio::select! {
             answer = agent.next() => Some(answer?),
             _ = look.tick() => agent.ask_in_time("get-request", question).await?,
         };
         match answer {
             // The agent deleted the request, or lost it with a damaged store: no result will come.
-            Some(Answer::Rejected(rejection)) if rejection["code"] == "ResourceNotFoundException" => {
-                return Err(Trouble::Rejected(rejection));
-            }
-            Some(answer) => note(parts, answer),
+            Some(Answer::Rejected(rejection)) => match Trouble::of_rejection(&rejection) {
+                Trouble::Rejected(why) if why.code != RejectionCode::ResourceNotFoundException.as_str() => {}
+                trouble => return Err(trouble),
+            },
+            Some(answer) => note(parts, answer)?,
             None => {}
         }
         if let Some(bar) = &bar {
@@ -186,83 +207,89 @@ async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
 
 /// Updates the part that an answer is about, with its progress or its end. Both `completed` and the
 /// answer to `get-request`, which has the same form, can report the end; the first one counts.
-fn note(parts: &mut [Part], answer: Answer) {
-    let (body, is_end) = match answer {
-        Answer::Completed(body) => (body, true),
-        Answer::Accepted(mut body) if body["request"].is_object() => {
-            let mut request = body["request"].take();
-            let is_end = request["completedAt"].is_string();
-            if body[NEXT_TOKEN.name].is_string() {
-                request["errorEntriesTruncated"] = json!(true);
+fn note(parts: &mut [Part], answer: Answer) -> Result<(), Trouble> {
+    let is_of_query = answer.operation() == Some(Operation::GetRequest.as_str());
+    let (request, body) = match answer {
+        Answer::Completed(body) => (read::<RequestMessage>("completed", &body)?, body),
+        Answer::Accepted(mut body) if is_of_query => {
+            let RequestResponse { mut request, next_token } = read("response to get-request", &body)?;
+            let mut body = body["request"].take();
+            if let (Some(_), Value::Object(members)) = (next_token, &mut body) {
+                request.error_entries_truncated = Some(true);
+                members.insert(TRUNCATED.into(), json!(true));
             }
-            (request, is_end)
+            (request, body)
         }
-        _ => return,
+        _ => return Ok(()),
     };
-    let is_of = |part: &&mut Part| part.completed.is_none() && body["clientToken"] == part.raw.as_str();
+    let is_of = |part: &&mut Part| part.completed.is_none() && request.client_token == part.token;
     if let Some(part) = parts.iter_mut().find(is_of) {
-        let count = |member: &str| body[member].as_u64().unwrap_or_default();
-        part.failed = count("failedCount");
-        part.ended = count("succeededCount") + part.failed;
-        if is_end {
-            part.completed = Some(body);
+        let count = |count: Option<u32>| u64::from(count.unwrap_or_default());
+        part.failed = count(request.failed_count);
+        part.ended = count(request.succeeded_count) + part.failed;
+        if request.completed_at.is_some() {
+            part.completed = Some((request, body));
         }
+    }
+    Ok(())
+}
+
+/// The status of a request that was sent in parts.
+pub(super) fn status(parts: &[&RequestMessage]) -> String {
+    let all = |status: &str| parts.iter().all(|part| part.status == status);
+    match parts {
+        [one] => one.status.to_string(),
+        _ if all(RequestStatus::Succeeded.as_str()) => RequestStatus::Succeeded.as_str().into(),
+        _ if parts.iter().any(|part| part.succeeded_count > Some(0)) => {
+            RequestStatus::PartiallySucceeded.as_str().into()
+        }
+        _ => [RequestStatus::Canceled, RequestStatus::TimedOut]
+            .into_iter()
+            .find(|status| all(status.as_str()))
+            .unwrap_or(RequestStatus::Failed)
+            .as_str()
+            .into(),
     }
 }
 
-/// Merges the messages about the parts of one request into one message.
-pub(super) fn merge(mut messages: Vec<Value>) -> Value {
+/// Merges the messages about the parts of one request into one message: counts are summed, and lists
+/// are joined. A member that this version does not know is kept, too.
+fn merge(mut messages: Vec<Value>, status: Option<&str>) -> Value {
     if messages.len() == 1 {
         return messages.swap_remove(0);
     }
-    let all = |status: &str| messages.iter().all(|one| one["status"] == status);
     let sum = |member: &str| messages.iter().filter_map(|one| one[member].as_u64()).sum::<u64>();
-    let status = if all("SUCCEEDED") {
-        "SUCCEEDED"
-    } else if sum("succeededCount") > 0 {
-        "PARTIALLY_SUCCEEDED"
-    } else if all("CANCELED") {
-        "CANCELED"
-    } else if all("TIMED_OUT") {
-        "TIMED_OUT"
-    } else {
-        "FAILED"
-    };
     let first = messages.first().cloned().unwrap_or_default();
     let mut whole = json!({});
     for (member, value) in first.as_object().into_iter().flatten() {
         whole[member] = match value {
             Value::Number(_) => json!(sum(member)),
             Value::Array(_) => messages.iter().filter_map(|one| one[member].as_array()).flatten().cloned().collect(),
-            _ if member == "status" => json!(status),
+            _ if member == "status" && status.is_some() => json!(status),
             _ if member == "completedAt" => {
                 messages.iter().filter_map(|one| one[member].as_str()).max().map_or(Value::Null, |at| json!(at))
             }
-            Value::String(token) if member == "clientToken" => {
+            Value::String(token) if member == CLIENT_TOKEN.name => {
                 json!(token.rsplit_once('.').map_or(token.as_str(), |(token, _)| token))
             }
             _ => value.clone(),
         };
     }
-    if messages.iter().any(|one| one["errorEntriesTruncated"] == true) {
-        whole["errorEntriesTruncated"] = json!(true);
+    if messages.iter().any(|one| one[TRUNCATED] == true) {
+        whole[TRUNCATED] = json!(true);
     }
     whole
 }
 
-fn summary(completed: &Value) -> String {
-    let counts = if completed["entryCount"].is_u64() {
-        format!("{} of {} entries", text(completed, "succeededCount"), text(completed, "entryCount"))
+fn summary(completed: &RequestMessage) -> String {
+    let count = |count: Option<u32>| count.map(|count| count.to_string()).unwrap_or_default();
+    let counts = if completed.entry_count.is_some() {
+        format!("{} of {} entries", count(completed.succeeded_count), count(completed.entry_count))
     } else {
-        let count = |member| text(completed, member);
-        format!(
-            "{} associated, {} added, {} removed",
-            count("associatedCount"),
-            count("addedCount"),
-            count("removedCount")
-        )
+        let (associated, added) = (count(completed.associated_count), count(completed.added_count));
+        format!("{associated} associated, {added} added, {} removed", count(completed.removed_count))
     };
-    format!("{}: {counts}\n{}", text(completed, "status"), failures(completed))
+    format!("{}: {counts}\n{}", clean(&completed.status), failures(completed, false))
 }
 
 #[cfg(test)]
@@ -289,15 +316,21 @@ mod tests {
 
     #[test]
     fn parts_are_reported_as_one() {
+        let failed = |n: u32| json!({"thingName": n.to_string(), "code": "c", "message": "m", "unknown": n});
         let part = |n: u32, status: &str, succeeded: u32, at: &str| {
             json!({"clientToken": format!("t.{n}"), "operation": "o", "status": status, "entryCount": 2, "succeededCount": succeeded,
-                "failedCount": 2 - succeeded, "errorEntries": [{"thingName": n}], "acceptedAt": "1", "completedAt": at})
+                "failedCount": 2 - succeeded, "errorEntries": [failed(n)], "acceptedAt": "1", "completedAt": at})
         };
-        let whole = merge(vec![part(1, "SUCCEEDED", 2, "5"), part(2, "FAILED", 0, "3")]);
+        let whole = |bodies: Vec<Value>| {
+            let parts: Vec<RequestMessage> = bodies.iter().map(|body| read("completed", body).unwrap()).collect();
+            merge(bodies, Some(&status(&parts.iter().collect::<Vec<_>>())))
+        };
+        let some = whole(vec![part(1, "SUCCEEDED", 2, "5"), part(2, "FAILED", 0, "3")]);
         let expected = json!({"clientToken": "t", "operation": "o", "status": "PARTIALLY_SUCCEEDED", "entryCount": 4,
-            "succeededCount": 2, "failedCount": 2, "errorEntries": [{"thingName": 1}, {"thingName": 2}], "acceptedAt": "1",
+            "succeededCount": 2, "failedCount": 2, "errorEntries": [failed(1), failed(2)], "acceptedAt": "1",
             "completedAt": "5"});
-        assert_eq!(whole, expected);
-        assert_eq!(merge(vec![part(1, "TIMED_OUT", 0, "5"), part(2, "TIMED_OUT", 0, "5")])["status"], "TIMED_OUT");
+        assert_eq!(some, expected);
+        assert_eq!(whole(vec![part(1, "TIMED_OUT", 0, "5"), part(2, "TIMED_OUT", 0, "5")])["status"], "TIMED_OUT");
+        assert_eq!(whole(vec![part(1, "TIMED_OUT", 0, "5"), part(2, "CANCELED", 0, "5")])["status"], "FAILED");
     }
 }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -24,7 +25,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    domain::Operation,
+    domain::{Operation, operations::changes::CLIENT_TOKEN},
     protocol::local_socket::{MAX_LINE, SOCKET},
     runtime::users,
 };
@@ -44,6 +45,14 @@ pub(super) struct LocalSocket {
     /// directory of the component
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+}
+
+/// A line of the agent.
+#[derive(Deserialize)]
+struct Envelope {
+    /// The kind of the answer.
+    result: String,
+    payload: Map<String, Value>,
 }
 
 /// A connection to the agent over its local socket.
@@ -110,11 +119,11 @@ fn no_agent(path: &Path, error: &io::Error) -> Trouble {
 impl SocketConnection {
     pub(super) async fn ask(&mut self, operation: &str, mut payload: Value) -> Result<Answer, Trouble> {
         // The answer to an operation that only the local socket has carries no token.
-        let is_fresh = payload["clientToken"].is_null();
+        let is_fresh = payload[CLIENT_TOKEN.name].is_null();
         if is_fresh && Operation::parse(operation).is_some() {
-            payload["clientToken"] = json!(fresh_token());
+            payload[CLIENT_TOKEN.name] = json!(fresh_token());
         }
-        let token = payload["clientToken"].as_str().map(str::to_owned);
+        let token = payload[CLIENT_TOKEN.name].as_str().map(str::to_owned);
         let line = format!("{}\n", json!({"operation": operation, "payload": payload}));
         if line.len() > MAX_LINE {
             let text =
@@ -129,9 +138,8 @@ impl SocketConnection {
         loop {
             let answer = self.receive().await?;
             // The result of another command has the token of that command.
-            let is_ours = token
-                .as_deref()
-                .is_none_or(|token| answer.is_to(token, None) || is_fresh && answer.body()["clientToken"].is_null());
+            let is_ours =
+                token.as_deref().is_none_or(|token| answer.is_to(token, None) || is_fresh && answer.token().is_none());
             if is_ours {
                 return Ok(answer);
             }
@@ -172,9 +180,8 @@ impl SocketConnection {
             });
         }
         let line = std::mem::take(&mut self.line);
-        let mut answer: Value = serde_json::from_slice(&line).map_err(|_| unexpected(&line))?;
-        let body = answer["payload"].take();
-        answer["result"].as_str().and_then(|kind| Answer::new(kind, body)).ok_or_else(|| unexpected(&line))
+        let envelope: Envelope = serde_json::from_slice(&line).map_err(|_| unexpected(&line))?;
+        Answer::new(&envelope.result, Value::Object(envelope.payload)).ok_or_else(|| unexpected(&line))
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::text::{complain, text};
+use super::text::{clean, complain};
+use crate::protocol::messages::Rejected;
 
 /// The command did not succeed.
 pub(super) const EXIT_FAILED: u8 = 1;
@@ -29,12 +31,30 @@ pub(super) enum Trouble {
     /// The user interrupted the wait.
     Left,
     /// The agent's `rejected` message.
-    Rejected(Value),
+    Rejected(Box<Rejected<'static>>),
     /// The agent does not answer.
     NoAnswer(String),
 }
 
+/// Reads a message of the agent; `what` names it, such as "status". Members that this version does
+/// not know are ignored.
+///
+/// # Errors
+/// [`Trouble::Failed`], with the reason, if the message lacks a member or a member has another type.
+pub(super) fn read<T: DeserializeOwned>(what: &str, message: &Value) -> Result<T, Trouble> {
+    T::deserialize(message).map_err(|error| Trouble::unreadable(what, &error))
+}
+
 impl Trouble {
+    pub(super) fn unreadable(what: &str, error: &serde_json::Error) -> Self {
+        Self::Failed(clean(&format!("the agent's {what} cannot be read: {error}")))
+    }
+
+    /// The trouble that a message `rejected` reports.
+    pub(super) fn of_rejection(message: &Value) -> Self {
+        read("rejected", message).map_or_else(|unreadable| unreadable, |rejection| Self::Rejected(Box::new(rejection)))
+    }
+
     /// Prints the reason, and returns the exit status.
     pub(super) fn report(&self) -> u8 {
         if !matches!(self, Self::Reported | Self::Left) {
@@ -56,9 +76,9 @@ impl fmt::Display for Trouble {
             Self::Reported => f.write_str("the command did not succeed"),
             Self::Left => f.write_str("the wait was interrupted"),
             Self::Rejected(rejection) => {
-                write!(f, "rejected: {} ({})", text(rejection, "message"), text(rejection, "code"))?;
-                for field in rejection["fields"].as_array().into_iter().flatten() {
-                    write!(f, "\n  {} {}", text(field, "name"), text(field, "message"))?;
+                write!(f, "rejected: {} ({})", clean(&rejection.message), clean(&rejection.code))?;
+                for field in &rejection.fields {
+                    write!(f, "\n  {} {}", clean(&field.name), clean(&field.message))?;
                 }
                 Ok(())
             }

@@ -1,6 +1,8 @@
 //! The responses to queries: converts what the ledger returns to `accepted`, cut to a page and to
 //! the limit of bytes.
 
+use serde::Serialize;
+
 use crate::{
     domain::{
         ClientId, ClientToken, FieldFault, Operation, Page, Query, Rejection, RejectionCode, Request, RequestStatus,
@@ -8,7 +10,10 @@ use crate::{
     },
     ledger::{self, Canceled, Plan, Rows, StoreError, Tx},
     protocol::{
-        messages::{self, Accepted, PlanMessage},
+        messages::{
+            self, Accepted, CancelResponse, DeviceResponse, DevicesResponse, PlanMessage, PlanResponse,
+            RequestResponse, RequestsResponse,
+        },
         page,
     },
 };
@@ -29,7 +34,6 @@ pub(crate) fn answer(
     synced_at: Option<Timestamp>,
     max_bytes: usize,
 ) -> Result<Result<Vec<u8>, Rejection>, StoreError> {
-    let blank = accepted(operation, token);
     let message = match query {
         Query::Request { client: other, token: target, page } => {
             let owner = match other.resolve(client) {
@@ -61,7 +65,7 @@ pub(crate) fn answer(
             let left = max_bytes - max_bytes / 4 + room;
             let (entries, next_token) = fit(rows, &scope, left, messages::ErrorEntry::from);
             shown.error_entries = Some(entries);
-            Accepted { request: Some(shown), next_token, ..blank }
+            accepted(operation, token, RequestResponse { request: shown, next_token })
         }
         Query::Requests { client: other, status, page } => {
             let other = match other.resolve(client) {
@@ -83,7 +87,7 @@ pub(crate) fn answer(
             };
             let rows = ledger::requests(tx, whose, *status, after, limit)?;
             let (requests, next_token) = fit(rows, &scope, max_bytes, |request| shown(client, &request));
-            Accepted { requests: Some(requests), next_token, ..blank }
+            accepted(operation, token, RequestsResponse { requests, next_token })
         }
         Query::Device { thing, history } => match ledger::device(tx, thing)? {
             Some(view) => {
@@ -95,7 +99,8 @@ pub(crate) fn answer(
                     newest.reverse();
                     newest
                 });
-                Accepted { device: Some(messages::device(view, synced_at)), history, ..blank }
+                let device = messages::device(view, synced_at);
+                accepted(operation, token, DeviceResponse { device, history })
             }
             None => {
                 let text = format!("the registry has no device {thing}; a sync would show what the cloud lists");
@@ -110,10 +115,10 @@ pub(crate) fn answer(
             };
             let rows = ledger::devices(tx, *state, after, limit)?;
             let (devices, next_token) = fit(rows, &scope, max_bytes, |view| messages::device(view, synced_at));
-            Accepted { devices: Some(devices), next_token, ..blank }
+            accepted(operation, token, DevicesResponse { devices, next_token })
         }
     };
-    Ok(Ok(messages::to_json(&message)))
+    Ok(Ok(message))
 }
 
 /// A request without its failures. Its own client sees its reason. A user of this machine sees the
@@ -124,12 +129,12 @@ fn shown(client: &ClientId, request: &Request) -> messages::RequestMessage {
         shown.reason = None;
     }
     shown.requested_by = client.is_local().then(|| request.client.to_string());
-    shown.via = Some(request.client.via().as_str());
+    shown.via = Some(request.client.via().as_str().into());
     shown
 }
 
-fn accepted(operation: Operation, token: Option<&ClientToken>) -> Accepted {
-    Accepted { client_token: token.map(ToString::to_string), operation: operation.as_str(), ..Accepted::default() }
+fn accepted<R: Serialize>(operation: Operation, token: Option<&ClientToken>, response: R) -> Vec<u8> {
+    messages::to_json(&Accepted::new(operation, token, response))
 }
 
 /// Where a page begins, and how many rows it has at most.
@@ -139,7 +144,7 @@ fn begin<'p>(page: &'p Page, scope: &str) -> Result<(Option<&'p str>, usize), Re
 }
 
 /// The rows that fit into the message, and the token that continues after them.
-fn fit<R, M: serde::Serialize>(
+fn fit<R, M: Serialize>(
     rows: Rows<R>,
     scope: &str,
     max_bytes: usize,
@@ -176,16 +181,13 @@ pub(crate) fn plan(
         guarded,
         max_fraction_exceeded,
     };
-    messages::to_json(&Accepted { plan: Some(plan), ..accepted(operation, token) })
+    accepted(operation, token, PlanResponse { plan })
 }
 
 /// The response to a cancel.
 pub(crate) fn canceled(operation: Operation, token: Option<&ClientToken>, canceled: Canceled) -> Vec<u8> {
-    messages::to_json(&Accepted {
-        canceled_count: Some(canceled.canceled),
-        in_flight_count: Some(canceled.in_flight),
-        ..accepted(operation, token)
-    })
+    let response = CancelResponse { canceled_count: canceled.canceled, in_flight_count: canceled.in_flight };
+    accepted(operation, token, response)
 }
 
 /// The rejection of a query or a cancel whose target does not exist.

@@ -115,12 +115,12 @@ impl Report {
             })
             .collect();
         StatusMessage {
-            state: "ONLINE",
-            version: crate::VERSION,
-            health: if problems.is_empty() { HEALTH[0] } else { HEALTH[1] },
+            state: "ONLINE".into(),
+            version: crate::VERSION.into(),
+            health: if problems.is_empty() { HEALTH[0] } else { HEALTH[1] }.into(),
             problems,
-            cloud: health.cloud.as_str(),
-            devices: DeviceState::ALL.iter().map(|state| (state.as_str(), summary.devices(*state))).collect(),
+            cloud: health.cloud.as_str().into(),
+            devices: DeviceState::ALL.iter().map(|state| (state.as_str().into(), summary.devices(*state))).collect(),
             pending_entries: summary.pending_entries,
             open_requests: summary.open_requests,
             last_sync_at: health.synced_at.map(|at| at.to_string()),

@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 #[cfg(test)]
 use crate::testing::schemas::words;
@@ -14,26 +15,26 @@ pub(crate) const OFFLINE: &str = r#"{"state":"OFFLINE"}"#;
 pub(crate) const HEALTH: [&str; 2] = ["OK", "DEGRADED"];
 
 /// The state of the agent.
-#[derive(Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StatusMessage {
     /// `ONLINE`: the agent runs and is connected to the broker.
     #[cfg_attr(test, schemars(schema_with = "words::online"))]
-    pub(crate) state: &'static str,
+    pub(crate) state: Cow<'static, str>,
     /// The agent's version.
-    pub(crate) version: &'static str,
+    pub(crate) version: Cow<'static, str>,
     /// Whether there are problems.
     #[cfg_attr(test, schemars(schema_with = "words::health"))]
-    pub(crate) health: &'static str,
+    pub(crate) health: Cow<'static, str>,
     /// The problems that a person should know of and solve.
     pub(crate) problems: Vec<ProblemMessage>,
     /// The state of the cloud, by its last responses.
     #[cfg_attr(test, schemars(schema_with = "words::cloud_state"))]
-    pub(crate) cloud: &'static str,
+    pub(crate) cloud: Cow<'static, str>,
     /// How many devices of the registry are in which state.
     #[cfg_attr(test, schemars(schema_with = "words::device_counts"))]
-    pub(crate) devices: BTreeMap<&'static str, u64>,
+    pub(crate) devices: BTreeMap<Cow<'static, str>, u64>,
     /// How many entries have not ended.
     pub(crate) pending_entries: u64,
     /// How many requests have not ended.
@@ -48,7 +49,7 @@ pub(crate) struct StatusMessage {
 }
 
 /// A problem that a person should know of.
-#[derive(Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct ProblemMessage {
     /// The problem's code, for programs.
@@ -59,4 +60,16 @@ pub(crate) struct ProblemMessage {
     /// When the problem began.
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
     pub(crate) since: String,
+}
+
+/// Reads a message `status`; `None` is the status of an agent that is offline, which has no other
+/// members.
+///
+/// # Errors
+/// A member is missing or has another type.
+pub(crate) fn read(status: &Value) -> serde_json::Result<Option<StatusMessage>> {
+    if serde_json::from_str::<Value>(OFFLINE).is_ok_and(|offline| *status == offline) {
+        return Ok(None);
+    }
+    StatusMessage::deserialize(status).map(Some)
 }

@@ -67,7 +67,7 @@ fn said(output: &Output) -> String {
 fn evil_status() -> Value {
     json!({
         "state": EVIL, "version": EVIL, "health": EVIL, "cloud": EVIL, "startedAt": EVIL, "lastSyncAt": EVIL,
-        "devices": {"ASSOCIATED": 3, EVIL: 7, "DISASSOCIATED": EVIL}, "pendingEntries": EVIL, "openRequests": {EVIL: EVIL},
+        "devices": {"ASSOCIATED": 3, EVIL: 7}, "pendingEntries": 1, "openRequests": 1, EVIL: {EVIL: EVIL},
         "problems": [{"code": EVIL, "message": EVIL, "since": EVIL}],
     })
 }
@@ -77,8 +77,7 @@ fn evil(operation: &str, payload: &Value) -> Option<Vec<u8>> {
     let one = json!({"clientToken": EVIL, "requestedBy": EVIL, "operation": EVIL, "status": EVIL, "acceptedAt": EVIL,
         "reason": EVIL, "entryCount": 2, "succeededCount": 1, "failedCount": 1, EVIL: EVIL,
         "errorEntries": [{"thingName": EVIL, "code": EVIL, "message": EVIL}]});
-    let device =
-        json!({"thingName": EVIL, "state": EVIL, "lastError": {"code": EVIL, "message": EVIL}, EVIL: {EVIL: EVIL}});
+    let device = json!({"thingName": EVIL, "state": EVIL, "changedAt": EVIL, "lastError": {"code": EVIL, "message": EVIL}, EVIL: {EVIL: EVIL}});
     let body = match operation {
         "status" => evil_status(),
         "metrics" => json!({"at": "", "metrics": [
@@ -94,11 +93,11 @@ fn evil(operation: &str, payload: &Value) -> Option<Vec<u8>> {
         "list-devices" => json!({"clientToken": token, "devices": [device]}),
         "cancel" => json!({"clientToken": token, "canceledCount": EVIL, "inFlightCount": [EVIL]}),
         _ if payload["dryRun"] == true => json!({"clientToken": token, "plan": {"entryCount": 1, "cloudCallCount": 1,
-            "unknownCount": 1, "unknown": [EVIL], "guardedCount": 0, "guarded": [EVIL]}}),
+            "unknownCount": 1, "unknown": [EVIL], "guardedCount": 0, "guarded": [EVIL], "maxFractionExceeded": false}}),
         _ => {
             return line(
                 "rejected",
-                &json!({"code": EVIL, "message": EVIL, "fields": [{"name": EVIL, "message": EVIL}]}),
+                &json!({"operation": EVIL, "code": EVIL, "message": EVIL, "fields": [{"name": EVIL, "message": EVIL}]}),
             );
         }
     };
@@ -234,18 +233,29 @@ async fn a_final_status_ends_the_waiting() {
     let (_dir, data) = directory();
     impostor(&data, |operation, payload| {
         let token = payload["clientToken"].clone();
-        let plan = json!({"entryCount": 1, "cloudCallCount": 1, "unknownCount": 0, "guardedCount": 0});
+        let plan = json!({"entryCount": 1, "cloudCallCount": 1, "unknownCount": 0, "unknown": [], "guardedCount": 0,
+            "guarded": [], "maxFractionExceeded": false});
         match operation {
             "get-request" => line(
                 "accepted",
                 &json!({"clientToken": token, "operation": operation, "request": {"clientToken": payload["targetClientToken"],
                     "operation": "disassociate-client-devices", "status": "FAILED", "entryCount": 1, "succeededCount": 0,
-                    "failedCount": 1, "completedAt": "2026-11-20T21:37:00.123Z",
+                    "failedCount": 1, "acceptedAt": "2026-11-20T21:36:59.123Z", "completedAt": "2026-11-20T21:37:00.123Z",
                     "errorEntries": [{"thingName": "d1", "code": "Code", "message": "why"}]}}),
             ),
-            "status" => line("accepted", &json!({"devices": {"ASSOCIATED": 9}})),
+            "status" => {
+                let mut status = evil_status();
+                status["devices"] = json!({"ASSOCIATED": 9});
+                line("accepted", &status)
+            }
             _ if payload["dryRun"] == true => line("accepted", &json!({"clientToken": token, "plan": plan})),
-            _ => line("accepted", &json!({"clientToken": token, "entryCount": 1})),
+            _ => {
+                let at = "2026-11-20T21:36:59.123Z";
+                line(
+                    "accepted",
+                    &json!({"clientToken": token, "operation": operation, "entryCount": 1, "acceptedAt": at}),
+                )
+            }
         }
     });
     let start = Instant::now();

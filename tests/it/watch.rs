@@ -204,16 +204,20 @@ fn stand_in(world: &World, silent: &'static AtomicBool) {
             }
             let asked: Value = serde_json::from_str(&line).unwrap();
             let payload = match asked["operation"].as_str().unwrap() {
-                "status" => json!({"state": "ONLINE", "version": "9\u{1b}[2J", "problems": []}),
+                "status" => {
+                    json!({"state": "ONLINE", "version": "9\u{1b}[2J", "health": "OK", "problems": [], "cloud": "REACHABLE",
+                    "devices": {}, "pendingEntries": 0, "openRequests": 0, "startedAt": "x", "newMember": 1})
+                }
                 "metrics" => {
                     calls += 10;
                     let counter = |result: &str, value: u64| json!({"name": "offboard_cloud_calls_total", "labels": {"answer": result}, "value": value});
                     let in_flight = json!({"name": "offboard_entries_in_flight", "labels": {}, "value": 100});
-                    json!({"metrics": [counter("ok", calls), counter("throttled", calls / 10), in_flight]})
+                    json!({"at": "x", "metrics": [counter("ok", calls), counter("throttled", calls / 10), in_flight]})
                 }
                 "list-requests" => {
                     assert!(asked["payload"]["maxResults"].as_u64().unwrap() <= 100);
-                    json!({"requests": [{"clientToken": "Pr\u{fc}fung\u{9b}2J", "status": "FAILED"}], "nextToken": "more"})
+                    json!({"requests": [{"clientToken": "Pr\u{fc}fung\u{9b}2J", "operation": "sync", "status": "FAILED",
+                        "acceptedAt": "x", "newMember": [1]}], "nextToken": "more"})
                 }
                 _ => json!({"devices": []}),
             };

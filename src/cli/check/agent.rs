@@ -1,13 +1,22 @@
 //! Findings from the running agent, which is connected, lists, and measures all the time.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::finding::{Finding, Problems, caution, cloud_findings, error, first, local_access_works, ok, warning};
 use crate::{
     agent::{cautions, ipc::ways},
-    cli::{agent::Agent, answer::Answer, text::text, trouble::Trouble},
+    cli::{
+        agent::Agent,
+        answer::Answer,
+        text::clean,
+        trouble::{Trouble, read},
+    },
     config::{self, Config},
-    domain::{Switch, Via, operations::requests::TARGET_TOKEN},
+    domain::{RequestStatus, Switch, Via, operations::requests::TARGET_TOKEN},
+    protocol::{
+        messages::RequestMessage,
+        metrics::{MetricsMessage, Sample},
+    },
 };
 
 const BROKER: &[&str] = &["BROKER_UNREACHABLE", "CONNECTION_UNSTABLE", "SUBSCRIPTION_DENIED"];
@@ -21,14 +30,20 @@ const OTHERS: &[&str] = &["MESSAGE_TOO_LARGE", "SOCKET_UNAVAILABLE", "LIST_", "R
 /// Makes the agent call the list operation, so that its state of the cloud is current. An error of
 /// that call appears among the agent's problems.
 pub(super) async fn list(mut agent: Agent) -> Option<String> {
-    let Ok(Answer::Accepted(accepted)) = agent.ask("sync", json!({})).await else { return None };
-    match agent.next_in_time().await {
-        Some(Answer::Completed(body)) if body["status"] == "SUCCEEDED" => {
-            Some(format!("the list call is allowed; {} devices are associated", text(&body, "associatedCount")))
+    let Ok(accepted @ Answer::Accepted(_)) = agent.ask("sync", json!({})).await else { return None };
+    let completed: Option<RequestMessage> = match agent.next_in_time().await {
+        Some(Answer::Completed(body)) => read("completed", &body).ok(),
+        _ => None,
+    };
+    match completed {
+        Some(RequestMessage { status, associated_count: Some(count), .. })
+            if status == RequestStatus::Succeeded.as_str() =>
+        {
+            Some(format!("the list call is allowed; {count} devices are associated"))
         }
         _ => {
             // The check does not wait for the result any longer.
-            let _ = agent.ask("cancel", json!({(TARGET_TOKEN.name): accepted["clientToken"]})).await;
+            let _ = agent.ask("cancel", json!({(TARGET_TOKEN.name): accepted.token()})).await;
             None
         }
     }
@@ -39,14 +54,10 @@ pub(super) async fn findings(
     config: &Config,
     listed: Option<String>,
 ) -> Result<Vec<Finding>, Trouble> {
-    let status = agent.query("status", json!({})).await?;
-    let metrics = agent.query("metrics", json!({})).await?;
-    let problems: Problems = status["problems"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|problem| (text(problem, "code"), text(problem, "message")))
-        .collect();
+    let status = agent.status().await?;
+    let metrics: MetricsMessage = agent.query_as("metrics", json!({})).await?;
+    let problems: Problems =
+        status.problems.iter().map(|problem| (clean(&problem.code), clean(&problem.message))).collect();
     // The configuration with which the agent was started counts, even if the file has changed
     // since.
     let shown = agent.query("configuration", json!({})).await?;
@@ -68,7 +79,7 @@ pub(super) async fn findings(
     } else if let Some(message) = first(&problems, REPLACED) {
         findings.push(warning("store", message));
     }
-    let (version, since) = (text(&status, "version"), text(&status, "startedAt"));
+    let (version, since) = (clean(&status.version), clean(&status.started_at));
     let others: Vec<&str> = Switch::ALL.iter().map(|switch| switch.problem).chain(OTHERS.iter().copied()).collect();
     findings.push(match first(&problems, &others) {
         Some(message) => warning("agent", message),
@@ -77,7 +88,7 @@ pub(super) async fn findings(
     Ok(findings)
 }
 
-fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
+fn broker(config: &Config, problems: &Problems, metrics: &MetricsMessage) -> Finding {
     let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the agent uses no broker") };
     if let Some(message) = first(problems, BROKER) {
         return error("broker", format!("{mqtt:?}: {message}"));
@@ -93,10 +104,11 @@ fn broker(config: &Config, problems: &Problems, metrics: &Value) -> Finding {
 }
 
 /// The transport over Greengrass IPC of that name and title.
-fn ipc(config: &Config, (via, title): (Via, &str), problems: &Problems, metrics: &Value) -> Finding {
-    let is_this = |one: &&Value| one["name"] == "offboard_ipc_subscribed" && one["labels"]["via"] == via.as_str();
-    let gauges = metrics["metrics"].as_array().into_iter().flatten();
-    let is_subscribed = gauges.filter(is_this).any(|one| one["value"] == 1.0);
+fn ipc(config: &Config, (via, title): (Via, &str), problems: &Problems, metrics: &MetricsMessage) -> Finding {
+    let is_this = |one: &Sample| {
+        one.name == "offboard_ipc_subscribed" && one.labels.get("via").is_some_and(|label| label == via.as_str())
+    };
+    let is_subscribed = metrics.metrics.iter().any(|one| is_this(one) && one.value > 0.0);
     let filter = config.topics().commands();
     match first(problems, IPC) {
         // The two transports share their problems, whose messages name them.
@@ -107,7 +119,7 @@ fn ipc(config: &Config, (via, title): (Via, &str), problems: &Problems, metrics:
 }
 
 /// Whether the agent may send commands to the broker's plugin, which it tests at its start.
-fn local_access(config: &Config, problems: &Problems, metrics: &Value) -> Option<Finding> {
+fn local_access(config: &Config, problems: &Problems, metrics: &MetricsMessage) -> Option<Finding> {
     const WHAT: &str = "local access";
     config.local_access.as_ref()?;
     if let Some(message) = problems.get("LOCAL_ACCESS_DENIED") {
@@ -122,6 +134,6 @@ fn local_access(config: &Config, problems: &Problems, metrics: &Value) -> Option
     })
 }
 
-fn gauge(metrics: &Value, name: &str) -> Option<f64> {
-    metrics["metrics"].as_array()?.iter().find(|one| one["name"] == name)?["value"].as_f64()
+fn gauge(metrics: &MetricsMessage, name: &str) -> Option<f64> {
+    Some(metrics.metrics.iter().find(|one| one.name == name)?.value)
 }

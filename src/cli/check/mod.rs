@@ -22,9 +22,10 @@ use serde_json::{Value, json};
 use self::finding::{Finding, State, caution, error, ok, warning};
 use super::{
     agent::Common,
+    answer::Output,
     data_directory::is_held,
-    show::show,
-    text::{columns, text},
+    show::print,
+    text::{columns, json_line},
     trouble::Trouble,
 };
 use crate::{
@@ -73,24 +74,20 @@ impl Foreign {
 
 impl Check {
     pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
-        let report = self.report(common).await?;
-        show(common.output, &report, |report| {
-            let checks = report["checks"].as_array().into_iter().flatten();
-            let rows: Vec<[String; 3]> =
-                checks.map(|one| [text(one, "check"), text(one, "result"), text(one, "message")]).collect();
-            columns(["check", "result", "what"], &rows)
-        })?;
-        let is_error = |one: &Value| one["result"] == State::Error.as_str();
-        if report["checks"].as_array().into_iter().flatten().any(is_error) { Err(Trouble::Reported) } else { Ok(()) }
-    }
-
-    /// The findings as JSON: `{"checks": [{"check", "result", "message"}]}`.
-    pub(super) async fn report(&self, common: &Common) -> Result<Value, Trouble> {
         common.only_here("check")?;
         let findings = self.findings(common).await?;
-        let shown =
-            |one: &Finding| json!({"check": one.what, "result": one.state.as_str(), "message": one.message.as_str()});
-        Ok(json!({"checks": findings.iter().map(shown).collect::<Vec<_>>()}))
+        let row = |one: &Finding| [one.what.to_owned(), one.state.as_str().to_owned(), one.message.clone()];
+        let rows: Vec<[String; 3]> = findings.iter().map(row).collect();
+        match common.output {
+            Output::Json => print(&json_line(&report(&findings)))?,
+            Output::Table => print(&columns(["check", "result", "what"], &rows))?,
+        }
+        if findings.iter().any(|one| one.state == State::Error) { Err(Trouble::Reported) } else { Ok(()) }
+    }
+
+    /// The findings as JSON.
+    pub(super) async fn report(&self, common: &Common) -> Result<Value, Trouble> {
+        Ok(report(&self.findings(common).await?))
     }
 
     async fn findings(&self, common: &Common) -> Result<Vec<Finding>, Trouble> {
@@ -187,6 +184,13 @@ impl Check {
         });
         Ok(Source { text: shown.to_string(), from: "the running agent".into(), foreign })
     }
+}
+
+/// `{"checks": [{"check", "result", "message"}]}`.
+fn report(findings: &[Finding]) -> Value {
+    let shown =
+        |one: &Finding| json!({"check": one.what, "result": one.state.as_str(), "message": one.message.as_str()});
+    json!({"checks": findings.iter().map(shown).collect::<Vec<_>>()})
 }
 
 /// The text of a configuration file, and its owner.

@@ -1,14 +1,12 @@
 //! The views that replace the lists: a request, a device, all problems, the keys.
 
 use ratatui_core::{layout::Rect, style::Style};
-use serde_json::Value;
 
 use super::{
-    model::{Detail, Model, Reply},
+    model::{Detail, Model, Opened, Reply},
     paint::Paint,
 };
 use crate::cli::{show, text::clean};
-use crate::domain::operations::requests::NEXT_TOKEN;
 
 const HELP: &str = "\
 Tab                   the other list: requests, devices
@@ -35,10 +33,8 @@ offboard devices show all of them.
 /// Draws the view; returns how many lines are hidden below the first one.
 pub(super) fn draw(paint: &mut Paint<'_>, model: &Model, open: &Detail, area: Rect) -> usize {
     let (title, text) = match open {
-        Detail::Request { client, token, .. } => {
-            (format!("request {token} of {client}"), reply(model.reply.as_ref(), request))
-        }
-        Detail::Device { thing } => (format!("device {thing}"), reply(model.reply.as_ref(), device)),
+        Detail::Request { client, token, .. } => (format!("request {token} of {client}"), reply(model.reply.as_ref())),
+        Detail::Device { thing } => (format!("device {thing}"), reply(model.reply.as_ref())),
         Detail::Problems => {
             let all = model.problems();
             ("problems".to_owned(), if all.is_empty() { "none".to_owned() } else { all.join("\n\n") })
@@ -64,24 +60,12 @@ pub(super) fn draw(paint: &mut Paint<'_>, model: &Model, open: &Detail, area: Re
     overflow
 }
 
-fn reply(reply: Option<&Reply>, show: impl Fn(&Value) -> String) -> String {
+/// The request as `offboard requests TOKEN` shows it, or the device as `offboard devices THING` does.
+fn reply(reply: Option<&Reply<Opened>>) -> String {
     match reply {
-        Some(Ok(answer)) => show(answer),
+        Some(Ok(Opened::Request(answer))) => show::request(&answer.request, answer.next_token.is_some()),
+        Some(Ok(Opened::Device(answer))) => show::device(&answer.device, answer.history.as_deref()),
         Some(Err(words)) => words.clone(),
         None => "asking the agent".into(),
     }
-}
-
-/// The request as `offboard requests TOKEN` shows it.
-fn request(answer: &Value) -> String {
-    let mut request = answer["request"].clone();
-    if answer[NEXT_TOKEN.name].is_string() {
-        request["errorEntriesTruncated"] = true.into();
-    }
-    show::request(&request)
-}
-
-/// The device as `offboard devices THING` shows it.
-fn device(answer: &Value) -> String {
-    show::device(&answer["device"])
 }

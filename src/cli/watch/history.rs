@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use serde_json::Value;
+use crate::protocol::metrics::MetricsMessage;
 
 /// The time that one column of the sparkline covers: short enough to show a burst, and 5 minutes
 /// fit beside the numbers on 80 columns.
@@ -17,34 +17,26 @@ const MINUTE: usize = 12;
 /// The number of calls to the cloud, and the number of those that failed.
 pub(super) type Counts = (u64, u64);
 
-/// The agent's counters since its start; `None` if the message does not have them.
-pub(super) fn counters(metrics: &Value) -> Option<Counts> {
-    let all = metrics["metrics"].as_array()?;
-    let calls = all.iter().filter(|metric| metric["name"] == "offboard_cloud_calls_total");
-    Some(calls.fold((0, 0), |(calls, errors), metric| {
-        let value = whole(&metric["value"]).unwrap_or_default();
-        let failed = if metric["labels"]["answer"] == "ok" { 0 } else { value };
+/// The agent's counters since its start.
+pub(super) fn counters(metrics: &MetricsMessage) -> Counts {
+    let calls = metrics.metrics.iter().filter(|metric| metric.name == "offboard_cloud_calls_total");
+    calls.fold((0, 0), |(calls, errors), metric| {
+        let value = whole(metric.value);
+        let failed = if metric.labels.get("answer").is_some_and(|answer| answer == "ok") { 0 } else { value };
         (calls.saturating_add(value), errors.saturating_add(failed))
-    }))
+    })
 }
 
 /// The value of a metric without labels.
-pub(super) fn gauge(metrics: &Value, name: &str) -> Option<u64> {
-    metrics["metrics"]
-        .as_array()?
-        .iter()
-        .find(|metric| metric["name"] == name)
-        .and_then(|metric| whole(&metric["value"]))
+pub(super) fn gauge(metrics: &MetricsMessage, name: &str) -> Option<u64> {
+    metrics.metrics.iter().find(|metric| metric.name == name).map(|metric| whole(metric.value))
 }
 
 /// Converts the value of a metric, a double, to a count.
-fn whole(value: &Value) -> Option<u64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "not negative, and cut at the end of the range"
-    )]
-    value.as_f64().filter(|value| *value >= 0.0).map(|value| value as u64)
+fn whole(value: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "cut at the ends of the range")]
+    let whole = value as u64;
+    whole
 }
 
 /// The counts of each column; `None` where the agent did not answer.
@@ -100,18 +92,20 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     #[test]
     fn counters_are_summed_over_their_labels() {
         let calls = |result: &str, value: u64| json!({"name": "offboard_cloud_calls_total", "labels": {"action": "a", "answer": result}, "value": value});
-        let metrics = json!({"metrics": [calls("ok", 12), calls("throttled", 3), {"name": "offboard_entries_in_flight", "value": 100.0}]});
-        assert_eq!(counters(&metrics), Some((15, 3)));
+        let read = |metrics: Value| serde_json::from_value(json!({"at": "x", "metrics": metrics})).unwrap();
+        let metrics = read(
+            json!([calls("ok", 12), calls("throttled", 3), {"name": "offboard_entries_in_flight", "value": 100.0}]),
+        );
+        assert_eq!(counters(&metrics), (15, 3));
         assert_eq!((gauge(&metrics, "offboard_entries_in_flight"), gauge(&metrics, "nothing")), (Some(100), None));
-        assert_eq!(counters(&json!({})), None);
-        assert_eq!(counters(&json!({"metrics": []})), Some((0, 0)));
+        assert_eq!(counters(&read(json!([]))), (0, 0));
     }
 
     #[test]

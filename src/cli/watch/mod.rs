@@ -12,6 +12,7 @@ use std::{future::Future, io, io::IsTerminal, pin::Pin, time::Duration};
 
 use clap::Args;
 use ratatui_core::terminal::Terminal;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -20,17 +21,21 @@ use tokio::{
 
 use self::{
     keys::Keys,
-    model::{Detail, Effect, Model, News, Reply, Wanted},
+    model::{Detail, Effect, Model, News, Opened, Reply, Wanted},
     screen::Screen,
 };
 use super::{
     agent::{Agent, Common},
-    answer::{Answer, Output},
-    text::text,
+    answer::Output,
+    text::clean,
     trouble::Trouble,
 };
-use crate::domain::operations::requests::{
-    MAX_RESULTS, STATE, TARGET_CLIENT, TARGET_TOKEN, TARGET_VIA, THING_IN_QUESTION,
+use crate::{
+    domain::{
+        Reason,
+        operations::requests::{MAX_RESULTS, STATE, TARGET_CLIENT, TARGET_TOKEN, TARGET_VIA, THING_IN_QUESTION},
+    },
+    protocol::{messages::Rejected, metrics::MetricsMessage},
 };
 
 /// The interval between two queries of the agent, whose status changes at most as often.
@@ -168,19 +173,20 @@ async fn look(common: &Common, link: Option<Link>, wanted: Wanted) -> Looked {
     Looked { wanted, outcome }
 }
 
-fn rejected(rejection: &Value) -> String {
-    format!("{} ({})", text(rejection, "message"), text(rejection, "code"))
+fn rejected(rejection: &Rejected<'_>) -> String {
+    format!("{} ({})", clean(&rejection.message), clean(&rejection.code))
 }
 
 impl Link {
     async fn ask(&mut self, wanted: &Wanted) -> Result<News, Trouble> {
-        let status = self.agent.query("status", json!({})).await?;
+        let status = self.agent.status().await?;
         let metrics = self.metrics().await?;
+        let gauge = |name| metrics.as_ref().and_then(|metrics| history::gauge(metrics, name));
         let mut news = News {
             status,
-            counters: history::counters(&metrics),
-            in_flight: history::gauge(&metrics, "offboard_entries_in_flight"),
-            connected: history::gauge(&metrics, "offboard_connected").map(|connected| connected > 0),
+            counters: metrics.as_ref().map(history::counters),
+            in_flight: gauge("offboard_entries_in_flight"),
+            connected: gauge("offboard_connected").map(|connected| connected > 0),
             requests: None,
             devices: None,
             detail: None,
@@ -202,10 +208,12 @@ impl Link {
                 if !via.is_empty() {
                     payload[TARGET_VIA.name] = via.as_str().into();
                 }
-                news.detail = Some(self.ask_for("get-request", payload).await?);
+                let answer = self.ask_for("get-request", payload).await?;
+                news.detail = Some(answer.map(|answer| Opened::Request(Box::new(answer))));
             }
             Some(Detail::Device { thing }) => {
-                news.detail = Some(self.ask_for("get-device", json!({(THING_IN_QUESTION.name): thing})).await?);
+                let answer = self.ask_for("get-device", json!({(THING_IN_QUESTION.name): thing})).await?;
+                news.detail = Some(answer.map(|answer| Opened::Device(Box::new(answer))));
             }
             Some(Detail::Problems | Detail::Help) => {}
         }
@@ -213,26 +221,27 @@ impl Link {
     }
 
     /// Sends a query whose rejection is shown in place of an answer: a broken store, for instance,
-    /// rejects some queries while others are answered.
-    async fn ask_for(&mut self, operation: &str, payload: Value) -> Result<Reply, Trouble> {
-        match self.agent.query(operation, payload).await {
+    /// rejects some queries while others are answered. So is an answer that cannot be read.
+    async fn ask_for<A: DeserializeOwned>(&mut self, operation: &str, payload: Value) -> Result<Reply<A>, Trouble> {
+        match self.agent.query_as(operation, payload).await {
             Ok(answer) => Ok(Ok(answer)),
             Err(Trouble::Rejected(rejection)) => Ok(Err(rejected(&rejection))),
+            Err(Trouble::Failed(why)) => Ok(Err(why)),
             Err(trouble) => Err(trouble),
         }
     }
 
-    async fn metrics(&mut self) -> Result<Value, Trouble> {
+    async fn metrics(&mut self) -> Result<Option<MetricsMessage>, Trouble> {
         if !self.has_metrics {
-            return Ok(Value::Null);
+            return Ok(None);
         }
-        match self.agent.ask("metrics", json!({})).await? {
-            Answer::Accepted(metrics) => Ok(metrics),
-            Answer::Rejected(rejection) => {
-                self.has_metrics = rejection["reason"] != "UNKNOWN_OPERATION";
-                Ok(Value::Null)
+        match self.agent.query_as("metrics", json!({})).await {
+            Ok(metrics) => Ok(Some(metrics)),
+            Err(Trouble::Rejected(rejection)) => {
+                self.has_metrics = rejection.reason.as_deref() != Some(Reason::UnknownOperation.as_str());
+                Ok(None)
             }
-            Answer::Completed(_) => Ok(Value::Null),
+            Err(trouble) => Err(trouble),
         }
     }
 }

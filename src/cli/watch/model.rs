@@ -3,14 +3,17 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::{
     history::{Counts, History},
     keys::Key,
 };
-use crate::cli::text::text;
-use crate::domain::operations::requests::NEXT_TOKEN;
+use crate::{
+    cli::text::clean,
+    protocol::{
+        messages::{DeviceMessage, DeviceResponse, DevicesResponse, RequestMessage, RequestResponse, RequestsResponse},
+        status::StatusMessage,
+    },
+};
 
 /// Maximum number of rows of one query; `offboard requests` and `offboard devices` show all rows.
 const MAX_ROWS: usize = 100;
@@ -38,12 +41,15 @@ pub(super) enum Detail {
 }
 
 /// The rows of a list, and the selected one.
-#[derive(Default)]
-pub(super) struct Rows {
-    pub(super) rows: Vec<Value>,
+pub(super) struct Rows<R> {
+    pub(super) rows: Vec<R>,
     pub(super) selected: usize,
-    /// Whether the agent has more rows.
-    pub(super) more: bool,
+}
+
+impl<R> Default for Rows<R> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), selected: 0 }
+    }
 }
 
 /// The data that the screen needs from the agent.
@@ -57,17 +63,23 @@ pub(super) struct Wanted {
 }
 
 /// An answer, or the text of a rejection.
-pub(super) type Reply = Result<Value, String>;
+pub(super) type Reply<A> = Result<A, String>;
+
+/// The answer for the open view.
+pub(super) enum Opened {
+    Request(Box<RequestResponse>),
+    Device(Box<DeviceResponse>),
+}
 
 /// The agent's answers; `None` for what was not queried.
 pub(super) struct News {
-    pub(super) status: Value,
+    pub(super) status: StatusMessage,
     pub(super) counters: Option<Counts>,
     pub(super) in_flight: Option<u64>,
     pub(super) connected: Option<bool>,
-    pub(super) requests: Option<Reply>,
-    pub(super) devices: Option<Reply>,
-    pub(super) detail: Option<Reply>,
+    pub(super) requests: Option<Reply<RequestsResponse>>,
+    pub(super) devices: Option<Reply<DevicesResponse>>,
+    pub(super) detail: Option<Reply<Opened>>,
 }
 
 /// The effect of a key.
@@ -82,18 +94,19 @@ pub(super) enum Effect {
 }
 
 pub(super) struct Model {
-    pub(super) status: Value,
+    /// `None` until the agent has answered.
+    pub(super) status: Option<StatusMessage>,
     pub(super) in_flight: Option<u64>,
     /// Whether the agent is connected to the broker, if it reports that.
     pub(super) connected: Option<bool>,
     pub(super) history: History,
-    pub(super) requests: Rows,
-    pub(super) devices: Rows,
+    pub(super) requests: Rows<RequestMessage>,
+    pub(super) devices: Rows<DeviceMessage>,
     pub(super) focus: List,
     state: usize,
     pub(super) detail: Option<Detail>,
     /// The answer for the request or the device in the open view.
-    pub(super) reply: Option<Reply>,
+    pub(super) reply: Option<Reply<Opened>>,
     /// The first line of the view that is shown.
     pub(super) top: usize,
     /// Why the agent cannot be reached.
@@ -107,7 +120,7 @@ pub(super) struct Model {
 impl Default for Model {
     fn default() -> Self {
         Self {
-            status: Value::Null,
+            status: None,
             in_flight: None,
             connected: None,
             history: History::default(),
@@ -125,15 +138,11 @@ impl Default for Model {
     }
 }
 
-impl Rows {
+impl<R> Rows<R> {
     /// Replaces the rows. The selection stays with its row, except that the top row stays selected.
-    fn learn(&mut self, mut answer: Value, list: &str, name: impl Fn(&Value) -> String) {
+    fn learn<N: PartialEq>(&mut self, rows: Vec<R>, name: impl Fn(&R) -> N) {
         let before = self.rows.get(self.selected).filter(|_| self.selected > 0).map(&name);
-        self.more = answer[NEXT_TOKEN.name].is_string();
-        self.rows = match answer[list].take() {
-            Value::Array(rows) => rows,
-            _ => Vec::new(),
-        };
+        self.rows = rows;
         let place = before.and_then(|before| self.rows.iter().position(|row| name(row) == before));
         self.selected = place.unwrap_or(self.selected).min(self.rows.len().saturating_sub(1));
     }
@@ -149,8 +158,8 @@ impl Rows {
 }
 
 /// A token identifies a request only within its client, and a client only within its transport.
-fn request_name(request: &Value) -> String {
-    format!("{} {} {}", text(request, "via"), text(request, "requestedBy"), text(request, "clientToken"))
+fn request_name(request: &RequestMessage) -> (Option<String>, Option<String>, String) {
+    (request.via.as_deref().map(str::to_owned), request.requested_by.clone(), request.client_token.clone())
 }
 
 impl Model {
@@ -158,9 +167,9 @@ impl Model {
     pub(super) fn problems(&self) -> Vec<String> {
         let mut all: Vec<String> =
             [&self.gone, &self.refused].into_iter().flatten().map(|why| format!("! {why}")).collect();
-        for problem in self.status["problems"].as_array().into_iter().flatten() {
-            let part = |member| text(problem, member);
-            all.push(format!("! {} since {}: {}", part("code"), part("since"), part("message")));
+        for problem in self.status.iter().flat_map(|status| &status.problems) {
+            let (code, since, message) = (clean(&problem.code), clean(&problem.since), clean(&problem.message));
+            all.push(format!("! {code} since {since}: {message}"));
         }
         all
     }
@@ -186,19 +195,19 @@ impl Model {
         self.gone = None;
         self.silent = 0;
         self.refused = None;
-        self.status = news.status;
+        self.status = Some(news.status);
         self.in_flight = news.in_flight;
         self.connected = news.connected;
         self.history.record(elapsed, news.counters);
         match news.requests {
-            Some(Ok(answer)) => self.requests.learn(answer, "requests", request_name),
+            Some(Ok(answer)) => self.requests.learn(answer.requests, request_name),
             Some(Err(words)) => self.refused = Some(format!("requests: {words}")),
             None => {}
         }
         match news.devices {
             // The user may have selected another state meanwhile.
             Some(Ok(answer)) if wanted.state == self.state() => {
-                self.devices.learn(answer, "devices", |device| text(device, "thingName"));
+                self.devices.learn(answer.devices, |device| device.thing_name.clone());
             }
             Some(Err(words)) => self.refused = Some(format!("devices: {words}")),
             _ => {}
@@ -267,20 +276,18 @@ impl Model {
     fn look_into(&mut self) -> Effect {
         // The name as the agent sent it: the displayed one is cleaned, and could be the name of
         // another row.
-        let raw = |row: &Value, member: &str| row[member].as_str().unwrap_or_default().to_owned();
-        let rows = match self.focus {
-            List::Requests => &self.requests,
-            List::Devices => &self.devices,
-        };
-        let Some(row) = rows.rows.get(rows.selected) else { return Effect::Draw };
         let detail = match self.focus {
-            List::Requests => {
-                let (client, via) = (raw(row, "requestedBy"), raw(row, "via"));
-                Detail::Request { client, via, token: raw(row, "clientToken") }
+            List::Requests => self.requests.rows.get(self.requests.selected).map(|row| Detail::Request {
+                client: row.requested_by.clone().unwrap_or_default(),
+                via: row.via.as_deref().unwrap_or_default().to_owned(),
+                token: row.client_token.clone(),
+            }),
+            List::Devices => {
+                let row = self.devices.rows.get(self.devices.selected);
+                row.map(|row| Detail::Device { thing: row.thing_name.clone() })
             }
-            List::Devices => Detail::Device { thing: raw(row, "thingName") },
         };
-        self.open(detail)
+        detail.map_or(Effect::Draw, |detail| self.open(detail))
     }
 }
 

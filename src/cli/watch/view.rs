@@ -5,7 +5,6 @@ use ratatui_core::{
     layout::Rect,
     style::{Modifier, Style},
 };
-use serde_json::Value;
 
 use super::{
     detail,
@@ -14,9 +13,12 @@ use super::{
 };
 use crate::cli::{
     show::{self},
-    text::{text, word},
+    text::{clean, word},
 };
-use crate::domain::Operation;
+use crate::{
+    domain::{Operation, RequestStatus},
+    protocol::{messages::RequestMessage, status::StatusMessage},
+};
 
 /// Minimum size of the terminal.
 const SMALLEST: (u16, u16) = (60, 16);
@@ -69,37 +71,32 @@ pub(super) fn draw(buffer: &mut Buffer, model: &Model, ascii: bool) -> usize {
 
 /// The states of the agent and the cloud, and whether they are current.
 fn header(paint: &mut Paint<'_>, model: &Model) {
-    let status = &model.status;
+    let status = model.status.as_ref();
     let (said, style) = match (&model.gone, model.silent) {
         (Some(_), _) => ("NO AGENT; trying again; what is shown is old".to_owned(), Style::new().red().bold()),
         (None, 2..) => (format!("NO ANSWER for {} s; what is shown is old", model.silent), Style::new().red().bold()),
-        _ if status.is_null() => ("asking the agent".to_owned(), Style::new()),
-        _ => {
-            let part = |member| word(status, member);
-            let said = format!("agent {}   health {}   cloud {}", part("state"), part("health"), part("cloud"));
-            (said, Style::new())
-        }
+        _ => (status.map_or_else(|| "asking the agent".to_owned(), states), Style::new()),
     };
-    let version = text(status, "version");
-    paint.bar(
-        0,
-        &format!(" offboard {version}{}{said}", if version.is_empty() { "" } else { "   " }),
-        style.reversed(),
-    );
-    let count = |member| status[member].as_u64().map_or("-".to_owned(), |count| count.to_string());
-    let in_flight = model.in_flight.map_or("-".to_owned(), |count| count.to_string());
-    let (pending, open) = (count("pendingEntries"), count("openRequests"));
+    let version = status.map(|status| format!("{}   ", clean(&status.version))).unwrap_or_default();
+    paint.bar(0, &format!(" offboard {version}{said}"), style.reversed());
+    let count = |count: Option<u64>| count.map_or("-".to_owned(), |count| count.to_string());
+    let in_flight = count(model.in_flight);
+    let pending = count(status.map(|status| status.pending_entries));
+    let open = count(status.map(|status| status.open_requests));
     paint.line(1, &format!("pending {pending}   in flight {in_flight}   open requests {open}"), Style::new());
-    let synced = Some(text(status, "lastSyncAt")).filter(|at| !at.is_empty()).unwrap_or_else(|| "never".into());
+    let synced = status.and_then(|status| status.last_sync_at.as_deref()).map_or_else(|| "never".into(), clean);
     paint.line(2, &format!("broker {}   cloud's list read {synced}", broker(model)), Style::new());
 }
 
+fn states(status: &StatusMessage) -> String {
+    let (state, health, cloud) = (word(&status.state), word(&status.health), word(&status.cloud));
+    format!("agent {state}   health {health}   cloud {cloud}")
+}
+
 fn broker(model: &Model) -> &'static str {
-    let status = &model.status;
-    let problems = status["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let has = |code: &str| problems.iter().any(|problem| problem["code"] == code);
+    let Some(status) = &model.status else { return "-" };
+    let has = |code: &str| status.problems.iter().any(|problem| problem.code == code);
     match () {
-        () if status.is_null() => "-",
         () if has("BROKER_UNREACHABLE") => "UNREACHABLE",
         () if has("SUBSCRIPTION_DENIED") => "DENIES",
         () if has("CONNECTION_UNSTABLE") => "UNSTABLE",
@@ -109,7 +106,7 @@ fn broker(model: &Model) -> &'static str {
 }
 
 fn devices_by_state(model: &Model, width: usize) -> String {
-    let counts = show::devices_by_state(&model.status).into_iter();
+    let counts = model.status.iter().flat_map(show::devices_by_state);
     let counts: Vec<String> = counts.map(|(state, count)| format!("{state} {count}")).collect();
     let wide = counts.join("   ");
     if wide.len() <= width { wide } else { counts.join(" ") }
@@ -151,13 +148,13 @@ fn problem_lines(paint: &mut Paint<'_>, model: &Model) -> Vec<String> {
 }
 
 /// Draws the rows that fit as columns; the selected row is among them.
-fn table<const N: usize>(
+fn table<R, const N: usize>(
     paint: &mut Paint<'_>,
     area: Rect,
-    (list, has_keys): (&Rows, bool),
+    (list, has_keys): (&Rows<R>, bool),
     titles: [&str; N],
     widths: [u16; N],
-    cells: impl Fn(&Value) -> [String; N],
+    cells: impl Fn(&R) -> [String; N],
 ) {
     let mut row = |y: u16, marker: &str, cells: &[String; N], style: Style| {
         paint.bar(y, marker, style);
@@ -188,28 +185,29 @@ fn requests(paint: &mut Paint<'_>, model: &Model, area: Rect) {
     let titles = ["REQUESTS", "asked by", "to", "done"];
     let focus = model.focus == List::Requests;
     table(paint, area, (&model.requests, focus), titles, widths, |request| {
-        let at = |member| text(request, member);
-        [at("clientToken"), at("requestedBy"), short(at("operation")), progress(request)]
+        let by = request.requested_by.clone().unwrap_or_default();
+        [request.client_token.clone(), by, short(&request.operation), progress(request)]
     });
 }
 
 /// A short name of the operation.
-fn short(operation: String) -> String {
-    Operation::parse(&operation).map_or(operation, |known| known.spec().short.to_owned())
+fn short(operation: &str) -> String {
+    Operation::parse(operation).map_or(operation, |known| known.spec().short).to_owned()
 }
 
 /// The status of an ended request, or a progress bar, with numbers.
-fn progress(request: &Value) -> String {
-    let count = |member: &str| request[member].as_u64().unwrap_or_default();
-    let (entries, failed) = (count("entryCount"), count("failedCount"));
-    let status = text(request, "status");
+fn progress(request: &RequestMessage) -> String {
+    let count = |count: Option<u32>| u64::from(count.unwrap_or_default());
+    let (entries, succeeded, failed) =
+        (count(request.entry_count), count(request.succeeded_count), count(request.failed_count));
+    let status = clean(&request.status);
     if entries == 0 {
         return status;
     }
-    if status != "IN_PROGRESS" {
-        return format!("{status} {}/{entries}", count("succeededCount"));
+    if status != RequestStatus::InProgress.as_str() {
+        return format!("{status} {succeeded}/{entries}");
     }
-    let done = (count("succeededCount") + failed).min(entries);
+    let done = (succeeded + failed).min(entries);
     let mut numbers = format!(" {done}/{entries}");
     if failed > 0 {
         numbers.push_str(&format!(" {failed} failed"));
@@ -226,8 +224,9 @@ fn devices(paint: &mut Paint<'_>, model: &Model, area: Rect) {
     let titles = ["DEVICES", model.state().unwrap_or("any state"), "asked by", "last error"];
     let focus = model.focus == List::Devices;
     table(paint, area, (&model.devices, focus), titles, widths, |device| {
-        let at = |member| text(device, member);
-        [at("thingName"), at("state"), at("requestedBy"), text(&device["lastError"], "code")]
+        let by = device.requested_by.clone().unwrap_or_default();
+        let error = device.last_error.as_ref().map(|error| error.code.clone()).unwrap_or_default();
+        [device.thing_name.clone(), device.state.to_string(), by, error]
     });
 }
 

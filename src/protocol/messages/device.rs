@@ -1,21 +1,23 @@
 //! A device and its history, as messages show them.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use crate::domain::{AccessEvent, AccessView, DeviceView, Event, Fault, Happened, Timestamp};
 #[cfg(test)]
 use crate::{domain::AccessError, testing::schemas::words};
 
 /// A code with its text.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FaultMessage {
     /// For programs: a code of the cloud, or one of the agent's.
     #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CODE)))]
-    code: String,
+    pub code: String,
     /// For people.
     #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CHARS)))]
-    message: String,
+    pub message: String,
 }
 
 impl From<Fault> for FaultMessage {
@@ -25,53 +27,53 @@ impl From<Fault> for FaultMessage {
 }
 
 /// A device record.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceMessage {
     /// The device's name.
     #[cfg_attr(test, schemars(schema_with = "words::thing_name"))]
-    thing_name: String,
+    pub thing_name: String,
     /// The state that the cloud's list shows, unless a change is in flight.
     #[cfg_attr(test, schemars(schema_with = "words::device_state"))]
-    state: &'static str,
+    pub state: Cow<'static, str>,
     /// When the cloud associated the device, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
-    association_timestamp: Option<String>,
+    pub association_timestamp: Option<String>,
     /// The client that last requested a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
-    requested_by: Option<String>,
+    pub requested_by: Option<String>,
     /// The token of that request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::token"))]
-    client_token: Option<String>,
+    pub client_token: Option<String>,
     /// When the change was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
-    requested_at: Option<String>,
+    pub requested_at: Option<String>,
     /// How many cloud calls carried the entry of that request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    attempts: Option<u32>,
+    pub attempts: Option<u32>,
     /// Why the last of these calls failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_error: Option<FaultMessage>,
+    pub last_error: Option<FaultMessage>,
     /// The state of the device's client in the broker, if the agent manages it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::local_access"))]
-    local_access: Option<&'static str>,
+    pub local_access: Option<Cow<'static, str>>,
     /// The broker's message on why it did not disable or enable the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(length(min = 1, max = AccessError::MAX_CHARS)))]
-    local_access_error: Option<String>,
+    pub local_access_error: Option<String>,
     /// When this record last changed.
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
-    changed_at: String,
+    pub changed_at: String,
     /// When the cloud's list was last read to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
-    synced_at: Option<String>,
+    pub synced_at: Option<String>,
 }
 
 /// A device as messages show it, with the time of the last complete sync.
@@ -83,14 +85,14 @@ pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
     };
     DeviceMessage {
         thing_name: view.thing.into(),
-        state: view.state.as_str(),
+        state: view.state.as_str().into(),
         association_timestamp: view.device.association.map(|at| at.to_string()),
         attempts: requested_by.is_some().then_some(view.device.attempts),
         requested_by,
         client_token,
         requested_at,
         last_error: view.device.error.map(Into::into),
-        local_access: view.access.as_ref().map(AccessView::as_str),
+        local_access: view.access.as_ref().map(|access| access.as_str().into()),
         local_access_error: match view.access {
             Some(AccessView::Failed(message)) => Some(message),
             _ => None,
@@ -101,39 +103,39 @@ pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
 }
 
 /// An event in the history of a device.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct EventMessage {
     /// When it happened.
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
-    at: String,
+    pub at: String,
     /// What happened.
     #[cfg_attr(test, schemars(schema_with = "words::event"))]
-    event: &'static str,
+    pub event: Cow<'static, str>,
     /// The client that sent the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
-    client: Option<String>,
+    pub client: Option<String>,
     /// The transport of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::via"))]
-    via: Option<&'static str>,
+    pub via: Option<Cow<'static, str>>,
     /// The token of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::token"))]
-    client_token: Option<String>,
+    pub client_token: Option<String>,
     /// The code of the response, if the response was an error.
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<String>,
+    pub code: Option<String>,
     /// The message of the response; for a request, what it requests.
     #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
+    pub message: Option<String>,
 }
 
 impl From<Event> for EventMessage {
     fn from(Event { at, happened }: Event) -> Self {
-        let event = happened.as_str();
+        let event = happened.as_str().into();
         let (asked, fault, words) = match happened {
             Happened::Requested(asked) => {
                 let words = asked.operation.to_string();
@@ -147,7 +149,7 @@ impl From<Event> for EventMessage {
             Happened::Access(AccessEvent::Restored) => (None, None, Some("the broker's client is enabled".to_owned())),
             Happened::Access(AccessEvent::Failed(message)) => (None, None, Some(message)),
         };
-        let via = asked.as_ref().map(|asked| asked.client.via().as_str());
+        let via = asked.as_ref().map(|asked| asked.client.via().as_str().into());
         let (client, client_token) = asked.map(|asked| (asked.client.to_string(), asked.token.into())).unzip();
         let (code, message) = fault.map(|fault| (fault.code, fault.message)).unzip();
         Self { at: at.to_string(), event, client, via, client_token, code, message: message.or(words) }

@@ -10,9 +10,11 @@ mod size;
 #[cfg(test)]
 mod tests;
 
-pub use accepted::{Accepted, PlanMessage, accepted};
+pub use accepted::{
+    Accepted, CancelResponse, ChangeResponse, DeviceResponse, DevicesResponse, PlanMessage, PlanResponse,
+    RequestResponse, RequestsResponse, accepted,
+};
 pub use device::{DeviceMessage, EventMessage, FaultMessage, device};
-#[cfg(test)]
 pub(crate) use rejected::Rejected;
 pub use rejected::rejected;
 pub use request::{ErrorEntry, MAX_ERROR_ENTRIES, MAX_WAITING_ENTRIES, RequestMessage, completed, request_summary};

@@ -1,12 +1,13 @@
 //! A request as messages show it: in `completed`, and in the responses to `get-request` and
 //! `list-requests`.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::size::{fitting, to_json};
-use crate::domain::{EntryFailure, Operation, Request, RequestStatus};
+use crate::domain::{EntryFailure, Operation, Request, RequestStatus, Target};
 #[cfg(test)]
 use crate::{domain::Fault, domain::operations::changes::MAX_REASON, testing::schemas::words};
 
@@ -14,26 +15,34 @@ use crate::{domain::Fault, domain::operations::changes::MAX_REASON, testing::sch
 pub const MAX_ERROR_ENTRIES: usize = 100;
 
 /// An entry that did not succeed, named as its operation names it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ErrorEntry {
     /// The name of the entry, such as `thingName`; a sync has none.
     #[serde(flatten)]
     #[cfg_attr(test, schemars(with = "crate::testing::schemas::EntryName"))]
-    name: Option<BTreeMap<&'static str, String>>,
+    name: BTreeMap<Cow<'static, str>, Value>,
     /// For programs: a code of the cloud, or `Superseded`, `Canceled` or `TimedOut`.
     #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CODE)))]
-    code: String,
+    pub code: String,
     /// For people.
     #[cfg_attr(test, schemars(length(min = 1, max = Fault::MAX_CHARS)))]
-    message: String,
+    pub message: String,
 }
 
 impl From<EntryFailure> for ErrorEntry {
     fn from(failure: EntryFailure) -> Self {
         let EntryFailure { target, fault } = failure;
-        let name = target.member().map(|member| BTreeMap::from([(member, target.name().to_owned())]));
+        let name = target.member().map(|member| (member.into(), target.name().into())).into_iter().collect();
         Self { name, code: fault.code, message: fault.message }
+    }
+}
+
+impl ErrorEntry {
+    /// The name of the entry; `None` for that of a sync.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        Target::NAMINGS.iter().find_map(|naming| self.name.get(naming.member)?.as_str())
     }
 }
 
@@ -41,13 +50,13 @@ impl From<EntryFailure> for ErrorEntry {
 pub const MAX_WAITING_ENTRIES: usize = 10;
 
 /// A request, as `completed`, `get-request` and `list-requests` show it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RequestMessage {
     /// The request's token.
     #[cfg_attr(test, schemars(schema_with = "words::token"))]
-    client_token: String,
+    pub client_token: String,
     /// The client that sent the request, where requests of other clients are shown, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::client"))]
@@ -55,34 +64,34 @@ pub struct RequestMessage {
     /// The transport of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::via"))]
-    pub via: Option<&'static str>,
+    pub via: Option<Cow<'static, str>>,
     /// The operation.
     #[cfg_attr(test, schemars(schema_with = "words::change"))]
-    operation: &'static str,
+    pub operation: Cow<'static, str>,
     /// The status of the request.
     #[cfg_attr(test, schemars(schema_with = "words::request_status"))]
-    status: &'static str,
+    pub status: Cow<'static, str>,
     /// How many distinct entries it has.
     #[serde(skip_serializing_if = "Option::is_none")]
-    entry_count: Option<u32>,
+    pub entry_count: Option<u32>,
     /// How many entries succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
-    succeeded_count: Option<u32>,
+    pub succeeded_count: Option<u32>,
     /// How many entries ended without success.
     #[serde(skip_serializing_if = "Option::is_none")]
-    failed_count: Option<u32>,
+    pub failed_count: Option<u32>,
     /// Of a change of devices: how many entries the registry did not know when the command arrived.
     #[serde(skip_serializing_if = "Option::is_none")]
-    unknown_count: Option<u32>,
+    pub unknown_count: Option<u32>,
     /// Of a sync: how many devices the cloud lists.
     #[serde(skip_serializing_if = "Option::is_none")]
-    associated_count: Option<u32>,
+    pub associated_count: Option<u32>,
     /// Of a sync: how many devices were new to the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
-    added_count: Option<u32>,
+    pub added_count: Option<u32>,
     /// Of a sync: how many devices are no longer listed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    removed_count: Option<u32>,
+    pub removed_count: Option<u32>,
     /// The entries that did not succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(length(max = MAX_ERROR_ENTRIES)))]
@@ -94,7 +103,7 @@ pub struct RequestMessage {
     pub waiting_entries: Option<Vec<ErrorEntry>>,
     /// Whether some of the error entries are left out: `get-request` has all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error_entries_truncated: Option<bool>,
+    pub error_entries_truncated: Option<bool>,
     /// The reason that the sender gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(length(max = MAX_REASON)))]
@@ -102,18 +111,18 @@ pub struct RequestMessage {
     /// When the request was issued, as the sender says.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
-    issued_at: Option<String>,
+    pub issued_at: Option<String>,
     /// When the entries that were not sent by then end.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
-    expires_at: Option<String>,
+    pub expires_at: Option<String>,
     /// When the request was durable.
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
-    accepted_at: String,
+    pub accepted_at: String,
     /// When its last entry ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(schema_with = "words::time"))]
-    completed_at: Option<String>,
+    pub completed_at: Option<String>,
 }
 
 /// A request without its failures.
@@ -126,8 +135,8 @@ pub fn request_summary(request: &Request) -> RequestMessage {
         client_token: request.token.to_string(),
         requested_by: None,
         via: None,
-        operation: request.operation.as_str(),
-        status: tally.status().as_str(),
+        operation: request.operation.as_str().into(),
+        status: tally.status().as_str().into(),
         entry_count: of_entries(tally.entries),
         succeeded_count: of_entries(tally.succeeded),
         failed_count: of_entries(tally.failed()),

@@ -8,7 +8,10 @@ use serde_json::{Map, Value, json};
 use super::{commands, words};
 use crate::{
     domain::{Command, Operation, RequestStatus, Target, operations::target::Naming},
-    protocol::messages::{Accepted, DeviceMessage, Rejected, RequestMessage},
+    protocol::messages::{
+        Accepted, CancelResponse, ChangeResponse, DeviceMessage, DeviceResponse, DevicesResponse, PlanResponse,
+        Rejected, RequestMessage, RequestResponse, RequestsResponse,
+    },
     protocol::metrics::MetricsMessage,
     protocol::status::{OFFLINE, StatusMessage},
 };
@@ -117,7 +120,23 @@ fn close(schema: &mut Value) {
 }
 
 fn accepted() -> Value {
-    let mut schema = of::<Accepted>("The command is stored durably, or the response to a query.");
+    const DESCRIPTION: &str = "The command is stored durably, or the response to a query.";
+    let mut schema = of::<Accepted<ChangeResponse>>(DESCRIPTION);
+    let others = [
+        of::<Accepted<PlanResponse>>(DESCRIPTION),
+        of::<Accepted<DeviceResponse>>(DESCRIPTION),
+        of::<Accepted<DevicesResponse>>(DESCRIPTION),
+        of::<Accepted<RequestResponse>>(DESCRIPTION),
+        of::<Accepted<RequestsResponse>>(DESCRIPTION),
+        of::<Accepted<CancelResponse>>(DESCRIPTION),
+    ];
+    // The members of all responses; the operation decides which of them a message has.
+    let properties = schema["properties"].as_object_mut().unwrap();
+    for other in others {
+        properties.extend(other["properties"].as_object().unwrap().clone());
+    }
+    schema["required"] = json!(["operation"]);
+    schema["title"] = json!("Accepted");
     let of_each = Operation::ALL.iter().map(|operation| {
         let forms = operation.spec().accepted.iter().map(|members| {
             let required: Vec<_> = members.iter().filter(|name| !name.ends_with('?')).collect();

@@ -4,15 +4,26 @@ use serde_json::json;
 
 use super::*;
 
-fn requests(tokens: &[&str]) -> Option<Reply> {
-    let rows: Vec<Value> = tokens.iter().map(|token| json!({"clientToken": token, "requestedBy": "b"})).collect();
-    Some(Ok(json!({"requests": rows})))
+/// A message with the members that all messages of its type have.
+fn read<T: serde::de::DeserializeOwned>(message: serde_json::Value) -> T {
+    serde_json::from_value(message).unwrap()
+}
+
+fn status() -> StatusMessage {
+    read(json!({"state": "ONLINE", "version": "0", "health": "OK", "problems": [], "cloud": "REACHABLE", "devices": {},
+        "pendingEntries": 0, "openRequests": 0, "startedAt": "x"}))
+}
+
+fn requests(tokens: &[&str]) -> Option<Reply<RequestsResponse>> {
+    let row = |token: &&str| json!({"clientToken": token, "requestedBy": "b", "operation": "sync", "status": "FAILED", "acceptedAt": "x"});
+    let rows: Vec<_> = tokens.iter().map(row).collect();
+    Some(Ok(read(json!({"requests": rows}))))
 }
 
 fn learn(model: &mut Model, tokens: &[&str]) {
     let wanted = model.wanted(24);
     let news = News {
-        status: Value::Null,
+        status: status(),
         counters: None,
         in_flight: None,
         connected: Some(true),
@@ -64,13 +75,13 @@ fn an_answer_to_an_earlier_choice_is_not_shown() {
     assert_eq!((model.press(Key::Char('s')), model.state()), (Effect::Ask, Some("DISASSOCIATING")));
     model.press(Key::Char('?'));
     let news = News {
-        status: Value::Null,
+        status: status(),
         counters: None,
         in_flight: None,
         connected: Some(true),
         requests: None,
-        devices: Some(Ok(json!({"devices": [{"thingName": "d1"}]}))),
-        detail: Some(Ok(json!({}))),
+        devices: Some(Ok(read(json!({"devices": [{"thingName": "d1", "state": "ASSOCIATED", "changedAt": "x"}]})))),
+        detail: Some(Err("it is gone".into())),
     };
     model.learn(&earlier, news, Duration::ZERO);
     assert!(model.devices.rows.is_empty() && model.reply.is_none());

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use ratatui_core::{backend::TestBackend, terminal::Terminal};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::watch::{
     keys::Key,
-    model::{Detail, News, Reply},
+    model::{Detail, News, Opened, Reply},
 };
 
 /// The content of a terminal of that size, without trailing spaces.
@@ -27,7 +28,12 @@ fn usual(model: &Model) -> Vec<String> {
     lines
 }
 
+fn read<T: DeserializeOwned>(message: Value) -> T {
+    serde_json::from_value(message).unwrap()
+}
+
 fn news(status: Value) -> News {
+    let status = read(status);
     News { status, counters: None, in_flight: None, connected: Some(true), requests: None, devices: None, detail: None }
 }
 
@@ -58,13 +64,13 @@ fn request(token: &str, status: &str, counts: [u64; 3]) -> Value {
 
 fn device(name: &str, error: Option<&str>) -> Value {
     json!({
-        "thingName": name, "state": "DISASSOCIATING", "requestedBy": "bench-tool",
+        "thingName": name, "state": "DISASSOCIATING", "requestedBy": "bench-tool", "changedAt": "x",
         "lastError": error.map(|code| json!({"code": code, "message": "no"})),
     })
 }
 
-fn rows(list: &str, rows: &[Value]) -> Option<Reply> {
-    Some(Ok(json!({list: rows})))
+fn rows<A: DeserializeOwned>(list: &str, rows: &[Value]) -> Option<Reply<A>> {
+    Some(Ok(read(json!({list: rows}))))
 }
 
 /// The model of an agent in the middle of its work.
@@ -197,7 +203,8 @@ fn a_request_is_looked_into() {
     let mut one = request("retire-7", "PARTIALLY_SUCCEEDED", [250, 210, 40]);
     one["errorEntries"] = failed.into();
     one["reason"] = "line 3 was sold".into();
-    let detail = Some(Ok(json!({"request": one, "nextToken": "more"})));
+    let answer = read(json!({"request": one, "nextToken": "more"}));
+    let detail = Some(Ok(Opened::Request(Box::new(answer))));
     learn(&mut model, 18, News { detail, ..news(status()) });
     let lines = usual(&model);
     assert_eq!(lines[3], " request retire-7 of bench-tool");
@@ -222,7 +229,8 @@ fn a_device_and_all_problems_and_the_keys_are_shown() {
     assert!(usual(&model)[16].starts_with("=>DEVICES"));
     model.press(Key::Down);
     model.press(Key::Enter);
-    let detail = Some(Ok(json!({"device": device("d0002", Some("ResourceNotFoundException"))})));
+    let answer = read(json!({"device": device("d0002", Some("ResourceNotFoundException"))}));
+    let detail = Some(Ok(Opened::Device(Box::new(answer))));
     learn(&mut model, 18, News { detail, ..news(status()) });
     let lines = usual(&model);
     assert_eq!(lines[3], " device d0002");
