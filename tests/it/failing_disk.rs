@@ -162,7 +162,8 @@ async fn a_registry_whose_sync_fails_loses_nothing() {
     let is_throttled = async |n: usize| {
         let token = format!("probe-{n}");
         client.disassociate(&token, &names(FILLING + 10..FILLING + 11));
-        let answer = client.wait("it is answered", |m| (m.body["clientToken"] == token.as_str()).then(|| m.body.clone()));
+        let answer =
+            client.wait("it is answered", |m| (m.body["clientToken"] == token.as_str()).then(|| m.body.clone()));
         let code = answer.await["code"].clone();
         assert!(code.is_null() || code == "ThrottlingException", "{code}");
         !code.is_null()

@@ -66,7 +66,7 @@ pub(crate) fn read_all<F: Files>(
     let mut sequence = 0;
     for (n, part) in parts.iter().enumerate().rev() {
         let is_base = n + 1 == counted;
-        tell(files, part, (is_base, reading.base), &mut sequence, each)?;
+        report(files, part, (is_base, reading.base), &mut sequence, each)?;
     }
     let newest_part = parts.first();
     let has_begun = newest_part.is_some_and(|newest| newest.link.used.epoch > reading.base);
@@ -75,7 +75,7 @@ pub(crate) fn read_all<F: Files>(
     Ok(Some(About { identity, checkpoint: reading.checkpoint, has_begun, torn }))
 }
 
-fn tell<F: Files>(
+fn report<F: Files>(
     files: &F,
     part: &Part,
     (is_base, base): (bool, u64),
