@@ -43,7 +43,10 @@ fuzz_target!(|text: &str| {
     match ClientId::new(client) {
         // A local user is not a sender on the broker.
         Ok(client) if fits && !client.is_local() => {
-            assert_eq!(parsed, Some(Address { client: Ok(client.clone()), operation: operation.to_owned(), is_broadcast: false }));
+            assert_eq!(
+                parsed,
+                Some(Address { client: Ok(client.clone()), operation: operation.to_owned(), is_broadcast: false })
+            );
             for kind in [ResultKind::Accepted, ResultKind::Rejected, ResultKind::Completed] {
                 let result = topics.result(&client, operation, kind);
                 assert!(result.starts_with(&format!("{root}/results/{client}/{operation}/")));
