@@ -51,7 +51,7 @@ pub const REASON: Member =
 /// The members that all changes of associations have.
 pub(super) const CHANGE: &[Member] = &[FORCE, DRY_RUN, ISSUED_AT, EXPIRES_IN, REASON];
 
-/// The values of [`CHANGE`].
+/// The values of the arguments of a change.
 #[derive(Debug)]
 pub struct Options {
     /// Whether the command may exceed `guard.maxFraction`.

@@ -46,7 +46,7 @@ pub fn plan_broadcast(tx: &Tx<'_>, change: &Change) -> Result<Option<Plan>, Stor
 }
 
 /// Accepts the part of a broadcast that concerns this core device, whole or not at all; `None` if
-/// none of it does. The inner result is that of [`super::accept`].
+/// none of it does. The inner result is that of [`super::accept()`].
 ///
 /// # Errors
 /// The registry failed.

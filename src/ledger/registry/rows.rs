@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `m` | name → value | which journal the registry belongs to, and up to which checkpoint |
 //! | `r` | seq → time, [`Request`] | finished requests |
-//! | `f` | seq, index → [`EntryFailure`] | their entries without success |
+//! | `f` | seq, index → [`EntryFailure`](crate::domain::EntryFailure) | their entries without success |
 //! | `n` | seq, piece → names | devices that were unknown at their acceptance |
 //! | `t` | client, token → seq | idempotency |
 //! | `d` | thing → time, [`DeviceRow`] | devices with their history |

@@ -23,9 +23,11 @@ use crate::{
     health::Health,
     ledger::{Ledger, Rules},
     local::broker::{Intake, Publisher},
-    protocol::Topics,
     runtime::{clock::Clock, stop},
 };
+
+/// The token of a broadcast.
+const BROADCAST: &str = "broadcast";
 
 /// A command that a client sent.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +44,7 @@ pub(super) struct World {
     pub(super) account: Arc<Account>,
     zero: Instant,
     wall: Arc<AtomicI64>,
-    /// By token.
+    /// By token; a broadcast by its token and the core device that has to respond.
     pub(super) commands: Mutex<BTreeMap<String, Asked>>,
 }
 
@@ -58,13 +60,18 @@ impl World {
 
     /// A message of an agent to a client.
     fn hears(&self, topic: &str, payload: &[u8]) {
+        let Some((core, _)) = topic.split_once("/results/") else { return };
+        let body: Value = serde_json::from_slice(payload).unwrap();
+        let now = self.now();
+        let token = match body["clientToken"].as_str().unwrap() {
+            BROADCAST => format!("{BROADCAST} {core}"),
+            token => token.to_owned(),
+        };
+        let mut commands = self.commands.lock().unwrap();
+        let asked = commands.get_mut(&token).unwrap_or_else(|| panic!("{topic} has a response to no command"));
         if !topic.ends_with("/completed") {
             return;
         }
-        let body: Value = serde_json::from_slice(payload).unwrap();
-        let now = self.now();
-        let mut commands = self.commands.lock().unwrap();
-        let asked = commands.get_mut(body["clientToken"].as_str().unwrap()).unwrap();
         asked.completed.get_or_insert(now);
         asked.failed = body["failedCount"].as_u64().unwrap();
     }
@@ -116,7 +123,7 @@ impl Core {
         let health = Health::new(clock.clone());
         let account = Arc::clone(&self.world.account);
         let cloud = CoreCloud { account, core: self.index, health: Arc::clone(&health), clock: clock.clone() };
-        let topics = Topics::new(&config.topic_prefix, &config.core);
+        let topics = config.topics();
         let (sender, requests) = flume::bounded(1 << 16);
         let max_payload = config.limits.max_payload_bytes;
         let (intake, wired) = Intake::new(AsyncClient::from_senders(sender), Via::Mqtt, topics.clone(), max_payload);
@@ -146,11 +153,28 @@ impl Core {
 
     /// A client disassociates devices. The command gets the token `token`.
     pub(super) fn disassociate<'n>(&self, token: &str, names: impl Iterator<Item = &'n String>) {
+        self.expect(token);
+        self.receive(self.config.core.as_str(), token, names);
+    }
+
+    /// A client's broadcast for a device arrives, to which this core device responds if `knows` is
+    /// set.
+    pub(super) fn hear_broadcast(&self, device: &String, knows: bool) {
+        if knows {
+            self.expect(&format!("{BROADCAST} offboard/{}", self.config.core));
+        }
+        self.receive("all", BROADCAST, std::iter::once(device));
+    }
+
+    fn expect(&self, token: &str) {
         let asked = Asked { core: self.index, at: self.world.now(), completed: None, failed: 0 };
         self.world.commands.lock().unwrap().insert(token.to_owned(), asked);
+    }
+
+    fn receive<'n>(&self, level: &str, token: &str, names: impl Iterator<Item = &'n String>) {
         let entries: Vec<Value> = names.map(|name| json!({"thingName": name})).collect();
         let payload = json!({"clientToken": token, "entries": entries}).to_string();
-        let topic = format!("offboard/{}/commands/bench/disassociate-client-devices", self.config.core);
+        let topic = format!("offboard/{level}/commands/bench/disassociate-client-devices");
         let mut publish = Publish::new(topic, QoS::AtLeastOnce, Bytes::from(payload));
         publish.pkid = 1;
         let life = self.life.as_ref().unwrap();

@@ -59,6 +59,21 @@ impl Fleet {
         self.lists_since(0).await;
     }
 
+    /// Associates a device with some of the core devices, before they start.
+    pub(super) fn share(&self, device: &str, cores: &[usize]) {
+        let state = &mut self.world.account.state();
+        for core in cores {
+            state.associated[*core].insert(device.to_owned());
+        }
+    }
+
+    /// A client broadcasts the disassociation of a device that these core devices know.
+    pub(super) fn broadcast(&self, device: &str, known_by: &[usize]) {
+        for (n, core) in self.cores.iter().enumerate() {
+            core.hear_broadcast(&device.to_owned(), known_by.contains(&n));
+        }
+    }
+
     /// A client asks a core device to disassociate its next `count` devices.
     pub(super) fn ask(&mut self, core: usize, count: usize) {
         let (names, asked) = &mut self.devices[core];

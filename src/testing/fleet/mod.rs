@@ -77,7 +77,7 @@ fn row(outcome: &Outcome) -> String {
         "| {} | {} | {} | {} | {} | {} of {} | {} | {} KiB |",
         outcome.scene.title(),
         if_asked(seconds(outcome.commands_done)),
-        seconds(outcome.lists_read),
+        if outcome.lists_read == 0 { "-".into() } else { seconds(outcome.lists_read) },
         outcome.calls,
         outcome.throttled,
         outcome.peak,

@@ -15,8 +15,10 @@ use crate::domain::CallKind;
 const DEVICES: usize = 50;
 const LARGE: usize = 20_000;
 
-/// What happens to the fleet. A broadcast for one device, of which three core devices know it, is
-/// to follow.
+/// The device of the broadcast.
+const SHARED: &str = "shared-device";
+
+/// What happens to the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scene {
     /// All agents are started together for the first time, with empty registries.
@@ -33,10 +35,13 @@ pub(super) enum Scene {
     Throttled,
     /// The outage of an hour, with one core device that has 20,000 devices.
     LargeList,
+    /// A client broadcasts the disassociation of one device that is associated with three core
+    /// devices. A response of any other core device is a failure.
+    Broadcast,
 }
 
 impl Scene {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Install,
         Self::PowerReturns,
         Self::Outage,
@@ -44,6 +49,7 @@ impl Scene {
         Self::Permission,
         Self::Throttled,
         Self::LargeList,
+        Self::Broadcast,
     ];
 
     pub(super) fn title(self) -> &'static str {
@@ -55,6 +61,7 @@ impl Scene {
             Self::Permission => "a permission was missing for an hour; each has work waiting",
             Self::Throttled => "throttled account: all agents start, and get a command each, 4 a second",
             Self::LargeList => "the same outage of an hour; one core device has 20,000 devices",
+            Self::Broadcast => "a broadcast for one device, which 3 core devices know",
         }
     }
 
@@ -134,7 +141,13 @@ async fn acted(scene: Scene, setting: &Setting) -> Outcome {
     if scene == Scene::LargeList && !setting.without_large {
         sizes[0] = LARGE;
     }
-    let mut fleet = Fleet::new(setting.seed, &sizes, &setting.agent);
+    let mut agent = setting.agent.clone();
+    agent["acceptBroadcast"] = json!(scene == Scene::Broadcast);
+    let mut fleet = Fleet::new(setting.seed, &sizes, &agent);
+    let sharing = [0, setting.cores / 2, setting.cores - 1];
+    if scene == Scene::Broadcast {
+        fleet.share(SHARED, &sharing);
+    }
     if setting.lists_are_free {
         fleet.world.account.state().lists_are_free = true;
     }
@@ -146,7 +159,7 @@ async fn acted(scene: Scene, setting: &Setting) -> Outcome {
     let written = fleet.written();
     let minute = Duration::from_secs(60);
     match scene {
-        Scene::Install | Scene::Throttled => {}
+        Scene::Install | Scene::Throttled | Scene::Broadcast => {}
         Scene::PowerReturns => {
             fleet.weather(Weather::Out);
             fleet.ask_all_within(all.step_by(4), minute).await;
@@ -175,9 +188,12 @@ async fn acted(scene: Scene, setting: &Setting) -> Outcome {
         fleet.ask_all_within(0..setting.cores, Duration::from_secs(setting.cores as u64 / 4)).await;
     } else if matches!(scene, Scene::Install | Scene::PowerReturns) {
         fleet.start_all();
+    } else if scene == Scene::Broadcast {
+        fleet.broadcast(SHARED, &sharing);
     }
     let commands = fleet.commands().await.max(since);
-    let lists = fleet.lists_since(since).await;
+    // A broadcast needs no list.
+    let lists = if scene == Scene::Broadcast { since } else { fleet.lists_since(since).await };
     fleet.check();
     measured(
         &fleet,
