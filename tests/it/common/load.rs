@@ -14,7 +14,7 @@ pub const SMALL: usize = 3;
 const SMALL_DEVICES: usize = 2;
 /// Several calls.
 const LARGE_DEVICES: usize = 300;
-/// Enough for a segment of the journal: a checkpoint begins.
+/// Twice as many are enough for a segment of the journal: a checkpoint begins.
 const FILLING_DEVICES: usize = 4000;
 /// A round in so many has a large one.
 pub const LARGE_EVERY: usize = 20;
@@ -87,8 +87,10 @@ impl Load {
         self.world.fault(fault, Some(1));
     }
 
-    /// Sends a command whose groups fill a segment of the journal until it has ended.
+    /// Sends commands whose groups fill a segment of the journal until they have ended: one command
+    /// has not room for so many names.
     pub fn send_filling(&mut self) {
+        self.send_command(FILLING_DEVICES);
         self.send_command(FILLING_DEVICES);
     }
 
