@@ -14,7 +14,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::domain::{
-    CallKind, may_be_broadcast,
+    CallKind,
     operations::spec::{Argument, Carried, Member, Rule},
 };
 
@@ -55,7 +55,7 @@ fn argument(member: &'static Member, argument: Argument) -> Arg {
     }
 }
 
-fn command(kind: CallKind, carried: &'static Carried) -> Option<Command> {
+fn command(carried: &'static Carried) -> Option<Command> {
     let subcommand = carried.subcommand?;
     let mut command =
         Command::new(subcommand.name).args(arguments(carried).map(|(member, given)| argument(member, given)));
@@ -63,7 +63,7 @@ fn command(kind: CallKind, carried: &'static Carried) -> Option<Command> {
         let file = Arg::new(FROM_FILE).long("from-file").value_name("FILE").help(names.from_file);
         command = command.arg(file.value_parser(value_parser!(PathBuf)));
     }
-    if may_be_broadcast(kind.operation()) {
+    if carried.spec.broadcast {
         command = Everywhere::augment_args(command);
     }
     // The texts come last, since the shared options have descriptions of their own.
@@ -77,7 +77,7 @@ fn command(kind: CallKind, carried: &'static Carried) -> Option<Command> {
 
 impl Subcommand for Change {
     fn augment_subcommands(command: Command) -> Command {
-        command.subcommands(kinds().filter_map(|(kind, carried, _)| self::command(kind, carried)))
+        command.subcommands(kinds().filter_map(|(_, carried, _)| self::command(carried)))
     }
 
     fn augment_subcommands_for_update(command: Command) -> Command {
@@ -104,7 +104,7 @@ impl FromArgMatches for Change {
         let texts = arguments(carried).map(|(member, _)| (member, texts(member))).collect();
         let from_file = carried.spec.list().and_then(|_| matches.remove_one(FROM_FILE));
         let options = Options::from_arg_matches_mut(&mut matches)?;
-        let is_broadcast = may_be_broadcast(kind.operation());
+        let is_broadcast = carried.spec.broadcast;
         let everywhere = is_broadcast.then(|| Everywhere::from_arg_matches_mut(&mut matches)).transpose()?;
         let common = Common::from_arg_matches_mut(&mut matches)?;
         Ok(Self { kind, texts, from_file, options, everywhere, common })

@@ -64,7 +64,7 @@ mod tests {
     fn a_fleet_that_starts_together_is_spread_by_the_rate_of_one_core() {
         let latest = |rate| start_delay(rate, 1.0).as_secs_f64();
         assert_eq!([1.0, 0.5, 10.0].map(latest), [120.0, 480.0, 1.2]);
-        assert_eq!(latest(0.001), 600.0, "nobody waits for hours");
+        assert_eq!(latest(0.001), 600.0, "no core device waits for hours");
         assert_eq!(start_delay(1.0, 0.0), Duration::ZERO);
     }
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::Retry,
-    domain::{Backoff, CallError, CallFault, CallKind, SyncCounts, ThingName},
+    domain::{Backoff, CallError, CallFault, CallKind, SyncCounts, THROTTLED_FACTOR, ThingName},
     health::Health,
     ledger::{self, Ledger, ListMark, Unavailable},
     runtime::{clock::sleep_until, failpoint, stop::Stop},
@@ -31,9 +31,6 @@ const MAX_DEVICES: usize = 200_000;
 
 /// The most pages of one list, in case the cloud sends empty pages without an end.
 const MAX_PAGES: usize = 10_000;
-
-/// A throttled page is requested again after a longer wait than a failed one.
-const THROTTLED_FACTOR: u32 = 5;
 
 /// Why a list is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,8 +151,7 @@ impl<C: Cloud> Reconciler<C> {
             }
         }
         // A guard may wait for the first list of all, but no part waits for that of another start.
-        let is_read = self.ledger.run_unsynced(|tx| Ok(Some(tx.state.counters.synced)));
-        if !is_read.await.unwrap_or(false) {
+        if !self.ledger.summary().borrow().is_synced {
             self.gate.want_list();
         }
     }
@@ -183,16 +179,10 @@ impl<C: Cloud> Reconciler<C> {
             Broken::Call(error) => {
                 let CallError { fault, code, message, retry_after } = error;
                 tracing::warn!(?fault, code, message, "the list of devices could not be read; trying again");
-                match fault {
-                    CallFault::Denied | CallFault::NoCore | CallFault::Misfit | CallFault::Invalid(_) => {
-                        backoff.hold(chance)
-                    }
-                    CallFault::Throttled => return self.throttled(backoff, retry_after).await,
-                    CallFault::Unreachable | CallFault::Lost | CallFault::Foreign | CallFault::Server => {
-                        backoff.probe(retry_after, chance)
-                    }
-                    _ => backoff.fail(1, retry_after, chance),
+                if fault == CallFault::Throttled {
+                    return self.throttled(backoff, retry_after).await;
                 }
+                backoff.after(&fault, retry_after, chance)
             }
             Broken::Store(error) => {
                 tracing::warn!(%error, "the list of devices could not be stored; trying again");
@@ -209,7 +199,7 @@ impl<C: Cloud> Reconciler<C> {
     /// Waits before a throttled page is requested again. The quota of the account is for commands
     /// first: a list for which no part waits stays behind for longer than any command does.
     async fn throttled(&self, backoff: &mut Backoff, retry_after: Option<Duration>) {
-        tokio::time::sleep(backoff.fail(THROTTLED_FACTOR, retry_after, fastrand::f64())).await;
+        tokio::time::sleep(backoff.after(&CallFault::Throttled, retry_after, fastrand::f64())).await;
         if self.wanted().await == Wanted::No {
             self.wait_unless_wanted(backoff.hold(fastrand::f64())).await;
         }

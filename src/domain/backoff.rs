@@ -3,9 +3,14 @@
 //!
 //! The formula is that of "Exponential Backoff And Jitter" (AWS Architecture Blog): a random time
 //! below `min(cap, base * 2^n)`, so that the devices of a fleet that fail together do not retry
-//! together.
+//! together. While the cloud is out of reach, [`Backoff::probe`] has a formula of its own.
 
 use std::time::Duration;
+
+use super::CallFault;
+
+/// The base of the wait after a throttled call, as a multiple of that after a failed one.
+pub const THROTTLED_FACTOR: u32 = 5;
 
 /// Longest Retry-After that the agent follows; a longer value is taken for a mistake of the sender.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -26,6 +31,19 @@ impl Backoff {
         Self { base, cap, failures: 0 }
     }
 
+    /// Counts a failed call and returns the wait that its fault asks for. `chance` is random, from 0
+    /// to below 1.
+    pub fn after(&mut self, fault: &CallFault, retry_after: Option<Duration>, chance: f64) -> Duration {
+        match fault {
+            CallFault::Throttled => self.fail(THROTTLED_FACTOR, retry_after, chance),
+            CallFault::Denied | CallFault::NoCore | CallFault::Misfit | CallFault::Invalid(_) => self.hold(chance),
+            CallFault::Unreachable | CallFault::Lost | CallFault::Foreign | CallFault::Server => {
+                self.probe(retry_after, chance)
+            }
+            CallFault::Busy | CallFault::Clock | CallFault::Credentials => self.fail(1, retry_after, chance),
+        }
+    }
+
     /// Counts one more failure and returns the wait after it. `chance` is random, from 0 to below
     /// 1; `factor` multiplies the base.
     pub fn fail(&mut self, factor: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
@@ -40,7 +58,7 @@ impl Backoff {
     /// probe, and all that probe within a short time call again in that time after its end. With
     /// these waits they come back about as soon as with [`Self::fail`], with a third fewer calls
     /// after a long outage, and far fewer after one of minutes.
-    pub fn probe(&mut self, retry_after: Option<Duration>, chance: f64) -> Duration {
+    fn probe(&mut self, retry_after: Option<Duration>, chance: f64) -> Duration {
         // The exponent of the limit is twice the number of failures.
         let limit = self.base.saturating_mul(1 << (2 * self.failures.min(10))).min(self.cap);
         self.failures = self.failures.saturating_add(1);
@@ -84,6 +102,7 @@ mod tests {
             backoff.fail(5, None, 1.0);
         }
     }
+
     #[test]
     fn probes_come_in_the_upper_half_of_a_limit_that_quadruples() {
         let second = Duration::from_secs(1);

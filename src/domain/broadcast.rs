@@ -1,13 +1,8 @@
-//! A broadcast: one command for the agents of all core devices. Which of its devices are a core
-//! device's own, and whether that core device answers (docs/interface.md, "Broadcast").
+//! The rules of a broadcast, which is one command for the agents of all core devices: they decide
+//! which of its devices are a core device's own, and whether that core device responds
+//! (docs/interface.md, "Broadcast").
 
-use super::{DeviceState, Operation};
-
-/// Whether a broadcast may name that operation. Every core device would answer any other one.
-#[must_use]
-pub fn may_be_broadcast(operation: Operation) -> bool {
-    matches!(operation, Operation::DisassociateClientDevices | Operation::GetDevice)
-}
+use super::DeviceState;
 
 /// Whether a device in that state is the core device's own. A device that the cloud no longer lists
 /// is not, although the registry keeps it for a while.
@@ -74,12 +69,5 @@ mod tests {
         ] {
             assert_eq!(BroadcastAction::of(some_are_own, earlier), action, "{some_are_own} {earlier:?}");
         }
-    }
-
-    #[test]
-    fn operations_that_every_core_device_would_answer_are_not_broadcast() {
-        let allowed = Operation::ALL.iter().filter(|operation| may_be_broadcast(**operation));
-        let allowed: Vec<_> = allowed.map(|operation| operation.as_str()).collect();
-        assert_eq!(allowed, ["disassociate-client-devices", "get-device"]);
     }
 }

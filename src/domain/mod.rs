@@ -24,8 +24,8 @@ mod whose;
 mod window;
 
 pub use access::{Access, AccessAnswer, AccessCommand, AccessError, AccessEvent, AccessStep, AccessView};
-pub use backoff::Backoff;
-pub use broadcast::{BroadcastAction, is_own, may_be_broadcast};
+pub use backoff::{Backoff, THROTTLED_FACTOR};
+pub use broadcast::{BroadcastAction, is_own};
 pub use call_error::{
     CERTIFICATE_REFUSED, CallError, CallFault, CloudState, EntryError, NAME_NOT_RESOLVED, PROXY_FAILED,
 };

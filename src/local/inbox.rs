@@ -289,13 +289,8 @@ impl Inbox {
         }
         let order = self.order(client, token.clone(), change, delivery);
         let rule = move |tx: &mut ledger::Tx<'_>| {
-            Ok(Some(match ledger::accept(tx, &order)? {
-                Ok(request) => {
-                    let unknown = ledger::unknown_names(tx, &request)?;
-                    Ok((request, unknown))
-                }
-                Err(rejection) => Err(rejection),
-            }))
+            let accepted = ledger::accept(tx, &order)?;
+            with_unknown_names(tx, accepted).map(Some)
         };
         let submitted = self.ledger.submit(rule, false).await;
         Box::pin(async move {
@@ -387,6 +382,20 @@ impl Inbox {
             Ok(all.then(|| Ok(queries::canceled(operation, echo.as_ref(), so_far))))
         };
         self.ask(token, rule, false, max_bytes).await
+    }
+}
+
+/// Adds the first names that the registry does not know to a request that was accepted.
+fn with_unknown_names(
+    tx: &ledger::Tx<'_>,
+    accepted: Result<Request, Rejection>,
+) -> Result<Result<(Request, Vec<String>), Rejection>, ledger::StoreError> {
+    match accepted {
+        Ok(request) => {
+            let unknown = ledger::unknown_names(tx, &request)?;
+            Ok(Ok((request, unknown)))
+        }
+        Err(rejection) => Ok(Err(rejection)),
     }
 }
 

@@ -37,9 +37,6 @@ const DENIED_ALL: u32 = 5;
 /// longest is tried again.
 const MAX_SHUT: usize = 16;
 
-/// The wait after a throttled call is longer than after a failed one, by this factor.
-const THROTTLED_FACTOR: u32 = 5;
-
 /// What to request from the ledger next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -257,17 +254,10 @@ impl LanePlan {
             self.park(sent, error, now, chance);
             return all(&Verdict::Parked);
         }
-        let wait = match error.fault {
-            CallFault::Throttled => self.backoff.fail(THROTTLED_FACTOR, error.retry_after, chance),
-            CallFault::Denied | CallFault::NoCore | CallFault::Misfit => self.backoff.hold(chance),
-            CallFault::Invalid(ref named) => return self.invalid(sent, named, &fault, now, chance),
-            CallFault::Unreachable | CallFault::Lost | CallFault::Foreign | CallFault::Server => {
-                self.backoff.probe(error.retry_after, chance)
-            }
-            CallFault::Busy | CallFault::Clock | CallFault::Credentials => {
-                self.backoff.fail(1, error.retry_after, chance)
-            }
-        };
+        if let CallFault::Invalid(named) = &error.fault {
+            return self.invalid(sent, named, &fault, now, chance);
+        }
+        let wait = self.backoff.after(&error.fault, error.retry_after, chance);
         self.pause(now, wait);
         match error.fault {
             CallFault::Lost | CallFault::Foreign | CallFault::Server => all(&Verdict::Unknown),

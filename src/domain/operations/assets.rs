@@ -37,6 +37,7 @@ pub static DISASSOCIATE: Carried = Carried {
         name: "disassociate-assets",
         short: "assets",
         about: "Disassociates an asset of AWS IoT SiteWise from its parent. Needs `siteWise.enabled`.",
+        broadcast: false,
         members: &[&[PARENT, HIERARCHY, CHILD], CHANGE],
         accepted: ACCEPTED,
         readme: "`assetId` (the parent), `hierarchyId`, `childAssetId`, and the optional members from `force` on; \

@@ -47,6 +47,7 @@ pub static DISASSOCIATE: Carried = Carried {
         name: "disassociate-client-devices",
         short: "disassociate",
         about: "Disassociates client devices from this core device.",
+        broadcast: true,
         members: MEMBERS,
         accepted: ACCEPTED,
         readme: "`entries: [{\"thingName\"}]` as in the API, but without its limit of 100; optional `coreDeviceThingName`, \
@@ -80,6 +81,7 @@ pub static ASSOCIATE: Carried = Carried {
         name: "associate-client-devices",
         short: "associate",
         about: "Associates client devices with this core device.",
+        broadcast: false,
         members: MEMBERS,
         accepted: ACCEPTED,
         readme: "the same members; associates them (again)",

@@ -191,6 +191,14 @@ mod tests {
         assert_eq!(Operation::parse("Sync"), None);
     }
 
+    /// Every core device would respond to any other one.
+    #[test]
+    fn two_operations_may_be_broadcast() {
+        let broadcast = Operation::ALL.iter().filter(|operation| operation.spec().broadcast);
+        let names: Vec<_> = broadcast.map(|operation| operation.as_str()).collect();
+        assert_eq!(names, ["disassociate-client-devices", "get-device"]);
+    }
+
     #[test]
     fn call_kinds_are_distinguished() {
         let letters: BTreeSet<&str> = CallKind::ALL.iter().map(|kind| kind.traits().letter).collect();

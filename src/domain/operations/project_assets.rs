@@ -42,6 +42,7 @@ pub static DISASSOCIATE: Carried = Carried {
         name: "disassociate-project-assets",
         short: "project-assets",
         about: "Removes assets from a project of SiteWise Monitor. Needs `siteWise.enabled`.",
+        broadcast: false,
         members: &[&[PROJECT, ASSETS], CHANGE],
         accepted: ACCEPTED,
         readme: "`projectId`, `assetIds: []`, and the same optional members; disassociates assets from a project of \

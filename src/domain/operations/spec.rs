@@ -12,6 +12,9 @@ pub struct Spec {
     pub short: &'static str,
     /// What the operation does, for the schemas.
     pub about: &'static str,
+    /// Whether it may be broadcast: it names devices, so that a core device that has none of them
+    /// stays silent.
+    pub broadcast: bool,
     /// The members of its payload beside `clientToken`, in the order in which their faults are
     /// reported; in groups, since operations share members.
     pub members: &'static [&'static [Member]],

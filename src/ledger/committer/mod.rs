@@ -333,7 +333,7 @@ impl<D: Disk> Committer<D> {
         {
             tracing::warn!(%error, "the journal was not closed; nothing acknowledged is lost");
         }
-        (self.registry, self.journal) = (None, None);
+        (self.checkpoint, self.registry, self.journal) = (None, None, None);
         let error = Unavailable("the agent is stopping".into());
         self.unfinished.drain(..).for_each(|job| job.finish(Err(error.clone())));
     }

@@ -150,7 +150,7 @@ pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejectio
     {
         return Ok(repeated(tx, order, request, &content));
     }
-    new(tx, order, content, None)
+    accept_new(tx, order, content, None)
 }
 
 /// Owes the results of `request` again, which the token of `order` names, if `content` is its own.
@@ -174,7 +174,7 @@ pub(super) fn repeated(tx: &mut Tx<'_>, order: &Order, request: Request, content
 ///
 /// # Errors
 /// The registry failed.
-pub(super) fn new(
+pub(super) fn accept_new(
     tx: &mut Tx<'_>,
     order: &Order,
     content: String,

@@ -1,13 +1,13 @@
 //! Totals and indexes counted again from the objects: what should never differ. For tests, and for
 //! a recording that is replayed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{
     counters::Load,
     object::Slot,
     state::State,
-    work::{is_known, is_leaving, queue_key, visible},
+    work::{Both, is_known, is_leaving, queue_key, visible},
 };
 use crate::domain::{CallKind, DeviceState, Operation, Registered, RequestStatus, Target, ThingName};
 
@@ -20,6 +20,31 @@ pub(crate) fn audit(state: &State, stored: &BTreeMap<ThingName, Registered>) -> 
     audit.devices(stored);
     audit.indexes();
     audit.wrong
+}
+
+/// The devices that the registry or the state has, and those with open work: each by the state that
+/// the cloud has and by its work. `stored` are the devices of the registry.
+pub(crate) fn all_devices<'s>(
+    state: &'s State,
+    stored: &BTreeMap<ThingName, Registered>,
+) -> BTreeMap<ThingName, Both<'s>> {
+    let mut devices = stored.clone();
+    for (thing, changed) in state.devices() {
+        match &changed.row.device {
+            Some(device) => drop(devices.insert(thing.clone(), device.registered)),
+            None => drop(devices.remove(thing)),
+        }
+    }
+    let worked = state.works().iter().filter_map(|(target, work)| match target {
+        Target::Device(thing) => Some((thing.clone(), &**work)),
+        _ => None,
+    });
+    let mut all: BTreeMap<ThingName, Both<'s>> =
+        devices.into_iter().map(|(thing, registered)| (thing, (Some(registered), None))).collect();
+    for (thing, work) in worked {
+        all.entry(thing).or_default().1 = Some(work);
+    }
+    all
 }
 
 struct Audit<'s> {
@@ -105,28 +130,7 @@ impl Audit<'_> {
 
     fn devices(&mut self, stored: &BTreeMap<ThingName, Registered>) {
         let mut counters = self.state.counters;
-        let mut devices = stored.clone();
-        for (thing, changed) in self.state.devices() {
-            match &changed.row.device {
-                Some(device) => drop(devices.insert(thing.clone(), device.registered)),
-                None => drop(devices.remove(thing)),
-            }
-        }
-        let names: BTreeSet<_> = devices.keys().cloned().collect();
-        let worked = self.state.works().keys().filter_map(|target| match target {
-            Target::Device(thing) => Some(thing.clone()),
-            _ => None,
-        });
-        let both: Vec<_> = names
-            .into_iter()
-            .chain(worked)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .map(|thing| {
-                let registered = devices.get(&thing).copied();
-                (registered, self.state.work(&Target::Device(thing)))
-            })
-            .collect();
+        let both: Vec<Both<'_>> = all_devices(self.state, stored).into_values().collect();
         let (known, leaving) = (
             both.iter().filter(|(device, work)| is_known(*device, *work)).count(),
             both.iter().filter(|(_, work)| is_leaving(*work)).count(),

@@ -2,7 +2,7 @@
 //! "Broadcast").
 
 use super::{
-    accept::{Order, PLAN_NAMES, Plan, earlier, new, plan, repeated},
+    accept::{Order, PLAN_NAMES, Plan, accept_new, earlier, plan, repeated},
     object,
     tx::Tx,
     work::visible,
@@ -66,7 +66,7 @@ pub fn accept_broadcast(tx: &mut Tx<'_>, order: &Order) -> Result<Option<Result<
         }
         (BroadcastAction::Accept, _) => {
             let order = Order { change: own, ..order.clone() };
-            Some(new(tx, &order, content, Some(others))?)
+            Some(accept_new(tx, &order, content, Some(others))?)
         }
         _ => None,
     })

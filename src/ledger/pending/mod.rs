@@ -31,7 +31,7 @@ mod work;
 pub(crate) use accept::PLAN_NAMES;
 pub use accept::{Order, Plan, accept, acknowledged, plan};
 pub use access::{DueAccess, UnknownClients, access_answered, due_access};
-pub(crate) use audit::audit;
+pub(crate) use audit::{all_devices, audit};
 pub use broadcast::{accept_broadcast, is_own_device, names_own_device, plan_broadcast};
 pub use counters::{Counters, Load};
 pub use ending::{Canceled, cancel, expire};

@@ -36,6 +36,8 @@ pub struct Summary {
     pub pending_entries: u64,
     /// Requests that have not ended.
     pub open_requests: u64,
+    /// Whether the registry was ever read from the cloud to the list's end.
+    pub is_synced: bool,
     loads: [Load; CallKind::ALL.len()],
     /// Bytes of all that is kept.
     pub live_bytes: u64,
@@ -61,6 +63,7 @@ impl Summary {
             disassociated: counters.disassociated,
             pending_entries: counters.open_entries,
             open_requests: counters.open_requests,
+            is_synced: counters.synced,
             loads: counters.loads,
             live_bytes: live_bytes(state),
             next_seq: counters.next_seq,

@@ -1,8 +1,9 @@
 //! A checkpoint: what is settled is moved from memory to the registry, and what is open is logged
 //! again in the new segment of the journal, so that the old one becomes free.
 //!
-//! It runs in steps between the groups of other jobs, each of a few milliseconds, and only while
-//! everything in memory is durable: the registry never has what the journal may lose.
+//! It runs in steps between the groups of other jobs, and only while everything in memory is
+//! durable: the registry never has what the journal may lose. A step takes copies of what is
+//! settled; the writer's thread writes them.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Writes the slices of a checkpoint, one after the other.
+//! Writes the slices of a checkpoint to the registry, one after the other.
 //!
-//! A thread of its own does it where the store has a second handle: sled takes a third of the time
-//! of a ledger under load, and commands would wait for it.
+//! Where the store has a second handle, a thread of its own writes them: sled takes a third of the
+//! time of a ledger under load, and commands would wait for it.
 
 use std::{
     collections::VecDeque,
@@ -18,13 +18,10 @@ use super::{
 /// Slices that are taken from the state and not written yet: one that is written, and the next.
 const DEPTH: usize = 2;
 
-/// Bytes of the thread's stack: sled's deepest call takes a tenth.
-const STACK: usize = 512 << 10;
-
 type Outcome = Result<Written, StoreError>;
 
-/// Who writes.
-enum Hand {
+/// Where the slices are written.
+enum Place {
     Thread {
         slices: Option<SyncSender<Slice>>,
         outcomes: Receiver<Outcome>,
@@ -36,7 +33,8 @@ enum Hand {
 
 /// The writer of one checkpoint. When it is dropped, nothing is being written any more.
 pub(super) struct Writer {
-    hand: Hand,
+    place: Place,
+    /// Slices whose outcome is not known yet.
     waiting: usize,
 }
 
@@ -54,11 +52,15 @@ impl Writer {
                     }
                 }
             };
-            let thread = std::thread::Builder::new().name("checkpoint".into()).stack_size(STACK).spawn(run);
-            let thread = thread.inspect_err(|error| tracing::warn!(%error, "no thread for a checkpoint"));
-            Some(Hand::Thread { slices: Some(slices), outcomes, thread: Some(thread.ok()?) })
+            let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(run);
+            let thread = thread.inspect_err(|error| {
+                let text =
+                    "no thread for the rows of a checkpoint; the ledger writes them itself, and commands wait for it";
+                tracing::warn!(%error, "{text}");
+            });
+            Some(Place::Thread { slices: Some(slices), outcomes, thread: Some(thread.ok()?) })
         });
-        Self { hand: spawned.unwrap_or(Hand::Caller(VecDeque::new())), waiting: 0 }
+        Self { place: spawned.unwrap_or(Place::Caller(VecDeque::new())), waiting: 0 }
     }
 
     /// Whether there is room for another slice.
@@ -66,7 +68,7 @@ impl Writer {
         self.waiting < DEPTH
     }
 
-    /// Slices whose outcome is not known yet.
+    /// Whether the outcome of each slice is known.
     pub(super) fn is_idle(&self) -> bool {
         self.waiting == 0
     }
@@ -77,13 +79,13 @@ impl Writer {
     /// The thread has ended.
     pub(super) fn submit(&mut self, slice: Slice) -> Result<(), StoreError> {
         self.waiting += 1;
-        match &mut self.hand {
-            Hand::Thread { slices, .. } => match slices.as_ref().map(|slices| slices.try_send(slice)) {
+        match &mut self.place {
+            Place::Thread { slices, .. } => match slices.as_ref().map(|slices| slices.try_send(slice)) {
                 Some(Ok(())) => Ok(()),
                 Some(Err(TrySendError::Full(_))) => Err(StoreError::Defect("too many slices of a checkpoint".into())),
                 Some(Err(TrySendError::Disconnected(_))) | None => Err(ended()),
             },
-            Hand::Caller(slices) => {
+            Place::Caller(slices) => {
                 slices.push_back(slice);
                 Ok(())
             }
@@ -99,13 +101,13 @@ impl Writer {
         registry: &mut dyn Store,
         patience: Duration,
     ) -> Result<Option<Written>, StoreError> {
-        let outcome = match &mut self.hand {
-            Hand::Thread { outcomes, .. } => match outcomes.recv_timeout(patience) {
+        let outcome = match &mut self.place {
+            Place::Thread { outcomes, .. } => match outcomes.recv_timeout(patience) {
                 Ok(outcome) => outcome,
                 Err(RecvTimeoutError::Timeout) => return Ok(None),
                 Err(RecvTimeoutError::Disconnected) => Err(ended()),
             },
-            Hand::Caller(slices) => match slices.pop_front() {
+            Place::Caller(slices) => match slices.pop_front() {
                 Some(slice) => slice.write(registry),
                 None => return Ok(None),
             },
@@ -117,7 +119,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if let Hand::Thread { slices, thread, .. } = &mut self.hand {
+        if let Place::Thread { slices, thread, .. } = &mut self.place {
             *slices = None;
             // A panic of it was noticed as an outcome that did not come.
             let _ = thread.take().map(JoinHandle::join);
@@ -126,7 +128,7 @@ impl Drop for Writer {
 }
 
 fn ended() -> StoreError {
-    StoreError::Io("the thread that writes checkpoints has ended".into())
+    StoreError::Defect("the thread that writes the rows of a checkpoint has ended".into())
 }
 
 #[cfg(test)]
@@ -144,7 +146,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SledStore::open(dir.path()).unwrap();
         let mut writer = Writer::new(store.writer());
-        assert!(matches!(writer.hand, Hand::Thread { .. }));
+        assert!(matches!(writer.place, Place::Thread { .. }));
         for checkpoint in [1, 2] {
             assert!(writer.has_room());
             writer.submit(binding(checkpoint)).unwrap();

@@ -23,9 +23,9 @@ use self::{
 use super::{
     StoreError,
     journal::{Directory, Found, read_all},
-    pending::{self, Image, State, audit},
+    pending::{self, Image, State, all_devices, audit},
 };
-use crate::domain::{DeviceState, Registered, Request, Target, ThingName, Timestamp};
+use crate::domain::{DeviceState, Registered, Request, ThingName, Timestamp};
 
 /// Objects up to which the state is held against its totals after each group. Above, it is done
 /// after every hundredth group, and the place that is named is that much less exact.
@@ -246,23 +246,9 @@ impl<'e> Replay<'e> {
 
     fn outcome(self, owner: String, stored: Stored) -> Outcome {
         let Self { state, groups, faults, devices, .. } = self;
-        let mut all = devices.unwrap_or_default();
-        for (thing, changed) in state.devices() {
-            match &changed.row.device {
-                Some(device) => drop(all.insert(thing.clone(), device.registered)),
-                None => drop(all.remove(thing)),
-            }
-        }
-        let worked = state.works().keys().filter_map(|target| match target {
-            Target::Device(thing) => Some(thing.clone()),
-            _ => None,
-        });
-        let names: BTreeSet<ThingName> = all.keys().cloned().chain(worked).collect();
-        let shown = |thing: ThingName| {
-            let work = state.work(&Target::Device(thing.clone()));
-            Some((thing.clone(), pending::visible(all.get(&thing).copied(), work)?))
-        };
-        let devices = names.into_iter().filter_map(shown).collect();
+        let all = all_devices(&state, &devices.unwrap_or_default());
+        let shown = |(thing, (registered, work))| Some((thing, pending::visible(registered, work)?));
+        let devices = all.into_iter().filter_map(shown).collect();
         let mut requests = stored.requests;
         requests.retain(|seq, _| !state.forgotten().contains_key(seq));
         requests.extend(state.requests().iter().map(|(seq, kept)| (*seq, kept.request.clone())));

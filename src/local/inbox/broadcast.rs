@@ -2,11 +2,9 @@
 //! core devices receive a broadcast, so that what one of them cannot read stays without a response,
 //! too.
 
-use super::{Answer, Broadcast, Inbox, Pending, received, rejected, unavailable};
+use super::{Answer, Broadcast, Inbox, Pending, received, rejected, unavailable, with_unknown_names};
 use crate::{
-    domain::{
-        Change, ClientId, ClientToken, Command, Operation, Query, Reason, Rejection, RejectionCode, may_be_broadcast,
-    },
+    domain::{Change, ClientId, ClientToken, Command, Operation, Query, Reason, Rejection, RejectionCode},
     ledger::{self, StoreError, Tx},
     local::queries,
 };
@@ -19,7 +17,7 @@ impl Inbox {
     pub(super) fn accepts_broadcast(&self, operation: Operation) -> Result<(), Rejection> {
         let text = if !self.accept_broadcast {
             "broadcasts are off on this core; set acceptBroadcast to true in its configuration".to_owned()
-        } else if !may_be_broadcast(operation) {
+        } else if !operation.spec().broadcast {
             format!("{operation} cannot be broadcast; send it to one core device")
         } else {
             return Ok(());
@@ -99,11 +97,7 @@ impl Inbox {
                 Some(full) => ledger::names_own_device(tx, &order.change)?.then(|| Err(full.clone())),
                 None => match ledger::accept_broadcast(tx, &order)? {
                     None => None,
-                    Some(Err(rejection)) => Some(Err(rejection)),
-                    Some(Ok(request)) => {
-                        let others = ledger::unknown_names(tx, &request)?;
-                        Some(Ok((request, others)))
-                    }
+                    Some(accepted) => Some(with_unknown_names(tx, accepted)?),
                 },
             };
             Ok(Some(accepted))

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::commands;
 use crate::{
-    domain::{ClientId, Operation, ThingName, may_be_broadcast},
+    domain::{ClientId, Operation, ThingName},
     protocol::status::OFFLINE,
     protocol::{ResultKind, Topics},
 };
@@ -109,7 +109,7 @@ pub(super) fn document() -> Value {
 
     let accepting = topics.clone().with_broadcasts(true);
     let one_core = Operation::ALL.iter().map(|operation| (operation, topics.commands()));
-    let broadcasts = Operation::ALL.iter().filter(|operation| may_be_broadcast(**operation));
+    let broadcasts = Operation::ALL.iter().filter(|operation| operation.spec().broadcast);
     let all_cores = broadcasts.map(|operation| (operation, accepting.broadcasts().unwrap()));
     for (operation, filter) in one_core.chain(all_cores) {
         let (name, about) = (operation.as_str(), operation.spec().about);
