@@ -68,22 +68,22 @@ async fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
     let orders: Vec<Order> = (0..entries).step_by(COMMAND as usize).map(order).collect();
     let start = Instant::now();
     for order in orders {
-        ledger.run(move |tx| ledger::accept(tx, &order).map(Some)).await.unwrap().unwrap();
+        ledger.run(move |tx| ledger::accept(tx, &order)).await.unwrap().unwrap();
     }
     let accept = start.elapsed();
     let start = Instant::now();
     loop {
         let pick = Pick::Queue { limit: 100, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
-        let take = ledger
-            .run(move |tx| ledger::take(tx, CallKind::Disassociate, &pick, true, &CallToken::from_bits(0)).map(Some));
+        let take =
+            ledger.run(move |tx| ledger::take(tx, CallKind::Disassociate, &pick, true, &CallToken::from_bits(0)));
         let taken = take.await.unwrap();
         if taken.entries.is_empty() {
             break;
         }
         let mut verdicts: VecDeque<_> = taken.entries.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
-        let settle = ledger.run(move |tx| {
+        let settle = ledger.run_steps(move |tx| {
             ledger::settle(tx, CallKind::Disassociate, &mut verdicts)?;
-            Ok(verdicts.is_empty().then_some(()))
+            Ok(ledger::Step::done_if(verdicts.is_empty()))
         });
         settle.await.unwrap();
     }

@@ -10,7 +10,7 @@ use crate::{
     config::Retention,
     domain::{CallKind, Limits, Mono, Switch},
     health::Health,
-    ledger::{self, Early, Ledger, Summary, Unavailable},
+    ledger::{self, Early, Ledger, Step, Summary, Unavailable},
     runtime::{clock::Clock, failpoint, stop::Stop},
 };
 
@@ -94,11 +94,11 @@ impl Maintenance {
     async fn tick(&self, mut next: u64, retention: bool) -> Result<u64, Unavailable> {
         let (trusted, confirmed) = (self.health.clock_trusted(), self.health.clock_confirmed());
         let trusted = trusted && confirmed;
-        let looked = self.ledger.run(move |tx| {
+        let looked = self.ledger.run_steps(move |tx| {
             if trusted {
                 tx.confirm_clock();
             }
-            Ok(ledger::expire(tx, trusted, &mut next)?.then_some(next))
+            Ok(if ledger::expire(tx, trusted, &mut next)? { Step::Done(next) } else { Step::Again })
         });
         let next = looked.await?;
         if retention {
@@ -131,14 +131,14 @@ impl Maintenance {
     async fn forget(&self) -> Result<(), Unavailable> {
         let [requests, tombstones] = [self.retention.requests, self.retention.tombstones].map(millis);
         let (mut next, mut after, mut are_requests_done) = (0, Vec::new(), false);
-        let forgotten = self.ledger.run(move |tx| {
+        let forgotten = self.ledger.run_steps(move |tx| {
             let elapsed = tx.elapsed();
             if !are_requests_done {
                 are_requests_done = ledger::forget_requests(tx, elapsed.saturating_sub(requests), &mut next)?;
-                return Ok(None);
+                return Ok(Step::Again);
             }
             let done = ledger::forget_devices(tx, elapsed.saturating_sub(tombstones), &mut after)?;
-            Ok(done.then_some(()))
+            Ok(Step::done_if(done))
         });
         forgotten.await?;
         failpoint::pass("maintenance-forgot");
@@ -149,14 +149,14 @@ impl Maintenance {
     /// histories.
     async fn forget_early(&self, goal: u64) -> Result<(), Unavailable> {
         let (spared, mut requests, mut after) = (millis(SPARED), None, Vec::new());
-        let forgotten = self.ledger.run(move |tx| {
+        let forgotten = self.ledger.run_steps(move |tx| {
             let before = tx.elapsed().saturating_sub(spared);
             let done = requests.get_or_insert_with(|| Early::new(before, goal)).step(tx)?
                 && (tx.live_bytes() <= goal
                     // The tombstones of the last minutes are kept, since a list that lags behind is
                     // recognised by them.
                     || ledger::forget_devices(tx, before, &mut after)?);
-            Ok(done.then_some(()))
+            Ok(Step::done_if(done))
         });
         forgotten.await
     }

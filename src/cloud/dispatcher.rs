@@ -199,7 +199,7 @@ impl<C: Cloud> Dispatcher<C> {
     async fn take(&self, pick: Pick) -> Result<Taken, ledger::Unavailable> {
         let (lane, trusted) = (self.lane, self.health.clock_trusted());
         let fresh = CallToken::from_bits(fastrand::u128(..));
-        self.ledger.run(move |tx| ledger::take(tx, lane, &pick, trusted, &fresh).map(Some)).await
+        self.ledger.run(move |tx| ledger::take(tx, lane, &pick, trusted, &fresh)).await
     }
 
     async fn send(&self, plan: &mut LanePlan, entries: &[(Target, u32)], token: Option<&CallToken>) -> Step {
@@ -219,9 +219,9 @@ impl<C: Cloud> Dispatcher<C> {
         let verdicts = plan.answered(entries, &answer, self.clock.now().mono, fastrand::f64());
         let mut left: VecDeque<_> = verdicts.into();
         let lane = self.lane;
-        let settled = self.ledger.run(move |tx| {
+        let settled = self.ledger.run_steps(move |tx| {
             ledger::settle(tx, lane, &mut left)?;
-            Ok(left.is_empty().then_some(()))
+            Ok(ledger::Step::done_if(left.is_empty()))
         });
         if let Err(error) = settled.await {
             // The ledger has the entries as sent, which is true, so they are sent again.

@@ -21,7 +21,7 @@ use crate::{
     config::Retry,
     domain::{Backoff, CallError, CallFault, CallKind, SyncCounts, THROTTLED_FACTOR, ThingName},
     health::Health,
-    ledger::{self, Ledger, ListMark, Unavailable},
+    ledger::{self, Ledger, ListMark, Step, Unavailable},
     runtime::{clock::sleep_until, failpoint, stop::Stop},
 };
 
@@ -157,7 +157,7 @@ impl<C: Cloud> Reconciler<C> {
     }
 
     async fn sync_wanted(&self) -> bool {
-        self.ledger.run_unsynced(|tx| ledger::sync_wanted(tx).map(Some)).await.unwrap_or(false)
+        self.ledger.run_unsynced(|tx| ledger::sync_wanted(tx)).await.unwrap_or(false)
     }
 
     /// Why a list is needed now, if it is. A periodic list, for which no part waits, leaves most of
@@ -208,7 +208,7 @@ impl<C: Cloud> Reconciler<C> {
     /// Reads the list to its end and applies it. A list that is broken off removes no device and
     /// settles no entry.
     async fn list(&self, reading: &mut Reading) -> Result<SyncCounts, Broken> {
-        let mark = self.ledger.run_unsynced(|tx| Ok(Some(ledger::begin_list(tx)))).await.map_err(Broken::Store)?;
+        let mark = self.ledger.run_unsynced(|tx| Ok(ledger::begin_list(tx))).await.map_err(Broken::Store)?;
         self.gate.begin_list(mark.seq);
         let mut seen = Seen::default();
         let mut counts = SyncCounts::default();
@@ -318,32 +318,31 @@ impl<C: Cloud> Reconciler<C> {
         mut counts: SyncCounts,
     ) -> Result<SyncCounts, Broken> {
         let mut done = 0;
-        let run = self.ledger.run(move |tx| {
+        let run = self.ledger.run_steps(move |tx| {
             let all = ledger::apply_page(tx, mark, &devices, &mut done, &mut counts)?;
-            Ok(all.then_some(counts))
+            Ok(if all { Step::Done(counts) } else { Step::Again })
         });
         run.await.map_err(Broken::Store)
     }
 
     async fn finish(&self, mark: ListMark, seen: Seen, mut counts: SyncCounts) -> Result<SyncCounts, Broken> {
         let mut after = None;
-        let removed = self.ledger.run(move |tx| {
+        let removed = self.ledger.run_steps(move |tx| {
             let all = ledger::remove_unlisted(tx, mark, |thing| seen.has(thing), &mut after, &mut counts)?;
-            Ok(all.then_some(counts))
+            Ok(if all { Step::Done(counts) } else { Step::Again })
         });
         let counts = removed.await.map_err(Broken::Store)?;
         failpoint::pass("sync-removed");
         let trusted = self.health.clock_trusted();
         for lane in CallKind::ALL.into_iter().filter(|lane| lane.is_settled_by_list()) {
             let mut after = (0, 0);
-            let verified = self.ledger.run(move |tx| {
-                let all = ledger::verify(tx, lane, mark, trusted, &mut after)?;
-                Ok(all.then_some(()))
-            });
+            let verified = self
+                .ledger
+                .run_steps(move |tx| Ok(Step::done_if(ledger::verify(tx, lane, mark, trusted, &mut after)?)));
             verified.await.map_err(Broken::Store)?;
         }
         failpoint::pass("sync-before-end");
-        let ended = self.ledger.run(move |tx| Ok(ledger::end_list(tx, mark, counts)?.then_some(())));
+        let ended = self.ledger.run_steps(move |tx| Ok(Step::done_if(ledger::end_list(tx, mark, counts)?)));
         ended.await.map_err(Broken::Store)?;
         self.gate.end_list();
         Ok(counts)

@@ -48,7 +48,7 @@ pub use operations::{
 pub use outcome::{EntryFailure, Outcome, RequestStatus, Tally};
 pub use pattern::Pattern;
 pub use query::{Cancel, Page, Query};
-pub use rejection::{FieldFault, Reason, Rejection, RejectionCode};
+pub use rejection::{Decided, FieldFault, Reason, Rejection, RejectionCode};
 pub use request::{Request, SyncCounts};
 pub(crate) use text_enum::{text_enum, text_records, texts};
 pub use time::{Mono, Now, Timestamp};

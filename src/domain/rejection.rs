@@ -62,6 +62,9 @@ pub struct Rejection {
     pub retry_after: Option<Duration>,
 }
 
+/// What a rule decides about a command.
+pub type Decided<T> = Result<T, Rejection>;
+
 impl Rejection {
     /// A rejection with nothing but a code and a message.
     #[must_use]

@@ -10,7 +10,7 @@ use super::{
     committer::Committer,
     data_dir::{DataDir, Disk},
     health::{StoreHealth, Unavailable},
-    job::{Job, Notifiers, Typed},
+    job::{Job, Notifiers, Reply, Step, Typed},
     pending::{Summary, Tx},
     registry::store::StoreError,
     stats::{Counting, Stats},
@@ -19,6 +19,9 @@ use crate::runtime::clock::Clock;
 
 /// Jobs that the queue of the committing thread holds; [`Ledger::submit`] waits while it is full.
 const WAITING: usize = 1024;
+
+/// The receiver of a rule's result.
+pub(crate) type Answer<R> = oneshot::Receiver<Result<R, Unavailable>>;
 
 /// A handle to the ledger; clones are the same ledger.
 #[derive(Clone)]
@@ -91,44 +94,68 @@ impl Ledger {
         (Self { jobs, summary, health, work, outgoing, devices, access, counting }, committer, queue)
     }
 
-    /// Runs a rule and answers when what it wrote is durable. The rule is called again, in another
-    /// transaction, until it returns something; a crash may fall between two of its transactions.
+    /// Runs a rule in one transaction, and returns its result when what it wrote is durable.
     ///
     /// # Errors
     /// The store failed; nothing is promised.
     pub async fn run<R: Send + 'static>(
         &self,
-        rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
+        rule: impl FnMut(&mut Tx<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, Unavailable> {
-        self.submit(rule, false).await?.await.unwrap_or_else(|_| Err(closed()))
+        received(self.submit(Reply::Durable, rule).await?).await
     }
 
-    /// As [`Self::run`], but the answer may come before the writes are durable: for deletions whose
-    /// loss costs only a repetition, and for queries.
+    /// As [`Self::run`], but the result may come before the writes are durable
+    /// ([`Reply::AtOnce`]).
     ///
     /// # Errors
     /// The store failed.
     pub async fn run_unsynced<R: Send + 'static>(
         &self,
-        rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
+        rule: impl FnMut(&mut Tx<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, Unavailable> {
-        self.submit(rule, true).await?.await.unwrap_or_else(|_| Err(closed()))
+        received(self.submit(Reply::AtOnce, rule).await?).await
     }
 
-    /// Puts a rule into the queue, and returns the receiver of its answer. Rules run in the order
-    /// of submission. With `unsynced` the answer does not wait until the writes are durable.
+    /// Runs a rule that has several steps, each in a transaction of its own, and returns its result
+    /// when what it wrote is durable. Other rules run between two steps, and a crash may fall
+    /// between them.
+    ///
+    /// # Errors
+    /// The store failed; nothing is promised.
+    pub async fn run_steps<R: Send + 'static>(
+        &self,
+        rule: impl FnMut(&mut Tx<'_>) -> Result<Step<R>, StoreError> + Send + 'static,
+    ) -> Result<R, Unavailable> {
+        received(self.submit_steps(Reply::Durable, rule).await?).await
+    }
+
+    /// Puts a rule into the queue, and returns the receiver of its result. Rules run in the order
+    /// of submission.
     ///
     /// # Errors
     /// The ledger is closed.
     pub async fn submit<R: Send + 'static>(
         &self,
-        rule: impl FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send + 'static,
-        unsynced: bool,
-    ) -> Result<oneshot::Receiver<Result<R, Unavailable>>, Unavailable> {
-        let (reply, answer) = oneshot::channel();
-        let job = Typed { rule, value: None, unsynced, reply };
+        reply: Reply,
+        mut rule: impl FnMut(&mut Tx<'_>) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<Answer<R>, Unavailable> {
+        self.submit_steps(reply, move |tx| rule(tx).map(Step::Done)).await
+    }
+
+    /// As [`Self::submit`], for a rule that has several steps.
+    ///
+    /// # Errors
+    /// The ledger is closed.
+    pub async fn submit_steps<R: Send + 'static>(
+        &self,
+        reply: Reply,
+        rule: impl FnMut(&mut Tx<'_>) -> Result<Step<R>, StoreError> + Send + 'static,
+    ) -> Result<Answer<R>, Unavailable> {
+        let (answer, receiver) = oneshot::channel();
+        let job = Typed { rule, value: None, reply, answer };
         self.jobs.send(Box::new(job)).await.map_err(|_| closed())?;
-        Ok(answer)
+        Ok(receiver)
     }
 
     /// Totals, as of the last commit.
@@ -173,6 +200,10 @@ impl Ledger {
     pub fn access(&self) -> watch::Receiver<()> {
         self.access.clone()
     }
+}
+
+async fn received<R>(answer: Answer<R>) -> Result<R, Unavailable> {
+    answer.await.unwrap_or_else(|_| Err(closed()))
 }
 
 fn closed() -> Unavailable {

@@ -9,41 +9,68 @@ use super::{
     stats::Counting,
 };
 
+/// What one call of a rule with several steps returns.
+#[derive(Debug)]
+pub enum Step<R> {
+    /// The rule is to be called again, in another transaction.
+    Again,
+    /// The rule has ended.
+    Done(R),
+}
+
+impl Step<()> {
+    /// The step of a rule that has ended if `is_done`.
+    #[must_use]
+    pub fn done_if(is_done: bool) -> Self {
+        if is_done { Self::Done(()) } else { Self::Again }
+    }
+}
+
+/// When a rule's result is sent to its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// After what the rule wrote is durable.
+    Durable,
+    /// At once: for queries, and for deletions whose loss costs only a repetition.
+    AtOnce,
+}
+
 /// A queued rule, and the receiver of its result.
 pub(super) trait Job: Send {
     /// Runs a step in a transaction of its own; `false` to be called again.
     fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError>;
-    /// Whether the answer may come before what was written is durable.
-    fn is_unsynced(&self) -> bool;
+    fn reply(&self) -> Reply;
     fn finish(self: Box<Self>, result: Result<(), Unavailable>);
 }
 
 pub(super) struct Typed<R, F> {
     pub(super) rule: F,
     pub(super) value: Option<R>,
-    pub(super) unsynced: bool,
-    pub(super) reply: oneshot::Sender<Result<R, Unavailable>>,
+    pub(super) reply: Reply,
+    pub(super) answer: oneshot::Sender<Result<R, Unavailable>>,
 }
 
-impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Option<R>, StoreError> + Send> Job for Typed<R, F> {
+impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Step<R>, StoreError> + Send> Job for Typed<R, F> {
     fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
-        self.value = (self.rule)(tx)?;
+        if let Step::Done(value) = (self.rule)(tx)? {
+            self.value = Some(value);
+        }
         Ok(self.value.is_some())
     }
 
-    fn is_unsynced(&self) -> bool {
-        self.unsynced
+    fn reply(&self) -> Reply {
+        self.reply
     }
 
     fn finish(self: Box<Self>, result: Result<(), Unavailable>) {
-        let Self { value, reply, .. } = *self;
+        let Self { value, answer, .. } = *self;
         let result = match (result, value) {
             (Ok(()), Some(value)) => Ok(value),
             (Err(error), _) => Err(error),
             (Ok(()), None) => Err(Unavailable("a rule did not end".into())),
         };
         // The receiver may have been dropped; what the rule wrote stays.
-        let _ = reply.send(result);
+        let _ = answer.send(result);
     }
 }
 

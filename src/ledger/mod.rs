@@ -36,6 +36,7 @@ pub(crate) use files::open_regular;
 pub use files::{check_owner, free};
 pub use handle::Ledger;
 pub use health::{Loss, Lost, StoreHealth, Unavailable};
+pub use job::{Reply, Step};
 #[cfg(test)]
 pub(crate) use journal::{Files, testing::MemFiles};
 #[cfg(test)]

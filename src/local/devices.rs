@@ -8,7 +8,7 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     domain::{DeviceState, DeviceView, ThingName},
     health::Health,
-    ledger::{self, Ledger},
+    ledger::{self, Ledger, Reply},
     local::broker::{ConnectionState, Publisher, Tag},
     protocol::{Topics, messages},
     runtime::{clock::sleep_until, stop::Stop},
@@ -116,8 +116,7 @@ impl Devices {
         }
         progress.next_at = now + PACE;
         if let Some(after) = progress.round.clone() {
-            let rows =
-                self.ledger.run_unsynced(move |tx| ledger::devices(tx, None, after.as_deref(), 1).map(Some)).await?;
+            let rows = self.ledger.run_unsynced(move |tx| ledger::devices(tx, None, after.as_deref(), 1)).await?;
             match rows.rows.into_iter().next() {
                 Some((name, view)) => {
                     // This message is not one that the outbox owes: no part waits for its delivery.
@@ -131,7 +130,7 @@ impl Devices {
             return Ok(false);
         }
         let after = progress.changed_after.take();
-        let found = self.ledger.run_unsynced(move |tx| ledger::outdated(tx, after.as_ref(), 1).map(Some)).await?;
+        let found = self.ledger.run_unsynced(move |tx| ledger::outdated(tx, after.as_ref(), 1)).await?;
         let Some(outdated) = found.into_iter().next() else { return Ok(true) };
         progress.changed_after = Some(outdated.thing.clone());
         if !progress.under_way.contains_key(&outdated.thing) {
@@ -161,7 +160,7 @@ impl Devices {
         progress.under_way.remove(&thing);
         progress.rest_until = None;
         self.health.clear("DEVICES_NOT_PUBLISHED");
-        let done = self.ledger.submit(move |tx| ledger::published(tx, &thing, change).map(Some), true);
+        let done = self.ledger.submit(Reply::AtOnce, move |tx| ledger::published(tx, &thing, change));
         let _ = done.await;
     }
 }

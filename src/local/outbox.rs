@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     domain::{ClientId, Via},
-    ledger::{self, Ledger, Owed},
+    ledger::{self, Ledger, Owed, Reply},
     local::broker::{ConnectionState, Publisher, Tag},
     protocol::{ResultKind, Topics, messages},
     runtime::{clock::sleep_until, failpoint, stop::Stop},
@@ -310,13 +310,13 @@ impl Outbox {
                 ledger::delivered(tx, *n)?;
             }
             if limit == 0 {
-                return Ok(Some((Vec::new(), None)));
+                return Ok((Vec::new(), None));
             }
-            ledger::owed(tx, via, from, limit, messages::MAX_ERROR_ENTRIES).map(Some)
+            ledger::owed(tx, via, from, limit, messages::MAX_ERROR_ENTRIES)
         };
         // A message that becomes owed from now on sets this again.
         self.is_behind &= limit == 0;
-        match self.ledger.submit(rule, true).await {
+        match self.ledger.submit(Reply::AtOnce, rule).await {
             Ok(answer) => {
                 let from = (limit > 0).then_some(from);
                 self.reading = Some(Reading { answer, from, restarts: self.restarts });

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::{
     domain::{
-        ClientId, ClientToken, FieldFault, Operation, Page, Query, Rejection, RejectionCode, Request, RequestStatus,
-        Timestamp,
+        ClientId, ClientToken, Decided, FieldFault, Operation, Page, Query, Rejection, RejectionCode, Request,
+        RequestStatus, Timestamp,
     },
     ledger::{self, Canceled, Plan, Rows, StoreError, Tx},
     protocol::{
@@ -33,7 +33,7 @@ pub(crate) fn answer(
     token: Option<&ClientToken>,
     synced_at: Option<Timestamp>,
     max_bytes: usize,
-) -> Result<Result<Vec<u8>, Rejection>, StoreError> {
+) -> Result<Decided<Vec<u8>>, StoreError> {
     let message = match query {
         Query::Request { client: other, token: target, page } => {
             let owner = match other.resolve(client) {

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     domain::{
-        CallKind, Change, ClientId, ClientToken, Operation, Reason, Registered, Rejection, RejectionCode, Request,
-        Tally, Target,
+        CallKind, Change, ClientId, ClientToken, Decided, Operation, Reason, Registered, Rejection, RejectionCode,
+        Request, Tally, Target,
     },
     ledger::registry::store::StoreError,
 };
@@ -143,7 +143,7 @@ pub fn plan(tx: &Tx<'_>, change: &Change) -> Result<Plan, StoreError> {
 ///
 /// # Errors
 /// The registry failed.
-pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Result<Request, Rejection>, StoreError> {
+pub fn accept(tx: &mut Tx<'_>, order: &Order) -> Result<Decided<Request>, StoreError> {
     let content = object::hash(order.change.content().as_bytes());
     if let Some(seq) = earlier(tx, order)?
         && let Some(request) = tx.request(seq)?
@@ -179,7 +179,7 @@ pub(super) fn accept_new(
     order: &Order,
     content: String,
     others: Option<(usize, Vec<String>)>,
-) -> Result<Result<Request, Rejection>, StoreError> {
+) -> Result<Decided<Request>, StoreError> {
     let survey = survey(tx, &order.change, Some(&order.client))?;
     if let Some(rejection) = refusal(tx, order, &survey) {
         if rejection.code == RejectionCode::ThrottlingException {

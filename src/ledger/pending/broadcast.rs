@@ -8,7 +8,7 @@ use super::{
     work::visible,
 };
 use crate::{
-    domain::{BroadcastAction, Change, Rejection, Request, Target, ThingName, is_own},
+    domain::{BroadcastAction, Change, Decided, Request, Target, ThingName, is_own},
     ledger::registry::store::StoreError,
 };
 
@@ -50,7 +50,7 @@ pub fn plan_broadcast(tx: &Tx<'_>, change: &Change) -> Result<Option<Plan>, Stor
 ///
 /// # Errors
 /// The registry failed.
-pub fn accept_broadcast(tx: &mut Tx<'_>, order: &Order) -> Result<Option<Result<Request, Rejection>>, StoreError> {
+pub fn accept_broadcast(tx: &mut Tx<'_>, order: &Order) -> Result<Option<Decided<Request>>, StoreError> {
     // The content is that of the whole broadcast: what concerns this core device has changed when
     // the broadcast is repeated. A command to this core device alone has other content.
     let content = object::hash(format!("broadcast {}", order.change.content()).as_bytes());

@@ -34,17 +34,17 @@ impl Rig {
 
     async fn accept(&self, token: &str, change: Change) -> Result<Request, Unavailable> {
         let order = order("bench", Some(token), change);
-        self.ledger.run(move |tx| accept(tx, &order).map(Some)).await.map(Result::unwrap)
+        self.ledger.run(move |tx| accept(tx, &order)).await.map(Result::unwrap)
     }
 
     async fn find(&self, token: &'static str) -> Option<Request> {
         let (client, token) = (ClientId::new("bench").unwrap(), ClientToken::new(token).unwrap());
-        self.ledger.run(move |tx| find_request(tx, &client, &token).map(Some)).await.unwrap()
+        self.ledger.run(move |tx| find_request(tx, &client, &token)).await.unwrap()
     }
 
     async fn take(&self, lane: CallKind) -> Vec<String> {
         let pick = Pick::Queue { limit: 9, window: Window::OPEN, again: None, shut: Vec::new() };
-        let rule = move |tx: &mut Tx<'_>| take(tx, lane, &pick, true, &CallToken::from_bits(0)).map(Some);
+        let rule = move |tx: &mut Tx<'_>| take(tx, lane, &pick, true, &CallToken::from_bits(0));
         let taken = self.ledger.run(rule).await.unwrap();
         taken.entries.into_iter().map(|(target, _)| target.name().to_owned()).collect()
     }
@@ -78,7 +78,7 @@ async fn a_command_is_rejected_when_nothing_of_it_can_come_back() {
     // The sync of the group, and those that would cut it away.
     rig.disk.files.fail_syncs(3);
     let (client, fresh) = (order("bench", Some("t2"), associate(&["a"])), rig.ledger.clone());
-    let unanswered = tokio::spawn(async move { fresh.run(move |tx| accept(tx, &client).map(Some)).await });
+    let unanswered = tokio::spawn(async move { fresh.run(move |tx| accept(tx, &client)).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!unanswered.is_finished(), "its group may come back");
     rig.accept("t3", change(&["b"])).await.unwrap_err();
@@ -97,7 +97,7 @@ async fn a_rule_that_finds_its_state_inconsistent_fails_alone() {
     rig.accept("t1", change(&["a"])).await.unwrap();
     for panics in [false, true] {
         let (order, ledger) = (order("bench", Some("t2"), associate(&["a"])), rig.ledger.clone());
-        let failed = ledger.run(move |tx| -> Result<Option<()>, StoreError> {
+        let failed = ledger.run(move |tx| -> Result<(), StoreError> {
             accept(tx, &order)?.unwrap();
             assert!(!panics, "a defect of the rule");
             Err(StoreError::Defect("of the rule".into()))
@@ -141,7 +141,7 @@ async fn a_clean_stop_leaves_nothing_to_replay() {
     rig.take(CallKind::Disassociate).await;
     let settled = rig.ledger.run(|tx| {
         let mut verdicts = VecDeque::from([(device("a"), Verdict::Done)]);
-        settle(tx, CallKind::Disassociate, &mut verdicts).map(Some)
+        settle(tx, CallKind::Disassociate, &mut verdicts)
     });
     settled.await.unwrap();
     let Rig { disk, rules, ledger, thread } = rig;

@@ -144,7 +144,7 @@ impl LocalAccess {
 
     /// Sends the next due commands.
     async fn send(&mut self, failed: bool, after: Option<ThingName>, limit: usize) {
-        let due = self.ledger.run_unsynced(move |tx| ledger::due_access(tx, failed, after.as_ref(), limit).map(Some));
+        let due = self.ledger.run_unsynced(move |tx| ledger::due_access(tx, failed, after.as_ref(), limit));
         let (due, unknown) = match due.await {
             Ok(due) => due,
             Err(error) => {
@@ -192,7 +192,7 @@ impl LocalAccess {
         for (thing, command, answer) in &answers {
             tracing::debug!(%thing, command = command.as_str(), ?answer, "the broker's plugin answered");
         }
-        let written = self.ledger.run(move |tx| ledger::access_answered(tx, &answers).map(Some)).await;
+        let written = self.ledger.run(move |tx| ledger::access_answered(tx, &answers)).await;
         if let Err(error) = written {
             tracing::warn!(%error, "an answer of the broker's plugin cannot be stored; its command is sent again");
             self.flow.later(Instant::now());

@@ -2,15 +2,19 @@
 //! core devices receive a broadcast, so that what one of them cannot read stays without a response,
 //! too.
 
-use super::{Answer, Broadcast, Inbox, Pending, received, rejected, unavailable, with_unknown_names};
+use super::{
+    Broadcast, Inbox, message, received, rejected,
+    responder::{Answer, Pending},
+    unavailable, with_unknown_names,
+};
 use crate::{
-    domain::{Change, ClientId, ClientToken, Command, Operation, Query, Reason, Rejection, RejectionCode},
-    ledger::{self, StoreError, Tx},
+    domain::{Change, ClientId, ClientToken, Command, Decided, Operation, Query, Reason, Rejection, RejectionCode},
+    ledger::{self, Reply, StoreError, Tx},
     local::queries,
 };
 
 /// What the ledger says about a broadcast; `None` if it does not concern this core device.
-type Concerning<T> = Option<Result<T, Rejection>>;
+type Concerning<T> = Option<Decided<T>>;
 
 impl Inbox {
     /// Whether this agent accepts a broadcast of that operation.
@@ -67,16 +71,12 @@ impl Inbox {
         client: ClientId,
         token: Option<ClientToken>,
         max_bytes: usize,
-        mut rule: impl FnMut(&mut Tx<'_>) -> Result<Concerning<Vec<u8>>, StoreError> + Send + 'static,
+        rule: impl FnMut(&mut Tx<'_>) -> Result<Concerning<Vec<u8>>, StoreError> + Send + 'static,
     ) -> Pending {
-        let submitted = self.ledger.submit(move |tx| rule(tx).map(Some), true).await;
+        let submitted = self.ledger.submit(Reply::AtOnce, rule).await;
         Box::pin(async move {
             match received(submitted).await {
-                Ok(Some(Ok(message))) if message.len() > max_bytes => {
-                    Answer::Rejected(token, super::response_too_large(message.len(), max_bytes))
-                }
-                Ok(Some(Ok(message))) => Answer::Message(message),
-                Ok(Some(Err(rejection))) => Answer::Rejected(token, rejection),
+                Ok(Some(decided)) => message(token, Ok(decided), max_bytes),
                 Ok(None) => of_others(&client, token),
                 Err(error) => Self::not_carried_out(&client, token, unavailable(&error)).await,
             }
@@ -100,9 +100,9 @@ impl Inbox {
                     Some(accepted) => Some(with_unknown_names(tx, accepted)?),
                 },
             };
-            Ok(Some(accepted))
+            Ok(accepted)
         };
-        let submitted = self.ledger.submit(rule, false).await;
+        let submitted = self.ledger.submit(Reply::Durable, rule).await;
         Box::pin(async move {
             match received(submitted).await {
                 Ok(Some(Ok(accepted))) => Answer::Accepted(Box::new(accepted)),

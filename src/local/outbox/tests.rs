@@ -51,7 +51,7 @@ impl Rig {
             delivery: None,
             clock_confirmed: true,
         };
-        let accepted = self.ledger.run(move |tx| ledger::accept(tx, &order).map(Some)).await;
+        let accepted = self.ledger.run(move |tx| ledger::accept(tx, &order)).await;
         accepted.unwrap().unwrap();
     }
 
@@ -69,7 +69,7 @@ impl Rig {
     }
 
     async fn owed(&self) -> usize {
-        let owed = self.ledger.run(|tx| ledger::owed(tx, Via::Mqtt, 0, 1000, 1000).map(Some)).await.unwrap();
+        let owed = self.ledger.run(|tx| ledger::owed(tx, Via::Mqtt, 0, 1000, 1000)).await.unwrap();
         owed.0.len()
     }
 }

@@ -86,7 +86,7 @@ impl SocketResults {
                     known.push((request, failures));
                 }
             }
-            Ok(Some(known))
+            Ok(known)
         };
         self.ledger.run_unsynced(rule).await
     }

@@ -106,9 +106,9 @@ pub async fn check(data_dir: &Path, promises: &Arc<Vec<Promise>>, cut: usize) ->
     let (ledger, closed) = Ledger::start(data_dir, Rules::from(&config), Clock::start()).unwrap();
     let health = ledger.health();
     let (first, second) = (Arc::clone(promises), Arc::clone(promises));
-    let looked = ledger.run_unsynced(move |tx| look(tx, &first, cut).map(Some)).await;
-    let asked = ledger.run(move |tx| ask_again(tx, &second, cut).map(Some)).await;
-    let counted = ledger.run_unsynced(|tx| count(tx).map(Some)).await;
+    let looked = ledger.run_unsynced(move |tx| look(tx, &first, cut)).await;
+    let asked = ledger.run(move |tx| ask_again(tx, &second, cut)).await;
+    let counted = ledger.run_unsynced(|tx| count(tx)).await;
     let mut wrong = Vec::new();
     for loss in &health.borrow().losses {
         wrong.push(format!("the store was taken for damaged: {}", loss.why));

@@ -28,7 +28,7 @@ async fn record(data: &Path, to: &Path) {
     let (client, token) = (ClientId::new("bench").unwrap(), ClientToken::new("t").unwrap());
     let order =
         Order { client, token: Some(token.clone()), fresh_token: token, change, delivery: None, clock_confirmed: true };
-    ledger.run(move |tx| ledger::accept(tx, &order).map(Some)).await.unwrap().unwrap();
+    ledger.run(move |tx| ledger::accept(tx, &order)).await.unwrap().unwrap();
     // The ledger is open: a copy needs nothing of it.
     replay::copy(data, to).unwrap();
     drop(ledger);

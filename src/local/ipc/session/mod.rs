@@ -6,6 +6,11 @@
 //! no connection is lost, and its sender repeats it. The response to a publish request acknowledges
 //! the published message.
 
+mod live;
+mod publishing;
+mod subscriptions;
+mod words;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
@@ -16,18 +21,20 @@ use std::{
 use rumqttc::{AsyncClient, Publish, QoS, Request as Outgoing};
 use tokio::time::{Instant, sleep_until};
 
+use self::live::{Live, Pending, Subject, Subscription};
+pub(super) use self::words::denial;
 use super::{
-    connection::{Connection, Failure, PATIENCE},
+    connection::{Connection, Failure},
     environment::Environment,
     frame::{Frame, Kind},
-    operation::{Request, ServiceError, Way, delivery, service_error},
-    problems::{DENIED, Problems, SILENT, UNAVAILABLE},
-    watch::{Due, Watch},
+    operation::{Way, delivery, service_error},
+    problems::{Problems, SILENT, UNAVAILABLE},
+    watch::Due,
 };
 use crate::{
     domain::Backoff,
     health::Health,
-    local::broker::{Closer, Intake, Publisher, Refused, Retry, Wired},
+    local::broker::{Closer, Intake, Publisher, Retry, Wired},
     protocol::Topics,
 };
 
@@ -117,42 +124,6 @@ impl From<Failure> for Ended {
     }
 }
 
-/// The state of a subscription on the present connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subscription {
-    /// The subscription was not requested, or it was denied.
-    Absent,
-    /// The subscription was requested.
-    Asked,
-    /// The subscription is granted: a message on its stream is a delivery.
-    Granted,
-}
-
-/// To what the agent subscribes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subject {
-    Commands,
-    /// Commands for all core devices, if they are accepted.
-    Broadcasts,
-    /// The agent's own status.
-    Status,
-}
-
-impl Subject {
-    const ALL: [Self; 3] = [Self::Commands, Self::Broadcasts, Self::Status];
-}
-
-/// The subject of a request that has no response yet.
-enum Pending {
-    Subscription(Subject),
-    /// A publish, by the packet id that the publisher has for it.
-    Publish {
-        packet: u16,
-        topic: String,
-        size: usize,
-    },
-}
-
 /// A message that the server did not accept.
 struct Failing {
     topic: String,
@@ -180,22 +151,6 @@ struct Session {
     resume: Backoff,
     /// How many commands were dropped since the last connection.
     flooded: u64,
-}
-
-/// The present connection, and the requests in flight on it.
-struct Live {
-    connection: Connection,
-    pending: BTreeMap<i32, (Pending, Instant)>,
-    /// The subscriptions, in the order of [`Subject::ALL`], each with its stream.
-    subscriptions: [(Subscription, i32); 3],
-    /// `None` if the subscription to the agent's own status is not possible.
-    watch: Option<Watch>,
-    /// When to try a denied subscription again, and how often it was denied.
-    resubscribe: Option<Instant>,
-    denied: u32,
-    /// Publishing pauses until this time.
-    resume_at: Option<Instant>,
-    epoch: u64,
 }
 
 impl Session {
@@ -314,29 +269,6 @@ impl Session {
         live.epoch = self.line.link().borrow().epoch;
     }
 
-    /// What the subscription to a subject matches; `None` if the agent does not subscribe to it.
-    fn filter(&self, subject: Subject) -> Option<String> {
-        match subject {
-            Subject::Commands => Some(self.parts.topics.commands()),
-            Subject::Broadcasts => self.parts.topics.broadcasts(),
-            Subject::Status => Some(self.status.clone()),
-        }
-    }
-
-    /// Requests each subscription that is absent.
-    async fn subscribe(&mut self, live: &mut Live) -> Result<(), Failure> {
-        for subject in Subject::ALL {
-            if live.subscriptions[subject as usize].0 != Subscription::Absent {
-                continue;
-            }
-            let Some(filter) = self.filter(subject) else { continue };
-            let stream = live.connection.send(Request::subscribe(self.parts.way, &filter)).await?;
-            live.subscriptions[subject as usize] = (Subscription::Asked, stream);
-            live.pending.insert(stream, (Pending::Subscription(subject), Instant::now() + PATIENCE));
-        }
-        Ok(())
-    }
-
     /// Does what is due by now.
     async fn act(&mut self, live: &mut Live) -> Result<(), Ended> {
         let now = Instant::now();
@@ -362,60 +294,6 @@ impl Session {
             Due::Check | Due::Nothing => {}
         }
         Ok(())
-    }
-
-    /// Sends what the publisher passes on.
-    async fn send(&mut self, live: &mut Live, request: Outgoing) -> Result<(), Ended> {
-        match request {
-            Outgoing::Publish(publish) => {
-                let packet = self.next_packet();
-                self.line.on_wire(packet);
-                self.unanswered.insert(packet);
-                let (topic, size) = (publish.topic, publish.payload.len());
-                // A message that the server cannot transfer ends the connection, or is lost without
-                // an error.
-                if size > self.parts.max_payload || topic.len() > self.parts.way.max_topic() {
-                    tracing::warn!(topic, size, "a message that is too large for Greengrass IPC is not published");
-                    return Ok(());
-                }
-                self.publish(live, topic, &publish.payload, Some(packet)).await
-            }
-            Outgoing::Disconnect(_) if self.line.is_closing() => Err(Ended::Closed),
-            Outgoing::Disconnect(_) => Err(Ended::Dropped),
-            // The service subscribes by itself before other parts can send.
-            Outgoing::Subscribe(_) => Ok(()),
-            _ => Ok(()),
-        }
-    }
-
-    async fn publish(
-        &mut self,
-        live: &mut Live,
-        topic: String,
-        payload: &[u8],
-        packet: Option<u16>,
-    ) -> Result<(), Ended> {
-        let stream = live.connection.send(Request::publish(self.parts.way, &topic, payload)).await?;
-        if topic == self.status {
-            self.last_status = Some(payload.to_vec());
-            // The message may come back before the response.
-            if let Some(watch) = &mut live.watch {
-                watch.published(Instant::now());
-            }
-        }
-        let pending = Pending::Publish { packet: packet.unwrap_or(0), topic, size: payload.len() };
-        live.pending.insert(stream, (pending, Instant::now() + PATIENCE));
-        Ok(())
-    }
-
-    /// Returns a packet id for which the publisher does not wait.
-    fn next_packet(&mut self) -> u16 {
-        loop {
-            self.last_packet = self.last_packet.checked_add(1).unwrap_or(1);
-            if !self.unanswered.contains(&self.last_packet) {
-                return self.last_packet;
-            }
-        }
     }
 
     async fn receive(&mut self, live: &mut Live, frame: Frame) -> Result<(), Ended> {
@@ -449,37 +327,6 @@ impl Session {
             self.taken(packet, &topic);
         }
         Ok(())
-    }
-
-    /// Notes that the server accepted a message.
-    fn taken(&mut self, packet: u16, topic: &str) {
-        let via = self.parts.way.via();
-        self.resume.succeed();
-        match &mut self.failing {
-            Some(failing) if failing.topic == topic => self.failing = None,
-            Some(failing) => failing.others = true,
-            None => {}
-        }
-        self.parts.problems.clear(UNAVAILABLE, via);
-        if self.unanswered.remove(&packet) {
-            self.line.on_delivered(packet);
-        }
-    }
-
-    fn granted(&mut self, live: &mut Live, subject: Subject) {
-        let via = self.parts.way.via();
-        live.subscriptions[subject as usize].0 = Subscription::Granted;
-        match subject {
-            Subject::Commands => self.parts.health.counters().ipc(via, |counts| counts.subscribed = true),
-            Subject::Status => live.watch = Some(Watch::new(Instant::now())),
-            Subject::Broadcasts => {}
-        }
-        if Subject::ALL.into_iter().all(|one| self.filter(one).is_none() || live.is_granted(one)) {
-            live.denied = 0;
-            if self.parts.problems.clear(DENIED, via) {
-                tracing::info!(%via, "Greengrass IPC grants the subscriptions");
-            }
-        }
     }
 
     /// Passes a message on.
@@ -519,151 +366,15 @@ impl Session {
         };
         match pending {
             Pending::Subscription(subject) => self.not_subscribed(live, subject, &error),
-            Pending::Publish { packet, topic, size } => {
+            Pending::Publish { topic, size, .. } => {
                 if topic == self.status
                     && let Some(watch) = &mut live.watch
                 {
                     watch.unpublished();
                 }
-                self.not_taken(live, packet, topic, size, &error);
+                self.not_taken(live, topic, size, &error);
             }
         }
         Ok(())
-    }
-
-    fn not_subscribed(&mut self, live: &mut Live, subject: Subject, error: &ServiceError) {
-        let (way, via) = (self.parts.way, self.parts.way.via());
-        let filter = self.filter(subject).unwrap_or_default();
-        live.subscriptions[subject as usize].0 = Subscription::Absent;
-        let message = self.parts.denial(way.subscribing(), &filter, error);
-        if self.parts.problems.raise(DENIED, via, message.clone()) {
-            tracing::warn!(%via, "{message}");
-        }
-        let wait = RESUBSCRIBE.0.saturating_mul(1 << live.denied.min(8)).min(RESUBSCRIBE.1);
-        live.denied = live.denied.saturating_add(1);
-        live.resubscribe.get_or_insert(Instant::now() + wait);
-    }
-
-    fn not_taken(&mut self, live: &mut Live, packet: u16, topic: String, size: usize, error: &ServiceError) {
-        let (way, via) = (self.parts.way, self.parts.way.via());
-        if error.is_transient() {
-            let failing = match self.failing.take() {
-                Some(last) if (&last.topic, last.size) == (&topic, size) => {
-                    Failing { times: if last.others { last.times + 1 } else { 1 }, others: false, ..last }
-                }
-                _ => Failing { topic: topic.clone(), size, times: 1, others: false },
-            };
-            let is_lasting = failing.times >= MAX_FAILURES;
-            self.failing = Some(failing);
-            if !is_lasting {
-                self.pause(live, error);
-                return;
-            }
-            tracing::warn!(%via, topic, size, %error, "Greengrass IPC never takes a message; it is left out");
-        } else {
-            let message = self.parts.denial(way.publishing(), &topic, error);
-            if self.parts.problems.raise(DENIED, via, message.clone()) {
-                tracing::warn!(%via, "{message}");
-            }
-        }
-        // The message is never acknowledged, as on a broker that denies it: the outbox puts it on
-        // hold.
-        let _ = packet;
-    }
-
-    /// Pauses publishing for a while; the subscriptions remain.
-    fn pause(&mut self, live: &mut Live, error: &ServiceError) {
-        let way = self.parts.way;
-        let wait = self.resume.fail(1, None, fastrand::f64());
-        if live.resume_at.is_none() {
-            let message = format!(
-                "the nucleus does not publish to {} ({error}); results are kept and published later; check the core device's \
-                 connection and the nucleus's log",
-                way.title()
-            );
-            if self.parts.problems.raise(UNAVAILABLE, way.via(), message.clone()) {
-                tracing::warn!(via = %way.via(), "{message}");
-            }
-        }
-        live.resume_at = Some(Instant::now() + wait);
-        live.pending.retain(|_, (pending, _)| !matches!(pending, Pending::Publish { .. }));
-        if let Some(watch) = &mut live.watch {
-            watch.unpublished();
-        }
-        self.unanswered.clear();
-        self.line.down(|| drop(self.requests.drain()));
-    }
-
-    fn report_silence(&mut self) {
-        let (way, via) = (self.parts.way, self.parts.way.via());
-        self.parts.health.counters().ipc(via, |counts| counts.silences += 1);
-        let cause = match way {
-            Way::IotCore => {
-                "the core device is offline, its AWS IoT policy does not let it receive on this topic, or the nucleus's IoT \
-                 Core daemon was restarted"
-            }
-            Way::PubSub => "the nucleus's publish/subscribe daemon was restarted",
-        };
-        let message = format!(
-            "the agent publishes {} over Greengrass IPC to {} and does not receive it back: commands from there do not arrive \
-             either ({cause}); the agent subscribes anew until they do",
-            self.status,
-            way.title()
-        );
-        if self.parts.problems.raise(SILENT, via, message.clone()) {
-            tracing::warn!(%via, "{message}");
-        }
-    }
-
-    fn explain(&self, failure: &Failure, refused: Option<Refused>) -> String {
-        let (way, environment) = (self.parts.way, &self.parts.environment);
-        if let Some(Refused { topic, size, .. }) = refused {
-            return format!(
-                "Greengrass IPC at {environment:?} closed the connection twice at a message of {size} bytes on {topic}; messages \
-                 of this kind are now shorter, or held back for a while; lower ipc.maxPayloadBytes ({}): nucleus lite takes 4900",
-                self.parts.max_payload
-            );
-        }
-        format!(
-            "commands from {} do not arrive: Greengrass IPC at {environment:?}: {failure}; check that the nucleus runs",
-            way.title()
-        )
-    }
-}
-
-impl IpcParts {
-    fn denial(&self, operation: &str, resource: &str, error: &ServiceError) -> String {
-        denial(self.way, operation, resource, error)
-    }
-}
-
-/// What to do so that the server allows the operation that it denied.
-pub(super) fn denial(way: Way, operation: &str, resource: &str, error: &ServiceError) -> String {
-    if !error.is_denial() {
-        return format!("the nucleus refuses {operation} on {resource} ({error}); check the nucleus's log");
-    }
-    format!(
-        "the nucleus denies {operation} on {resource} ({error}); allow it in this component's configuration, under \
-         accessControl, {}: a list from an earlier version stays until a deployment resets it",
-        way.service()
-    )
-}
-
-impl Live {
-    fn is_granted(&self, subject: Subject) -> bool {
-        self.subscriptions[subject as usize].0 == Subscription::Granted
-    }
-
-    /// Whether a stream is that of a subscription.
-    fn has_subscription(&self, stream: i32) -> bool {
-        self.subscriptions.iter().any(|(_, own)| *own == stream)
-    }
-
-    fn wakes_at(&self) -> Instant {
-        let responses = self.pending.values().map(|(_, until)| *until);
-        let others = [self.resubscribe, self.resume_at, self.watch.as_ref().map(Watch::wakes_at)];
-        let next = responses.chain(others.into_iter().flatten()).min();
-        // A connection without subscriptions and requests has no event to wait for.
-        next.unwrap_or_else(|| Instant::now() + super::watch::IDLE)
     }
 }

@@ -3,33 +3,30 @@
 //! them durable at once. Their responses and acknowledgements are sent in the same order.
 
 mod broadcast;
+mod responder;
 
 use std::{
-    future::Future,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
 use tokio::sync::{mpsc, oneshot};
 
+use self::responder::{Answer, Pending, Responder, UnderWay};
 use crate::{
     domain::{
-        Cancel, Change, ClientId, ClientToken, Command, Operation, Reason, Rejection, RejectionCode, Request, Service,
-        ThingName,
+        Cancel, Change, ClientId, ClientToken, Command, Decided, Operation, Reason, Rejection, RejectionCode, Request,
+        Service, ThingName,
     },
     health::Health,
-    ledger::{self, Ledger, Order, Unavailable},
+    ledger::{self, Ledger, Order, Reply, Step, StoreError, Tx, Unavailable},
     local::{
-        inbound::{Body, Inbound, Reply},
+        inbound::{Body, Inbound},
         queries,
         rejection_log::RejectionLog,
     },
-    protocol::{self, ResultKind, messages},
-    runtime::{clock::Clock, failpoint, stop::Stop},
+    protocol,
+    runtime::{clock::Clock, stop::Stop},
 };
 
 /// The most commands that are in the ledger and have no response yet: twice as many as one group of
@@ -38,33 +35,6 @@ const MAX_PENDING: usize = 512;
 
 /// How long a sender has to wait while the store's file is too large.
 const STORE_FULL_WAIT: Duration = Duration::from_secs(300);
-
-/// The outcome of a command.
-enum Answer {
-    /// A response to a query, which is published and not stored.
-    Message(Vec<u8>),
-    /// The command was rejected, for this reason. The response is not stored.
-    Rejected(Option<ClientToken>, Rejection),
-    /// The command became that request, and the outbox has its `accepted`. Includes the first names
-    /// that the registry does not know.
-    Accepted(Box<(Request, Vec<String>)>),
-    /// There is no response to a broadcast, for this reason if it is not about other core devices.
-    None(Option<Rejection>),
-}
-
-type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
-
-/// A command that is in the ledger, and whether a repetition of it is recognised by its delivery
-/// alone.
-struct UnderWay {
-    client: ClientId,
-    operation: String,
-    reply: Reply,
-    answer: Pending,
-    delivery: Option<[u8; 32]>,
-    /// The bytes of its payload, which count until it has its response.
-    size: usize,
-}
 
 /// A broadcast that can be carried out, and who sent it.
 struct Broadcast {
@@ -104,66 +74,14 @@ impl Inbox {
     /// Takes commands until the stop. Commands that were taken before the stop still get their
     /// responses.
     pub(crate) async fn run(self, mut inbound: mpsc::Receiver<Inbound>) {
-        let (under_way, mut answers) = mpsc::channel::<UnderWay>(MAX_PENDING);
-        let ledger = self.ledger.clone();
-        let waiting = self.waiting.clone();
-        let health = Arc::clone(&self.health);
-        let clock = self.clock.clone();
-        let max_payload = self.max_payload;
-        // The responses are sent in the same task, so that they end together with the taking of
-        // commands, however that ends.
-        let answering = async move {
-            let mut log = RejectionLog::default();
-            while let Some(UnderWay { client, operation, mut reply, answer, delivery, size }) = answers.recv().await {
-                let seq = match answer.await {
-                    Answer::Message(payload) => {
-                        failpoint::pass("inbox-before-answer");
-                        reply.answer(ResultKind::Accepted, payload).await;
-                        None
-                    }
-                    Answer::Rejected(token, rejection) => {
-                        let code = rejection.code;
-                        health.counters().rejected(code);
-                        if let Some(left_out) = log.is_due(&client, code, clock.now().mono) {
-                            let (via, code, message) = (client.via().as_str(), code.as_str(), &rejection.message);
-                            tracing::info!(%client, via, operation, code, message, left_out, "command rejected");
-                        }
-                        failpoint::pass("inbox-before-answer");
-                        let (token, max_bytes) =
-                            (token.as_ref().map(ClientToken::as_str), reply.max_payload(max_payload));
-                        let payload = messages::rejected(token, &operation, &rejection, max_bytes);
-                        reply.answer(ResultKind::Rejected, payload).await;
-                        None
-                    }
-                    Answer::Accepted(accepted) => {
-                        let (request, unknown) = *accepted;
-                        reply.accepted(&request, unknown).await;
-                        Some(request.seq)
-                    }
-                    Answer::None(why) => {
-                        if let Some(Rejection { code, message, .. }) = why {
-                            health.counters().rejected(code);
-                            if let Some(left_out) = log.is_due(&client, code, clock.now().mono) {
-                                let (via, code) = (client.via().as_str(), code.as_str());
-                                tracing::info!(%client, via, operation, code, message, left_out, "broadcast ignored");
-                            }
-                        }
-                        None
-                    }
-                };
-                if let Some(waiting) = &waiting {
-                    waiting.fetch_sub(size, Ordering::Relaxed);
-                }
-                failpoint::pass("inbox-before-acknowledging");
-                // This comes after the commit, and only on the connection that delivered the
-                // command.
-                if reply.acknowledge()
-                    && let (Some(seq), Some(hash)) = (seq, delivery)
-                {
-                    let _ = ledger.submit(move |tx| ledger::acknowledged(tx, &hash, seq).map(Some), true).await;
-                }
-                failpoint::pass("inbox-acknowledged");
-            }
+        let (under_way, answers) = mpsc::channel::<UnderWay>(MAX_PENDING);
+        let responder = Responder {
+            ledger: self.ledger.clone(),
+            health: Arc::clone(&self.health),
+            clock: self.clock.clone(),
+            waiting: self.waiting.clone(),
+            max_payload: self.max_payload,
+            log: RejectionLog::default(),
         };
         let taking = async move {
             while !self.stop.is_requested() {
@@ -178,7 +96,9 @@ impl Inbox {
                 }
             }
         };
-        tokio::join!(taking, answering);
+        // The responses are sent in the same task, so that they end together with the taking of
+        // commands, however that ends.
+        tokio::join!(taking, responder.run(answers));
     }
 
     async fn handle(&self, inbound: Inbound) -> UnderWay {
@@ -230,10 +150,10 @@ impl Inbox {
                 let synced_at = self.health.snapshot().synced_at;
                 let max_bytes = reply.max_payload(self.max_payload);
                 let echo = token.clone();
-                let rule = move |tx: &mut ledger::Tx<'_>| {
-                    queries::answer(tx, &client, operation, &query, echo.as_ref(), synced_at, max_bytes).map(Some)
+                let rule = move |tx: &mut Tx<'_>| {
+                    queries::answer(tx, &client, operation, &query, echo.as_ref(), synced_at, max_bytes)
                 };
-                self.ask(token, rule, true, max_bytes).await
+                self.ask(token, rule, max_bytes).await
             }
         };
         UnderWay { client: sender, operation: name, reply, answer, delivery: keep_delivery, size }
@@ -253,28 +173,15 @@ impl Inbox {
         Ok(())
     }
 
-    /// Submits a rule whose result is a message or a rejection. With `unsynced` the result
-    /// does not wait for durability.
+    /// Submits a rule that reads, and whose result is a message or a rejection.
     async fn ask(
         &self,
         token: Option<ClientToken>,
-        rule: impl FnMut(&mut ledger::Tx<'_>) -> Result<Option<Result<Vec<u8>, Rejection>>, ledger::StoreError>
-        + Send
-        + 'static,
-        unsynced: bool,
+        rule: impl FnMut(&mut Tx<'_>) -> Result<Decided<Vec<u8>>, StoreError> + Send + 'static,
         max_bytes: usize,
     ) -> Pending {
-        let submitted = self.ledger.submit(rule, unsynced).await;
-        Box::pin(async move {
-            match received(submitted).await {
-                Ok(Ok(message)) if message.len() > max_bytes => {
-                    Answer::Rejected(token, response_too_large(message.len(), max_bytes))
-                }
-                Ok(Ok(message)) => Answer::Message(message),
-                Ok(Err(rejection)) => Answer::Rejected(token, rejection),
-                Err(error) => Answer::Rejected(token, unavailable(&error)),
-            }
-        })
+        let submitted = self.ledger.submit(Reply::AtOnce, rule).await;
+        Box::pin(async move { message(token, received(submitted).await, max_bytes) })
     }
 
     async fn accept(
@@ -288,11 +195,11 @@ impl Inbox {
             return rejected(token, rejection);
         }
         let order = self.order(client, token.clone(), change, delivery);
-        let rule = move |tx: &mut ledger::Tx<'_>| {
+        let rule = move |tx: &mut Tx<'_>| {
             let accepted = ledger::accept(tx, &order)?;
-            with_unknown_names(tx, accepted).map(Some)
+            with_unknown_names(tx, accepted)
         };
-        let submitted = self.ledger.submit(rule, false).await;
+        let submitted = self.ledger.submit(Reply::Durable, rule).await;
         Box::pin(async move {
             match received(submitted).await {
                 Ok(Ok(accepted)) => Answer::Accepted(Box::new(accepted)),
@@ -343,11 +250,11 @@ impl Inbox {
         max_bytes: usize,
     ) -> Pending {
         let (echo, max_entries) = (token.clone(), self.max_entries_of(operation));
-        let rule = move |tx: &mut ledger::Tx<'_>| {
+        let rule = move |tx: &mut Tx<'_>| {
             let plan = ledger::plan(tx, &change)?;
-            Ok(Some(Ok(queries::plan(operation, echo.as_ref(), plan, max_entries, max_bytes))))
+            Ok(Ok(queries::plan(operation, echo.as_ref(), plan, max_entries, max_bytes)))
         };
-        self.ask(token, rule, true, max_bytes).await
+        self.ask(token, rule, max_bytes).await
     }
 
     async fn cancel(
@@ -370,26 +277,26 @@ impl Inbox {
         let (echo, client) = (token.clone(), target.unwrap_or(client));
         let mut seq = None;
         let mut so_far = ledger::Canceled::default();
-        let rule = move |tx: &mut ledger::Tx<'_>| {
+        let rule = move |tx: &mut Tx<'_>| {
             let found = match seq {
                 Some(seq) => seq,
                 None => match ledger::find_request(tx, &client, &cancel.token)? {
                     Some(request) => *seq.insert(request.seq),
-                    None => return Ok(Some(Err(queries::no_request(&cancel.token)))),
+                    None => return Ok(Step::Done(Err(queries::no_request(&cancel.token)))),
                 },
             };
-            let all = ledger::cancel(tx, found, &mut so_far)?;
-            Ok(all.then(|| Ok(queries::canceled(operation, echo.as_ref(), so_far))))
+            if !ledger::cancel(tx, found, &mut so_far)? {
+                return Ok(Step::Again);
+            }
+            Ok(Step::Done(Ok(queries::canceled(operation, echo.as_ref(), so_far))))
         };
-        self.ask(token, rule, false, max_bytes).await
+        let submitted = self.ledger.submit_steps(Reply::Durable, rule).await;
+        Box::pin(async move { message(token, received(submitted).await, max_bytes) })
     }
 }
 
 /// Adds the first names that the registry does not know to a request that was accepted.
-fn with_unknown_names(
-    tx: &ledger::Tx<'_>,
-    accepted: Result<Request, Rejection>,
-) -> Result<Result<(Request, Vec<String>), Rejection>, ledger::StoreError> {
+fn with_unknown_names(tx: &Tx<'_>, accepted: Decided<Request>) -> Result<Decided<(Request, Vec<String>)>, StoreError> {
     match accepted {
         Ok(request) => {
             let unknown = ledger::unknown_names(tx, &request)?;
@@ -403,6 +310,18 @@ async fn received<R>(
     submitted: Result<oneshot::Receiver<Result<R, Unavailable>>, Unavailable>,
 ) -> Result<R, Unavailable> {
     submitted?.await.unwrap_or_else(|_| Err(Unavailable("the agent is stopping".into())))
+}
+
+/// The answer whose result is a message, if it is not too large.
+fn message(token: Option<ClientToken>, result: Result<Decided<Vec<u8>>, Unavailable>, max_bytes: usize) -> Answer {
+    match result {
+        Ok(Ok(message)) if message.len() > max_bytes => {
+            Answer::Rejected(token, response_too_large(message.len(), max_bytes))
+        }
+        Ok(Ok(message)) => Answer::Message(message),
+        Ok(Err(rejection)) => Answer::Rejected(token, rejection),
+        Err(error) => Answer::Rejected(token, unavailable(&error)),
+    }
 }
 
 fn rejected(token: Option<ClientToken>, rejection: Rejection) -> Pending {
