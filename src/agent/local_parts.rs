@@ -159,17 +159,17 @@ impl<C: Cloud> Parts<C> {
         (calls_stop, results_stop): (&stop::Stop, &stop::Stop),
     ) {
         let Self { config, ledger, health, .. } = self;
-        let Wired { line, inbound, deliveries, waiting, plugin } = wired;
+        let Wired { publisher, inbound, deliveries, waiting, plugin } = wired;
         let (max_payload, key) = match via {
             Via::Mqtt | Via::Socket => (config.limits.max_payload_bytes, "limits.maxPayloadBytes"),
             Via::PubSub | Via::IotCore => (config.ipc.max_payload_bytes, "ipc.maxPayloadBytes"),
         };
         calls.spawn(inbox_name(via), self.inbox(max_payload, key, Some(waiting), calls_stop).run(inbound));
-        let outbox = Outbox::new(ledger.clone(), via, Arc::clone(&line), topics.clone(), max_payload);
+        let outbox = Outbox::new(ledger.clone(), via, Arc::clone(&publisher), topics.clone(), max_payload);
         results.spawn("outbox", outbox.run(deliveries.owed, results_stop.clone()));
         let status = Status {
             report: self.report(),
-            line: Arc::clone(&line),
+            publisher: Arc::clone(&publisher),
             topics: topics.clone(),
             max_bytes: max_payload,
             stop: calls_stop.clone(),
@@ -180,19 +180,19 @@ impl<C: Cloud> Parts<C> {
             return;
         }
         if let Some(interval) = config.metrics_interval {
-            let (report, line, topics) = (self.report(), Arc::clone(&line), topics.clone());
-            let metrics = Metrics { report, interval, line, topics, stop: calls_stop.clone() };
+            let (report, publisher, topics) = (self.report(), Arc::clone(&publisher), topics.clone());
+            let metrics = Metrics { report, interval, publisher, topics, stop: calls_stop.clone() };
             calls.spawn("metrics", metrics.run());
         }
         if let Some(names) = config.local_access.clone() {
-            let (line, health) = (Arc::clone(&line), Arc::clone(health));
-            let access = LocalAccess::new(config, names, ledger.clone(), line, health, calls_stop.clone());
+            let (publisher, health) = (Arc::clone(&publisher), Arc::clone(health));
+            let access = LocalAccess::new(config, names, ledger.clone(), publisher, health, calls_stop.clone());
             calls.spawn("local access", access.run(plugin));
         }
         if config.publish_devices {
             let devices = Devices {
                 ledger: ledger.clone(),
-                line,
+                publisher,
                 topics,
                 health: Arc::clone(health),
                 stop: results_stop.clone(),

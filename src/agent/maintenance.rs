@@ -52,7 +52,7 @@ impl Maintenance {
             // A store that failed is opened again when a job needs it.
             let is_well = health.borrow_and_update().failing.is_none();
             let is_idle = summary.borrow_and_update().open_requests == 0 && is_well;
-            // The age of requests has to be noted even if no lane looks at it.
+            // The age of requests has to be noted even if no dispatcher looks at it.
             let _ = self.gate.window();
             self.raise_unserved();
             let now = self.clock.now().mono;
@@ -79,8 +79,8 @@ impl Maintenance {
     fn raise_unserved(&self) {
         let summary = *self.ledger.summary().borrow();
         for switch in Switch::ALL {
-            let is_behind = |lane: &&CallKind| lane.traits().service.hosts().switch == Some(*switch);
-            let waiting: u64 = self.off.iter().filter(is_behind).map(|lane| summary.load(*lane).work).sum();
+            let is_behind = |call_kind: &&CallKind| call_kind.traits().service.hosts().switch == Some(*switch);
+            let waiting: u64 = self.off.iter().filter(is_behind).map(|call_kind| summary.load(*call_kind).work).sum();
             if waiting > 0 {
                 self.health.raise(switch.problem, switch.waiting(waiting));
             } else {

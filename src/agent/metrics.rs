@@ -21,7 +21,7 @@ use crate::{
 pub(crate) struct Metrics {
     pub(crate) report: Report,
     pub(crate) interval: Duration,
-    pub(crate) line: Arc<Publisher>,
+    pub(crate) publisher: Arc<Publisher>,
     pub(crate) topics: Topics,
     pub(crate) stop: Stop,
 }
@@ -36,7 +36,7 @@ impl Metrics {
             }
             // Without a connection these values are lost. The counters in the next message include
             // them.
-            self.line.publish(None, &self.topics.metrics(), self.report.metrics(), false, Tag::Metrics);
+            self.publisher.publish(None, &self.topics.metrics(), self.report.metrics(), false, Tag::Metrics);
         }
     }
 }
@@ -99,8 +99,8 @@ impl Samples {
         for (code, rejections) in &counts.rejections {
             self.add("offboard_rejections_total", &[("code", code.as_str())], count(*rejections));
         }
-        for ((lane, answer), calls) in &counts.calls {
-            let labels = [("action", lane.traits().action), ("answer", *answer)];
+        for ((call_kind, answer), calls) in &counts.calls {
+            let labels = [("action", call_kind.traits().action), ("answer", *answer)];
             self.add("offboard_cloud_calls_total", &labels, count(*calls));
         }
     }

@@ -53,7 +53,7 @@ const TAKE_OVER_LOG: Duration = Duration::from_secs(60);
 
 impl From<&Config> for Rules {
     fn from(config: &Config) -> Self {
-        let off = CallKind::ALL.into_iter().filter(|lane| !config.serves(lane.traits().service)).collect();
+        let off = CallKind::ALL.into_iter().filter(|call_kind| !config.serves(call_kind.traits().service)).collect();
         Self {
             limits: config.limits,
             guard: config.guard.clone(),
@@ -217,10 +217,10 @@ impl<C: Cloud> Parts<C> {
         };
         calls.spawn("reconciler", sync.run());
         let mut off = Vec::new();
-        for lane in CallKind::ALL {
-            let Traits { service, max_entries, paced, .. } = lane.traits();
+        for call_kind in CallKind::ALL {
+            let Traits { service, max_entries, paced, .. } = call_kind.traits();
             if !config.serves(service) {
-                off.push(lane);
+                off.push(call_kind);
                 continue;
             }
             if max_entries == 0 {
@@ -228,7 +228,7 @@ impl<C: Cloud> Parts<C> {
                 continue;
             }
             let dispatcher = Dispatcher {
-                lane,
+                call_kind,
                 ledger: ledger.clone(),
                 cloud: Arc::clone(cloud),
                 health: Arc::clone(health),

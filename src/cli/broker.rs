@@ -218,7 +218,7 @@ impl BrokerConnection {
         payload[CLIENT_TOKEN.name] = json!(token);
         self.tokens.insert(token.clone());
         let is_question = payload[DRY_RUN.name] == true
-            || Operation::parse(operation).is_none_or(|operation| operation.lane().is_none());
+            || Operation::parse(operation).is_none_or(|operation| operation.call_kind().is_none());
         self.publish(operation, &payload)?;
         loop {
             let answer = self.receive(Some(operation)).await?;

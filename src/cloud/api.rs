@@ -15,12 +15,12 @@ pub struct ListPage {
 
 /// The calls. Each method sends one HTTP request; the caller decides about retries and waits.
 pub trait Cloud: Send + Sync + 'static {
-    /// Makes a call of the kind `lane`, for at most as many targets as its
+    /// Makes a call of the kind `call_kind`, for at most as many targets as its
     /// [`Traits`](crate::domain::Traits) allow, and with a token if they require one. An empty list
     /// means that every entry succeeded, and that the service itself confirmed it.
     fn call(
         &self,
-        lane: CallKind,
+        call_kind: CallKind,
         targets: &[Target],
         token: Option<&CallToken>,
     ) -> impl Future<Output = Result<Vec<EntryError>, CallError>> + Send;

@@ -37,7 +37,7 @@ const AFTER_OUTAGE: Duration = Duration::from_secs(60);
 
 /// Sends the calls of one kind that carries entries.
 pub(crate) struct Dispatcher<C> {
-    pub(crate) lane: CallKind,
+    pub(crate) call_kind: CallKind,
     pub(crate) ledger: Ledger,
     pub(crate) cloud: Arc<C>,
     pub(crate) health: Arc<Health>,
@@ -55,7 +55,7 @@ impl<C: Cloud> Dispatcher<C> {
     /// Runs until the stop. A call in flight then gets [`LAST_CALL`] to finish, and is abandoned
     /// after that: the ledger has its entries as sent, and the next run looks their outcome up.
     pub(crate) async fn run(self) {
-        let mut plan = LanePlan::new(self.lane, self.retry.base, self.retry.cap);
+        let mut plan = LanePlan::new(self.call_kind, self.retry.base, self.retry.cap);
         let mut work = self.ledger.work();
         let mut changes = self.health.changes();
         let (mut since, mut out_since) = (Instant::now(), None);
@@ -112,8 +112,8 @@ impl<C: Cloud> Dispatcher<C> {
                 let load = self.load();
                 if to_send(load) == 0 {
                     plan.forget_refusals();
-                    self.health.clear(&busy_code(self.lane));
-                    self.health.idle(self.lane);
+                    self.health.clear(&busy_code(self.call_kind));
+                    self.health.idle(self.call_kind);
                     return Step::Nothing;
                 }
                 // Checked before a permit is taken, since other call kinds may need that permit.
@@ -162,32 +162,32 @@ impl<C: Cloud> Dispatcher<C> {
     }
 
     fn load(&self) -> Load {
-        self.ledger.summary().borrow().load(self.lane)
+        self.ledger.summary().borrow().load(self.call_kind)
     }
 
     /// The most entries that one call may have.
     fn limit(&self) -> usize {
-        self.batch.max_entries.min(self.lane.traits().max_entries)
+        self.batch.max_entries.min(self.call_kind.traits().max_entries)
     }
 
     /// Whether this lane waits for the list because the cloud is out of reach. A call kind whose
     /// outcomes a list shows leaves it to the list to find the cloud again; the others find it by
     /// their own calls.
     fn waits_for_list(&self) -> bool {
-        self.lane.is_settled_by_list() && self.health.out_of_reach()
+        self.call_kind.is_settled_by_list() && self.health.out_of_reach()
     }
 
     /// The requests that may be sent: all of them for a call kind of which no list could show that
     /// a request is superseded.
     fn window(&self) -> Window {
-        if self.lane.takes_off() { self.gate.window() } else { Window::OPEN }
+        if self.call_kind.takes_off() { self.gate.window() } else { Window::OPEN }
     }
 
     /// Waits until there are enough entries for a full call, or until that time.
     async fn linger(&self, until: Instant) {
         let mut summary = self.ledger.summary();
         let enough = self.limit() as u64;
-        let full = summary.wait_for(|summary| to_send(summary.load(self.lane)) >= enough);
+        let full = summary.wait_for(|summary| to_send(summary.load(self.call_kind)) >= enough);
         tokio::select! {
             biased;
             () = tokio::time::sleep_until(until) => {}
@@ -197,30 +197,30 @@ impl<C: Cloud> Dispatcher<C> {
     }
 
     async fn take(&self, pick: Pick) -> Result<Taken, ledger::Unavailable> {
-        let (lane, trusted) = (self.lane, self.health.clock_trusted());
+        let (call_kind, trusted) = (self.call_kind, self.health.clock_trusted());
         let fresh = CallToken::from_bits(fastrand::u128(..));
-        self.ledger.run(move |tx| ledger::take(tx, lane, &pick, trusted, &fresh)).await
+        self.ledger.run(move |tx| ledger::take(tx, call_kind, &pick, trusted, &fresh)).await
     }
 
     async fn send(&self, plan: &mut LanePlan, entries: &[(Target, u32)], token: Option<&CallToken>) -> Step {
         let targets: Vec<Target> = entries.iter().map(|(target, _)| target.clone()).collect();
-        self.health.counters().calling(self.lane, targets.len());
+        self.health.counters().calling(self.call_kind, targets.len());
         let answer = tokio::select! {
             biased;
-            answer = self.cloud.call(self.lane, &targets, token) => answer,
+            answer = self.cloud.call(self.call_kind, &targets, token) => answer,
             () = self.last_moment() => {
                 tracing::info!(entries = targets.len(), "call abandoned at the stop; its outcome is looked up at the next start");
                 return Step::Nothing;
             }
         };
-        self.health.counters().calling(self.lane, 0);
+        self.health.counters().calling(self.call_kind, 0);
         failpoint::pass("dispatcher-answered");
         self.log(entries.len(), &answer);
         let verdicts = plan.answered(entries, &answer, self.clock.now().mono, fastrand::f64());
         let mut left: VecDeque<_> = verdicts.into();
-        let lane = self.lane;
+        let call_kind = self.call_kind;
         let settled = self.ledger.run_steps(move |tx| {
-            ledger::settle(tx, lane, &mut left)?;
+            ledger::settle(tx, call_kind, &mut left)?;
             Ok(ledger::Step::done_if(left.is_empty()))
         });
         if let Err(error) = settled.await {
@@ -229,7 +229,7 @@ impl<C: Cloud> Dispatcher<C> {
         }
         failpoint::pass("dispatcher-settled");
         self.note_busy(plan, &answer);
-        self.gate.answered(self.lane, answer.as_ref().map(|_| ()), plan.is_refused());
+        self.gate.answered(self.call_kind, answer.as_ref().map(|_| ()), plan.is_refused());
         Step::Again
     }
 
@@ -248,10 +248,10 @@ impl<C: Cloud> Dispatcher<C> {
                      whether its state is UPDATING or FAILED and mend it there, or cancel the requests",
                     error.code, error.message
                 );
-                self.health.raise(busy_code(self.lane), message);
+                self.health.raise(busy_code(self.call_kind), message);
             }
             (Some((_, since)), _) if now.mono.since(since) >= limit => {}
-            _ => self.health.clear(&busy_code(self.lane)),
+            _ => self.health.clear(&busy_code(self.call_kind)),
         }
     }
 
@@ -261,7 +261,7 @@ impl<C: Cloud> Dispatcher<C> {
     }
 
     fn log(&self, entries: usize, answer: &Result<Vec<EntryError>, CallError>) {
-        let action = self.lane.traits().action;
+        let action = self.call_kind.traits().action;
         match answer {
             Ok(errors) => tracing::info!(action, entries, errors = errors.len(), "call answered"),
             Err(CallError { fault, code, message, .. }) => {
@@ -272,8 +272,8 @@ impl<C: Cloud> Dispatcher<C> {
 }
 
 /// The code of the problem that a resource stays busy.
-fn busy_code(lane: CallKind) -> Cow<'static, str> {
-    match lane.traits().suffix {
+fn busy_code(call_kind: CallKind) -> Cow<'static, str> {
+    match call_kind.traits().suffix {
         "" => "RESOURCE_BUSY".into(),
         suffix => format!("RESOURCE_BUSY{suffix}").into(),
     }

@@ -217,7 +217,7 @@ impl<C: Cloud> Reconciler<C> {
             let page = self.page(next.clone(), reading).await?;
             if page.next.is_some() && page.next == next {
                 return Err(Broken::Call(CallError {
-                    fault: CallFault::Foreign,
+                    fault: CallFault::NotAws,
                     code: "RepeatedToken".into(),
                     message: "the list repeats its page token".into(),
                     retry_after: None,
@@ -334,11 +334,11 @@ impl<C: Cloud> Reconciler<C> {
         let counts = removed.await.map_err(Broken::Store)?;
         failpoint::pass("sync-removed");
         let trusted = self.health.clock_trusted();
-        for lane in CallKind::ALL.into_iter().filter(|lane| lane.is_settled_by_list()) {
+        for call_kind in CallKind::ALL.into_iter().filter(|call_kind| call_kind.is_settled_by_list()) {
             let mut after = (0, 0);
             let verified = self
                 .ledger
-                .run_steps(move |tx| Ok(Step::done_if(ledger::verify(tx, lane, mark, trusted, &mut after)?)));
+                .run_steps(move |tx| Ok(Step::done_if(ledger::verify(tx, call_kind, mark, trusted, &mut after)?)));
             verified.await.map_err(Broken::Store)?;
         }
         failpoint::pass("sync-before-end");

@@ -36,8 +36,10 @@ impl Backoff {
     pub fn after(&mut self, fault: &CallFault, retry_after: Option<Duration>, chance: f64) -> Duration {
         match fault {
             CallFault::Throttled => self.fail(THROTTLED_FACTOR, retry_after, chance),
-            CallFault::Denied | CallFault::NoCore | CallFault::Misfit | CallFault::Invalid(_) => self.hold(chance),
-            CallFault::Unreachable | CallFault::Lost | CallFault::Foreign | CallFault::Server => {
+            CallFault::Denied | CallFault::UnknownCoreDevice | CallFault::NotUnderstood | CallFault::Invalid(_) => {
+                self.hold(chance)
+            }
+            CallFault::Unreachable | CallFault::NoResponse | CallFault::NotAws | CallFault::Server => {
                 self.probe(retry_after, chance)
             }
             CallFault::Busy | CallFault::Clock | CallFault::Credentials => self.fail(1, retry_after, chance),

@@ -30,9 +30,9 @@ pub enum CallFault {
     /// There was no connection (DNS, TCP, TLS), so nothing was sent.
     Unreachable,
     /// The call was sent and no response came: its effect is not known.
-    Lost,
+    NoResponse,
     /// The response came from something other than the API: a captive portal, a proxy.
-    Foreign,
+    NotAws,
     /// The service throttled the call.
     Throttled,
     /// The service failed; the effect is not known.
@@ -46,9 +46,9 @@ pub enum CallFault {
     /// The credentials lack the permission.
     Denied,
     /// The core device does not exist.
-    NoCore,
+    UnknownCoreDevice,
     /// The service does not understand the call: the endpoint is wrong, or the agent has a defect.
-    Misfit,
+    NotUnderstood,
     /// The service refuses the content; the value holds the indexes of the entries that it names.
     Invalid(Vec<usize>),
 }
@@ -125,16 +125,16 @@ impl CallFault {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
-            Self::Lost => "lost",
-            Self::Foreign => "foreign",
+            Self::NoResponse => "no_response",
+            Self::NotAws => "not_aws",
             Self::Throttled => "throttled",
             Self::Server => "server",
             Self::Busy => "busy",
             Self::Clock => "clock",
             Self::Credentials => "credentials",
             Self::Denied => "denied",
-            Self::NoCore => "no_core",
-            Self::Misfit => "misfit",
+            Self::UnknownCoreDevice => "unknown_core_device",
+            Self::NotUnderstood => "not_understood",
             Self::Invalid(_) => "invalid",
         }
     }
@@ -143,11 +143,13 @@ impl CallFault {
     #[must_use]
     pub fn state(&self) -> CloudState {
         match self {
-            Self::Unreachable | Self::Lost | Self::Foreign | Self::Clock => CloudState::Unreachable,
+            Self::Unreachable | Self::NoResponse | Self::NotAws | Self::Clock => CloudState::Unreachable,
             Self::Credentials => CloudState::NoCredentials,
             Self::Throttled => CloudState::Throttled,
             Self::Denied => CloudState::AccessDenied,
-            Self::Server | Self::Busy | Self::NoCore | Self::Misfit | Self::Invalid(_) => CloudState::Reachable,
+            Self::Server | Self::Busy | Self::UnknownCoreDevice | Self::NotUnderstood | Self::Invalid(_) => {
+                CloudState::Reachable
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ pub enum Command {
 /// A command that becomes a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The operation; it has a call kind ([`Operation::lane`]).
+    /// The operation; it has a call kind ([`Operation::call_kind`]).
     pub operation: Operation,
     /// The targets, each once, in the order in which the command names them first; never empty.
     pub targets: Vec<Target>,

@@ -20,5 +20,5 @@ pub enum Verdict {
     /// The call may have had its effect: send the entry again, and do not allow its cancellation.
     Unknown(Fault),
     /// An error that may mean that the entry is done already: the next complete list decides.
-    Verify(Fault),
+    AwaitList(Fault),
 }

@@ -7,12 +7,12 @@ use crate::domain::{CERTIFICATE_REFUSED, CallError, CallFault, CallKind, NAME_NO
 /// A problem's code, for programs.
 pub type Code = Cow<'static, str>;
 
-/// The problem that a failed call of the kind `lane` raises, if any. Its code is that of the call
+/// The problem that a failed call of the kind `call_kind` raises, if any. Its code is that of the call
 /// kind if a person has to correct something for this kind alone, and that of the service
 /// otherwise.
-pub(super) fn problem(lane: CallKind, error: &CallError) -> Option<(Code, String)> {
+pub(super) fn problem(call_kind: CallKind, error: &CallError) -> Option<(Code, String)> {
     let CallError { fault, code, message, .. } = error;
-    let Traits { suffix, action, service, scoped, .. } = lane.traits();
+    let Traits { suffix, action, service, scoped, .. } = call_kind.traits();
     let service = service.hosts().suffix;
     let (name, suffix, text) = match fault {
         // A device without a battery for its clock starts in the past, before the certificate
@@ -41,14 +41,14 @@ pub(super) fn problem(lane: CallKind, error: &CallError) -> Option<(Code, String
                  are kept and sent later"
             ),
         ),
-        CallFault::Unreachable | CallFault::Lost => (
+        CallFault::Unreachable | CallFault::NoResponse => (
             "CLOUD_UNREACHABLE",
             service,
             format!(
                 "the cloud does not answer ({message}); commands are kept and sent later; check the network and the firewall"
             ),
         ),
-        CallFault::Foreign => (
+        CallFault::NotAws => (
             "CLOUD_UNREACHABLE",
             service,
             format!("something else answers in the cloud's place ({message}); check for a captive portal or a proxy"),
@@ -76,19 +76,19 @@ pub(super) fn problem(lane: CallKind, error: &CallError) -> Option<(Code, String
             suffix,
             format!("the token exchange role lacks {action} on this core device ({message}); add it to its policy"),
         ),
-        CallFault::NoCore => (
+        CallFault::UnknownCoreDevice => (
             "REFUSED",
             suffix,
             format!("the cloud knows no such core device ({message}); check coreThingName and region"),
         ),
-        CallFault::Misfit => (
+        CallFault::NotUnderstood => (
             "REFUSED",
             suffix,
             format!(
                 "the endpoint does not understand the call ({code}: {message}); check cloud's endpoints and region"
             ),
         ),
-        CallFault::Invalid(_) if lane == CallKind::List => {
+        CallFault::Invalid(_) if call_kind == CallKind::List => {
             ("REFUSED", suffix, format!("the cloud refuses the list call ({code}: {message})"))
         }
         CallFault::Throttled => (

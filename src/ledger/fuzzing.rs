@@ -245,22 +245,22 @@ impl Bench {
     }
 
     fn rules(&mut self) {
-        for lane in CallKind::ALL {
+        for call_kind in CallKind::ALL {
             let pick =
                 Pick::Queue { limit: 100, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
             let mut taken = Vec::new();
             self.until(|tx| {
-                taken = take(tx, lane, &pick, true, &CallToken::from_bits(0))?.entries;
+                taken = take(tx, call_kind, &pick, true, &CallToken::from_bits(0))?.entries;
                 Ok(true)
             });
             let mut verdicts: VecDeque<_> = taken.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
-            self.until(|tx| settle(tx, lane, &mut verdicts).map(|()| verdicts.is_empty()));
+            self.until(|tx| settle(tx, call_kind, &mut verdicts).map(|()| verdicts.is_empty()));
             let (mut list, mut after) = (ListMark::default(), (0, 0));
             self.until(|tx| {
                 list = begin_list(tx);
                 Ok(true)
             });
-            self.until(|tx| verify(tx, lane, list, true, &mut after));
+            self.until(|tx| verify(tx, call_kind, list, true, &mut after));
         }
         let mut from = 0;
         self.until(|tx| {

@@ -79,9 +79,9 @@ impl Rules {
         self.guard.protected.iter().any(|pattern| pattern.matches(thing.as_str()))
     }
 
-    /// Whether a guard keeps `target` from being sent in `lane`, with or without `force`.
-    fn protects(&self, lane: CallKind, target: &Target) -> bool {
+    /// Whether a guard keeps `target` from being sent in `call_kind`, with or without `force`.
+    fn protects(&self, call_kind: CallKind, target: &Target) -> bool {
         let is_protected = |name: &str| self.guard.protected.iter().any(|pattern| pattern.matches(name));
-        lane.is_guarded() && target.guarded_names().into_iter().any(is_protected)
+        call_kind.is_guarded() && target.guarded_names().into_iter().any(is_protected)
     }
 }

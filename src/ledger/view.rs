@@ -97,10 +97,6 @@ pub(crate) struct Work {
     pub(crate) entry_errors: u32,
     /// The last response.
     pub(crate) error: Option<Fault>,
-    /// The count of outcomes when it began to wait for a list.
-    pub(crate) outcome_seq: u64,
-    /// The next request's number at that moment.
-    pub(crate) joined_before: u64,
     /// The first entry that asks for the opposite of what was sent, and waits for its turn.
     pub(crate) queued_opposite: Option<Place>,
     /// The token of the call that last carried it, where the service knows a repeated call by its

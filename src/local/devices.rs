@@ -28,7 +28,7 @@ const REST: Duration = Duration::from_secs(3600);
 
 pub(crate) struct Devices {
     pub(crate) ledger: Ledger,
-    pub(crate) line: Arc<Publisher>,
+    pub(crate) publisher: Arc<Publisher>,
     pub(crate) topics: Topics,
     pub(crate) health: Arc<Health>,
     pub(crate) stop: Stop,
@@ -36,7 +36,7 @@ pub(crate) struct Devices {
 
 /// The progress of publishing on this connection.
 struct Progress {
-    link: ConnectionState,
+    connection: ConnectionState,
     /// The last device of the full round; `None` when the round is over.
     round: Option<Option<String>>,
     changed_after: Option<ThingName>,
@@ -46,10 +46,10 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(link: ConnectionState) -> Self {
+    fn new(connection: ConnectionState) -> Self {
         Self {
-            link,
-            round: (link.up && !link.session).then_some(None),
+            connection,
+            round: (connection.up && !connection.session).then_some(None),
             changed_after: None,
             under_way: BTreeMap::new(),
             rest_until: None,
@@ -61,12 +61,12 @@ impl Progress {
 impl Devices {
     pub(crate) async fn run(self, mut delivered: mpsc::Receiver<Tag>) {
         let mut changes = self.ledger.devices();
-        let mut link = self.line.link();
+        let mut connection = self.publisher.connection_state();
         let mut progress = Progress::new(ConnectionState::default());
         while !self.stop.is_requested() {
             changes.mark_unchanged();
-            let now = *link.borrow_and_update();
-            if now.epoch != progress.link.epoch {
+            let now = *connection.borrow_and_update();
+            if now.epoch != progress.connection.epoch {
                 progress = Progress::new(now);
             }
             let idle = match self.publish_some(&mut progress).await {
@@ -81,7 +81,7 @@ impl Devices {
             tokio::select! {
                 biased;
                 Ok(()) = changes.changed() => {}
-                Ok(()) = link.changed() => {}
+                Ok(()) = connection.changed() => {}
                 Some(tag) = delivered.recv() => self.delivered(tag, &mut progress).await,
                 () = sleep_until(wake) => {}
                 () = sleep_until(late) => self.denied(&mut progress),
@@ -108,7 +108,7 @@ impl Devices {
     async fn publish_some(&self, progress: &mut Progress) -> Result<bool, ledger::Unavailable> {
         let now = Instant::now();
         progress.rest_until = progress.rest_until.filter(|until| *until > now);
-        if !progress.link.up || progress.rest_until.is_some() || progress.under_way.len() >= WINDOW {
+        if !progress.connection.up || progress.rest_until.is_some() || progress.under_way.len() >= WINDOW {
             return Ok(true);
         }
         if now < progress.next_at {
@@ -148,7 +148,8 @@ impl Devices {
             Some(view) => messages::to_json(&messages::device(view, None)),
         };
         let tag = Tag::Device(thing.clone(), change);
-        let sent = self.line.publish(Some(progress.link.epoch), &self.topics.device(thing), payload, true, tag);
+        let sent =
+            self.publisher.publish(Some(progress.connection.epoch), &self.topics.device(thing), payload, true, tag);
         if sent {
             progress.under_way.insert(thing.clone(), Instant::now());
         }

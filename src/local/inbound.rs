@@ -54,7 +54,7 @@ enum Way {
     /// Responds only on the connection that delivered the command.
     Broker {
         client: ClientId,
-        line: Arc<Publisher>,
+        publisher: Arc<Publisher>,
         epoch: u64,
         publish: rumqttc::Publish,
         topics: Arc<Topics>,
@@ -69,12 +69,12 @@ enum Way {
 impl Reply {
     pub(super) fn broker(
         client: ClientId,
-        line: Arc<Publisher>,
+        publisher: Arc<Publisher>,
         epoch: u64,
         publish: rumqttc::Publish,
         topics: Arc<Topics>,
     ) -> Self {
-        Self(Way::Broker { client, line, epoch, publish, topics })
+        Self(Way::Broker { client, publisher, epoch, publish, topics })
     }
 
     pub(super) fn local(answers: Answers, asked: mpsc::Sender<Asked>, hold: Hold) -> Self {
@@ -86,11 +86,11 @@ impl Reply {
     /// again, and this response is not sent.
     pub(crate) async fn answer(&self, kind: ResultKind, payload: Vec<u8>) {
         match &self.0 {
-            Way::Broker { client, line, epoch, publish, topics } => {
+            Way::Broker { client, publisher, epoch, publish, topics } => {
                 // The topic is made from the command's topic, and not stored: thousands of these
                 // may wait.
                 if let Some(topic) = topics.result_of(&publish.topic, kind) {
-                    line.reply(*epoch, client.clone(), &topic, payload).await;
+                    publisher.reply(*epoch, client.clone(), &topic, payload).await;
                 }
             }
             Way::Socket { answers, .. } => answers.send(kind, &payload),
@@ -100,7 +100,7 @@ impl Reply {
     /// The longest payload of a response, where `configured` is what the configuration says.
     pub(crate) fn max_payload(&self, configured: usize) -> usize {
         match &self.0 {
-            Way::Broker { line, .. } => line.max_payload(configured),
+            Way::Broker { publisher, .. } => publisher.max_payload(configured),
             Way::Socket { .. } => configured,
         }
     }
@@ -120,7 +120,7 @@ impl Reply {
     /// delivered again.
     pub(crate) fn acknowledge(self) -> bool {
         match self.0 {
-            Way::Broker { line, epoch, publish, .. } => line.acknowledge(epoch, &publish),
+            Way::Broker { publisher, epoch, publish, .. } => publisher.acknowledge(epoch, &publish),
             Way::Socket { .. } => true,
         }
     }

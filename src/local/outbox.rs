@@ -76,10 +76,10 @@ pub(crate) struct Outbox {
     ledger: Ledger,
     /// The transport that the outbox serves.
     via: Via,
-    line: Arc<Publisher>,
+    publisher: Arc<Publisher>,
     topics: Topics,
     max_bytes: usize,
-    link: ConnectionState,
+    connection: ConnectionState,
     /// The opening of the store that the outbox reads.
     run: u64,
     /// The number from which to read on.
@@ -100,14 +100,14 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(ledger: Ledger, via: Via, line: Arc<Publisher>, topics: Topics, max_bytes: usize) -> Self {
+    pub(crate) fn new(ledger: Ledger, via: Via, publisher: Arc<Publisher>, topics: Topics, max_bytes: usize) -> Self {
         Self {
             ledger,
             via,
-            line,
+            publisher,
             topics,
             max_bytes,
-            link: ConnectionState::default(),
+            connection: ConnectionState::default(),
             run: 0,
             cursor: 0,
             restarts: 0,
@@ -123,9 +123,9 @@ impl Outbox {
 
     pub(crate) async fn run(mut self, mut delivered: mpsc::Receiver<Tag>, stop: Stop) {
         let mut outgoing = self.ledger.outgoing();
-        let mut link = self.line.link();
+        let mut connection = self.publisher.connection_state();
         while !stop.is_requested() {
-            self.connection(*link.borrow_and_update());
+            self.connection(*connection.borrow_and_update());
             self.opening(self.ledger.summary().borrow().run);
             // Under load a change of the ledger is always due, and must not keep these waiting.
             if let Ok(tag) = delivered.try_recv() {
@@ -144,7 +144,7 @@ impl Outbox {
             tokio::select! {
                 biased;
                 Ok(()) = outgoing.changed() => self.is_behind = true,
-                Ok(()) = link.changed() => {}
+                Ok(()) = connection.changed() => {}
                 Some(tag) = delivered.recv() => self.acknowledged(tag, &mut delivered),
                 found = answer(&mut self.reading) => self.found(found),
                 () = sleep_until(wakes_at) => {}
@@ -162,9 +162,9 @@ impl Outbox {
     }
 
     /// Notes the connection. On a new one, the outbox starts again with the first message.
-    fn connection(&mut self, link: ConnectionState) {
-        if link.epoch != self.link.epoch {
-            self.link = link;
+    fn connection(&mut self, connection: ConnectionState) {
+        if connection.epoch != self.connection.epoch {
+            self.connection = connection;
             self.restart();
             self.under_way.clear();
         }
@@ -189,7 +189,7 @@ impl Outbox {
     fn hold_late(&mut self, now: Instant) {
         // If the broker acknowledges other messages meanwhile, it denies this one. If it
         // acknowledges nothing, it may just be slow.
-        let acknowledged = self.line.acknowledged_at();
+        let acknowledged = self.publisher.acknowledged_at();
         let denied = |since: &Instant| {
             let others = acknowledged.is_some_and(|at| at > *since);
             *since + if others { PATIENCE } else { PATIENCE * 3 } <= now
@@ -222,7 +222,7 @@ impl Outbox {
 
     /// Publishes the messages that are read until the window is full.
     fn publish_ready(&mut self) {
-        if !self.link.up || self.ready.is_empty() {
+        if !self.connection.up || self.ready.is_empty() {
             return;
         }
         let held = self.held();
@@ -263,17 +263,17 @@ impl Outbox {
     fn publish(&self, owed: &Owed) -> Publishing {
         let Owed { n, request, completed, failures, unknown } = owed;
         let n = *n;
-        let max_bytes = self.line.max_payload(self.max_bytes);
+        let max_bytes = self.publisher.max_payload(self.max_bytes);
         let (kind, payload) = if *completed {
             (ResultKind::Completed, messages::completed(request, failures.clone(), max_bytes))
         } else {
             (ResultKind::Accepted, messages::accepted(request, unknown.clone(), max_bytes))
         };
         let topic = self.topics.result(&request.client, request.operation.as_str(), kind);
-        if self.line.drops(&Tag::Owed(n), &topic, payload.len()) {
+        if self.publisher.drops(&Tag::Owed(n), &topic, payload.len()) {
             return Publishing::Refused;
         }
-        match self.line.publish(Some(self.link.epoch), &topic, payload, false, Tag::Owed(n)) {
+        match self.publisher.publish(Some(self.connection.epoch), &topic, payload, false, Tag::Owed(n)) {
             true => Publishing::UnderWay,
             false => Publishing::NoRoom,
         }
@@ -299,7 +299,7 @@ impl Outbox {
     /// job waits for a sync. If a crash undoes the forgetting, a message is published twice, which
     /// its receiver expects.
     async fn read(&mut self) {
-        let has_room = self.link.up && self.ready.len() <= READ_AHEAD / 2;
+        let has_room = self.connection.up && self.ready.len() <= READ_AHEAD / 2;
         let limit = if has_room && self.is_behind { READ_AHEAD - self.ready.len() } else { 0 };
         if limit == 0 && self.done.is_empty() {
             return;

@@ -35,7 +35,7 @@ pub(crate) struct Report {
 /// Publishes the status.
 pub(crate) struct Status {
     pub(crate) report: Report,
-    pub(crate) line: Arc<Publisher>,
+    pub(crate) publisher: Arc<Publisher>,
     pub(crate) topics: Topics,
     /// The longest message of its transport, in bytes.
     pub(crate) max_bytes: usize,
@@ -46,23 +46,23 @@ impl Status {
     pub(crate) async fn run(self) {
         let mut summary = self.report.ledger.summary();
         let mut changes = self.report.health.changes();
-        let mut link = self.line.link();
+        let mut connection = self.publisher.connection_state();
         let mut published: Option<(u64, Vec<u8>)> = None;
         while !self.stop.is_requested() {
             summary.mark_unchanged();
             changes.mark_unchanged();
-            let now = *link.borrow_and_update();
-            let message = self.report.message_within(self.line.max_payload(self.max_bytes));
+            let now = *connection.borrow_and_update();
+            let message = self.report.message_within(self.publisher.max_payload(self.max_bytes));
             if now.up && published.as_ref().is_none_or(|(epoch, last)| *epoch != now.epoch || *last != message) {
                 let epoch = now.epoch;
-                if self.line.publish(Some(epoch), &self.topics.status(), message.clone(), true, Tag::Status) {
+                if self.publisher.publish(Some(epoch), &self.topics.status(), message.clone(), true, Tag::Status) {
                     published = Some((epoch, message));
                 }
                 let next = Instant::now() + PACE;
                 tokio::select! {
                     biased;
                     () = tokio::time::sleep_until(next) => {}
-                    Ok(()) = link.changed() => {}
+                    Ok(()) = connection.changed() => {}
                     () = self.stop.requested() => {}
                 }
                 continue;
@@ -71,7 +71,7 @@ impl Status {
                 biased;
                 Ok(()) = summary.changed() => {}
                 Ok(()) = changes.changed() => {}
-                Ok(()) = link.changed() => {}
+                Ok(()) = connection.changed() => {}
                 () = self.stop.requested() => {}
             }
         }

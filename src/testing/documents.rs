@@ -45,7 +45,7 @@ fn what_the_documents_say_of_operations_is_current() {
 /// The tables of operations, of problem codes and of subcommands.
 fn interface(page: &str) -> String {
     let operations = Operation::ALL.iter().map(|operation| {
-        let action = operation.lane().map_or("none", |kind| kind.traits().action);
+        let action = operation.call_kind().map_or("none", |kind| kind.traits().action);
         format!("| `{operation}` | {} | {action} |", members(*operation))
     });
     let page = replaced(page, "### Operations", |row| Operation::parse(first_code(row)).is_some(), operations);

@@ -16,7 +16,7 @@ pub(super) fn classify(status: u16, code: Option<&str>) -> CallFault {
         return match status {
             429 => CallFault::Throttled,
             500..=599 => CallFault::Server,
-            _ => CallFault::Foreign,
+            _ => CallFault::NotAws,
         };
     };
     match code {
@@ -51,14 +51,14 @@ pub(super) fn classify(status: u16, code: Option<&str>) -> CallFault {
         | "MalformedHttpRequestException"
         | "IncompleteSignature"
         | "IncompleteSignatureException"
-        | "SerializationException" => CallFault::Misfit,
+        | "SerializationException" => CallFault::NotUnderstood,
         "ValidationException" | "ValidationError" | "InvalidRequestException" => CallFault::Invalid(Vec::new()),
         _ => match status {
             429 => CallFault::Throttled,
             500..=599 | 408 => CallFault::Server,
             401 | 403 => CallFault::Denied,
             400 => CallFault::Invalid(Vec::new()),
-            _ => CallFault::Misfit,
+            _ => CallFault::NotUnderstood,
         },
     }
 }
@@ -103,7 +103,7 @@ mod tests {
     fn the_code_decides_and_not_the_status() {
         assert_eq!(fault(400, Some("ThrottlingException")), CallFault::Throttled);
         assert_eq!(fault(400, Some("RequestExpired")), CallFault::Clock);
-        assert_eq!(fault(404, Some("UnknownOperationException")), CallFault::Misfit);
+        assert_eq!(fault(404, Some("UnknownOperationException")), CallFault::NotUnderstood);
         assert_eq!(fault(403, Some("ExpiredTokenException")), CallFault::Credentials);
         assert_eq!(fault(403, Some("AccessDeniedException")), CallFault::Denied);
         assert_eq!(fault(400, Some("ValidationException")), CallFault::Invalid(vec![]));
@@ -113,9 +113,9 @@ mod tests {
 
     #[test]
     fn an_answer_without_a_code_is_not_the_apis() {
-        assert_eq!(fault(200, None), CallFault::Foreign);
-        assert_eq!(fault(403, None), CallFault::Foreign);
-        assert_eq!(fault(407, None), CallFault::Foreign);
+        assert_eq!(fault(200, None), CallFault::NotAws);
+        assert_eq!(fault(403, None), CallFault::NotAws);
+        assert_eq!(fault(407, None), CallFault::NotAws);
         assert_eq!(fault(503, None), CallFault::Server);
         assert_eq!(fault(429, None), CallFault::Throttled);
     }

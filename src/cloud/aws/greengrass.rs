@@ -35,7 +35,7 @@ impl Greengrass {
             CallKind::Disassociate => self.disassociate(targets).await,
             CallKind::Associate => self.associate(targets).await,
             _ => Err(CallError::new(
-                CallFault::Misfit,
+                CallFault::NotUnderstood,
                 "NoEntries",
                 "no call of this service carries entries of this kind",
             )),
@@ -94,7 +94,7 @@ impl Greengrass {
 /// with a success.
 fn named<E>(entries: impl Iterator<Item = Option<E>>) -> Result<Vec<E>, CallError> {
     let all = entries.collect::<Option<Vec<E>>>();
-    all.ok_or_else(|| CallError::new(CallFault::Misfit, "NoEntries", "an entry without a name"))
+    all.ok_or_else(|| CallError::new(CallFault::NotUnderstood, "NoEntries", "an entry without a name"))
 }
 
 fn entry_error(name: Option<String>, code: Option<String>, message: Option<String>) -> EntryError {
@@ -127,13 +127,13 @@ macro_rules! refusal {
                     Self::ValidationException(error) => {
                         let fields: Vec<&str> = error.fields().iter().map(|field| field.name()).collect();
                         match error.reason() {
-                            Some(Reason::UnknownOperation | Reason::CannotParse) => CallFault::Misfit,
-                            _ if fields.contains(&"coreDeviceThingName") => CallFault::NoCore,
+                            Some(Reason::UnknownOperation | Reason::CannotParse) => CallFault::NotUnderstood,
+                            _ if fields.contains(&"coreDeviceThingName") => CallFault::UnknownCoreDevice,
                             _ => CallFault::Invalid(fields.into_iter().filter_map(entry_index).collect()),
                         }
                     }
                     Self::ResourceNotFoundException(error) if error.resource_id() != core.as_str() => fault,
-                    error if error.code() == Some("ResourceNotFoundException") => CallFault::NoCore,
+                    error if error.code() == Some("ResourceNotFoundException") => CallFault::UnknownCoreDevice,
                     _ => fault,
                 }
             }

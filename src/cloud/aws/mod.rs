@@ -51,13 +51,13 @@ impl Aws {
 impl Cloud for Aws {
     async fn call(
         &self,
-        lane: CallKind,
+        call_kind: CallKind,
         targets: &[Target],
         token: Option<&CallToken>,
     ) -> Result<Vec<EntryError>, CallError> {
-        match lane.traits().service {
-            Service::Greengrass => self.greengrass.call(lane, targets).await,
-            Service::SiteWise | Service::SiteWiseMonitor => self.site_wise.call(lane, targets, token).await,
+        match call_kind.traits().service {
+            Service::Greengrass => self.greengrass.call(call_kind, targets).await,
+            Service::SiteWise | Service::SiteWiseMonitor => self.site_wise.call(call_kind, targets, token).await,
         }
     }
 

@@ -154,10 +154,10 @@ impl ResponseClassifier {
             // It is certain that nothing was sent only if the connection was never made.
             SdkError::DispatchFailure(_) if never_connected(error) => self.unreachable(error),
             SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) | SdkError::ResponseError(_) => {
-                plain(CallFault::Lost, "NoAnswer")
+                plain(CallFault::NoResponse, "NoAnswer")
             }
             SdkError::ServiceError(answer) => self.service_error(answer.err(), answer.raw(), refine),
-            _ => plain(CallFault::Misfit, "NotTheApi"),
+            _ => plain(CallFault::NotUnderstood, "NotTheApi"),
         }
     }
 
@@ -212,7 +212,7 @@ impl ResponseClassifier {
 fn genuine<O: RequestId>(output: O) -> Result<O, CallError> {
     match output.request_id() {
         Some(_) => Ok(output),
-        None => Err(CallError::new(CallFault::Foreign, "NotTheApi", "a success without a request id")),
+        None => Err(CallError::new(CallFault::NotAws, "NotTheApi", "a success without a request id")),
     }
 }
 

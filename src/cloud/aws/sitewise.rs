@@ -52,7 +52,7 @@ impl SiteWise {
         targets: &[Target],
         token: Option<&CallToken>,
     ) -> Result<Vec<EntryError>, CallError> {
-        let no_token = || CallError::new(CallFault::Misfit, "NoToken", "a call without the token that it needs");
+        let no_token = || CallError::new(CallFault::NotUnderstood, "NoToken", "a call without the token that it needs");
         let token = token.ok_or_else(no_token)?;
         match kind {
             CallKind::Assets => self.disassociate_asset(targets, token).await,
@@ -101,7 +101,7 @@ impl SiteWise {
 
 /// The error for a call that the ledger should never request.
 fn not_for_this_call() -> CallError {
-    CallError::new(CallFault::Misfit, "NoEntries", "entries that this call is not for")
+    CallError::new(CallFault::NotUnderstood, "NoEntries", "entries that this call is not for")
 }
 
 /// Which of the entries an error is about, by the ids that its message names, since the API has no

@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn an_answer_to_one_kind_of_call_ends_the_outage_of_all() {
         let (gate, health) = gate();
-        failed(&gate, CallKind::Disassociate, CallFault::Lost);
+        failed(&gate, CallKind::Disassociate, CallFault::NoResponse);
         assert!(health.out_of_reach());
         assert!(health.snapshot().problems.contains_key("CLOUD_UNREACHABLE"));
         gate.begin_list(0);

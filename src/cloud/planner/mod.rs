@@ -95,10 +95,10 @@ impl LanePlan {
     /// A plan that is ready at once. The waits begin below `base` and never exceed `cap`, except
     /// for a Retry-After header.
     #[must_use]
-    pub fn new(lane: CallKind, base: Duration, cap: Duration) -> Self {
+    pub fn new(call_kind: CallKind, base: Duration, cap: Duration) -> Self {
         Self {
-            scoped: lane.traits().scoped,
-            settled_by_list: lane.is_settled_by_list(),
+            scoped: call_kind.traits().scoped,
+            settled_by_list: call_kind.is_settled_by_list(),
             backoff: Backoff::new(base, cap),
             entries: Backoff::new(base, cap),
             not_before: Mono(0),
@@ -219,11 +219,11 @@ impl LanePlan {
         let stray = errors.iter().find(|error| !error.name.as_deref().is_some_and(is_sent));
         let mut again = false;
         let settled_by_list = self.settled_by_list;
-        let perhaps = |fault| if settled_by_list { Verdict::Verify(fault) } else { Verdict::Failed(fault) };
+        let perhaps = |fault| if settled_by_list { Verdict::AwaitList(fault) } else { Verdict::Failed(fault) };
         let verdict = |(target, charged): &(Target, u32)| {
             let verdict = match (named(target), stray) {
                 (None, None) => Verdict::Done,
-                (None, Some(stray)) if settled_by_list => Verdict::Verify(Fault::new(&stray.code, &stray.message)),
+                (None, Some(stray)) if settled_by_list => Verdict::AwaitList(Fault::new(&stray.code, &stray.message)),
                 (Some(error), _) | (None, Some(error)) => {
                     let fault = Fault::new(&error.code, &error.message);
                     if is_transient(&error.code) && *charged < ENTRY_BUDGET {
@@ -260,7 +260,7 @@ impl LanePlan {
         let wait = self.backoff.after(&error.fault, error.retry_after, chance);
         self.pause(now, wait);
         match error.fault {
-            CallFault::Lost | CallFault::Foreign | CallFault::Server => all(&Verdict::Unknown),
+            CallFault::NoResponse | CallFault::NotAws | CallFault::Server => all(&Verdict::Unknown),
             _ => all(&Verdict::Unsent),
         }
     }

@@ -90,9 +90,9 @@ fn transient_and_other_entry_errors_differ() {
         entry(Some("d2"), "InternalServerException"),
     ];
     let verdicts = plan.answered(&sent, &Ok(errors.to_vec()), Mono(0), 0.5);
-    assert!(matches!(verdicts[0].1, Verdict::Verify(_)));
+    assert!(matches!(verdicts[0].1, Verdict::AwaitList(_)));
     assert!(matches!(verdicts[1].1, Verdict::Again(_)));
-    assert!(matches!(verdicts[2].1, Verdict::Verify(_)), "the budget is spent");
+    assert!(matches!(verdicts[2].1, Verdict::AwaitList(_)), "the budget is spent");
     assert_eq!(verdicts[3].1, Verdict::Done);
     let look = |again| Next::Queue { again, shut: Vec::new() };
     assert_eq!(plan.next(Mono(0)), look(None));
@@ -109,7 +109,7 @@ fn transient_and_other_entry_errors_differ() {
 fn an_error_without_a_name_leaves_every_entry_to_the_list() {
     for name in [None, Some("somebody-else")] {
         let verdicts = plan().answered(&targets(2), &Ok(vec![entry(name, "X")]), Mono(0), 0.5);
-        assert!(verdicts.iter().all(|(_, verdict)| matches!(verdict, Verdict::Verify(_))));
+        assert!(verdicts.iter().all(|(_, verdict)| matches!(verdict, Verdict::AwaitList(_))));
     }
 }
 
@@ -117,19 +117,19 @@ fn an_error_without_a_name_leaves_every_entry_to_the_list() {
 fn a_failure_of_the_whole_call_fails_no_entry() {
     for fault in [
         CallFault::Unreachable,
-        CallFault::Lost,
-        CallFault::Foreign,
+        CallFault::NoResponse,
+        CallFault::NotAws,
         CallFault::Throttled,
         CallFault::Server,
         CallFault::Busy,
         CallFault::Clock,
         CallFault::Credentials,
         CallFault::Denied,
-        CallFault::NoCore,
-        CallFault::Misfit,
+        CallFault::UnknownCoreDevice,
+        CallFault::NotUnderstood,
     ] {
         let mut plan = plan();
-        let uncertain = matches!(fault, CallFault::Lost | CallFault::Server | CallFault::Foreign);
+        let uncertain = matches!(fault, CallFault::NoResponse | CallFault::Server | CallFault::NotAws);
         let verdicts = plan.answered(&targets(2), &Err(error(fault.clone())), Mono(0), 0.5);
         assert_eq!(verdicts.len(), 2);
         for (_, verdict) in verdicts {
@@ -149,7 +149,7 @@ fn child(parent: &str, child: usize) -> (Target, u32) {
 }
 
 fn shut(plan: &mut LanePlan, now: Mono) -> Vec<String> {
-    let Next::Queue { shut, .. } = plan.next(now) else { panic!("the lane waits") };
+    let Next::Queue { shut, .. } = plan.next(now) else { panic!("the call_kind waits") };
     shut
 }
 
@@ -164,7 +164,7 @@ fn a_resource_that_refuses_is_parked_and_the_lane_continues() {
     assert!(matches!(answer(&mut plan, "denied", Some(CallFault::Denied), 0), Verdict::Parked(_)));
     assert!(matches!(answer(&mut plan, "busy", Some(CallFault::Busy), 0), Verdict::Parked(_)));
     assert_eq!(shut(&mut plan, Mono(0)), ["externalId:denied", "externalId:busy"]);
-    assert_eq!(plan.retries_at(), Some(Mono(500)), "the lane itself does not wait, and each has its own time");
+    assert_eq!(plan.retries_at(), Some(Mono(500)), "the call_kind itself does not wait, and each has its own time");
     assert_eq!(shut(&mut plan, Mono(500)), ["externalId:denied"]);
     assert_eq!(plan.retries_at(), Some(Mono(450_000)));
     answer(&mut plan, "busy", Some(CallFault::Busy), 500);

@@ -118,7 +118,7 @@ impl Operation {
     /// The kind of cloud call that carries this operation's entries; `None` for an operation that
     /// the agent answers at once.
     #[must_use]
-    pub fn lane(self) -> Option<CallKind> {
+    pub fn call_kind(self) -> Option<CallKind> {
         match self.effect() {
             Effect::Calls(kind) => Some(kind),
             Effect::Answers(_) => None,
@@ -128,7 +128,7 @@ impl Operation {
     /// Whether its entries are client devices.
     #[must_use]
     pub fn is_on_devices(self) -> bool {
-        self.lane().is_some_and(|lane| lane.traits().devices.is_some())
+        self.call_kind().is_some_and(|call_kind| call_kind.traits().devices.is_some())
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
             if let Some(opposite) = kind.opposite() {
                 assert_eq!(opposite.opposite(), Some(*kind));
             }
-            assert_eq!(kind.operation().lane(), Some(*kind));
+            assert_eq!(kind.operation().call_kind(), Some(*kind));
         }
     }
 }

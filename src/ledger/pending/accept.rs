@@ -82,7 +82,7 @@ struct Survey {
 
 fn survey(tx: &Tx<'_>, change: &Change, client: Option<&ClientId>) -> Result<Survey, StoreError> {
     let mut plan = Plan { entries: change.targets.len(), ..Plan::default() };
-    let lane = change.operation.lane();
+    let call_kind = change.operation.call_kind();
     let (mut associated, mut opposed, mut crowded) = (0, 0, None);
     let mut known = Vec::with_capacity(change.targets.len());
     let note = |(count, names): &mut (usize, Vec<String>), target: &Target| {
@@ -93,16 +93,16 @@ fn survey(tx: &Tx<'_>, change: &Change, client: Option<&ClientId>) -> Result<Sur
     };
     for target in &change.targets {
         let work = tx.work_of(target);
-        plan.new += usize::from(work.is_none_or(|work| Some(work.lane) != lane));
+        plan.new += usize::from(work.is_none_or(|work| Some(work.call_kind) != call_kind));
         let mut listed = None;
         if *target != Target::Registry {
             if let (Some(work), Some(client)) = (work, client) {
                 if crowded.is_none() && waiters::is_crowded(tx, work, client, MAX_WAITERS) {
                     crowded = Some(target.clone());
                 }
-                opposed += waiters::superseded(work, lane).len();
+                opposed += waiters::superseded(work, call_kind).len();
             }
-            if lane.is_some_and(|lane| tx.rules.protects(lane, target)) {
+            if call_kind.is_some_and(|call_kind| tx.rules.protects(call_kind, target)) {
                 note(&mut plan.guarded, target);
             }
             if let Target::Device(thing) = target {
@@ -118,7 +118,7 @@ fn survey(tx: &Tx<'_>, change: &Change, client: Option<&ClientId>) -> Result<Sur
         }
         known.push(listed);
     }
-    plan.max_fraction_exceeded = lane.is_some_and(CallKind::takes_off) && exceeds_fraction(tx, associated);
+    plan.max_fraction_exceeded = call_kind.is_some_and(CallKind::takes_off) && exceeds_fraction(tx, associated);
     Ok(Survey { plan, associated, known, crowded, opposed })
 }
 
@@ -193,9 +193,9 @@ pub(super) fn accept_new(
     }
     let request = open(tx, order, content, plan);
     // Only operations with a kind of call become requests.
-    let lane = request.operation.lane().unwrap_or(CallKind::List);
+    let call_kind = request.operation.call_kind().unwrap_or(CallKind::List);
     for ((index, target), known) in (0..).zip(&order.change.targets).zip(known) {
-        waiters::enqueue(tx, target, lane, (request.seq, index), known)?;
+        waiters::enqueue(tx, target, call_kind, (request.seq, index), known)?;
     }
     Ok(Ok(request))
 }
@@ -222,7 +222,7 @@ fn refusal(tx: &Tx<'_>, order: &Order, survey: &Survey) -> Option<Rejection> {
     }
     let limits = &tx.rules.limits;
     let counters = &tx.state.counters;
-    if change.operation.lane().is_some_and(CallKind::takes_off) && !change.force {
+    if change.operation.call_kind().is_some_and(CallKind::takes_off) && !change.force {
         if tx.rules.guard.max_fraction < 1.0 && !counters.synced {
             return denied(
                 "the registry was never read from the cloud, so guard.maxFraction cannot be kept; \

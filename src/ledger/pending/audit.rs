@@ -102,29 +102,32 @@ impl Audit<'_> {
     fn work(&mut self) {
         let mut loads: BTreeMap<CallKind, Load> = BTreeMap::new();
         for (target, work) in self.state.works() {
-            loads.entry(work.lane).or_default().count(work.queue, 1);
+            loads.entry(work.call_kind).or_default().count(work.queue(), 1);
             let name = target.name();
             let at_place = self.state.queues().get(&queue_key(target, work)) == Some(target);
             self.hold(&format!("the work on {name} is not in its queue"), at_place);
-            self.hold(&format!("nothing asks for the work on {name}"), work.sent || !work.waiting().is_empty());
-            let opposite = work.lane.opposite();
+            self.hold(&format!("nothing asks for the work on {name}"), work.is_sent() || !work.waiting().is_empty());
+            let opposite = work.call_kind.opposite();
             for waiter in &work.waiters {
-                let lane = if work.is_for(waiter.0) { Some(work.lane) } else { opposite };
-                let asked = self.state.request(waiter.0.0).and_then(|kept| kept.request.operation.lane());
-                self.hold(&format!("request {} waits in another's turn", waiter.0.0), asked == lane);
+                let call_kind = if work.is_for(waiter.0) { Some(work.call_kind) } else { opposite };
+                let asked = self.state.request(waiter.0.0).and_then(|kept| kept.request.operation.call_kind());
+                self.hold(&format!("request {} waits in another's turn", waiter.0.0), asked == call_kind);
                 let is_open = self.state.open_target(waiter.0) == Some(target);
                 self.hold(&format!("request {} waits for {name}, and has ended", waiter.0.0), is_open);
             }
             let in_order = work.waiters.windows(2).all(|pair| pair[0].0 < pair[1].0);
             self.hold(&format!("the waiters of {name} are in order"), in_order);
             let has_opposite = !work.queued_opposites().is_empty();
-            self.hold("no entry waits behind the work", work.queued_opposite.is_none() || (has_opposite && work.sent));
+            self.hold(
+                "no entry waits behind the work",
+                work.queued_opposite.is_none() || (has_opposite && work.is_sent()),
+            );
         }
         self.equal("queue", self.state.works().len() as u64, self.state.queues().len());
-        for lane in CallKind::ALL {
+        for call_kind in CallKind::ALL {
             let (total, found) =
-                (self.state.counters.loads[lane.index()], loads.get(&lane).copied().unwrap_or_default());
-            self.hold(&format!("{lane:?}: {total:?} by the totals, {found:?} by the objects"), total == found);
+                (self.state.counters.loads[call_kind.index()], loads.get(&call_kind).copied().unwrap_or_default());
+            self.hold(&format!("{call_kind:?}: {total:?} by the totals, {found:?} by the objects"), total == found);
         }
     }
 

@@ -42,7 +42,7 @@ pub fn cancel(tx: &mut Tx<'_>, seq: u64, so_far: &mut Canceled) -> Result<bool, 
     let done = entries.len() < STEP;
     for (index, target) in entries {
         so_far.next = index.saturating_add(1);
-        let is_off = tx.work_of(&target).is_some_and(|work| tx.rules.off.contains(&work.lane));
+        let is_off = tx.work_of(&target).is_some_and(|work| tx.rules.off.contains(&work.call_kind));
         match is_sent(tx, &target, (seq, index)) {
             true if !is_off => so_far.in_flight += 1,
             sent => {
@@ -57,7 +57,7 @@ pub fn cancel(tx: &mut Tx<'_>, seq: u64, so_far: &mut Canceled) -> Result<bool, 
 
 /// Whether the target was sent for that entry, and its outcome is not known.
 fn is_sent(tx: &Tx<'_>, target: &Target, place: Place) -> bool {
-    tx.work_of(target).is_some_and(|work| work.sent && work.is_for(place))
+    tx.work_of(target).is_some_and(|work| work.is_sent() && work.is_for(place))
 }
 
 /// Ends the requests that are past their deadline, from number `next` on, as many as one step

@@ -10,7 +10,7 @@ use smallvec::smallvec;
 use super::{
     object::{Outgoing, Progress, Slot},
     state::State,
-    work::{Queue, Waiter, Work},
+    work::{CallState, Wait, Waiter, Work},
 };
 use crate::domain::{Fault, Registered, Target, ThingName};
 
@@ -28,12 +28,10 @@ impl State {
     }
 
     fn with_unknown_outcome(&self, mut work: Work) -> Work {
-        (work.sent, work.outcome_unknown) = (true, true);
-        if work.lane.is_settled_by_list() {
-            work.queue = Queue::AwaitList;
-            work.outcome_seq = self.counters.outcome_seq;
+        work.call_state = CallState::OutcomeUnknown;
+        if work.call_kind.is_settled_by_list() {
             // No answer said that it failed: what the list does not show as done is sent again.
-            work.joined_before = 0;
+            work.wait = Wait::List { outcome_seq: self.counters.outcome_seq, joined_before: 0 };
         }
         work
     }
@@ -63,7 +61,7 @@ impl State {
             if work.queued_opposites().is_empty() {
                 work.queued_opposite = None;
             }
-            let is_needed = !work.waiting().is_empty() || (work.sent && work.lane.is_settled_by_list());
+            let is_needed = !work.waiting().is_empty() || (work.is_sent() && work.call_kind.is_settled_by_list());
             self.put_work(&target, is_needed.then(|| Box::new(work)));
         }
     }
@@ -72,24 +70,24 @@ impl State {
     fn mend_entries(&mut self) {
         let mut open = Vec::new();
         for (seq, kept) in self.requests() {
-            let Some(lane) = kept.request.operation.lane() else { continue };
+            let Some(call_kind) = kept.request.operation.call_kind() else { continue };
             for (index, slot) in (0..).zip(&kept.slots) {
                 if let Slot::Open(target) = slot {
-                    open.push(((*seq, index), lane, target.clone()));
+                    open.push(((*seq, index), call_kind, target.clone()));
                 }
             }
         }
-        for (place, lane, target) in open {
+        for (place, call_kind, target) in open {
             let waiter = Waiter(place, None);
             match self.work(&target).cloned() {
                 Some(work) if work.waiters.iter().any(|waiter| waiter.0 == place) => {}
-                Some(mut work) if work.lane == lane && work.is_for(place) => {
+                Some(mut work) if work.call_kind == call_kind && work.is_for(place) => {
                     let at = work.waiters.partition_point(|waiter| waiter.0 < place);
                     work.waiters.insert(at, waiter);
                     self.put_work(&target, Some(Box::new(work)));
                 }
                 None => {
-                    let work = self.with_unknown_outcome(Work::new(lane, smallvec![waiter]));
+                    let work = self.with_unknown_outcome(Work::new(call_kind, smallvec![waiter]));
                     self.put_work(&target, Some(Box::new(work)));
                 }
                 Some(_) => {

@@ -9,7 +9,7 @@ use super::{
     object::Listed,
     tx::Tx,
     waiters,
-    work::{Queue, Waiter, Work},
+    work::{CallState, Queue, Wait, Waiter, Work},
 };
 use crate::{
     domain::{
@@ -32,7 +32,7 @@ pub(super) fn listed(tx: &Tx<'_>, target: &Target) -> Result<Option<Listed>, Sto
 /// Whether somebody else associated the device after that request for its disassociation.
 pub(super) fn is_superseded_by_list(
     now: Now,
-    lane: CallKind,
+    call_kind: CallKind,
     device: Option<Listed>,
     known: Option<Timestamp>,
     request: &Request,
@@ -41,17 +41,17 @@ pub(super) fn is_superseded_by_list(
     let device =
         device.filter(|device| device.registered == Registered::Associated && device.associated_by_agent_at.is_none());
     let listed = device.and_then(|device| device.association);
-    lane.takes_off() && is_superseded(known, listed, request.asked_at(now), clock_trusted)
+    call_kind.takes_off() && is_superseded(known, listed, request.asked_at(now), clock_trusted)
 }
 
 /// Gives up work that no entry waits for any more. Work that was never sent is removed. Of work
 /// that was sent, a list has to show the outcome, and a queued opposite waits for that. Where no
 /// list shows it, nothing depends on it.
 pub(super) fn abandon(tx: &mut Tx<'_>, target: &Target, mut work: Work) -> Result<(), StoreError> {
-    if !work.sent || !work.lane.is_settled_by_list() {
+    if !work.is_sent() || !work.call_kind.is_settled_by_list() {
         return waiters::next(tx, target, &work);
     }
-    if work.queue != Queue::AwaitList {
+    if work.queue() != Queue::AwaitList {
         tx.state.counters.outcome_seq += 1;
         await_list(tx, &mut work);
     }
@@ -60,9 +60,8 @@ pub(super) fn abandon(tx: &mut Tx<'_>, target: &Target, mut work: Work) -> Resul
 
 /// Has the next complete list show the outcome.
 pub(super) fn await_list(tx: &Tx<'_>, work: &mut Work) {
-    work.queue = Queue::AwaitList;
-    work.outcome_seq = tx.state.counters.outcome_seq;
-    work.joined_before = tx.state.counters.next_seq;
+    let counters = &tx.state.counters;
+    work.wait = Wait::List { outcome_seq: counters.outcome_seq, joined_before: counters.next_seq };
 }
 
 /// Settles as many verdicts of a response as one step takes; those that are left in `verdicts` are
@@ -71,7 +70,11 @@ pub(super) fn await_list(tx: &Tx<'_>, work: &mut Work) {
 ///
 /// # Errors
 /// The registry failed.
-pub fn settle(tx: &mut Tx<'_>, lane: CallKind, verdicts: &mut VecDeque<(Target, Verdict)>) -> Result<(), StoreError> {
+pub fn settle(
+    tx: &mut Tx<'_>,
+    call_kind: CallKind,
+    verdicts: &mut VecDeque<(Target, Verdict)>,
+) -> Result<(), StoreError> {
     tx.state.counters.outcome_seq += 1;
     let mut left = STEP;
     while let Some((target, verdict)) = verdicts.front() {
@@ -80,22 +83,24 @@ pub fn settle(tx: &mut Tx<'_>, lane: CallKind, verdicts: &mut VecDeque<(Target, 
             return Ok(());
         }
         left = left.saturating_sub(waiting);
-        settle_one(tx, lane, target, verdict)?;
+        settle_one(tx, call_kind, target, verdict)?;
         verdicts.pop_front();
     }
     Ok(())
 }
 
-fn settle_one(tx: &mut Tx<'_>, lane: CallKind, target: &Target, verdict: &Verdict) -> Result<(), StoreError> {
+fn settle_one(tx: &mut Tx<'_>, call_kind: CallKind, target: &Target, verdict: &Verdict) -> Result<(), StoreError> {
     // The ledger may be another one by now, where the same target is asked for anew: that was not
     // sent.
-    let Some(work) = tx.work_of(target).filter(|work| work.lane == lane && work.sent) else { return Ok(()) };
+    let Some(work) = tx.work_of(target).filter(|work| work.call_kind == call_kind && work.is_sent()) else {
+        return Ok(());
+    };
     let mut work = work.clone();
     let outcome = match verdict {
         Verdict::Done => Outcome::Succeeded,
         Verdict::Failed(fault) => {
             let mut fault = fault.clone();
-            if work.outcome_unknown && !lane.is_settled_by_list() {
+            if work.is_outcome_unknown() && !call_kind.is_settled_by_list() {
                 fault.message.push_str(" (an earlier call was not answered, and may have done it)");
             }
             work.error = Some(Arc::new(fault.clone()));
@@ -105,26 +110,26 @@ fn settle_one(tx: &mut Tx<'_>, lane: CallKind, target: &Target, verdict: &Verdic
             tx.append_event(target, Happened::answered(fault))?;
             work.error = Some(Arc::new(fault.clone()));
             work.entry_errors = work.entry_errors.saturating_add(1);
-            work.queue = Queue::Retry;
-            work.sent = work.outcome_unknown;
+            work.wait = Wait::Retry;
+            work.had_no_effect();
             // The call's outcome is known: a repetition is another call.
             work.call = None;
             return put_back(tx, target, work);
         }
         Verdict::Unsent(fault) | Verdict::Parked(fault) => {
             work.error = Some(Arc::new(fault.clone()));
-            work.sent = work.outcome_unknown;
+            work.had_no_effect();
             if let Verdict::Parked(_) = verdict {
-                work.queue = Queue::Parked;
+                work.wait = Wait::Parked;
             }
             return put_back(tx, target, work);
         }
         Verdict::Unknown(fault) => {
             work.error = Some(Arc::new(fault.clone()));
-            work.outcome_unknown = true;
+            work.call_state = CallState::OutcomeUnknown;
             return put_back(tx, target, work);
         }
-        Verdict::Verify(fault) => {
+        Verdict::AwaitList(fault) => {
             tx.append_event(target, Happened::answered(fault))?;
             work.error = Some(Arc::new(fault.clone()));
             await_list(tx, &mut work);
@@ -143,7 +148,7 @@ fn settle_one(tx: &mut Tx<'_>, lane: CallKind, target: &Target, verdict: &Verdic
 }
 
 fn put_back(tx: &mut Tx<'_>, target: &Target, work: Work) -> Result<(), StoreError> {
-    if !work.sent && work.queued_opposite.is_some() {
+    if !work.is_sent() && work.queued_opposite.is_some() {
         // The entry turned out not to be sent, so the later request for the opposite supersedes it.
         waiters::next(tx, target, &work)?;
         return waiters::supersede(tx, target, work.waiting());
@@ -162,7 +167,7 @@ fn finish(
     outcome: &Outcome,
     events: Vec<Happened>,
 ) -> Result<(), StoreError> {
-    if let (Target::Device(thing), Some(devices)) = (target, work.lane.traits().devices) {
+    if let (Target::Device(thing), Some(devices)) = (target, work.call_kind.traits().devices) {
         let row = tx.device_row(thing)?;
         let old = row.row.device.as_ref();
         let by = requested(tx, work.place.0)?;
@@ -178,7 +183,7 @@ fn finish(
             // The next list shows when. A list that showed the outcome has shown that, too.
             association: old
                 .and_then(|old| old.association)
-                .filter(|_| !associated_now || work.queue == Queue::AwaitList),
+                .filter(|_| !associated_now || work.queue() == Queue::AwaitList),
             associated_by_agent_at: if associated_now {
                 Some(tx.now.wall)
             } else {
@@ -211,13 +216,13 @@ fn requested(tx: &Tx<'_>, seq: u64) -> Result<Option<(ClientId, ClientToken, Tim
 /// The registry failed.
 pub fn verify(
     tx: &mut Tx<'_>,
-    lane: CallKind,
+    call_kind: CallKind,
     list: ListMark,
     clock_trusted: bool,
     after: &mut (u64, u32),
 ) -> Result<bool, StoreError> {
     list.check(tx)?;
-    let key = |place| (lane, Queue::AwaitList, 0, place);
+    let key = |place| (call_kind, Queue::AwaitList, 0, place);
     let found: Vec<Target> = tx
         .state
         .queues()
@@ -233,9 +238,12 @@ pub fn verify(
     }
     tx.state.counters.outcome_seq += 1;
     for target in found {
-        if let Some(work) = tx.work_of(&target).filter(|work| work.outcome_seq <= list.outcome_seq) {
+        if let Some(work) = tx.work_of(&target)
+            && let Wait::List { outcome_seq, joined_before } = work.wait
+            && outcome_seq <= list.outcome_seq
+        {
             let work = work.clone();
-            settle_by_list(tx, &target, work, list, clock_trusted)?;
+            settle_by_list(tx, &target, work, joined_before, list, clock_trusted)?;
         }
     }
     Ok(false)
@@ -247,17 +255,18 @@ fn settle_by_list(
     tx: &mut Tx<'_>,
     target: &Target,
     mut work: Work,
+    joined_before: u64,
     list: ListMark,
     clock_trusted: bool,
 ) -> Result<(), StoreError> {
     let device = listed(tx, target)?;
     let shown = device.map_or(Registered::Disassociated, |device| device.registered);
-    let (result, asked_before) = if work.lane.traits().devices.is_some_and(|devices| devices.goal == shown) {
+    let (result, asked_before) = if work.call_kind.traits().devices.is_some_and(|devices| devices.goal == shown) {
         (Outcome::Succeeded, list.seq)
     } else {
         let unknown = || Arc::new(Fault::new("TimedOut", "outcome unknown; the cloud's list does not show it done"));
         let fault = work.error.get_or_insert_with(unknown);
-        (Outcome::Failed((**fault).clone()), work.joined_before)
+        (Outcome::Failed((**fault).clone()), joined_before)
     };
     let mut later = SmallVec::<[Waiter; 1]>::new();
     for waiter in work.waiting() {
@@ -268,15 +277,15 @@ fn settle_by_list(
         }
         let request = tx.open_request(place.0)?;
         let superseded = result != Outcome::Succeeded
-            && is_superseded_by_list(tx.now, work.lane, device, known, request, clock_trusted);
+            && is_superseded_by_list(tx.now, work.call_kind, device, known, request, clock_trusted);
         let outcome = if superseded { Outcome::Superseded } else { result.clone() };
         tx.end_entry(target, place, &outcome)?;
     }
     match later.first() {
         Some(first) if work.queued_opposite.is_none() => {
             let place = first.0;
-            let (sent, outcome_unknown, entry_errors) = (false, false, 0);
-            let work = Work { queue: Queue::Fresh, place, waiters: later, sent, outcome_unknown, entry_errors, ..work };
+            let (wait, call_state, entry_errors) = (Wait::Fresh, CallState::Unsent, 0);
+            let work = Work { wait, call_state, place, waiters: later, entry_errors, ..work };
             tx.set_work(target, Some(work))
         }
         _ => {

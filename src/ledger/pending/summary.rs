@@ -87,8 +87,8 @@ impl Summary {
 
     /// What there is to do by a kind of call.
     #[must_use]
-    pub fn load(&self, lane: CallKind) -> Load {
-        self.loads[lane.index()]
+    pub fn load(&self, call_kind: CallKind) -> Load {
+        self.loads[call_kind.index()]
     }
 
     /// Work of any kind of call that waits for a list.

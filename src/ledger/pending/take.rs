@@ -8,7 +8,7 @@ use super::{
     object,
     settle::{abandon, await_list, is_superseded_by_list, listed},
     tx::{Tx, defect},
-    work::{Call, Place, Queue, QueueKey, Waiter, Work, queue_key},
+    work::{Call, Place, Queue, QueueKey, Wait, Waiter, Work, queue_key},
 };
 use crate::{
     domain::{Again, CallKind, CallToken, Fault, Outcome, Request, Target, Window},
@@ -59,7 +59,7 @@ pub struct Taken {
 /// The registry failed.
 pub fn take(
     tx: &mut Tx<'_>,
-    lane: CallKind,
+    call_kind: CallKind,
     pick: &Pick,
     clock_trusted: bool,
     fresh: &CallToken,
@@ -69,7 +69,7 @@ pub fn take(
         Pick::These(targets) => {
             taken.more = true;
             for target in targets {
-                if tx.work_of(target).is_none_or(|work| work.lane != lane) {
+                if tx.work_of(target).is_none_or(|work| work.call_kind != call_kind) {
                     continue;
                 }
                 if let Took::Entry(entry_errors) = take_one(tx, target, Window::OPEN, clock_trusted, true)? {
@@ -78,7 +78,7 @@ pub fn take(
             }
         }
         Pick::Queue { limit, window, again, shut } => {
-            let look = Look { lane, limit: *limit, window: *window, shut, clock_trusted };
+            let look = Look { call_kind, limit: *limit, window: *window, shut, clock_trusted };
             let mut kind = None;
             let allowed = [((0, 0), (window.cleared.min(window.fresh), 0)), ((window.fresh, 0), (u64::MAX, 0))];
             for (from, to) in allowed {
@@ -111,7 +111,7 @@ pub fn take(
             }
         }
     }
-    if lane.traits().token {
+    if call_kind.traits().token {
         taken.token = name_call(tx, &taken.entries, fresh)?;
     }
     Ok(taken)
@@ -136,7 +136,7 @@ fn name_call(tx: &mut Tx<'_>, entries: &[(Target, u32)], fresh: &CallToken) -> R
 
 /// How to look at a queue.
 struct Look<'l> {
-    lane: CallKind,
+    call_kind: CallKind,
     limit: usize,
     window: Window,
     shut: &'l [String],
@@ -145,7 +145,7 @@ struct Look<'l> {
 
 impl Look<'_> {
     fn key(&self, queue: Queue, place: Place) -> QueueKey {
-        (self.lane, queue, 0, place)
+        (self.call_kind, queue, 0, place)
     }
 
     fn is_shut(&self, target: &Target) -> bool {
@@ -184,7 +184,7 @@ fn take_range(
             };
             passed += 1;
             if queue == Queue::Fresh && look.is_shut(&target) {
-                let work = Work { queue: Queue::Parked, ..work.clone() };
+                let work = Work { wait: Wait::Parked, ..work.clone() };
                 tx.set_work(&target, Some(work))?;
                 ended = true;
                 continue;
@@ -222,7 +222,7 @@ fn take_parked(
     kind: &mut Option<Kind>,
     taken: &mut Taken,
 ) -> Result<(), StoreError> {
-    let key = |resource| (look.lane, Queue::Parked, resource, (0, 0));
+    let key = |resource| (look.call_kind, Queue::Parked, resource, (0, 0));
     // Beyond those that refuse there is one with entries to take, or one whose entries have ended.
     for _ in 0..=look.shut.len() + 1 {
         if from >= to {
@@ -266,9 +266,9 @@ fn take_one(
     again: bool,
 ) -> Result<Took, StoreError> {
     let Some(work) = tx.work_of(target) else { return Ok(Took::Nothing) };
-    let (lane, sent) = (work.lane, work.sent);
-    let protected = tx.rules.protects(lane, target);
-    if protected && sent && lane.is_settled_by_list() {
+    let (call_kind, sent) = (work.call_kind, work.is_sent());
+    let protected = tx.rules.protects(call_kind, target);
+    if protected && sent && call_kind.is_settled_by_list() {
         // It is not sent again; whether an earlier call did it is for the next list to show.
         let text = "protected by guard.protected since this was accepted; an earlier call was not answered, and the cloud's \
                     list does not show it done";
@@ -289,7 +289,7 @@ fn take_one(
             Some(if sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut })
         } else if protected {
             Some(Outcome::Protected)
-        } else if is_superseded_by_list(tx.now, lane, device, known, request, clock_trusted) {
+        } else if is_superseded_by_list(tx.now, call_kind, device, known, request, clock_trusted) {
             Some(Outcome::Superseded)
         } else {
             None
@@ -313,10 +313,7 @@ fn take_one(
         }
         Some(_) => {}
     }
-    // The work was left over by a kill, or deferred while a refused call was split: its outcome is
-    // not known.
-    work.outcome_unknown |= sent && !again;
-    work.sent = true;
+    work.send(again);
     tx.ended.retried += u64::from(work.attempts > 0);
     work.attempts = work.attempts.saturating_add(1);
     let entry_errors = work.entry_errors;

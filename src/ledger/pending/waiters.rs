@@ -16,11 +16,11 @@ use crate::{
     ledger::registry::store::StoreError,
 };
 
-/// The entries of other requests that end when `lane` is asked for.
-pub(super) fn superseded(work: &Work, lane: Option<CallKind>) -> &[Waiter] {
-    match lane {
-        Some(lane) if lane == work.lane => work.queued_opposites(),
-        _ if !work.sent => work.waiting(),
+/// The entries of other requests that end when `call_kind` is asked for.
+pub(super) fn superseded(work: &Work, call_kind: Option<CallKind>) -> &[Waiter] {
+    match call_kind {
+        Some(call_kind) if call_kind == work.call_kind => work.queued_opposites(),
+        _ if !work.is_sent() => work.waiting(),
         _ => &[],
     }
 }
@@ -40,28 +40,28 @@ pub(super) fn is_crowded(tx: &Tx<'_>, work: &Work, client: &ClientId, max: usize
 pub(super) fn enqueue(
     tx: &mut Tx<'_>,
     target: &Target,
-    lane: CallKind,
+    call_kind: CallKind,
     place: Place,
     listed: Option<Listed>,
 ) -> Result<(), StoreError> {
     let association = listed.filter(|device| device.registered == Registered::Associated);
     let new = Waiter(place, association.and_then(|device| device.association));
     let Some(work) = tx.work_of(target) else {
-        let work = Work::new(lane, smallvec![new]);
+        let work = Work::new(call_kind, smallvec![new]);
         return tx.add_work(target, work, listed.map(|device| device.registered));
     };
-    let ended = superseded(work, Some(lane)).to_vec();
+    let ended = superseded(work, Some(call_kind)).to_vec();
     let mut work = work.clone();
-    if work.lane == lane {
+    if work.call_kind == call_kind {
         let served = work.waiting().len();
         work.waiters.truncate(served);
         work.queued_opposite = None;
         work.waiters.push(new);
-    } else if work.sent {
+    } else if work.is_sent() {
         work.queued_opposite.get_or_insert(new.0);
         work.waiters.push(new);
     } else {
-        work = Work::new(lane, smallvec![new]);
+        work = Work::new(call_kind, smallvec![new]);
     }
     supersede(tx, target, &ended)?;
     tx.set_work(target, Some(work))
@@ -78,9 +78,9 @@ pub(super) fn supersede(tx: &mut Tx<'_>, target: &Target, waiters: &[Waiter]) ->
 /// Ends the work, and begins the queued opposite, if there is one.
 pub(super) fn next(tx: &mut Tx<'_>, target: &Target, work: &Work) -> Result<(), StoreError> {
     let waiters = work.queued_opposites();
-    let opposite = work.lane.opposite();
+    let opposite = work.call_kind.opposite();
     match opposite {
-        Some(lane) if !waiters.is_empty() => tx.set_work(target, Some(Work::new(lane, waiters.into()))),
+        Some(call_kind) if !waiters.is_empty() => tx.set_work(target, Some(Work::new(call_kind, waiters.into()))),
         _ => tx.set_work(target, None),
     }
 }
@@ -109,7 +109,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, target: &Target, place: Place) -> Result<O
 pub(super) fn withdraw(tx: &mut Tx<'_>, target: &Target, place: Place, outcome: &Outcome) -> Result<(), StoreError> {
     tx.end_entry(target, place, outcome)?;
     match remove(tx, target, place)? {
-        Some(work) if !work.sent || tx.rules.off.contains(&work.lane) => {
+        Some(work) if !work.is_sent() || tx.rules.off.contains(&work.call_kind) => {
             // A call kind with nothing left to do has nothing to report, either.
             tx.touched.work = true;
             next(tx, target, &work)

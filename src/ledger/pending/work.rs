@@ -33,6 +33,47 @@ pub(crate) enum Queue {
     AwaitList,
 }
 
+/// What a piece of work waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Wait {
+    /// A call, or its answer.
+    #[default]
+    #[serde(rename = "F")]
+    Fresh,
+    /// Another call, after an answer with a passing error of this entry.
+    #[serde(rename = "R")]
+    Retry,
+    /// A call, when the resource of its call no longer refuses.
+    #[serde(rename = "P")]
+    Parked,
+    /// A complete list.
+    #[serde(rename = "L")]
+    List {
+        /// The count of outcomes when the wait began: an older list does not count.
+        #[serde(rename = "m")]
+        outcome_seq: u64,
+        /// The next request's number at that moment: an entry that joins later was not sent.
+        #[serde(rename = "j")]
+        joined_before: u64,
+    },
+}
+
+/// Whether a call may have carried out a piece of work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum CallState {
+    /// No call may have carried it out.
+    #[default]
+    #[serde(rename = "N")]
+    Unsent,
+    /// A call carried it, and is not answered yet. The work cannot be withdrawn.
+    #[serde(rename = "S")]
+    Sent,
+    /// A call that carried it was never answered: until the outcome is known, nothing makes the
+    /// work unsent.
+    #[serde(rename = "U")]
+    OutcomeUnknown,
+}
+
 /// The call that last carried an entry, where the service recognises a repetition by its token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Call {
@@ -52,10 +93,13 @@ pub(crate) struct Waiter(pub(crate) Place, pub(crate) Option<Timestamp>);
 pub(crate) struct Work {
     /// By which kind of call.
     #[serde(rename = "k")]
-    pub(crate) lane: CallKind,
-    /// Where it waits.
+    pub(crate) call_kind: CallKind,
+    /// What it waits for.
     #[serde(rename = "q", default, skip_serializing_if = "is_default")]
-    pub(crate) queue: Queue,
+    pub(crate) wait: Wait,
+    /// Whether a call may have carried it out.
+    #[serde(rename = "s", default, skip_serializing_if = "is_default")]
+    pub(crate) call_state: CallState,
     /// Its place in the queue: the entry that it was made for.
     #[serde(rename = "p")]
     pub(crate) place: Place,
@@ -63,13 +107,6 @@ pub(crate) struct Work {
     /// opposite.
     #[serde(rename = "w")]
     pub(crate) waiters: SmallVec<[Waiter; 1]>,
-    /// Sent, and the outcome is not known: not to be withdrawn.
-    #[serde(rename = "s", default, skip_serializing_if = "is_default")]
-    pub(crate) sent: bool,
-    /// A call that carried it was never answered: until the outcome is known, nothing makes it
-    /// unsent.
-    #[serde(rename = "u", default, skip_serializing_if = "is_default")]
-    pub(crate) outcome_unknown: bool,
     /// Calls that carried it.
     #[serde(rename = "n", default, skip_serializing_if = "is_default")]
     pub(crate) attempts: u32,
@@ -79,12 +116,6 @@ pub(crate) struct Work {
     /// The last answer.
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<Arc<Fault>>,
-    /// The count of outcomes when it began to wait for a list: an older list does not count.
-    #[serde(rename = "m", default, skip_serializing_if = "is_default")]
-    pub(crate) outcome_seq: u64,
-    /// The next request's number at that moment: an entry that joins later was not sent.
-    #[serde(rename = "j", default, skip_serializing_if = "is_default")]
-    pub(crate) joined_before: u64,
     /// The first entry that asks for the opposite of what was sent, and waits for its turn.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub(crate) queued_opposite: Option<Place>,
@@ -95,21 +126,56 @@ pub(crate) struct Work {
 
 impl Work {
     /// To be sent by that kind of call, for `waiters`, of which there is at least one.
-    pub(super) fn new(lane: CallKind, waiters: SmallVec<[Waiter; 1]>) -> Self {
+    pub(super) fn new(call_kind: CallKind, waiters: SmallVec<[Waiter; 1]>) -> Self {
         Self {
-            lane,
-            queue: Queue::Fresh,
+            call_kind,
+            wait: Wait::Fresh,
+            call_state: CallState::Unsent,
             place: waiters.first().map_or((0, 0), |waiter| waiter.0),
             waiters,
-            sent: false,
-            outcome_unknown: false,
             attempts: 0,
             entry_errors: 0,
             error: None,
-            outcome_seq: 0,
-            joined_before: 0,
             queued_opposite: None,
             call: None,
+        }
+    }
+
+    /// The queue in which it waits.
+    pub(crate) fn queue(&self) -> Queue {
+        match self.wait {
+            Wait::Fresh => Queue::Fresh,
+            Wait::Retry => Queue::Retry,
+            Wait::Parked => Queue::Parked,
+            Wait::List { .. } => Queue::AwaitList,
+        }
+    }
+
+    /// Whether a call may have carried it out.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.call_state != CallState::Unsent
+    }
+
+    /// Whether a call that carried it was never answered.
+    pub(crate) fn is_outcome_unknown(&self) -> bool {
+        self.call_state == CallState::OutcomeUnknown
+    }
+
+    /// Notes that a call carries it; `is_part` for a part of the call before, which was refused as
+    /// a whole.
+    pub(super) fn send(&mut self, is_part: bool) {
+        self.call_state = match self.call_state {
+            CallState::Unsent => CallState::Sent,
+            CallState::Sent if is_part => CallState::Sent,
+            // The work was left over by a kill, or deferred while a refused call was split.
+            CallState::Sent | CallState::OutcomeUnknown => CallState::OutcomeUnknown,
+        };
+    }
+
+    /// Notes an answer by which its call had no effect: an earlier call may have had one.
+    pub(super) fn had_no_effect(&mut self) {
+        if self.call_state == CallState::Sent {
+            self.call_state = CallState::Unsent;
         }
     }
 
@@ -147,8 +213,9 @@ pub(crate) type QueueKey = (CallKind, Queue, u64, Place);
 
 /// The key of a target's work in its queue.
 pub(super) fn queue_key(target: &Target, work: &Work) -> QueueKey {
-    let resource = if work.queue == Queue::Parked { resource(target) } else { 0 };
-    (work.lane, work.queue, resource, work.place)
+    let queue = work.queue();
+    let resource = if queue == Queue::Parked { resource(target) } else { 0 };
+    (work.call_kind, queue, resource, work.place)
 }
 
 /// A resource's number. Two resources of one number would only be looked at one after the other.
@@ -161,7 +228,7 @@ pub(super) type Both<'r> = (Option<Registered>, Option<&'r Work>);
 
 /// The state that messages show.
 pub(crate) fn visible(registered: Option<Registered>, work: Option<&Work>) -> Option<DeviceState> {
-    let under_way = work.and_then(|work| work.lane.traits().devices).map(|devices| devices.under_way);
+    let under_way = work.and_then(|work| work.call_kind.traits().devices).map(|devices| devices.under_way);
     under_way.or(registered.map(|registered| match registered {
         Registered::Associated => DeviceState::Associated,
         Registered::Disassociated => DeviceState::Disassociated,
@@ -171,8 +238,8 @@ pub(crate) fn visible(registered: Option<Registered>, work: Option<&Work>) -> Op
 /// Whether a disassociation of it is open, also if it is queued behind an association.
 pub(super) fn is_leaving(work: Option<&Work>) -> bool {
     work.is_some_and(|work| {
-        let opposite = work.lane.opposite();
-        work.lane.takes_off() || work.queued_opposite.is_some() && opposite.is_some_and(CallKind::takes_off)
+        let opposite = work.call_kind.opposite();
+        work.call_kind.takes_off() || work.queued_opposite.is_some() && opposite.is_some_and(CallKind::takes_off)
     })
 }
 

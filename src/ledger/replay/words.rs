@@ -152,18 +152,18 @@ impl Words {
             self.change(format!("{name}: nothing is left to do"));
             return;
         };
-        let call = new.lane.traits().action;
+        let call = new.call_kind.traits().action;
         let why = new.error.as_deref().map_or_else(String::new, |fault| format!(": {}: {}", fault.code, fault.message));
         match old {
             None => self.change(format!("{name}: waits for {call}")),
-            Some(old) if new.sent && (!old.sent || old.attempts != new.attempts) => {
+            Some(old) if new.is_sent() && (!old.is_sent() || old.attempts != new.attempts) => {
                 self.note("a call is made", format!("{name}: is sent by {call}, attempt {}", new.attempts));
             }
-            Some(old) if new.outcome_unknown && !old.outcome_unknown => {
+            Some(old) if new.is_outcome_unknown() && !old.is_outcome_unknown() => {
                 self.note("a call was not answered", format!("{name}: the outcome of {call} is not known{why}"));
             }
-            Some(old) if new.queue != old.queue || new.sent != old.sent => {
-                self.note("a call was answered", format!("{name}: waits again ({:?}){why}", new.queue));
+            Some(old) if new.queue() != old.queue() || new.is_sent() != old.is_sent() => {
+                self.note("a call was answered", format!("{name}: waits again ({:?}){why}", new.queue()));
             }
             Some(_) => self.change(format!("{name}: {} entries wait{why}", new.waiters.len())),
         }

@@ -42,9 +42,9 @@ impl Rig {
         self.ledger.run(move |tx| find_request(tx, &client, &token)).await.unwrap()
     }
 
-    async fn take(&self, lane: CallKind) -> Vec<String> {
+    async fn take(&self, call_kind: CallKind) -> Vec<String> {
         let pick = Pick::Queue { limit: 9, window: Window::OPEN, again: None, shut: Vec::new() };
-        let rule = move |tx: &mut Tx<'_>| take(tx, lane, &pick, true, &CallToken::from_bits(0));
+        let rule = move |tx: &mut Tx<'_>| take(tx, call_kind, &pick, true, &CallToken::from_bits(0));
         let taken = self.ledger.run(rule).await.unwrap();
         taken.entries.into_iter().map(|(target, _)| target.name().to_owned()).collect()
     }

@@ -12,7 +12,7 @@ fn an_entry_takes_no_more_than_it_is_counted_for() {
         (Operation::DisassociateClientDevices, device(&"d".repeat(128)), CallKind::Disassociate),
         (Operation::DisassociateAssets, child, CallKind::Assets),
     ];
-    for (operation, target, lane) in cases {
+    for (operation, target, call_kind) in cases {
         let name = target.key();
         let room = 1024 + 2 * 64 + 512;
         let change = Change { operation, targets: vec![target], ..change(&[]) };
@@ -23,7 +23,7 @@ fn an_entry_takes_no_more_than_it_is_counted_for() {
         bench.rules.limits.max_database_bytes += 1;
         let before = bench.summary().live_bytes;
         bench.accept(&order("x", Some("t"), change));
-        assert_eq!(bench.take_of(lane, 9).len(), 1);
+        assert_eq!(bench.take_of(call_kind, 9).len(), 1);
         let grown = bench.summary().live_bytes - before;
         assert!(grown <= room, "{grown} bytes for {name}, counted as {room}");
     }

@@ -26,7 +26,7 @@ fn history() -> (Bench, Vec<Vec<u8>>) {
     }
     bench.settle(&["a"], &Verdict::Done);
     note(&bench);
-    bench.settle(&["b"], &Verdict::Verify(fault("Perhaps")));
+    bench.settle(&["b"], &Verdict::AwaitList(fault("Perhaps")));
     note(&bench);
     let seq = bench.request("bench", "t5").seq;
     bench.run(|tx| cancel(tx, seq, &mut Canceled::default()));
@@ -72,10 +72,10 @@ fn whatever_part_of_the_journal_is_missing_the_rest_is_whole_and_comes_to_its_en
             for _ in 0..3 {
                 bench.wait(400_000);
                 bench.list(&[("b", 5), ("d", 5)]);
-                for lane in [CallKind::Disassociate, CallKind::Associate] {
-                    let names = bench.take_of(lane, 100);
+                for call_kind in [CallKind::Disassociate, CallKind::Associate] {
+                    let names = bench.take_of(call_kind, 100);
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                    bench.settle_of(lane, &names, &Verdict::Done);
+                    bench.settle_of(call_kind, &names, &Verdict::Done);
                 }
             }
             let is_open = |request: &Request| request.completed_at.is_none();

@@ -217,9 +217,9 @@ impl Bench {
         let mut after = None;
         let listed = |name: &ThingName| devices.iter().any(|(listed, _)| *listed == name.as_str());
         while !self.run(|tx| remove_unlisted(tx, list, listed, &mut after, &mut counts)) {}
-        for lane in CallKind::ALL {
+        for call_kind in CallKind::ALL {
             let mut after = (0, 0);
-            while !self.run(|tx| verify(tx, lane, list, true, &mut after)) {}
+            while !self.run(|tx| verify(tx, call_kind, list, true, &mut after)) {}
         }
         while !self.run(|tx| end_list(tx, list, counts)) {}
         counts
@@ -229,9 +229,9 @@ impl Bench {
         self.take_of(CallKind::Disassociate, limit)
     }
 
-    fn take_of(&mut self, lane: CallKind, limit: usize) -> Vec<String> {
+    fn take_of(&mut self, call_kind: CallKind, limit: usize) -> Vec<String> {
         let pick = Pick::Queue { limit, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
-        let taken = self.run(|tx| take(tx, lane, &pick, true, &CallToken::from_bits(0)));
+        let taken = self.run(|tx| take(tx, call_kind, &pick, true, &CallToken::from_bits(0)));
         taken.entries.into_iter().map(|(target, _)| target.name().to_owned()).collect()
     }
 
@@ -239,10 +239,10 @@ impl Bench {
         self.settle_of(CallKind::Disassociate, names, verdict);
     }
 
-    fn settle_of(&mut self, lane: CallKind, names: &[&str], verdict: &Verdict) {
+    fn settle_of(&mut self, call_kind: CallKind, names: &[&str], verdict: &Verdict) {
         let mut verdicts: VecDeque<_> = names.iter().map(|name| (device(name), verdict.clone())).collect();
         while !verdicts.is_empty() {
-            self.run(|tx| settle(tx, lane, &mut verdicts));
+            self.run(|tx| settle(tx, call_kind, &mut verdicts));
         }
     }
 

@@ -75,8 +75,8 @@ impl World {
         format!("t{n}")
     }
 
-    fn effect(&mut self, lane: CallKind) {
-        self.cloud = match lane {
+    fn effect(&mut self, call_kind: CallKind) {
+        self.cloud = match call_kind {
             CallKind::Associate => self.cloud.or(Some(self.bench.now.wall.0)),
             _ => None,
         };
@@ -92,21 +92,21 @@ impl World {
                 self.bench.accept(&order("x", Some(&Self::token(self.asked)), change));
                 self.asked += 1;
             }
-            Event::Take(lane) => {
-                if !self.bench.take_of(lane, 1).is_empty() {
-                    self.in_flight = Some(lane);
+            Event::Take(call_kind) => {
+                if !self.bench.take_of(call_kind, 1).is_empty() {
+                    self.in_flight = Some(call_kind);
                 }
             }
             Event::Kill(effect) => {
-                let lane = self.in_flight.take().unwrap();
+                let call_kind = self.in_flight.take().unwrap();
                 if effect {
-                    self.effect(lane);
+                    self.effect(call_kind);
                 }
             }
             Event::Answer(answer) => {
-                let lane = self.in_flight.take().unwrap();
+                let call_kind = self.in_flight.take().unwrap();
                 if matches!(answer, Answer::Done | Answer::Lost(true)) {
-                    self.effect(lane);
+                    self.effect(call_kind);
                 }
                 let verdict = match answer {
                     Answer::Done => Verdict::Done,
@@ -114,11 +114,11 @@ impl World {
                     Answer::Lost(_) => Verdict::Unknown(fault("NoAnswer")),
                     Answer::EntryAgain => Verdict::Again(fault("InternalFailure")),
                     Answer::EntryRefused => {
-                        self.refused.insert(lane);
-                        Verdict::Verify(fault("SomeException"))
+                        self.refused.insert(call_kind);
+                        Verdict::AwaitList(fault("SomeException"))
                     }
                 };
-                self.bench.settle_of(lane, &["a"], &verdict);
+                self.bench.settle_of(call_kind, &["a"], &verdict);
             }
             Event::List => {
                 let listed: Vec<_> = self.cloud.map(|at| ("a", at)).into_iter().collect();
@@ -132,8 +132,8 @@ impl World {
             }
         }
         // Invariant 4: nobody takes it for a second call.
-        if let Some(lane) = self.in_flight {
-            let other = if lane == CallKind::Associate { CallKind::Disassociate } else { CallKind::Associate };
+        if let Some(call_kind) = self.in_flight {
+            let other = if call_kind == CallKind::Associate { CallKind::Disassociate } else { CallKind::Associate };
             assert_eq!(self.bench.clone().take_of(other, 1), Vec::<String>::new(), "{:?}", self.history);
         }
     }
@@ -147,9 +147,9 @@ impl World {
             if self.in_flight.is_none() && summary.open_requests == 0 && summary.verifying() == 0 {
                 break;
             }
-            for lane in [CallKind::Disassociate, CallKind::Associate] {
+            for call_kind in [CallKind::Disassociate, CallKind::Associate] {
                 if self.in_flight.is_none() {
-                    self.go(Event::Take(lane));
+                    self.go(Event::Take(call_kind));
                 }
                 if self.in_flight.is_some() {
                     self.go(Event::Answer(Answer::Done));
@@ -234,10 +234,10 @@ fn a_list_that_lags_does_not_undo_an_association() {
     let mut bench = Bench::new();
     bench.list(&[("a", 1)]);
     for (n, change) in [change(&["a"]), associate(&["a"])].into_iter().enumerate() {
-        let lane = change.operation.lane().unwrap();
+        let call_kind = change.operation.call_kind().unwrap();
         bench.accept(&order("x", Some(&format!("t{n}")), change));
-        bench.take_of(lane, 9);
-        bench.settle_of(lane, &["a"], &Verdict::Done);
+        bench.take_of(call_kind, 9);
+        bench.settle_of(call_kind, &["a"], &Verdict::Done);
     }
     bench.wait(1000);
     bench.list(&[]);
@@ -253,23 +253,23 @@ fn a_list_that_lags_does_not_undo_an_association() {
 fn a_list_that_may_lag_behind_shows_no_success() {
     let mut bench = Bench::new();
     bench.list(&[]);
-    let ask = |bench: &mut Bench, token, lane, verdict| {
-        let change = if lane == CallKind::Associate { associate(&["a"]) } else { change(&["a"]) };
+    let ask = |bench: &mut Bench, token, call_kind, verdict| {
+        let change = if call_kind == CallKind::Associate { associate(&["a"]) } else { change(&["a"]) };
         bench.accept(&order("x", Some(token), change));
-        bench.take_of(lane, 9);
-        bench.settle_of(lane, &["a"], &verdict);
+        bench.take_of(call_kind, 9);
+        bench.settle_of(call_kind, &["a"], &verdict);
         bench.wait(50_000);
     };
     ask(&mut bench, "t1", CallKind::Associate, Verdict::Done);
     // Somebody else disassociated the device meanwhile.
-    ask(&mut bench, "t2", CallKind::Associate, Verdict::Verify(fault("No")));
+    ask(&mut bench, "t2", CallKind::Associate, Verdict::AwaitList(fault("No")));
     bench.list(&[]);
     assert_eq!((bench.status("x", "t2"), bench.state("a")), (RequestStatus::Failed, Some(DeviceState::Disassociated)));
     ask(&mut bench, "t3", CallKind::Associate, Verdict::Done);
     ask(&mut bench, "t4", CallKind::Disassociate, Verdict::Done);
     let now = bench.now.wall.0;
     // And somebody else associated it.
-    ask(&mut bench, "t5", CallKind::Disassociate, Verdict::Verify(fault("No")));
+    ask(&mut bench, "t5", CallKind::Disassociate, Verdict::AwaitList(fault("No")));
     bench.list(&[("a", now)]);
     assert_eq!((bench.status("x", "t5"), bench.state("a")), (RequestStatus::Failed, Some(DeviceState::Associated)));
 }

@@ -23,8 +23,8 @@ fn step() -> impl Strategy<Value = Step> {
     let names = || proptest::collection::vec(0..12_u8, 1..6);
     prop_oneof![
         4 => (0..6_u8, names(), any::<bool>(), any::<bool>()).prop_map(|(t, n, e, a)| Step::Accept(t, n, e, a)),
-        3 => (any::<bool>(), 1..8_u8).prop_map(|(lane, limit)| Step::Take(lane, limit)),
-        3 => (any::<bool>(), 0..7_u8).prop_map(|(lane, kind)| Step::Settle(lane, kind)),
+        3 => (any::<bool>(), 1..8_u8).prop_map(|(call_kind, limit)| Step::Take(call_kind, limit)),
+        3 => (any::<bool>(), 0..7_u8).prop_map(|(call_kind, kind)| Step::Settle(call_kind, kind)),
         1 => (0..6_u8).prop_map(Step::Cancel),
         1 => any::<u16>().prop_map(Step::Wait),
         2 => names().prop_map(Step::List),
@@ -44,7 +44,7 @@ proptest! {
         let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","publishDevices":true,"localAccess":{"mosquittoDynamicSecurity":true}}"#);
         bench.check_every = 3;
         let mut in_flight: [Vec<String>; 2] = Default::default();
-        let lanes = [CallKind::Disassociate, CallKind::Associate];
+        let call_kinds = [CallKind::Disassociate, CallKind::Associate];
         for step in steps {
             bench.wait(1);
             match step {
@@ -56,15 +56,15 @@ proptest! {
                     let change = Change { expires_in, ..change };
                     let _ = bench.run(|tx| accept(tx, &order("x", Some(&format!("t{token}")), change.clone())));
                 }
-                Step::Take(lane, limit) if in_flight[usize::from(lane)].is_empty() => {
-                    let taken = bench.take_of(lanes[usize::from(lane)], limit.into());
-                    let others = &in_flight[usize::from(!lane)];
+                Step::Take(call_kind, limit) if in_flight[usize::from(call_kind)].is_empty() => {
+                    let taken = bench.take_of(call_kinds[usize::from(call_kind)], limit.into());
+                    let others = &in_flight[usize::from(!call_kind)];
                     prop_assert!(taken.iter().all(|name| !others.contains(name)), "in two calls at a time");
-                    in_flight[usize::from(lane)] = taken;
+                    in_flight[usize::from(call_kind)] = taken;
                 }
                 Step::Take(..) => {}
-                Step::Settle(lane, kind) => {
-                    let names = std::mem::take(&mut in_flight[usize::from(lane)]);
+                Step::Settle(call_kind, kind) => {
+                    let names = std::mem::take(&mut in_flight[usize::from(call_kind)]);
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     let verdict = match kind {
                         0 => Verdict::Done,
@@ -73,9 +73,9 @@ proptest! {
                         3 => Verdict::Unsent(fault("Busy")),
                         4 => Verdict::Unknown(fault("Lost")),
                         5 => Verdict::Parked(fault("Denied")),
-                        _ => Verdict::Verify(fault("Perhaps")),
+                        _ => Verdict::AwaitList(fault("Perhaps")),
                     };
-                    bench.settle_of(lanes[usize::from(lane)], &names, &verdict);
+                    bench.settle_of(call_kinds[usize::from(call_kind)], &names, &verdict);
                 }
                 Step::Cancel(token) => {
                     let token = ClientToken::new(&format!("t{token}")).unwrap();
@@ -113,11 +113,11 @@ proptest! {
         }
         let mut idle = 0;
         while idle < 2 {
-            for lane in lanes {
-                let names = bench.take_of(lane, 100);
+            for call_kind in call_kinds {
+                let names = bench.take_of(call_kind, 100);
                 idle = if names.is_empty() { idle + 1 } else { 0 };
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                bench.settle_of(lane, &names, &Verdict::Done);
+                bench.settle_of(call_kind, &names, &Verdict::Done);
             }
             // Those who wait behind what a list settles come after it.
             if idle >= 2 && bench.summary().verifying() > 0 {

@@ -304,7 +304,7 @@ fn an_entry_error_is_settled_by_the_next_list() {
     bench.accept(&order("x", Some("t"), change(&["a", "b"])));
     let stale = bench.run(|tx| Ok(begin_list(tx)));
     bench.take(9);
-    bench.settle(&["a", "b"], &Verdict::Verify(fault("ResourceNotFoundException")));
+    bench.settle(&["a", "b"], &Verdict::AwaitList(fault("ResourceNotFoundException")));
     bench.finish_list(stale, &[]);
     assert_eq!(bench.status("x", "t"), RequestStatus::InProgress, "a list begun before says nothing");
     bench.list(&[("b", 5)]);
@@ -410,7 +410,7 @@ fn who_joins_after_the_answer_is_sent_and_not_failed_with_the_others() {
     bench.list(&[("a", 1)]);
     bench.accept(&order("x", Some("t"), change(&["a"])));
     bench.take(9);
-    bench.settle(&["a"], &Verdict::Verify(fault("Perhaps")));
+    bench.settle(&["a"], &Verdict::AwaitList(fault("Perhaps")));
     bench.accept(&order("y", Some("u"), change(&["a"])));
     bench.list(&[("a", 1)]);
     assert_eq!(bench.status("x", "t"), RequestStatus::Failed);
@@ -533,7 +533,7 @@ fn who_asks_while_a_list_is_read_is_not_settled_by_it() {
     bench.list(&[("a", 1)]);
     bench.accept(&order("x", Some("t"), change(&["a"])));
     bench.take(9);
-    bench.settle(&["a"], &Verdict::Verify(fault("Perhaps")));
+    bench.settle(&["a"], &Verdict::AwaitList(fault("Perhaps")));
     let list = bench.run(|tx| Ok(begin_list(tx)));
     bench.accept(&order("y", Some("u"), change(&["a"])));
     bench.finish_list(list, &[]);

@@ -50,7 +50,7 @@ fn a_view_shows_requests_entries_work_waiters_devices_messages_and_history() {
     assert_eq!((totals.open_requests, totals.open_entries, totals.open_syncs, totals.owed), (2, 3, 0, 2));
     assert!(totals.synced && totals.work[&CallKind::Disassociate].work == 2);
 
-    bench.settle(&["b"], &Verdict::Verify(fault("Perhaps")));
+    bench.settle(&["b"], &Verdict::AwaitList(fault("Perhaps")));
     assert_eq!(bench.view().work(&device("b")).map(|work| work.queue), Some(Queue::AwaitList));
     let mut command = order("x", None, change(&["c"]));
     command.delivery = Some(([7; 32], false));

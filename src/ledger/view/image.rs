@@ -125,21 +125,19 @@ impl View for Image {
     fn work(&self, target: &Target) -> Option<Work> {
         let work = self.state.work(target)?.clone();
         Some(Work {
-            call_kind: work.lane,
-            queue: match work.queue {
+            call_kind: work.call_kind,
+            queue: match work.queue() {
                 pending::Queue::Fresh => Queue::Fresh,
                 pending::Queue::Retry => Queue::Retry,
                 pending::Queue::Parked => Queue::Parked,
                 pending::Queue::AwaitList => Queue::AwaitList,
             },
             place: work.place,
-            sent: work.sent,
-            outcome_unknown: work.outcome_unknown,
+            sent: work.is_sent(),
+            outcome_unknown: work.is_outcome_unknown(),
             attempts: work.attempts,
             entry_errors: work.entry_errors,
             error: work.error.as_deref().cloned(),
-            outcome_seq: work.outcome_seq,
-            joined_before: work.joined_before,
             queued_opposite: work.queued_opposite,
             call: work.call_token().cloned(),
         })
@@ -181,13 +179,17 @@ impl View for Image {
 
     fn totals(&self) -> Totals {
         let mut counters = self.state.counters;
-        let has_load = |lane: &CallKind| counters.loads[lane.index()] != pending::Load::default();
+        let has_load = |call_kind: &CallKind| counters.loads[call_kind.index()] != pending::Load::default();
         Totals {
             open_requests: counters.open_requests,
             open_entries: counters.open_entries,
             open_syncs: counters.open_syncs,
             owed: counters.outgoing,
-            work: CallKind::ALL.into_iter().filter(has_load).map(|lane| (lane, counters.loads[lane.index()])).collect(),
+            work: CallKind::ALL
+                .into_iter()
+                .filter(has_load)
+                .map(|call_kind| (call_kind, counters.loads[call_kind.index()]))
+                .collect(),
             devices: DeviceState::ALL.iter().map(|state| (*state, *counters.devices(*state))).collect(),
             synced: counters.synced,
         }

@@ -25,14 +25,14 @@ use crate::{
 
 pub(crate) struct LocalAccess {
     ledger: Ledger,
-    line: Arc<Publisher>,
+    publisher: Arc<Publisher>,
     health: Arc<Health>,
     names: config::LocalAccess,
     /// User names that are never disabled: the agent's own, and the plugin's administrator.
     reserved: Vec<String>,
     own: String,
     stop: Stop,
-    link: ConnectionState,
+    connection: ConnectionState,
     flow: Flow,
     is_denied: bool,
 }
@@ -42,19 +42,19 @@ impl LocalAccess {
         config: &Config,
         names: config::LocalAccess,
         ledger: Ledger,
-        line: Arc<Publisher>,
+        publisher: Arc<Publisher>,
         health: Arc<Health>,
         stop: Stop,
     ) -> Self {
         Self {
             ledger,
-            line,
+            publisher,
             health,
             names,
             reserved: config.own_names().into_iter().chain([dynsec::ADMIN.to_owned()]).collect(),
             own: config.own_name(),
             stop,
-            link: ConnectionState::default(),
+            connection: ConnectionState::default(),
             flow: Flow::new(Instant::now()),
             is_denied: false,
         }
@@ -62,14 +62,14 @@ impl LocalAccess {
 
     pub(crate) async fn run(mut self, mut plugin: mpsc::Receiver<FromPlugin>) {
         let mut changes = self.ledger.access();
-        let mut link = self.line.link();
+        let mut connection = self.publisher.connection_state();
         changes.mark_changed();
         while !self.stop.is_requested() {
             if changes.has_changed().unwrap_or(false) {
                 changes.mark_unchanged();
                 self.flow.look();
             }
-            self.connection(*link.borrow_and_update());
+            self.connection(*connection.borrow_and_update());
             let now = Instant::now();
             if let Some(denied) = self.flow.expired(now) {
                 self.health.counters().plugin_answered(None);
@@ -78,7 +78,7 @@ impl LocalAccess {
             match self.flow.next(now) {
                 Next::Wait => {}
                 Next::Subscribe => {
-                    self.line.subscribe(self.link.epoch, Subscription::Plugin, dynsec::RESPONSES);
+                    self.publisher.subscribe(self.connection.epoch, Subscription::Plugin, dynsec::RESPONSES);
                     self.flow.subscribing(now);
                 }
                 Next::Send { failed, after, limit } => {
@@ -89,7 +89,7 @@ impl LocalAccess {
             tokio::select! {
                 biased;
                 Some(message) = plugin.recv() => self.receive(message).await,
-                Ok(()) = link.changed() => {}
+                Ok(()) = connection.changed() => {}
                 Ok(()) = changes.changed() => self.flow.look(),
                 () = sleep_until(self.flow.wakes_at()) => {}
                 () = self.stop.requested() => {}
@@ -97,10 +97,10 @@ impl LocalAccess {
         }
     }
 
-    fn connection(&mut self, link: ConnectionState) {
-        if link.epoch != self.link.epoch {
-            self.link = link;
-            self.flow.connection(link.up);
+    fn connection(&mut self, connection: ConnectionState) {
+        if connection.epoch != self.connection.epoch {
+            self.connection = connection;
+            self.flow.connection(connection.up);
         }
     }
 
@@ -172,7 +172,7 @@ impl LocalAccess {
         let usernames: Vec<_> =
             commands.iter().map(|(thing, command)| (*command, self.username(thing.as_ref()))).collect();
         let payload = dynsec::commands(number, usernames.iter().map(|(command, name)| (*command, name.as_str())));
-        if self.line.publish(Some(self.link.epoch), dynsec::COMMANDS, payload, false, Tag::Plugin) {
+        if self.publisher.publish(Some(self.connection.epoch), dynsec::COMMANDS, payload, false, Tag::Plugin) {
             self.flow.sent(Batch { number, commands, sent_at: now });
         } else {
             self.flow.later(now);

@@ -41,7 +41,7 @@ const MAX_FROM_PLUGIN: usize = 8;
 /// What the parts of the agent hold of a connection.
 pub(crate) struct Wired {
     /// Publishes messages.
-    pub(crate) line: Arc<Publisher>,
+    pub(crate) publisher: Arc<Publisher>,
     /// Receives the commands.
     pub(crate) inbound: mpsc::Receiver<Inbound>,
     /// Receives the deliveries that the broker acknowledged.
@@ -56,7 +56,7 @@ pub(crate) struct Intake {
     topics: Arc<Topics>,
     via: Via,
     max_payload: usize,
-    line: Arc<Publisher>,
+    publisher: Arc<Publisher>,
     inbound: mpsc::Sender<Inbound>,
     waiting: Arc<AtomicUsize>,
     plugin: mpsc::Sender<FromPlugin>,
@@ -65,13 +65,17 @@ pub(crate) struct Intake {
 impl Intake {
     /// Makes a publisher for `client`, and the intake for its messages over the transport `via`.
     pub(crate) fn new(client: AsyncClient, via: Via, topics: Topics, max_payload: usize) -> (Self, Wired) {
-        let (line, deliveries) = Publisher::new(client);
-        let line = Arc::new(line);
+        let (publisher, deliveries) = Publisher::new(client);
+        let publisher = Arc::new(publisher);
         let (sender, inbound) = mpsc::channel(MAX_TAKEN);
         let waiting = Arc::new(AtomicUsize::new(0));
         let (plugin_in, plugin) = mpsc::channel(MAX_FROM_PLUGIN);
-        let wired = Wired { line: Arc::clone(&line), inbound, deliveries, waiting: Arc::clone(&waiting), plugin };
-        (Self { topics: Arc::new(topics), via, max_payload, line, inbound: sender, waiting, plugin: plugin_in }, wired)
+        let wired =
+            Wired { publisher: Arc::clone(&publisher), inbound, deliveries, waiting: Arc::clone(&waiting), plugin };
+        (
+            Self { topics: Arc::new(topics), via, max_payload, publisher, inbound: sender, waiting, plugin: plugin_in },
+            wired,
+        )
     }
 
     /// Notes whether the broker granted the subscription to the responses of its plugin.
@@ -85,7 +89,7 @@ impl Intake {
             let _ = self.plugin.try_send(FromPlugin::Response(publish.payload.clone()));
         }
         if publish.qos != QoS::AtMostOnce {
-            self.line.acknowledge(epoch, publish);
+            self.publisher.acknowledge(epoch, publish);
         }
     }
 
@@ -101,7 +105,7 @@ impl Intake {
         }
         let Some(address) = self.topics.parse_command(&publish.topic) else {
             tracing::debug!(topic = publish.topic, "a message on a topic that is no command");
-            self.line.acknowledge(epoch, &publish);
+            self.publisher.acknowledge(epoch, &publish);
             return true;
         };
         let Address { client, operation, is_broadcast } = address;
@@ -139,7 +143,7 @@ impl Intake {
             delivery: (hash.into(), publish.dup),
             reply: Reply::broker(
                 client,
-                Arc::clone(&self.line),
+                Arc::clone(&self.publisher),
                 epoch,
                 // The acknowledgement needs the packet id only.
                 Publish { payload: Default::default(), ..publish },

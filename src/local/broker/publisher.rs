@@ -23,7 +23,7 @@ use crate::domain::ClientId;
 /// Sends messages to the broker; see the module.
 pub(crate) struct Publisher {
     state: Mutex<UnderWay>,
-    link: watch::Sender<ConnectionState>,
+    connection: watch::Sender<ConnectionState>,
     room: watch::Sender<()>,
     delivered: mpsc::Sender<Tag>,
     devices_delivered: mpsc::Sender<Tag>,
@@ -42,7 +42,7 @@ impl Publisher {
         let (delivered, owed) = mpsc::channel(usize::from(u16::MAX));
         let (devices_delivered, devices) = mpsc::channel(usize::from(u16::MAX));
         let state = UnderWay {
-            link: ConnectionState::default(),
+            connection: ConnectionState::default(),
             client,
             queued: VecDeque::new(),
             sent: HashMap::new(),
@@ -55,15 +55,15 @@ impl Publisher {
             acknowledged: None,
             closing: false,
         };
-        let line = Self {
+        let publisher = Self {
             state: Mutex::new(state),
-            link: watch::channel(ConnectionState::default()).0,
+            connection: watch::channel(ConnectionState::default()).0,
             room: watch::channel(()).0,
             delivered,
             devices_delivered,
             offline: watch::channel(false).0,
         };
-        (line, Deliveries { owed, devices })
+        (publisher, Deliveries { owed, devices })
     }
 
     fn state(&self) -> MutexGuard<'_, UnderWay> {
@@ -71,25 +71,25 @@ impl Publisher {
     }
 
     /// Wakes at each change of the connection.
-    pub(crate) fn link(&self) -> watch::Receiver<ConnectionState> {
-        self.link.subscribe()
+    pub(crate) fn connection_state(&self) -> watch::Receiver<ConnectionState> {
+        self.connection.subscribe()
     }
 
     /// Notes that the connection is established: subscribes first, then lets the other parts send.
     pub(crate) fn up(&self, session: bool, filter: &str) {
         let mut state = self.state();
-        state.link = ConnectionState { epoch: state.link.epoch + 1, up: true, session };
+        state.connection = ConnectionState { epoch: state.connection.epoch + 1, up: true, session };
         // This fails only if the queue is full, and it was emptied when the last connection ended.
         if !state.subscribe(Subscription::Commands, filter) {
             tracing::error!("no room to subscribe; the next connection tries again");
         }
-        self.link.send_replace(state.link);
+        self.connection.send_replace(state.connection);
     }
 
     /// Subscribes on the connection `epoch`.
     pub(crate) fn subscribe(&self, epoch: u64, subscription: Subscription, filter: &str) {
         let mut state = self.state();
-        if state.link.up && state.link.epoch == epoch {
+        if state.connection.up && state.connection.epoch == epoch {
             let _ = state.subscribe(subscription, filter);
         }
     }
@@ -113,10 +113,10 @@ impl Publisher {
     pub(crate) fn down(&self, clean: impl FnOnce()) {
         let mut state = self.state();
         clean();
-        state.link = ConnectionState { epoch: state.link.epoch + 1, up: false, session: false };
+        state.connection = ConnectionState { epoch: state.connection.epoch + 1, up: false, session: false };
         state.clear();
         self.room.send_replace(());
-        self.link.send_replace(state.link);
+        self.connection.send_replace(state.connection);
     }
 
     /// Passes a message to the client library; `false` if that is not possible now. `epoch` is the
@@ -125,7 +125,7 @@ impl Publisher {
     /// they are never acknowledged.
     pub(crate) fn publish(&self, epoch: Option<u64>, topic: &str, payload: Vec<u8>, retain: bool, tag: Tag) -> bool {
         let mut state = self.state();
-        if !state.link.up || epoch.is_some_and(|epoch| epoch != state.link.epoch) {
+        if !state.connection.up || epoch.is_some_and(|epoch| epoch != state.connection.epoch) {
             return false;
         }
         if state.refusals.hold(&tag) {
@@ -160,7 +160,7 @@ impl Publisher {
             {
                 let mut state = self.state();
                 state.sweep();
-                if state.has_room(&tag) || state.link.epoch != epoch {
+                if state.has_room(&tag) || state.connection.epoch != epoch {
                     break;
                 }
                 if state.denies(&client) {
@@ -177,7 +177,7 @@ impl Publisher {
     /// Acknowledges a message on the connection that delivered it.
     pub(crate) fn acknowledge(&self, epoch: u64, publish: &Publish) -> bool {
         let state = self.state();
-        state.link.up && state.link.epoch == epoch && state.client.try_ack(publish).is_ok()
+        state.connection.up && state.connection.epoch == epoch && state.client.try_ack(publish).is_ok()
     }
 
     /// Notes that the client library put the oldest queued message on the wire.
@@ -275,39 +275,39 @@ mod tests {
     use super::{super::refusals::STATUS_HELD, *};
 
     /// What follows if the broker ends the connection right after `tag` was put on the wire.
-    fn end_at(line: &Publisher, tag: &Tag, size: usize) -> Option<Refused> {
-        line.up(true, "filter");
-        assert!(line.publish(None, "topic", vec![b'x'; size], false, tag.clone()));
-        line.on_wire(1);
-        let refused = line.ended_by_broker(130_000);
-        line.down(|| ());
+    fn end_at(publisher: &Publisher, tag: &Tag, size: usize) -> Option<Refused> {
+        publisher.up(true, "filter");
+        assert!(publisher.publish(None, "topic", vec![b'x'; size], false, tag.clone()));
+        publisher.on_wire(1);
+        let refused = publisher.ended_by_broker(130_000);
+        publisher.down(|| ());
         refused
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_status_over_which_the_broker_ends_the_connection_is_held_back_and_others_are_not() {
         let (sender, _requests) = flume::bounded(100);
-        let (line, _deliveries) = Publisher::new(AsyncClient::from_senders(sender));
-        assert_eq!(end_at(&line, &Tag::Status, 400), None, "once may be chance");
-        assert!(end_at(&line, &Tag::Status, 410).is_some());
-        line.up(true, "filter");
-        assert!(!line.publish(None, "status", vec![], true, Tag::Status));
-        assert!(line.publish(None, "results", vec![], false, Tag::Owed(1)));
+        let (publisher, _deliveries) = Publisher::new(AsyncClient::from_senders(sender));
+        assert_eq!(end_at(&publisher, &Tag::Status, 400), None, "once may be chance");
+        assert!(end_at(&publisher, &Tag::Status, 410).is_some());
+        publisher.up(true, "filter");
+        assert!(!publisher.publish(None, "status", vec![], true, Tag::Status));
+        assert!(publisher.publish(None, "results", vec![], false, Tag::Owed(1)));
         tokio::time::advance(STATUS_HELD).await;
-        assert!(line.publish(None, "status", vec![], true, Tag::Status));
+        assert!(publisher.publish(None, "status", vec![], true, Tag::Status));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_message_that_was_on_the_wire_for_a_while_is_not_the_cause() {
         let (sender, _requests) = flume::bounded(100);
-        let (line, _deliveries) = Publisher::new(AsyncClient::from_senders(sender));
+        let (publisher, _deliveries) = Publisher::new(AsyncClient::from_senders(sender));
         for _ in 0..5 {
-            line.up(true, "filter");
-            assert!(line.publish(None, "topic", vec![], false, Tag::Owed(1)));
-            line.on_wire(1);
+            publisher.up(true, "filter");
+            assert!(publisher.publish(None, "topic", vec![], false, Tag::Owed(1)));
+            publisher.on_wire(1);
             tokio::time::advance(AT_ONCE * 2).await;
-            assert_eq!(line.ended_by_broker(130_000), None);
-            line.down(|| ());
+            assert_eq!(publisher.ended_by_broker(130_000), None);
+            publisher.down(|| ());
         }
     }
 }

@@ -63,19 +63,19 @@ pub(crate) struct Mqtt {
 
 /// Closes the service.
 pub(crate) struct Closer {
-    line: Arc<Publisher>,
+    publisher: Arc<Publisher>,
     status: String,
 }
 
 impl Closer {
     /// A closer for the connection of `line`, whose status has the topic `status`.
-    pub(in crate::local) fn new(line: Arc<Publisher>, status: String) -> Self {
-        Self { line, status }
+    pub(in crate::local) fn new(publisher: Arc<Publisher>, status: String) -> Self {
+        Self { publisher, status }
     }
 
     /// Publishes `OFFLINE` and disconnects, which ends the service; takes [`GOODBYE`] at most.
     pub(crate) async fn close(self, payload: Vec<u8>) {
-        let _ = tokio::time::timeout(GOODBYE, self.line.close(&self.status, payload)).await;
+        let _ = tokio::time::timeout(GOODBYE, self.publisher.close(&self.status, payload)).await;
     }
 }
 
@@ -86,7 +86,7 @@ impl Mqtt {
         let client = AsyncClient::from_senders(requests_in);
         let (intake, wired) = Intake::new(client, Via::Mqtt, parts.topics.clone(), parts.max_payload);
         let status = parts.topics.status();
-        let line = Arc::clone(&wired.line);
+        let publisher = Arc::clone(&wired.publisher);
         let poller = Poller {
             endpoint: Endpoint {
                 host: parts.mqtt.host.clone(),
@@ -95,7 +95,7 @@ impl Mqtt {
                 connect: connect_packet(&parts),
             },
             parts,
-            line: Arc::clone(&line),
+            publisher: Arc::clone(&publisher),
             intake,
             connection: Connection::new(requests),
             retry: Retry::new(),
@@ -104,7 +104,7 @@ impl Mqtt {
             too_large: None,
             expiries: HashMap::new(),
         };
-        Self { wired, closer: Closer { line, status }, run: Box::pin(poller.run()) }
+        Self { wired, closer: Closer { publisher, status }, run: Box::pin(poller.run()) }
     }
 }
 
@@ -125,7 +125,7 @@ fn connect_packet(parts: &MqttParts) -> Connect {
 struct Poller {
     parts: MqttParts,
     endpoint: Endpoint,
-    line: Arc<Publisher>,
+    publisher: Arc<Publisher>,
     intake: Intake,
     connection: Connection,
     retry: Retry,
@@ -152,10 +152,10 @@ impl Poller {
                     connected_at = Some(Instant::now());
                     self.parts.health.clear("BROKER_UNREACHABLE");
                     self.parts.health.counters().connected(true);
-                    self.line.up(session, &self.parts.topics.commands());
-                    epoch = self.line.link().borrow().epoch;
+                    self.publisher.up(session, &self.parts.topics.commands());
+                    epoch = self.publisher.connection_state().borrow().epoch;
                     if let Some(filter) = self.parts.topics.broadcasts() {
-                        self.line.subscribe(epoch, Subscription::Broadcasts, &filter);
+                        self.publisher.subscribe(epoch, Subscription::Broadcasts, &filter);
                     }
                     self.connected(epoch, session);
                 }
@@ -167,17 +167,17 @@ impl Poller {
                     self.report_too_large(&publish, size);
                     self.receive(epoch, publish, Some(size));
                 }
-                Ok(Event::Delivered(packet)) => self.line.on_delivered(packet),
-                Ok(Event::SubscribeOnWire(packet)) => self.line.subscription_on_wire(packet),
-                Ok(Event::Subscribed(packet, codes)) => match self.line.subscription_answered(packet) {
+                Ok(Event::Delivered(packet)) => self.publisher.on_delivered(packet),
+                Ok(Event::SubscribeOnWire(packet)) => self.publisher.subscription_on_wire(packet),
+                Ok(Event::Subscribed(packet, codes)) => match self.publisher.subscription_answered(packet) {
                     Some(Subscription::Plugin) => {
                         self.intake.plugin_subscribed(!codes.contains(&SubscribeReasonCode::Failure));
                     }
                     Some(Subscription::Broadcasts) => self.subscribed(epoch, Subscription::Broadcasts, &codes),
                     Some(Subscription::Commands) | None => self.subscribed(epoch, Subscription::Commands, &codes),
                 },
-                Ok(Event::OnWire(packet)) => self.line.on_wire(packet),
-                Ok(Event::Disconnected) if self.line.is_closing() => return,
+                Ok(Event::OnWire(packet)) => self.publisher.on_wire(packet),
+                Ok(Event::Disconnected) if self.publisher.is_closing() => return,
                 Ok(Event::Disconnected) => {
                     self.disconnected();
                     if let Some(at) = connected_at.take() {
@@ -188,7 +188,8 @@ impl Poller {
                     }
                 }
                 Err(error) => {
-                    let refused = is_end_by_broker(&error).then(|| self.line.ended_by_broker(self.parts.max_payload));
+                    let refused =
+                        is_end_by_broker(&error).then(|| self.publisher.ended_by_broker(self.parts.max_payload));
                     self.disconnected();
                     let mut message = explain(&self.parts.mqtt, &error);
                     if let Some(refused) = refused.flatten() {
@@ -208,8 +209,8 @@ impl Poller {
 
     fn disconnected(&mut self) {
         self.parts.health.counters().connected(false);
-        let Self { line, connection, .. } = self;
-        line.down(|| connection.clear());
+        let Self { publisher, connection, .. } = self;
+        publisher.down(|| connection.clear());
     }
 
     /// Reports a message above the limit of the connection. It comes again and again if it is
@@ -240,7 +241,7 @@ impl Poller {
     fn report_refused(&mut self, refused: &Refused) -> String {
         let Refused { topic, size, .. } = refused;
         let configured = self.parts.max_payload;
-        let now = self.line.max_payload(configured);
+        let now = self.publisher.max_payload(configured);
         let done = if refused.is_of_a_kind() {
             "messages of its kind are held back for a while (the status for ten minutes, others for an hour)".to_owned()
         } else if now < *size {
@@ -278,10 +279,10 @@ impl Poller {
             tracing::info!(broker = ?self.parts.mqtt, session, "connected to the broker");
         }
         if self.retry.is_unstable() {
-            let (line, health) = (Arc::clone(&self.line), Arc::clone(&self.parts.health));
+            let (publisher, health) = (Arc::clone(&self.publisher), Arc::clone(&self.parts.health));
             tokio::spawn(async move {
                 tokio::time::sleep(retry::STABLE).await;
-                if line.link().borrow().epoch == epoch {
+                if publisher.connection_state().borrow().epoch == epoch {
                     health.clear("CONNECTION_UNSTABLE");
                     tracing::info!("the connection to the broker holds");
                 }
@@ -347,10 +348,10 @@ impl Poller {
         let message =
             format!("the broker denies the subscription to {filter}; allow it to {}", self.parts.mqtt.client_id);
         self.parts.health.raise("SUBSCRIPTION_DENIED", message);
-        let line = Arc::clone(&self.line);
+        let publisher = Arc::clone(&self.publisher);
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            line.subscribe(epoch, subscription, &filter);
+            publisher.subscribe(epoch, subscription, &filter);
         });
     }
 
@@ -362,7 +363,7 @@ impl Poller {
         if qos != QoS::AtMostOnce {
             // The broker delivers the message again on the next connection, by when the commands of
             // earlier connections are handled.
-            self.line.disconnect();
+            self.publisher.disconnect();
         }
         self.flooded += 1;
         if self.flooded.is_power_of_two() {

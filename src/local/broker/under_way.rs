@@ -61,7 +61,7 @@ pub(super) struct Message {
 
 /// The connection, and the messages that are in flight on it.
 pub(super) struct UnderWay {
-    pub(super) link: ConnectionState,
+    pub(super) connection: ConnectionState,
     pub(super) client: AsyncClient,
     /// Messages that the client library has and that are not on the wire yet.
     pub(super) queued: VecDeque<Message>,

@@ -166,7 +166,10 @@ impl Inbox {
     }
 
     fn served(&self, operation: Operation) -> Result<(), Rejection> {
-        let service = operation.lane().map(|lane| lane.traits().service).filter(|service| self.off.contains(service));
+        let service = operation
+            .call_kind()
+            .map(|call_kind| call_kind.traits().service)
+            .filter(|service| self.off.contains(service));
         if let Some(switch) = service.and_then(|service| service.hosts().switch) {
             return Err(Rejection::invalid(Reason::UnknownOperation, switch.rejection(operation.as_str())));
         }
@@ -239,7 +242,7 @@ impl Inbox {
 
     /// The most entries of a call of that operation.
     fn max_entries_of(&self, operation: Operation) -> usize {
-        self.max_entries.min(operation.lane().map_or(1, |lane| lane.traits().max_entries.max(1)))
+        self.max_entries.min(operation.call_kind().map_or(1, |call_kind| call_kind.traits().max_entries.max(1)))
     }
 
     async fn plan(

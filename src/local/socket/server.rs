@@ -233,7 +233,7 @@ impl Socket {
             answers.send(ResultKind::Accepted, &message);
             return true;
         }
-        if Operation::parse(&request.operation).is_some_and(|operation| operation.lane().is_some()) {
+        if Operation::parse(&request.operation).is_some_and(|operation| operation.call_kind().is_some()) {
             hold.watched = answers.place.watched();
             if hold.watched.is_none() {
                 let text = format!(

@@ -126,7 +126,7 @@ fn listed(
     fields: &mut Fields<'_, '_>,
 ) -> Vec<Target> {
     let key = member.name;
-    let make: Option<MakeTarget> = match operation.lane().map(|kind| kind.carried().targets) {
+    let make: Option<MakeTarget> = match operation.call_kind().map(|kind| kind.carried().targets) {
         Some(Targets::Each(make)) => make(given),
         _ => None,
     };

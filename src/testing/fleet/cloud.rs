@@ -102,7 +102,7 @@ impl Account {
         let seconds = |from: f64, to: f64| Duration::from_secs_f64(from + (to - from) * chance);
         let (wait, answer) = match state.weather {
             Weather::Out => match kind_of_outage {
-                0 => (Duration::from_secs(30), Err(CallFault::Lost)),
+                0 => (Duration::from_secs(30), Err(CallFault::NoResponse)),
                 1 => (seconds(0.05, 1.0), Err(CallFault::Server)),
                 _ => (seconds(0.05, 3.0), Err(CallFault::Unreachable)),
             },

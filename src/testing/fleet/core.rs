@@ -127,7 +127,7 @@ impl Core {
         let (sender, requests) = flume::bounded(1 << 16);
         let max_payload = config.limits.max_payload_bytes;
         let (intake, wired) = Intake::new(AsyncClient::from_senders(sender), Via::Mqtt, topics.clone(), max_payload);
-        let publisher = Arc::clone(&wired.line);
+        let publisher = Arc::clone(&wired.publisher);
         let started_at = clock.now().wall;
         let parts = Parts { config, clock, ledger, health: Arc::clone(&health), cloud: Arc::new(cloud), started_at };
         let (stop_calls, calls_stop) = stop::channel();
@@ -178,7 +178,7 @@ impl Core {
         let mut publish = Publish::new(topic, QoS::AtLeastOnce, Bytes::from(payload));
         publish.pkid = 1;
         let life = self.life.as_ref().unwrap();
-        assert!(life.intake.take(life.publisher.link().borrow().epoch, publish, None));
+        assert!(life.intake.take(life.publisher.connection_state().borrow().epoch, publish, None));
     }
 
     /// When the agent last read a complete list.

@@ -119,7 +119,7 @@ pub(super) fn document() -> Value {
         channels.insert(id.clone(), channel(&topic, about, &[name]));
         messages.insert(name.to_owned(), message(name, about, &[commands::example(*operation)]));
         // What is carried out later also completes.
-        let kinds = KINDS.iter().filter(|kind| operation.lane().is_some() || **kind != ResultKind::Completed);
+        let kinds = KINDS.iter().filter(|kind| operation.call_kind().is_some() || **kind != ResultKind::Completed);
         let answers: Vec<_> =
             kinds.map(|kind| json!({"$ref": format!("#/channels/results/messages/{}", kind.as_str())})).collect();
         operations.insert(

@@ -56,7 +56,7 @@ members! {
     });
     operation => one_of(Operation::ALL, Operation::as_str);
     change => {
-        let changes: Vec<_> = Operation::ALL.iter().copied().filter(|operation| operation.lane().is_some()).collect();
+        let changes: Vec<_> = Operation::ALL.iter().copied().filter(|operation| operation.call_kind().is_some()).collect();
         one_of(&changes, Operation::as_str)
     };
     request_status => one_of(RequestStatus::ALL, RequestStatus::as_str);

@@ -163,7 +163,7 @@ impl Wire {
             };
             self.world.note(|| format!("connected, session {session}"));
             self.publisher.up(session, &self.topics.commands());
-            let epoch = self.publisher.link().borrow().epoch;
+            let epoch = self.publisher.connection_state().borrow().epoch;
             // As they arrive, so that a cut ends both at the same moment.
             tokio::select! {
                 biased;

@@ -51,8 +51,8 @@ impl SimCloud {
         let fails = Fate::Fails;
         match weather {
             Weather::Unreachable => return fails(CallFault::Unreachable, false),
-            Weather::Silent => return fails(CallFault::Lost, self.world.chance(0.5)),
-            Weather::Portal => return fails(CallFault::Foreign, false),
+            Weather::Silent => return fails(CallFault::NoResponse, self.world.chance(0.5)),
+            Weather::Portal => return fails(CallFault::NotAws, false),
             Weather::Throttled => return fails(CallFault::Throttled, false),
             Weather::Denied => return fails(CallFault::Denied, false),
             Weather::NoCredentials => return fails(CallFault::Credentials, false),
@@ -64,18 +64,18 @@ impl SimCloud {
         let dice = self.world.state().rng.u8(0..14);
         match dice {
             0 => fails(CallFault::Unreachable, false),
-            1 => fails(CallFault::Lost, false),
-            2 => fails(CallFault::Lost, true),
+            1 => fails(CallFault::NoResponse, false),
+            2 => fails(CallFault::NoResponse, true),
             3 => Fate::Late,
-            4 => fails(CallFault::Foreign, false),
-            5 => fails(CallFault::Foreign, true),
+            4 => fails(CallFault::NotAws, false),
+            5 => fails(CallFault::NotAws, true),
             6 => fails(CallFault::Throttled, false),
             7 => fails(CallFault::Server, false),
             8 => fails(CallFault::Server, true),
             9 => fails(CallFault::Busy, false),
             10 => fails(CallFault::Clock, false),
             11 => fails(CallFault::Credentials, false),
-            12 => fails(CallFault::Misfit, false),
+            12 => fails(CallFault::NotUnderstood, false),
             _ => fails(CallFault::Denied, false),
         }
     }
@@ -116,9 +116,9 @@ impl SimCloud {
         }
     }
 
-    fn effect(world: &World, lane: CallKind, names: &[String]) {
+    fn effect(world: &World, call_kind: CallKind, names: &[String]) {
         let now = world.now();
-        let association = (lane == CallKind::Associate).then_some(BEGIN + now);
+        let association = (call_kind == CallKind::Associate).then_some(BEGIN + now);
         let mut state = world.state();
         for name in names {
             if state.cloud.associated.contains_key(name) != association.is_some() {
@@ -128,7 +128,7 @@ impl SimCloud {
     }
 
     /// What has to hold when a call leaves the agent.
-    fn check_call(&self, lane: CallKind, names: &[String]) {
+    fn check_call(&self, call_kind: CallKind, names: &[String]) {
         let now = self.world.now();
         let mut wrong = None;
         {
@@ -141,7 +141,7 @@ impl SimCloud {
                 if !state.cloud.in_flight.insert(name.clone()) {
                     wrong = Some((4, format!("{name} is in two calls at a time")));
                 }
-                if lane == CallKind::Disassociate
+                if call_kind == CallKind::Disassociate
                     && let Some(text) = gated(state, self.clock.now(), now, name, self.health.clock_trusted())
                 {
                     wrong = Some((8, text));
@@ -202,14 +202,14 @@ fn gated(state: &super::world::State, clock: Now, now: Millis, name: &str, trust
 impl Cloud for SimCloud {
     async fn call(
         &self,
-        lane: CallKind,
+        call_kind: CallKind,
         targets: &[Target],
         _: Option<&CallToken>,
     ) -> Result<Vec<EntryError>, CallError> {
         let names: Vec<String> = targets.iter().map(|target| target.name().to_owned()).collect();
-        self.world.note(|| format!("call {lane:?} {names:?}"));
+        self.world.note(|| format!("call {call_kind:?} {names:?}"));
         self.count();
-        self.check_call(lane, &names);
+        self.check_call(call_kind, &names);
         let guard = InFlight(&self.world, self.run, names);
         let names = &guard.2;
         self.wait().await;
@@ -223,7 +223,7 @@ impl Cloud for SimCloud {
         let result = match fate {
             Fate::Fails(fault, effect) => {
                 if effect {
-                    Self::effect(&self.world, lane, names);
+                    Self::effect(&self.world, call_kind, names);
                 }
                 self.wait().await;
                 Err(self.error(fault))
@@ -232,9 +232,9 @@ impl Cloud for SimCloud {
                 let (world, late, names) = (self.world.clone(), self.world.span(10, 30_000), names.clone());
                 tokio::spawn(async move {
                     tokio::time::sleep(late).await;
-                    Self::effect(&world, lane, &names);
+                    Self::effect(&world, call_kind, &names);
                 });
-                Err(self.error(CallFault::Lost))
+                Err(self.error(CallFault::NoResponse))
             }
             Fate::Answered if bad.is_some() => {
                 let named = if self.world.chance(0.5) { bad.into_iter().collect() } else { Vec::new() };
@@ -246,7 +246,7 @@ impl Cloud for SimCloud {
                 let mut done = Vec::new();
                 for name in names {
                     let unknown = !self.world.state().cloud.associated.contains_key(name);
-                    let code = if self.world.plan.strict_cloud && unknown && lane == CallKind::Disassociate {
+                    let code = if self.world.plan.strict_cloud && unknown && call_kind == CallKind::Disassociate {
                         "ResourceNotFoundException"
                     } else if !self.world.fine() && self.world.chance(self.world.plan.entry_error) {
                         if self.world.chance(0.5) { "ThrottlingException" } else { "SomeException" }
@@ -258,13 +258,13 @@ impl Cloud for SimCloud {
                     errors.push(EntryError { name: Some(name.clone()), code, message });
                 }
                 let ended = BEGIN + self.world.now();
-                Self::effect(&self.world, lane, &done);
+                Self::effect(&self.world, call_kind, &done);
                 self.wait().await;
                 self.answered();
                 let now = self.world.now();
                 let mut state = self.world.state();
                 let done = done.into_iter();
-                if lane == CallKind::Associate {
+                if call_kind == CallKind::Associate {
                     let done: Vec<(String, Millis)> = done.map(|name| (name, now)).collect();
                     state.cloud.here.extend(done.clone());
                     state.cloud.joined.extend(done);
@@ -301,7 +301,7 @@ impl Cloud for SimCloud {
         self.wait().await;
         let result = match fate {
             Fate::Fails(fault, _) => Err(self.error(fault)),
-            Fate::Late => Err(self.error(CallFault::Lost)),
+            Fate::Late => Err(self.error(CallFault::NoResponse)),
             Fate::Answered => {
                 self.answered();
                 Ok(self.deliver(page))

@@ -93,7 +93,7 @@ async fn live(world: &World) {
         world: world.clone(),
         run,
         intake,
-        publisher: Arc::clone(&wired.line),
+        publisher: Arc::clone(&wired.publisher),
         requests,
         health: Arc::clone(&health),
         topics: topics.clone(),

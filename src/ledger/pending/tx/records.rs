@@ -18,8 +18,8 @@ use crate::{
 };
 
 impl Tx<'_> {
-    fn count_work(&mut self, (lane, queue): (CallKind, Queue), by: i64) {
-        self.state.counters.loads[lane.index()].count(queue, by);
+    fn count_work(&mut self, (call_kind, queue): (CallKind, Queue), by: i64) {
+        self.state.counters.loads[call_kind.index()].count(queue, by);
     }
 
     /// Notes that a device's retained message is out of date.
@@ -150,8 +150,8 @@ impl Tx<'_> {
         new: Option<Work>,
         registered: impl FnOnce(&Self, &ThingName) -> Result<Option<Registered>, StoreError>,
     ) -> Result<(), StoreError> {
-        let shown = |work: Option<&Work>| work.map(|work| (work.lane, work.queued_opposite.is_some()));
-        let place = |work: Option<&Work>| work.map(|work| (work.lane, work.queue, work.place));
+        let shown = |work: Option<&Work>| work.map(|work| (work.call_kind, work.queued_opposite.is_some()));
+        let place = |work: Option<&Work>| work.map(|work| (work.call_kind, work.queue(), work.place));
         let old = self.state.work(target);
         let (was_shown, was_at) = (shown(old), place(old));
         let (is_shown, is_at) = (shown(new.as_ref()), place(new.as_ref()));
@@ -159,11 +159,11 @@ impl Tx<'_> {
             return Ok(());
         }
         if was_at != is_at {
-            if let Some((lane, queue, _)) = was_at {
-                self.count_work((lane, queue), -1);
+            if let Some((call_kind, queue, _)) = was_at {
+                self.count_work((call_kind, queue), -1);
             }
-            if let Some((lane, queue, _)) = is_at {
-                self.count_work((lane, queue), 1);
+            if let Some((call_kind, queue, _)) = is_at {
+                self.count_work((call_kind, queue), 1);
                 self.touched.work = true;
             }
         }

@@ -85,12 +85,12 @@ impl Ipc {
         let (requests_in, requests) = flume::bounded(CHANNEL);
         let client = AsyncClient::from_senders(requests_in);
         let (intake, wired) = Intake::new(client, parts.way.via(), parts.topics.clone(), parts.max_payload);
-        let (line, status) = (Arc::clone(&wired.line), parts.topics.status());
-        let closer = Closer::new(Arc::clone(&line), status.clone());
+        let (publisher, status) = (Arc::clone(&wired.publisher), parts.topics.status());
+        let closer = Closer::new(Arc::clone(&publisher), status.clone());
         let session = Session {
             requests,
             intake,
-            line,
+            publisher,
             status,
             last_status: None,
             unanswered: BTreeSet::new(),
@@ -137,7 +137,7 @@ struct Session {
     parts: IpcParts,
     requests: flume::Receiver<Outgoing>,
     intake: Intake,
-    line: Arc<Publisher>,
+    publisher: Arc<Publisher>,
     /// The topic of the status.
     status: String,
     /// The status as it was last published, which is published again as a check.
@@ -161,7 +161,7 @@ impl Session {
             let ended = self.connect(&mut made_at).await;
             // Nucleus lite closes the connection at a message that is too large for it.
             let is_end = matches!(&ended, Ended::Failed(failure) if failure.is_end());
-            let refused = is_end.then(|| self.line.ended_by_broker(self.parts.max_payload)).flatten();
+            let refused = is_end.then(|| self.publisher.ended_by_broker(self.parts.max_payload)).flatten();
             self.disconnected(made_at.is_some());
             let (message, wait) = match ended {
                 Ended::Closed => return,
@@ -192,7 +192,7 @@ impl Session {
     /// Waits for `wait`; `true` if the agent stops meanwhile.
     async fn rest(&self, wait: Duration) -> bool {
         tokio::time::sleep(wait).await;
-        self.line.is_closing()
+        self.publisher.is_closing()
     }
 
     /// Discards the state of the connection. The messages for which the publisher waits are
@@ -202,8 +202,8 @@ impl Session {
         self.parts.health.counters().ipc(via, |counts| counts.subscribed = false);
         self.unanswered.clear();
         self.flooded = 0;
-        if was_up || self.line.link().borrow().up {
-            self.line.down(|| drop(self.requests.drain()));
+        if was_up || self.publisher.connection_state().borrow().up {
+            self.publisher.down(|| drop(self.requests.drain()));
         }
     }
 
@@ -265,8 +265,8 @@ impl Session {
 
     /// Lets the other parts publish, starting with the first message.
     fn up(&mut self, live: &mut Live) {
-        self.line.up(false, &self.parts.topics.commands());
-        live.epoch = self.line.link().borrow().epoch;
+        self.publisher.up(false, &self.parts.topics.commands());
+        live.epoch = self.publisher.connection_state().borrow().epoch;
     }
 
     /// Does what is due by now.

@@ -20,7 +20,7 @@ impl Session {
         match request {
             Outgoing::Publish(publish) => {
                 let packet = self.next_packet();
-                self.line.on_wire(packet);
+                self.publisher.on_wire(packet);
                 self.unanswered.insert(packet);
                 let (topic, size) = (publish.topic, publish.payload.len());
                 // A message that the server cannot transfer ends the connection, or is lost without
@@ -31,7 +31,7 @@ impl Session {
                 }
                 self.publish(live, topic, &publish.payload, Some(packet)).await
             }
-            Outgoing::Disconnect(_) if self.line.is_closing() => Err(Ended::Closed),
+            Outgoing::Disconnect(_) if self.publisher.is_closing() => Err(Ended::Closed),
             Outgoing::Disconnect(_) => Err(Ended::Dropped),
             // The service subscribes by itself before other parts can send.
             Outgoing::Subscribe(_) => Ok(()),
@@ -80,7 +80,7 @@ impl Session {
         }
         self.parts.problems.clear(UNAVAILABLE, via);
         if self.unanswered.remove(&packet) {
-            self.line.on_delivered(packet);
+            self.publisher.on_delivered(packet);
         }
     }
 
@@ -130,6 +130,6 @@ impl Session {
             watch.unpublished();
         }
         self.unanswered.clear();
-        self.line.down(|| drop(self.requests.drain()));
+        self.publisher.down(|| drop(self.requests.drain()));
     }
 }
