@@ -291,3 +291,6 @@ enum Step {
     Nothing,
     Wait(Instant),
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,3 +165,6 @@ impl Devices {
         let _ = done.await;
     }
 }
+
+#[cfg(test)]
+mod tests;

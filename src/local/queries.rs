@@ -200,3 +200,6 @@ pub(crate) fn no_request(token: &ClientToken) -> Rejection {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

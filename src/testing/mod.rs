@@ -3,5 +3,6 @@
 
 mod documents;
 mod fleet;
+pub(crate) mod parts;
 pub(crate) mod schemas;
 mod simulation;

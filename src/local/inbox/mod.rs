@@ -350,3 +350,6 @@ fn fresh_token() -> ClientToken {
     #[expect(clippy::expect_used, reason = "32 hexadecimal digits follow the rule of tokens")]
     ClientToken::new(&text).expect("hexadecimal digits are a token")
 }
+
+#[cfg(test)]
+mod tests;
