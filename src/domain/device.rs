@@ -1,6 +1,8 @@
 //! A client device as the registry holds it, and the rule that decides whether a command about it
 //! is superseded.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{AccessView, ClientId, ClientToken, Fault, ThingName, Timestamp, text_enum};
@@ -44,15 +46,16 @@ pub struct Device {
     /// such an association supersedes no command (docs/interface.md, "Superseded requests").
     #[serde(rename = "ours", default, skip_serializing_if = "Option::is_none")]
     pub associated_by_agent_at: Option<Timestamp>,
-    /// The last request for this device: its client, its token and the time.
+    /// The last request for this device: its client, its token and the time. This member and
+    /// `error` are behind pointers, because most devices of a large registry have neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requested: Option<(ClientId, ClientToken, Timestamp)>,
+    pub requested: Option<Box<(ClientId, ClientToken, Timestamp)>>,
     /// The number of calls that carried this device in the last request.
     #[serde(default)]
     pub attempts: u32,
     /// Why the last call failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<Fault>,
+    pub error: Option<Arc<Fault>>,
     /// When this record last changed.
     pub changed_at: Timestamp,
     /// The ledger's count of outcomes at that change. A list that began earlier says nothing about

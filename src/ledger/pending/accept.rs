@@ -290,6 +290,17 @@ fn refusal(tx: &Tx<'_>, order: &Order, survey: &Survey) -> Option<Rejection> {
             format!("the store is at limits.maxDatabaseBytes, {max}; send again later, or raise it"),
         );
     }
+    // Maintenance makes room down to a half, as far as the requests have ended for an hour.
+    let own = tx.state.bytes_of(client);
+    if others_ask && own > max / 2 {
+        return throttled(
+            300,
+            format!(
+                "the requests of {client} take {own} bytes; while other clients ask, one client has at most half of \
+                 limits.maxDatabaseBytes, {max}; send again later"
+            ),
+        );
+    }
     if tx.state.is_short_of_room {
         let message = "the journal has no room until the registry takes what is settled; check the disk of the data \
                        directory, and send again later";

@@ -120,6 +120,8 @@ pub(crate) struct Forgotten {
     pub(crate) client: ClientId,
     /// Its token.
     pub(crate) token: ClientToken,
+    /// Bytes of its rows.
+    pub(crate) bytes: u64,
 }
 
 /// A message that is owed.

@@ -25,11 +25,9 @@ const MAX_CLIENTS: usize = 10_000;
 fn forget(tx: &mut Tx<'_>, request: &Request) -> Result<(), StoreError> {
     let seq = request.seq;
     let is_stored = tx.state.request(seq).is_none_or(|kept| kept.stored);
-    if is_stored {
-        let bytes = stored_bytes(tx, request)?;
-        let counters = &mut tx.state.counters;
-        counters.registry_bytes = counters.registry_bytes.saturating_sub(bytes);
-    }
+    let bytes = if is_stored { stored_bytes(tx, request)? } else { 0 };
+    let counters = &mut tx.state.counters;
+    counters.registry_bytes = counters.registry_bytes.saturating_sub(bytes);
     if tx.state.request(seq).is_some() {
         tx.put_request(seq, None);
     }
@@ -39,7 +37,7 @@ fn forget(tx: &mut Tx<'_>, request: &Request) -> Result<(), StoreError> {
         tx.put_unacknowledged(hash, None);
     }
     // The registry may have rows of the request also if an incomplete checkpoint wrote them.
-    tx.put_forgotten(seq, Forgotten { client: request.client.clone(), token: request.token.clone() });
+    tx.put_forgotten(seq, Forgotten { client: request.client.clone(), token: request.token.clone(), bytes });
     Ok(())
 }
 

@@ -191,7 +191,7 @@ fn finish(
             },
             requested: by.or_else(|| old.and_then(|device| device.requested.clone())),
             attempts: work.attempts,
-            error: if done { None } else { work.error.as_deref().cloned() },
+            error: if done { None } else { work.error.clone() },
             changed_at: tx.now.wall,
             outcome_seq: tx.state.counters.outcome_seq,
         };
@@ -201,8 +201,8 @@ fn finish(
 }
 
 /// Who asked for a request, with which token, and when it was accepted.
-fn requested(tx: &Tx<'_>, seq: u64) -> Result<Option<(ClientId, ClientToken, Timestamp)>, StoreError> {
-    let by = |request: &Request| (request.client.clone(), request.token.clone(), request.accepted_at);
+fn requested(tx: &Tx<'_>, seq: u64) -> Result<Option<Box<(ClientId, ClientToken, Timestamp)>>, StoreError> {
+    let by = |request: &Request| Box::new((request.client.clone(), request.token.clone(), request.accepted_at));
     match tx.state.request(seq) {
         Some(kept) => Ok(Some(by(&kept.request))),
         None => Ok(tx.request(seq)?.as_ref().map(by)),

@@ -72,23 +72,26 @@ impl Checkpoint {
         if self.writer.is_idle() {
             return Ok(Step::Done);
         }
-        let Some(Written { devices, grown }) = self.writer.outcome(registry, patience)? else { return Ok(Step::Busy) };
+        let Some(Written { devices, requests }) = self.writer.outcome(registry, patience)? else {
+            return Ok(Step::Busy);
+        };
         self.written.devices.extend(devices);
-        self.written.grown += grown;
+        self.written.requests.extend(requests);
         Ok(Step::More)
     }
 
     /// The journal says that the checkpoint is complete: what the registry has leaves the memory.
     pub(crate) fn complete(self, state: &mut State) {
         let Self { slices, written, .. } = self;
-        let mut bytes = state.counters.registry_bytes.saturating_add(written.grown);
+        let mut bytes = state.counters.registry_bytes;
         for (thing, change, now) in written.devices {
             if let Some(stored) = state.device_is_stored(&thing, change, now) {
                 bytes = bytes.saturating_sub(stored).saturating_add(now);
             }
         }
-        for seq in slices.requests() {
-            state.request_is_stored(*seq);
+        for (seq, grown) in written.requests {
+            bytes = bytes.saturating_add(grown);
+            state.request_is_stored(seq, grown);
         }
         for seq in slices.forgotten() {
             state.forgotten_is_stored(*seq);

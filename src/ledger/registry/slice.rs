@@ -42,8 +42,8 @@ pub(super) enum Slice {
 pub(super) struct Written {
     /// Devices, by which change, and the bytes of their rows.
     pub(super) devices: Vec<(ThingName, u64, u64)>,
-    /// Bytes of the rows of requests.
-    pub(super) grown: u64,
+    /// Requests, and the bytes of their rows.
+    pub(super) requests: Vec<(u64, u64)>,
 }
 
 /// The objects that a checkpoint moves to the registry, and how many of each are in a slice so far.
@@ -101,11 +101,6 @@ impl Slices {
         binding.take().map(Slice::Binding)
     }
 
-    /// Requests that are written.
-    pub(super) fn requests(&self) -> &[u64] {
-        &self.requests
-    }
-
     /// Requests whose rows are deleted.
     pub(super) fn forgotten(&self) -> &[u64] {
         &self.forgotten
@@ -131,9 +126,9 @@ impl Slice {
             }
             Self::Requests(requests) => {
                 for settled in requests {
-                    let before = ops.len();
+                    let (before, seq) = (ops.len(), settled.request.seq);
                     rows::of_request(settled, &mut ops);
-                    written.grown += ops.iter().skip(before).map(size).sum::<u64>();
+                    written.requests.push((seq, ops.iter().skip(before).map(size).sum()));
                     // A request may have thousands of failed entries.
                     if ops.len() >= OBJECTS {
                         apply(registry, &mut ops)?;
@@ -141,7 +136,7 @@ impl Slice {
                 }
             }
             Self::Forgotten(forgotten) => {
-                for (seq, Forgotten { client, token }) in forgotten {
+                for (seq, Forgotten { client, token, .. }) in forgotten {
                     forget(registry, seq, &rows::token(&client, &token), &mut ops)?;
                     if ops.len() >= OBJECTS {
                         apply(registry, &mut ops)?;

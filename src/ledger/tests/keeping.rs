@@ -305,3 +305,51 @@ fn a_client_holds_at_most_half_of_a_limit_while_others_ask() {
     assert_eq!(bench.refuse(&order("flood", Some("more"), change(&["b"]))), RejectionCode::ThrottlingException);
     bench.accept(&order("quiet", Some("q"), change(&["a"])));
 }
+
+/// Requests of the last hour are never forgotten early, so that a flood could take all the room
+/// from others.
+#[test]
+fn a_client_has_half_of_the_database_while_others_ask() {
+    let mut bench = Bench::new();
+    bench.rules.limits.max_database_bytes = 200 << 10;
+    let ends = |bench: &mut Bench, client: &str, token: &str| {
+        let order = order(client, Some(token), change(&["a"]));
+        let accepted = bench.run(|tx| accept(tx, &order)).map_err(|rejection| rejection.message);
+        bench.take(1);
+        bench.settle(&["a"], &Verdict::Done);
+        for owed in bench.view().owed() {
+            bench.run(|tx| delivered(tx, owed.n));
+        }
+        accepted.map(drop)
+    };
+    bench.accept(&order("quiet", Some("t"), change(&["z"])));
+    bench.take(1);
+    let why = (0..1000).find_map(|n| ends(&mut bench, "flood", &format!("f{n}")).err()).unwrap();
+    let bytes = bench.image.state.bytes_of(&ClientId::new("flood").unwrap());
+    assert!((100 << 10..102 << 10).contains(&bytes), "half, and one command: {bytes}");
+    assert!(why.contains("half of limits.maxDatabaseBytes"), "{why}");
+    for n in 0..50 {
+        ends(&mut bench, "quiet", &format!("q{n}")).unwrap();
+    }
+    assert!(ends(&mut bench, "flood", "again").is_err());
+}
+
+/// As above, where the registry has the requests.
+#[test]
+fn what_the_registry_has_of_a_client_counts_until_it_is_forgotten() {
+    let mut bench = Bench::new();
+    bench.accept(&order("bench", Some("t1"), change(&["a"])));
+    bench.take(9);
+    bench.settle(&["a"], &Verdict::Done);
+    for owed in bench.view().owed() {
+        bench.run(|tx| delivered(tx, owed.n));
+    }
+    let client = ClientId::new("bench").unwrap();
+    bench.checkpoint();
+    assert!(bench.image.state.requests().is_empty(), "only the registry has it");
+    let stored = bench.image.state.bytes_of(&client);
+    assert!((100..1000).contains(&stored), "{stored}");
+    let before = bench.elapsed() + 1;
+    bench.forget_requests(before);
+    assert_eq!(bench.image.state.bytes_of(&client), 0);
+}

@@ -5,12 +5,14 @@
 mod access;
 mod broadcasts;
 mod committing;
+mod guards;
+mod history;
 mod keeping;
+mod lists;
 mod mending;
 mod opposites;
 mod property;
 mod rules;
-mod story;
 mod view;
 
 use std::{collections::VecDeque, time::Duration};

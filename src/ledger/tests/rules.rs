@@ -74,81 +74,6 @@ fn five_requests_for_the_same_devices_are_one_piece_of_work() {
 }
 
 #[test]
-fn guards_refuse_whole_commands() {
-    let mut bench =
-        Bench::with(r#"{"coreThingName":"MyCore","region":"r","guard":{"protected":["plc-*"],"maxFraction":0.5}}"#);
-    let refused = RejectionCode::AccessDeniedException;
-    assert_eq!(bench.refuse(&order("b", None, change(&["d0"]))), refused, "never synced");
-    let names: Vec<String> = (0..10).map(|n| format!("d{n}")).collect();
-    let listed: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 5)).collect();
-    bench.list(&listed);
-    assert_eq!(bench.refuse(&order("b", None, change(&["d0", "plc-1"]))), refused);
-    assert_eq!(bench.refuse(&order("b", None, change(&["MyCore"]))), refused);
-    assert_eq!(bench.refuse(&order("b", None, change(&["MyCore-offboard"]))), refused);
-    assert_eq!(bench.refuse(&order("b", None, change(&["d0", "d1", "d2", "d3", "d4", "d5"]))), refused);
-    bench.accept(&order("b", Some("t"), change(&["d0", "d1", "d2"])));
-    assert_eq!(bench.refuse(&order("b", None, change(&["d3", "d4", "d5"]))), refused, "with what is open");
-    bench.accept(&order("b", Some("u"), Change { force: true, ..change(&["d3", "d4", "d5"]) }));
-    let forced = Change { force: true, ..change(&["plc-1"]) };
-    assert_eq!(bench.refuse(&order("b", None, forced)), refused, "force does not lift protection");
-    let plan = bench.run(|tx| plan(tx, &change(&["d0", "d9", "new", "plc-1"])));
-    assert_eq!((plan.entries, plan.new, plan.unknown.0, plan.guarded.1), (4, 3, 2, vec!["plc-1".to_owned()]));
-    assert!(plan.max_fraction_exceeded);
-    let plan = bench.run(|tx| super::plan(tx, &associate(&["d9"])));
-    assert!(!plan.max_fraction_exceeded, "an association disassociates nothing");
-}
-
-/// A device that a deployment protects is not sent, although its command was accepted before.
-#[test]
-fn guards_are_asked_again_before_each_sending() {
-    let mut bench = Bench::new();
-    bench.list(&[("plc-1", 5), ("d0", 5), ("d1", 5)]);
-    bench.accept(&order("b", Some("t"), change(&["plc-1", "d0", "d1"])));
-    bench.accept(&order("b", Some("u"), change(&["plc-1"])));
-    bench.accept(&order("b", Some("back"), associate(&["plc-2"])));
-    assert_eq!(bench.take(1), ["plc-1"]);
-    bench.settle(&["plc-1"], &Verdict::Unsent(fault("Unreachable")));
-    let protecting = r#"{"coreThingName":"MyCore","region":"r","guard":{"protected":["plc-*","d1"]}}"#;
-    bench.rules = Rules::from(&config::parse(protecting, |_| None).unwrap().0);
-    assert_eq!(bench.take(9), ["d0"]);
-    assert_eq!(bench.take_of(CallKind::Associate, 9), ["plc-2"], "a guard keeps nobody from coming back");
-    for (token, names) in [("t", vec!["plc-1", "d1"]), ("u", vec!["plc-1"])] {
-        let seq = bench.request("b", token).seq;
-        let failures = bench.run(|tx| failures(tx, seq, None, 9)).rows;
-        let failed: Vec<_> = failures.iter().map(|(_, failure)| failure.target.name()).collect();
-        assert_eq!(failed, names);
-        for (_, failure) in &failures {
-            assert_eq!(failure.fault.code, "AccessDeniedException");
-            assert!(failure.fault.message.contains("guard.protected"), "{}", failure.fault.message);
-        }
-    }
-    assert_eq!(bench.status("b", "u"), RequestStatus::Failed);
-}
-
-/// What was sent before may be done already: the next list shows it, and it is not sent again.
-#[test]
-fn what_was_sent_before_a_guard_came_is_looked_up_and_not_sent_again() {
-    for done in [true, false] {
-        let mut bench = Bench::new();
-        bench.list(&[("plc-1", 5)]);
-        bench.accept(&order("b", Some("t"), change(&["plc-1"])));
-        bench.take(9);
-        bench.settle(&["plc-1"], &Verdict::Unknown(fault("NoResponse")));
-        let protecting = r#"{"coreThingName":"MyCore","region":"r","guard":{"protected":["plc-*"]}}"#;
-        bench.rules = Rules::from(&config::parse(protecting, |_| None).unwrap().0);
-        assert!(bench.take(9).is_empty());
-        assert_eq!(bench.status("b", "t"), RequestStatus::InProgress);
-        bench.list(if done { &[] } else { &[("plc-1", 5)] });
-        let expected = if done { RequestStatus::Succeeded } else { RequestStatus::Failed };
-        assert_eq!(bench.status("b", "t"), expected);
-        assert!(bench.take(9).is_empty());
-        let seq = bench.request("b", "t").seq;
-        let failures = bench.run(|tx| failures(tx, seq, None, 9)).rows;
-        assert!(failures.iter().all(|(_, failure)| failure.fault.code == "AccessDeniedException"), "{failures:?}");
-    }
-}
-
-#[test]
 fn names_that_the_registry_does_not_know_are_counted_and_reported_the_same_each_time() {
     let mut bench = Bench::new();
     bench.list(&[("Device-1", 5)]);
@@ -178,22 +103,6 @@ fn an_opposite_command_ends_a_limited_number_of_entries() {
     assert_eq!(code, RejectionCode::ThrottlingException);
     bench.accept(&order("b", Some("some"), associate(&names[..900])));
     assert_eq!(bench.request("b", "t0").tally.open, 100);
-}
-
-/// Devices that the registry does not know do not count for `guard.maxFraction`.
-#[test]
-fn the_guard_of_the_share_counts_known_devices_only() {
-    let mut bench = Bench::new();
-    let names: Vec<String> = (0..11).map(|n| format!("d{n:02}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    bench.accept(&order("b", Some("t"), change(&names)));
-    bench.accept(&order("b", Some("u"), change(&["another"])));
-    let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","guard":{"maxFraction":0.5}}"#);
-    let listed: Vec<(&str, i64)> = names.iter().map(|name| (*name, 5)).collect();
-    bench.list(&listed);
-    let strangers: Vec<String> = (0..20).map(|n| format!("s{n}")).collect();
-    bench.accept(&order("b", Some("t"), change(&strangers.iter().map(String::as_str).take(5).collect::<Vec<_>>())));
-    bench.accept(&order("b", Some("u"), change(&names[..3])));
 }
 
 #[test]
@@ -278,85 +187,6 @@ fn a_clock_that_jumps_ends_nothing_before_its_time() {
     assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut);
 }
 
-/// Invariant 8: what was associated anew after the command is left alone.
-#[test]
-fn a_superseded_entry_is_not_sent() {
-    let mut bench = Bench::new();
-    bench.list(&[("a", 5), ("b", 5)]);
-    bench.accept(&order("x", Some("t"), change(&["a", "b"])));
-    let later = bench.now.wall.0 + 1000;
-    bench.wait(2000);
-    bench.list(&[("a", later), ("b", 5)]);
-    assert_eq!(bench.take(9), ["b"]);
-    bench.settle(&["b"], &Verdict::Done);
-    let request = bench.request("x", "t");
-    assert_eq!(request.tally.status(), RequestStatus::PartiallySucceeded);
-    let failures = bench.run(|tx| failures(tx, request.seq, None, 9));
-    assert_eq!(failures.rows[0].1.fault.code, "Superseded");
-    assert_eq!(bench.state("a"), Some(DeviceState::Associated));
-}
-
-/// Invariant 3: an entry error succeeds only if the list no longer names the device.
-#[test]
-fn an_entry_error_is_settled_by_the_next_list() {
-    let mut bench = Bench::new();
-    bench.list(&[("a", 5), ("b", 5)]);
-    bench.accept(&order("x", Some("t"), change(&["a", "b"])));
-    let stale = bench.run(|tx| Ok(begin_list(tx)));
-    bench.take(9);
-    bench.settle(&["a", "b"], &Verdict::AwaitList(fault("ResourceNotFoundException")));
-    bench.finish_list(stale, &[]);
-    assert_eq!(bench.status("x", "t"), RequestStatus::InProgress, "a list begun before says nothing");
-    bench.list(&[("b", 5)]);
-    let request = bench.request("x", "t");
-    assert_eq!((request.tally.succeeded, request.tally.failed()), (1, 1));
-    let failures = bench.run(|tx| failures(tx, request.seq, None, 9));
-    assert_eq!(failures.rows[0].1.fault.code, "ResourceNotFoundException");
-}
-
-/// Invariant 6, and a list that lags behind.
-#[test]
-fn a_list_never_undoes_a_younger_outcome() {
-    let mut bench = Bench::new();
-    bench.list(&[("a", 5)]);
-    bench.accept(&order("x", Some("t"), change(&["a"])));
-    let list = bench.run(|tx| Ok(begin_list(tx)));
-    bench.take(9);
-    bench.settle(&["a"], &Verdict::Done);
-    bench.finish_list(list, &[("a", 5)]);
-    assert_eq!(bench.state("a"), Some(DeviceState::Disassociated));
-    bench.wait(1000);
-    bench.list(&[("a", 5)]);
-    assert_eq!(bench.state("a"), Some(DeviceState::Disassociated), "the same association: the list lags");
-    bench.list(&[("a", 6)]);
-    assert_eq!(bench.state("a"), Some(DeviceState::Associated), "associated anew");
-}
-
-#[test]
-fn a_sync_that_finds_nothing_changed_writes_nothing() {
-    let mut bench = Bench::new();
-    bench.list(&[("a", 5), ("b", 6)]);
-    let (before, written) = (bench.contents(), bench.transactions);
-    let counts = bench.list(&[("a", 5), ("b", 6)]);
-    assert!(bench.transactions > written && bench.written.is_empty());
-    assert_eq!(bench.contents(), before);
-    assert_eq!((counts.associated, counts.added, counts.removed), (2, 0, 0));
-}
-
-#[test]
-fn a_sync_request_is_answered_by_a_list_begun_after_it() {
-    let mut bench = Bench::new();
-    let sync = Change { operation: Operation::Sync, targets: vec![Target::Registry], ..change(&[]) };
-    let early = bench.run(|tx| Ok(begin_list(tx)));
-    bench.accept(&order("x", Some("t"), sync));
-    bench.finish_list(early, &[]);
-    assert_eq!(bench.status("x", "t"), RequestStatus::InProgress);
-    assert!(bench.run(|tx| sync_wanted(tx)));
-    bench.list(&[("a", 1)]);
-    assert_eq!(bench.request("x", "t").sync, Some(SyncCounts { associated: 1, added: 1, removed: 0 }));
-    assert!(!bench.run(|tx| sync_wanted(tx)));
-}
-
 #[test]
 fn only_what_may_be_sent_is_taken() {
     let mut bench = Bench::new();
@@ -384,62 +214,6 @@ fn a_clock_that_jumps_back_does_not_stop_the_deadlines() {
     bench.now.mono.0 += 1;
     bench.expire();
     assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut);
-}
-
-/// An entry that may have been done is not reported as canceled, whatever the later calls return.
-#[test]
-fn an_unknown_outcome_stays_until_it_is_known() {
-    for verdict in [Verdict::Unsent(fault("ThrottlingException")), Verdict::Again(fault("InternalFailure"))] {
-        let mut bench = Bench::new();
-        bench.list(&[("a", 1)]);
-        bench.accept(&order("x", Some("t"), change(&["a"])));
-        bench.take(9);
-        bench.settle(&["a"], &Verdict::Unknown(fault("NoAnswer")));
-        bench.take(9);
-        bench.settle(&["a"], &verdict);
-        let seq = bench.request("x", "t").seq;
-        let mut canceled = Canceled::default();
-        while !bench.run(|tx| cancel(tx, seq, &mut canceled)) {}
-        assert_eq!((canceled.canceled, canceled.in_flight), (0, 1));
-    }
-}
-
-#[test]
-fn who_joins_after_the_answer_is_sent_and_not_failed_with_the_others() {
-    let mut bench = Bench::new();
-    bench.list(&[("a", 1)]);
-    bench.accept(&order("x", Some("t"), change(&["a"])));
-    bench.take(9);
-    bench.settle(&["a"], &Verdict::AwaitList(fault("Perhaps")));
-    bench.accept(&order("y", Some("u"), change(&["a"])));
-    bench.list(&[("a", 1)]);
-    assert_eq!(bench.status("x", "t"), RequestStatus::Failed);
-    assert_eq!(bench.status("y", "u"), RequestStatus::InProgress);
-    assert_eq!(bench.take(9), ["a"]);
-    bench.settle(&["a"], &Verdict::Done);
-    assert_eq!(bench.status("y", "u"), RequestStatus::Succeeded);
-}
-
-/// A disassociation that is queued behind an association counts for the guard, too.
-#[test]
-fn a_guard_is_not_gone_around_by_associating_first() {
-    let mut bench = Bench::with(r#"{"coreThingName":"MyCore","region":"r","guard":{"maxFraction":0.1}}"#);
-    let names: Vec<String> = (0..20).map(|n| format!("d{n:02}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let listed: Vec<(&str, i64)> = names.iter().map(|name| (*name, 1)).collect();
-    for in_flight in [false, true] {
-        let mut bench = bench.clone();
-        bench.list(&listed);
-        bench.accept(&order("x", Some("t"), associate(&names)));
-        if in_flight {
-            assert_eq!(bench.take_of(CallKind::Associate, 99).len(), 20);
-        }
-        assert_eq!(bench.refuse(&order("x", Some("u"), change(&names))), RejectionCode::AccessDeniedException);
-        bench.accept(&order("x", Some("v"), change(&names[..2])));
-        assert_eq!(bench.refuse(&order("x", Some("w"), change(&names[2..3]))), RejectionCode::AccessDeniedException);
-    }
-    bench.list(&listed);
-    assert_eq!(bench.refuse(&order("x", Some("u"), change(&names[..3]))), RejectionCode::AccessDeniedException);
 }
 
 /// An answer is for the call that it answers: the store may be another one by then, where the
@@ -524,22 +298,6 @@ fn what_is_parked_is_passed_over_resource_by_resource() {
     assert_eq!(look(&mut bench, &["denied"]), (Some(busy), 1));
     let other = accept(&mut bench, "another", 0);
     assert_eq!(look(&mut bench, &["denied", "busy"]), (Some(other), 1));
-}
-
-/// A list shows the state before a request that was accepted after the list began.
-#[test]
-fn who_asks_while_a_list_is_read_is_not_settled_by_it() {
-    let mut bench = Bench::new();
-    bench.list(&[("a", 1)]);
-    bench.accept(&order("x", Some("t"), change(&["a"])));
-    bench.take(9);
-    bench.settle(&["a"], &Verdict::AwaitList(fault("Perhaps")));
-    let list = bench.run(|tx| Ok(begin_list(tx)));
-    bench.accept(&order("y", Some("u"), change(&["a"])));
-    bench.finish_list(list, &[]);
-    assert_eq!(bench.status("x", "t"), RequestStatus::Succeeded);
-    assert_eq!(bench.status("y", "u"), RequestStatus::InProgress);
-    assert_eq!(bench.take(9), ["a"]);
 }
 
 #[test]

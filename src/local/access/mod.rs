@@ -4,7 +4,7 @@
 //!
 //! It is a reconciler: it reads the due changes from the ledger, sends commands to the plugin, and
 //! writes the responses back to the ledger. No other part waits for it, and a change that is lost
-//! is made again. `plan.rs` decides when commands are sent, and how many.
+//! is made again. `plan` decides when commands are sent, and how many.
 
 mod plan;
 

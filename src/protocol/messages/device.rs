@@ -1,6 +1,6 @@
 //! A device and its history, as messages show them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ pub struct DeviceMessage {
 /// A device as messages show it, with the time of the last complete sync.
 #[must_use]
 pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
-    let (requested_by, client_token, requested_at) = match view.device.requested {
+    let (requested_by, client_token, requested_at) = match view.device.requested.map(|requested| *requested) {
         Some((client, token, at)) => (Some(client.to_string()), Some(token.into()), Some(at.to_string())),
         None => (None, None, None),
     };
@@ -91,7 +91,7 @@ pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
         requested_by,
         client_token,
         requested_at,
-        last_error: view.device.error.map(Into::into),
+        last_error: view.device.error.map(|fault| Arc::unwrap_or_clone(fault).into()),
         local_access: view.access.as_ref().map(|access| access.as_str().into()),
         local_access_error: match view.access {
             Some(AccessView::Failed(message)) => Some(message),

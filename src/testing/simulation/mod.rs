@@ -16,7 +16,9 @@ mod cloud;
 mod cloud_state;
 mod disk;
 mod disk_files;
+mod ending;
 mod plugin;
+mod wire;
 mod world;
 
 use std::{sync::Arc, time::Duration};
@@ -33,9 +35,9 @@ use self::{
 use crate::{
     agent::{Parts, supervisor::Supervisor},
     config::{self, Config},
-    domain::{Registered, Via},
+    domain::Via,
     health::Health,
-    ledger::{Ledger, Rules, view::View},
+    ledger::{Ledger, Rules},
     local::broker::Intake,
     protocol::Topics,
     runtime::{clock::Clock, stop},
@@ -43,9 +45,6 @@ use crate::{
 
 const CALLS_PER_SECOND: f64 = 5.0;
 const BURST: u32 = 20;
-
-/// Virtual time after the faults within which all has to be well.
-const CONVERGES: Duration = Duration::from_secs(4 * 3600);
 
 fn config(world: &World) -> Config {
     let text = serde_json::json!({
@@ -89,7 +88,7 @@ async fn live(world: &World) {
     let (sender, requests) = flume::bounded(1 << 16);
     let (intake, wired) =
         Intake::new(AsyncClient::from_senders(sender), Via::Mqtt, topics.clone(), config.limits.max_payload_bytes);
-    let wire = broker::Wire {
+    let wire = wire::Wire {
         world: world.clone(),
         run,
         intake,
@@ -248,7 +247,7 @@ fn run(seed: u64) -> Result<u64, world::Violation> {
             tokio::select! {
                 biased;
                 () = until_violated(&world) => {}
-                () = judge(&world) => {}
+                () = ending::converges(&world) => {}
             }
             world.state().over = true;
             world.changed.notify_waiters();
@@ -271,89 +270,6 @@ async fn until_violated(world: &World) {
             return;
         }
         changed.await;
-    }
-}
-
-/// Waits until every client was answered, and compares the final states.
-async fn judge(world: &World) {
-    let limit = world.plan.rough + world.plan.lull + CONVERGES;
-    if tokio::time::timeout(limit, clients::run(world.clone())).await.is_err() {
-        let state = world.state();
-        let open: Vec<_> = state
-            .seen
-            .asked
-            .keys()
-            .filter(|key| !state.ears.get(*key).is_some_and(|h| h.completed || h.refused))
-            .cloned()
-            .collect();
-        drop(state);
-        world.violate(2, format!("never answered: {open:?}"));
-        return;
-    }
-    while !world.fine() {
-        sleep(Duration::from_secs(1)).await;
-    }
-    if world.plan.calm {
-        let state = world.state();
-        let (calls, sent) = (state.cloud.calls, state.cloud.sent);
-        let entries = world.plan.devices;
-        drop(state);
-        if calls != entries.div_ceil(100) || sent != entries {
-            world.violate(5, format!("{entries} entries that waited together took {calls} calls with {sent} entries"));
-        }
-    }
-    // Longer than a list may lag, and than an unknown outcome takes to be known.
-    let quiet = tokio::time::timeout(CONVERGES, async {
-        loop {
-            sleep(Duration::from_secs(700)).await;
-            let (totals, access) = {
-                let state = world.state();
-                (state.disk.live.totals(), state.disk.live.access())
-            };
-            let is_managed = access.values().all(|access| access.command().is_none() || access.error.is_some());
-            if totals.open_requests == 0
-                && totals.owed == 0
-                && totals.work.values().all(|load| load.verifying == 0)
-                && is_managed
-            {
-                return;
-            }
-        }
-    });
-    if quiet.await.is_err() {
-        let (totals, access) = (world.state().disk.live.totals(), world.state().disk.live.access());
-        world.violate(7, format!("it does not come to rest: {totals:?} {access:?}"));
-        return;
-    }
-    compare(world);
-}
-
-/// At rest the registry has the cloud's associations, and each request has exactly one end.
-fn compare(world: &World) {
-    let mut wrong = None;
-    {
-        let state = world.state();
-        let devices = state.disk.live.devices().into_iter();
-        let registered: Vec<(String, i64)> = devices
-            .filter(|(_, device)| device.registered == Registered::Associated)
-            .map(|(thing, device)| (thing.to_string(), device.association.map_or(0, |at| at.0)))
-            .collect();
-        let listed: Vec<(String, i64)> = state.cloud.associated.clone().into_iter().collect();
-        if registered != listed {
-            wrong = Some((7, format!("the registry has {registered:?}, the cloud {listed:?}")));
-        }
-        let clients = state.plugin.wrong();
-        if world.plan.local_access && !clients.is_empty() {
-            wrong = Some((15, format!("clients of the broker are not as they should be: {clients:?}")));
-        }
-        for key in state.seen.accepted.keys() {
-            if !state.seen.completed.contains_key(key) && state.seen.asked.contains_key(key) {
-                wrong = Some((2, format!("accepted, and never completed: {key:?}")));
-            }
-        }
-    }
-    if let Some((invariant, text)) = wrong {
-        world.violate(invariant, text);
     }
 }
 

@@ -41,6 +41,16 @@ impl State {
         }
     }
 
+    /// Counts the bytes that the registry has of a client's requests.
+    pub(super) fn count_stored(&mut self, client: &ClientId, less: u64, more: u64) {
+        let bytes = self.stored.get(client).map_or(0, |bytes| bytes.saturating_sub(less)).saturating_add(more);
+        if bytes == 0 {
+            self.stored.remove(client);
+        } else {
+            self.stored.insert(client.clone(), bytes);
+        }
+    }
+
     /// A finished request that only the registry has is owed to its client without being counted.
     pub(super) fn count_owed(&mut self, seq: u64, by: i64) {
         if let Some(client) = self.requests.get(&seq).map(|kept| kept.request.client.clone()) {

@@ -16,6 +16,7 @@ pub(crate) use self::{load::ClientLoad, put::Undo};
 use super::{
     counters::Counters,
     object::{Changed, DeviceRow, Forgotten, Kept, Outgoing, Slot},
+    summary::{BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY},
     work::{Place, QueueKey, Work},
 };
 use crate::domain::{Access, ClientId, ClientToken, Now, Target, ThingName};
@@ -54,6 +55,9 @@ pub(crate) struct State {
     access_load: AccessLoad,
     /// Entries of all requests in memory.
     slots: u64,
+    /// Bytes that the registry has of each client's requests, of those that were stored since the
+    /// start: reading all of them at a start would take too long.
+    stored: HashMap<ClientId, u64>,
     /// Clients that were refused for a limit, and when, by `Elapsed`: the last few.
     refused: BTreeMap<ClientId, u64>,
     /// Counts the changes of device rows.
@@ -140,6 +144,15 @@ impl State {
         self.clients.get(client).copied().unwrap_or_default()
     }
 
+    /// Bytes that count for a client's requests against the limit of the database.
+    pub(crate) fn bytes_of(&self, client: &ClientId) -> u64 {
+        let ClientLoad { requests, entries, owed } = self.client(client);
+        self.stored.get(client).copied().unwrap_or_default()
+            + requests * BYTES_A_REQUEST
+            + entries * BYTES_AN_ENTRY
+            + owed * BYTES_A_MESSAGE
+    }
+
     /// Whether another client has anything in the ledger, or was refused for a limit lately.
     pub(crate) fn has_others(&self, client: &ClientId) -> bool {
         let lately = self.counters.elapsed.millis.saturating_sub(REFUSED_MILLIS);
@@ -169,9 +182,11 @@ impl State {
         self.devices.get(thing).map(|changed| &*changed.row)
     }
 
-    /// The registry has that request now: it stays in memory as long as one of its messages is
+    /// The registry has that request now, in rows of so many bytes: it stays in memory as long as one of its messages is
     /// owed.
-    pub(crate) fn request_is_stored(&mut self, seq: u64) {
+    pub(crate) fn request_is_stored(&mut self, seq: u64, bytes: u64) {
+        let Some(client) = self.request(seq).map(|kept| kept.request.client.clone()) else { return };
+        self.count_stored(&client, 0, bytes);
         if !self.is_owed(seq) {
             self.put_request(seq, None);
         } else if let Some(kept) = self.requests.get_mut(&seq) {
@@ -217,6 +232,7 @@ impl State {
         (self.counters.registry_bytes, self.counters.attempt) = (0, 0);
         (self.counters.synced, self.counters.is_bound) = (false, false);
         self.forgotten.clear();
+        self.stored.clear();
         self.devices.values_mut().for_each(|changed| changed.stored = 0);
         self.requests.values_mut().for_each(|kept| kept.stored = false);
         self.recount_devices([]);

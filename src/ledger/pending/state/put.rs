@@ -77,7 +77,14 @@ impl State {
     }
 
     pub(in crate::ledger::pending) fn put_forgotten(&mut self, seq: u64, new: Option<Forgotten>) -> Option<Forgotten> {
-        put(&mut self.forgotten, seq, new)
+        if let Some(Forgotten { client, bytes, .. }) = &new {
+            self.count_stored(client, *bytes, 0);
+        }
+        let old = put(&mut self.forgotten, seq, new);
+        if let Some(Forgotten { client, bytes, .. }) = &old {
+            self.count_stored(client, 0, *bytes);
+        }
+        old
     }
 
     pub(in crate::ledger::pending) fn put_work(
