@@ -32,6 +32,9 @@ pub enum Registered {
     Disassociated,
 }
 
+/// Who asked for a device, with which token, and when.
+pub type RequestedBy = (ClientId, ClientToken, Timestamp);
+
 /// A registry record: the state in the cloud's last list, and the last request. The ledger holds
 /// the requests in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,10 +49,10 @@ pub struct Device {
     /// such an association supersedes no command (docs/interface.md, "Superseded requests").
     #[serde(rename = "ours", default, skip_serializing_if = "Option::is_none")]
     pub associated_by_agent_at: Option<Timestamp>,
-    /// The last request for this device: its client, its token and the time. This member and
-    /// `error` are behind pointers, because most devices of a large registry have neither.
+    /// The last request for this device. This member and `error` are behind pointers, because most
+    /// devices of a large registry have neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requested: Option<Box<(ClientId, ClientToken, Timestamp)>>,
+    pub requested: Option<Box<RequestedBy>>,
     /// The number of calls that carried this device in the last request.
     #[serde(default)]
     pub attempts: u32,

@@ -30,7 +30,7 @@ pub use call_error::{
     CERTIFICATE_REFUSED, CallError, CallFault, CloudState, EntryError, NAME_NOT_RESOLVED, PROXY_FAILED,
 };
 pub use command::{Change, Command};
-pub use device::{Device, DeviceState, DeviceView, Registered, is_superseded};
+pub use device::{Device, DeviceState, DeviceView, Registered, RequestedBy, is_superseded};
 pub use fault::Fault;
 pub use history::{Asked, Event, Happened};
 pub use limits::{Guard, Limits};

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     domain::{
-        CallKind, ClientId, ClientToken, Device, Fault, Happened, Now, Outcome, Registered, Request, Target, Timestamp,
-        Verdict, is_superseded,
+        CallKind, Device, Fault, Happened, Now, Outcome, Registered, Request, RequestedBy, Target, Timestamp, Verdict,
+        is_superseded,
     },
     ledger::registry::store::StoreError,
 };
@@ -201,7 +201,7 @@ fn finish(
 }
 
 /// Who asked for a request, with which token, and when it was accepted.
-fn requested(tx: &Tx<'_>, seq: u64) -> Result<Option<Box<(ClientId, ClientToken, Timestamp)>>, StoreError> {
+fn requested(tx: &Tx<'_>, seq: u64) -> Result<Option<Box<RequestedBy>>, StoreError> {
     let by = |request: &Request| Box::new((request.client.clone(), request.token.clone(), request.accepted_at));
     match tx.state.request(seq) {
         Some(kept) => Ok(Some(by(&kept.request))),
