@@ -70,7 +70,7 @@ class Peer:
         with self.lock:
             select = "SELECT * FROM requests WHERE completed IS NOT NULL AND acknowledged = 0"
             unacknowledged = self.db.execute(select).fetchall()
-        for request in untold:
+        for request in unacknowledged:
             self.publish_completed(request)
         self.work.set()
 
