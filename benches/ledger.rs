@@ -83,7 +83,7 @@ async fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
         let mut verdicts: VecDeque<_> = taken.entries.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
         let settle = ledger.run_steps(move |tx| {
             ledger::settle(tx, CallKind::Disassociate, &mut verdicts)?;
-            Ok(ledger::Step::done_if(verdicts.is_empty()))
+            Ok(ledger::Step::when(verdicts.is_empty(), ()))
         });
         settle.await.unwrap();
     }

@@ -6,20 +6,28 @@
 //! ```text
 //!  broker, socket, IPC ─commands─► inbox ──► ledger ──► dispatcher ──calls──► cloud
 //!        ▲                                   │  ▲          │ outcomes          │
-//!        │ accepted, completed, status       │  └──────────┘                   │
+//!        │ accepted, completed               │  └──────────┘                   │
 //!        └────────────── outbox ◄────────────┤  ▲                              │
 //!                                            │  └────── reconciler ◄───────────┘
 //!                                  journal + registry      list of associated devices
 //! ```
 //!
-//! The data flows in one direction. Every message between the parts passes through the ledger: the
-//! inbox does not call the dispatcher, and the dispatcher does not publish. Each part reads its
-//! work from the ledger and writes the result back. A watch channel that carries no data wakes it.
-//! Therefore a restart is not a special case: each part starts by reading what is there.
+//! Requests and outcomes pass through the ledger: the inbox does not call the dispatcher, and the
+//! dispatcher does not publish. Each part reads its work from the ledger and writes the result
+//! back. A watch channel without data wakes the part. After a restart each part reads the ledger in
+//! the same way, so that no part needs code for a restart.
+//!
+//! Two objects are shared outside of the ledger. The parts write to [`health`], and the status
+//! message shows it. The list gate in [`cloud`] coordinates the dispatchers with the reconciler.
+//!
+//! The diagram omits the queries, whose responses the inbox sends; the publishers of the status, of
+//! the device messages and of the metrics; local access, which commands the broker's plugin; and
+//! the maintenance.
 //!
 //! # Modules
 //!
-//! From the bottom up; a module uses only those above it in this table.
+//! The table lists the modules from the lowest layer to the highest. A module uses only modules in
+//! rows above its own row.
 //!
 //! | module | content |
 //! | --- | --- |
@@ -40,8 +48,8 @@
 //! of the others. The `runtime` and `health` modules are below both sides, since both read the
 //! clock, obey the stop signal and report what they see of the world, and neither may import the
 //! other or the agent. `mqtt` is below `local` and `cli`, because a command connects to the broker
-//! as the agent does. `tests/architecture.rs` reads the sources and fails on any other use, and on
-//! an import cycle between files.
+//! as the agent does. `tests/it/architecture.rs` reads the sources and fails on any other use, and
+//! on an import cycle between files.
 //!
 //! The invariants and the decisions are in `ARCHITECTURE.md`. The library exists for the binary and
 //! the tests; its interface follows their needs and is not kept stable.

@@ -98,7 +98,7 @@ impl Maintenance {
             if trusted {
                 tx.confirm_clock();
             }
-            Ok(if ledger::expire(tx, trusted, &mut next)? { Step::Done(next) } else { Step::Again })
+            Ok(Step::when(ledger::expire(tx, trusted, &mut next)?, next))
         });
         let next = looked.await?;
         if retention {
@@ -138,7 +138,7 @@ impl Maintenance {
                 return Ok(Step::Again);
             }
             let done = ledger::forget_devices(tx, elapsed.saturating_sub(tombstones), &mut after)?;
-            Ok(Step::done_if(done))
+            Ok(Step::when(done, ()))
         });
         forgotten.await?;
         failpoint::pass("maintenance-forgot");
@@ -156,7 +156,7 @@ impl Maintenance {
                     // The tombstones of the last minutes are kept, since a list that lags behind is
                     // recognised by them.
                     || ledger::forget_devices(tx, before, &mut after)?);
-            Ok(Step::done_if(done))
+            Ok(Step::when(done, ()))
         });
         forgotten.await
     }

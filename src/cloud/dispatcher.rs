@@ -221,7 +221,7 @@ impl<C: Cloud> Dispatcher<C> {
         let call_kind = self.call_kind;
         let settled = self.ledger.run_steps(move |tx| {
             ledger::settle(tx, call_kind, &mut left)?;
-            Ok(ledger::Step::done_if(left.is_empty()))
+            Ok(ledger::Step::when(left.is_empty(), ()))
         });
         if let Err(error) = settled.await {
             // The ledger has the entries as sent, which is true, so they are sent again.

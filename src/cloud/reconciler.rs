@@ -320,7 +320,7 @@ impl<C: Cloud> Reconciler<C> {
         let mut done = 0;
         let run = self.ledger.run_steps(move |tx| {
             let all = ledger::apply_page(tx, mark, &devices, &mut done, &mut counts)?;
-            Ok(if all { Step::Done(counts) } else { Step::Again })
+            Ok(Step::when(all, counts))
         });
         run.await.map_err(Broken::Store)
     }
@@ -329,7 +329,7 @@ impl<C: Cloud> Reconciler<C> {
         let mut after = None;
         let removed = self.ledger.run_steps(move |tx| {
             let all = ledger::remove_unlisted(tx, mark, |thing| seen.has(thing), &mut after, &mut counts)?;
-            Ok(if all { Step::Done(counts) } else { Step::Again })
+            Ok(Step::when(all, counts))
         });
         let counts = removed.await.map_err(Broken::Store)?;
         failpoint::pass("sync-removed");
@@ -338,11 +338,11 @@ impl<C: Cloud> Reconciler<C> {
             let mut after = (0, 0);
             let verified = self
                 .ledger
-                .run_steps(move |tx| Ok(Step::done_if(ledger::verify(tx, call_kind, mark, trusted, &mut after)?)));
+                .run_steps(move |tx| Ok(Step::when(ledger::verify(tx, call_kind, mark, trusted, &mut after)?, ())));
             verified.await.map_err(Broken::Store)?;
         }
         failpoint::pass("sync-before-end");
-        let ended = self.ledger.run_steps(move |tx| Ok(Step::done_if(ledger::end_list(tx, mark, counts)?)));
+        let ended = self.ledger.run_steps(move |tx| Ok(Step::when(ledger::end_list(tx, mark, counts)?, ())));
         ended.await.map_err(Broken::Store)?;
         self.gate.end_list();
         Ok(counts)

@@ -10,7 +10,7 @@ use super::{
     committer::Committer,
     data_dir::{DataDir, Disk},
     health::{StoreHealth, Unavailable},
-    job::{Job, Notifiers, Reply, Step, Typed},
+    job::{Job, Notifiers, Replies, Step, Typed},
     pending::{Summary, Tx},
     registry::store::StoreError,
     stats::{Counting, Stats},
@@ -102,11 +102,11 @@ impl Ledger {
         &self,
         rule: impl FnMut(&mut Tx<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, Unavailable> {
-        received(self.submit(Reply::Durable, rule).await?).await
+        received(self.submit(Replies::Durable, rule).await?).await
     }
 
     /// As [`Self::run`], but the result may come before the writes are durable
-    /// ([`Reply::AtOnce`]).
+    /// ([`Replies::AtOnce`]).
     ///
     /// # Errors
     /// The store failed.
@@ -114,7 +114,7 @@ impl Ledger {
         &self,
         rule: impl FnMut(&mut Tx<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, Unavailable> {
-        received(self.submit(Reply::AtOnce, rule).await?).await
+        received(self.submit(Replies::AtOnce, rule).await?).await
     }
 
     /// Runs a rule that has several steps, each in a transaction of its own, and returns its result
@@ -127,7 +127,7 @@ impl Ledger {
         &self,
         rule: impl FnMut(&mut Tx<'_>) -> Result<Step<R>, StoreError> + Send + 'static,
     ) -> Result<R, Unavailable> {
-        received(self.submit_steps(Reply::Durable, rule).await?).await
+        received(self.submit_steps(Replies::Durable, rule).await?).await
     }
 
     /// Puts a rule into the queue, and returns the receiver of its result. Rules run in the order
@@ -137,10 +137,10 @@ impl Ledger {
     /// The ledger is closed.
     pub async fn submit<R: Send + 'static>(
         &self,
-        reply: Reply,
+        replies: Replies,
         mut rule: impl FnMut(&mut Tx<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<Answer<R>, Unavailable> {
-        self.submit_steps(reply, move |tx| rule(tx).map(Step::Done)).await
+        self.submit_steps(replies, move |tx| rule(tx).map(Step::Done)).await
     }
 
     /// As [`Self::submit`], for a rule that has several steps.
@@ -149,11 +149,11 @@ impl Ledger {
     /// The ledger is closed.
     pub async fn submit_steps<R: Send + 'static>(
         &self,
-        reply: Reply,
+        replies: Replies,
         rule: impl FnMut(&mut Tx<'_>) -> Result<Step<R>, StoreError> + Send + 'static,
     ) -> Result<Answer<R>, Unavailable> {
-        let (answer, receiver) = oneshot::channel();
-        let job = Typed { rule, value: None, reply, answer };
+        let (reply, receiver) = oneshot::channel();
+        let job = Typed { rule, value: None, replies, reply };
         self.jobs.send(Box::new(job)).await.map_err(|_| closed())?;
         Ok(receiver)
     }

@@ -18,17 +18,17 @@ pub enum Step<R> {
     Done(R),
 }
 
-impl Step<()> {
-    /// The step of a rule that has ended if `is_done`.
+impl<R> Step<R> {
+    /// The step of a rule that has ended with `result` if `is_done`.
     #[must_use]
-    pub fn done_if(is_done: bool) -> Self {
-        if is_done { Self::Done(()) } else { Self::Again }
+    pub fn when(is_done: bool, result: R) -> Self {
+        if is_done { Self::Done(result) } else { Self::Again }
     }
 }
 
 /// When a rule's result is sent to its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum Replies {
     /// After what the rule wrote is durable.
     Durable,
     /// At once: for queries, and for deletions whose loss costs only a repetition.
@@ -39,15 +39,15 @@ pub enum Reply {
 pub(super) trait Job: Send {
     /// Runs a step in a transaction of its own; `false` to be called again.
     fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError>;
-    fn reply(&self) -> Reply;
+    fn replies(&self) -> Replies;
     fn finish(self: Box<Self>, result: Result<(), Unavailable>);
 }
 
 pub(super) struct Typed<R, F> {
     pub(super) rule: F,
     pub(super) value: Option<R>,
-    pub(super) reply: Reply,
-    pub(super) answer: oneshot::Sender<Result<R, Unavailable>>,
+    pub(super) replies: Replies,
+    pub(super) reply: oneshot::Sender<Result<R, Unavailable>>,
 }
 
 impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Step<R>, StoreError> + Send> Job for Typed<R, F> {
@@ -58,19 +58,19 @@ impl<R: Send, F: FnMut(&mut Tx<'_>) -> Result<Step<R>, StoreError> + Send> Job f
         Ok(self.value.is_some())
     }
 
-    fn reply(&self) -> Reply {
-        self.reply
+    fn replies(&self) -> Replies {
+        self.replies
     }
 
     fn finish(self: Box<Self>, result: Result<(), Unavailable>) {
-        let Self { value, answer, .. } = *self;
+        let Self { value, reply, .. } = *self;
         let result = match (result, value) {
             (Ok(()), Some(value)) => Ok(value),
             (Err(error), _) => Err(error),
             (Ok(()), None) => Err(Unavailable("a rule did not end".into())),
         };
         // The receiver may have been dropped; what the rule wrote stays.
-        let _ = answer.send(result);
+        let _ = reply.send(result);
     }
 }
 

@@ -1,11 +1,11 @@
-//! The ledger: what is known, what is asked for, and what is owed. It is the only access to the
-//! store.
+//! The ledger: the durable state of the agent. It holds the devices, the requests, and the messages
+//! that the broker has not acknowledged. No other module reads or writes the store.
 //!
-//! * [`pending`](self) keeps what is open in memory, and has the rules: functions on a transaction
-//!   ([`Tx`]) that know neither a disk nor a thread.
-//! * `journal` makes what they change durable, one group after the other.
-//! * `registry` keeps what is settled in sled, written at checkpoints.
-//! * [`Ledger`] is the handle; behind it one thread runs the rules (`committer`).
+//! * [`pending`](self) holds the open requests in memory, and the rules: functions on a transaction
+//!   ([`Tx`]) that do no I/O except reads of the registry.
+//! * `journal` is the write-ahead log. It makes the changes of the rules durable, group by group.
+//! * `registry` stores devices and finished requests in sled. Checkpoints write them.
+//! * `committer` is the thread that runs the rules. [`Ledger`] is the handle to this thread.
 
 mod committer;
 mod data_dir;
@@ -36,7 +36,7 @@ pub(crate) use files::open_regular;
 pub use files::{check_owner, free};
 pub use handle::Ledger;
 pub use health::{Loss, Lost, StoreHealth, Unavailable};
-pub use job::{Reply, Step};
+pub use job::{Replies, Step};
 #[cfg(test)]
 pub(crate) use journal::{Files, testing::MemFiles};
 #[cfg(test)]

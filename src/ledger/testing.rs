@@ -14,7 +14,10 @@ use super::{
     Disk, Ledger, Rules, devices,
     journal::testing::MemFiles,
     pending::{Group, Tx, audit},
-    registry::store::{Direction, Op, Row, Store, StoreError},
+    registry::{
+        rows,
+        store::{Direction, Op, Row, Store, StoreError},
+    },
     view::Image,
 };
 use crate::{
@@ -75,6 +78,12 @@ impl Shared {
     /// How many rows there are.
     pub(crate) fn rows(&self) -> usize {
         self.0.lock().unwrap().0.rows.len()
+    }
+
+    /// Bytes of the rows of devices and requests.
+    pub(crate) fn bytes(&self) -> u64 {
+        let rows = &self.0.lock().unwrap().0.rows;
+        rows.iter().filter(|(key, _)| key.first() != Some(&b'm')).map(|(key, row)| (key.len() + row.len()) as u64).sum()
     }
 
     fn checked(&self) -> Result<(), StoreError> {
@@ -161,6 +170,22 @@ pub(crate) fn start(disk: &MemDisk, rules: &Rules) -> (Ledger, JoinHandle<()>) {
     let clock = Clock::simulated(tokio::time::Instant::now(), Arc::new(AtomicI64::new(1_800_000_000_000)));
     let (ledger, task) = Ledger::simulate(disk.clone(), rules.clone(), clock, || Duration::from_millis(1));
     (ledger, tokio::spawn(task))
+}
+
+/// The bytes that the totals and the shares of clients have for the registry, against its rows. Holds
+/// where no checkpoint is under way.
+pub(crate) fn recount_bytes(image: &Image) {
+    let (state, stored) = (&image.state, &image.registry.rows);
+    let bytes = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.len() + value.len()) as u64;
+    let all: u64 = stored.iter().filter(|(key, _)| key.first() != Some(&b'm')).map(bytes).sum();
+    // The next checkpoint deletes these.
+    let forgotten: u64 = state.forgotten().values().map(|forgotten| forgotten.bytes).sum();
+    let deleted = state.devices().iter().filter(|(_, changed)| changed.row.is_empty());
+    let deleted: u64 =
+        deleted.filter_map(|(thing, _)| stored.get_key_value(&rows::device(thing.as_str()))).map(bytes).sum();
+    assert_eq!(state.counters.registry_bytes, all - forgotten - deleted, "bytes of the registry");
+    let devices: u64 = stored.iter().filter(|(key, _)| key.first() == Some(&b'd')).map(bytes).sum();
+    assert_eq!(state.stored_bytes(), all - forgotten - devices, "bytes of the requests of all clients");
 }
 
 /// Totals and indexes against what they are derived from, and the pages of the registry against the

@@ -8,7 +8,7 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     domain::{DeviceState, DeviceView, ThingName},
     health::Health,
-    ledger::{self, Ledger, Reply},
+    ledger::{self, Ledger, Replies},
     local::broker::{ConnectionState, Publisher, Tag},
     protocol::{Topics, messages},
     runtime::{clock::sleep_until, stop::Stop},
@@ -161,7 +161,7 @@ impl Devices {
         progress.under_way.remove(&thing);
         progress.rest_until = None;
         self.health.clear("DEVICES_NOT_PUBLISHED");
-        let done = self.ledger.submit(Reply::AtOnce, move |tx| ledger::published(tx, &thing, change));
+        let done = self.ledger.submit(Replies::AtOnce, move |tx| ledger::published(tx, &thing, change));
         let _ = done.await;
     }
 }

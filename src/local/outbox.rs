@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     domain::{ClientId, Via},
-    ledger::{self, Ledger, Owed, Reply},
+    ledger::{self, Ledger, Owed, Replies},
     local::broker::{ConnectionState, Publisher, Tag},
     protocol::{ResultKind, Topics, messages},
     runtime::{clock::sleep_until, failpoint, stop::Stop},
@@ -316,7 +316,7 @@ impl Outbox {
         };
         // A message that becomes owed from now on sets this again.
         self.is_behind &= limit == 0;
-        match self.ledger.submit(Reply::AtOnce, rule).await {
+        match self.ledger.submit(Replies::AtOnce, rule).await {
             Ok(answer) => {
                 let from = (limit > 0).then_some(from);
                 self.reading = Some(Reading { answer, from, restarts: self.restarts });

@@ -26,6 +26,7 @@ pub(crate) struct Rig {
     pub(crate) clock: Clock,
     pub(crate) health: Arc<Health>,
     pub(crate) ledger: Ledger,
+    pub(crate) disk: MemDisk,
 }
 
 impl Rig {
@@ -36,10 +37,11 @@ impl Rig {
         let (config, unknown) = config::parse(&text, |_| None).unwrap();
         assert_eq!(unknown, Vec::<String>::new());
         let clock = Clock::simulated(Instant::now(), Arc::new(AtomicI64::new(1_800_000_000_000)));
+        let disk = MemDisk::default();
         let pause = || Duration::from_millis(1);
-        let (ledger, committer) = Ledger::simulate(MemDisk::default(), Rules::from(&config), clock.clone(), pause);
+        let (ledger, committer) = Ledger::simulate(disk.clone(), Rules::from(&config), clock.clone(), pause);
         tokio::spawn(committer);
-        Self { config, health: Health::new(clock.clone()), clock, ledger }
+        Self { config, health: Health::new(clock.clone()), clock, ledger, disk }
     }
 
     pub(crate) fn topics(&self) -> Topics {
@@ -124,7 +126,7 @@ impl Wire {
     }
 
     pub(crate) fn down(&self) {
-        self.publisher.down(|| ());
+        self.publisher.down(|| while self.requests.try_recv().is_ok() {});
     }
 
     /// What the agent sends until it sends nothing more for a second.
@@ -135,7 +137,9 @@ impl Wire {
                 Request::Publish(publish) => {
                     self.last_packet += 1;
                     self.publisher.on_wire(self.last_packet);
-                    let content = serde_json::from_slice(&publish.payload).unwrap_or_default();
+                    let is_empty = publish.payload.is_empty();
+                    let content =
+                        if is_empty { Value::Null } else { serde_json::from_slice(&publish.payload).unwrap() };
                     sent.push(Sent::Message(self.last_packet, publish.topic, content));
                 }
                 Request::PubAck(ack) => sent.push(Sent::Ack(ack.pkid)),

@@ -35,6 +35,7 @@ impl Cloud for FakeCloud {
 struct Rig {
     parts: parts::Rig,
     cloud: Arc<FakeCloud>,
+    gate: Arc<ListGate>,
     task: tokio::task::JoinHandle<()>,
     stop: stop::Stopper,
 }
@@ -54,7 +55,7 @@ impl Rig {
             ledger: parts.ledger.clone(),
             cloud: Arc::clone(&cloud),
             health: Arc::clone(&parts.health),
-            gate,
+            gate: Arc::clone(&gate),
             rate: RateLimit::new(parts.config.rate, parts.clock.clone()),
             pace: None,
             clock: parts.clock.clone(),
@@ -62,7 +63,7 @@ impl Rig {
             retry: parts.config.retry,
             stop,
         };
-        Self { task: tokio::spawn(dispatcher.run()), parts, cloud, stop: stopper }
+        Self { gate, task: tokio::spawn(dispatcher.run()), parts, cloud, stop: stopper }
     }
 
     fn calls(&self) -> Vec<Vec<String>> {
@@ -112,9 +113,16 @@ async fn a_throttled_call_is_repeated_and_its_entries_count_as_unsent() {
     let rig = Rig::new("", vec![(failure(CallFault::Throttled), Duration::ZERO)]);
     rig.parts.disassociate("bench", "t1", &["a"]).await;
     rig.parts.disassociate("bench", "t2", &["b"]).await;
+    while rig.calls().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let (seq, mut so_far) = (rig.parts.find("bench", "t1").await.unwrap().seq, ledger::Canceled::default());
+    let cancel = rig.parts.ledger.run(move |tx| ledger::cancel(tx, seq, &mut so_far).map(|_| so_far.canceled));
+    assert_eq!(cancel.await.unwrap(), 1);
     pass(60).await;
-    assert_eq!(rig.calls(), [["a", "b"], ["a", "b"]]);
-    assert_eq!(rig.status("t1").await, RequestStatus::Succeeded);
+    assert_eq!(rig.calls(), [vec!["a", "b"], vec!["b"]]);
+    assert_eq!(rig.status("t1").await, RequestStatus::Canceled);
     assert_eq!(rig.parts.problems(), Vec::<String>::new(), "it passed");
 }
 
@@ -126,10 +134,16 @@ async fn a_call_without_a_response_leaves_the_rest_to_the_list() {
     pass(3600).await;
     assert_eq!(rig.calls(), [["a"]], "no call until a list shows that the cloud is back");
     assert_eq!(rig.status("t1").await, RequestStatus::InProgress);
-    let (calls, health) = (CallKind::List, &rig.parts.health);
-    health.answered(calls, Ok(()), false);
+    // A page arrives: the cloud is back, and the list is not complete yet.
+    let mark = rig.parts.ledger.run(|tx| Ok(ledger::begin_list(tx))).await.unwrap();
+    rig.gate.begin_list(mark.seq);
+    rig.gate.answered(CallKind::List, Ok(()), false);
     pass(3600).await;
     assert_eq!(rig.calls().len(), 1, "that call may have been carried out: only a complete list decides");
+    rig.gate.end_list();
+    pass(3600).await;
+    assert_eq!(rig.calls().len(), 2);
+    assert_eq!(rig.status("t1").await, RequestStatus::Succeeded);
 }
 
 /// The nucleus kills the process 5 s after it asked it to stop.

@@ -149,7 +149,7 @@ fn child(parent: &str, child: usize) -> (Target, u32) {
 }
 
 fn shut(plan: &mut LanePlan, now: Mono) -> Vec<String> {
-    let Next::Queue { shut, .. } = plan.next(now) else { panic!("the call_kind waits") };
+    let Next::Queue { shut, .. } = plan.next(now) else { panic!("the lane waits") };
     shut
 }
 
@@ -164,7 +164,7 @@ fn a_resource_that_refuses_is_parked_and_the_lane_continues() {
     assert!(matches!(answer(&mut plan, "denied", Some(CallFault::Denied), 0), Verdict::Parked(_)));
     assert!(matches!(answer(&mut plan, "busy", Some(CallFault::Busy), 0), Verdict::Parked(_)));
     assert_eq!(shut(&mut plan, Mono(0)), ["externalId:denied", "externalId:busy"]);
-    assert_eq!(plan.retries_at(), Some(Mono(500)), "the call_kind itself does not wait, and each has its own time");
+    assert_eq!(plan.retries_at(), Some(Mono(500)), "the lane itself does not wait, and each has its own time");
     assert_eq!(shut(&mut plan, Mono(500)), ["externalId:denied"]);
     assert_eq!(plan.retries_at(), Some(Mono(450_000)));
     answer(&mut plan, "busy", Some(CallFault::Busy), 500);

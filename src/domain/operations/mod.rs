@@ -1,10 +1,9 @@
 //! The operations: each in the file of its family, and all of them in one table.
 //!
-//! A file of a family says everything about its operations as data: the name, the members of the
-//! payload, the targets, the cloud call with its service and limits, the subcommand, the
-//! descriptions and the examples. The parser, the schemas, AsyncAPI, the command line, the tables
-//! of the documents, the inbox and the maintenance iterate over this table and name no operation
-//! of their own.
+//! The file of a family defines its operations as data: the name, the members of the payload, the
+//! targets, the cloud call with its service and limits, the subcommand, the descriptions and the
+//! examples. The parser, the schemas, AsyncAPI, the command line, the tables of the documents, the
+//! inbox and the maintenance iterate over this table. They contain no code for a single operation.
 
 pub mod assets;
 pub mod call;
@@ -49,7 +48,7 @@ macro_rules! operations {
         text_records!(Operation);
 
         impl Operation {
-            /// What its family says of it.
+            /// The description of the operation, from the file of its family.
             #[must_use]
             pub fn spec(self) -> &'static Spec {
                 match self {

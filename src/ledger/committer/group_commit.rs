@@ -18,15 +18,18 @@ use crate::{
     runtime::failpoint,
 };
 
+/// The most bytes of an image of the totals.
+const MAX_TOTALS: usize = 2048;
+
 impl<D: Disk> Committer<D> {
     /// Writes the group to the journal, and syncs the journal if `durable` is set.
     pub(super) fn commit(&mut self, durable: bool) -> Result<(), Uncommitted> {
         if !self.group.is_empty() {
-            let payload = self.group.images(&self.state);
+            let mut payload = self.group.images(&self.state);
             if durable {
                 self.reserve()?;
             }
-            self.make_room(&payload)?;
+            self.make_room(&mut payload)?;
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
             failpoint::pass("commit-before-write");
             journal.append(&payload).map_err(NotWritten)?;
@@ -51,9 +54,10 @@ impl<D: Disk> Committer<D> {
         Ok(())
     }
 
-    /// Makes room for the group in the segment, or begins another one.
-    pub(super) fn make_room(&mut self, payload: &[u8]) -> Result<(), Uncommitted> {
-        let needed = Journal::<D::Files>::footprint(payload.len() as u64);
+    /// Makes room for the group in the segment, or begins another one. A checkpoint that is completed
+    /// for it changes the totals, which are added to `payload` then.
+    pub(super) fn make_room(&mut self, payload: &mut Vec<u8>) -> Result<(), Uncommitted> {
+        let needed = Journal::<D::Files>::footprint((payload.len() + MAX_TOTALS) as u64);
         let has_room =
             |journal: &Option<Journal<D::Files>>| journal.as_ref().is_some_and(|journal| needed <= journal.room());
         if has_room(&self.journal) {
@@ -65,8 +69,16 @@ impl<D: Disk> Committer<D> {
             let noted = (self.group.touched, self.group.ended);
             self.group.undo(&mut self.state);
             self.sync()?;
+            let before = self.state.counters;
             while self.step_checkpoint(Duration::MAX)? != Progress::Over {}
+            let after = self.state.counters;
             self.group.redo(&mut self.state, payload).map_err(NotWritten)?;
+            // The images of the group have the totals from before the checkpoint.
+            let grown = after.registry_bytes.wrapping_sub(before.registry_bytes);
+            let counters = &mut self.state.counters;
+            counters.registry_bytes = counters.registry_bytes.wrapping_add(grown);
+            counters.attempt = after.attempt;
+            payload.extend(Group::totals(&self.state));
             (self.group.touched, self.group.ended) = noted;
         }
         if has_room(&self.journal) {
@@ -122,8 +134,8 @@ impl<D: Disk> Committer<D> {
     /// Makes a change of the totals alone durable.
     pub(super) fn log_totals(&mut self) -> Result<(), StoreError> {
         self.owes_totals = true;
-        let payload = Group::totals(&self.state);
-        let logged = self.make_room(&payload).and_then(|()| {
+        let mut payload = Group::totals(&self.state);
+        let logged = self.make_room(&mut payload).and_then(|()| {
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
             journal.append(&payload).map_err(NotWritten)?;
             self.sync()

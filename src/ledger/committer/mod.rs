@@ -28,7 +28,7 @@ use super::{
     Rules,
     data_dir::Disk,
     health::Unavailable,
-    job::{Job, Notifiers, Reply},
+    job::{Job, Notifiers, Replies},
     journal::Journal,
     pending::{Group, State, Summary, Touched, Tx},
     registry::{Binding, Checkpoint, store::StoreError},
@@ -246,7 +246,7 @@ impl<D: Disk> Committer<D> {
         for mut job in jobs {
             match self.run_job(&mut *job, queue, &mut failed) {
                 Ok((ended, changed)) => {
-                    durable |= changed && job.reply() == Reply::Durable;
+                    durable |= changed && job.replies() == Replies::Durable;
                     if ended {
                         ran.push((job, Ok(())));
                     } else {

@@ -121,6 +121,7 @@ impl<D: Disk> Committer<D> {
             self.report(Lost::Journal, damage.kept_as, &damage.text);
         }
         state.begin_run(self.clock.now());
+        state.count_from_here();
         self.state = state;
         (self.group, self.appended) = (Group::default(), Group::default());
         self.binding =

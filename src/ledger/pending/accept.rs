@@ -291,7 +291,7 @@ fn refusal(tx: &Tx<'_>, order: &Order, survey: &Survey) -> Option<Rejection> {
         );
     }
     // Maintenance makes room down to a half, as far as the requests have ended for an hour.
-    let own = tx.state.bytes_of(client);
+    let own = tx.state.bytes_of(client).min(tx.live_bytes());
     if others_ask && own > max / 2 {
         return throttled(
             300,

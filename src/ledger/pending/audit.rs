@@ -11,8 +11,8 @@ use super::{
 };
 use crate::domain::{CallKind, DeviceState, Operation, Registered, RequestStatus, Target, ThingName};
 
-/// What does not fit together, in words; empty for a state that is whole. `stored` are the devices
-/// of the registry.
+/// Returns a description of each inconsistency in the state, or nothing for a consistent state.
+/// `stored` are the devices of the registry.
 pub(crate) fn audit(state: &State, stored: &BTreeMap<ThingName, Registered>) -> Vec<String> {
     let mut audit = Audit { state, wrong: Vec::new() };
     audit.requests();

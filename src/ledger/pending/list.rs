@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// How long the cloud's list may lag behind what the cloud did; Greengrass promises no time,
-/// minutes are generous.
+/// The longest assumed delay between a change in the cloud and a list that shows it. Greengrass
+/// documents no value; five minutes is a generous estimate.
 const LAG: Duration = Duration::from_secs(300);
 
 /// Devices that one step looks at: some milliseconds.
@@ -116,8 +116,8 @@ fn is_awaited(tx: &Tx<'_>, thing: &ThingName) -> bool {
     tx.work_of(&Target::Device(thing.clone())).is_some_and(|work| work.queue() == Queue::AwaitList)
 }
 
-/// Whether a list may not show yet what was done then. A time to come is a clock that was set back:
-/// nothing is known.
+/// Whether a change at `at` is so recent that a list may not show it yet. If `at` is in the future,
+/// the wall clock was set back, and the change does not count as recent.
 fn is_lately(tx: &Tx<'_>, at: Timestamp) -> bool {
     (at..at.after(LAG)).contains(&tx.now.wall)
 }

@@ -121,6 +121,7 @@ pub(crate) struct Forgotten {
     /// Its token.
     pub(crate) token: ClientToken,
     /// Bytes of its rows.
+    #[serde(default)]
     pub(crate) bytes: u64,
 }
 

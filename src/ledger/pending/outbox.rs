@@ -27,9 +27,9 @@ pub struct Owed {
 /// Messages of other transports that are passed over in one step.
 const MAX_PASSED: usize = 1000;
 
-/// The messages to clients of one transport from place `from` on, in the order in which they became
-/// due, and the last place that was looked at, `None` where there was none. Each has its first
-/// `max_failures` failures, and after as many in all it is enough.
+/// Returns the messages to clients of one transport from place `from` on, in the order in which
+/// they became due, and the last place that was examined, or `None` if there was none. Each message
+/// has at most `max_failures` failures, and the read ends after as many failures in total.
 ///
 /// # Errors
 /// The registry failed.

@@ -1,4 +1,5 @@
-//! Queries: what the ledger holds, page by page, without looking at what is not returned.
+//! The queries. Each query reads one page of the ledger. A query with a filter also passes over a
+//! limited number of rows that it does not return.
 //!
 //! A query reads the state first, then the registry, and passes over rows of the registry that the
 //! state has in a newer form.

@@ -1,5 +1,5 @@
-//! Forgets what was kept long enough, by the time that is known to have passed, and, where room is
-//! short, finished requests before their time.
+//! Removes records whose retention has ended, measured by [`Tx::elapsed`]. If the store is nearly
+//! full, it also removes finished requests before the end of their retention.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -161,8 +161,8 @@ fn forget_device(tx: &mut Tx<'_>, thing: &ThingName, before: u64) -> Result<(), 
     Ok(())
 }
 
-/// Forgets finished requests before their retention is over, those of the client that has most of
-/// them first, so that one client's flood does not make the agent forget the tokens of others.
+/// Forgets finished requests before their retention is over, those of the client that takes most
+/// room first, so that one client's flood does not make the agent forget the tokens of others.
 #[derive(Clone, Debug)]
 pub struct Early {
     /// Requests that ended since are kept, by [`Tx::elapsed`].
@@ -175,8 +175,14 @@ pub struct Early {
     next: u64,
     /// Whether this round forgot any.
     forgot: bool,
-    /// How many requests each client has.
+    /// The room that each client's requests take.
     clients: HashMap<ClientId, u64>,
+}
+
+/// The room that a finished request takes in the registry, in bytes as measured: its row and its
+/// token, and a row for each entry without success.
+fn room(request: &Request) -> u64 {
+    256 + 160 * u64::from(request.tally.entries.saturating_sub(request.tally.succeeded))
 }
 
 impl Early {
@@ -215,13 +221,13 @@ impl Early {
             }
             if !self.counted {
                 if self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&request.client) {
-                    *self.clients.entry(request.client).or_default() += 1;
+                    *self.clients.entry(request.client.clone()).or_default() += room(&request);
                 }
             } else if Some(&request.client) == largest.as_ref() {
                 forget(tx, &request)?;
                 self.forgot = true;
                 if let Some(count) = self.clients.get_mut(&request.client) {
-                    *count = count.saturating_sub(1);
+                    *count = count.saturating_sub(room(&request));
                 }
             }
         }

@@ -90,8 +90,8 @@ pub fn settle(
 }
 
 fn settle_one(tx: &mut Tx<'_>, call_kind: CallKind, target: &Target, verdict: &Verdict) -> Result<(), StoreError> {
-    // The ledger may be another one by now, where the same target is asked for anew: that was not
-    // sent.
+    // The store may have been replaced during the call, and a new request may name the same target.
+    // The work of that request was not sent.
     let Some(work) = tx.work_of(target).filter(|work| work.call_kind == call_kind && work.is_sent()) else {
         return Ok(());
     };
@@ -209,8 +209,9 @@ fn requested(tx: &Tx<'_>, seq: u64) -> Result<Option<Box<RequestedBy>>, StoreErr
     }
 }
 
-/// Settles what waits for a list, after a complete one: it shows whether what was sent is done.
-/// Returns `false` if there is more to do in another step, after the target `after`.
+/// Settles the work that waits for a list, after a complete list was read: the list shows whether
+/// the entries that were sent are done. Returns `false` if another step has to continue after the
+/// target `after`.
 ///
 /// # Errors
 /// The registry failed.
@@ -249,8 +250,9 @@ pub fn verify(
     Ok(false)
 }
 
-/// Done for the entries of requests from before the list began. If it is not done, it failed for
-/// those from before the answer that left it open. Later ones are sent.
+/// Settles one piece of work by a complete list. If the list shows the work as done, the entries of
+/// requests from before the list succeed. Otherwise the entries from before the response that left
+/// the outcome unknown fail, and later entries are sent.
 fn settle_by_list(
     tx: &mut Tx<'_>,
     target: &Target,

@@ -1,4 +1,5 @@
-//! Totals as others see them, and what each object counts against the limit of the database.
+//! The totals that other parts of the agent read, and the number of bytes that each object counts
+//! for against `limits.maxDatabaseBytes`.
 
 use super::{
     counters::Load,

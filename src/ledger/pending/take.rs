@@ -256,14 +256,14 @@ enum Took {
     Nothing,
 }
 
-/// Records a target as sent, unless nothing waits for it any more; `again` for a part of the call
-/// before.
+/// Records a target as sent, unless nothing waits for it any more; `is_part` for a part of the
+/// call before.
 fn take_one(
     tx: &mut Tx<'_>,
     target: &Target,
     window: Window,
     clock_trusted: bool,
-    again: bool,
+    is_part: bool,
 ) -> Result<Took, StoreError> {
     let Some(work) = tx.work_of(target) else { return Ok(Took::Nothing) };
     let (call_kind, sent) = (work.call_kind, work.is_sent());
@@ -313,7 +313,7 @@ fn take_one(
         }
         Some(_) => {}
     }
-    work.send(again);
+    work.note_sent(is_part);
     tx.ended.retried += u64::from(work.attempts > 0);
     work.attempts = work.attempts.saturating_add(1);
     let entry_errors = work.entry_errors;

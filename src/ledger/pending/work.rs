@@ -15,21 +15,16 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Where a piece of work waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// The kind of a [`Wait`], in the order in which queues are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Queue {
     /// To be sent, or sent and not answered.
-    #[default]
-    #[serde(rename = "F")]
     Fresh,
     /// Answered with a passing error of this entry: sent again after a while.
-    #[serde(rename = "R")]
     Retry,
     /// The resource of its call refused: other resources go first.
-    #[serde(rename = "P")]
     Parked,
     /// The next complete list shows the outcome.
-    #[serde(rename = "L")]
     AwaitList,
 }
 
@@ -163,7 +158,7 @@ impl Work {
 
     /// Notes that a call carries it; `is_part` for a part of the call before, which was refused as
     /// a whole.
-    pub(super) fn send(&mut self, is_part: bool) {
+    pub(super) fn note_sent(&mut self, is_part: bool) {
         self.call_state = match self.call_state {
             CallState::Unsent => CallState::Sent,
             CallState::Sent if is_part => CallState::Sent,

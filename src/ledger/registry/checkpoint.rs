@@ -80,7 +80,8 @@ impl Checkpoint {
         Ok(Step::More)
     }
 
-    /// The journal says that the checkpoint is complete: what the registry has leaves the memory.
+    /// Removes the objects that the registry now has from memory. The journal has recorded the
+    /// checkpoint as complete before.
     pub(crate) fn complete(self, state: &mut State) {
         let Self { slices, written, .. } = self;
         let mut bytes = state.counters.registry_bytes;

@@ -61,7 +61,8 @@ fn fill(db: &::sled::Db, copy: &Path) -> Result<(), StoreError> {
 /// Puts a complete copy in the store's place, wherever a crash interrupted that, and clears away
 /// what is left over.
 ///
-/// The store itself is only deleted when its copy has its name: in between it is `store.old`.
+/// The old store is first renamed to `store.old`. It is deleted only after the copy has the name
+/// `store`.
 pub(super) fn take(data_dir: &Path) -> io::Result<()> {
     let [store, copy, old] = ["store", "store.new", "store.old"].map(|name| data_dir.join(name));
     if copy.join(COMPLETE).exists() {

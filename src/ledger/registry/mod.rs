@@ -1,7 +1,7 @@
 //! The registry: devices, finished requests, tokens and history, in sled.
 //!
-//! It is written at checkpoints only, in sorted batches, and has nothing that the journal does not
-//! make durable before.
+//! Only checkpoints write to the registry, in sorted batches. A checkpoint writes only changes that
+//! the journal has already made durable.
 
 mod carry;
 mod checkpoint;

@@ -3,14 +3,16 @@
 //! * On Linux sled's flush is `sync_file_range`, which flushes neither the disk's cache nor the
 //!   file's new size. So a sync is sled's flush and then `fdatasync` on a second handle of sled's
 //!   own file.
-//! * sled takes what it has flushed for durable, and writes so into the head of its next segment of
-//!   1 MiB. If power fails when that head is on the disk and what it speaks of is not, the next
-//!   opening fails, or loses records that were durable long ago. So much less than a segment is
-//!   written between two syncs.
-//! * sled never syncs its `conf` file nor its directories: done once at each opening.
-//! * A half-written snapshot (`snap.*.generating`) makes every later opening fail: deleted before;
-//!   nothing else is.
-//! * After an I/O error sled stays failed: the caller drops this and opens anew.
+//! * sled treats flushed data as durable, and records that in the head of its next segment of
+//!   1 MiB. If the power fails when this head is on the disk and the data is not, the next opening
+//!   fails, or loses older records that were durable. Therefore this module writes much less than
+//!   one segment between two syncs.
+//! * sled syncs neither its `conf` file nor its directories. This module syncs them once at each
+//!   opening.
+//! * A half-written snapshot (`snap.*.generating`) makes every later opening fail. This module
+//!   deletes it before the opening, and deletes no other file.
+//! * After an I/O error every later call to sled fails. The caller drops the store and opens it
+//!   again.
 //! * Damage shows as an error or as a panic, at the opening or at any later read: each call is
 //!   guarded.
 //! * A log that lost its end, or its snapshots, opens cleanly with older records. The binding to

@@ -1,6 +1,7 @@
-//! A recording from the field: copies of a journal and a registry, which are read event by event
-//! and held against each other. Nothing here is part of a running agent except [`copy`], by which
-//! `offboard support-bundle --with-journal` makes a recording.
+//! Replays a recording from the field. A recording is a copy of a journal and a registry. The
+//! replay reads both, event by event, and compares them. The agent does not use this module. The
+//! product contains only [`copy`], with which `offboard support-bundle --with-journal` makes a
+//! recording.
 //!
 //! A replay starts at the oldest frame that is still there. From the last checkpoint on it does
 //! what recovery does, and holds the state after each group against the totals in the journal;
@@ -27,8 +28,9 @@ use super::{
 };
 use crate::domain::{DeviceState, Registered, Request, ThingName, Timestamp};
 
-/// Objects up to which the state is held against its totals after each group. Above, it is done
-/// after every hundredth group, and the place that is named is that much less exact.
+/// The largest number of objects for which the replay compares the state with its totals after each
+/// group. Above this number it compares them after every hundredth group, and the reported place of
+/// a fault is less exact by as many groups.
 const MANY: usize = 5000;
 
 /// A group of the journal: what became durable at once.

@@ -1,4 +1,5 @@
-//! The committing thread over a disk that fails: what it answers is true after any crash.
+//! Tests of the committing thread on a disk that fails: each change that the thread reported as
+//! durable exists after a crash.
 
 use std::time::Duration;
 
@@ -151,4 +152,48 @@ async fn a_clean_stop_leaves_nothing_to_replay() {
     let (ledger, thread) = start(&disk, &rules);
     rig = Rig { disk, rules, ledger, thread };
     assert_eq!(rig.find("t1").await.map(|request| request.tally.succeeded), Some(1));
+}
+
+/// Commands that come together may need more room than the segment has while a checkpoint is under
+/// way. The checkpoint is completed first, and its rows count.
+#[tokio::test(start_paused = true)]
+async fn the_rows_of_a_checkpoint_that_was_completed_for_a_large_group_are_counted() {
+    let mut rig = Rig::new();
+    for round in 0..4 {
+        let mut accepted = Vec::new();
+        for command in 0..60 {
+            let names: Vec<String> = (0..400).map(|n| format!("device-{command:02}-{n:03}")).collect();
+            let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+            let order = order("@root", Some(&format!("t{round}-{command}")), change(&names));
+            accepted.push(rig.ledger.submit(Replies::Durable, move |tx| accept(tx, &order)).await.unwrap());
+        }
+        for accepted in accepted {
+            accepted.await.unwrap().unwrap().unwrap();
+        }
+        loop {
+            let (kind, limit) = (CallKind::Disassociate, 1000);
+            let pick = Pick::Queue { limit, window: Window::OPEN, again: None, shut: Vec::new() };
+            let settled = rig.ledger.run(move |tx| {
+                let taken = take(tx, kind, &pick, true, &CallToken::from_bits(0))?;
+                let mut verdicts: VecDeque<_> =
+                    taken.entries.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
+                let count = verdicts.len();
+                while !verdicts.is_empty() {
+                    settle(tx, kind, &mut verdicts)?;
+                }
+                Ok(count)
+            });
+            if settled.await.unwrap() == 0 {
+                break;
+            }
+        }
+    }
+    let Rig { disk, rules, ledger, thread } = rig;
+    drop(ledger);
+    thread.await.unwrap();
+    let (ledger, thread) = start(&disk, &rules);
+    rig = Rig { disk, rules, ledger, thread };
+    assert!(rig.find("none").await.is_none());
+    let counted = rig.ledger.summary().borrow().live_bytes;
+    assert_eq!(counted, rig.disk.registry.bytes());
 }

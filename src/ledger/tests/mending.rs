@@ -1,5 +1,5 @@
-//! A journal that lost a part in the middle: whatever is missing, the state is whole again, nothing
-//! is reported that is not known, and everything ends.
+//! Tests of a journal that lost groups in the middle: the repaired state is consistent, the ledger
+//! reports no unknown outcome as a success or a failure, and every open request ends.
 
 use super::*;
 

@@ -1,6 +1,6 @@
-//! A bench for the rules, on a registry in memory. After each transaction the totals and indexes
-//! are counted again, what the journal would get is replayed, and the transaction is undone and
-//! redone. Every few transactions a checkpoint moves what is settled to the registry.
+//! A test bench for the rules, with a registry in memory. After each transaction the bench recounts
+//! the totals and indexes, replays the images of the transaction, and undoes and redoes it. Every
+//! few transactions a checkpoint moves finished objects to the registry.
 
 mod access;
 mod broadcasts;
@@ -153,6 +153,7 @@ impl Bench {
     /// The images of a transaction say all that it changed, and the old values undo it.
     fn check(&self, before: &Image, mut group: Group) {
         testing::recount(&self.image, &self.rules);
+        testing::recount_bytes(&self.image);
         let (old, new) = (Snapshot::of(before), Snapshot::of(&self.image));
         let mut replayed = before.clone();
         // Twice: setting an image again changes nothing.
@@ -166,8 +167,10 @@ impl Bench {
         group.undo(&mut undone.state);
         assert_eq!(Snapshot::of(&undone), old, "the old values undo it");
         testing::recount(&undone, &self.rules);
+        testing::recount_bytes(&undone);
         group.redo(&mut undone.state, &self.written).unwrap();
         assert_eq!(Snapshot::of(&undone), new);
+        testing::recount_bytes(&undone);
     }
 
     /// Moves what is settled to the registry. Nothing that can be seen changes, and what was logged
@@ -189,6 +192,7 @@ impl Bench {
         carried.index();
         assert_eq!(Snapshot::of(&self.image), before, "a checkpoint changes nothing that can be seen");
         testing::recount(&self.image, &self.rules);
+        testing::recount_bytes(&self.image);
         let carried = Image { state: carried, registry: self.image.registry.clone() };
         assert_eq!(Snapshot::of(&carried), before, "what is open is logged again");
         testing::recount(&carried, &self.rules);

@@ -1,5 +1,5 @@
-//! Opposite requests for one device: whatever happens between them, the cloud ends as the later one
-//! asked.
+//! Tests of opposite requests for one device: after any sequence of events, the device has in the
+//! cloud the state that the later request asks for.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What each rule promises.
+//! Tests of single rules of the ledger.
 
 use super::*;
 
@@ -216,8 +216,8 @@ fn a_clock_that_jumps_back_does_not_stop_the_deadlines() {
     assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut);
 }
 
-/// An answer is for the call that it answers: the store may be another one by then, where the
-/// opposite is asked for.
+/// A response settles only the call that it belongs to. The registry may have been replaced during
+/// the call, and a request for the opposite operation may be open.
 #[test]
 fn an_answer_ends_nothing_that_was_not_sent_by_its_lane() {
     let mut bench = Bench::new();

@@ -1,4 +1,5 @@
-//! The view shows all that there is: what it did not show, no test that compares views would miss.
+//! Tests that a view contains the whole state of the ledger. Other tests compare views, and would
+//! not notice the loss of an object that the view omits.
 
 use super::*;
 use crate::ledger::view::{Owed, Queue, Waiter};

@@ -68,7 +68,7 @@ pub(crate) struct Closer {
 }
 
 impl Closer {
-    /// A closer for the connection of `line`, whose status has the topic `status`.
+    /// A closer for the connection of `publisher`, whose status has the topic `status`.
     pub(in crate::local) fn new(publisher: Arc<Publisher>, status: String) -> Self {
         Self { publisher, status }
     }

@@ -25,7 +25,7 @@ impl Rig {
         let listed = parts.ledger.run_steps(move |tx| {
             let mark = *mark.get_or_insert_with(|| ledger::begin_list(tx));
             let all = ledger::apply_page(tx, mark, &page, &mut done, &mut counts)?;
-            Ok(Step::done_if(all && ledger::end_list(tx, mark, counts)?))
+            Ok(Step::when(all && ledger::end_list(tx, mark, counts)?, ()))
         });
         listed.await.unwrap();
         let (client, requests) = Wire::client();

@@ -3,13 +3,13 @@
 //! too.
 
 use super::{
-    Broadcast, Inbox, message, received, rejected,
+    Broadcast, Inbox, answer_of, received, rejected,
     responder::{Answer, Pending},
     unavailable, with_unknown_names,
 };
 use crate::{
     domain::{Change, ClientId, ClientToken, Command, Decided, Operation, Query, Reason, Rejection, RejectionCode},
-    ledger::{self, Reply, StoreError, Tx},
+    ledger::{self, Replies, StoreError, Tx},
     local::queries,
 };
 
@@ -73,10 +73,10 @@ impl Inbox {
         max_bytes: usize,
         rule: impl FnMut(&mut Tx<'_>) -> Result<Concerning<Vec<u8>>, StoreError> + Send + 'static,
     ) -> Pending {
-        let submitted = self.ledger.submit(Reply::AtOnce, rule).await;
+        let submitted = self.ledger.submit(Replies::AtOnce, rule).await;
         Box::pin(async move {
             match received(submitted).await {
-                Ok(Some(decided)) => message(token, Ok(decided), max_bytes),
+                Ok(Some(decided)) => answer_of(token, Ok(decided), max_bytes),
                 Ok(None) => of_others(&client, token),
                 Err(error) => Self::not_carried_out(&client, token, unavailable(&error)).await,
             }
@@ -102,7 +102,7 @@ impl Inbox {
             };
             Ok(accepted)
         };
-        let submitted = self.ledger.submit(Reply::Durable, rule).await;
+        let submitted = self.ledger.submit(Replies::Durable, rule).await;
         Box::pin(async move {
             match received(submitted).await {
                 Ok(Some(Ok(accepted))) => Answer::Accepted(Box::new(accepted)),

@@ -19,7 +19,7 @@ use crate::{
         Service, ThingName,
     },
     health::Health,
-    ledger::{self, Ledger, Order, Reply, Step, StoreError, Tx, Unavailable},
+    ledger::{self, Ledger, Order, Replies, Step, StoreError, Tx, Unavailable},
     local::{
         inbound::{Body, Inbound},
         queries,
@@ -183,8 +183,8 @@ impl Inbox {
         rule: impl FnMut(&mut Tx<'_>) -> Result<Decided<Vec<u8>>, StoreError> + Send + 'static,
         max_bytes: usize,
     ) -> Pending {
-        let submitted = self.ledger.submit(Reply::AtOnce, rule).await;
-        Box::pin(async move { message(token, received(submitted).await, max_bytes) })
+        let submitted = self.ledger.submit(Replies::AtOnce, rule).await;
+        Box::pin(async move { answer_of(token, received(submitted).await, max_bytes) })
     }
 
     async fn accept(
@@ -202,7 +202,7 @@ impl Inbox {
             let accepted = ledger::accept(tx, &order)?;
             with_unknown_names(tx, accepted)
         };
-        let submitted = self.ledger.submit(Reply::Durable, rule).await;
+        let submitted = self.ledger.submit(Replies::Durable, rule).await;
         Box::pin(async move {
             match received(submitted).await {
                 Ok(Ok(accepted)) => Answer::Accepted(Box::new(accepted)),
@@ -293,8 +293,8 @@ impl Inbox {
             }
             Ok(Step::Done(Ok(queries::canceled(operation, echo.as_ref(), so_far))))
         };
-        let submitted = self.ledger.submit_steps(Reply::Durable, rule).await;
-        Box::pin(async move { message(token, received(submitted).await, max_bytes) })
+        let submitted = self.ledger.submit_steps(Replies::Durable, rule).await;
+        Box::pin(async move { answer_of(token, received(submitted).await, max_bytes) })
     }
 }
 
@@ -316,7 +316,7 @@ async fn received<R>(
 }
 
 /// The answer whose result is a message, if it is not too large.
-fn message(token: Option<ClientToken>, result: Result<Decided<Vec<u8>>, Unavailable>, max_bytes: usize) -> Answer {
+fn answer_of(token: Option<ClientToken>, result: Result<Decided<Vec<u8>>, Unavailable>, max_bytes: usize) -> Answer {
     match result {
         Ok(Ok(message)) if message.len() > max_bytes => {
             Answer::Rejected(token, response_too_large(message.len(), max_bytes))

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::{
     domain::{ClientId, ClientToken, Rejection, Request},
     health::Health,
-    ledger::{self, Ledger, Reply as When},
+    ledger::{self, Ledger, Replies},
     local::{inbound::Reply, rejection_log::RejectionLog},
     protocol::{ResultKind, messages},
     runtime::{clock::Clock, failpoint},
@@ -96,7 +96,7 @@ impl Responder {
         if reply.acknowledge()
             && let (Some(seq), Some(hash)) = (seq, delivery)
         {
-            let _ = self.ledger.submit(When::AtOnce, move |tx| ledger::acknowledged(tx, &hash, seq)).await;
+            let _ = self.ledger.submit(Replies::AtOnce, move |tx| ledger::acknowledged(tx, &hash, seq)).await;
         }
         failpoint::pass("inbox-acknowledged");
     }

@@ -1,4 +1,5 @@
-//! The cloud: who is associated, how it answers, and what its answers allow the agent to say.
+//! The simulated cloud: the associated devices, the responses to calls, and the checks of the
+//! outcomes that the agent may report after each response.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

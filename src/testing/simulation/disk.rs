@@ -1,5 +1,6 @@
-//! The disk: what was written is seen, what was synced survives a power cut, and of the rest any
-//! sectors of the journal may, and a prefix of what the registry was given.
+//! The simulated disk. Reads return all written data. After a power cut, synced data survives. Of
+//! the unsynced data, any sectors of the journal and a prefix of the writes to the registry may
+//! survive.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 

@@ -1,4 +1,5 @@
-//! The wire between the agent and the broker: what arrives is held against what was promised.
+//! The simulated connection between the agent and the broker. It checks each message against the
+//! guarantees of the agent.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

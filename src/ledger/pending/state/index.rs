@@ -42,8 +42,11 @@ impl State {
     }
 
     /// Counts the bytes that the registry has of a client's requests.
-    pub(super) fn count_stored(&mut self, client: &ClientId, less: u64, more: u64) {
-        let bytes = self.stored.get(client).map_or(0, |bytes| bytes.saturating_sub(less)).saturating_add(more);
+    pub(super) fn count_stored(&mut self, seq: u64, client: &ClientId, count: impl FnOnce(u64) -> u64) {
+        if seq < self.counted_from {
+            return;
+        }
+        let bytes = count(self.stored.get(client).copied().unwrap_or_default());
         if bytes == 0 {
             self.stored.remove(client);
         } else {
@@ -51,7 +54,8 @@ impl State {
         }
     }
 
-    /// A finished request that only the registry has is owed to its client without being counted.
+    /// Adds `by` to the number of messages that are owed to the client of request `seq`. A finished
+    /// request that is only in the registry is not counted.
     pub(super) fn count_owed(&mut self, seq: u64, by: i64) {
         if let Some(client) = self.requests.get(&seq).map(|kept| kept.request.client.clone()) {
             self.count(&client, 0, 0, by);

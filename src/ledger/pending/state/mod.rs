@@ -55,9 +55,10 @@ pub(crate) struct State {
     access_load: AccessLoad,
     /// Entries of all requests in memory.
     slots: u64,
-    /// Bytes that the registry has of each client's requests, of those that were stored since the
-    /// start: reading all of them at a start would take too long.
+    /// Bytes that the registry has of each client's requests, of those from number `counted_from`
+    /// on: reading all of them at a start would take too long.
     stored: HashMap<ClientId, u64>,
+    counted_from: u64,
     /// Clients that were refused for a limit, and when, by `Elapsed`: the last few.
     refused: BTreeMap<ClientId, u64>,
     /// Counts the changes of device rows.
@@ -153,6 +154,12 @@ impl State {
             + owed * BYTES_A_MESSAGE
     }
 
+    /// Bytes that the registry has of the requests of all clients.
+    #[cfg(test)]
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.stored.values().sum()
+    }
+
     /// Whether another client has anything in the ledger, or was refused for a limit lately.
     pub(crate) fn has_others(&self, client: &ClientId) -> bool {
         let lately = self.counters.elapsed.millis.saturating_sub(REFUSED_MILLIS);
@@ -186,7 +193,7 @@ impl State {
     /// owed.
     pub(crate) fn request_is_stored(&mut self, seq: u64, bytes: u64) {
         let Some(client) = self.request(seq).map(|kept| kept.request.client.clone()) else { return };
-        self.count_stored(&client, 0, bytes);
+        self.count_stored(seq, &client, |stored| stored + bytes);
         if !self.is_owed(seq) {
             self.put_request(seq, None);
         } else if let Some(kept) = self.requests.get_mut(&seq) {
@@ -214,6 +221,11 @@ impl State {
     pub(crate) fn has_settled(&self) -> bool {
         let is_finished = |kept: &Kept| kept.request.completed_at.is_some() && !kept.stored;
         !self.devices.is_empty() || !self.forgotten.is_empty() || self.requests.values().any(is_finished)
+    }
+
+    /// The state is read from the journal: requests from now on are counted for their clients.
+    pub(crate) fn count_from_here(&mut self) {
+        self.counted_from = self.counters.next_seq;
     }
 
     /// A run begins, with what an earlier one left.

@@ -1,4 +1,4 @@
-//! Sets one object, and keeps the indexes that follow from it. Nothing else changes the objects.
+//! Sets one object, and keeps the indexes that follow from it.
 
 use std::collections::BTreeMap;
 
@@ -77,14 +77,13 @@ impl State {
     }
 
     pub(in crate::ledger::pending) fn put_forgotten(&mut self, seq: u64, new: Option<Forgotten>) -> Option<Forgotten> {
+        if let Some(Forgotten { client, bytes, .. }) = self.forgotten.get(&seq).cloned() {
+            self.count_stored(seq, &client, |stored| stored + bytes);
+        }
         if let Some(Forgotten { client, bytes, .. }) = &new {
-            self.count_stored(client, *bytes, 0);
+            self.count_stored(seq, client, |stored| stored.saturating_sub(*bytes));
         }
-        let old = put(&mut self.forgotten, seq, new);
-        if let Some(Forgotten { client, bytes, .. }) = &old {
-            self.count_stored(client, 0, *bytes);
-        }
-        old
+        put(&mut self.forgotten, seq, new)
     }
 
     pub(in crate::ledger::pending) fn put_work(
