@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    object::{self, Kept, Listed, Slot},
-    summary::{BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY},
+    object::{self, BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY, Kept, Listed, Slot},
     tx::Tx,
     waiters,
     work::is_leaving,

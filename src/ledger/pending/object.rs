@@ -21,6 +21,16 @@ use crate::domain::{
     ThingName, Timestamp,
 };
 
+/// Bytes that an open entry is counted for: its images in the journal and its rows, measured and
+/// rounded up.
+pub(super) const BYTES_AN_ENTRY: u64 = 512;
+
+/// Bytes that a request in memory is counted for, beside its entries.
+pub(super) const BYTES_A_REQUEST: u64 = 1024;
+
+/// Bytes that a message in the outbox is counted for.
+pub(super) const BYTES_A_MESSAGE: u64 = 64;
+
 /// Version of the whole layout, journal and registry. A store with a larger one is left untouched.
 pub const SCHEMA: u64 = 1;
 

@@ -1,21 +1,11 @@
-//! The totals that other parts of the agent read, and the number of bytes that each object counts
-//! for against `limits.maxDatabaseBytes`.
+//! The totals that other parts of the agent read.
 
 use super::{
     counters::Load,
+    object::{BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY},
     state::{AccessLoad, State},
 };
 use crate::domain::{CallKind, DeviceState};
-
-/// Bytes that an open entry is counted for: its images in the journal and its rows, measured and
-/// rounded up.
-pub(super) const BYTES_AN_ENTRY: u64 = 512;
-
-/// Bytes that a request in memory is counted for, beside its entries.
-pub(super) const BYTES_A_REQUEST: u64 = 1024;
-
-/// Bytes that a message in the outbox is counted for.
-pub(super) const BYTES_A_MESSAGE: u64 = 64;
 
 /// Bytes of all that is kept: rows of the registry, and an estimate of what is in memory.
 pub(super) fn live_bytes(state: &State) -> u64 {

@@ -7,6 +7,7 @@ mod replayer;
 
 use std::path::PathBuf;
 
+pub(crate) use self::replayer::Replay;
 use self::replayer::Replayer;
 pub(super) use self::{
     parts::{Part, Reading, read},
@@ -55,15 +56,6 @@ pub(crate) struct Damage {
     pub kept_as: Option<PathBuf>,
     /// Sequence number of the last group that was read before the first hole, 0 if there is none.
     pub intact_through: u64,
-}
-
-/// What recovery hands to its caller, in order.
-#[derive(Debug)]
-pub(crate) enum Replay<'a> {
-    /// A group that counts.
-    Group { sequence: u64, payload: &'a [u8] },
-    /// Groups that were durable are missing here.
-    Hole,
 }
 
 /// See [`Journal::open`]; `unit` are the bytes of a new segment.

@@ -6,10 +6,18 @@ use super::{
         format::{Carried, FIRST, Kind},
         scan::{self, Entry},
     },
-    Replay,
     parts::Part,
 };
 use crate::ledger::StoreError;
+
+/// What recovery hands to its caller, in order.
+#[derive(Debug)]
+pub(crate) enum Replay<'a> {
+    /// A group that counts.
+    Group { sequence: u64, payload: &'a [u8] },
+    /// Groups that were durable are missing here.
+    Hole,
+}
 
 /// Hands out the groups, and collects what is missing.
 pub(super) struct Replayer<'a> {

@@ -15,8 +15,7 @@ pub use self::load::AccessLoad;
 pub(crate) use self::{load::ClientLoad, put::Undo};
 use super::{
     counters::Counters,
-    object::{Changed, DeviceRow, Forgotten, Kept, Outgoing, Slot},
-    summary::{BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY},
+    object::{BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY, Changed, DeviceRow, Forgotten, Kept, Outgoing, Slot},
     work::{Place, QueueKey, Work},
 };
 use crate::domain::{Access, ClientId, ClientToken, Now, Target, ThingName};
