@@ -281,7 +281,7 @@ fn busy_code(call_kind: CallKind) -> Cow<'static, str> {
 
 /// Entries that do not wait for a list.
 fn to_send(load: Load) -> u64 {
-    load.work.saturating_sub(load.verifying)
+    load.work.saturating_sub(load.awaiting_list)
 }
 
 enum Step {

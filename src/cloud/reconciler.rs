@@ -165,7 +165,7 @@ impl<C: Cloud> Reconciler<C> {
     async fn wanted(&self) -> Wanted {
         if self.gate.list_wanted() || self.health.out_of_reach() || self.sync_wanted().await {
             Wanted::Now
-        } else if self.ledger.summary().borrow().verifying() > 0 {
+        } else if self.ledger.summary().borrow().awaiting_list() > 0 {
             Wanted::ToSettle
         } else {
             Wanted::No
@@ -336,9 +336,9 @@ impl<C: Cloud> Reconciler<C> {
         let trusted = self.health.clock_trusted();
         for call_kind in CallKind::ALL.into_iter().filter(|call_kind| call_kind.is_settled_by_list()) {
             let mut after = (0, 0);
-            let verified = self
-                .ledger
-                .run_steps(move |tx| Ok(Step::when(ledger::verify(tx, call_kind, mark, trusted, &mut after)?, ())));
+            let verified = self.ledger.run_steps(move |tx| {
+                Ok(Step::when(ledger::settle_by_list(tx, call_kind, mark, trusted, &mut after)?, ()))
+            });
             verified.await.map_err(Broken::Store)?;
         }
         failpoint::pass("sync-before-end");

@@ -14,13 +14,13 @@ const MAX_CHARS: usize = 200;
 pub struct Event {
     /// When it happened.
     pub at: Timestamp,
-    /// What happened.
-    pub happened: Happened,
+    /// The kind of event, with what belongs to it.
+    pub kind: EventKind,
 }
 
 /// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Happened {
+pub enum EventKind {
     /// A client requested an operation. The ledger stores this event together with the end of the
     /// request; until then the open request itself has the information.
     #[serde(rename = "R")]
@@ -63,7 +63,7 @@ pub struct Asked {
     pub at: Timestamp,
 }
 
-impl Happened {
+impl EventKind {
     /// All names in messages.
     pub const NAMES: &[&str] = &[
         "REQUESTED",

@@ -32,7 +32,7 @@ pub use call_error::{
 pub use command::{Change, Command};
 pub use device::{Device, DeviceState, DeviceView, Registered, RequestedBy, is_superseded};
 pub use fault::Fault;
-pub use history::{Asked, Event, Happened};
+pub use history::{Asked, Event, EventKind};
 pub use limits::{Guard, Limits};
 pub(crate) use names::MAX_TOKEN;
 pub use names::{CallToken, ClientId, ClientToken, InvalidName, ThingName};

@@ -260,7 +260,7 @@ impl Bench {
                 list = begin_list(tx);
                 Ok(true)
             });
-            self.until(|tx| verify(tx, call_kind, list, true, &mut after));
+            self.until(|tx| settle_by_list(tx, call_kind, list, true, &mut after));
         }
         let mut from = 0;
         self.until(|tx| {

@@ -68,20 +68,20 @@ fn the_rules_themselves_have_a_direction() {
 }
 
 #[test]
-fn a_planted_fault_is_found() {
+fn a_seeded_fault_is_found() {
     let mut tree = Tree::read();
     assert!(tree.files.len() > 100, "{} files are read", tree.files.len());
-    tree.files.insert("local/planted".into(), "use crate::{domain::Mono, cloud::{Aws as Theirs}};".into());
-    tree.files.insert("domain/planted".into(), "fn now() -> crate::runtime::clock::Clock { todo!() }".into());
+    tree.files.insert("local/seeded".into(), "use crate::{domain::Mono, cloud::{Aws as Theirs}};".into());
+    tree.files.insert("domain/seeded".into(), "fn now() -> crate::runtime::clock::Clock { todo!() }".into());
     let faults = forbidden(&tree);
     assert_eq!(
         faults,
-        ["domain/planted uses runtime/clock, and may not", "local/planted uses cloud/aws/mod, and may not"]
+        ["domain/seeded uses runtime/clock, and may not", "local/seeded uses cloud/aws/mod, and may not"]
     );
 
     let mut tree = Tree::read();
     let clock = tree.files.get_mut("runtime/clock").unwrap();
-    clock.push_str("mod planted { use super::super::first::A; }");
+    clock.push_str("mod seeded { use super::super::first::A; }");
     tree.files
         .insert("runtime/first".into(), "pub use super::second::B; use super::second;\nfn a() { second::b() }".into());
     tree.files.insert("runtime/second".into(), "fn b(_: super::clock::Clock) {}".into());

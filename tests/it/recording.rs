@@ -1,5 +1,5 @@
 //! Recordings from the field: a bundle of a run with faults replays to what the agent lists, and
-//! what was planted in its files is named.
+//! what was changed in its files is named.
 
 use std::{
     collections::BTreeMap,
@@ -277,7 +277,7 @@ fn last_with<'f>(bytes: &[u8], frames: &'f [Frame], text: &str) -> &'f Frame {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_planted_in_the_files_is_named() {
+async fn a_change_of_the_files_is_named() {
     let (mut world, _client) = run_with_faults().await;
     world.kill();
     let origin = bundle(&world, "bundle");

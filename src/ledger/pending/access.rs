@@ -9,7 +9,7 @@ use std::ops::Bound;
 
 use super::tx::Tx;
 use crate::{
-    domain::{AccessAnswer, AccessCommand, AccessStep, Happened, Target, ThingName},
+    domain::{AccessAnswer, AccessCommand, AccessStep, EventKind, Target, ThingName},
     ledger::registry::store::StoreError,
 };
 
@@ -85,7 +85,7 @@ pub fn access_answered(
         let (after, event) = before.answered(*command, answer.clone());
         tx.set_access(thing, after);
         if let Some(event) = event {
-            tx.append_event(&Target::Device(thing.clone()), Happened::Access(event))?;
+            tx.append_event(&Target::Device(thing.clone()), EventKind::Access(event))?;
         }
     }
     Ok(())

@@ -15,7 +15,7 @@ pub struct Load {
     /// resource.
     pub retrying: u64,
     /// And those whose outcome the next complete list shows.
-    pub verifying: u64,
+    pub awaiting_list: u64,
 }
 
 impl Load {
@@ -26,7 +26,7 @@ impl Load {
         match queue {
             Queue::Fresh => {}
             Queue::Retry | Queue::Parked => add(&mut self.retrying),
-            Queue::AwaitList => add(&mut self.verifying),
+            Queue::AwaitList => add(&mut self.awaiting_list),
         }
     }
 }

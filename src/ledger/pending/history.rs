@@ -1,6 +1,6 @@
 //! A device's history: its last events, of limited size, in the row of the device.
 
-use crate::domain::{Asked, Event, Fault, Happened, Request, Timestamp};
+use crate::domain::{Asked, Event, EventKind, Fault, Request, Timestamp};
 
 /// Both times of an event.
 pub(super) type At = (u64, Timestamp);
@@ -19,13 +19,13 @@ pub(super) fn asked(request: &Request) -> Asked {
 }
 
 /// The event for the end of an entry of a request.
-pub(super) fn ended(request: &Request, fault: Option<&Fault>) -> Happened {
-    Happened::ended(asked(request), fault)
+pub(super) fn ended(request: &Request, fault: Option<&Fault>) -> EventKind {
+    EventKind::ended(asked(request), fault)
 }
 
 /// Adds an event.
-pub(super) fn append_event(events: &mut Vec<(u64, Event)>, (elapsed, at): At, happened: Happened) {
-    events.push((elapsed, Event { at, happened }));
+pub(super) fn append_event(events: &mut Vec<(u64, Event)>, (elapsed, at): At, kind: EventKind) {
+    events.push((elapsed, Event { at, kind }));
     let too_many = events.len().saturating_sub(MAX_EVENTS);
     events.drain(..too_many);
     if events.len() > 1 {

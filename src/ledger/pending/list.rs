@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{tx::Tx, waiters, work::Queue};
 use crate::{
-    domain::{Device, Happened, Outcome, Registered, SyncCounts, Target, ThingName, Timestamp},
+    domain::{Device, EventKind, Outcome, Registered, SyncCounts, Target, ThingName, Timestamp},
     ledger::registry::{
         rows,
         store::{Direction, StoreError},
@@ -105,8 +105,8 @@ pub fn apply_page(
             ..old.unwrap_or_else(|| blank(tx.now.wall))
         };
         // The first list names all there is: nothing happened.
-        let happened = (!known && tx.state.counters.synced).then_some(Happened::Listed);
-        tx.set_device(thing, row, Some(device), happened.into_iter().collect());
+        let event = (!known && tx.state.counters.synced).then_some(EventKind::Listed);
+        tx.set_device(thing, row, Some(device), event.into_iter().collect());
     }
     Ok(*done >= page.len())
 }
@@ -182,7 +182,7 @@ pub fn remove_unlisted(
             changed_at,
             ..old
         };
-        tx.set_device(&thing, row, Some(device), vec![Happened::Unlisted]);
+        tx.set_device(&thing, row, Some(device), vec![EventKind::Unlisted]);
     }
     Ok(done)
 }

@@ -45,7 +45,7 @@ pub use queries::{
     Rows, device, devices, failures, find_request, history, open_entries, request, requests, unknown_names, waiting,
 };
 pub use retention::{Early, forget_devices, forget_requests};
-pub use settle::{settle, verify};
+pub use settle::{settle, settle_by_list};
 pub use state::AccessLoad;
 pub(crate) use state::State;
 pub use summary::Summary;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Access, ClientId, ClientToken, Device, DeviceState, DeviceView, EntryFailure, Event, Happened, Registered,
+        Access, ClientId, ClientToken, Device, DeviceState, DeviceView, EntryFailure, Event, EventKind, Registered,
         Request, RequestStatus, Target, ThingName,
     },
     ledger::registry::{
@@ -314,15 +314,15 @@ fn names_after(
 pub fn history(tx: &Tx<'_>, thing: &ThingName) -> Result<Vec<Event>, StoreError> {
     let mut events = Vec::new();
     for (_, event) in Arc::unwrap_or_clone(tx.device_row(thing)?.row).events {
-        if let Happened::Ended { asked, .. } = &event.happened {
-            events.push(Event { at: asked.at, happened: Happened::Requested(asked.clone()) });
+        if let EventKind::Ended { asked, .. } = &event.kind {
+            events.push(Event { at: asked.at, kind: EventKind::Requested(asked.clone()) });
         }
         events.push(event);
     }
     let work = tx.work_of(&Target::Device(thing.clone()));
     for waiter in work.map(|work| work.waiters.as_slice()).unwrap_or_default().iter().take(MAX_EVENTS) {
         let asked = asked(tx.open_request(waiter.0.0)?);
-        events.push(Event { at: asked.at, happened: Happened::Requested(asked) });
+        events.push(Event { at: asked.at, kind: EventKind::Requested(asked) });
     }
     events.sort_by_key(|event| event.at);
     Ok(events)

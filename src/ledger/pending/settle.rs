@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        CallKind, Device, Fault, Happened, Now, Outcome, Registered, Request, RequestedBy, Target, Timestamp, Verdict,
+        CallKind, Device, EventKind, Fault, Now, Outcome, Registered, Request, RequestedBy, Target, Timestamp, Verdict,
         is_superseded,
     },
     ledger::registry::store::StoreError,
@@ -107,7 +107,7 @@ fn settle_one(tx: &mut Tx<'_>, call_kind: CallKind, target: &Target, verdict: &V
             Outcome::Failed(fault)
         }
         Verdict::Again(fault) => {
-            tx.append_event(target, Happened::answered(fault))?;
+            tx.append_event(target, EventKind::answered(fault))?;
             work.error = Some(Arc::new(fault.clone()));
             work.entry_errors = work.entry_errors.saturating_add(1);
             work.wait = Wait::Retry;
@@ -130,7 +130,7 @@ fn settle_one(tx: &mut Tx<'_>, call_kind: CallKind, target: &Target, verdict: &V
             return put_back(tx, target, work);
         }
         Verdict::AwaitList(fault) => {
-            tx.append_event(target, Happened::answered(fault))?;
+            tx.append_event(target, EventKind::answered(fault))?;
             work.error = Some(Arc::new(fault.clone()));
             await_list(tx, &mut work);
             return put_back(tx, target, work);
@@ -165,7 +165,7 @@ fn finish(
     target: &Target,
     work: &Work,
     outcome: &Outcome,
-    events: Vec<Happened>,
+    events: Vec<EventKind>,
 ) -> Result<(), StoreError> {
     if let (Target::Device(thing), Some(devices)) = (target, work.call_kind.traits().devices) {
         let row = tx.device_row(thing)?;
@@ -215,7 +215,7 @@ fn requested(tx: &Tx<'_>, seq: u64) -> Result<Option<Box<RequestedBy>>, StoreErr
 ///
 /// # Errors
 /// The registry failed.
-pub fn verify(
+pub fn settle_by_list(
     tx: &mut Tx<'_>,
     call_kind: CallKind,
     list: ListMark,
@@ -244,7 +244,7 @@ pub fn verify(
             && outcome_seq <= list.outcome_seq
         {
             let work = work.clone();
-            settle_by_list(tx, &target, work, joined_before, list, clock_trusted)?;
+            settle_work(tx, &target, work, joined_before, list, clock_trusted)?;
         }
     }
     Ok(false)
@@ -253,7 +253,7 @@ pub fn verify(
 /// Settles one piece of work by a complete list. If the list shows the work as done, the entries of
 /// requests from before the list succeed. Otherwise the entries from before the response that left
 /// the outcome unknown fail, and later entries are sent.
-fn settle_by_list(
+fn settle_work(
     tx: &mut Tx<'_>,
     target: &Target,
     mut work: Work,

@@ -84,7 +84,7 @@ impl Summary {
 
     /// Work of any kind of call that waits for a list.
     #[must_use]
-    pub fn verifying(&self) -> u64 {
-        self.loads.iter().map(|load| load.verifying).sum()
+    pub fn awaiting_list(&self) -> u64 {
+        self.loads.iter().map(|load| load.awaiting_list).sum()
     }
 }

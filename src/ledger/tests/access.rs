@@ -43,7 +43,7 @@ impl Bench {
 
     fn events(&mut self, name: &str) -> Vec<&'static str> {
         let name = thing(name);
-        self.run(|tx| history(tx, &name)).iter().map(|event| event.happened.as_str()).collect()
+        self.run(|tx| history(tx, &name)).iter().map(|event| event.kind.as_str()).collect()
     }
 
     fn disassociate(&mut self, token: &str, names: &[&str]) {

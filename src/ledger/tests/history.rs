@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::Event;
 
 fn shown(bench: &mut Bench, name: &str) -> Vec<(i64, &'static str)> {
-    events_of(bench, name).iter().map(|event| (event.at.0, event.happened.as_str())).collect()
+    events_of(bench, name).iter().map(|event| (event.at.0, event.kind.as_str())).collect()
 }
 
 fn events_of(bench: &mut Bench, name: &str) -> Vec<Event> {
@@ -54,7 +54,7 @@ fn a_history_stays_small_and_keeps_the_latest() {
     }
     let events = events_of(&mut bench, "a");
     assert!(events.len() >= 2, "at least the last request and its end");
-    assert!(matches!(&events.last().unwrap().happened, crate::domain::Happened::Ended { asked, .. }
+    assert!(matches!(&events.last().unwrap().kind, crate::domain::EventKind::Ended { asked, .. }
         if asked.token.as_str().starts_with("t59")));
 }
 

@@ -225,7 +225,7 @@ impl Bench {
         while !self.run(|tx| remove_unlisted(tx, list, listed, &mut after, &mut counts)) {}
         for call_kind in CallKind::ALL {
             let mut after = (0, 0);
-            while !self.run(|tx| verify(tx, call_kind, list, true, &mut after)) {}
+            while !self.run(|tx| settle_by_list(tx, call_kind, list, true, &mut after)) {}
         }
         while !self.run(|tx| end_list(tx, list, counts)) {}
         counts

@@ -144,7 +144,7 @@ impl World {
         self.bench.trusting = true;
         for _ in 0..12 {
             let summary = self.bench.summary();
-            if self.in_flight.is_none() && summary.open_requests == 0 && summary.verifying() == 0 {
+            if self.in_flight.is_none() && summary.open_requests == 0 && summary.awaiting_list() == 0 {
                 break;
             }
             for call_kind in [CallKind::Disassociate, CallKind::Associate] {

@@ -120,7 +120,7 @@ proptest! {
                 bench.settle_of(call_kind, &names, &Verdict::Done);
             }
             // Those who wait behind what a list settles come after it.
-            if idle >= 2 && bench.summary().verifying() > 0 {
+            if idle >= 2 && bench.summary().awaiting_list() > 0 {
                 bench.wait(1000);
                 bench.list(&[]);
                 idle = 0;

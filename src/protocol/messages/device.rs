@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{AccessEvent, AccessView, DeviceView, Event, Fault, Happened, Timestamp};
+use crate::domain::{AccessEvent, AccessView, DeviceView, Event, EventKind, Fault, Timestamp};
 #[cfg(test)]
 use crate::{domain::AccessError, testing::schemas::words};
 
@@ -134,20 +134,20 @@ pub struct EventMessage {
 }
 
 impl From<Event> for EventMessage {
-    fn from(Event { at, happened }: Event) -> Self {
-        let event = happened.as_str().into();
-        let (asked, fault, words) = match happened {
-            Happened::Requested(asked) => {
+    fn from(Event { at, kind }: Event) -> Self {
+        let event = kind.as_str().into();
+        let (asked, fault, words) = match kind {
+            EventKind::Requested(asked) => {
                 let words = asked.operation.to_string();
                 (Some(asked), None, Some(words))
             }
-            Happened::Ended { asked, fault } => (Some(asked), fault, None),
-            Happened::Answered(fault) => (None, Some(fault), None),
-            Happened::Listed => (None, None, Some("the cloud's list began to name it".to_owned())),
-            Happened::Unlisted => (None, None, Some("the cloud's list no longer names it".to_owned())),
-            Happened::Access(AccessEvent::Revoked) => (None, None, Some("the broker's client is disabled".to_owned())),
-            Happened::Access(AccessEvent::Restored) => (None, None, Some("the broker's client is enabled".to_owned())),
-            Happened::Access(AccessEvent::Failed(message)) => (None, None, Some(message)),
+            EventKind::Ended { asked, fault } => (Some(asked), fault, None),
+            EventKind::Answered(fault) => (None, Some(fault), None),
+            EventKind::Listed => (None, None, Some("the cloud's list began to name it".to_owned())),
+            EventKind::Unlisted => (None, None, Some("the cloud's list no longer names it".to_owned())),
+            EventKind::Access(AccessEvent::Revoked) => (None, None, Some("the broker's client is disabled".to_owned())),
+            EventKind::Access(AccessEvent::Restored) => (None, None, Some("the broker's client is enabled".to_owned())),
+            EventKind::Access(AccessEvent::Failed(message)) => (None, None, Some(message)),
         };
         let via = asked.as_ref().map(|asked| asked.client.via().as_str().into());
         let (client, client_token) = asked.map(|asked| (asked.client.to_string(), asked.token.into())).unzip();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::{
-        AccessView, CloudState, DeviceState, Happened, Operation, Reason, RejectionCode, RequestStatus,
+        AccessView, CloudState, DeviceState, EventKind, Operation, Reason, RejectionCode, RequestStatus,
         operations::words::{CLIENT, Form, THING, TOKEN, VIA, Word},
     },
     protocol::metrics::METRICS,
@@ -66,7 +66,7 @@ members! {
     rejection_reason => one_of(Reason::ALL, Reason::as_str);
     health => one_of(&HEALTH, |word| word);
     local_access => one_of(AccessView::NAMES, |word| word);
-    event => one_of(Happened::NAMES, |word| word);
+    event => one_of(EventKind::NAMES, |word| word);
     metric => {
         let names = METRICS.iter().flat_map(|(name, kind, _)| match *kind {
             "histogram" => ["_bucket", "_sum", "_count"].map(|part| format!("{name}{part}")).to_vec(),

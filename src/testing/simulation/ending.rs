@@ -49,7 +49,7 @@ pub(super) async fn converges(world: &World) {
             let is_managed = access.values().all(|access| access.command().is_none() || access.error.is_some());
             if totals.open_requests == 0
                 && totals.owed == 0
-                && totals.work.values().all(|load| load.verifying == 0)
+                && totals.work.values().all(|load| load.awaiting_list == 0)
                 && is_managed
             {
                 return;

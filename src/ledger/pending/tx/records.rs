@@ -13,7 +13,7 @@ use super::{
     Tx,
 };
 use crate::{
-    domain::{Access, CallKind, Device, Happened, Registered, Target, ThingName},
+    domain::{Access, CallKind, Device, EventKind, Registered, Target, ThingName},
     ledger::registry::store::StoreError,
 };
 
@@ -75,18 +75,18 @@ impl Tx<'_> {
         thing: &ThingName,
         old: Changed,
         new: Option<Device>,
-        happened: Vec<Happened>,
+        new_events: Vec<EventKind>,
     ) {
         let Changed { row: old, stored, .. } = old;
         let old = Arc::unwrap_or_clone(old);
         let (wall, millis) = (self.now.wall, self.elapsed());
         let has_changed = old.device != new;
-        if happened.is_empty() && !has_changed {
+        if new_events.is_empty() && !has_changed {
             return;
         }
         let mut events = old.events;
-        for happened in happened {
-            history::append_event(&mut events, (millis, wall), happened);
+        for kind in new_events {
+            history::append_event(&mut events, (millis, wall), kind);
         }
         if has_changed {
             let registered = |device: Option<&Device>| device.map(|device| device.registered);
@@ -110,11 +110,11 @@ impl Tx<'_> {
     pub(in crate::ledger::pending) fn append_event(
         &mut self,
         target: &Target,
-        happened: Happened,
+        kind: EventKind,
     ) -> Result<(), StoreError> {
         let Target::Device(thing) = target else { return Ok(()) };
         let Changed { mut row, stored, .. } = self.device_row(thing)?;
-        history::append_event(&mut Arc::make_mut(&mut row).events, (self.elapsed(), self.now.wall), happened);
+        history::append_event(&mut Arc::make_mut(&mut row).events, (self.elapsed(), self.now.wall), kind);
         self.put_device(thing, Changed { row, stored, change: 0 });
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! The demo: it runs a broker, the stand-in for the cloud and the agent through a scenario
-//! ([`story`]), and compares the results.
+//! ([`scenes`]), and compares the results.
 //!
 //! Every wait has a time limit and a condition; nothing sleeps for a fixed time instead.
 
@@ -7,8 +7,8 @@ mod agent;
 mod audit;
 mod build;
 mod client;
+mod scenes;
 mod show;
-mod story;
 
 use std::future::Future;
 use std::io;
@@ -83,11 +83,11 @@ pub(crate) async fn run(keep: bool) -> io::Result<()> {
 
     let played = async {
         let begin = Instant::now();
-        story::run(&mut stage).await?;
+        scenes::run(&mut stage).await?;
         if keep {
             invite(&stage);
         } else {
-            say(format_args!("The story took {}.", took(begin.elapsed())));
+            say(format_args!("The scenes took {}.", took(begin.elapsed())));
         }
         io::Result::Ok(())
     };
