@@ -266,6 +266,9 @@ async fn the_recipes_own_default_configuration_is_checked_on_a_core() {
     }
     let client = world.client("bench").await;
     world.start_agent();
+    // The first list is read at a random time within 120 s, or when a client asks for it.
+    client.status("it is there", |status| status["state"] == "ONLINE").await;
+    client.send("sync", &json!({"clientToken": "s"}));
     client.status("the agent is in sync", |status| status["lastSyncAt"].is_string()).await;
     // As a person on the core does: by the data directory alone.
     let program = product();
