@@ -14,7 +14,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 glibc=2.17
-most=$((8 << 20))
+# Bytes: gateways are ARM, and code for amd64 takes a seventh more.
+most() { if [ "$1" = amd64 ]; then echo $((10 << 20)); else echo $((8 << 20)); fi; }
 out=target/artifacts
 zig=target/tools/zig
 
@@ -81,7 +82,7 @@ build() {
   [ "$(printf '%s\n' "$floor" "$glibc" | sort -V | tail -1)" = "$glibc" ] ||
     fail "$binary asks for glibc $floor: gateways with an older one than that could not start it; $glibc was wanted"
   size=$(stat -c %s "$binary")
-  [ "$size" -le "$most" ] || fail "$binary has $size bytes; at most $most were wanted"
+  [ "$size" -le "$(most "$name")" ] || fail "$binary has $size bytes; at most $(most "$name") were wanted"
   printf '%-8s %9d bytes, glibc %s or later  %s\n' "$name" "$size" "$floor" "$binary"
 }
 
