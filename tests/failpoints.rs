@@ -96,8 +96,8 @@ async fn each_failpoint_is_reached_and_loses_nothing() {
             load.world.start_agent();
             assert!(!load.settle_or_die().await, "it ended by itself after {name}");
             if is_of_a_checkpoint(name) && !at_a_stop {
-                // The checkpoint of a clean stop leaves an empty segment, which the next round alone
-                // does not fill. A round shows that the agent is there to be stopped.
+                // The checkpoint of a clean stop leaves an empty segment, which the next round
+                // alone does not fill. A round shows that the agent is there to be stopped.
                 load.send_round(n * LARGE_EVERY + 1);
                 assert!(!load.settle_or_die().await, "it ended by itself after {name}");
                 assert!(load.world.stop_agent().0.success(), "{name}");

@@ -31,8 +31,8 @@ impl Backoff {
         Self { base, cap, failures: 0 }
     }
 
-    /// Counts a failed call and returns the wait that its fault asks for. `chance` is random, from 0
-    /// to below 1.
+    /// Counts a failed call and returns the wait that its fault asks for. `chance` is random, from
+    /// 0 to below 1.
     pub fn after(&mut self, fault: &CallFault, retry_after: Option<Duration>, chance: f64) -> Duration {
         match fault {
             CallFault::Throttled => self.fail(THROTTLED_FACTOR, retry_after, chance),
@@ -55,11 +55,11 @@ impl Backoff {
         limit.mul_f64(chance.clamp(0.0, 1.0)).max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
     }
 
-    /// Counts one more failure to reach the cloud and returns the wait before the next probe: in the
-    /// upper half of a limit that quadruples. In an outage of the cloud all core devices of a fleet
-    /// probe, and all that probe within a short time call again in that time after its end. With
-    /// these waits they come back about as soon as with [`Self::fail`], with a third fewer calls
-    /// after a long outage, and far fewer after one of minutes.
+    /// Counts one more failure to reach the cloud and returns the wait before the next probe: in
+    /// the upper half of a limit that quadruples. In an outage of the cloud all core devices of a
+    /// fleet probe, and all that probe within a short time call again in that time after its end.
+    /// With these waits they come back about as soon as with [`Self::fail`], with a third fewer
+    /// calls after a long outage, and far fewer after one of minutes.
     fn probe(&mut self, retry_after: Option<Duration>, chance: f64) -> Duration {
         // The exponent of the limit is twice the number of failures.
         let limit = self.base.saturating_mul(1 << (2 * self.failures.min(10))).min(self.cap);

@@ -7,8 +7,8 @@ use crate::domain::{CERTIFICATE_REFUSED, CallError, CallFault, CallKind, NAME_NO
 /// A problem's code, for programs.
 pub type Code = Cow<'static, str>;
 
-/// The problem that a failed call of the kind `call_kind` raises, if any. Its code is that of the call
-/// kind if a person has to correct something for this kind alone, and that of the service
+/// The problem that a failed call of the kind `call_kind` raises, if any. Its code is that of the
+/// call kind if a person has to correct something for this kind alone, and that of the service
 /// otherwise.
 pub(super) fn problem(call_kind: CallKind, error: &CallError) -> Option<(Code, String)> {
     let CallError { fault, code, message, .. } = error;

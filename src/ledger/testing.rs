@@ -172,8 +172,8 @@ pub(crate) fn start(disk: &MemDisk, rules: &Rules) -> (Ledger, JoinHandle<()>) {
     (ledger, tokio::spawn(task))
 }
 
-/// The bytes that the totals and the shares of clients have for the registry, against its rows. Holds
-/// where no checkpoint is under way.
+/// The bytes that the totals and the shares of clients have for the registry, against its rows.
+/// Holds where no checkpoint is under way.
 pub(crate) fn recount_bytes(image: &Image) {
     let (state, stored) = (&image.state, &image.registry.rows);
     let bytes = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.len() + value.len()) as u64;

@@ -54,8 +54,8 @@ impl<D: Disk> Committer<D> {
         Ok(())
     }
 
-    /// Makes room for the group in the segment, or begins another one. A checkpoint that is completed
-    /// for it changes the totals, which are added to `payload` then.
+    /// Makes room for the group in the segment, or begins another one. A checkpoint that is
+    /// completed for it changes the totals, which are added to `payload` then.
     pub(super) fn make_room(&mut self, payload: &mut Vec<u8>) -> Result<(), Uncommitted> {
         let needed = Journal::<D::Files>::footprint((payload.len() + MAX_TOTALS) as u64);
         let has_room =

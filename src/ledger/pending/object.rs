@@ -231,7 +231,7 @@ pub(crate) enum Key {
 /// The new value of an object, `None` where it is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Image<'a> {
-    /// Of all that follow it in a group: numbers and totals.
+    /// Numbers and totals; the last image of them in a group counts.
     #[serde(rename = "t")]
     Counters(Counters),
     #[serde(rename = "r")]

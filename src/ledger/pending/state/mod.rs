@@ -188,8 +188,8 @@ impl State {
         self.devices.get(thing).map(|changed| &*changed.row)
     }
 
-    /// The registry has that request now, in rows of so many bytes: it stays in memory as long as one of its messages is
-    /// owed.
+    /// The registry has that request now, in rows of so many bytes: it stays in memory as long as
+    /// one of its messages is owed.
     pub(crate) fn request_is_stored(&mut self, seq: u64, bytes: u64) {
         let Some(client) = self.request(seq).map(|kept| kept.request.client.clone()) else { return };
         self.count_stored(seq, &client, |stored| stored + bytes);

@@ -34,7 +34,6 @@ impl Session {
             Outgoing::Disconnect(_) if self.publisher.is_closing() => Err(Ended::Closed),
             Outgoing::Disconnect(_) => Err(Ended::Dropped),
             // The service subscribes by itself before other parts can send.
-            Outgoing::Subscribe(_) => Ok(()),
             _ => Ok(()),
         }
     }
