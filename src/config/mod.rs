@@ -1,8 +1,10 @@
 //! The configuration: parses JSON text to a typed [`Config`], or returns every fault at once.
 //!
-//! `read.rs` reads the text as a whole, and `sections.rs` and `mqtt.rs` its sections, with one
-//! function for each. `shown.rs` removes the secrets.
+//! `keys` has every key with its default, its range and its meaning. `read.rs` reads the text as a
+//! whole, and `sections.rs` and `mqtt.rs` its sections, with one function for each. `shown.rs`
+//! removes the secrets.
 
+pub(crate) mod keys;
 mod mqtt;
 mod read;
 mod sections;

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
+use super::keys;
 use crate::{
     domain::{ClientId, InvalidName, ThingName},
     protocol::json::Fields,
@@ -42,47 +43,41 @@ pub(super) fn read(
     core: Option<&ThingName>,
     copied_authority: Option<PathBuf>,
 ) -> Option<Option<Mqtt>> {
-    let address = match section.text("url").as_deref() {
-        Some("none") => Some(None),
-        url => match broker_url(url.unwrap_or("mqtts://localhost:8883")) {
-            Ok(address) => Some(Some(address)),
-            Err(message) => {
-                section.fault("url", message);
-                None
-            }
-        },
-    };
-    let client_id = section.parsed("clientId", |text| match ClientId::new(text) {
+    let address = keys::URL.parsed(section, |text| match text {
+        "none" => Ok(None),
+        url => broker_url(url).map(Some),
+    });
+    let client_id = keys::CLIENT_ID.parsed(section, |text| match ClientId::new(text) {
         Ok(client) if !client.is_local() => Ok(text.to_owned()),
         _ => Err(InvalidName::CLIENT),
     });
     let client_id = client_id.or_else(|| core.map(|name| format!("{name}-offboard")));
     if client_id.as_ref().is_some_and(|id| id.len() > 128) {
-        section.fault("clientId", "must be set: \"<coreThingName>-offboard\" has more than 128 characters");
+        keys::CLIENT_ID.fault(section, "must be set: \"<coreThingName>-offboard\" has more than 128 characters");
     }
-    let ca_file = section.text("caFile").map(PathBuf::from).or(copied_authority);
-    let identity = match (section.text("certFile"), section.text("keyFile")) {
+    let ca_file = keys::CA_FILE.read(section).map(PathBuf::from).or(copied_authority);
+    let identity = match (keys::CERT_FILE.read(section), keys::KEY_FILE.read(section)) {
         (Some(cert), Some(key)) => Some((PathBuf::from(cert), PathBuf::from(key))),
         (None, None) => None,
         (Some(_), None) => {
-            section.fault("keyFile", "is required with mqtt.certFile");
+            keys::KEY_FILE.fault(section, "is required with mqtt.certFile");
             None
         }
         (None, Some(_)) => {
-            section.fault("certFile", "is required with mqtt.keyFile");
+            keys::CERT_FILE.fault(section, "is required with mqtt.keyFile");
             None
         }
     };
-    let password = section.text("password");
-    let login = match (section.text("username"), password) {
+    let password = keys::PASSWORD.read(section);
+    let login = match (keys::USERNAME.read(section), password) {
         (Some(username), password) => Some((username, password.unwrap_or_default())),
         (None, None) => None,
         (None, Some(_)) => {
-            section.fault("username", "is required with mqtt.password");
+            keys::USERNAME.fault(section, "is required with mqtt.password");
             None
         }
     };
-    let keep_alive = Duration::from_secs(section.whole("keepAliveSeconds", 5, 65_535).unwrap_or(30));
+    let keep_alive = Duration::from_secs(keys::KEEP_ALIVE.read(section));
     let Some((tls, host, port)) = address? else { return Some(None) };
     Some(Some(Mqtt { host, port, tls, client_id: client_id?, ca_file, identity, login, keep_alive }))
 }

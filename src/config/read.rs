@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    mqtt, sections,
+    keys, mqtt, sections,
     settings::{Config, ConfigError},
     shown::shown,
 };
@@ -58,10 +58,10 @@ fn whole(message: &str) -> ConfigError {
 
 /// The thing name of this core device.
 fn core(root: &mut Fields<'_, '_>, env: &impl Fn(&str) -> Option<String>) -> Option<ThingName> {
-    match root.text("coreThingName").or_else(|| env("AWS_IOT_THING_NAME")) {
-        Some(name) => ThingName::new(&name).map_err(|error| root.fault("coreThingName", error.to_string())).ok(),
+    match keys::CORE.read(root).or_else(|| env("AWS_IOT_THING_NAME")) {
+        Some(name) => ThingName::new(&name).map_err(|error| keys::CORE.fault(root, error.to_string())).ok(),
         None => {
-            root.fault("coreThingName", "is required where AWS_IOT_THING_NAME is not set");
+            keys::CORE.fault(root, "is required where AWS_IOT_THING_NAME is not set");
             None
         }
     }
@@ -69,12 +69,12 @@ fn core(root: &mut Fields<'_, '_>, env: &impl Fn(&str) -> Option<String>) -> Opt
 
 /// The region, even if its name is not valid.
 fn region(root: &mut Fields<'_, '_>, env: &impl Fn(&str) -> Option<String>) -> Option<String> {
-    let region = root.text("region").or_else(|| env("AWS_REGION"));
+    let region = keys::REGION.read(root).or_else(|| env("AWS_REGION"));
     match &region {
-        None => root.fault("region", "is required where AWS_REGION is not set"),
+        None => keys::REGION.fault(root, "is required where AWS_REGION is not set"),
         // The name becomes a part of host names.
-        Some(name) if !is_label(name) => root.fault(
-            "region",
+        Some(name) if !is_label(name) => keys::REGION.fault(
+            root,
             "must be the name of an AWS region, as eu-central-1 is (AWS_REGION counts where it is not set)",
         ),
         Some(_) => {}
@@ -106,15 +106,15 @@ fn read(
     let core = core(root, env);
     let region = region(root, env);
     let data_dir =
-        root.text("dataDir").or_else(|| env("OFFBOARD_DATA_DIR")).unwrap_or_else(|| "./offboard-data".into());
-    let topic_prefix = root.parsed("topicPrefix", prefix).unwrap_or_else(|| "offboard".into());
-    let publish_devices = root.flag("publishDevices").unwrap_or(false);
+        keys::DATA_DIR.read(root).or_else(|| env("OFFBOARD_DATA_DIR")).unwrap_or_else(|| "./offboard-data".into());
+    let topic_prefix = keys::TOPIC_PREFIX.parsed(root, prefix).unwrap_or_default();
+    let publish_devices = keys::PUBLISH_DEVICES.read(root);
 
     let mqtt = section(root, "mqtt", unknown, |section| mqtt::read(section, core.as_ref(), copied_authority(env)));
     let batch = section(root, "batch", unknown, sections::batch);
     let retry = section(root, "retry", unknown, sections::retry);
     let rate = section(root, "rate", unknown, sections::rate);
-    let sync_interval = section(root, "sync", unknown, |section| sections::interval(section, 3600));
+    let sync_interval = section(root, "sync", unknown, |section| sections::interval(section, &keys::SYNC_INTERVAL));
     let limits = section(root, "limits", unknown, sections::limits);
     let retention = section(root, "retention", unknown, sections::retention);
     // A client's name may have characters that a thing name may not have, such as a wildcard.
@@ -132,13 +132,14 @@ fn read(
         off.extend(Service::ALL.iter().filter(is_behind).filter(|_| !is_on));
     }
     let cloud = section(root, "cloud", unknown, sections::cloud);
-    let metrics_interval = section(root, "metrics", unknown, |section| sections::interval(section, 0));
+    let metrics_interval =
+        section(root, "metrics", unknown, |section| sections::interval(section, &keys::METRICS_INTERVAL));
     let log_format = section(root, "log", unknown, sections::log);
     let ipc = section(root, "ipc", unknown, sections::ipc);
-    let accept_broadcast = root.flag("acceptBroadcast").unwrap_or(false);
+    let accept_broadcast = keys::ACCEPT_BROADCAST.read(root);
     if accept_broadcast && core.as_ref().is_some_and(|core| core.as_str() == topics::ALL) {
-        root.fault(
-            "acceptBroadcast",
+        keys::ACCEPT_BROADCAST.fault(
+            root,
             "must be false on a core device whose name is all: its own commands have the topics of broadcasts",
         );
     }

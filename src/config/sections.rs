@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
+use super::keys::{self, Key, Whole};
 use crate::{
     domain::{Guard, Limits, Pattern, Service, ThingName},
     protocol::json::Fields,
@@ -21,8 +22,8 @@ pub struct Batch {
 /// The section `batch`.
 pub(super) fn batch(section: &mut Fields<'_, '_>) -> Batch {
     Batch {
-        max_entries: usize_of(section.whole("maxEntries", 1, 100).unwrap_or(100)),
-        linger: Duration::from_millis(section.whole("lingerMs", 0, 60_000).unwrap_or(100)),
+        max_entries: usize_of(keys::MAX_ENTRIES.read(section)),
+        linger: Duration::from_millis(keys::LINGER.read(section)),
     }
 }
 
@@ -38,11 +39,11 @@ pub struct Retry {
 /// The section `retry`.
 pub(super) fn retry(section: &mut Fields<'_, '_>) -> Retry {
     let retry = Retry {
-        base: Duration::from_millis(section.whole("baseMs", 1, 3_600_000).unwrap_or(1000)),
-        cap: Duration::from_millis(section.whole("capMs", 1, 86_400_000).unwrap_or(300_000)),
+        base: Duration::from_millis(keys::RETRY_BASE.read(section)),
+        cap: Duration::from_millis(keys::RETRY_CAP.read(section)),
     };
     if retry.base > retry.cap {
-        section.fault("baseMs", "must not be above retry.capMs");
+        keys::RETRY_BASE.fault(section, "must not be above retry.capMs");
     }
     retry
 }
@@ -59,17 +60,14 @@ pub struct Rate {
 /// The section `rate`.
 pub(super) fn rate(section: &mut Fields<'_, '_>) -> Rate {
     Rate {
-        calls_per_second: section.number("callsPerSecond", 0.001, 1000.0).unwrap_or(1.0),
-        burst: u32::try_from(section.whole("burst", 1, 1000).unwrap_or(10)).unwrap_or(10),
+        calls_per_second: keys::CALLS_PER_SECOND.read(section),
+        burst: u32::try_from(keys::BURST.read(section)).unwrap_or(u32::MAX),
     }
 }
 
-/// The longest wait that may be configured, one year. It keeps sums of times far from an overflow.
-const YEAR: u64 = 365 * 24 * 3600;
-
-/// The member `intervalSeconds` of the sections `sync` and `metrics`; 0 means no interval.
-pub(super) fn interval(section: &mut Fields<'_, '_>, default: u64) -> Option<Duration> {
-    match section.whole("intervalSeconds", 0, YEAR).unwrap_or(default) {
+/// The interval at `key`; 0 means no interval.
+pub(super) fn interval(section: &mut Fields<'_, '_>, key: &Key<Whole>) -> Option<Duration> {
+    match key.read(section) {
         0 => None,
         seconds => Some(Duration::from_secs(seconds)),
     }
@@ -78,11 +76,9 @@ pub(super) fn interval(section: &mut Fields<'_, '_>, default: u64) -> Option<Dur
 /// The section `limits`.
 pub(super) fn limits(section: &mut Fields<'_, '_>) -> Limits {
     Limits {
-        // The client library takes 1 MiB with topic and header. Below 16384 a full rejection would
-        // not fit.
-        max_payload_bytes: usize_of(section.whole("maxPayloadBytes", 16_384, 1_000_000).unwrap_or(130_000)),
-        max_pending_entries: section.whole("maxPendingEntries", 1, 10_000_000).unwrap_or(100_000),
-        max_database_bytes: section.whole("maxDatabaseBytes", 1 << 20, 1 << 40).unwrap_or(268_435_456),
+        max_payload_bytes: usize_of(keys::MAX_PAYLOAD.read(section)),
+        max_pending_entries: keys::MAX_PENDING_ENTRIES.read(section),
+        max_database_bytes: keys::MAX_DATABASE.read(section),
     }
 }
 
@@ -99,21 +95,23 @@ pub struct Retention {
 pub(super) fn retention(section: &mut Fields<'_, '_>) -> Retention {
     let day = 86_400.0;
     Retention {
-        requests: Duration::from_secs_f64(section.number("requestsDays", 0.0, 3650.0).unwrap_or(7.0) * day),
-        tombstones: Duration::from_secs_f64(section.number("tombstonesDays", 0.0, 3650.0).unwrap_or(30.0) * day),
+        requests: Duration::from_secs_f64(keys::REQUESTS_DAYS.read(section) * day),
+        tombstones: Duration::from_secs_f64(keys::TOMBSTONES_DAYS.read(section) * day),
     }
 }
 
 /// The section `guard`. `own` are the names of the agent itself.
 pub(super) fn guard<'n>(section: &mut Fields<'_, '_>, own: impl Iterator<Item = &'n ThingName>) -> Guard {
     let mut protected: Vec<Pattern> = own.map(|name| Pattern::new(name.as_str())).collect();
-    for (n, item) in section.list("protected").unwrap_or_default().into_iter().enumerate() {
+    for (n, item) in keys::PROTECTED.read(section).into_iter().enumerate() {
         match item {
-            Value::String(text) if text.is_empty() => section.element_fault("protected", n, "must not be empty"),
+            Value::String(text) if text.is_empty() => {
+                section.element_fault(keys::PROTECTED.name(), n, "must not be empty")
+            }
             Value::String(text) => match Pattern::new(&text) {
                 pattern if pattern.can_match() => protected.push(pattern),
                 _ => section.element_fault(
-                    "protected",
+                    keys::PROTECTED.name(),
                     n,
                     format!(
                         "can match no thing name or asset id: {text:?}; write one name for each element, with * as the \
@@ -121,10 +119,10 @@ pub(super) fn guard<'n>(section: &mut Fields<'_, '_>, own: impl Iterator<Item = 
                     ),
                 ),
             },
-            _ => section.element_fault("protected", n, "must be a string"),
+            _ => section.element_fault(keys::PROTECTED.name(), n, "must be a string"),
         }
     }
-    Guard { protected, max_fraction: section.number("maxFraction", 0.0, 1.0).unwrap_or(1.0) }
+    Guard { protected, max_fraction: keys::MAX_FRACTION.read(section) }
 }
 
 /// `cloud.*Endpoint`
@@ -166,10 +164,10 @@ impl LocalAccess {
 
 /// The section `localAccess`; `None` if it is off.
 pub(super) fn local_access(section: &mut Fields<'_, '_>, has_broker: bool) -> Option<LocalAccess> {
-    let username = section.parsed("username", user_name).unwrap_or_else(|| LocalAccess::THING.into());
-    let is_on = section.flag("mosquittoDynamicSecurity").unwrap_or(false);
+    let username = keys::ACCESS_USERNAME.parsed(section, user_name).unwrap_or_else(|| LocalAccess::THING.into());
+    let is_on = keys::DYNAMIC_SECURITY.read(section);
     if is_on && !has_broker {
-        section.fault("mosquittoDynamicSecurity", "needs a broker, and mqtt.url is none");
+        keys::DYNAMIC_SECURITY.fault(section, "needs a broker, and mqtt.url is none");
     }
     is_on.then_some(LocalAccess { username })
 }
@@ -195,8 +193,8 @@ pub enum LogFormat {
 
 /// The section `log`.
 pub(super) fn log(section: &mut Fields<'_, '_>) -> LogFormat {
-    section
-        .parsed("format", |text| match text {
+    keys::LOG_FORMAT
+        .parsed(section, |text| match text {
             "text" => Ok(LogFormat::Text),
             "json" => Ok(LogFormat::Json),
             _ => Err("must be \"text\" or \"json\""),
@@ -216,23 +214,16 @@ pub struct Ipc {
 }
 
 impl Ipc {
-    /// The most bytes that nucleus lite transfers between AWS IoT Core and a component. It loses
-    /// larger messages without an error.
-    pub const LITE_MAX_PAYLOAD: usize = 4900;
-
-    /// The least and the largest limit, in bytes: no message of the agent is shortened below the
-    /// first, and the classic nucleus transfers no more than the second.
-    const MAX_PAYLOAD: (u64, u64) = (4096, 131_072);
+    /// The most bytes of a payload that nucleus lite transfers.
+    pub const LITE_MAX_PAYLOAD: usize = keys::LITE_MAX_PAYLOAD as usize;
 }
 
 /// The section `ipc`.
 pub(super) fn ipc(section: &mut Fields<'_, '_>) -> Ipc {
-    let (least, most) = Ipc::MAX_PAYLOAD;
-    let max = section.whole("maxPayloadBytes", least, most);
     Ipc {
-        iot_core: section.flag("iotCore").unwrap_or(false),
-        pubsub: section.flag("pubsub").unwrap_or(false),
-        max_payload_bytes: max.map_or(Ipc::LITE_MAX_PAYLOAD, usize_of),
+        iot_core: keys::IPC_IOT_CORE.read(section),
+        pubsub: keys::IPC_PUBSUB.read(section),
+        max_payload_bytes: usize_of(keys::IPC_MAX_PAYLOAD.read(section)),
     }
 }
 

@@ -1,13 +1,16 @@
 //! The tables of the documents, the policies and the fuzzer's dictionary, as far as they follow
-//! from the table of operations.
+//! from the table of operations and from the keys of the configuration.
 
 use std::{collections::BTreeSet, fmt::Write, fs, path::PathBuf};
 
-use crate::domain::{
-    CallKind, Operation,
-    operations::{
-        changes::CLIENT_TOKEN,
-        spec::{Member, Rule},
+use crate::{
+    config::keys::table::{self, Group},
+    domain::{
+        CallKind, Operation,
+        operations::{
+            changes::CLIENT_TOKEN,
+            spec::{Member, Rule},
+        },
     },
 };
 
@@ -29,7 +32,7 @@ const FILES: &[(&str, Make)] = &[
 const POLICY: &str = "docs/examples/sitewise-role-policy.json";
 
 #[test]
-fn what_the_documents_say_of_operations_is_current() {
+fn what_the_documents_say_of_operations_and_keys_is_current() {
     let write = std::env::var_os(WRITE).is_some();
     for (name, make) in FILES {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -42,13 +45,15 @@ fn what_the_documents_say_of_operations_is_current() {
     }
 }
 
-/// The tables of operations, of problem codes and of subcommands.
+/// The tables of keys, of operations, of problem codes and of subcommands.
 fn interface(page: &str) -> String {
     let operations = Operation::ALL.iter().map(|operation| {
         let action = operation.call_kind().map_or("none", |kind| kind.traits().action);
         format!("| `{operation}` | {} | {action} |", members(*operation))
     });
-    let page = replaced(page, "### Operations", |row| Operation::parse(first_code(row)).is_some(), operations);
+    let groups = table::groups();
+    let page = replaced(page, "### Keys", |_| true, groups.iter().flat_map(Group::rows));
+    let page = replaced(&page, "### Operations", |row| Operation::parse(first_code(row)).is_some(), operations);
     let page = with_codes(&page, "ACCESS_DENIED", CallKind::ALL.into_iter());
     let page = with_codes(&page, "RESOURCE_BUSY", CallKind::ALL.into_iter().filter(|kind| kind.traits().scoped));
     let is_change = |row: &str| {
@@ -140,7 +145,8 @@ fn readme(page: &str) -> String {
         from < page.find("| operation | payload").unwrap()
     });
     let heading = heading.last().unwrap();
-    replaced(page, heading, |row| Operation::parse(first_code(row)).is_some(), rows)
+    let page = replaced(page, heading, |row| Operation::parse(first_code(row)).is_some(), rows);
+    replaced(&page, "## Configuration", |_| true, table::groups().iter().map(Group::overview))
 }
 
 /// The policy for the operations that have a switch.

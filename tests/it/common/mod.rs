@@ -12,6 +12,7 @@
 //! | [`fault_broker`] | a broker that misbehaves, in this process |
 //! | [`tls`] | certificates, a broker with TLS, the documented Mosquitto |
 //! | [`terminal`] | a pseudo terminal with a command on it |
+//! | [`screens`] | the golden files in `docs/screens` |
 //! | [`disk`] | a small file system of the test's own; system calls that fail |
 //! | [`sample`] | data directories with known contents, to be damaged |
 //! | [`load`] | commands over an agent that is killed again and again |
@@ -40,6 +41,7 @@ pub mod groups;
 pub mod load;
 pub mod ports;
 pub mod sample;
+pub mod screens;
 pub mod seed;
 pub mod terminal;
 pub mod tls;

@@ -131,12 +131,3 @@ impl Drop for Terminal {
         let _ = self.child.wait();
     }
 }
-
-/// Keeps a screen for the documentation, where that is asked for.
-pub fn keep(name: &str, lines: &[String]) {
-    if std::env::var_os("OFFBOARD_WRITE_DOCS").is_some() {
-        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screens");
-        std::fs::create_dir_all(&dir).unwrap();
-        std::fs::write(dir.join(format!("{name}.txt")), format!("$ offboard {name}\n{}\n", lines.join("\n"))).unwrap();
-    }
-}
