@@ -108,9 +108,10 @@ impl<D: Disk> Committer<D> {
     }
 
     /// Reserves room for all that is open in the next segment before more is accepted, so that an
-    /// accepted command never fails because of a full disk.
+    /// accepted command never fails because of a full disk. The room grows in steps of a segment,
+    /// because each step takes two syncs.
     pub(super) fn reserve(&mut self) -> Result<(), Uncommitted> {
-        let length = self.next_length(0);
+        let length = self.next_length(0).next_multiple_of(self.disk.segment());
         if length > self.reserved
             && let Some(journal) = &mut self.journal
         {

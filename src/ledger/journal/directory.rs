@@ -8,7 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{files::Files, format::PAGE};
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::{Errno, retry_on_intr},
+};
+
+use super::{
+    files::{DEFAULT_SEGMENT, Files},
+    format::PAGE,
+};
 use crate::ledger::StoreError;
 use crate::ledger::files::{DAMAGED_JOURNAL, create, io_error, open_own};
 
@@ -63,6 +71,10 @@ impl Directory {
     }
 
     /// Makes the file, or extends it with zeros, and syncs it and its name.
+    ///
+    /// Zeros are written up to [`DEFAULT_SEGMENT`], so that a later sync of a group there changes
+    /// no metadata. A longer segment is needed only while much is open, and most of it is never
+    /// used: what is beyond is allocated, which writes no data.
     fn extend(&mut self, number: u32, length: u64) -> io::Result<()> {
         if self.is_deleted(number) {
             self.files.remove(&number);
@@ -75,14 +87,12 @@ impl Directory {
             self.files.insert(number, file);
         }
         let Some(file) = self.files.get(&number) else { return Ok(()) };
-        let mut offset = file.metadata()?.len();
-        if offset < length {
-            // In pieces of 4 KiB: after larger writes the kernel keeps the file in large pages, and
-            // counts and writes one of these for each small group.
-            while offset < length {
-                let piece = (PAGE - offset % PAGE).min(length - offset);
-                file.write_all_at(&[0; PAGE as usize][..piece as usize], offset)?;
-                offset += piece;
+        let has = file.metadata()?.len();
+        if has < length {
+            let zeros = length.min(DEFAULT_SEGMENT).max(has);
+            write_zeros(file, has, zeros)?;
+            if !allocate(file, zeros, length)? {
+                write_zeros(file, zeros, length)?;
             }
             file.sync_all()?;
         }
@@ -171,6 +181,32 @@ impl Files for Directory {
             let _ = remove_copy(&new);
         }
         copied.map(|()| kept.clone()).map_err(named)
+    }
+}
+
+/// Writes zeros from the offset `from` to the offset `to`.
+fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let mut offset = from;
+    // In pieces of 4 KiB: after larger writes the kernel keeps the file in large pages, and counts
+    // and writes one of these for each small group.
+    while offset < to {
+        let piece = (PAGE - offset % PAGE).min(to - offset);
+        file.write_all_at(&[0; PAGE as usize][..piece as usize], offset)?;
+        offset += piece;
+    }
+    Ok(())
+}
+
+/// Extends the file from its end `from` to the length `to`, with room on the disk for all of it;
+/// `false` if the file system cannot allocate (UBIFS and FAT are such file systems).
+fn allocate(file: &File, from: u64, to: u64) -> io::Result<bool> {
+    if from >= to {
+        return Ok(true);
+    }
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), from, to - from)) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

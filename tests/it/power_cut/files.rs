@@ -192,6 +192,12 @@ impl Reader {
                 let length = arguments[1].parse().unwrap_or_else(|_| unknown());
                 self.push(call, What::Truncate { inode, length });
             }
+            // The agent extends its files so, and never allocates within them.
+            "fallocate" => {
+                let inode = self.descriptor(call, arguments[0]).inode;
+                let number = |at: usize| arguments[at].parse::<usize>().unwrap_or_else(|_| unknown());
+                self.push(call, What::Truncate { inode, length: number(2) + number(3) });
+            }
             "fsync" | "fdatasync" => {
                 let inode = self.descriptor(call, arguments[0]).inode;
                 self.push(call, What::Sync { inode, data_only: call.name == "fdatasync" });

@@ -102,3 +102,26 @@ fn a_missing_or_shorter_file_is_made_and_never_panics() {
     assert_eq!(files.read(9, 0, &mut buffer), Ok(0));
     assert_eq!(files.read(0, DEFAULT_SEGMENT - 4, &mut buffer), Ok(4));
 }
+
+#[test]
+fn what_is_reserved_beyond_the_default_size_has_its_room_on_the_disk() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut journal, ..) = opened(place.path());
+    let (before, length) = (written_bytes(), 64 * DEFAULT_SEGMENT);
+    journal.reserve(length).unwrap();
+    let all = std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+    let longest = all.max_by_key(std::fs::Metadata::len).unwrap();
+    assert!(longest.len() == length && longest.blocks() * 512 >= length);
+    assert_eq!(written_bytes() - before, 0);
+    journal.switch(length).unwrap();
+    journal.append(&vec![b'x'; 3 << 20]).unwrap();
+    journal.close().unwrap();
+    let (_, recovered, texts) = opened(place.path());
+    assert!(recovered.damage.is_none() && texts.len() == 1 && texts[0].len() == 3 << 20);
+}
+
+/// Bytes that this thread handed to write calls.
+fn written_bytes() -> u64 {
+    let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap()
+}
