@@ -30,6 +30,7 @@ async fn nothing_is_lost_over_kills_at_random_moments() {
     let mut load = Load::new().await;
     for round in 0..load.rounds {
         load.world.start_agent();
+        load.catch_up().await;
         load.send_round(round);
         // So that some of the kills are amid a checkpoint.
         if load.random.u8(0..8) == 0 {

@@ -166,10 +166,25 @@ impl Load {
         }
     }
 
+    /// Waits until all is completed if that is true of too little: after a start, what an earlier
+    /// run sent waits for the first list, and lives that are too short complete nothing. Then the
+    /// open entries, and the devices of the list, would reach the agent's limits.
+    pub async fn catch_up(&mut self) {
+        self.look();
+        let open: usize = self.open().map(|n| self.commands[n].len()).sum();
+        if open > 2 * FILLING_DEVICES {
+            assert!(!self.settle_or_die().await, "it ended by itself; seed {}", self.seed);
+        }
+    }
+
+    /// Commands that are not completed.
+    fn open(&self) -> impl Iterator<Item = usize> {
+        (0..self.commands.len()).filter(|n| !self.completed.contains_key(n))
+    }
+
     fn missing(&self) -> String {
-        let missing = (0..self.commands.len()).filter(|n| !self.completed.contains_key(n));
         let state = |n: usize| if self.accepted.contains(&n) { "accepted" } else { "unanswered" };
-        missing.map(|n| format!("t{n} ({})", state(n))).collect::<Vec<_>>().join(", ")
+        self.open().map(|n| format!("t{n} ({})", state(n))).collect::<Vec<_>>().join(", ")
     }
 
     /// With an agent running: all is completed in the end, and holds together. `kills` is for the
