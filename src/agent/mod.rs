@@ -7,12 +7,12 @@
 
 pub(crate) mod cautions;
 pub(crate) mod ipc;
+pub(crate) mod list_call;
 mod local_parts;
 mod maintenance;
 mod metrics;
 pub(crate) mod store_watch;
 pub(crate) mod supervisor;
-pub(crate) mod trial;
 
 use std::{
     io,

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use super::{
     answer::{Answer, Output},
     broker::{Broker, BrokerConnection},
+    failure::{Failure, read},
     socket::{LocalSocket, SocketConnection},
-    trouble::{Trouble, read},
 };
 use crate::protocol::status::{self, StatusMessage};
 
@@ -51,7 +51,7 @@ enum Connection {
 }
 
 impl Common {
-    pub(super) async fn connect(&self) -> Result<Agent, Trouble> {
+    pub(super) async fn connect(&self) -> Result<Agent, Failure> {
         let patience = self.patience();
         let connection = match self.broker.address()? {
             Some(address) => Connection::Broker(Box::new(self.broker.connect(address, patience).await?)),
@@ -61,15 +61,15 @@ impl Common {
     }
 
     /// Connects over the broker, for a command to all core devices.
-    pub(super) async fn connect_to_all(&self) -> Result<BrokerConnection, Trouble> {
+    pub(super) async fn connect_to_all(&self) -> Result<BrokerConnection, Failure> {
         match self.broker.address_of_all()? {
             Some(address) => self.broker.connect(address, self.patience()).await,
-            None => Err(Trouble::Usage("--everywhere needs --mqtt-url and --client-id".into())),
+            None => Err(Failure::Usage("--everywhere needs --mqtt-url and --client-id".into())),
         }
     }
 
     /// Connects over the local socket, even if a broker is named: for questions about this machine.
-    pub(super) async fn connect_here(&self) -> Result<Agent, Trouble> {
+    pub(super) async fn connect_here(&self) -> Result<Agent, Failure> {
         Ok(Agent { connection: Connection::Socket(self.socket.connect().await?), patience: self.patience() })
     }
 
@@ -79,7 +79,7 @@ impl Common {
     }
 
     /// The data directory that the commands ask at.
-    pub(super) fn directory(&self) -> Result<PathBuf, Trouble> {
+    pub(super) fn directory(&self) -> Result<PathBuf, Failure> {
         self.socket.directory()
     }
 
@@ -97,9 +97,9 @@ impl Common {
     }
 
     /// Refuses a command about this machine if a broker is named.
-    pub(super) fn only_here(&self, what: &str) -> Result<(), Trouble> {
+    pub(super) fn only_here(&self, what: &str) -> Result<(), Failure> {
         match self.broker.address()? {
-            Some(_) => Err(Trouble::Usage(format!(
+            Some(_) => Err(Failure::Usage(format!(
                 "{what} is about the core itself; run it on the core device, without --mqtt-url"
             ))),
             None => Ok(()),
@@ -109,7 +109,7 @@ impl Common {
 
 impl Agent {
     /// Sends an operation and waits for the first answer.
-    pub(super) async fn ask(&mut self, operation: &str, payload: Value) -> Result<Answer, Trouble> {
+    pub(super) async fn ask(&mut self, operation: &str, payload: Value) -> Result<Answer, Failure> {
         match self.ask_in_time(operation, payload).await? {
             Some(answer) => Ok(answer),
             None => {
@@ -122,14 +122,14 @@ impl Agent {
                          of --cert-file: the broker drops a command in another name"
                     }
                 };
-                Err(Trouble::NoAnswer(format!("the agent did not answer within {} s{hint}", self.patience.as_secs())))
+                Err(Failure::NoAnswer(format!("the agent did not answer within {} s{hint}", self.patience.as_secs())))
             }
         }
     }
 
     /// As [`Self::ask`], but returns `None` if no answer comes in time. The answer may still come
     /// later.
-    pub(super) async fn ask_in_time(&mut self, operation: &str, payload: Value) -> Result<Option<Answer>, Trouble> {
+    pub(super) async fn ask_in_time(&mut self, operation: &str, payload: Value) -> Result<Option<Answer>, Failure> {
         let answer = async {
             match &mut self.connection {
                 Connection::Socket(to) => to.ask(operation, payload).await,
@@ -140,12 +140,12 @@ impl Agent {
     }
 
     /// Sends a query, which is either accepted or rejected.
-    pub(super) async fn query(&mut self, operation: &str, payload: Value) -> Result<Value, Trouble> {
+    pub(super) async fn query(&mut self, operation: &str, payload: Value) -> Result<Value, Failure> {
         match self.ask(operation, payload).await? {
             Answer::Accepted(body) => Ok(body),
-            Answer::Rejected(body) => Err(Trouble::of_rejection(&body)),
+            Answer::Rejected(body) => Err(Failure::of_rejection(&body)),
             Answer::Completed(_) => {
-                Err(Trouble::NoAnswer("the agent answered a query with completed, which belongs to requests".into()))
+                Err(Failure::NoAnswer("the agent answered a query with completed, which belongs to requests".into()))
             }
         }
     }
@@ -155,19 +155,19 @@ impl Agent {
         &mut self,
         operation: &str,
         payload: Value,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, Failure> {
         read(&format!("response to {operation}"), &self.query(operation, payload).await?)
     }
 
     /// The status of an agent that runs. Over a broker an agent that does not run has one, too.
-    pub(super) async fn status(&mut self) -> Result<StatusMessage, Trouble> {
+    pub(super) async fn status(&mut self) -> Result<StatusMessage, Failure> {
         let status = self.query("status", json!({})).await?;
-        let offline = || Trouble::NoAnswer("the agent is offline, by its last will on the broker".into());
-        status::read(&status).map_err(|error| Trouble::unreadable("status", &error))?.ok_or_else(offline)
+        let offline = || Failure::NoAnswer("the agent is offline, by its last will on the broker".into());
+        status::read(&status).map_err(|error| Failure::unreadable("status", &error))?.ok_or_else(offline)
     }
 
     /// Waits for the next answer, without a limit of time.
-    pub(super) async fn next(&mut self) -> Result<Answer, Trouble> {
+    pub(super) async fn next(&mut self) -> Result<Answer, Failure> {
         match &mut self.connection {
             Connection::Socket(to) => to.next().await,
             Connection::Broker(to) => to.next().await,

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{
     answer::{Answer, MAX_EARLY, fresh_token},
-    trouble::Trouble,
+    failure::Failure,
 };
 use crate::{
     config,
@@ -95,18 +95,18 @@ pub(super) struct BrokerConnection {
 
 impl Broker {
     /// The address that the options name; `None` if the command uses the local socket.
-    pub(super) fn address(&self) -> Result<Option<Address>, Trouble> {
+    pub(super) fn address(&self) -> Result<Option<Address>, Failure> {
         let (Some(url), Some(client), Some(core)) = (&self.mqtt_url, &self.client_id, &self.core) else {
             return self.incomplete("--client-id and --core-device-thing-name");
         };
         let (mqtt, client) = self.sender(url, client)?;
-        let core = ThingName::new(core).map_err(|error| Trouble::Usage(format!("--core-device-thing-name {error}")))?;
+        let core = ThingName::new(core).map_err(|error| Failure::Usage(format!("--core-device-thing-name {error}")))?;
         let topics = Topics::new(&self.topic_prefix, &core);
         Ok(Some(Address { mqtt, results: topics.results_of(&client), topics, client }))
     }
 
     /// The address of all core devices; `None` if no broker is named.
-    pub(super) fn address_of_all(&self) -> Result<Option<Address>, Trouble> {
+    pub(super) fn address_of_all(&self) -> Result<Option<Address>, Failure> {
         let (Some(url), Some(client)) = (&self.mqtt_url, &self.client_id) else {
             return self.incomplete("--client-id");
         };
@@ -116,16 +116,16 @@ impl Broker {
     }
 
     /// No address without a URL; with one, `wanted` is missing.
-    fn incomplete<T>(&self, wanted: &str) -> Result<Option<T>, Trouble> {
+    fn incomplete<T>(&self, wanted: &str) -> Result<Option<T>, Failure> {
         match self.mqtt_url {
-            Some(_) => Err(Trouble::Usage(format!("--mqtt-url needs {wanted}"))),
+            Some(_) => Err(Failure::Usage(format!("--mqtt-url needs {wanted}"))),
             None => Ok(None),
         }
     }
 
     /// The broker's address and the client's own name.
-    fn sender(&self, url: &str, client: &str) -> Result<(config::Mqtt, ClientId), Trouble> {
-        let usage = |name: &str, error: String| Trouble::Usage(format!("{name} {error}"));
+    fn sender(&self, url: &str, client: &str) -> Result<(config::Mqtt, ClientId), Failure> {
+        let usage = |name: &str, error: String| Failure::Usage(format!("{name} {error}"));
         let (tls, host, port) =
             config::broker_url(url).map_err(|error| usage("--mqtt-url", in_flags(error.replace(" or none", ""))))?;
         let client = ClientId::new(client).map_err(|error| error.to_string());
@@ -147,14 +147,14 @@ impl Broker {
     }
 
     /// Connects, and subscribes to the agent's results for this client.
-    pub(super) async fn connect(&self, address: Address, patience: Duration) -> Result<BrokerConnection, Trouble> {
+    pub(super) async fn connect(&self, address: Address, patience: Duration) -> Result<BrokerConnection, Failure> {
         let Address { mqtt, topics, results, client } = address;
         if let Some(caution) = config::readable_password(&mqtt) {
             eprintln!("warning: {}", in_flags(caution));
         }
         let mut options = client::options(&mqtt);
         options.set_clean_session(true);
-        client::secure(&mqtt, &mut options).map_err(|error| Trouble::Usage(in_flags(error)))?;
+        client::secure(&mqtt, &mut options).map_err(|error| Failure::Usage(in_flags(error)))?;
         let mut line = BrokerConnection {
             mqtt: Brief::new(options),
             address: mqtt,
@@ -165,14 +165,14 @@ impl Broker {
         };
         match timeout(patience, line.mqtt.subscribe(&results)).await {
             Ok(Ok(true)) => Ok(line),
-            Ok(Ok(false)) => Err(Trouble::NoAnswer(format!(
+            Ok(Ok(false)) => Err(Failure::NoAnswer(format!(
                 "the broker denies the subscription to {results}; allow it to {}",
                 line.client
             ))),
             Ok(Err(error)) => Err(line.broken(&error)),
             Err(_) => {
                 let (address, seconds) = (&line.address, patience.as_secs());
-                Err(Trouble::NoAnswer(format!("{address:?}: the broker did not answer within {seconds} s")))
+                Err(Failure::NoAnswer(format!("{address:?}: the broker did not answer within {seconds} s")))
             }
         }
     }
@@ -193,21 +193,21 @@ fn in_flags(text: String) -> String {
 }
 
 impl BrokerConnection {
-    async fn poll(&mut self) -> Result<Event, Trouble> {
+    async fn poll(&mut self) -> Result<Event, Failure> {
         self.mqtt.poll().await.map_err(|error| self.broken(&error))
     }
 
-    fn broken(&self, error: &ConnectionError) -> Trouble {
+    fn broken(&self, error: &ConnectionError) -> Failure {
         let config::Mqtt { host, port, .. } = &self.address;
         let error = client::in_words(error);
         let text =
             "check --mqtt-url, the authority and certificate if there is one, and that the broker lets you connect as";
-        Trouble::NoAnswer(format!("the broker at {host}:{port}: {error}; {text} {}", self.client))
+        Failure::NoAnswer(format!("the broker at {host}:{port}: {error}; {text} {}", self.client))
     }
 
     /// Publishes a command with a token, and waits for its first answer. The answer to `status` is
     /// the message that the broker retains.
-    pub(super) async fn ask(&mut self, operation: &str, mut payload: Value) -> Result<Answer, Trouble> {
+    pub(super) async fn ask(&mut self, operation: &str, mut payload: Value) -> Result<Answer, Failure> {
         if operation == "status" {
             return self.status().await;
         }
@@ -229,14 +229,14 @@ impl BrokerConnection {
                 return Ok(answer);
             }
             if self.early.len() >= MAX_EARLY {
-                return Err(Trouble::NoAnswer("the broker sends results without an end".into()));
+                return Err(Failure::NoAnswer("the broker sends results without an end".into()));
             }
             self.early.push_back(answer);
         }
     }
 
     /// Publishes a command, and does not wait for an answer.
-    pub(super) fn publish(&mut self, operation: &str, payload: &Value) -> Result<(), Trouble> {
+    pub(super) fn publish(&mut self, operation: &str, payload: &Value) -> Result<(), Failure> {
         let topic = self.topics.command(&self.client, operation);
         let payload = payload.to_string();
         if payload.len() > MAX_PAYLOAD {
@@ -244,16 +244,16 @@ impl BrokerConnection {
                 "the command has {} bytes, and over the broker {MAX_PAYLOAD} are sent; shorten it",
                 payload.len()
             );
-            return Err(Trouble::Usage(text));
+            return Err(Failure::Usage(text));
         }
         self.mqtt
             .client
             .try_publish(topic, QoS::AtLeastOnce, false, payload)
-            .map_err(|error| Trouble::Failed(error.to_string()))
+            .map_err(|error| Failure::Failed(error.to_string()))
     }
 
     /// The next result for this client from any core device, with the core device's name.
-    pub(super) async fn next_of_any(&mut self) -> Result<(String, Answer), Trouble> {
+    pub(super) async fn next_of_any(&mut self) -> Result<(String, Answer), Failure> {
         loop {
             let Event::Incoming(Incoming::Publish(publish)) = self.poll().await? else { continue };
             let levels: Vec<&str> = publish.topic.split('/').collect();
@@ -266,7 +266,7 @@ impl BrokerConnection {
     }
 
     /// The next answer to a command of this process.
-    pub(super) async fn next(&mut self) -> Result<Answer, Trouble> {
+    pub(super) async fn next(&mut self) -> Result<Answer, Failure> {
         match self.early.pop_front() {
             Some(answer) => Ok(answer),
             None => self.receive(None).await,
@@ -275,7 +275,7 @@ impl BrokerConnection {
 
     /// The next answer to a command of this process, or a rejection without a token of the
     /// operation that is waited for.
-    async fn receive(&mut self, asking: Option<&str>) -> Result<Answer, Trouble> {
+    async fn receive(&mut self, asking: Option<&str>) -> Result<Answer, Failure> {
         loop {
             let Event::Incoming(Incoming::Publish(publish)) = self.poll().await? else { continue };
             let kind = publish.topic.rsplit('/').next().unwrap_or_default();
@@ -293,18 +293,18 @@ impl BrokerConnection {
 
     /// Waits for the retained status, which may come before the acknowledgement of the subscription
     /// (MQTT 3.1.1, section 3.8.4).
-    async fn status(&mut self) -> Result<Answer, Trouble> {
+    async fn status(&mut self) -> Result<Answer, Failure> {
         let topic = self.topics.status();
         self.mqtt
             .client
             .try_subscribe(topic.as_str(), QoS::AtLeastOnce)
-            .map_err(|error| Trouble::Failed(error.to_string()))?;
+            .map_err(|error| Failure::Failed(error.to_string()))?;
         loop {
             match self.poll().await? {
                 Event::Incoming(Incoming::SubAck(ack)) if ack.return_codes.contains(&SubscribeReasonCode::Failure) => {
                     let client = &self.client;
                     let text = format!("the broker denies the subscription to {topic}; allow it to {client}");
-                    return Err(Trouble::NoAnswer(text));
+                    return Err(Failure::NoAnswer(text));
                 }
                 Event::Incoming(Incoming::Publish(publish)) if publish.topic == topic => {
                     if let Ok(status) = serde_json::from_slice(&publish.payload) {

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use super::{
     agent::{Agent, Common},
     check::Check,
+    failure::{Failure, read},
     query::pages,
     recording::Recording,
     show::print,
     text::escaped,
-    trouble::{Trouble, read},
 };
 use crate::domain::operations::requests::{HISTORY, STATE, TARGET_CLIENT, TARGET_TOKEN, TARGET_VIA, THING_IN_QUESTION};
 use crate::{
@@ -49,16 +49,16 @@ pub(super) struct SupportBundle {
 }
 
 impl SupportBundle {
-    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         common.only_here("support-bundle")?;
         let mut parts = vec![("version.txt", format!("offboard {}\n{}\n", crate::VERSION, system()).into_bytes())];
         let check = self.check.report(common).await;
         parts.push(("check.json", pretty(check)));
         match common.connect_here().await {
             Ok(mut agent) => parts.extend(ask(&mut agent).await),
-            Err(trouble) => parts.push(("no-agent.txt", format!("{trouble}\n").into_bytes())),
+            Err(failure) => parts.push(("no-agent.txt", format!("{failure}\n").into_bytes())),
         }
-        let failed = |error: std::io::Error| Trouble::Failed(format!("{}: {error}", self.file.display()));
+        let failed = |error: std::io::Error| Failure::Failed(format!("{}: {error}", self.file.display()));
         let mut recording = None;
         if self.with_journal {
             // In a data directory whose store is damaged the rest of the bundle matters, too.
@@ -82,8 +82,8 @@ impl SupportBundle {
 
 /// A part of the archive, or the error that prevented it: an agent that needs support may answer
 /// only some questions.
-fn pretty(part: Result<Value, Trouble>) -> Vec<u8> {
-    let part = part.unwrap_or_else(|trouble| json!({"error": trouble.to_string()}));
+fn pretty(part: Result<Value, Failure>) -> Vec<u8> {
+    let part = part.unwrap_or_else(|failure| json!({"error": failure.to_string()}));
     format!("{}\n", escaped(&format!("{part:#}"))).into_bytes()
 }
 
@@ -105,7 +105,7 @@ async fn ask(agent: &mut Agent) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-async fn requests(agent: &mut Agent) -> Result<Value, Trouble> {
+async fn requests(agent: &mut Agent) -> Result<Value, Failure> {
     let (_, mut requests) = pages(agent, "list-requests", json!({}), ROWS, "/requests").await?;
     for shown in &mut requests {
         let Ok(request) = read::<RequestMessage>("request", shown) else { continue };
@@ -122,7 +122,7 @@ async fn requests(agent: &mut Agent) -> Result<Value, Trouble> {
     Ok(Value::Array(requests))
 }
 
-async fn devices(agent: &mut Agent) -> Result<Value, Trouble> {
+async fn devices(agent: &mut Agent) -> Result<Value, Failure> {
     let mut devices = Vec::new();
     for state in DeviceState::ALL.iter().filter(|state| **state != DeviceState::Associated) {
         let (_, some) = pages(agent, "list-devices", json!({(STATE.name): state.as_str()}), ROWS, "/devices").await?;

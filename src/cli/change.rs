@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use super::{
     agent::{Agent, Common},
+    failure::Failure,
     list,
     request::{self, split},
     show::show,
     text::{clean, complain},
-    trouble::Trouble,
 };
 use crate::{
     domain::{
@@ -72,7 +72,7 @@ pub(super) struct Sync {
 }
 
 impl Sync {
-    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         let mut agent = common.connect().await?;
         request::carry_out(common.output, &mut agent, Operation::Sync.as_str(), vec![json!({})], self.no_wait).await
     }
@@ -96,17 +96,17 @@ impl Options {
 }
 
 /// The names from the command line and from a list, all checked, and each once.
-pub(super) fn names(arguments: Vec<String>, file: Option<&Path>, kind: &Names) -> Result<Vec<String>, Trouble> {
+pub(super) fn names(arguments: Vec<String>, file: Option<&Path>, kind: &Names) -> Result<Vec<String>, Failure> {
     let mut names = Vec::with_capacity(arguments.len());
     for name in arguments {
-        list::check(kind, &name).map_err(Trouble::Usage)?;
+        list::check(kind, &name).map_err(Failure::Usage)?;
         names.push(name);
     }
     if let Some(path) = file {
         let place = if path.as_os_str() == "-" { "standard input".into() } else { format!("{}", path.display()) };
-        let bytes = read(path).map_err(|error| Trouble::Usage(format!("--from-file {place}: {error}")))?;
+        let bytes = read(path).map_err(|error| Failure::Usage(format!("--from-file {place}: {error}")))?;
         let found = list::names(&bytes, kind)
-            .map_err(|faults| Trouble::Usage(faults.report(&format!("--from-file {place}"))))?;
+            .map_err(|faults| Failure::Usage(faults.report(&format!("--from-file {place}"))))?;
         names.extend(found);
     }
     let mut seen = std::collections::HashSet::new();
@@ -160,7 +160,7 @@ pub(super) async fn change(
     mut payload: Value,
     list: Option<&str>,
     options: &Options,
-) -> Result<(), Trouble> {
+) -> Result<(), Failure> {
     let operation = kind.operation().as_str();
     let Options { dry_run, force, no_wait, .. } = options;
     options.add_to(&mut payload);
@@ -187,7 +187,7 @@ pub(super) async fn change(
 }
 
 /// The agent's plan, summed over all parts.
-async fn plan(agent: &mut Agent, operation: &str, parts: &[Value]) -> Result<PlanMessage, Trouble> {
+async fn plan(agent: &mut Agent, operation: &str, parts: &[Value]) -> Result<PlanMessage, Failure> {
     let mut sum = PlanMessage::default();
     for part in parts {
         let mut question = part.clone();
@@ -249,7 +249,7 @@ fn some(names: &[String], count: usize, most: usize) -> String {
 
 /// Shows the names that the registry does not know, which may be misspelt, and asks a person
 /// whether to continue. Returns whether there are any.
-fn warn_of_unknown(plan: &PlanMessage, asks: bool) -> Result<bool, Trouble> {
+fn warn_of_unknown(plan: &PlanMessage, asks: bool) -> Result<bool, Failure> {
     let count = plan.unknown_count;
     // The agent rejects a guarded command, so the reason of that rejection is more important than
     // the unknown names.
@@ -264,22 +264,22 @@ fn warn_of_unknown(plan: &PlanMessage, asks: bool) -> Result<bool, Trouble> {
     Ok(true)
 }
 
-fn nothing_done() -> Trouble {
-    Trouble::Failed("nothing was done".into())
+fn nothing_done() -> Failure {
+    Failure::Failed("nothing was done".into())
 }
 
 /// Asks the person at the terminal to confirm.
-fn agreed(question: &str) -> Result<bool, Trouble> {
+fn agreed(question: &str) -> Result<bool, Failure> {
     complain(&format!("{question} [y/N] "));
     let mut answer = String::new();
-    let failed = |error| Trouble::Failed(format!("standard input: {error}; nothing was done"));
+    let failed = |error| Failure::Failed(format!("standard input: {error}; nothing was done"));
     io::stdin().read_line(&mut answer).map_err(failed)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Asks for confirmation if a person is about to disassociate more than half of the known devices.
 /// Returns whether it asked.
-async fn confirm(agent: &mut Agent, kind: CallKind, plan: &PlanMessage) -> Result<bool, Trouble> {
+async fn confirm(agent: &mut Agent, kind: CallKind, plan: &PlanMessage) -> Result<bool, Failure> {
     if !kind.takes_off() {
         return Ok(false);
     }

@@ -1,7 +1,7 @@
 //! A subcommand with `--everywhere`: its command goes to every core device whose agent receives
 //! broadcasts over the broker.
 
-mod answers;
+mod responses;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,15 +12,15 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use self::answers::{Accepted, Answers};
+use self::responses::{Accepted, Responses};
 use super::{
     agent::Common,
     answer::{Answer, Output, fresh_token},
     change::{Options, seconds},
+    failure::Failure,
     request::status,
     show::print,
     text::{clean, columns, complain, json_line},
-    trouble::Trouble,
 };
 use crate::{
     domain::{
@@ -65,7 +65,7 @@ impl Everywhere {
         operation: Operation,
         listed: Listed,
         options: &Options,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Failure> {
         let broadcasts = broadcasts(&listed, options)?;
         let mut line = common.connect_to_all().await?;
         let until = Instant::now() + Duration::from_secs(self.collect);
@@ -105,13 +105,13 @@ struct Broadcast {
 ///
 /// # Errors
 /// A token would be too long.
-fn broadcasts(listed: &Listed, options: &Options) -> Result<Vec<Broadcast>, Trouble> {
+fn broadcasts(listed: &Listed, options: &Options) -> Result<Vec<Broadcast>, Failure> {
     let token = options.token.clone().unwrap_or_else(fresh_token);
     let count = listed.names.len().div_ceil(NAMES);
     let token_of = |n: usize| if count > 1 { format!("{token}.{n}") } else { token.clone() };
     let longest = token_of(count);
     if count > 1 && longest.chars().count() > MAX_TOKEN {
-        return Err(Trouble::Usage(format!(
+        return Err(Failure::Usage(format!(
             "--token {token}: the names are sent in {count} broadcasts, up to {longest}, and a token has at most \
              {MAX_TOKEN} characters; choose a shorter one"
         )));
@@ -136,7 +136,7 @@ fn broadcasts(listed: &Listed, options: &Options) -> Result<Vec<Broadcast>, Trou
 /// The broadcasts, and the answers by the names of core devices and the numbers of broadcasts.
 struct Collected {
     broadcasts: Vec<Broadcast>,
-    cores: BTreeMap<String, BTreeMap<usize, Answers>>,
+    cores: BTreeMap<String, BTreeMap<usize, Responses>>,
 }
 
 /// What a core device answered to all broadcasts.
@@ -157,8 +157,8 @@ impl Collected {
         }
         let answers = self.cores.entry(core).or_default().entry(n).or_default();
         let is_dry_run = self.broadcasts[n].payload[DRY_RUN.name] == true;
-        if let Err(trouble) = answers.add(answer, is_dry_run) {
-            answers.unreadable = Some(trouble);
+        if let Err(failure) = answers.add(answer, is_dry_run) {
+            answers.unreadable = Some(failure);
         }
     }
 
@@ -180,8 +180,8 @@ impl Collected {
     }
 
     fn json(&self) -> Value {
-        let core = |(core, answers): (&String, &BTreeMap<usize, Answers>)| {
-            let all = |member: fn(&Answers) -> Option<&Value>| -> Vec<&Value> {
+        let core = |(core, answers): (&String, &BTreeMap<usize, Responses>)| {
+            let all = |member: fn(&Responses) -> Option<&Value>| -> Vec<&Value> {
                 answers.values().filter_map(member).collect()
             };
             json!({
@@ -214,10 +214,10 @@ impl Collected {
 
     /// Whether the command succeeded: at least one core device answered, and each did what it
     /// accepted.
-    fn verdict(&self, seconds: u64) -> Result<(), Trouble> {
+    fn verdict(&self, seconds: u64) -> Result<(), Failure> {
         let outcomes: Vec<Outcome> = self.outcomes().map(|(_, outcome)| outcome).collect();
         if outcomes.is_empty() {
-            return Err(Trouble::NoAnswer(format!(
+            return Err(Failure::NoAnswer(format!(
                 "no core device answered within {seconds} s: none that is connected knows one of the devices, or none has \
                  acceptBroadcast, or the broker drops the command; check that it lets --client-id publish to the topic of \
                  broadcasts"
@@ -236,14 +236,14 @@ impl Collected {
         }
         let rejection = self.cores.values().flat_map(BTreeMap::values).find_map(|one| one.rejected.as_ref());
         match rejection {
-            Some((body, _)) if outcomes.iter().all(|outcome| outcome.entries == 0) => Err(Trouble::of_rejection(body)),
+            Some((body, _)) if outcomes.iter().all(|outcome| outcome.entries == 0) => Err(Failure::of_rejection(body)),
             _ if open == 0 && outcomes.iter().all(|outcome| outcome.is_good) => Ok(()),
-            _ => Err(Trouble::Reported),
+            _ => Err(Failure::Reported),
         }
     }
 }
 
-fn outcome(answers: &BTreeMap<usize, Answers>) -> Outcome {
+fn outcome(answers: &BTreeMap<usize, Responses>) -> Outcome {
     let mut texts = Vec::new();
     let completed: Vec<&RequestMessage> = answers.values().filter_map(|one| Some(&one.completed.as_ref()?.1)).collect();
     let mut outcome = Outcome { entries: 0, text: String::new(), is_good: true, is_open: false };
@@ -266,9 +266,9 @@ fn outcome(answers: &BTreeMap<usize, Answers>) -> Outcome {
             outcome.is_good = false;
             texts.push(format!("rejected: {} ({})", clean(&rejection.message), clean(&rejection.code)));
         }
-        if let Some(trouble) = &one.unreadable {
+        if let Some(failure) = &one.unreadable {
             outcome.is_good = false;
-            texts.push(trouble.to_string());
+            texts.push(failure.to_string());
         }
         match &one.accepted {
             Some((_, Accepted::Plan(plan))) => texts.push(format!("would make {} calls", plan.cloud_call_count)),
@@ -284,7 +284,7 @@ fn outcome(answers: &BTreeMap<usize, Answers>) -> Outcome {
 }
 
 /// The failed entries of a core device.
-fn failed(core: &str, answers: &BTreeMap<usize, Answers>) -> Vec<[String; 4]> {
+fn failed(core: &str, answers: &BTreeMap<usize, Responses>) -> Vec<[String; 4]> {
     let completed = answers.values().filter_map(|one| one.completed.as_ref());
     let entries = completed.flat_map(|(_, request)| request.error_entries.iter().flatten());
     let row = |entry: &ErrorEntry| {
@@ -343,17 +343,17 @@ mod tests {
     #[test]
     fn what_is_not_finished_or_rejected_is_no_success() {
         let none = collected(&["a"], &[]);
-        assert!(matches!(none.verdict(10), Err(Trouble::NoAnswer(_))));
+        assert!(matches!(none.verdict(10), Err(Failure::NoAnswer(_))));
         assert_eq!(none.table(), "no core device that answered knows: a\n");
         let open = collected(&["a"], &[("A", accepted(1, &[]))]);
-        assert!(matches!(open.verdict(10), Err(Trouble::Reported)) && open.table().contains("not finished"));
+        assert!(matches!(open.verdict(10), Err(Failure::Reported)) && open.table().contains("not finished"));
         let rejection =
             || Answer::Rejected(json!({"clientToken": "t", "operation": "o", "code": "C", "message": "no\u{1b}[2J"}));
         let rejected = collected(&["a"], &[("A", rejection())]);
-        assert!(matches!(rejected.verdict(10), Err(Trouble::Rejected(_))));
+        assert!(matches!(rejected.verdict(10), Err(Failure::Rejected(_))));
         let mixed = [("A", rejection()), ("B", accepted(1, &[])), ("B", completed("SUCCEEDED", 1, 1))];
         let mixed = collected(&["a"], &mixed);
-        assert!(matches!(mixed.verdict(10), Err(Trouble::Reported)));
+        assert!(matches!(mixed.verdict(10), Err(Failure::Reported)));
         assert!(mixed.table().contains("A     0         rejected: no\u{fffd}[2J (C)\n"), "{}", mixed.table());
     }
 }

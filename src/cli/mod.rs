@@ -8,6 +8,7 @@ mod change;
 mod check;
 mod data_directory;
 mod everywhere;
+mod failure;
 mod list;
 mod log;
 #[cfg(test)]
@@ -21,7 +22,6 @@ mod show;
 mod socket;
 mod subcommands;
 mod text;
-mod trouble;
 #[cfg(feature = "watch")]
 mod watch;
 
@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use self::{
     agent::Common,
-    trouble::{EXIT_USAGE, Trouble},
+    failure::{EXIT_USAGE, Failure},
 };
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
@@ -112,15 +112,15 @@ pub fn main() -> ExitCode {
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return ExitCode::from(Trouble::Failed(error.to_string()).report()),
+        Err(error) => return ExitCode::from(Failure::Failed(error.to_string()).report()),
     };
     match runtime.block_on(ask(command)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(trouble) => ExitCode::from(trouble.report()),
+        Err(failure) => ExitCode::from(failure.report()),
     }
 }
 
-async fn ask(command: Subcommands) -> Result<(), Trouble> {
+async fn ask(command: Subcommands) -> Result<(), Failure> {
     match command {
         Subcommands::Run(_) => Ok(()),
         Subcommands::Change(what) => what.run().await,

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::{
     agent::{Agent, Common},
     answer::Output,
+    failure::{Failure, read},
     show::{device as device_text, devices_by_state, print, request, show},
     text::{clean, columns, json_line, word},
-    trouble::{Trouble, read},
 };
 use crate::domain::operations::requests::{
     HISTORY, MAX_RESULTS, NEXT_TOKEN, STATE, STATUS, TARGET_CLIENT, TARGET_TOKEN, TARGET_VIA, THING_IN_QUESTION,
@@ -98,7 +98,7 @@ pub(super) async fn pages(
     mut payload: Value,
     limit: usize,
     rows: &str,
-) -> Result<(Value, Vec<Value>), Trouble> {
+) -> Result<(Value, Vec<Value>), Failure> {
     let mut all = Vec::new();
     loop {
         payload[MAX_RESULTS.name] = json!((limit - all.len()).min(100));
@@ -115,7 +115,7 @@ pub(super) async fn pages(
 }
 
 impl Cancel {
-    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         let payload = members([
             (TARGET_TOKEN, Some(&self.token)),
             (TARGET_CLIENT, self.client.as_ref()),
@@ -131,7 +131,7 @@ impl Cancel {
 }
 
 impl Requests {
-    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         let limit = if self.all { usize::MAX } else { self.limit.max(1) };
         let mut agent = common.connect().await?;
         if self.token.is_some() {
@@ -175,7 +175,7 @@ impl Requests {
 }
 
 impl Devices {
-    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         let mut agent = common.connect().await?;
         if let Some(thing) = &self.thing {
             let question = json!({(THING_IN_QUESTION.name): thing, (HISTORY.name): self.history});
@@ -217,7 +217,7 @@ impl Devices {
 }
 
 impl Status {
-    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         if self.metrics {
             common.only_here("status --metrics")?;
         }
@@ -230,11 +230,11 @@ impl Status {
         if common.output == Output::Json {
             print(&json_line(&message))?;
         }
-        let status = status::read(&message).map_err(|error| Trouble::unreadable("status", &error))?;
+        let status = status::read(&message).map_err(|error| Failure::unreadable("status", &error))?;
         if common.output == Output::Table {
             print(&status.as_ref().map_or_else(|| "OFFLINE\n".into(), table))?;
         }
-        if status.is_some_and(|status| status.health == HEALTH[0]) { Ok(()) } else { Err(Trouble::Reported) }
+        if status.is_some_and(|status| status.health == HEALTH[0]) { Ok(()) } else { Err(Failure::Reported) }
     }
 }
 

@@ -10,9 +10,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::{
     agent::Agent,
     answer::{Answer, Output, fresh_token},
+    failure::{Failure, read},
     show::{failures, print, show},
     text::{clean, complain, json_line},
-    trouble::{Trouble, read},
 };
 use crate::{
     domain::{
@@ -55,7 +55,7 @@ struct Part {
 ///
 /// # Errors
 /// A token of a part would be too long.
-pub(super) fn split(mut payload: Value, list: Option<&str>, max: usize) -> Result<Vec<Value>, Trouble> {
+pub(super) fn split(mut payload: Value, list: Option<&str>, max: usize) -> Result<Vec<Value>, Failure> {
     let Some(list) = list.filter(|_| payload.to_string().len() > max) else { return Ok(vec![payload]) };
     let Value::Array(items) = payload[list].take() else { return Ok(vec![payload]) };
     let mut lists: Vec<Vec<Value>> = vec![Vec::new()];
@@ -79,7 +79,7 @@ pub(super) fn split(mut payload: Value, list: Option<&str>, max: usize) -> Resul
             "--token {token}: the list is sent in {} parts, up to {longest}, and a token has at most {MAX_TOKEN} characters; choose a shorter one",
             lists.len()
         );
-        return Err(Trouble::Usage(text));
+        return Err(Failure::Usage(text));
     }
     let part = |(n, items): (usize, Vec<Value>)| {
         let mut part = payload.clone();
@@ -97,7 +97,7 @@ pub(super) async fn carry_out(
     operation: &str,
     payloads: Vec<Value>,
     no_wait: bool,
-) -> Result<(), Trouble> {
+) -> Result<(), Failure> {
     let mut parts = Vec::with_capacity(payloads.len());
     for (n, payload) in payloads.into_iter().enumerate() {
         let answer = agent.ask(operation, payload).await?;
@@ -110,7 +110,7 @@ pub(super) async fn carry_out(
                         names(&parts)
                     ));
                 }
-                return Err(Trouble::of_rejection(&rejection));
+                return Err(Failure::of_rejection(&rejection));
             }
             Answer::Accepted(body) => {
                 let accepted: ChangeResponse = read(&format!("response to {operation}"), &body)?;
@@ -143,7 +143,7 @@ pub(super) async fn carry_out(
         waited = wait(agent, &mut parts) => waited?,
         _ = tokio::signal::ctrl_c() => {
             complain(&format!("\nthe agent continues the request; {hint}\n"));
-            return Err(Trouble::Left);
+            return Err(Failure::Left);
         }
     }
     let (completed, bodies): (Vec<RequestMessage>, Vec<Value>) =
@@ -151,7 +151,7 @@ pub(super) async fn carry_out(
     let status = status(&completed.iter().collect::<Vec<_>>());
     let whole = merge(bodies, Some(&status));
     show(output, "completed", &whole, summary)?;
-    if status == RequestStatus::Succeeded.as_str() { Ok(()) } else { Err(Trouble::Reported) }
+    if status == RequestStatus::Succeeded.as_str() { Ok(()) } else { Err(Failure::Reported) }
 }
 
 fn names(parts: &[(Part, Value)]) -> String {
@@ -165,7 +165,7 @@ impl Part {
 }
 
 /// Waits for the end of all parts. On a terminal a bar shows the progress.
-async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
+async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Failure> {
     let entries: Option<u64> = parts.iter().map(|part| part.entries).sum();
     let bar = entries.filter(|_| std::io::stderr().is_terminal()).map(|entries| {
         let bar = ProgressBar::new(entries);
@@ -186,9 +186,9 @@ async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
         };
         match answer {
             // The agent deleted the request, or lost it with a damaged store: no result will come.
-            Some(Answer::Rejected(rejection)) => match Trouble::of_rejection(&rejection) {
-                Trouble::Rejected(why) if why.code != RejectionCode::ResourceNotFoundException.as_str() => {}
-                trouble => return Err(trouble),
+            Some(Answer::Rejected(rejection)) => match Failure::of_rejection(&rejection) {
+                Failure::Rejected(why) if why.code != RejectionCode::ResourceNotFoundException.as_str() => {}
+                failure => return Err(failure),
             },
             Some(answer) => note(parts, answer)?,
             None => {}
@@ -207,7 +207,7 @@ async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Trouble> {
 
 /// Updates the part that an answer is about, with its progress or its end. Both `completed` and the
 /// answer to `get-request`, which has the same form, can report the end; the first one counts.
-fn note(parts: &mut [Part], answer: Answer) -> Result<(), Trouble> {
+fn note(parts: &mut [Part], answer: Answer) -> Result<(), Failure> {
     let is_of_query = answer.operation() == Some(Operation::GetRequest.as_str());
     let (request, body) = match answer {
         Answer::Completed(body) => (read::<RequestMessage>("completed", &body)?, body),
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(split(payload.clone(), Some("entries"), 1 << 20).unwrap(), std::slice::from_ref(&payload));
         let long = json!({"clientToken": "t".repeat(63), "entries": payload["entries"]});
         assert!(
-            matches!(split(long, Some("entries"), 10_000), Err(Trouble::Usage(_))),
+            matches!(split(long, Some("entries"), 10_000), Err(Failure::Usage(_))),
             "before any part of it is sent"
         );
     }

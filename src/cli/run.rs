@@ -6,9 +6,9 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
+    failure::{EXIT_FAILED_PART, EXIT_USAGE},
     log,
     text::complain,
-    trouble::{EXIT_FAILED_PART, EXIT_USAGE},
 };
 use crate::{
     agent::{self, RunError},

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     answer::Output,
+    failure::{Failure, read},
     text::{clean, clean_lines, columns, json_line},
-    trouble::{Trouble, read},
 };
 use crate::{
     domain::DeviceState,
@@ -25,7 +25,7 @@ pub(super) fn show<T: DeserializeOwned>(
     what: &str,
     message: &Value,
     table: impl FnOnce(&T) -> String,
-) -> Result<(), Trouble> {
+) -> Result<(), Failure> {
     let text = match output {
         Output::Json => json_line(message),
         Output::Table => table(&read(what, message)?),
@@ -34,10 +34,10 @@ pub(super) fn show<T: DeserializeOwned>(
 }
 
 /// Prints to standard output. A closed pipe is not an error, since nobody reads the rest.
-pub(super) fn print(text: &str) -> Result<(), Trouble> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     match std::io::stdout().write_all(clean_lines(text).as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Trouble::Failed(format!("standard output: {error}")))
+            Err(Failure::Failed(format!("standard output: {error}")))
         }
         _ => Ok(()),
     }

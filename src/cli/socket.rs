@@ -21,8 +21,8 @@ use tokio::{
 use super::{
     answer::{Answer, MAX_EARLY, fresh_token},
     data_directory::why_no_answer,
+    failure::Failure,
     text::clean,
-    trouble::Trouble,
 };
 use crate::{
     domain::{Operation, operations::changes::CLIENT_TOKEN},
@@ -70,7 +70,7 @@ pub(super) struct SocketConnection {
 }
 
 impl LocalSocket {
-    pub(super) async fn connect(&self) -> Result<SocketConnection, Trouble> {
+    pub(super) async fn connect(&self) -> Result<SocketConnection, Failure> {
         let directory = self.directory()?;
         let failed = |error| no_agent(&directory.join(SOCKET), &error);
         Self::connect_in(&directory).await.map_err(failed)
@@ -99,11 +99,11 @@ impl LocalSocket {
     }
 
     /// The agent's data directory: the given one, or the component's.
-    pub(super) fn directory(&self) -> Result<PathBuf, Trouble> {
+    pub(super) fn directory(&self) -> Result<PathBuf, Failure> {
         let given = self.given();
         let known = || WORK.map(PathBuf::from).into_iter().find(|dir| dir.exists());
         given.or_else(known).ok_or_else(|| {
-            Trouble::NoAnswer(format!(
+            Failure::NoAnswer(format!(
                 "no data directory: name the agent's with --data-dir or OFFBOARD_DATA_DIR ({} is not here)",
                 WORK.join(" or ")
             ))
@@ -111,13 +111,13 @@ impl LocalSocket {
     }
 }
 
-fn no_agent(path: &Path, error: &io::Error) -> Trouble {
+fn no_agent(path: &Path, error: &io::Error) -> Failure {
     let what = why_no_answer(path.parent().unwrap_or(path), error);
-    Trouble::NoAnswer(format!("{}: {what} ({error})", path.display()))
+    Failure::NoAnswer(format!("{}: {what} ({error})", path.display()))
 }
 
 impl SocketConnection {
-    pub(super) async fn ask(&mut self, operation: &str, mut payload: Value) -> Result<Answer, Trouble> {
+    pub(super) async fn ask(&mut self, operation: &str, mut payload: Value) -> Result<Answer, Failure> {
         // The answer to an operation that only the local socket has carries no token.
         let is_fresh = payload[CLIENT_TOKEN.name].is_null();
         if is_fresh && Operation::parse(operation).is_some() {
@@ -128,11 +128,11 @@ impl SocketConnection {
         if line.len() > MAX_LINE {
             let text =
                 format!("the command has {} bytes, and the local socket takes {MAX_LINE}; shorten it", line.len());
-            return Err(Trouble::Usage(text));
+            return Err(Failure::Usage(text));
         }
         if let Err(error) = self.write.write_all(line.as_bytes()).await {
             // The agent may have sent the reason before it closed the connection.
-            let gone = |_| Trouble::NoAnswer(format!("the agent closed the connection: {error}"));
+            let gone = |_| Failure::NoAnswer(format!("the agent closed the connection: {error}"));
             return self.receive().await.map_err(gone);
         }
         loop {
@@ -147,9 +147,9 @@ impl SocketConnection {
         }
     }
 
-    fn keep(&mut self, answer: Answer) -> Result<(), Trouble> {
+    fn keep(&mut self, answer: Answer) -> Result<(), Failure> {
         if self.early.len() >= MAX_EARLY {
-            return Err(Trouble::NoAnswer(
+            return Err(Failure::NoAnswer(
                 "something other than the agent answers on its socket, without an end".into(),
             ));
         }
@@ -157,24 +157,24 @@ impl SocketConnection {
         Ok(())
     }
 
-    pub(super) async fn next(&mut self) -> Result<Answer, Trouble> {
+    pub(super) async fn next(&mut self) -> Result<Answer, Failure> {
         match self.early.pop_front() {
             Some(answer) => Ok(answer),
             None => self.receive().await,
         }
     }
 
-    async fn receive(&mut self) -> Result<Answer, Trouble> {
+    async fn receive(&mut self) -> Result<Answer, Failure> {
         // The buffer may hold the first part of an answer whose reception was interrupted.
         let room = (MAX_ANSWER - self.line.len()) as u64;
         let read = (&mut self.read).take(room).read_until(b'\n', &mut self.line).await;
         if let Err(error) = read {
-            return Err(Trouble::NoAnswer(format!("the agent closed the connection: {error}")));
+            return Err(Failure::NoAnswer(format!("the agent closed the connection: {error}")));
         }
         if self.line.last() != Some(&b'\n') {
             return Err(match self.line.len() {
                 MAX_ANSWER => unexpected(&self.line),
-                _ => Trouble::NoAnswer(
+                _ => Failure::NoAnswer(
                     "the agent closed the connection or stopped; it keeps the requests that it accepted".into(),
                 ),
             });
@@ -185,7 +185,7 @@ impl SocketConnection {
     }
 }
 
-fn unexpected(line: &[u8]) -> Trouble {
+fn unexpected(line: &[u8]) -> Failure {
     let line: String = String::from_utf8_lossy(&line[..line.len().min(320)]).trim_end().chars().take(80).collect();
-    Trouble::NoAnswer(format!("something other than the agent answers on its socket: {}", clean(&line)))
+    Failure::NoAnswer(format!("something other than the agent answers on its socket: {}", clean(&line)))
 }

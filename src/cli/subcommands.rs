@@ -11,7 +11,7 @@ use super::{
     agent::Common,
     change::{Options, change, names},
     everywhere::{Everywhere, Listed},
-    trouble::Trouble,
+    failure::Failure,
 };
 use crate::domain::{
     CallKind,
@@ -117,7 +117,7 @@ impl FromArgMatches for Change {
 }
 
 impl Change {
-    pub(super) async fn run(self) -> Result<(), Trouble> {
+    pub(super) async fn run(self) -> Result<(), Failure> {
         let Self { kind, texts, from_file, options, everywhere, common } = self;
         let everywhere = everywhere.filter(|everywhere| everywhere.everywhere);
         let (mut payload, mut list) = (Map::new(), None);

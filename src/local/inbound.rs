@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{
     broker::Publisher,
-    socket::{Answers, Asked, Hold},
+    socket::{Asked, Hold, Responses},
 };
 use crate::{
     domain::{ClientId, ClientToken, Rejection, Request},
@@ -60,7 +60,7 @@ enum Way {
         topics: Arc<Topics>,
     },
     Socket {
-        answers: Answers,
+        answers: Responses,
         asked: mpsc::Sender<Asked>,
         hold: Hold,
     },
@@ -77,7 +77,7 @@ impl Reply {
         Self(Way::Broker { client, publisher, epoch, publish, topics })
     }
 
-    pub(super) fn local(answers: Answers, asked: mpsc::Sender<Asked>, hold: Hold) -> Self {
+    pub(super) fn local(answers: Responses, asked: mpsc::Sender<Asked>, hold: Hold) -> Self {
         Self(Way::Socket { answers, asked, hold })
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
-use crate::testing::schemas::words;
+use crate::testing::schemas::texts;
 
 /// Each metric: its name, its type in the terms of Prometheus, and what it counts. Counters begin
 /// at zero when the agent starts.
@@ -64,7 +64,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
 pub struct Sample {
     /// The name: one of [`METRICS`], with `_bucket`, `_sum` or `_count` for the parts of a
     /// histogram.
-    #[cfg_attr(test, schemars(schema_with = "words::metric"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::metric"))]
     pub name: String,
     /// The labels that distinguish it from other values of that name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -79,7 +79,7 @@ pub struct Sample {
 #[serde(rename_all = "camelCase")]
 pub struct MetricsMessage {
     /// The time of the values.
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub at: String,
     /// All values.
     pub metrics: Vec<Sample>,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 #[cfg(test)]
-use crate::testing::schemas::words;
+use crate::testing::schemas::texts;
 
 /// The last will, and the last message of a clean stop.
 pub(crate) const OFFLINE: &str = r#"{"state":"OFFLINE"}"#;
@@ -20,20 +20,20 @@ pub(crate) const HEALTH: [&str; 2] = ["OK", "DEGRADED"];
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StatusMessage {
     /// `ONLINE`: the agent runs and is connected to the broker.
-    #[cfg_attr(test, schemars(schema_with = "words::online"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::online"))]
     pub(crate) state: Cow<'static, str>,
     /// The agent's version.
     pub(crate) version: Cow<'static, str>,
     /// Whether there are problems.
-    #[cfg_attr(test, schemars(schema_with = "words::health"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::health"))]
     pub(crate) health: Cow<'static, str>,
     /// The problems that a person should know of and solve.
     pub(crate) problems: Vec<ProblemMessage>,
     /// The state of the cloud, by its last responses.
-    #[cfg_attr(test, schemars(schema_with = "words::cloud_state"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::cloud_state"))]
     pub(crate) cloud: Cow<'static, str>,
     /// How many devices of the registry are in which state.
-    #[cfg_attr(test, schemars(schema_with = "words::device_counts"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::device_counts"))]
     pub(crate) devices: BTreeMap<Cow<'static, str>, u64>,
     /// How many entries have not ended.
     pub(crate) pending_entries: u64,
@@ -41,10 +41,10 @@ pub(crate) struct StatusMessage {
     pub(crate) open_requests: u64,
     /// When the cloud's list was last read to its end, if that happened since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub(crate) last_sync_at: Option<String>,
     /// When the agent started.
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub(crate) started_at: String,
 }
 
@@ -53,12 +53,12 @@ pub(crate) struct StatusMessage {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct ProblemMessage {
     /// The problem's code, for programs.
-    #[cfg_attr(test, schemars(schema_with = "words::problem_code"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::problem_code"))]
     pub(crate) code: Cow<'static, str>,
     /// What is wrong, and what to do.
     pub(crate) message: String,
     /// When the problem began.
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub(crate) since: String,
 }
 

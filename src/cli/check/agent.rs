@@ -8,8 +8,8 @@ use crate::{
     cli::{
         agent::Agent,
         answer::Answer,
+        failure::{Failure, read},
         text::clean,
-        trouble::{Trouble, read},
     },
     config::{self, Config},
     domain::{RequestStatus, Switch, Via, operations::requests::TARGET_TOKEN},
@@ -53,7 +53,7 @@ pub(super) async fn findings(
     agent: &mut Agent,
     config: &Config,
     listed: Option<String>,
-) -> Result<Vec<Finding>, Trouble> {
+) -> Result<Vec<Finding>, Failure> {
     let status = agent.status().await?;
     let metrics: MetricsMessage = agent.query_as("metrics", json!({})).await?;
     let problems: Problems =

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::finding::{Finding, Problems, cloud_findings, error};
 use crate::{
-    agent::trial::{self, Trial},
+    agent::list_call::{self, ListCall},
     config::Config,
 };
 
 pub(super) async fn findings(config: &Config, patience: Duration) -> Vec<Finding> {
-    let Trial { page, problems, skew } = match trial::list(config, patience).await {
+    let ListCall { page, problems, skew } = match list_call::list(config, patience).await {
         Ok(trial) => trial,
         Err(message) => return vec![error("cloud", message)],
     };

@@ -24,9 +24,9 @@ use super::{
     agent::Common,
     answer::Output,
     data_directory::is_held,
+    failure::Failure,
     show::print,
     text::{columns, json_line},
-    trouble::Trouble,
 };
 use crate::{
     agent::{cautions, ipc},
@@ -73,7 +73,7 @@ impl Foreign {
 }
 
 impl Check {
-    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         common.only_here("check")?;
         let findings = self.findings(common).await?;
         let row = |one: &Finding| [one.what.to_owned(), one.state.as_str().to_owned(), one.message.clone()];
@@ -82,15 +82,15 @@ impl Check {
             Output::Json => print(&json_line(&report(&findings)))?,
             Output::Table => print(&columns(["check", "result", "what"], &rows))?,
         }
-        if findings.iter().any(|one| one.state == State::Error) { Err(Trouble::Reported) } else { Ok(()) }
+        if findings.iter().any(|one| one.state == State::Error) { Err(Failure::Reported) } else { Ok(()) }
     }
 
     /// The findings as JSON.
-    pub(super) async fn report(&self, common: &Common) -> Result<Value, Trouble> {
+    pub(super) async fn report(&self, common: &Common) -> Result<Value, Failure> {
         Ok(report(&self.findings(common).await?))
     }
 
-    async fn findings(&self, common: &Common) -> Result<Vec<Finding>, Trouble> {
+    async fn findings(&self, common: &Common) -> Result<Vec<Finding>, Failure> {
         let Source { text, from, foreign } = self.source(common).await?;
         let env = |name: &str| std::env::var(name).ok();
         let (config, unknown) = match config::parse(&text, env) {
@@ -156,9 +156,9 @@ impl Check {
         Ok(findings)
     }
 
-    async fn source(&self, common: &Common) -> Result<Source, Trouble> {
+    async fn source(&self, common: &Common) -> Result<Source, Failure> {
         if let Some(path) = &self.config {
-            let failed = |error| Trouble::Usage(format!("--config {}: {error}", path.display()));
+            let failed = |error| Failure::Usage(format!("--config {}: {error}", path.display()));
             let (text, owner) = read(path).map_err(failed)?;
             let options = format!("--config {}", path.display());
             let is_foreign = ![0, rustix::process::geteuid().as_raw()].contains(&owner);
@@ -170,10 +170,10 @@ impl Check {
         }
         let mut agent = match common.connect_here().await {
             Ok(agent) => agent,
-            Err(trouble) => {
+            Err(failure) => {
                 let text = "there is no configuration: name one by --config or OFFBOARD_CONFIG, or name the data directory of \
                             an agent that runs, as the user that it runs as (sudo -u USER)";
-                return Err(Trouble::Usage(format!("{text} ({trouble})")));
+                return Err(Failure::Usage(format!("{text} ({failure})")));
             }
         };
         let shown = agent.query("configuration", json!({})).await?;

@@ -12,8 +12,8 @@ const SHOWN: usize = 80;
 ///
 /// # Errors
 /// The value, and the rule that it violates.
-pub(in crate::cli) fn check(kind: &Names, name: &str) -> Result<(), String> {
-    (kind.word.check)(name).map_err(|rule| format!("{} {rule}", quoted(name)))
+pub(in crate::cli) fn check(names: &Names, name: &str) -> Result<(), String> {
+    (names.kind.check)(name).map_err(|rule| format!("{} {rule}", quoted(name)))
 }
 
 /// The names and faults that were found so far.

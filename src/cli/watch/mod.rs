@@ -27,8 +27,8 @@ use self::{
 use super::{
     agent::{Agent, Common},
     answer::Output,
+    failure::Failure,
     text::clean,
-    trouble::Trouble,
 };
 use crate::{
     domain::{
@@ -68,16 +68,16 @@ struct Looked {
 type Looking<'a> = (Instant, Pin<Box<dyn Future<Output = Looked> + 'a>>);
 
 impl Watch {
-    pub(super) async fn run(self, common: &Common) -> Result<(), Trouble> {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
         if dumb || !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-            return Err(Trouble::Usage("watch needs a terminal; elsewhere use offboard status".into()));
+            return Err(Failure::Usage("watch needs a terminal; elsewhere use offboard status".into()));
         }
         if common.output == Output::Json {
-            return Err(Trouble::Usage("watch is for people; programs use offboard status --output json".into()));
+            return Err(Failure::Usage("watch is for people; programs use offboard status --output json".into()));
         }
         let agent = common.connect().await?;
-        let gone = |error: io::Error| Trouble::Failed(format!("the terminal cannot be used: {error}"));
+        let gone = |error: io::Error| Failure::Failed(format!("the terminal cannot be used: {error}"));
         let screen = Screen::take(io::stdin(), io::stdout()).map_err(gone)?;
         watch(common, Link { agent, has_metrics: true }, screen, is_ascii()).await.map_err(gone)
     }
@@ -169,7 +169,7 @@ async fn look(common: &Common, link: Option<Link>, wanted: Wanted) -> Looked {
         let news = link.ask(&wanted).await?;
         Ok((link, news))
     };
-    let outcome = asking.await.map_err(|trouble: Trouble| trouble.to_string());
+    let outcome = asking.await.map_err(|failure: Failure| failure.to_string());
     Looked { wanted, outcome }
 }
 
@@ -178,7 +178,7 @@ fn rejected(rejection: &Rejected<'_>) -> String {
 }
 
 impl Link {
-    async fn ask(&mut self, wanted: &Wanted) -> Result<News, Trouble> {
+    async fn ask(&mut self, wanted: &Wanted) -> Result<News, Failure> {
         let status = self.agent.status().await?;
         let metrics = self.metrics().await?;
         let gauge = |name| metrics.as_ref().and_then(|metrics| history::gauge(metrics, name));
@@ -222,26 +222,26 @@ impl Link {
 
     /// Sends a query whose rejection is shown in place of an answer: a broken store, for instance,
     /// rejects some queries while others are answered. So is an answer that cannot be read.
-    async fn ask_for<A: DeserializeOwned>(&mut self, operation: &str, payload: Value) -> Result<Reply<A>, Trouble> {
+    async fn ask_for<A: DeserializeOwned>(&mut self, operation: &str, payload: Value) -> Result<Reply<A>, Failure> {
         match self.agent.query_as(operation, payload).await {
             Ok(answer) => Ok(Ok(answer)),
-            Err(Trouble::Rejected(rejection)) => Ok(Err(rejected(&rejection))),
-            Err(Trouble::Failed(why)) => Ok(Err(why)),
-            Err(trouble) => Err(trouble),
+            Err(Failure::Rejected(rejection)) => Ok(Err(rejected(&rejection))),
+            Err(Failure::Failed(why)) => Ok(Err(why)),
+            Err(failure) => Err(failure),
         }
     }
 
-    async fn metrics(&mut self) -> Result<Option<MetricsMessage>, Trouble> {
+    async fn metrics(&mut self) -> Result<Option<MetricsMessage>, Failure> {
         if !self.has_metrics {
             return Ok(None);
         }
         match self.agent.query_as("metrics", json!({})).await {
             Ok(metrics) => Ok(Some(metrics)),
-            Err(Trouble::Rejected(rejection)) => {
+            Err(Failure::Rejected(rejection)) => {
                 self.has_metrics = rejection.reason.as_deref() != Some(Reason::UnknownOperation.as_str());
                 Ok(None)
             }
-            Err(trouble) => Err(trouble),
+            Err(failure) => Err(failure),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The list gate: decides which requests wait for a complete list of the cloud, and whether a list
 //! is needed. The dispatcher queries it, and the reconciler reports to it which lists it reads.
 
-mod numbers;
+mod boundaries;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use self::numbers::{Boundary, Numbers};
+use self::boundaries::{Boundaries, Boundary};
 use crate::{
     domain::{CallError, CallKind, Mono, Window},
     health::{Health, Reach},
@@ -17,7 +17,7 @@ use crate::{
 
 #[derive(Default)]
 struct State {
-    numbers: Numbers,
+    boundaries: Boundaries,
     /// The opening of the store to which the numbers belong, and the number of the first request
     /// after that opening.
     opened: Option<(u64, u64)>,
@@ -41,12 +41,12 @@ impl State {
             self.opened = Some(opened);
             if again {
                 // The process is the same as before: the ages of these requests still count.
-                self.numbers.out_of_reach(summary.first_seq);
+                self.boundaries.out_of_reach(summary.first_seq);
             } else {
-                self.numbers.start(summary.first_seq);
+                self.boundaries.start(summary.first_seq);
             }
         }
-        self.numbers.note(now, summary.next_seq);
+        self.boundaries.note(now, summary.next_seq);
         again
     }
 }
@@ -92,7 +92,7 @@ impl ListGate {
                 return;
             }
             if was_out || answer_is_out {
-                state.numbers.out_of_reach(next_seq);
+                state.boundaries.out_of_reach(next_seq);
             }
             if was_out && !is_out {
                 // If a list call finds this out, that list serves this request for a list.
@@ -114,7 +114,7 @@ impl ListGate {
     pub fn want_window(&self) {
         let _ = self.window();
         let state = self.state();
-        let will_do = state.listing.is_some_and(|(boundary, _)| state.numbers.is_enough(boundary));
+        let will_do = state.listing.is_some_and(|(boundary, _)| state.boundaries.is_enough(boundary));
         let wanted = state.lists_wanted > state.lists_served || will_do;
         drop(state);
         if !wanted {
@@ -134,7 +134,7 @@ impl ListGate {
         let summary = *self.ledger.borrow();
         let mut state = self.state();
         let again = state.note(self.clock.now().mono, summary);
-        let window = state.numbers.window();
+        let window = state.boundaries.window();
         drop(state);
         if again {
             self.health.wake();
@@ -151,9 +151,9 @@ impl ListGate {
         if self.health.out_of_reach() {
             // Requests that came since the last failed call were accepted while the cloud was out
             // of reach, too.
-            state.numbers.out_of_reach(next_seq);
+            state.boundaries.out_of_reach(next_seq);
         }
-        let boundary = state.numbers.begin_list(next_seq);
+        let boundary = state.boundaries.begin_list(next_seq);
         state.listing = Some((boundary, state.lists_wanted));
     }
 
@@ -166,7 +166,7 @@ impl ListGate {
     pub fn end_list(&self) {
         let mut state = self.state();
         if let Some((boundary, serves)) = state.listing.take() {
-            state.numbers.end_list(boundary);
+            state.boundaries.end_list(boundary);
             state.lists_served = state.lists_served.max(serves);
         }
         drop(state);

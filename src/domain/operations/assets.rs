@@ -11,13 +11,13 @@ use super::{
 };
 
 const PARENT: Member =
-    Member::required("assetId", Rule::Word(&ASSET), "The parent asset, by its id or its external id.", EXAMPLE)
+    Member::required("assetId", Rule::Text(&ASSET), "The parent asset, by its id or its external id.", EXAMPLE)
         .note("the parent")
         .argument("asset", "ASSET", "The parent asset, by id or externalId:");
 
 const HIERARCHY: Member = Member::required(
     "hierarchyId",
-    Rule::Word(&ASSET),
+    Rule::Text(&ASSET),
     "The hierarchy of the parent that the child is in, by its id or its external id.",
     EXAMPLE,
 )
@@ -25,7 +25,7 @@ const HIERARCHY: Member = Member::required(
 
 const CHILD: Member = Member::required(
     "childAssetId",
-    Rule::Word(&ASSET),
+    Rule::Text(&ASSET),
     "The asset that leaves its parent, by its id or its external id.",
     "\"externalId:press-7\"",
 )

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     spec::{Given, Member, Rule},
-    words::{TIME, TOKEN},
+    text_kind::{TIME, TOKEN},
 };
 use crate::domain::Timestamp;
 
@@ -18,7 +18,7 @@ pub const MAX_EXPIRY: u64 = 365 * 24 * 3600;
 /// The token, which every operation has. It is read before the operation is known.
 pub const CLIENT_TOKEN: Member = Member::optional(
     "clientToken",
-    Rule::Word(&TOKEN),
+    Rule::Text(&TOKEN),
     "Names the request among the sender's own, over all operations. Sent again with the same content it is the same \
      request. Without one the agent makes one and names it in `accepted`.",
     "\"retire-7\"",
@@ -32,7 +32,7 @@ pub const DRY_RUN: Member = Member::optional("dryRun", Rule::Flag, "Answer with 
 /// When the person asked.
 pub const ISSUED_AT: Member = Member::optional(
     "issuedAt",
-    Rule::Word(&TIME),
+    Rule::Text(&TIME),
     "When the person asked, as in RFC 3339, where a broker or a bridge may have held the command; else \
      `acceptedAt` counts.",
     "\"2026-11-21T09:00:00Z\"",

@@ -6,7 +6,7 @@ use super::{
     service::Service,
     spec::{Carried, Given, MakeTarget, Member, Names, Rule, Spec, Subcommand, Targets},
     target::Target,
-    words::THING,
+    text_kind::THING,
 };
 use crate::domain::{DeviceState, Registered, ThingName};
 
@@ -14,7 +14,7 @@ use crate::domain::{DeviceState, Registered, ThingName};
 pub const THING_NAME: &str = "thingName";
 
 static ENTRIES: Names = Names {
-    word: &THING,
+    kind: &THING,
     member: Some((THING_NAME, "The device's thing name.")),
     what: "{\"thingName\"}",
     column: THING_NAME,

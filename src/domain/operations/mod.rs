@@ -15,7 +15,7 @@ pub mod service;
 pub mod site_wise;
 pub mod spec;
 pub mod target;
-pub mod words;
+pub mod text_kind;
 
 use self::{
     call::Traits,

@@ -11,7 +11,7 @@ use super::{
 };
 
 static IDS: Names = Names {
-    word: &MONITOR,
+    kind: &MONITOR,
     member: None,
     what: "asset's id",
     column: "assetId",
@@ -22,7 +22,7 @@ static IDS: Names = Names {
 };
 
 const PROJECT: Member =
-    Member::required("projectId", Rule::Word(&MONITOR), "The project of SiteWise Monitor.", EXAMPLE).argument(
+    Member::required("projectId", Rule::Text(&MONITOR), "The project of SiteWise Monitor.", EXAMPLE).argument(
         "project",
         "PROJECT",
         "The project of SiteWise Monitor",

@@ -5,7 +5,7 @@ use super::{
     changes::ISSUED_AT,
     devices::{self, THING_NAME},
     spec::{Answered, Carried, Given, Member, Read, Rule, Spec, Targets},
-    words::{CLIENT, Form, THING, TOKEN, VIA, Word, one_of},
+    text_kind::{CLIENT, Form, THING, TOKEN, TextKind, VIA, one_of},
 };
 use crate::domain::{Cancel, ClientId, ClientToken, DeviceState, Page, Query, RequestStatus, ThingName, Via, Whose};
 
@@ -13,10 +13,11 @@ use crate::domain::{Cancel, ClientId, ClientToken, DeviceState, Page, Query, Req
 /// with its checksum, is shorter.
 const MAX_NEXT_TOKEN: usize = 512;
 
-static STATUSES: Word =
-    Word { check: |text| one_of(RequestStatus::parse(text), &statuses()), form: Form::OneOf(statuses) };
+static STATUSES: TextKind =
+    TextKind { check: |text| one_of(RequestStatus::parse(text), &statuses()), form: Form::OneOf(statuses) };
 
-static STATES: Word = Word { check: |text| one_of(DeviceState::parse(text), &states()), form: Form::OneOf(states) };
+static STATES: TextKind =
+    TextKind { check: |text| one_of(DeviceState::parse(text), &states()), form: Form::OneOf(states) };
 
 fn statuses() -> Vec<&'static str> {
     RequestStatus::ALL.iter().map(|status| status.as_str()).collect()
@@ -28,18 +29,18 @@ fn states() -> Vec<&'static str> {
 
 /// The token of the request in question.
 pub const TARGET_TOKEN: Member =
-    Member::required("targetClientToken", Rule::Word(&TOKEN), "The token of the request in question.", "\"retire-7\"");
+    Member::required("targetClientToken", Rule::Text(&TOKEN), "The token of the request in question.", "\"retire-7\"");
 /// The client of that request.
 pub const TARGET_CLIENT: Member = Member::optional(
     "targetClient",
-    Rule::Word(&CLIENT),
+    Rule::Text(&CLIENT),
     "The client that sent the request in question, if it is not the sender.",
     "\"bench-tool\"",
 );
 /// The transport of that client.
 pub const TARGET_VIA: Member = Member::optional(
     "targetVia",
-    Rule::Word(&VIA),
+    Rule::Text(&VIA),
     "The transport of that request. Only a sender on the local socket may name another transport than its own.",
     "\"iot-core\"",
 );
@@ -60,16 +61,16 @@ pub const MAX_RESULTS: Member = Member::optional(
 );
 /// Selects requests.
 pub const STATUS: Member =
-    Member::optional("status", Rule::Word(&STATUSES), "Only requests with that status.", "\"IN_PROGRESS\"");
+    Member::optional("status", Rule::Text(&STATUSES), "Only requests with that status.", "\"IN_PROGRESS\"");
 /// Selects devices.
 pub const STATE: Member =
-    Member::optional("state", Rule::Word(&STATES), "Only devices in that state.", "\"DISASSOCIATING\"");
+    Member::optional("state", Rule::Text(&STATES), "Only devices in that state.", "\"DISASSOCIATING\"");
 /// Asks for a device's history.
 pub const HISTORY: Member =
     Member::optional("history", Rule::Flag, "Whether to add the history of the device.", "true");
 /// The device in question.
 pub const THING_IN_QUESTION: Member =
-    Member::required(THING_NAME, Rule::Word(&THING), "The device's thing name.", "\"sensor-7\"");
+    Member::required(THING_NAME, Rule::Text(&THING), "The device's thing name.", "\"sensor-7\"");
 
 const PAGE: &[Member] = &[NEXT_TOKEN, MAX_RESULTS];
 const WHOSE: &[Member] = &[TARGET_CLIENT, TARGET_VIA];

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::words::{Form, Word};
+use super::text_kind::{Form, TextKind};
 use crate::domain::{InvalidName, names::name};
 
 /// Maximum length of an asset's external id, in characters without [`EXTERNAL_ID`].
@@ -59,7 +59,7 @@ macro_rules! uuid {
 const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// An [`AssetId`].
-pub static ASSET: Word = Word {
+pub static ASSET: TextKind = TextKind {
     check: |text| AssetId::new(text).map(|_| ()).map_err(|error| error.to_string()),
     form: Form::Pattern {
         // Its first and its last character are of another kind than those between.
@@ -70,7 +70,7 @@ pub static ASSET: Word = Word {
 };
 
 /// A [`MonitorId`].
-pub static MONITOR: Word = Word {
+pub static MONITOR: TextKind = TextKind {
     check: |text| MonitorId::new(text).map(|_| ()).map_err(|error| error.to_string()),
     form: Form::Pattern { pattern: concat!("^", uuid!(), "$"), length: None, not: Some(NO_UUID) },
 };

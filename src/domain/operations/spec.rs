@@ -1,6 +1,6 @@
 //! The form of what a family says about its operations.
 
-use super::{call::Traits, target::Target, words::Word};
+use super::{call::Traits, target::Target, text_kind::TextKind};
 use crate::domain::{Cancel, InvalidName, Query};
 
 /// What all operations have.
@@ -147,7 +147,7 @@ pub struct Argument {
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// A text of this kind.
-    Word(&'static Word),
+    Text(&'static TextKind),
     /// The thing name of this core device.
     Core,
     /// A text of so many characters at most.
@@ -164,7 +164,7 @@ pub enum Rule {
 #[derive(Debug)]
 pub struct Names {
     /// What each name has to be.
-    pub word: &'static Word,
+    pub kind: &'static TextKind,
     /// Where the elements are objects: the member that has the name, and what it is.
     pub member: Option<(&'static str, &'static str)>,
     /// What an element is, for a message that it is missing.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     site_wise::{ASSET, AssetId, ChildAsset, MONITOR, MonitorId, ProjectAsset},
-    words::{THING, Word},
+    text_kind::{THING, TextKind},
 };
 use crate::domain::ThingName;
 
@@ -32,15 +32,15 @@ pub struct Naming {
     /// The member.
     pub member: &'static str,
     /// What the name is.
-    pub word: &'static Word,
+    pub kind: &'static TextKind,
 }
 
 /// Names a client device.
-pub static DEVICE: Naming = Naming { member: "thingName", word: &THING };
+pub static DEVICE: Naming = Naming { member: "thingName", kind: &THING };
 /// Names an asset as a child of another asset.
-pub static CHILD: Naming = Naming { member: "childAssetId", word: &ASSET };
+pub static CHILD: Naming = Naming { member: "childAssetId", kind: &ASSET };
 /// Names an asset in a project of SiteWise Monitor.
-pub static PROJECT_ASSET: Naming = Naming { member: "assetId", word: &MONITOR };
+pub static PROJECT_ASSET: Naming = Naming { member: "assetId", kind: &MONITOR };
 
 impl Target {
     /// Creates the target for an asset as a child of another asset.

@@ -8,8 +8,8 @@
 //! before that it collects what the registry must have.
 
 mod copying;
+mod description;
 mod registry;
-mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,8 +18,8 @@ use std::{
 
 pub use self::copying::{Copied, copy};
 use self::{
+    description::Description,
     registry::{Expected, Stored},
-    words::Words,
 };
 use super::{
     StoreError,
@@ -196,7 +196,7 @@ impl<'e> Replay<'e> {
 
     fn group(&mut self, sequence: u64, place: String, payload: &[u8]) {
         self.groups += 1;
-        let mut words = Words::default();
+        let mut words = Description::default();
         let mut wrong = Vec::new();
         let generation = self.seen.counters.generation;
         let read = pending::read(payload, |image| {

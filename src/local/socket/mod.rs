@@ -4,12 +4,12 @@
 //! with the payloads that are used on the broker. The client is the user at the other end, as the
 //! kernel identifies it.
 
-mod answers;
 mod lines;
 mod places;
+mod responses;
 mod results;
 mod server;
 
-pub(crate) use answers::{Answers, Asked, Hold};
+pub(crate) use responses::{Asked, Hold, Responses};
 pub(crate) use results::SocketResults;
 pub(crate) use server::Socket;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::{
     domain::{EntryFailure, Request},
     ledger::{self, Ledger, Unavailable},
-    local::socket::{Answers, Asked},
+    local::socket::{Asked, Responses},
     protocol::{ResultKind, messages},
     runtime::stop::Stop,
 };
@@ -71,7 +71,7 @@ impl SocketResults {
         left
     }
 
-    fn send(&self, answers: &Answers, request: &Request, failures: Vec<EntryFailure>) {
+    fn send(&self, answers: &Responses, request: &Request, failures: Vec<EntryFailure>) {
         answers.send(ResultKind::Completed, &messages::completed(request, failures, self.max_bytes));
     }
 

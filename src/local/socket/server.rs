@@ -20,9 +20,9 @@ use tokio::{
 };
 
 use super::{
-    answers::{Answers, Asked, Hold},
     lines::{MAX_OPERATION, Part, begun, read_line, skip_line, write_lines},
     places::{FULL, MAX_UNANSWERED, MAX_WATCHED, Place, Places},
+    responses::{Asked, Hold, Responses},
 };
 use crate::{
     domain::{ClientId, Operation, Reason, Rejection},
@@ -170,7 +170,7 @@ impl Socket {
         let (read, write) = stream.into_split();
         let (sender, lines) = mpsc::channel(MAX_ANSWERS);
         let (place, places) = (Arc::clone(&connection.place), Arc::clone(&connection.places));
-        let answers = Answers { lines: sender, place, places };
+        let answers = Responses { lines: sender, place, places };
         let reading = async {
             let mut read = BufReader::new(read);
             loop {
@@ -197,7 +197,7 @@ impl Socket {
     }
 
     /// Reads a line, and passes it to the inbox or responds to it; `false` at the end.
-    async fn read(&self, read: &mut (impl AsyncBufRead + Unpin), connection: &Connection, answers: &Answers) -> bool {
+    async fn read(&self, read: &mut (impl AsyncBufRead + Unpin), connection: &Connection, answers: &Responses) -> bool {
         let mut line = Vec::new();
         let place = &connection.place;
         let Ok(part) = read_line(read, &mut line, place, &connection.large).await else { return false };
@@ -220,7 +220,7 @@ impl Socket {
     }
 
     /// Passes a line to the inbox; `false` when the agent is stopping.
-    async fn take(&self, client: &ClientId, mut line: Vec<u8>, answers: &Answers, mut hold: Hold) -> bool {
+    async fn take(&self, client: &ClientId, mut line: Vec<u8>, answers: &Responses, mut hold: Hold) -> bool {
         let request: Request<'_> = match serde_json::from_slice(&line) {
             Ok(request) => request,
             Err(error) => {
@@ -268,7 +268,7 @@ impl Socket {
 
     /// Lets the inbox reject a line, in its order and with its log; `false` when the agent is
     /// stopping.
-    async fn reject(&self, client: &ClientId, line: &[u8], answers: &Answers, hold: Hold, why: Rejection) -> bool {
+    async fn reject(&self, client: &ClientId, line: &[u8], answers: &Responses, hold: Hold, why: Rejection) -> bool {
         let (operation, token) = begun(line);
         let body = Body::NotTaken(why, token);
         let (client, delivery) = (client.clone(), ([0; 32], false));

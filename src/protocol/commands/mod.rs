@@ -12,7 +12,7 @@ use crate::{
         operations::{
             changes::{CLIENT_TOKEN, Options},
             spec::{Given, MakeTarget, Member, Names, Read, Rule, Targets, Value},
-            words::Word,
+            text_kind::TextKind,
         },
     },
     protocol::json::{Faults, Fields, MAX_FAULTS, Style, each},
@@ -94,7 +94,7 @@ fn value_of(core: &ThingName, member: &'static Member, fields: &mut Fields<'_, '
         }
     };
     match member.rule {
-        Rule::Word(Word { check, .. }) => text(fields, check),
+        Rule::Text(TextKind { check, .. }) => text(fields, check),
         Rule::Core => text(fields, &|named| match named == core.as_str() {
             true => Ok(()),
             false => Err(format!("must be this core device, {core}, or left away")),
@@ -133,7 +133,7 @@ fn listed(
     // Without the members that the targets share, the names are checked all the same.
     let parse = |name: &str| match &make {
         Some(make) => make(name).map(Some).map_err(|error: InvalidName| error.to_string()),
-        None => (names.word.check)(name).map(|()| None),
+        None => (names.kind.check)(name).map(|()| None),
     };
     let (mut seen, mut targets) = (HashSet::new(), Vec::new());
     if let Some(list) = fields.filled(key, names.what) {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::domain::{ClientToken, Operation, Request};
 #[cfg(test)]
-use crate::{domain::Page, ledger::PLAN_NAMES, testing::schemas::words};
+use crate::{domain::Page, ledger::PLAN_NAMES, testing::schemas::texts};
 
 /// The message `accepted`: the members that it has for each operation, and those of `R`, the type of
 /// the response to one kind of operation.
@@ -19,10 +19,10 @@ use crate::{domain::Page, ledger::PLAN_NAMES, testing::schemas::words};
 pub struct Accepted<R> {
     /// The request's token, echoed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::token"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::token"))]
     client_token: Option<String>,
     /// The operation.
-    #[cfg_attr(test, schemars(schema_with = "words::operation"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::operation"))]
     operation: &'static str,
     #[serde(flatten)]
     response: R,
@@ -44,7 +44,7 @@ pub struct ChangeResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entry_count: Option<u32>,
     /// When the request was durable.
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub accepted_at: String,
     /// Of a change of devices: how many entries the registry did not know.
     #[serde(skip_serializing_if = "Option::is_none")]

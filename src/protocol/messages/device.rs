@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{AccessEvent, AccessView, DeviceView, Event, EventKind, Fault, Timestamp};
 #[cfg(test)]
-use crate::{domain::AccessError, testing::schemas::words};
+use crate::{domain::AccessError, testing::schemas::texts};
 
 /// A code with its text.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,26 +32,26 @@ impl From<Fault> for FaultMessage {
 #[serde(rename_all = "camelCase")]
 pub struct DeviceMessage {
     /// The device's name.
-    #[cfg_attr(test, schemars(schema_with = "words::thing_name"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::thing_name"))]
     pub thing_name: String,
     /// The state that the cloud's list shows, unless a change is in flight.
-    #[cfg_attr(test, schemars(schema_with = "words::device_state"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::device_state"))]
     pub state: Cow<'static, str>,
     /// When the cloud associated the device, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub association_timestamp: Option<String>,
     /// The client that last requested a change.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::client"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::client"))]
     pub requested_by: Option<String>,
     /// The token of that request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::token"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::token"))]
     pub client_token: Option<String>,
     /// When the change was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub requested_at: Option<String>,
     /// How many cloud calls carried the entry of that request.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,18 +61,18 @@ pub struct DeviceMessage {
     pub last_error: Option<FaultMessage>,
     /// The state of the device's client in the broker, if the agent manages it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::local_access"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::local_access"))]
     pub local_access: Option<Cow<'static, str>>,
     /// The broker's message on why it did not disable or enable the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(length(min = 1, max = AccessError::MAX_CHARS)))]
     pub local_access_error: Option<String>,
     /// When this record last changed.
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub changed_at: String,
     /// When the cloud's list was last read to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub synced_at: Option<String>,
 }
 
@@ -108,22 +108,22 @@ pub fn device(view: DeviceView, synced_at: Option<Timestamp>) -> DeviceMessage {
 #[serde(rename_all = "camelCase")]
 pub struct EventMessage {
     /// When it happened.
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub at: String,
     /// What happened.
-    #[cfg_attr(test, schemars(schema_with = "words::event"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::event"))]
     pub event: Cow<'static, str>,
     /// The client that sent the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::client"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::client"))]
     pub client: Option<String>,
     /// The transport of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::via"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::via"))]
     pub via: Option<Cow<'static, str>>,
     /// The token of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::token"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::token"))]
     pub client_token: Option<String>,
     /// The code of the response, if the response was an error.
     #[serde(skip_serializing_if = "Option::is_none")]

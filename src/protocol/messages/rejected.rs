@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::size::to_json;
 use crate::domain::{FieldFault, Rejection};
 #[cfg(test)]
-use crate::{protocol::json::MAX_FAULTS, testing::schemas::words};
+use crate::{protocol::json::MAX_FAULTS, testing::schemas::texts};
 
 /// The message `rejected`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -16,18 +16,18 @@ use crate::{protocol::json::MAX_FAULTS, testing::schemas::words};
 pub(crate) struct Rejected<'r> {
     /// The command's token, echoed if the command had one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::token"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::token"))]
     pub(crate) client_token: Option<Cow<'r, str>>,
     /// The operation's name as it was sent, even if there is no such operation.
     pub(crate) operation: Cow<'r, str>,
     /// The kind of the rejection, named like an error of the AWS API.
-    #[cfg_attr(test, schemars(schema_with = "words::rejection_code"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::rejection_code"))]
     pub(crate) code: Cow<'r, str>,
     /// For people: what is wrong, on which thing, and what to do.
     pub(crate) message: Cow<'r, str>,
     /// Of a `ValidationException`: what kind of fault the command has.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::rejection_reason"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::rejection_reason"))]
     pub(crate) reason: Option<Cow<'r, str>>,
     /// The members that are wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

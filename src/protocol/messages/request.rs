@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::size::{fitting, to_json};
 use crate::domain::{EntryFailure, Operation, Request, RequestStatus, Target};
 #[cfg(test)]
-use crate::{domain::Fault, domain::operations::changes::MAX_REASON, testing::schemas::words};
+use crate::{domain::Fault, domain::operations::changes::MAX_REASON, testing::schemas::texts};
 
 /// The most error entries in one message, as in the API.
 pub const MAX_ERROR_ENTRIES: usize = 100;
@@ -55,21 +55,21 @@ pub const MAX_WAITING_ENTRIES: usize = 10;
 #[serde(rename_all = "camelCase")]
 pub struct RequestMessage {
     /// The request's token.
-    #[cfg_attr(test, schemars(schema_with = "words::token"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::token"))]
     pub client_token: String,
     /// The client that sent the request, where requests of other clients are shown, too.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::client"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::client"))]
     pub requested_by: Option<String>,
     /// The transport of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::via"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::via"))]
     pub via: Option<Cow<'static, str>>,
     /// The operation.
-    #[cfg_attr(test, schemars(schema_with = "words::change"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::change"))]
     pub operation: Cow<'static, str>,
     /// The status of the request.
-    #[cfg_attr(test, schemars(schema_with = "words::request_status"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::request_status"))]
     pub status: Cow<'static, str>,
     /// How many distinct entries it has.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,18 +110,18 @@ pub struct RequestMessage {
     pub reason: Option<String>,
     /// When the request was issued, as the sender says.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub issued_at: Option<String>,
     /// When the entries that were not sent by then end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub expires_at: Option<String>,
     /// When the request was durable.
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub accepted_at: String,
     /// When its last entry ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "words::time"))]
+    #[cfg_attr(test, schemars(schema_with = "texts::time"))]
     pub completed_at: Option<String>,
 }
 

@@ -8,12 +8,12 @@
 use proptest::{prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
-use super::{commands, validators, words};
+use super::{commands, texts, validators};
 use crate::domain::{
     MAX_CLIENT, MAX_THING, MAX_TOKEN, MAX_USER, Operation,
     operations::{
         site_wise::{ASSET, MAX_EXTERNAL, MONITOR},
-        words::{CLIENT, THING, TIME, TOKEN, VIA},
+        text_kind::{CLIENT, THING, TIME, TOKEN, VIA},
     },
 };
 
@@ -192,7 +192,7 @@ proptest! {
     }
 
     #[test]
-    fn a_word_is_one_to_both(text in texts()) {
+    fn a_text_is_valid_to_both_or_to_neither(text in texts()) {
         thread_local! {
             static RULES: Vec<Rule> = rules();
         }
@@ -210,6 +210,6 @@ type Rule = (jsonschema::Validator, fn(&str) -> Result<(), String>);
 
 fn rules() -> Vec<Rule> {
     [&THING, &CLIENT, &TOKEN, &VIA, &TIME, &ASSET, &MONITOR]
-        .map(|word| (jsonschema::draft202012::new(&words::of(word)).unwrap(), word.check))
+        .map(|kind| (jsonschema::draft202012::new(&texts::of(kind)).unwrap(), kind.check))
         .into()
 }

@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::words;
+use super::texts;
 use crate::{
     domain::{
         Command, Operation, Rejection, ThingName,
         operations::{
             changes::CLIENT_TOKEN,
             spec::{Member, Rule},
-            words::THING,
+            text_kind::THING,
         },
     },
     protocol::parse_command,
@@ -61,13 +61,13 @@ pub(super) fn schema(operation: Operation) -> Value {
 
 fn rule(rule: &Rule) -> Value {
     match rule {
-        Rule::Word(word) => words::of(word),
-        Rule::Core => words::of(&THING),
+        Rule::Text(kind) => texts::of(kind),
+        Rule::Core => texts::of(&THING),
         Rule::Short(max) => json!({"type": "string", "maxLength": max}),
         Rule::Flag => json!({"type": "boolean"}),
         Rule::Whole(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
         Rule::Names(names) => {
-            let mut item = words::of(names.word);
+            let mut item = texts::of(names.kind);
             if let Some((name, about)) = names.member {
                 item["description"] = json!(about);
                 item = object(Map::from_iter([(name.to_owned(), item)]), &[name]);

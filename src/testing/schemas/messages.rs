@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{commands, words};
+use super::{commands, texts};
 use crate::{
     domain::{Command, Operation, RequestStatus, Target, operations::target::Naming},
     protocol::messages::{
@@ -30,7 +30,7 @@ impl JsonSchema for EntryName {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let naming = |naming: &&Naming| {
-            let mut schema = words::of(naming.word);
+            let mut schema = texts::of(naming.kind);
             schema["description"] = json!(entries(naming));
             (naming.member.to_owned(), schema)
         };

@@ -6,7 +6,7 @@ mod agreement;
 mod asyncapi;
 mod commands;
 mod messages;
-pub(crate) mod words;
+pub(crate) mod texts;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 

@@ -6,10 +6,10 @@
 //! no connection is lost, and its sender repeats it. The response to a publish request acknowledges
 //! the published message.
 
+mod denial;
 mod live;
 mod publishing;
 mod subscriptions;
-mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,8 +21,8 @@ use std::{
 use rumqttc::{AsyncClient, Publish, QoS, Request as Outgoing};
 use tokio::time::{Instant, sleep_until};
 
+pub(super) use self::denial::denial;
 use self::live::{Live, Pending, Subject, Subscription};
-pub(super) use self::words::denial;
 use super::{
     connection::{Connection, Failure},
     environment::Environment,

@@ -10,8 +10,8 @@ use super::{
         problems::{DENIED, UNAVAILABLE},
     },
     Ended, Failing, MAX_FAILURES, Session,
+    denial::denial,
     live::{Live, Pending},
-    words::denial,
 };
 
 impl Session {

@@ -10,8 +10,8 @@ use super::{
         watch::Watch,
     },
     RESUBSCRIBE, Session,
+    denial::denial,
     live::{Live, Pending, Subject, Subscription},
-    words::denial,
 };
 
 impl Session {

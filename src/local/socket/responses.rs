@@ -14,7 +14,7 @@ pub(crate) struct Asked {
     /// Identifies the request: after the store was replaced, another request may have the same
     /// number.
     pub(crate) token: ClientToken,
-    pub(crate) answers: Answers,
+    pub(crate) answers: Responses,
     /// Counts the request among those of its connection.
     pub(crate) _watched: Option<OwnedSemaphorePermit>,
 }
@@ -28,13 +28,13 @@ pub(crate) struct Hold {
 
 /// Where a connection's responses are sent. Closed together with the connection.
 #[derive(Clone)]
-pub(crate) struct Answers {
+pub(crate) struct Responses {
     pub(super) lines: mpsc::Sender<Vec<u8>>,
     pub(super) place: Arc<Place>,
     pub(super) places: Arc<Places>,
 }
 
-impl Answers {
+impl Responses {
     /// Passes a response to the connection, which is closed if too many responses wait there
     /// already. Does not wait.
     pub(crate) fn send(&self, kind: ResultKind, payload: &[u8]) {

@@ -1,5 +1,5 @@
-//! The rules of texts and the lists of words, as JSON Schema. That a rule here takes what the
-//! model's takes is tested in `agreement.rs`.
+//! The rules of texts, and the lists of allowed texts, as JSON Schema. `agreement.rs` tests that each
+//! rule here accepts what the parser's rule accepts.
 
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         AccessView, CloudState, DeviceState, EventKind, Operation, Reason, RejectionCode, RequestStatus,
-        operations::words::{CLIENT, Form, THING, TOKEN, VIA, Word},
+        operations::text_kind::{CLIENT, Form, THING, TOKEN, TextKind, VIA},
     },
     protocol::metrics::METRICS,
     protocol::status::HEALTH,
 };
 
 /// The schema of a text.
-pub(super) fn of(word: &Word) -> Value {
-    match word.form {
-        Form::OneOf(words) => json!({"type": "string", "enum": words()}),
+pub(super) fn of(kind: &TextKind) -> Value {
+    match kind.form {
+        Form::OneOf(texts) => json!({"type": "string", "enum": texts()}),
         Form::Pattern { pattern, length, not } => {
             let mut schema = json!({"type": "string", "pattern": pattern});
             if let Some((min, max)) = length {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The outcome of the call.
-pub(crate) struct Trial {
+pub(crate) struct ListCall {
     /// The first page, if the cloud answered with one.
     pub(crate) page: Option<ListPage>,
     /// What a running agent would show in `status`.
@@ -27,7 +27,7 @@ pub(crate) struct Trial {
 ///
 /// # Errors
 /// The environment names a file that cannot be used.
-pub(crate) async fn list(config: &Config, patience: Duration) -> Result<Trial, String> {
+pub(crate) async fn list(config: &Config, patience: Duration) -> Result<ListCall, String> {
     let clock = Clock::start();
     let health = Health::new(clock.clone());
     let sink = Arc::clone(&health);
@@ -44,5 +44,5 @@ pub(crate) async fn list(config: &Config, patience: Duration) -> Result<Trial, S
         health.answered(CallKind::List, answer.as_ref().map(|_| ()), false);
     }
     let page = answer.ok().and_then(Result::ok);
-    Ok(Trial { page, problems: health.snapshot().problems, skew: health.skew() })
+    Ok(ListCall { page, problems: health.snapshot().problems, skew: health.skew() })
 }

@@ -25,7 +25,7 @@ pub(super) struct Boundary {
 
 /// Keeps the numbers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Numbers {
+pub(super) struct Boundaries {
     /// Requests below these numbers have to wait: left over or accepted while the cloud was out of
     /// reach (`suspect`), and older than five minutes (`old`).
     reached: Boundary,
@@ -35,7 +35,7 @@ pub(super) struct Numbers {
     notes: VecDeque<(Mono, u64)>,
 }
 
-impl Numbers {
+impl Boundaries {
     /// Begins a run; `next_seq` is the number that the next request will get.
     pub(super) fn start(&mut self, next_seq: u64) {
         *self = Self::default();
@@ -99,14 +99,14 @@ impl Numbers {
 mod tests {
     use super::*;
 
-    fn may_send(gate: &Numbers, seq: u64) -> bool {
+    fn may_send(gate: &Boundaries, seq: u64) -> bool {
         let Window { cleared, fresh } = gate.window();
         seq < cleared || seq >= fresh
     }
 
     #[test]
     fn what_is_left_over_waits_for_a_list() {
-        let mut gate = Numbers::default();
+        let mut gate = Boundaries::default();
         gate.start(7);
         assert!(!may_send(&gate, 6) && may_send(&gate, 7));
         let list = gate.begin_list(9);
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_was_accepted_while_out_of_reach_waits_for_a_list_begun_after_it() {
-        let mut gate = Numbers::default();
+        let mut gate = Boundaries::default();
         gate.start(0);
         gate.out_of_reach(3);
         let list = gate.begin_list(3);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_request_cleared_of_an_outage_still_waits_for_a_list_when_it_is_old() {
-        let mut gate = Numbers::default();
+        let mut gate = Boundaries::default();
         gate.start(0);
         gate.note(Mono(0), 0);
         gate.note(Mono(20_000), 5);
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_request_ages_between_two_notes() {
-        let mut gate = Numbers::default();
+        let mut gate = Boundaries::default();
         gate.start(6);
         for s in 0..=600 {
             // Request 6 is accepted at 5 s, and no other request is.
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn an_old_request_waits_for_a_list_that_began_when_it_was_old() {
-        let mut gate = Numbers::default();
+        let mut gate = Boundaries::default();
         gate.start(0);
         let seconds = |s: u64| Mono(s * 1000);
         for s in 0..=320 {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     cli::{
         answer::Answer,
-        trouble::{Trouble, read},
+        failure::{Failure, read},
     },
     protocol::messages::{ChangeResponse, PlanMessage, PlanResponse, Rejected, RequestMessage},
 };
@@ -36,16 +36,16 @@ impl Accepted {
 
 /// What a core device answered to one broadcast: each message as it was sent, and as it was read.
 #[derive(Default)]
-pub(super) struct Answers {
+pub(super) struct Responses {
     pub(super) accepted: Option<(Value, Accepted)>,
     pub(super) rejected: Option<(Value, Rejected<'static>)>,
     pub(super) completed: Option<(Value, RequestMessage)>,
     /// Why an answer cannot be read.
-    pub(super) unreadable: Option<Trouble>,
+    pub(super) unreadable: Option<Failure>,
 }
 
-impl Answers {
-    pub(super) fn add(&mut self, answer: Answer, is_dry_run: bool) -> Result<(), Trouble> {
+impl Responses {
+    pub(super) fn add(&mut self, answer: Answer, is_dry_run: bool) -> Result<(), Failure> {
         match answer {
             Answer::Accepted(body) if is_dry_run => {
                 let PlanResponse { plan } = read("plan", &body)?;

@@ -10,14 +10,14 @@ const MAX_CHANGES: usize = 200;
 
 /// The words about one group.
 #[derive(Default)]
-pub(super) struct Words {
+pub(super) struct Description {
     causes: Vec<&'static str>,
     changes: Vec<String>,
     left_out: usize,
     repeated: usize,
 }
 
-impl Words {
+impl Description {
     /// Notes what `image` changes of `state`, which does not have it yet.
     pub(super) fn image(&mut self, state: &State, image: &Image<'_>) {
         if let Image::Counters(_) = image {

@@ -21,7 +21,7 @@ pub(super) const EXIT_FAILED_PART: u8 = 70;
 
 /// Why a command failed.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum Failure {
     /// The command line is not valid.
     Usage(String),
     /// The command did not succeed.
@@ -40,17 +40,17 @@ pub(super) enum Trouble {
 /// not know are ignored.
 ///
 /// # Errors
-/// [`Trouble::Failed`], with the reason, if the message lacks a member or a member has another type.
-pub(super) fn read<T: DeserializeOwned>(what: &str, message: &Value) -> Result<T, Trouble> {
-    T::deserialize(message).map_err(|error| Trouble::unreadable(what, &error))
+/// [`Failure::Failed`], with the reason, if the message lacks a member or a member has another type.
+pub(super) fn read<T: DeserializeOwned>(what: &str, message: &Value) -> Result<T, Failure> {
+    T::deserialize(message).map_err(|error| Failure::unreadable(what, &error))
 }
 
-impl Trouble {
+impl Failure {
     pub(super) fn unreadable(what: &str, error: &serde_json::Error) -> Self {
         Self::Failed(clean(&format!("the agent's {what} cannot be read: {error}")))
     }
 
-    /// The trouble that a message `rejected` reports.
+    /// The failure of a command that a message `rejected` refuses.
     pub(super) fn of_rejection(message: &Value) -> Self {
         read("rejected", message).map_or_else(|unreadable| unreadable, |rejection| Self::Rejected(Box::new(rejection)))
     }
@@ -69,7 +69,7 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) | Self::Failed(text) | Self::NoAnswer(text) => f.write_str(text),
