@@ -48,10 +48,14 @@ pub fn read(trace: &str) -> Vec<Call> {
 }
 
 impl Call {
-    /// What it returned; `None` for an error.
+    /// What it returned; `None` for an error, and if the process ended before the call returned,
+    /// for which strace writes a question mark.
     pub fn result(&self) -> Option<i64> {
         let (_, result) = self.text.rsplit_once(" = ").unwrap_or_else(|| panic!("no result: {}", self.short()));
         let number = result.split([' ', '<']).next().unwrap();
+        if number == "?" {
+            return None;
+        }
         let parsed = match number.strip_prefix("0x") {
             Some(hex) => i64::from_str_radix(hex, 16),
             None => number.parse(),
