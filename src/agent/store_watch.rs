@@ -38,7 +38,7 @@ impl StoreWatch {
     fn raise(&self, health: &StoreHealth) -> bool {
         match &health.failing {
             None => ["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"].iter().for_each(|code| self.health.clear(code)),
-            Some(StoreError::Full) => self.health.raise("STORE_FULL", self.no_room()),
+            Some(StoreError::Full) => self.health.raise("STORE_FULL", self.no_room(health.segment)),
             Some(error @ StoreError::TooNew(_)) => self.health.raise("STORE_TOO_NEW", error.to_string()),
             Some(error) => {
                 self.health.raise("STORE_FAILING", format!("{error}; commands are rejected until it is mended"))
@@ -78,12 +78,13 @@ impl StoreWatch {
         losses.iter().any(|loss| loss.kept_as.is_some()) || !others.is_empty()
     }
 
-    /// How much space is free, and how much the store needs.
-    fn no_room(&self) -> String {
+    /// How much space is free, and how much the store needs: `segment` bytes for the journal, and
+    /// what the registry needs.
+    fn no_room(&self, segment: u64) -> String {
         let dir = &self.data_dir;
         let free =
             ledger::free(dir).map_or_else(|error| error.to_string(), |free| format!("{} are free", mebibytes(free)));
-        let needed = mebibytes(ledger::room_needed(dir));
+        let needed = mebibytes(ledger::room_needed(dir) + segment);
         format!("{}; in {} {free}, and the store needs {needed}", StoreError::Full, dir.display())
     }
 }

@@ -43,6 +43,11 @@ impl Files for Memory {
         Ok(())
     }
 
+    fn shorten(&mut self, number: u32, length: u64) -> Result<(), StoreError> {
+        self.files().entry(number).or_default().truncate(length as usize);
+        Ok(())
+    }
+
     fn read(&self, number: u32, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError> {
         let files = self.files();
         let rest = files.get(&number).and_then(|bytes| bytes.get(offset as usize..)).unwrap_or_default();

@@ -15,6 +15,8 @@ pub struct Unavailable(pub String);
 pub struct StoreHealth {
     /// Why nothing can be stored now.
     pub failing: Option<StoreError>,
+    /// Bytes of the next segment of the journal, if there is no room for it; else 0.
+    pub segment: u64,
     /// What was damaged, in this run or in an earlier one of which something is kept.
     pub losses: Vec<Loss>,
     /// A rule found its own state inconsistent.

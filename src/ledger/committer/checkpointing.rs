@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Committer,
     Uncommitted::{self, NotSynced, NotWritten},
+    group_commit::append,
     progress::Progress,
 };
 use crate::{
@@ -31,14 +32,17 @@ impl<D: Disk> Committer<D> {
     /// for no longer than `patience`.
     pub(super) fn continue_checkpoint(&mut self, patience: Duration) -> Progress {
         let Some(journal) = self.journal.as_ref().filter(|_| self.is_open()) else { return Progress::Over };
-        let is_full = journal.room() < self.disk.segment() / RESERVED;
+        let is_full = journal.room() < self.disk.segment() / RESERVED || journal.used() > self.full_at;
         let is_due = !journal.is_switching() && (is_full || self.is_deleted);
         if !is_due && !journal.is_switching() {
             return Progress::Over;
         }
-        let step = self.commit(true).and_then(|()| {
-            if is_due { self.switch(0).map(|()| Progress::More) } else { self.step_checkpoint(patience) }
-        });
+        if is_due && self.lacks_room.is_some() {
+            return Progress::Over;
+        }
+        let step = self
+            .commit(true)
+            .and_then(|()| if is_due { self.begin_checkpoint() } else { self.step_checkpoint(patience) });
         match step {
             Ok(more) => {
                 self.notify(None);
@@ -48,6 +52,18 @@ impl<D: Disk> Committer<D> {
                 self.fail(Vec::new(), error);
                 Progress::Over
             }
+        }
+    }
+
+    /// Begins another segment, if there is room for it.
+    fn begin_checkpoint(&mut self) -> Result<Progress, Uncommitted> {
+        match self.switch(0) {
+            Ok(()) => Ok(Progress::More),
+            Err(NotWritten(error)) => {
+                self.has_no_room(error, self.next_length(0));
+                Ok(Progress::Over)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -75,10 +91,10 @@ impl<D: Disk> Committer<D> {
                 self.switch(0).map(|()| Progress::More)
             }
             Ok(Step::Log(images)) => {
-                if let Err(error) = journal.append(&images) {
+                if let Err(error) = append(journal, &mut self.has_failed_write, &images) {
                     // The journal lacks these images, so the checkpoint begins anew.
                     self.checkpoint = None;
-                    return Err(NotWritten(error));
+                    return Err(error);
                 }
                 journal.sync().map_err(NotSynced)?;
                 Ok(Progress::More)
@@ -88,8 +104,11 @@ impl<D: Disk> Committer<D> {
                     checkpoint.complete(&mut self.state);
                 }
                 self.state.counters.attempt = self.binding.attempt;
-                journal.append(&Group::totals(&self.state)).map_err(NotWritten)?;
+                append(journal, &mut self.has_failed_write, &Group::totals(&self.state))?;
                 journal.complete().map_err(NotSynced)?;
+                // As much again as is carried fits beside it, half of it at most in a long segment.
+                let (unit, carried) = (self.disk.segment(), journal.used());
+                self.full_at = carried + carried / 2 + unit - unit / RESERVED;
                 #[cfg(test)]
                 self.disk.observe(&self.state, true);
                 failpoint::pass("checkpoint-complete");
@@ -97,6 +116,7 @@ impl<D: Disk> Committer<D> {
                 (self.is_stalled, self.is_deleted) = (false, journal.is_deleted());
                 self.has_begun = false;
                 self.carry_factor = 1;
+                self.trim_segments();
                 Ok(Progress::Over)
             }
             Err(error) => {
@@ -105,6 +125,15 @@ impl<D: Disk> Committer<D> {
                 self.registry_failed(error.clone());
                 Err(NotWritten(error))
             }
+        }
+    }
+    /// Gives back what a burst needed of the segments that are free now.
+    fn trim_segments(&mut self) {
+        let length = self.next_length(0).next_multiple_of(self.disk.segment());
+        let Some(journal) = &mut self.journal else { return };
+        self.reserved = self.reserved.min(length);
+        if let Err(error) = journal.trim(length) {
+            tracing::warn!(%error, "segments of the journal stay longer than they need to be");
         }
     }
 }

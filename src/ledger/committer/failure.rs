@@ -22,7 +22,9 @@ impl<D: Disk> Committer<D> {
 
     /// Undoes a group that is not committed, and rejects its jobs. If the disk may have a part of
     /// the group, the jobs are held until the header of another segment excludes that part.
-    pub(super) fn fail(&mut self, ran: Vec<Ran>, error: Uncommitted) {
+    pub(super) fn fail(&mut self, mut ran: Vec<Ran>, error: Uncommitted) {
+        // What earlier steps of these jobs did may be undone, and their results would count it.
+        ran.extend(self.unfinished.drain(..).map(|job| (job, Ok(()))));
         self.group.undo(&mut self.state);
         // Changes of unsynced jobs are undone, too; the new run makes their callers begin anew.
         self.state.begin_run(self.clock.now());

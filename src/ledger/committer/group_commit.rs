@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Committer,
+    Committer, REOPEN,
     Uncommitted::{self, NotSynced, NotWritten},
     not_open,
     progress::Progress,
@@ -11,12 +11,29 @@ use super::{
 use crate::{
     ledger::{
         data_dir::Disk,
-        journal::Journal,
+        journal::{Files, Journal},
         pending::Group,
         registry::{carried_bytes, store::StoreError},
     },
     runtime::failpoint,
 };
+
+/// Appends a group. If a second write in a row fails, the sectors are bad, and another segment has
+/// to begin, as after a failed sync.
+pub(super) fn append<F: Files>(
+    journal: &mut Journal<F>,
+    has_failed: &mut bool,
+    payload: &[u8],
+) -> Result<(), Uncommitted> {
+    match journal.append(payload) {
+        Ok(_) => {
+            *has_failed = false;
+            Ok(())
+        }
+        Err(error) if std::mem::replace(has_failed, true) => Err(NotSynced(error)),
+        Err(error) => Err(NotWritten(error)),
+    }
+}
 
 /// The most bytes of an image of the totals.
 const MAX_TOTALS: usize = 2048;
@@ -32,7 +49,7 @@ impl<D: Disk> Committer<D> {
             self.make_room(&mut payload)?;
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
             failpoint::pass("commit-before-write");
-            journal.append(&payload).map_err(NotWritten)?;
+            append(journal, &mut self.has_failed_write, &payload)?;
             self.group.append_to(&mut self.appended);
         }
         if durable {
@@ -92,9 +109,13 @@ impl<D: Disk> Committer<D> {
     pub(super) fn switch(&mut self, needed: u64) -> Result<(), Uncommitted> {
         let length = self.next_length(needed);
         let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
-        self.reserved = 0;
-        self.has_begun = true;
-        journal.switch(length).map_err(NotSynced)?;
+        match journal.switch(length) {
+            Ok(_) => {}
+            // There is no room for the segment, and the present one continues.
+            Err(error) if !journal.is_cut_due() => return Err(NotWritten(error)),
+            Err(error) => return Err(NotSynced(error)),
+        }
+        (self.reserved, self.has_begun) = (0, true);
         failpoint::pass("checkpoint-begun");
         Ok(())
     }
@@ -110,15 +131,43 @@ impl<D: Disk> Committer<D> {
     /// Reserves room for all that is open in the next segment before more is accepted, so that an
     /// accepted command never fails because of a full disk. The room grows in steps of a segment,
     /// because each step takes two syncs.
+    ///
+    /// Without room only a group that opens more fails, and no more is accepted: what is open is
+    /// carried out, and needs less room then.
     pub(super) fn reserve(&mut self) -> Result<(), Uncommitted> {
         let length = self.next_length(0).next_multiple_of(self.disk.segment());
-        if length > self.reserved
-            && let Some(journal) = &mut self.journal
-        {
-            journal.reserve(length).map_err(NotWritten)?;
-            self.reserved = length;
+        let Some(journal) = self.journal.as_mut().filter(|_| length > self.reserved) else {
+            self.has_room();
+            return Ok(());
+        };
+        let error = match self.lacks_room {
+            Some(next) if self.clock.now().mono < next => StoreError::Full,
+            _ => match journal.reserve(length) {
+                Ok(()) => {
+                    self.reserved = length;
+                    self.has_room();
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.has_no_room(error.clone(), length);
+                    error
+                }
+            },
+        };
+        if self.group.opens_more(&self.state) { Err(NotWritten(error)) } else { Ok(()) }
+    }
+
+    /// Notes that there is no room for the next segment, of `length` bytes.
+    pub(super) fn has_no_room(&mut self, error: StoreError, length: u64) {
+        tracing::error!(%error, length, "there is no room for the next segment of the journal");
+        self.lacks_room = Some(self.clock.now().mono.after(REOPEN.0));
+        self.notify.health.send_modify(|health| (health.failing, health.segment) = (Some(error), length));
+    }
+
+    fn has_room(&mut self) {
+        if self.lacks_room.take().is_some() {
+            self.notify.health.send_modify(|health| (health.failing, health.segment) = (None, 0));
         }
-        Ok(())
     }
 
     /// Writes the changes of unsynced jobs to the journal.
@@ -138,7 +187,7 @@ impl<D: Disk> Committer<D> {
         let mut payload = Group::totals(&self.state);
         let logged = self.make_room(&mut payload).and_then(|()| {
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
-            journal.append(&payload).map_err(NotWritten)?;
+            append(journal, &mut self.has_failed_write, &payload)?;
             self.sync()
         });
         match logged {

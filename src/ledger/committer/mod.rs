@@ -102,6 +102,12 @@ pub(super) struct Committer<D: Disk> {
     carry_factor: u64,
     /// Bytes that are reserved for the next segment.
     reserved: u64,
+    /// There was no room for the next segment; when to try again.
+    lacks_room: Option<Mono>,
+    /// Bytes of the segment at which a checkpoint is due, also if the segment is longer.
+    full_at: u64,
+    /// The last write of the journal failed.
+    has_failed_write: bool,
     until_look: u32,
     /// What was live, and the file's size, when the registry was last rewritten.
     rewritten: Option<(u64, u64)>,
@@ -147,6 +153,9 @@ impl<D: Disk> Committer<D> {
             is_deleted: false,
             carry_factor: 1,
             reserved: 0,
+            lacks_room: None,
+            full_at: u64::MAX,
+            has_failed_write: false,
             // The first look is at the first group.
             until_look: 1,
             rewritten: None,
@@ -238,9 +247,13 @@ impl<D: Disk> Committer<D> {
             jobs.into_iter().for_each(|job| job.finish(Err(error.clone())));
             return;
         }
+        if self.lacks_room.is_some() {
+            // It fails only for a group that opens more.
+            let _ = self.reserve();
+        }
         // While a checkpoint cannot continue, the rest of its segment is reserved for requests that
         // were accepted before.
-        self.state.is_short_of_room = self.is_stalled && self.used_quarters() >= 2;
+        self.state.is_short_of_room = self.is_stalled && self.used_quarters() >= 2 || self.lacks_room.is_some();
         let (mut durable, mut failed) = (false, None);
         let mut ran: Vec<Ran> = Vec::with_capacity(jobs.len());
         for mut job in jobs {

@@ -61,6 +61,8 @@ impl<D: Disk> Committer<D> {
         {
             journal.cut()?;
             self.is_deleted = journal.is_deleted();
+            // The new segment may be the one that was reserved.
+            (self.reserved, self.full_at, self.has_failed_write) = (0, u64::MAX, false);
             self.needs_cut = false;
             let error = Unavailable("the disk failed; nothing of the command is kept".into());
             self.held.drain(..).for_each(|job| job.finish(Err(error.clone())));
@@ -202,7 +204,10 @@ impl<D: Disk> Committer<D> {
             self.count_devices(&registry)?;
         }
         // The next opening takes the copy.
-        if self.is_suspect && registry.rewrite()? {
+        if self.is_suspect {
+            if !registry.rewrite()? {
+                return Err(StoreError::Full);
+            }
             drop(registry);
             registry = self.disk.open_registry()?;
             self.is_suspect = false;

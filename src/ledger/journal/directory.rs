@@ -89,10 +89,10 @@ impl Directory {
         let Some(file) = self.files.get(&number) else { return Ok(()) };
         let has = file.metadata()?.len();
         if has < length {
-            let zeros = length.min(DEFAULT_SEGMENT).max(has);
-            write_zeros(file, has, zeros)?;
-            if !allocate(file, zeros, length)? {
-                write_zeros(file, zeros, length)?;
+            if let Err(error) = fill(file, has, length) {
+                // Best effort: a part of the room would be kept from everybody, and be of no use.
+                let _ = file.set_len(has);
+                return Err(error);
             }
             file.sync_all()?;
         }
@@ -117,6 +117,10 @@ impl Files for Directory {
 
     fn create(&mut self, number: u32, length: u64) -> Result<(), StoreError> {
         self.extend(number, length).map_err(|error| self.failed(number, &error))
+    }
+
+    fn shorten(&mut self, number: u32, length: u64) -> Result<(), StoreError> {
+        self.get(number)?.set_len(length).map_err(|error| self.failed(number, &error))
     }
 
     fn read(&self, number: u32, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError> {
@@ -182,6 +186,16 @@ impl Files for Directory {
         }
         copied.map(|()| kept.clone()).map_err(named)
     }
+}
+
+/// Extends the file from the length `has` to `length`.
+fn fill(file: &File, has: u64, length: u64) -> io::Result<()> {
+    let zeros = length.min(DEFAULT_SEGMENT).max(has);
+    write_zeros(file, has, zeros)?;
+    if !allocate(file, zeros, length)? {
+        write_zeros(file, zeros, length)?;
+    }
+    Ok(())
 }
 
 /// Writes zeros from the offset `from` to the offset `to`.

@@ -17,8 +17,14 @@ pub(crate) trait Files {
     /// there keeps its bytes, and is extended with zeros if it is shorter.
     ///
     /// # Errors
-    /// No room, or the operating system refused.
+    /// No room, or the operating system refused: an existing file is as long as before then.
     fn create(&mut self, number: u32, length: u64) -> Result<(), StoreError>;
+
+    /// Shortens a segment whose content is not needed any more; it need not be durable.
+    ///
+    /// # Errors
+    /// The operating system refused.
+    fn shorten(&mut self, number: u32, length: u64) -> Result<(), StoreError>;
 
     /// Reads `buffer.len()` bytes at `offset`, and returns how many there were: fewer at the end of
     /// the file, none in a file that does not exist.

@@ -125,6 +125,31 @@ impl<F: Files> Journal<F> {
         self.current.length
     }
 
+    /// Bytes of the current segment that are used.
+    pub(crate) fn used(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether nothing can be appended before [`Self::cut`] succeeded.
+    pub(crate) fn is_cut_due(&self) -> bool {
+        self.must_cut
+    }
+
+    /// Shortens the segments that recovery does not need to `length` bytes, but to no less than the
+    /// default size.
+    ///
+    /// # Errors
+    /// The files failed; some segments stay longer.
+    pub(crate) fn trim(&mut self, length: u64) -> Result<(), StoreError> {
+        let length = length.max(self.unit);
+        for (number, has) in self.files.list()? {
+            if has > length && self.is_free(number) {
+                self.files.shorten(number, length)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Reserves at least `length` bytes on the disk for the next segment.
     ///
     /// # Errors

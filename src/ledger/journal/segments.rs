@@ -88,17 +88,21 @@ impl<F: Files> Journal<F> {
         self.durable.index == self.current.index
     }
 
+    /// Whether recovery does not need that segment.
+    pub(super) fn is_free(&self, number: u32) -> bool {
+        !self.maybe_begun.contains(&number) && self.chain.iter().all(|segment| segment.number != number)
+    }
+
     /// A segment that recovery does not need, with its length once it has at least `length` bytes.
     pub(super) fn free_segment(&self, length: u64) -> Result<(u32, u64), StoreError> {
         let length = length.max(self.unit).div_ceil(PAGE).saturating_mul(PAGE);
         let all = self.files.list()?;
-        let is_free = |(number, _): &&(u32, u64)| {
-            !self.maybe_begun.contains(number) && self.chain.iter().all(|segment| segment.number != *number)
-        };
         // Long enough before others, since a disk may be full. Then the one after the last that was
         // tried, so that a file on bad sectors is not tried again and again.
-        let best =
-            all.iter().filter(is_free).min_by_key(|(number, has)| (*has < length, *number <= self.tried, *number));
+        let best = all
+            .iter()
+            .filter(|(number, _)| self.is_free(*number))
+            .min_by_key(|(number, has)| (*has < length, *number <= self.tried, *number));
         match best {
             Some((number, has)) => Ok((*number, length.max(has / PAGE * PAGE))),
             None if all.len() < MAX_SEGMENTS => {

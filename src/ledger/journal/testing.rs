@@ -209,6 +209,11 @@ impl Files for MemFiles {
         Ok(())
     }
 
+    fn shorten(&mut self, number: u32, length: u64) -> Result<(), StoreError> {
+        self.cut(number, length);
+        Ok(())
+    }
+
     fn read(&self, number: u32, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError> {
         let inner = self.inner();
         let Some(file) = inner.files.get(&number) else { return Ok(0) };

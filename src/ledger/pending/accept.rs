@@ -301,8 +301,8 @@ fn refusal(tx: &Tx<'_>, order: &Order, survey: &Survey) -> Option<Rejection> {
         );
     }
     if tx.state.is_short_of_room {
-        let message = "the journal has no room until the registry takes what is settled; check the disk of the data \
-                       directory, and send again later";
+        let message = "the journal has no room for more commands; check the disk of the data directory, and send again \
+                       later";
         return throttled(60, message.to_owned());
     }
     if change.operation == Operation::Sync && counters.open_syncs >= MAX_SYNCS {

@@ -68,6 +68,15 @@ impl Group {
         self.before.is_none()
     }
 
+    /// Whether more requests or entries are open than before.
+    pub(crate) fn opens_more(&self, state: &State) -> bool {
+        let open = |counters: &Counters| (counters.open_entries, counters.open_requests);
+        self.before.as_ref().is_some_and(|before| {
+            let ((entries, requests), now) = (open(before), open(&state.counters));
+            now.0 > entries || now.1 > requests
+        })
+    }
+
     /// How many objects changed.
     pub(crate) fn len(&self) -> usize {
         self.changed.len()

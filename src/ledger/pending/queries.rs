@@ -191,16 +191,16 @@ fn requests_before(tx: &Tx<'_>, before: u64, limit: usize) -> Result<Vec<Request
     // Rows that are in memory, or forgotten, do not count.
     loop {
         let page = tx.scan((from.clone(), to.clone()), Direction::Down, limit)?;
-        let mut new = 0;
+        let mut last = before;
         for (key, row) in &page {
-            let seq = rows::read_seq(key)?;
+            last = rows::read_seq(key)?;
             to.clone_from(key);
-            if tx.state.request(seq).is_none() && !tx.state.forgotten().contains_key(&seq) {
-                requests.insert(seq, rows::decode_request(seq, row)?);
-                new += 1;
+            if tx.state.request(last).is_none() && !tx.state.forgotten().contains_key(&last) {
+                requests.insert(last, rows::decode_request(last, row)?);
             }
         }
-        if page.len() < limit || new > 0 && requests.len() >= limit {
+        // Rows that are not read yet come before requests in memory with smaller numbers.
+        if page.len() < limit || requests.range(last..).count() >= limit {
             break;
         }
     }

@@ -1,7 +1,10 @@
 //! Removes records whose retention has ended, measured by [`Tx::elapsed`]. If the store is nearly
 //! full, it also removes finished requests before the end of their retention.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::{
     object::{Changed, DeviceRow, Forgotten},
@@ -208,13 +211,11 @@ impl Early {
         if self.counted && largest.is_none() {
             return Ok(true);
         }
-        let requests = self.requests(tx)?;
-        let ended = requests.len() < STEP;
+        let (requests, end) = self.requests(tx)?;
         for request in requests {
             if self.counted && tx.live_bytes() <= self.goal {
                 return Ok(true);
             }
-            self.next = request.seq.saturating_add(1);
             let is_old = request.completed_at.is_some() && request.completed_elapsed < self.before;
             if !is_old || tx.state.is_owed(request.seq) {
                 continue;
@@ -231,7 +232,8 @@ impl Early {
                 }
             }
         }
-        if ended {
+        self.next = end.saturating_add(1);
+        if end == u64::MAX {
             if let (true, false, Some(largest)) = (self.counted, self.forgot, largest) {
                 self.clients.remove(&largest);
             }
@@ -240,18 +242,28 @@ impl Early {
         Ok(false)
     }
 
-    /// The next requests by number, in memory and in the registry.
-    fn requests(&self, tx: &Tx<'_>) -> Result<Vec<Request>, StoreError> {
-        let mut requests: std::collections::BTreeMap<u64, Request> =
+    /// The next requests by number, in memory and in the registry, and the number up to which these
+    /// are all; `u64::MAX` at the end.
+    fn requests(&self, tx: &Tx<'_>) -> Result<(Vec<Request>, u64), StoreError> {
+        let mut end = u64::MAX;
+        let mut requests: BTreeMap<u64, Request> =
             tx.state.requests().range(self.next..).take(STEP).map(|(seq, kept)| (*seq, kept.request.clone())).collect();
+        if let Some((last, _)) = requests.last_key_value().filter(|_| requests.len() == STEP) {
+            end = *last;
+        }
         let (_, to) = rows::all_of(b'r');
-        for (key, row) in tx.scan((rows::request(self.next), to), Direction::Up, STEP)? {
-            let seq = rows::read_seq(&key)?;
-            if !requests.contains_key(&seq) && !tx.state.forgotten().contains_key(&seq) {
-                requests.insert(seq, rows::decode_request(seq, &row)?);
+        let found = tx.scan((rows::request(self.next), to), Direction::Up, STEP)?;
+        if let Some((last, _)) = found.last().filter(|_| found.len() == STEP) {
+            end = end.min(rows::read_seq(last)?);
+        }
+        for (key, row) in &found {
+            let seq = rows::read_seq(key)?;
+            if tx.state.request(seq).is_none() && !tx.state.forgotten().contains_key(&seq) {
+                requests.insert(seq, rows::decode_request(seq, row)?);
             }
         }
         // Where one of the two was cut, the other may go on beyond it.
-        Ok(requests.into_values().take(STEP).collect())
+        requests.retain(|seq, _| *seq <= end);
+        Ok((requests.into_values().collect(), end))
     }
 }

@@ -9,15 +9,15 @@ use super::*;
 use crate::ledger::testing::{MemDisk, start};
 
 /// A ledger on a disk, to be crashed and opened again.
-struct Rig {
-    disk: MemDisk,
+pub(super) struct Rig {
+    pub(super) disk: MemDisk,
     rules: Rules,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     thread: JoinHandle<()>,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let disk = MemDisk::default();
         let (config, _) = config::parse(r#"{"coreThingName":"MyCore","region":"r"}"#, |_| None).unwrap();
         let rules = Rules::from(&config);
@@ -26,24 +26,24 @@ impl Rig {
     }
 
     /// Power fails, and the agent starts again.
-    async fn crash(&mut self) {
+    pub(super) async fn crash(&mut self) {
         self.thread.abort();
         let _ = (&mut self.thread).await;
         self.disk.files.crash_keeping(|_, _| true);
         (self.ledger, self.thread) = start(&self.disk, &self.rules);
     }
 
-    async fn accept(&self, token: &str, change: Change) -> Result<Request, Unavailable> {
+    pub(super) async fn accept(&self, token: &str, change: Change) -> Result<Request, Unavailable> {
         let order = order("bench", Some(token), change);
         self.ledger.run(move |tx| accept(tx, &order)).await.map(Result::unwrap)
     }
 
-    async fn find(&self, token: &'static str) -> Option<Request> {
+    pub(super) async fn find(&self, token: &'static str) -> Option<Request> {
         let (client, token) = (ClientId::new("bench").unwrap(), ClientToken::new(token).unwrap());
         self.ledger.run(move |tx| find_request(tx, &client, &token)).await.unwrap()
     }
 
-    async fn take(&self, call_kind: CallKind) -> Vec<String> {
+    pub(super) async fn take(&self, call_kind: CallKind) -> Vec<String> {
         let pick = Pick::Queue { limit: 9, window: Window::OPEN, again: None, shut: Vec::new() };
         let rule = move |tx: &mut Tx<'_>| take(tx, call_kind, &pick, true, &CallToken::from_bits(0));
         let taken = self.ledger.run(rule).await.unwrap();

@@ -353,3 +353,50 @@ fn what_the_registry_has_of_a_client_counts_until_it_is_forgotten() {
     bench.forget_requests(before);
     assert_eq!(bench.image.state.bytes_of(&client), 0);
 }
+
+/// Rows of requests that are forgotten stay until the next checkpoint, and neither end a round nor
+/// hide other requests.
+#[test]
+fn forgotten_rows_hide_no_other_request() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    let finish = |bench: &mut Bench, client: &str, token: &str| {
+        bench.accept(&order(client, Some(token), change(&["a"])));
+        bench.take(9);
+        bench.settle(&["a"], &Verdict::Done);
+        for owed in bench.view().owed() {
+            bench.run(|tx| delivered(tx, owed.n));
+        }
+    };
+    // In memory, with the lowest numbers.
+    bench.accept(&order("open", Some("o1"), change(&["o1"])));
+    bench.accept(&order("open", Some("o2"), change(&["o2"])));
+    for n in 0..10 {
+        finish(&mut bench, "old", &format!("t{n}"));
+    }
+    bench.wait(10_000_000);
+    let before = bench.elapsed();
+    for n in 0..1500 {
+        finish(&mut bench, "new", &format!("n{n}"));
+    }
+    bench.checkpoint();
+    bench.forget_requests(before);
+    let mut seen = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = bench.run(|tx| requests(tx, None, None, cursor.as_deref(), 3));
+        seen.extend(page.rows.iter().map(|(_, request)| request.token.to_string()));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 1502, "every request is on one page");
+    // The ten rows on the first page of the registry are forgotten.
+    bench.wait(10_000_000);
+    let hour_ago = bench.elapsed();
+    let mut early = Early::new(hour_ago, 0);
+    while !bench.run(|tx| early.step(tx)) {}
+    let client = ClientId::new("new").unwrap();
+    assert_eq!(bench.run(|tx| requests(tx, Some(&client), None, None, 1000)).rows.len(), 0);
+}

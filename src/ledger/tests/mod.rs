@@ -5,6 +5,7 @@
 mod access;
 mod broadcasts;
 mod committing;
+mod failing;
 mod guards;
 mod history;
 mod keeping;

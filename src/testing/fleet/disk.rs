@@ -91,6 +91,10 @@ impl Files for CountedFiles {
         self.files.create(number, length)
     }
 
+    fn shorten(&mut self, number: u32, length: u64) -> Result<(), StoreError> {
+        self.files.shorten(number, length)
+    }
+
     fn read(&self, number: u32, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError> {
         self.files.read(number, offset, buffer)
     }

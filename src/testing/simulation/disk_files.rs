@@ -26,6 +26,11 @@ impl Files for SimFiles {
         self.files.create(number, length)
     }
 
+    fn shorten(&mut self, number: u32, length: u64) -> Result<(), StoreError> {
+        self.disk.access()?;
+        self.files.shorten(number, length)
+    }
+
     fn read(&self, number: u32, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError> {
         self.disk.lives()?;
         self.files.read(number, offset, buffer)
