@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::Retry,
     domain::{Backoff, CallError, CallFault, CallKind, SyncCounts, THROTTLED_FACTOR, ThingName},
-    health::Health,
+    health::{Health, WITHOUT_LIST},
     ledger::{self, Ledger, ListMark, Step, Unavailable},
     runtime::{clock::sleep_until, failpoint, stop::Stop},
 };
@@ -230,10 +230,7 @@ impl<C: Cloud> Reconciler<C> {
                 failpoint::pass("sync-between-pages");
             }
             if seen.names.len() > MAX_DEVICES {
-                let message =
-                    format!("more than {MAX_DEVICES} devices; the list is left unfinished, and removes nothing");
-                self.health.raise("LIST_TOO_LONG", message);
-                return Err(Broken::TooLong);
+                break;
             }
             if next.is_none() {
                 self.health.clear("LIST_TOO_LONG");
@@ -241,7 +238,9 @@ impl<C: Cloud> Reconciler<C> {
                 return self.finish(mark, seen, counts).await;
             }
         }
-        let message = format!("more than {MAX_DEVICES} devices; the list is left unfinished, and removes nothing");
+        let message = format!(
+            "more than {MAX_DEVICES} devices; the list is left unfinished, and removes nothing: {WITHOUT_LIST}"
+        );
         self.health.raise("LIST_TOO_LONG", message);
         Err(Broken::TooLong)
     }

@@ -7,6 +7,10 @@ use crate::domain::{CERTIFICATE_REFUSED, CallError, CallFault, CallKind, NAME_NO
 /// A problem's code, for programs.
 pub type Code = Cow<'static, str>;
 
+/// What does not happen without a complete list (docs/interface.md, "Superseded requests").
+pub(crate) const WITHOUT_LIST: &str =
+    "until a list is complete, syncs wait, and so do disassociations from before the start or older than 5 minutes";
+
 /// The problem that a failed call of the kind `call_kind` raises, if any. Its code is that of the
 /// call kind if a person has to correct something for this kind alone, and that of the service
 /// otherwise.
@@ -71,6 +75,13 @@ pub(super) fn problem(call_kind: CallKind, error: &CallError) -> Option<(Code, S
                  cancel the request"
             ),
         ),
+        CallFault::Denied if call_kind == CallKind::List => (
+            "ACCESS_DENIED",
+            suffix,
+            format!(
+                "the token exchange role lacks {action} on this core device ({message}); add it to its policy: {WITHOUT_LIST}"
+            ),
+        ),
         CallFault::Denied => (
             "ACCESS_DENIED",
             suffix,
@@ -89,7 +100,7 @@ pub(super) fn problem(call_kind: CallKind, error: &CallError) -> Option<(Code, S
             ),
         ),
         CallFault::Invalid(_) if call_kind == CallKind::List => {
-            ("REFUSED", suffix, format!("the cloud refuses the list call ({code}: {message})"))
+            ("REFUSED", suffix, format!("the cloud refuses the list call ({code}: {message}): {WITHOUT_LIST}"))
         }
         CallFault::Throttled => (
             "THROTTLED",

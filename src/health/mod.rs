@@ -6,5 +6,6 @@ mod counters;
 mod state;
 
 pub use call_problem::Code;
+pub(crate) use call_problem::WITHOUT_LIST;
 pub use counters::{Counters, Counts, IpcCounts};
 pub use state::{Health, Problem, Reach, Snapshot};
