@@ -13,7 +13,7 @@ use crate::{
         data_dir::Disk,
         journal::Journal,
         pending::Group,
-        registry::{Binding, Checkpoint, Step},
+        registry::{Binding, Checkpoint, Step, carried_bytes},
     },
     runtime::failpoint,
 };
@@ -100,12 +100,12 @@ impl<D: Disk> Committer<D> {
                 Ok(Progress::More)
             }
             Ok(Step::Done) => {
-                if let Some(checkpoint) = self.checkpoint.take() {
-                    checkpoint.complete(&mut self.state);
-                }
+                let kept = self.checkpoint.take().map(|checkpoint| checkpoint.complete(&mut self.state));
                 self.state.counters.attempt = self.binding.attempt;
                 append(journal, &mut self.has_failed_write, &Group::totals(&self.state))?;
                 journal.complete().map_err(NotSynced)?;
+                // Not before: without the mark the registry counts as one that lacks the rows.
+                self.group.log_again(&self.state, kept.unwrap_or_default());
                 // As much again as is carried fits beside it, half of it at most in a long segment.
                 let (unit, carried) = (self.disk.segment(), journal.used());
                 self.full_at = carried + carried / 2 + unit - unit / RESERVED;
@@ -115,7 +115,9 @@ impl<D: Disk> Committer<D> {
                 self.binding.checkpoint += 1;
                 (self.is_stalled, self.is_deleted) = (false, journal.is_deleted());
                 self.has_begun = false;
-                self.carry_factor = 1;
+                if carried_bytes(&self.state) < unit / 4 {
+                    self.carry_factor = 1;
+                }
                 self.trim_segments();
                 Ok(Progress::Over)
             }

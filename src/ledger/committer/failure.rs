@@ -71,6 +71,8 @@ impl<D: Disk> Committer<D> {
     /// Open requests, and changes that the registry did not have yet, stay in memory.
     pub(super) fn replace_registry(&mut self, what: &str) -> Result<(), StoreError> {
         if self.state.counters.is_bound {
+            // Or the replacement would be taken back with a group that is undone later.
+            self.group.undo(&mut self.state);
             self.state.lose_registry();
             self.state.begin_run(self.clock.now());
             self.binding.generation = self.state.counters.generation;

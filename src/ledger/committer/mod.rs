@@ -337,6 +337,7 @@ impl<D: Disk> Committer<D> {
             while let Ok(Progress::More | Progress::Busy) = more {
                 more = self.step_checkpoint(Duration::MAX);
             }
+            self.flush();
             if let Err(NotWritten(error) | NotSynced(error)) = more {
                 tracing::warn!(%error, "no checkpoint at the stop; the next start reads more of the journal");
             }

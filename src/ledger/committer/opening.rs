@@ -109,8 +109,12 @@ impl<D: Disk> Committer<D> {
         };
         let Recovered { is_new, identity, checkpoint, has_begun, sequence, damage } = recovered;
         (self.is_journal_new, self.has_begun) = (is_new, has_begun);
-        // Rows that were lost with a registry are here again; the totals do not count them.
+        // Rows that were lost with a registry are here again; the totals do not count them, and the
+        // registry of today does not have them.
         self.needs_count |= is_replaced;
+        if is_replaced {
+            state.has_nothing_stored();
+        }
         tracing::debug!(is_new, checkpoint, sequence, "the journal is open");
         if let Some(damage) = damage {
             state.pass_over(PASSED_OVER);

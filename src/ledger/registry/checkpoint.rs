@@ -14,7 +14,7 @@ use super::{
     store::{Store, StoreError},
     writer::Writer,
 };
-use crate::ledger::pending::State;
+use crate::ledger::pending::{Key, State};
 
 /// A checkpoint that has begun.
 pub(crate) struct Checkpoint {
@@ -80,23 +80,27 @@ impl Checkpoint {
         Ok(Step::More)
     }
 
-    /// Removes the objects that the registry now has from memory. The journal has recorded the
-    /// checkpoint as complete before.
-    pub(crate) fn complete(self, state: &mut State) {
+    /// Removes the objects that the registry now has from memory. Returns those that stay there:
+    /// their images in the journal do not say yet that the registry has them.
+    pub(crate) fn complete(self, state: &mut State) -> Vec<Key> {
         let Self { slices, written, .. } = self;
         let mut bytes = state.counters.registry_bytes;
+        let mut kept = Vec::new();
         for (thing, change, now) in written.devices {
             if let Some(stored) = state.device_is_stored(&thing, change, now) {
                 bytes = bytes.saturating_sub(stored).saturating_add(now);
             }
+            kept.extend(state.devices().contains_key(&thing).then_some(Key::Device(thing)));
         }
         for (seq, grown) in written.requests {
             bytes = bytes.saturating_add(grown);
             state.request_is_stored(seq, grown);
+            kept.extend(state.request(seq).map(|_| Key::Request(seq)));
         }
         for seq in slices.forgotten() {
             state.forgotten_is_stored(*seq);
         }
         state.counters.registry_bytes = bytes;
+        kept
     }
 }

@@ -33,6 +33,15 @@ impl Rig {
         (self.ledger, self.thread) = start(&self.disk, &self.rules);
     }
 
+    /// The agent stops in order, and starts again.
+    pub(super) async fn restart(self) -> Self {
+        let Self { disk, rules, ledger, thread } = self;
+        drop(ledger);
+        thread.await.unwrap();
+        let (ledger, thread) = start(&disk, &rules);
+        Self { disk, rules, ledger, thread }
+    }
+
     pub(super) async fn accept(&self, token: &str, change: Change) -> Result<Request, Unavailable> {
         let order = order("bench", Some(token), change);
         self.ledger.run(move |tx| accept(tx, &order)).await.map(Result::unwrap)
@@ -158,7 +167,7 @@ async fn a_clean_stop_leaves_nothing_to_replay() {
 /// way. The checkpoint is completed first, and its rows count.
 #[tokio::test(start_paused = true)]
 async fn the_rows_of_a_checkpoint_that_was_completed_for_a_large_group_are_counted() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     for round in 0..4 {
         let mut accepted = Vec::new();
         for command in 0..60 {
@@ -188,11 +197,7 @@ async fn the_rows_of_a_checkpoint_that_was_completed_for_a_large_group_are_count
             }
         }
     }
-    let Rig { disk, rules, ledger, thread } = rig;
-    drop(ledger);
-    thread.await.unwrap();
-    let (ledger, thread) = start(&disk, &rules);
-    rig = Rig { disk, rules, ledger, thread };
+    let rig = rig.restart().await;
     assert!(rig.find("none").await.is_none());
     let counted = rig.ledger.summary().borrow().live_bytes;
     assert_eq!(counted, rig.disk.registry.bytes());

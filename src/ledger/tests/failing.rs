@@ -96,6 +96,23 @@ async fn a_segment_on_bad_sectors_is_left_for_another_one() {
     }
 }
 
+/// What the registry has of a request whose messages are owed is counted once.
+#[tokio::test(start_paused = true)]
+async fn starts_count_no_row_twice() {
+    let mut rig = Rig::new();
+    for n in 0..50 {
+        rig.accept(&format!("t{n}"), change(&["a"])).await.unwrap();
+        assert!(settle_one(&rig).await);
+    }
+    let mut counted = Vec::new();
+    for _ in 0..4 {
+        rig = rig.restart().await;
+        rig.find("none").await;
+        counted.push(rig.ledger.summary().borrow().live_bytes);
+    }
+    assert!(counted.iter().all(|bytes| *bytes == counted[0]), "{counted:?}");
+}
+
 /// The segments that a burst needed are given back, and a checkpoint does not wait until one of
 /// them is full.
 #[tokio::test(start_paused = true)]

@@ -242,10 +242,15 @@ impl State {
         self.counters.generation += 1;
         (self.counters.registry_bytes, self.counters.attempt) = (0, 0);
         (self.counters.synced, self.counters.is_bound) = (false, false);
+        self.has_nothing_stored();
+        self.recount_devices([]);
+    }
+
+    /// The registry has none of what is in memory.
+    pub(crate) fn has_nothing_stored(&mut self) {
         self.forgotten.clear();
         self.stored.clear();
         self.devices.values_mut().for_each(|changed| changed.stored = 0);
         self.requests.values_mut().for_each(|kept| kept.stored = false);
-        self.recount_devices([]);
     }
 }
