@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use rumqttc::{ConnectionError, Event, Incoming, QoS, SubscribeReasonCode};
+use rumqttc::{ClientError, ConnectionError, Event, Incoming, QoS, SubscribeReasonCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -219,7 +219,7 @@ impl BrokerConnection {
         self.tokens.insert(token.clone());
         let is_question = payload[DRY_RUN.name] == true
             || Operation::parse(operation).is_none_or(|operation| operation.call_kind().is_none());
-        self.publish(operation, &payload)?;
+        self.publish(operation, &payload).await?;
         loop {
             let answer = self.receive(Some(operation)).await?;
             if answer.is_to(&token, Some(operation)) {
@@ -235,8 +235,9 @@ impl BrokerConnection {
         }
     }
 
-    /// Publishes a command, and does not wait for an answer.
-    pub(super) fn publish(&mut self, operation: &str, payload: &Value) -> Result<(), Failure> {
+    /// Publishes a command, and does not wait for an answer. Returns results of earlier commands
+    /// that came before this one could be sent, each with its core device's name.
+    pub(super) async fn publish(&mut self, operation: &str, payload: &Value) -> Result<Vec<(String, Answer)>, Failure> {
         let topic = self.topics.command(&self.client, operation);
         let payload = payload.to_string();
         if payload.len() > MAX_PAYLOAD {
@@ -246,21 +247,22 @@ impl BrokerConnection {
             );
             return Err(Failure::Usage(text));
         }
-        self.mqtt
-            .client
-            .try_publish(topic, QoS::AtLeastOnce, false, payload)
-            .map_err(|error| Failure::Failed(error.to_string()))
+        let mut early = Vec::new();
+        loop {
+            match self.mqtt.client.try_publish(&topic, QoS::AtLeastOnce, false, payload.as_str()) {
+                Ok(()) => return Ok(early),
+                // The queue of the client is full until the broker takes more.
+                Err(ClientError::TryRequest(_)) => early.extend(result(&self.poll().await?)),
+                Err(error) => return Err(Failure::Failed(error.to_string())),
+            }
+        }
     }
 
     /// The next result for this client from any core device, with the core device's name.
     pub(super) async fn next_of_any(&mut self) -> Result<(String, Answer), Failure> {
         loop {
-            let Event::Incoming(Incoming::Publish(publish)) = self.poll().await? else { continue };
-            let levels: Vec<&str> = publish.topic.split('/').collect();
-            let [_, core, "results", _, _, kind] = levels.as_slice() else { continue };
-            let Ok(body) = serde_json::from_slice(&publish.payload) else { continue };
-            if let (Ok(core), Some(answer)) = (ThingName::new(core), Answer::new(kind, Value::Object(body))) {
-                return Ok((core.to_string(), answer));
+            if let Some(result) = result(&self.poll().await?) {
+                return Ok(result);
             }
         }
     }
@@ -315,4 +317,13 @@ impl BrokerConnection {
             }
         }
     }
+}
+
+/// A result from a core device, with the name of that core device.
+fn result(event: &Event) -> Option<(String, Answer)> {
+    let Event::Incoming(Incoming::Publish(publish)) = event else { return None };
+    let levels: Vec<&str> = publish.topic.split('/').collect();
+    let [_, core, "results", _, _, kind] = levels.as_slice() else { return None };
+    let body = serde_json::from_slice(&publish.payload).ok()?;
+    Some((ThingName::new(core).ok()?.to_string(), Answer::new(kind, Value::Object(body))?))
 }

@@ -69,10 +69,12 @@ impl Everywhere {
         let broadcasts = broadcasts(&listed, options)?;
         let mut line = common.connect_to_all().await?;
         let until = Instant::now() + Duration::from_secs(self.collect);
+        let mut early = Vec::new();
         for broadcast in &broadcasts {
-            line.publish(operation.as_str(), &broadcast.payload)?;
+            early.extend(line.publish(operation.as_str(), &broadcast.payload).await?);
         }
         let mut collected = Collected { broadcasts, cores: BTreeMap::new() };
+        early.into_iter().for_each(|(core, answer)| collected.add(core, answer));
         let collecting = async {
             while let Ok(received) = timeout_at(until, line.next_of_any()).await {
                 let (core, answer) = received?;

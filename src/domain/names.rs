@@ -155,10 +155,10 @@ impl ClientId {
     }
 
     /// The placeholder for the senders of all commands whose topic names no client. No sender can
-    /// have this name, and no request has it.
+    /// have this name, since a topic level has no slash, and no request has it.
     #[must_use]
     pub fn nobody() -> Self {
-        Self("@".into())
+        Self("none/".into())
     }
 
     /// The transport over which the client's commands arrive.

@@ -37,7 +37,7 @@ impl<D: Disk> Committer<D> {
         if !is_due && !journal.is_switching() {
             return Progress::Over;
         }
-        if is_due && self.lacks_room.is_some() {
+        if is_due && self.is_short_of_room() {
             return Progress::Over;
         }
         let step = self
@@ -60,7 +60,7 @@ impl<D: Disk> Committer<D> {
         match self.switch(0) {
             Ok(()) => Ok(Progress::More),
             Err(NotWritten(error)) => {
-                self.has_no_room(error, self.next_length(0));
+                self.has_no_room(error, self.wanted());
                 Ok(Progress::Over)
             }
             Err(error) => Err(error),
@@ -131,7 +131,7 @@ impl<D: Disk> Committer<D> {
     }
     /// Gives back what a burst needed of the segments that are free now.
     fn trim_segments(&mut self) {
-        let length = self.next_length(0).next_multiple_of(self.disk.segment());
+        let length = self.wanted();
         let Some(journal) = &mut self.journal else { return };
         self.reserved = self.reserved.min(length);
         if let Err(error) = journal.trim(length) {

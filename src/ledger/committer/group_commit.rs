@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Committer, REOPEN,
+    Committer,
     Uncommitted::{self, NotSynced, NotWritten},
     not_open,
     progress::Progress,
@@ -17,6 +17,9 @@ use crate::{
     },
     runtime::failpoint,
 };
+
+/// The wait before another attempt to reserve room that was missing.
+const ROOM_RETRY: Duration = Duration::from_secs(5);
 
 /// Appends a group. If a second write in a row fails, the sectors are bad, and another segment has
 /// to begin, as after a failed sync.
@@ -135,39 +138,62 @@ impl<D: Disk> Committer<D> {
     /// Without room only a group that opens more fails, and no more is accepted: what is open is
     /// carried out, and needs less room then.
     pub(super) fn reserve(&mut self) -> Result<(), Uncommitted> {
-        let length = self.next_length(0).next_multiple_of(self.disk.segment());
-        let Some(journal) = self.journal.as_mut().filter(|_| length > self.reserved) else {
-            self.has_room();
+        let length = self.wanted();
+        if length <= self.reserved {
             return Ok(());
-        };
-        let error = match self.lacks_room {
-            Some(next) if self.clock.now().mono < next => StoreError::Full,
-            _ => match journal.reserve(length) {
-                Ok(()) => {
-                    self.reserved = length;
-                    self.has_room();
-                    return Ok(());
+        }
+        let is_waiting = self.lacks_room.is_some_and(|(next, _)| self.clock.now().mono < next);
+        match if is_waiting { Err(StoreError::Full) } else { self.try_to_reserve(length) } {
+            Err(error) if self.group.opens_more(&self.state) => Err(NotWritten(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes that the next segment should have.
+    pub(super) fn wanted(&self) -> u64 {
+        self.next_length(0).next_multiple_of(self.disk.segment())
+    }
+
+    /// Whether the room for the next segment is missing, and not only that for a command that was
+    /// refused.
+    pub(super) fn is_short_of_room(&self) -> bool {
+        self.lacks_room.is_some() && self.wanted() > self.reserved
+    }
+
+    fn try_to_reserve(&mut self, length: u64) -> Result<(), StoreError> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        match journal.reserve(length) {
+            Ok(()) => {
+                self.reserved = length;
+                if self.lacks_room.take().is_some() {
+                    self.notify.health.send_modify(|health| (health.failing, health.segment) = (None, 0));
                 }
-                Err(error) => {
-                    self.has_no_room(error.clone(), length);
-                    error
-                }
-            },
-        };
-        if self.group.opens_more(&self.state) { Err(NotWritten(error)) } else { Ok(()) }
+                Ok(())
+            }
+            Err(error) => {
+                self.has_no_room(error.clone(), length);
+                Err(error)
+            }
+        }
+    }
+
+    /// Tries again to get the room that was missing, so that `status` shows that it is missing for
+    /// as long as it is.
+    pub(super) fn retry_room(&mut self) {
+        if let Some((next, length)) = self.lacks_room
+            && self.clock.now().mono >= next
+        {
+            let _ = self.try_to_reserve(length);
+        }
     }
 
     /// Notes that there is no room for the next segment, of `length` bytes.
     pub(super) fn has_no_room(&mut self, error: StoreError, length: u64) {
-        tracing::error!(%error, length, "there is no room for the next segment of the journal");
-        self.lacks_room = Some(self.clock.now().mono.after(REOPEN.0));
-        self.notify.health.send_modify(|health| (health.failing, health.segment) = (Some(error), length));
-    }
-
-    fn has_room(&mut self) {
-        if self.lacks_room.take().is_some() {
-            self.notify.health.send_modify(|health| (health.failing, health.segment) = (None, 0));
+        if self.lacks_room.is_none() {
+            tracing::error!(%error, length, "there is no room for the next segment of the journal");
         }
+        self.lacks_room = Some((self.clock.now().mono.after(ROOM_RETRY), length));
+        self.notify.health.send_modify(|health| (health.failing, health.segment) = (Some(error), length));
     }
 
     /// Writes the changes of unsynced jobs to the journal.

@@ -102,8 +102,8 @@ pub(super) struct Committer<D: Disk> {
     carry_factor: u64,
     /// Bytes that are reserved for the next segment.
     reserved: u64,
-    /// There was no room for the next segment; when to try again.
-    lacks_room: Option<Mono>,
+    /// There was no room for the next segment: when to try again, and for how many bytes.
+    lacks_room: Option<(Mono, u64)>,
     /// Bytes of the segment at which a checkpoint is due, also if the segment is longer.
     full_at: u64,
     /// The last write of the journal failed.
@@ -247,13 +247,10 @@ impl<D: Disk> Committer<D> {
             jobs.into_iter().for_each(|job| job.finish(Err(error.clone())));
             return;
         }
-        if self.lacks_room.is_some() {
-            // It fails only for a group that opens more.
-            let _ = self.reserve();
-        }
+        self.retry_room();
         // While a checkpoint cannot continue, the rest of its segment is reserved for requests that
         // were accepted before.
-        self.state.is_short_of_room = self.is_stalled && self.used_quarters() >= 2 || self.lacks_room.is_some();
+        self.state.is_short_of_room = self.is_stalled && self.used_quarters() >= 2 || self.is_short_of_room();
         let (mut durable, mut failed) = (false, None);
         let mut ran: Vec<Ran> = Vec::with_capacity(jobs.len());
         for mut job in jobs {

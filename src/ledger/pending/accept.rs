@@ -332,6 +332,8 @@ fn open(tx: &mut Tx<'_>, order: &Order, content: String, plan: Plan) -> Request 
     let seq = tx.state.counters.next_seq;
     tx.state.counters.next_seq += 1;
     let entries = u32::try_from(change.targets.len()).unwrap_or(u32::MAX);
+    // A time in the future counts as the acceptance, as for `Request::asked_at`.
+    let issued = change.issued_at.unwrap_or(tx.now.wall).min(tx.now.wall);
     let request = Request {
         seq,
         client: client.clone(),
@@ -341,7 +343,7 @@ fn open(tx: &mut Tx<'_>, order: &Order, content: String, plan: Plan) -> Request 
         tally: Tally::open(entries),
         accepted_at: tx.now.wall,
         issued_at: change.issued_at,
-        expires_at: change.expires_in.map(|time| change.issued_at.unwrap_or(tx.now.wall).after(time)),
+        expires_at: change.expires_in.map(|time| issued.after(time)),
         lifetime_ms: change.expires_in.and_then(|time| u64::try_from(time.as_millis()).ok()),
         completed_at: None,
         reason: change.reason.clone(),

@@ -44,11 +44,15 @@ pub fn cancel(tx: &mut Tx<'_>, seq: u64, so_far: &mut Canceled) -> Result<bool, 
         so_far.next = index.saturating_add(1);
         let is_off = tx.work_of(&target).is_some_and(|work| tx.rules.off.contains(&work.call_kind));
         match is_sent(tx, &target, (seq, index)) {
-            true if !is_off => so_far.in_flight += 1,
-            sent => {
+            true => {
+                so_far.in_flight += 1;
+                if is_off {
+                    waiters::withdraw(tx, &target, (seq, index), &Outcome::OutcomeUnknown)?;
+                }
+            }
+            false => {
                 so_far.canceled += 1;
-                let outcome = if sent { Outcome::OutcomeUnknown } else { Outcome::Canceled };
-                waiters::withdraw(tx, &target, (seq, index), &outcome)?;
+                waiters::withdraw(tx, &target, (seq, index), &Outcome::Canceled)?;
             }
         }
     }

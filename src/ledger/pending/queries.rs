@@ -325,5 +325,7 @@ pub fn history(tx: &Tx<'_>, thing: &ThingName) -> Result<Vec<Event>, StoreError>
         events.push(Event { at: asked.at, kind: EventKind::Requested(asked) });
     }
     events.sort_by_key(|event| event.at);
+    // An event that is kept may be shown as two.
+    events.drain(..events.len().saturating_sub(MAX_EVENTS));
     Ok(events)
 }

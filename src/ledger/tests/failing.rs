@@ -65,7 +65,7 @@ async fn without_room_for_more_what_was_accepted_is_carried_out() {
     assert_eq!(refused.unwrap_err().code, RejectionCode::ThrottlingException);
     assert_eq!(rig.find("t1").await.map(|request| request.tally.succeeded), Some(400));
     rig.disk.files.set_full(false);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(settle_one(&rig).await);
     rig.accept("t2", change_of(&many(20_000, 40_000))).await.unwrap();
     assert_eq!(rig.ledger.health().borrow().failing, None);

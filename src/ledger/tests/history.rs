@@ -59,6 +59,18 @@ fn a_history_stays_small_and_keeps_the_latest() {
 }
 
 #[test]
+fn a_history_shows_at_most_20_events() {
+    let mut bench = Bench::new();
+    for n in 0..30 {
+        bench.accept(&order("tool", Some(&format!("t{n}")), change(&["a"])));
+        bench.take(100);
+        bench.settle(&["a"], &Verdict::Done);
+        bench.wait(1);
+    }
+    assert_eq!(shown(&mut bench, "a").len(), 20);
+}
+
+#[test]
 fn a_history_is_forgotten_event_by_event() {
     let mut bench = Bench::new();
     bench.list(&[("a", 5)]);

@@ -117,7 +117,7 @@ impl Intake {
         let token = || protocol::token_of(&publish.payload);
         let (client, no_sender) = match client {
             Ok(client) => (client.over(self.via), None),
-            Err(why) => (ClientId::nobody(), Some(why)),
+            Err(why) => (ClientId::nobody().over(self.via), Some(why)),
         };
         let body = if let Some(why) = no_sender {
             Body::NoSender(why, token())
