@@ -128,6 +128,14 @@ fn unknown_keys_are_named_and_do_no_harm() {
 }
 
 #[test]
+fn faults_name_what_is_wrong() {
+    let text = |text: &str| parse(text, env).unwrap_err().to_string();
+    assert!(text("[]").contains("text must be an object"), "{}", text("[]"));
+    let unknown = text(r#"{"guard":{"foo":1}}"#);
+    assert!(unknown.contains("guard.foo is not a key of this section"), "{unknown}");
+}
+
+#[test]
 fn a_guard_that_protects_nothing_is_a_fault() {
     for bad in [
         r#"["device-0001,device-0002"]"#,

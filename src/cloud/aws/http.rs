@@ -20,6 +20,7 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag};
 use http_body_util::Limited;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::proxies::Proxies;
 
@@ -39,7 +40,12 @@ pub(super) fn root_certificates(path: Option<OsString>) -> Result<tls::TlsContex
         format!("GG_ROOT_CA_PATH {}: {error}; name a PEM file with the authority's certificate", path.display())
     };
     if let Some(path) = &path {
-        store = store.with_pem_certificate(std::fs::read(path).map_err(|error| with_path(&error))?);
+        let pem = std::fs::read(path).map_err(|error| with_path(&error))?;
+        // The store passes over what is no certificate.
+        if !CertificateDer::pem_slice_iter(&pem).any(|certificate| certificate.is_ok()) {
+            return Err(with_path(&"there is no certificate in it (BEGIN CERTIFICATE)"));
+        }
+        store = store.with_pem_certificate(pem);
     }
     tls::TlsContext::builder().with_trust_store(store).build().map_err(|error| with_path(&error))
 }
@@ -219,6 +225,14 @@ pub(super) fn host_and_port(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_roots_without_a_certificate_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "no certificate").unwrap();
+        let error = root_certificates(Some(file.path().into())).unwrap_err();
+        assert!(error.contains("GG_ROOT_CA_PATH") && error.contains("no certificate in it"), "{error}");
+    }
 
     #[test]
     fn host_and_port_are_named_without_a_password() {

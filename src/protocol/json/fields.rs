@@ -50,10 +50,12 @@ impl<'p, 'f> Fields<'p, 'f> {
             // at a name that is not Unicode.
             if let Err(error) = members(text, |key, value| fields.insert(key, value)) {
                 let message = format!("has a member whose name is not Unicode: {error}");
-                fields.faults.push(|| FieldFault { name: path.to_string(), message });
+                let name = name_of(&fields.path, style);
+                fields.faults.push(|| FieldFault { name, message });
             }
         } else if value.is_some() && !(unset && style == Style::Configuration) {
-            fields.faults.push(|| FieldFault { name: path.to_string(), message: "must be an object".into() });
+            let name = name_of(&fields.path, style);
+            fields.faults.push(|| FieldFault { name, message: "must be an object".into() });
         }
         fields
     }
@@ -256,8 +258,18 @@ impl<'p, 'f> Fields<'p, 'f> {
     /// Ends a strict object: each member that was not requested is a fault.
     pub fn close(mut self) {
         for (key, _) in std::mem::take(&mut self.members) {
-            self.fault(&key, UNKNOWN);
+            let text = if self.style == Style::Configuration { "is not a key of this section" } else { UNKNOWN };
+            self.fault(&key, text);
         }
+    }
+}
+
+/// The name of an object in a fault; the object as a whole has no path.
+fn name_of(path: &Path<'_>, style: Style) -> String {
+    match (path, style) {
+        (Path::Root, Style::Message) => "payload".into(),
+        (Path::Root, Style::Configuration) => "text".into(),
+        (path, _) => path.to_string(),
     }
 }
 

@@ -35,7 +35,8 @@ fn a_name_that_is_no_text_is_a_fault() {
         (r#"{"c": {"\udc00\ud800": 1, "b": true}}"#, "c"),
         (r#"{"c": {"\ud800\u0041": 1}}"#, "c"),
     ] {
-        for style in [Style::Message, Style::Configuration] {
+        for (style, whole) in [(Style::Message, "payload"), (Style::Configuration, "text")] {
+            let name = if name.is_empty() { whole } else { name };
             let mut faults = Faults::limited(MAX_FAULTS);
             let mut fields = Fields::of(raw(text), style, &mut faults);
             let _ = fields.section("c").unknown();
