@@ -208,10 +208,7 @@ impl<D: Disk> Committer<D> {
             self.count_devices(&registry)?;
         }
         // The next opening takes the copy.
-        if self.is_suspect {
-            if !registry.rewrite()? {
-                return Err(StoreError::Full);
-            }
+        if self.is_suspect && registry.rewrite()? {
             drop(registry);
             registry = self.disk.open_registry()?;
             self.is_suspect = false;
