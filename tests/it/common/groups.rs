@@ -158,16 +158,15 @@ mod tests {
 
     /// The tests that call [`busy`] or [`measured`], as `module::test`.
     fn in_the_sources() -> BTreeSet<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+        let files = |dir: &Path| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let (dirs, mut all): (Vec<_>, Vec<_>) = files(&root).partition(|path| path.is_dir());
+        all.extend(dirs.iter().filter(|dir| !dir.ends_with("common")).flat_map(|dir| files(dir)));
         let mut found = BTreeSet::new();
-        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it")).unwrap() {
-            let mut path = entry.unwrap().path();
-            let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            if path.is_dir() {
-                path.push("mod.rs");
-            }
-            if module == "common" {
-                continue;
-            }
+        for path in all {
+            let module = path.strip_prefix(&root).unwrap().with_extension("");
+            let module = module.to_str().unwrap().replace('/', "::");
+            let module = module.strip_suffix("::mod").unwrap_or(&module);
             let mut test = "";
             let text = fs::read_to_string(&path).unwrap();
             for line in text.lines() {
