@@ -31,10 +31,12 @@ fn watch(world: &World) -> Terminal {
 
 /// A screen without the numbers, the bars, and the error of the connection.
 fn steady(screen: &str) -> String {
-    let text = words(&without_digits(screen)).replace(['#', '.', '+', '-'], "");
-    let (before, rest) = text.split_once("the cloud does not answer (").unwrap();
-    let (_, after) = rest.split_once("commands are kept").unwrap();
-    words(&format!("{before} {after}"))
+    let is_bar = |line: &&str| line.starts_with("calls ") || line.starts_with("errors ");
+    let lines: Vec<&str> = screen.lines().filter(|line| !is_bar(line)).collect();
+    let text = words(&without_digits(&lines.join("\n"))).replace(['#', '.'], "");
+    let (before, rest) = text.split_once("the cloud does not answer").unwrap();
+    let (_, after) = rest.split_once("=>REQUESTS").unwrap();
+    format!("{before} {after}")
 }
 
 /// A cloud that takes its time, and some requests: one that is done, one of which a part failed,
