@@ -40,7 +40,8 @@ pub(super) enum Failure {
 /// not know are ignored.
 ///
 /// # Errors
-/// [`Failure::Failed`], with the reason, if the message lacks a member or a member has another type.
+/// [`Failure::Failed`], with the reason, if the message lacks a member or a member has another
+/// type.
 pub(super) fn read<T: DeserializeOwned>(what: &str, message: &Value) -> Result<T, Failure> {
     T::deserialize(message).map_err(|error| Failure::unreadable(what, &error))
 }

@@ -252,8 +252,8 @@ pub(super) fn status(parts: &[&RequestMessage]) -> String {
     }
 }
 
-/// Merges the messages about the parts of one request into one message: counts are summed, and lists
-/// are joined. A member that this version does not know is kept, too.
+/// Merges the messages about the parts of one request into one message: counts are summed, and
+/// lists are joined. A member that this version does not know is kept, too.
 fn merge(mut messages: Vec<Value>, status: Option<&str>) -> Value {
     if messages.len() == 1 {
         return messages.swap_remove(0);

@@ -43,8 +43,8 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// The number of devices of each state that `status` names, sorted by the states' names. States that
-/// this version does not know are left out.
+/// The number of devices of each state that `status` names, sorted by the states' names. States
+/// that this version does not know are left out.
 pub(super) fn devices_by_state(status: &StatusMessage) -> Vec<(&'static str, u64)> {
     let of = |state: &DeviceState| Some((state.as_str(), *status.devices.get(state.as_str())?));
     let mut states: Vec<_> = DeviceState::ALL.iter().filter_map(of).collect();
@@ -113,8 +113,8 @@ pub(super) fn device(device: &DeviceMessage, history: Option<&[EventMessage]>) -
     format!("{members}\n{}", columns(["at", "event", "asked by", "via", "token", "what"], &rows))
 }
 
-/// The failed entries with their errors; empty if no entry failed. `more` says whether the agent has
-/// others.
+/// The failed entries with their errors; empty if no entry failed. `more` says whether the agent
+/// has others.
 pub(super) fn failures(request: &RequestMessage, more: bool) -> String {
     let entries = request.error_entries.as_deref().unwrap_or_default();
     if entries.is_empty() {

@@ -32,7 +32,8 @@ impl InvalidName {
     pub const CALL_TOKEN: Self = Self("must be 36 to 64 characters, none of them white space");
 }
 
-/// Defines a name: its type, the rule that a text has to follow, and the fault of one that does not.
+/// Defines a name: its type, the rule that a text has to follow, and the fault of one that does
+/// not.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $valid:expr, $fault:expr) => {
         $(#[$doc])*

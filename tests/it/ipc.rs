@@ -359,7 +359,8 @@ fn wake_ups(core: &Core) -> u64 {
     tasks.map(|task| switches(task.unwrap())).sum()
 }
 
-/// The goal is 12 wake-ups a minute; the bound is that of `resource_budget.rs`, for the same reason.
+/// The goal is 12 wake-ups a minute; the bound is that of `resource_budget.rs`, for the same
+/// reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_agent_sleeps_with_both_transports_on() {
     let core = Core::running(Kind::Lite, 10).await;

@@ -272,8 +272,8 @@ impl<D: Disk> Committer<D> {
                 self.notify(durable.then(|| begun.elapsed()));
                 ran.into_iter().for_each(|(job, result)| job.finish(result));
                 self.look_at_size();
-                // A fuller segment gets more steps, and in its last quarter the thread waits for them,
-                // so that a checkpoint ends before the segment is full.
+                // A fuller segment gets more steps, and in its last quarter the thread waits for
+                // them, so that a checkpoint ends before the segment is full.
                 let quarters = self.used_quarters();
                 let patience = if quarters < 3 { Duration::ZERO } else { BUSY_PATIENCE };
                 let _ = (0..1 << (2 * quarters)).all(|_| self.continue_checkpoint(patience) == Progress::More);

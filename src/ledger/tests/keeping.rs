@@ -75,20 +75,22 @@ fn a_token_that_is_used_again_names_the_later_request() {
     assert_eq!((first < second, found), (true, Some(second)));
 }
 
+/// A request for one device, from its acceptance to the delivery of its results.
+fn finish(bench: &mut Bench, client: &str, token: &str) {
+    bench.accept(&order(client, Some(token), change(&["a"])));
+    bench.take(9);
+    bench.settle(&["a"], &Verdict::Done);
+    for owed in bench.view().owed() {
+        bench.run(|tx| delivered(tx, owed.n));
+    }
+}
+
 /// One client's flood does not make the agent forget the tokens of others, nor anything of the last
 /// hour.
 #[test]
 fn early_forgetting_begins_with_the_client_that_takes_most_room_and_spares_the_last_hour() {
     let mut bench = Bench::new();
     bench.trusting = true;
-    let finish = |bench: &mut Bench, client: &str, token: &str| {
-        bench.accept(&order(client, Some(token), change(&["a"])));
-        bench.take(9);
-        bench.settle(&["a"], &Verdict::Done);
-        for owed in bench.view().owed() {
-            bench.run(|tx| delivered(tx, owed.n));
-        }
-    };
     for n in 0..5 {
         finish(&mut bench, "quiet", &format!("q{n}"));
     }
@@ -360,14 +362,6 @@ fn what_the_registry_has_of_a_client_counts_until_it_is_forgotten() {
 fn forgotten_rows_hide_no_other_request() {
     let mut bench = Bench::new();
     bench.trusting = true;
-    let finish = |bench: &mut Bench, client: &str, token: &str| {
-        bench.accept(&order(client, Some(token), change(&["a"])));
-        bench.take(9);
-        bench.settle(&["a"], &Verdict::Done);
-        for owed in bench.view().owed() {
-            bench.run(|tx| delivered(tx, owed.n));
-        }
-    };
     // In memory, with the lowest numbers.
     bench.accept(&order("open", Some("o1"), change(&["o1"])));
     bench.accept(&order("open", Some("o2"), change(&["o2"])));

@@ -11,8 +11,8 @@ use crate::domain::{ClientToken, Operation, Request};
 #[cfg(test)]
 use crate::{domain::Page, ledger::PLAN_NAMES, testing::schemas::texts};
 
-/// The message `accepted`: the members that it has for each operation, and those of `R`, the type of
-/// the response to one kind of operation.
+/// The message `accepted`: the members that it has for each operation, and those of `R`, the type
+/// of the response to one kind of operation.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]

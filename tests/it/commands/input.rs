@@ -1,4 +1,5 @@
-//! What a person may write: lists in a file, names that the registry does not know, times, and lengths.
+//! What a person may write: lists in a file, names that the registry does not know, times, and
+//! lengths.
 
 use super::*;
 
