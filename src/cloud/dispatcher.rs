@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{Batch, Retry},
-    domain::{CallError, CallFault, CallKind, CallToken, EntryError, Target, Window},
+    domain::{Again, CallError, CallFault, CallKind, CallToken, EntryError, Target, Verdict, Window},
     health::Health,
     ledger::{self, Ledger, Load, Pick, Taken},
     runtime::{
@@ -34,6 +34,9 @@ const STORE_WAIT: Duration = Duration::from_secs(1);
 /// outage took. All core devices of a fleet find out within minutes that the cloud is back, and
 /// their first calls should not come together with these lists.
 const AFTER_OUTAGE: Duration = Duration::from_secs(60);
+
+/// The rights to make one call: that of a call kind with a limit of its own, and that of all calls.
+type Permits = (Option<Permit>, Permit);
 
 /// Sends the calls of one kind that carries entries.
 pub(crate) struct Dispatcher<C> {
@@ -121,7 +124,7 @@ impl<C: Cloud> Dispatcher<C> {
                     return Step::Nothing;
                 }
                 self.linger(*since + self.batch.linger).await;
-                Pick::Queue { limit: self.limit(), window: self.window(), again, shut }
+                self.from_queue(again, shut)
             }
         };
         // The permit is awaited before the entries are taken. Until then a client can withdraw the
@@ -133,32 +136,41 @@ impl<C: Cloud> Dispatcher<C> {
             };
             (pace, self.rate.acquire().await)
         };
-        let (pace, permit) = tokio::select! {
+        let permits = tokio::select! {
             biased;
             permits = may_call => permits,
             () = self.stop.requested() => return Step::Nothing,
         };
-        *since = Instant::now();
-        match self.take(pick).await {
-            Ok(Taken { entries, token, again, gated, more }) => {
-                plan.looked(again, entries.is_empty() && !more);
-                if gated {
-                    self.gate.want_window();
+        let mut next = Some((self.settle_and_take(VecDeque::new(), Some(pick)).await, permits));
+        while let Some((taken, (pace, permit))) = next {
+            *since = Instant::now();
+            let Taken { entries, token, again, gated, more } = match taken {
+                Ok(taken) => taken,
+                Err(error) => {
+                    tracing::warn!(%error, "the ledger gave no entries for a call");
+                    return Step::Wait(Instant::now() + STORE_WAIT);
                 }
-                if entries.is_empty() {
-                    // An entry that waits for a list is looked at again at each page of that list,
-                    // and must not take the permits of the list's own calls.
-                    return if more { Step::Again } else { Step::Nothing };
-                }
-                pace.into_iter().chain([permit]).for_each(Permit::spend);
-                failpoint::pass("dispatcher-taken");
-                self.send(plan, &entries, token.as_ref()).await
+            };
+            plan.looked(again, entries.is_empty() && !more);
+            if gated {
+                self.gate.want_window();
             }
-            Err(error) => {
-                tracing::warn!(%error, "the ledger gave no entries for a call");
-                Step::Wait(Instant::now() + STORE_WAIT)
+            if entries.is_empty() {
+                // An entry that waits for a list is looked at again at each page of that list, and
+                // must not take the permits of the list's own calls.
+                return if more { Step::Again } else { Step::Nothing };
             }
+            pace.into_iter().chain([permit]).for_each(Permit::spend);
+            failpoint::pass("dispatcher-taken");
+            let Some(answer) = self.call(&entries, token.as_ref()).await else { return Step::Nothing };
+            next = self.settle(plan, &entries, &answer).await;
         }
+        Step::Again
+    }
+
+    /// What to take from the queue.
+    fn from_queue(&self, again: Option<Again>, shut: Vec<String>) -> Pick {
+        Pick::Queue { limit: self.limit(), window: self.window(), again, shut }
     }
 
     fn load(&self) -> Load {
@@ -196,13 +208,34 @@ impl<C: Cloud> Dispatcher<C> {
         }
     }
 
-    async fn take(&self, pick: Pick) -> Result<Taken, ledger::Unavailable> {
+    /// Writes verdicts to the ledger, and takes the entries of the next call, if there is one. Both
+    /// become durable together.
+    async fn settle_and_take(
+        &self,
+        mut verdicts: VecDeque<(Target, Verdict)>,
+        pick: Option<Pick>,
+    ) -> Result<Taken, ledger::Unavailable> {
         let (call_kind, trusted) = (self.call_kind, self.health.clock_trusted());
         let fresh = CallToken::from_bits(fastrand::u128(..));
-        self.ledger.run(move |tx| ledger::take(tx, call_kind, &pick, trusted, &fresh)).await
+        let run = self.ledger.run_steps(move |tx| {
+            if !verdicts.is_empty() {
+                ledger::settle(tx, call_kind, &mut verdicts)?;
+                if !verdicts.is_empty() || pick.is_some() {
+                    return Ok(ledger::Step::Again);
+                }
+            }
+            let taken = pick.as_ref().map(|pick| ledger::take(tx, call_kind, pick, trusted, &fresh)).transpose()?;
+            Ok(ledger::Step::Done(taken.unwrap_or_default()))
+        });
+        run.await
     }
 
-    async fn send(&self, plan: &mut LanePlan, entries: &[(Target, u32)], token: Option<&CallToken>) -> Step {
+    /// Makes a call. Returns `None` if it was abandoned because of the stop.
+    async fn call(
+        &self,
+        entries: &[(Target, u32)],
+        token: Option<&CallToken>,
+    ) -> Option<Result<Vec<EntryError>, CallError>> {
         let targets: Vec<Target> = entries.iter().map(|(target, _)| target.clone()).collect();
         self.health.counters().calling(self.call_kind, targets.len());
         let answer = tokio::select! {
@@ -210,27 +243,56 @@ impl<C: Cloud> Dispatcher<C> {
             answer = self.cloud.call(self.call_kind, &targets, token) => answer,
             () = self.last_moment() => {
                 tracing::info!(entries = targets.len(), "call abandoned at the stop; its outcome is looked up at the next start");
-                return Step::Nothing;
+                return None;
             }
         };
         self.health.counters().calling(self.call_kind, 0);
         failpoint::pass("dispatcher-answered");
         self.log(entries.len(), &answer);
-        let verdicts = plan.answered(entries, &answer, self.clock.now().mono, fastrand::f64());
-        let mut left: VecDeque<_> = verdicts.into();
-        let call_kind = self.call_kind;
-        let settled = self.ledger.run_steps(move |tx| {
-            ledger::settle(tx, call_kind, &mut left)?;
-            Ok(ledger::Step::when(left.is_empty(), ()))
-        });
-        if let Err(error) = settled.await {
+        Some(answer)
+    }
+
+    /// Writes the outcome of a call to the ledger. If the next call need not wait for anything, its
+    /// entries are taken with that, which saves a sync; they are returned.
+    async fn settle(
+        &self,
+        plan: &mut LanePlan,
+        sent: &[(Target, u32)],
+        answer: &Result<Vec<EntryError>, CallError>,
+    ) -> Option<(Result<Taken, ledger::Unavailable>, Permits)> {
+        let verdicts = plan.answered(sent, answer, self.clock.now().mono, fastrand::f64()).into();
+        let next = if answer.is_ok() { self.next_at_once(plan, sent.len()) } else { None };
+        let (pick, permits) = next.unzip();
+        let taken = self.settle_and_take(verdicts, pick).await;
+        if let Err(error) = &taken {
             // The ledger has the entries as sent, which is true, so they are sent again.
             tracing::warn!(%error, "the outcome of a call could not be stored; the call will be repeated");
         }
         failpoint::pass("dispatcher-settled");
-        self.note_busy(plan, &answer);
+        self.note_busy(plan, answer);
         self.gate.answered(self.call_kind, answer.as_ref().map(|_| ()), plan.is_refused());
-        Step::Again
+        permits.map(|permits| (taken, permits))
+    }
+
+    /// What to take for the next call, if it need not wait: not for entries (a full batch is
+    /// waiting, beyond those of the call that was just answered), nor for a permit.
+    fn next_at_once(&self, plan: &mut LanePlan, sent: usize) -> Option<(Pick, Permits)> {
+        let load = self.load();
+        let fresh = to_send(load).saturating_sub(load.retrying).saturating_sub(sent as u64);
+        if fresh < self.limit() as u64 || self.stop.is_requested() || self.waits_for_list() {
+            return None;
+        }
+        let pace = match &self.pace {
+            Some(pace) => Some(pace.try_acquire()?),
+            None => None,
+        };
+        let permits = (pace, self.rate.try_acquire()?);
+        let pick = match plan.next(self.clock.now().mono) {
+            Next::Wait(_) => return None,
+            Next::These(targets) => Pick::These(targets),
+            Next::Queue { again, shut } => self.from_queue(again, shut),
+        };
+        Some((pick, permits))
     }
 
     /// Raises a problem for a resource that stays busy, since its state may be one that does not

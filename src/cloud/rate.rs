@@ -93,6 +93,13 @@ impl RateLimit {
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The right to make a call, if there is one now and no caller waits for one.
+    pub(crate) fn try_acquire(&self) -> Option<Permit> {
+        let _turn = self.turn.try_lock().ok()?;
+        let result = self.bucket().take(self.clock.now().mono);
+        result.ok().map(|()| Permit { limit: self.clone(), is_spent: false })
+    }
+
     /// Waits for the right to make a call.
     pub(crate) async fn acquire(&self) -> Permit {
         let _turn = self.turn.lock().await;

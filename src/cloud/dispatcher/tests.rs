@@ -107,6 +107,20 @@ async fn a_call_has_a_hundred_entries_and_goes_when_it_is_full() {
     assert_eq!(calls, [(0, 100), (0, 100), (30, 50)]);
 }
 
+/// The outcome of a full call and the entries of the next one become durable together.
+#[tokio::test(start_paused = true)]
+async fn full_calls_share_their_syncs() {
+    let rig = Rig::new("", Vec::new());
+    let names: Vec<String> = (0..1000).map(|n| format!("d{n:03}")).collect();
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+    rig.parts.disassociate("bench", "t1", &names).await;
+    pass(10).await;
+    assert_eq!(rig.calls().len(), 10);
+    assert_eq!(rig.status("t1").await, RequestStatus::Succeeded);
+    // One for the command, and one before, between and after the ten calls.
+    assert_eq!(rig.parts.ledger.stats().commits.iter().sum::<u64>(), 1 + 11);
+}
+
 /// What the cloud throttled had no effect: a client can still cancel it.
 #[tokio::test(start_paused = true)]
 async fn a_throttled_call_is_repeated_and_its_entries_count_as_unsent() {
