@@ -25,6 +25,8 @@ pub(super) fn ended(request: &Request, fault: Option<&Fault>) -> EventKind {
 
 /// Adds an event.
 pub(super) fn append_event(events: &mut Vec<(u64, Event)>, (elapsed, at): At, kind: EventKind) {
+    // Most devices get one event in their life, and up to a hundred thousand rows are in memory.
+    events.reserve_exact(1);
     events.push((elapsed, Event { at, kind }));
     let too_many = events.len().saturating_sub(MAX_EVENTS);
     events.drain(..too_many);
