@@ -49,6 +49,8 @@ pub(super) struct DiskState {
     pub(super) accepted_at: BTreeMap<u64, Millis>,
     /// When a request was first seen to have ended.
     completed_at: BTreeMap<u64, Millis>,
+    /// When the agent's state was last looked at.
+    watched_at: Millis,
     /// When a device's record was last written as disassociated by an outcome.
     ended_at: BTreeMap<String, Millis>,
     /// When it was last written as associated.
@@ -180,9 +182,13 @@ impl SimDisk {
             let mut guard = self.world.state();
             let state = &mut *guard;
             let (disk, cloud, seen) = (&mut state.disk, &state.cloud, &state.seen);
+            // What a run reads at its start may have ended at any time since the last look.
+            let begins = disk.begun != self.run;
+            let since = if begins { disk.watched_at } else { now };
+            disk.watched_at = now;
             for (seq, kept) in new.state.requests() {
                 if kept.request.completed_at.is_some() {
-                    disk.completed_at.entry(*seq).or_insert(now);
+                    disk.completed_at.entry(*seq).or_insert(since);
                 }
                 if disk.live.request(*seq).is_none() {
                     disk.accepted_at.insert(*seq, now);
@@ -201,7 +207,6 @@ impl SimDisk {
                 }
             }
             // What a crash left of the last groups is nothing that the agent did now.
-            let begins = disk.begun != self.run;
             let is_read = new.state.counters.synced && !disk.live.state.counters.synced;
             let is_later = |(begun, _): &(Millis, _)| *begun >= disk.replaced_at;
             if is_read && !begins && !cloud.complete.as_ref().is_some_and(is_later) {
