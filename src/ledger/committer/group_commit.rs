@@ -9,11 +9,15 @@ use super::{
     progress::Progress,
 };
 use crate::{
+    domain::ThingName,
     ledger::{
         data_dir::Disk,
         journal::{Files, Journal},
-        pending::Group,
-        registry::{carried_bytes, store::StoreError},
+        pending::{Group, devices_to_write},
+        registry::{
+            carried_bytes, rows,
+            store::{Store, StoreError},
+        },
     },
     runtime::failpoint,
 };
@@ -77,10 +81,11 @@ impl<D: Disk> Committer<D> {
     /// Makes room for the group in the segment, or begins another one. A checkpoint that is
     /// completed for it changes the totals, which are added to `payload` then.
     pub(super) fn make_room(&mut self, payload: &mut Vec<u8>) -> Result<(), Uncommitted> {
-        let needed = Journal::<D::Files>::footprint((payload.len() + MAX_TOTALS) as u64);
-        let has_room =
-            |journal: &Option<Journal<D::Files>>| journal.as_ref().is_some_and(|journal| needed <= journal.room());
-        if has_room(&self.journal) {
+        let needed = |payload: &[u8]| Journal::<D::Files>::footprint((payload.len() + MAX_TOTALS) as u64);
+        let has_room = |journal: &Option<Journal<D::Files>>, payload: &[u8]| {
+            journal.as_ref().is_some_and(|journal| needed(payload) <= journal.room())
+        };
+        if has_room(&self.journal, payload) {
             return Ok(());
         }
         if self.journal.as_ref().is_some_and(Journal::is_switching) {
@@ -90,9 +95,13 @@ impl<D: Disk> Committer<D> {
             self.group.undo(&mut self.state);
             self.sync()?;
             let before = self.state.counters;
+            let mut written = devices_to_write(payload, &self.state);
             while self.step_checkpoint(Duration::MAX)? != Progress::Over {}
             let after = self.state.counters;
-            self.group.redo(&mut self.state, payload).map_err(NotWritten)?;
+            for (thing, bytes) in &mut written {
+                bytes.now = self.stored_bytes(thing).map_err(NotWritten)?;
+            }
+            self.group.redo(&mut self.state, payload, &written).map_err(NotWritten)?;
             // The images of the group have the totals from before the checkpoint.
             let grown = after.registry_bytes.wrapping_sub(before.registry_bytes);
             let counters = &mut self.state.counters;
@@ -101,11 +110,18 @@ impl<D: Disk> Committer<D> {
             payload.extend(Group::totals(&self.state));
             (self.group.touched, self.group.ended) = noted;
         }
-        if has_room(&self.journal) {
+        if has_room(&self.journal, payload) {
             return Ok(());
         }
         self.sync()?;
-        self.switch(needed)
+        self.switch(needed(payload))
+    }
+
+    /// Bytes that the registry has of a device's row.
+    fn stored_bytes(&self, thing: &ThingName) -> Result<u64, StoreError> {
+        let key = rows::device(thing.as_str());
+        let row = self.registry.as_ref().ok_or_else(not_open)?.get(&key)?;
+        Ok(row.map_or(0, |row| (key.len() + row.len()) as u64))
     }
 
     /// Begins another segment, which takes all that is open and `needed` bytes.

@@ -1,13 +1,16 @@
 //! The transactions that become durable together, and their images in the journal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     counters::Counters,
-    object::{Image, Key},
+    object::{Changed, Image, Key},
     state::{State, Undo},
 };
-use crate::{domain::RequestStatus, ledger::registry::store::StoreError};
+use crate::{
+    domain::{RequestStatus, ThingName},
+    ledger::registry::store::StoreError,
+};
 
 /// What a commit may have given others to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,16 +139,61 @@ impl Group {
         }
     }
 
-    /// Sets the images of a payload again that were undone.
+    /// Sets the images of a payload again that were undone, after a checkpoint wrote the rows of the
+    /// devices in `written`: the images get the bytes that the registry has of these now.
     ///
     /// # Errors
     /// None: the payload was just written.
-    pub(crate) fn redo(&mut self, state: &mut State, payload: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn redo(
+        &mut self,
+        state: &mut State,
+        payload: &mut Vec<u8>,
+        written: &HashMap<ThingName, RowBytes>,
+    ) -> Result<(), StoreError> {
         self.before = Some(state.counters);
-        let set = read(payload, |image| self.undo.extend(state.replay(image)));
+        let mut corrected = Vec::with_capacity(payload.len());
+        // By how much more than it thought the group makes the registry smaller.
+        let mut more = 0;
+        let set = read(payload, |mut image| {
+            if let Image::Device(thing, Some(changed)) = &mut image
+                && let Some(RowBytes { before, now }) = written.get(&**thing)
+            {
+                if changed.row.is_empty() {
+                    more += now.wrapping_sub(*before);
+                } else {
+                    changed.to_mut().stored = *now;
+                }
+            }
+            write(&mut corrected, &image);
+            self.undo.extend(state.replay(image));
+        });
+        state.counters.registry_bytes = state.counters.registry_bytes.wrapping_sub(more);
         state.index();
+        *payload = corrected;
         set.map_err(|error| StoreError::Defect(error.to_string()))
     }
+}
+
+/// Bytes of a device's row in the registry, before a checkpoint and after it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowBytes {
+    pub(crate) before: u64,
+    pub(crate) now: u64,
+}
+
+/// The devices whose rows a payload sets, and whose rows in memory a checkpoint would write, with
+/// the bytes that the registry has of each.
+pub(crate) fn devices_to_write(payload: &[u8], state: &State) -> HashMap<ThingName, RowBytes> {
+    let mut found = HashMap::new();
+    // What cannot be read is reported when the images are set again.
+    let _ = read(payload, |image| {
+        if let Image::Device(thing, _) = image
+            && let Some(Changed { stored, .. }) = state.devices().get(&*thing)
+        {
+            found.insert(thing.into_owned(), RowBytes { before: *stored, now: *stored });
+        }
+    });
+    found
 }
 
 /// Adds an image to a payload. Each is a line of JSON.

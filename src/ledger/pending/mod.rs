@@ -36,7 +36,7 @@ pub use broadcast::{accept_broadcast, is_own_device, names_own_device, plan_broa
 pub use counters::{Counters, Load};
 pub use ending::{Canceled, cancel, expire};
 pub use group::{Ended, Group, Touched};
-pub(crate) use group::{read, write};
+pub(crate) use group::{devices_to_write, read, write};
 pub use list::{ListMark, apply_page, begin_list, end_list, remove_unlisted, sync_wanted};
 pub use object::SCHEMA;
 pub(crate) use object::{DeviceRow, Forgotten, Image, Kept, Key, Listed, Settled, Slot};

@@ -16,7 +16,10 @@ mod property;
 mod rules;
 mod view;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use super::{
     pending::{Group, State, Tx, read},
@@ -169,7 +172,7 @@ impl Bench {
         assert_eq!(Snapshot::of(&undone), old, "the old values undo it");
         testing::recount(&undone, &self.rules);
         testing::recount_bytes(&undone);
-        group.redo(&mut undone.state, &self.written).unwrap();
+        group.redo(&mut undone.state, &mut self.written.clone(), &HashMap::new()).unwrap();
         assert_eq!(Snapshot::of(&undone), new);
         testing::recount_bytes(&undone);
     }
