@@ -61,6 +61,10 @@ pub struct Asked {
     pub operation: Operation,
     /// When the request was accepted.
     pub at: Timestamp,
+    /// When the request was accepted, in milliseconds of the time that the agent knows to have
+    /// passed. It gives the event its place, since the wall clock may step back.
+    #[serde(default)]
+    pub elapsed: u64,
 }
 
 impl EventKind {

@@ -14,8 +14,15 @@ pub(super) const MAX_EVENTS: usize = 20;
 
 /// What a history shows of a request.
 pub(super) fn asked(request: &Request) -> Asked {
-    let Request { seq, client, token, operation, accepted_at, .. } = request;
-    Asked { seq: *seq, client: client.clone(), token: token.clone(), operation: *operation, at: *accepted_at }
+    let Request { seq, client, token, operation, accepted_at, accepted_elapsed, .. } = request;
+    Asked {
+        seq: *seq,
+        client: client.clone(),
+        token: token.clone(),
+        operation: *operation,
+        at: *accepted_at,
+        elapsed: *accepted_elapsed,
+    }
 }
 
 /// The event for the end of an entry of a request.

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Access, ClientId, ClientToken, Device, DeviceState, DeviceView, EntryFailure, Event, EventKind, Registered,
-        Request, RequestStatus, Target, ThingName,
+        Access, Asked, ClientId, ClientToken, Device, DeviceState, DeviceView, EntryFailure, Event, EventKind,
+        Registered, Request, RequestStatus, Target, ThingName,
     },
     ledger::registry::{
         rows,
@@ -307,25 +307,27 @@ fn names_after(
     Ok(names.into_iter().take(limit).collect())
 }
 
-/// A device's history, the oldest event first, with what is asked for and has not ended.
+/// A device's history, the oldest event first, with what is asked for and has not ended. The order
+/// is that of the time that the agent knows to have passed: after a step of the wall clock an event
+/// may have an earlier time than the event before it.
 ///
 /// # Errors
 /// The registry failed.
 pub fn history(tx: &Tx<'_>, thing: &ThingName) -> Result<Vec<Event>, StoreError> {
+    let requested = |asked: Asked| (asked.elapsed, Event { at: asked.at, kind: EventKind::Requested(asked) });
     let mut events = Vec::new();
-    for (_, event) in Arc::unwrap_or_clone(tx.device_row(thing)?.row).events {
+    for (elapsed, event) in Arc::unwrap_or_clone(tx.device_row(thing)?.row).events {
         if let EventKind::Ended { asked, .. } = &event.kind {
-            events.push(Event { at: asked.at, kind: EventKind::Requested(asked.clone()) });
+            events.push(requested(asked.clone()));
         }
-        events.push(event);
+        events.push((elapsed, event));
     }
     let work = tx.work_of(&Target::Device(thing.clone()));
     for waiter in work.map(|work| work.waiters.as_slice()).unwrap_or_default().iter().take(MAX_EVENTS) {
-        let asked = asked(tx.open_request(waiter.0.0)?);
-        events.push(Event { at: asked.at, kind: EventKind::Requested(asked) });
+        events.push(requested(asked(tx.open_request(waiter.0.0)?)));
     }
-    events.sort_by_key(|event| event.at);
+    events.sort_by_key(|(elapsed, _)| *elapsed);
     // An event that is kept may be shown as two.
     events.drain(..events.len().saturating_sub(MAX_EVENTS));
-    Ok(events)
+    Ok(events.into_iter().map(|(_, event)| event).collect())
 }

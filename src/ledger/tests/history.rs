@@ -40,6 +40,28 @@ fn a_history_shows_who_asked_what_was_answered_and_what_lists_showed() {
     assert_eq!(shown(&mut bench, "a"), expected);
 }
 
+/// The wall clock of a gateway is set back by the first answer of a time server, for example.
+#[test]
+fn a_step_of_the_clock_does_not_change_the_order_of_a_history() {
+    let mut bench = Bench::new();
+    bench.list(&[]);
+    bench.wait(1);
+    bench.list(&[("a", 5)]);
+    bench.wait(1);
+    bench.now.wall.0 -= 500_000;
+    bench.accept(&order("tool", Some("t1"), change(&["a"])));
+    bench.wait(1);
+    bench.take(100);
+    bench.settle(&["a"], &Verdict::Again(fault("Busy")));
+    let open = [(1_000_001, "LISTED"), (500_002, "REQUESTED"), (500_003, "ANSWERED")];
+    assert_eq!(shown(&mut bench, "a"), open);
+    bench.wait(1);
+    bench.now.wall.0 -= 400_000;
+    bench.take(100);
+    bench.settle(&["a"], &Verdict::Done);
+    assert_eq!(shown(&mut bench, "a"), [&open[..], &[(100_004, "SUCCEEDED")]].concat());
+}
+
 #[test]
 fn a_history_stays_small_and_keeps_the_latest() {
     let mut bench = Bench::new();
