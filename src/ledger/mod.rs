@@ -79,9 +79,10 @@ impl Rules {
         self.guard.protected.iter().any(|pattern| pattern.matches(thing.as_str()))
     }
 
-    /// Whether a guard keeps `target` from being sent in `call_kind`, with or without `force`.
-    fn protects(&self, call_kind: CallKind, target: &Target) -> bool {
-        let is_protected = |name: &str| self.guard.protected.iter().any(|pattern| pattern.matches(name));
-        call_kind.is_guarded() && target.guarded_names().into_iter().any(is_protected)
+    /// The name by which a guard keeps `target` from being sent in `call_kind`, with or without
+    /// `force`; `None` if no guard does. It is the target's own name, or that of its parent.
+    fn protected_name<'t>(&self, call_kind: CallKind, target: &'t Target) -> Option<&'t str> {
+        let is_protected = |name: &&str| self.guard.protected.iter().any(|pattern| pattern.matches(name));
+        target.guarded_names().into_iter().find(is_protected).filter(|_| call_kind.is_guarded())
     }
 }

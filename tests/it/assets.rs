@@ -315,9 +315,10 @@ async fn a_protected_asset_stays() {
     send_project(&client, "t", PROJECT, &assets(5..9));
     send_child(&client, "u", PARENT, &asset(7));
     send_child(&client, "v", OTHER_PARENT, &asset(1));
-    for token in ["t", "u", "v"] {
+    for (token, named) in [("t", &*asset(7)), ("u", &asset(7)), ("v", OTHER_PARENT)] {
         let rejected = client.result(token, "rejected").await;
         assert_eq!(rejected["code"], "AccessDeniedException", "{rejected}");
+        assert!(rejected["message"].as_str().unwrap().ends_with(&format!(": {named}")), "{rejected}");
     }
     assert_eq!(world.cloud.count(Operation::DisassociateAssets), 0);
 }

@@ -60,7 +60,8 @@ pub struct Plan {
     pub new: usize,
     /// Devices that the registry does not know: how many, and the first names.
     pub unknown: (usize, Vec<String>),
-    /// Devices that a guard protects: how many, and the first names.
+    /// Entries that a guard protects: how many, and the first of the protected names. The name of an
+    /// entry on a child asset is that of its parent if the parent is protected.
     pub guarded: (usize, Vec<String>),
     /// Whether `guard.maxFraction` would refuse it without `force`.
     pub max_fraction_exceeded: bool,
@@ -84,10 +85,10 @@ fn survey(tx: &Tx<'_>, change: &Change, client: Option<&ClientId>) -> Result<Sur
     let call_kind = change.operation.call_kind();
     let (mut associated, mut opposed, mut crowded) = (0, 0, None);
     let mut known = Vec::with_capacity(change.targets.len());
-    let note = |(count, names): &mut (usize, Vec<String>), target: &Target| {
+    let note = |(count, names): &mut (usize, Vec<String>), name: &str| {
         *count += 1;
         if names.len() < PLAN_NAMES {
-            names.push(target.name().to_owned());
+            names.push(name.to_owned());
         }
     };
     for target in &change.targets {
@@ -101,13 +102,13 @@ fn survey(tx: &Tx<'_>, change: &Change, client: Option<&ClientId>) -> Result<Sur
                 }
                 opposed += waiters::superseded(work, call_kind).len();
             }
-            if call_kind.is_some_and(|call_kind| tx.rules.protects(call_kind, target)) {
-                note(&mut plan.guarded, target);
+            if let Some(name) = call_kind.and_then(|call_kind| tx.rules.protected_name(call_kind, target)) {
+                note(&mut plan.guarded, name);
             }
             if let Target::Device(thing) = target {
                 listed = tx.listed(thing)?;
                 match listed {
-                    None => note(&mut plan.unknown, target),
+                    None => note(&mut plan.unknown, target.name()),
                     Some(listed) if listed.registered == Registered::Associated => {
                         associated += u64::from(!is_leaving(work));
                     }

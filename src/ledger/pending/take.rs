@@ -267,7 +267,7 @@ fn take_one(
 ) -> Result<Took, StoreError> {
     let Some(work) = tx.work_of(target) else { return Ok(Took::Nothing) };
     let (call_kind, sent) = (work.call_kind, work.is_sent());
-    let protected = tx.rules.protects(call_kind, target);
+    let protected = tx.rules.protected_name(call_kind, target).is_some();
     if protected && sent && call_kind.is_settled_by_list() {
         // It is not sent again; whether an earlier call did it is for the next list to show.
         let text = "protected by guard.protected since this was accepted; an earlier call was not answered, and the cloud's \

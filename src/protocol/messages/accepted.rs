@@ -139,7 +139,8 @@ pub struct PlanMessage {
     pub unknown: Vec<String>,
     /// How many devices a guard protects.
     pub guarded_count: usize,
-    /// The first of the protected devices.
+    /// The first of the protected devices and assets. A protected parent is named in the place of
+    /// its child asset.
     #[cfg_attr(test, schemars(length(max = PLAN_NAMES)))]
     pub guarded: Vec<String>,
     /// Whether `guard.maxFraction` would reject the command without `force`.
