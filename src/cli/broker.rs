@@ -127,7 +127,7 @@ impl Broker {
     fn sender(&self, url: &str, client: &str) -> Result<(config::Mqtt, ClientId), Failure> {
         let usage = |name: &str, error: String| Failure::Usage(format!("{name} {error}"));
         let (tls, host, port) =
-            config::broker_url(url).map_err(|error| usage("--mqtt-url", in_flags(error.replace(" or none", ""))))?;
+            config::broker_url(url).map_err(|error| usage("--mqtt-url", in_flags(without_none(&error))))?;
         let client = ClientId::new(client).map_err(|error| error.to_string());
         let client =
             client.and_then(|client| if client.is_local() { Err("must not begin with @".into()) } else { Ok(client) });
@@ -184,6 +184,11 @@ fn in_flags(text: String) -> String {
     const FLAGS: [(&str, &str); 6] = [
         ("mqtt.caFile", "--ca-file"),
         ("mqtt.certFile", "--cert-file"),
+/// The expected addresses of a broker, without the `none` of the configuration.
+fn without_none(error: &str) -> String {
+    error.replace(", mqtts://HOST[:PORT] or none", " or mqtts://HOST[:PORT]")
+}
+
         ("mqtt.keyFile", "--key-file"),
         ("mqtt.username", "--username"),
         ("mqtt.password", "OFFBOARD_MQTT_PASSWORD in the environment"),

@@ -2,7 +2,10 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
-use super::keys;
+use super::{
+    address::{host_and_port, shown},
+    keys,
+};
 use crate::{
     domain::{ClientId, InvalidName, ThingName},
     protocol::json::Fields,
@@ -83,31 +86,30 @@ pub(super) fn read(
 }
 
 /// Whether TLS is used, the host and the port of a broker's address.
-pub(crate) fn broker_url(url: &str) -> Result<(bool, String, u16), &'static str> {
-    const WANTED: &str = "must be mqtt://HOST[:PORT], mqtts://HOST[:PORT] or none";
+///
+/// # Errors
+/// What is wrong, with the value and what is expected; it continues the sentence "`mqtt.url` ".
+pub(crate) fn broker_url(url: &str) -> Result<(bool, String, u16), String> {
+    const WANTED: &str = "mqtt://HOST[:PORT], mqtts://HOST[:PORT] or none";
     if url.contains('@') {
         // The address is not shown, since it may contain a password.
-        return Err(
-            "must be mqtt://HOST[:PORT], mqtts://HOST[:PORT] or none, without a user name or password: these are \
-                    mqtt.username and mqtt.password",
-        );
+        return Err(format!(
+            "must be {WANTED}, without a user name or password: these are mqtt.username and mqtt.password"
+        ));
     }
+    let wrong =
+        |why: &str| format!("is {}, and {why}; it must be {WANTED}, with an IPv6 address in brackets", shown(url));
     let (tls, rest) = match url.split_once("://") {
         Some(("mqtt", rest)) => (false, rest),
         Some(("mqtts", rest)) => (true, rest),
-        _ => return Err(WANTED),
+        _ => return Err(wrong("it does not begin with mqtt:// or mqtts://")),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match rest.rsplit_once(':') {
-        // A colon inside brackets belongs to an IPv6 address.
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| WANTED)?),
-        _ => (rest, if tls { 8883 } else { 1883 }),
-    };
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if host.is_empty() || host.contains(['/', '@', '?', ' ']) || port == 0 {
-        return Err(WANTED);
+    if rest.contains(['/', '?', '#']) {
+        return Err(wrong("it has more than a host and a port"));
     }
-    Ok((tls, host.to_owned(), port))
+    let (host, port) = host_and_port(rest).map_err(wrong)?;
+    Ok((tls, host.to_owned(), port.unwrap_or(if tls { 8883 } else { 1883 })))
 }
 
 /// The warning about a password that others on the network can read.

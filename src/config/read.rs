@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    keys, mqtt, sections,
+    address, keys, mqtt, sections,
     settings::{Config, ConfigError},
     shown::shown,
 };
@@ -107,7 +107,7 @@ fn read(
     let region = region(root, env);
     let data_dir =
         keys::DATA_DIR.read(root).or_else(|| env("OFFBOARD_DATA_DIR")).unwrap_or_else(|| "./offboard-data".into());
-    let topic_prefix = keys::TOPIC_PREFIX.parsed(root, prefix).unwrap_or_default();
+    let topic_prefix = keys::TOPIC_PREFIX.parsed(root, topic_prefix).unwrap_or_default();
     let publish_devices = keys::PUBLISH_DEVICES.read(root);
 
     let mqtt = section(root, "mqtt", unknown, |section| mqtt::read(section, core.as_ref(), copied_authority(env)));
@@ -199,11 +199,15 @@ pub(crate) fn is_like_a_region(name: &str) -> bool {
         && words.iter().all(is_word)
 }
 
-fn prefix(text: &str) -> Result<String, &'static str> {
+/// Checks the first level of all topics.
+pub(crate) fn topic_prefix(text: &str) -> Result<String, String> {
     let valid = |c: char| !c.is_control() && !matches!(c, '+' | '#' | '/' | '$');
-    if text.len() <= 128 && text.chars().all(valid) {
+    if (1..=128).contains(&text.len()) && text.chars().all(valid) {
         Ok(text.to_owned())
     } else {
-        Err("must be one topic level of at most 128 bytes, without + # / $")
+        Err(format!(
+            "is {}; it must be one topic level of 1 to 128 bytes, without + # / $ and control characters",
+            address::shown(text)
+        ))
     }
 }

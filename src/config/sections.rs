@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
-use super::keys::{self, Key, Whole};
+use super::{
+    address::{host_and_port, shown},
+    keys::{self, Key, Whole},
+};
 use crate::{
     domain::{Guard, Limits, Pattern, Service, ThingName},
     protocol::json::Fields,
@@ -227,15 +230,32 @@ pub(super) fn ipc(section: &mut Fields<'_, '_>) -> Ipc {
     }
 }
 
-fn endpoint(text: &str) -> Result<String, &'static str> {
-    match text.split_once("://") {
-        Some(("http" | "https", host))
-            if !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '@') =>
-        {
-            Ok(text.to_owned())
-        }
-        _ => Err("must be a URL that begins with https:// or http://"),
+/// Checks an endpoint. It may have a path, below which a stand-in or a gateway serves the API.
+fn endpoint(text: &str) -> Result<String, String> {
+    const WANTED: &str = "https://HOST[:PORT][/PATH] or http://HOST[:PORT][/PATH]";
+    if text.contains('@') {
+        // The value is not shown, since it may contain a password.
+        return Err(format!("must be {WANTED}, without a user name or password"));
     }
+    let wrong =
+        |why: &str| format!("is {}, and {why}; it must be {WANTED}, with an IPv6 address in brackets", shown(text));
+    let Some(("http" | "https", rest)) = text.split_once("://") else {
+        return Err(wrong("it does not begin with https:// or http://"));
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let path = &rest[authority.len()..];
+    host_and_port(authority).map_err(wrong)?;
+    if authority.contains('%') {
+        return Err(wrong("the zone of an IPv6 address has no place in a URL"));
+    }
+    if path.contains(['?', '#']) {
+        return Err(wrong("it has a query or a fragment"));
+    }
+    // The other characters have to be escaped (RFC 3986, section 2).
+    if !path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)) {
+        return Err(wrong("its path has white space or another character that a URL cannot have"));
+    }
+    Ok(text.to_owned())
 }
 
 fn usize_of(number: u64) -> usize {

@@ -189,11 +189,81 @@ fn a_recipe_without_configuration_is_recognised() {
 fn broker_urls() {
     assert_eq!(broker_url("mqtt://h"), Ok((false, "h".into(), 1883)));
     assert_eq!(broker_url("mqtts://[::1]:9/"), Ok((true, "::1".into(), 9)));
-    for bad in ["h:1883", "mqtt://", "mqtt://h:x", "mqtt://u@h", "mqtt://h/path", "ws://h", "mqtt://h:0"] {
-        assert!(broker_url(bad).is_err(), "{bad}");
+    for bad in [
+        "h:1883",
+        "mqtt://",
+        "mqtt:///",
+        "mqtt://:1883",
+        "mqtt://h:x",
+        "mqtt://u@h",
+        "mqtt://h/path",
+        "mqtt://h?q",
+        "ws://h",
+        "mqtt://h:0",
+        "mqtt://h:99999",
+        "mqtt://[::1",
+        "mqtt://::1",
+        "mqtt://h h",
+        " mqtt://h",
+        "none ",
+    ] {
+        let error = broker_url(bad).unwrap_err();
+        assert!(error.contains("mqtt://HOST[:PORT], mqtts://HOST[:PORT] or none"), "{bad}: {error}");
+        assert!(bad.contains('@') || error.contains(&format!("{bad:?}")), "{bad}: {error}");
     }
     let (config, _) = parse(r#"{"mqtt":{"url":"none"}}"#, env).unwrap();
     assert!(config.mqtt.is_none());
+}
+
+#[test]
+fn endpoints_of_the_cloud() {
+    let parsed = |key: &str, value: &str| parse(&format!(r#"{{"cloud":{{"{key}":"{value}"}}}}"#), env);
+    for key in ["greengrassEndpoint", "siteWiseEndpoint", "siteWiseMonitorEndpoint"] {
+        for good in ["https://h", "http://127.0.0.1:4566/", "http://[::1]:80", "https://h:443/a/b%20c", ""] {
+            assert!(parsed(key, good).is_ok(), "{good}");
+        }
+        for bad in [
+            "localhost",
+            "ftp://h",
+            "http://",
+            "http:///x",
+            "http://:80",
+            "http://[zz",
+            "http://[::1",
+            "http://::1",
+            "http://h:99999",
+            "http://h:0",
+            "http://h:",
+            "http://h h",
+            "http://h/a b",
+            "http://h?q",
+            "http://h/#f",
+            "http://[fe80::1%eth0]",
+            " http://h",
+            r"http://h/\u0007",
+        ] {
+            let error = parsed(key, bad).unwrap_err().to_string();
+            for part in [&format!("cloud.{key} is \""), "it must be https://HOST[:PORT][/PATH] or http://"] {
+                assert!(error.contains(part), "{bad}: {error}");
+            }
+        }
+        let error = parsed(key, "https://user:hunter2@h").unwrap_err().to_string();
+        assert!(error.contains("without a user name or password") && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_wrong_address_is_named_with_its_key_and_what_is_expected() {
+    let error = parse(r#"{"mqtt":{"url":"mqtt://[::1"},"topicPrefix":"a/#"}"#, env).unwrap_err().to_string();
+    for part in [
+        "mqtt.url is \"mqtt://[::1\", and it has a [ without a ]; it must be mqtt://HOST[:PORT],",
+        "topicPrefix is \"a/#\"; it must be one topic level",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    let long = format!("mqtt://{}", "x".repeat(1 << 20));
+    let error = parse(&format!(r#"{{"mqtt":{{"url":"{long}"}}}}"#), env).unwrap_err().to_string();
+    assert!(error.len() < 1000 && error.contains("..."), "{} bytes", error.len());
 }
 
 #[test]

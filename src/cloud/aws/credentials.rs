@@ -25,6 +25,7 @@ use serde::Deserialize;
 
 use super::http::Failed;
 use crate::{
+    config::host_and_port,
     domain::Mono,
     runtime::{
         clock::Clock,
@@ -344,14 +345,7 @@ fn check(address: &str) -> std::result::Result<(), String> {
     if authority.contains('@') {
         return Err(invalid("(not shown, it may hold a password)", "it has an @ in it"));
     }
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => host,
-        _ => authority,
-    };
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if host.is_empty() {
-        return Err(invalid(address, "it names no host"));
-    }
+    let (host, _) = host_and_port(authority).map_err(|why| invalid(address, why))?;
     match host.parse::<IpAddr>() {
         Ok(ip) if !ip.is_loopback() => Err(invalid(address, "it is not on this machine")),
         _ => Ok(()),

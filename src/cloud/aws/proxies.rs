@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use hyper_util::client::proxy::matcher::Matcher;
 
+use crate::config::host_and_port;
+
 /// The variables for a scheme, in the order in which the client reads them. The first variable that
 /// is set counts.
 const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
@@ -72,11 +74,8 @@ fn fault(value: &str) -> Option<&'static str> {
             Some("is the address of a SOCKS proxy, which is not supported")
         }
         // The client would ignore a port that is not a number, and use another port.
-        Some(proxy)
-            if proxy.uri().port_u16().is_none()
-                && proxy.uri().authority().map(|all| all.as_str()) != proxy.uri().host() =>
-        {
-            Some("has a port that is no number from 1 to 65535")
+        Some(proxy) if proxy.uri().authority().is_none_or(|all| host_and_port(all.as_str()).is_err()) => {
+            Some("has no host name or IP address, or a port that is no number from 1 to 65535")
         }
         Some(_) => None,
     }
@@ -88,14 +87,34 @@ mod tests {
 
     #[test]
     fn only_addresses_of_http_proxies_are_of_use() {
-        for good in
-            ["http://proxy:3128", "https://proxy:3128", "http://user:secret@proxy", "proxy:3128", "10.0.0.1:3128"]
-        {
+        for good in [
+            "http://proxy:3128",
+            "https://proxy:3128",
+            "http://user:secret@proxy",
+            "proxy:3128",
+            "10.0.0.1:3128",
+            "http://[::1]:3128",
+            "http://u:p@h:1/",
+        ] {
             assert_eq!(fault(good), None, "{good}");
         }
-        for bad in
-            ["not a url", "http://", "http://:3128", "socks5://proxy:1080", "ftp://proxy", "http://proxy:port", "/x"]
-        {
+        for bad in [
+            "not a url",
+            "http://",
+            "http://:3128",
+            "socks5://proxy:1080",
+            "ftp://proxy",
+            "http://proxy:port",
+            "/x",
+            "http://[::1",
+            "http://::1:3128",
+            "http://[zz",
+            "http://proxy:99999",
+            "http://proxy:0",
+            "http://pro xy",
+            "http://u:p@[::1",
+            "http://u:p@h:0",
+        ] {
             assert!(fault(bad).is_some(), "{bad}");
         }
     }

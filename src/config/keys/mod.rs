@@ -46,7 +46,7 @@ keys! {
             "mqtt.url",
             "mqtts://localhost:8883",
             "`mqtt://HOST[:PORT]`, `mqtts://HOST[:PORT]`, or `none`: no broker, so that the local socket and [Greengrass \
-             IPC](#greengrass-ipc) are the only transports. The certificate of the Greengrass broker contains the host \
+             IPC](#greengrass-ipc) are the only transports. An IPv6 address is in brackets: `mqtt://[::1]:1883`. The certificate of the Greengrass broker contains the host \
              name `localhost`, but not 127.0.0.1.",
         );
         CLIENT_ID: Text = unset(
@@ -64,7 +64,8 @@ keys! {
         TOPIC_PREFIX: Text = text(
             "topicPrefix",
             "offboard",
-            "The first level of every topic: one level of at most 128 bytes, without `+`, `#`, `/` and `$`.",
+            "The first level of every topic: one level of at most 128 bytes, without `+`, `#`, `/`, `$` and control \
+             characters.",
         );
     }
     "TLS and login; PEM files, read again at every connection" {

@@ -35,8 +35,8 @@ fn of_services() -> [Group; 2] {
     let endpoints = Service::ALL.iter().map(|service| Row {
         path: endpoint(service),
         default: service.hosts().endpoint_of.map_or("unset".into(), |other| format!("that of `{}`", endpoint(&other))),
-        meaning: "A VPC endpoint or a local stand-in, `https://` or `http://`. The agent uses the value as given and puts no \
-                  host prefix before it."
+        meaning: "A VPC endpoint or a local stand-in, `https://HOST[:PORT][/PATH]` or `http://HOST[:PORT][/PATH]`. The agent \
+                  uses the value as given and puts no host prefix before it."
             .into(),
     });
     let site_wise = "accept the operations on assets of [AWS IoT SiteWise](docs/greengrass.md#10-sitewise)";
