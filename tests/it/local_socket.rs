@@ -235,11 +235,17 @@ async fn a_broken_line_is_rejected_with_its_token() {
         ("{\"operation\":\"sync\",\"payload\":{\"clientToken\":\"t3\"}", json!("t3"), "sync"),
         ("{\"payload\":{\"clientToken\":\"t4\"},\"operation\":\"sync\",\"more\":1}", json!("t4"), "sync"),
         ("garbage", Value::Null, ""),
+        ("[\"sync\",{\"clientToken\":\"t5\"}]", Value::Null, ""),
+        ("[\"status\"]", Value::Null, ""),
+        ("\"status\"", Value::Null, ""),
+        ("7", Value::Null, ""),
+        ("", Value::Null, ""),
         ("{\"operation\":\"sync\",\"operation\":\"sync\"}", Value::Null, "sync"),
     ] {
         client.send(format!("{line}\n").as_bytes());
         let (result, body) = client.answer().unwrap();
         assert_eq!((result.as_str(), &body["reason"]), ("rejected", &json!("CANNOT_PARSE")), "{line}: {body}");
+        assert_eq!(body["code"], "ValidationException", "{line}: {body}");
         assert_eq!((&body["clientToken"], &body["operation"]), (&token, &json!(operation)), "{line}: {body}");
     }
 }

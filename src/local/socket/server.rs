@@ -221,13 +221,9 @@ impl Socket {
 
     /// Passes a line to the inbox; `false` when the agent is stopping.
     async fn take(&self, client: &ClientId, mut line: Vec<u8>, answers: &Responses, mut hold: Hold) -> bool {
-        let request: Request<'_> = match serde_json::from_slice(&line) {
+        let request = match request_of(&line) {
             Ok(request) => request,
-            Err(error) => {
-                let text = format!("a line has to be {{\"operation\", \"payload\"}}: {}", cut(&error));
-                let rejection = Rejection::invalid(Reason::CannotParse, text);
-                return self.reject(client, &line, answers, hold, rejection).await;
-            }
+            Err(rejection) => return self.reject(client, &line, answers, hold, rejection).await,
         };
         if let Some(message) = (self.look)(&request.operation) {
             answers.send(ResultKind::Accepted, &message);
@@ -275,6 +271,21 @@ impl Socket {
         let reply = Reply::local(answers.clone(), self.asked.clone(), hold);
         self.inbound.send(Inbound { client, operation, is_broadcast: false, body, delivery, reply }).await.is_ok()
     }
+}
+
+/// The request of a line.
+///
+/// # Errors
+/// The rejection of a line that is not one JSON object with the members of a request.
+fn request_of(line: &[u8]) -> Result<Request<'_>, Rejection> {
+    let rejection = |why: &str| {
+        Rejection::invalid(Reason::CannotParse, format!("a line has to be {{\"operation\", \"payload\"}}: {why}"))
+    };
+    // Serde would take an array of the members' values as well.
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err(rejection("it is not a JSON object"));
+    }
+    serde_json::from_slice(line).map_err(|error| rejection(&cut(&error)))
 }
 
 /// One client, and what it shares with the others.
