@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    files::{DAMAGED_JOURNAL, check_owner, create, io_error, open_own, remove},
+    files::{DAMAGED_JOURNAL, check_owner, create, io_error, open_own, open_regular, remove},
     health::{Loss, Lost},
     journal::{DEFAULT_SEGMENT, Directory, Files, Identity, Journal},
     pending::SCHEMA,
@@ -348,6 +348,15 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, NotHeld> {
         }
         Err(fs::TryLockError::Error(error)) => Err(named(error).into()),
     }
+}
+
+/// Whether another process than this one holds the lock of the data directory.
+pub(crate) fn is_held_by_another(data_dir: &Path) -> bool {
+    let Ok(mut file) = open_regular(OpenOptions::new().read(true), &data_dir.join("lock")) else { return false };
+    let mut holder = String::new();
+    // The number is compared first: this process does not get its own lock a second time.
+    file.read_to_string(&mut holder).is_ok_and(|_| holder != std::process::id().to_string())
+        && matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
 }
 
 /// The schema of the store in a data directory; `None` if there is none yet.

@@ -31,6 +31,7 @@ pub(crate) mod view;
 pub(crate) use committer::max_file_bytes;
 #[cfg(test)]
 pub(crate) use data_dir::Disk;
+pub(crate) use data_dir::is_held_by_another;
 pub use data_dir::{DataDir, NotHeld, Owner, of_another_core, schema_of};
 pub(crate) use files::open_regular;
 pub use files::{check_owner, free};

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -16,7 +16,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Semaphore, mpsc},
     task::JoinSet,
-    time::Instant,
+    time::{Instant, MissedTickBehavior},
 };
 
 use super::{
@@ -50,6 +50,10 @@ const RETRY: Duration = Duration::from_millis(250);
 /// The attempts before the problem is raised.
 const QUIET: u32 = 40;
 
+/// The time between two checks whether the file of the socket is still there. A check wakes a
+/// gateway that could sleep, so there is only one a minute.
+const LOOK: Duration = Duration::from_secs(60);
+
 /// The time between two log lines about connections that were refused.
 const REFUSED_LOG: Duration = Duration::from_secs(60);
 
@@ -80,21 +84,37 @@ struct Request<'l> {
 }
 
 impl Socket {
-    /// Serves until the stop. Tries to open the socket again and again until that succeeds.
+    /// Serves until the stop. If the file of the socket is removed, renamed or replaced meanwhile,
+    /// opens the socket anew; the connections continue.
     pub(crate) async fn run(self) {
         let path = self.data_dir.join(SOCKET);
+        let this = Arc::new(self);
+        let places = Arc::new(Places::default());
+        let large = [(); 2].map(|()| Arc::new(Semaphore::new(1)));
+        let mut served = Served { places, large, connections: JoinSet::new(), refused: None };
+        while let Some((listener, file)) = this.open(&path).await {
+            this.accept(&listener, &path, file, &mut served).await;
+            if this.stop.is_requested() {
+                if id_of(&path) == Some(file) {
+                    let _ = std::fs::remove_file(&path);
+                }
+                break;
+            }
+            tracing::warn!(path = %path.display(), "the file of the local socket is gone; the agent opens the socket anew");
+        }
+        // Responses that are being sent are still written, as long as the stop of the agent lasts.
+        while served.connections.join_next().await.is_some() {}
+    }
+
+    /// Opens the socket. Tries again and again until that succeeds; `None` at the stop.
+    async fn open(&self, path: &Path) -> Option<(UnixListener, FileId)> {
         let mut attempts = 0_u32;
-        let listener = loop {
-            // The socket is not opened in a directory of another user, who could replace the socket
-            // with any other file.
-            let opened = match ledger::check_owner(&self.data_dir) {
-                Ok(()) => open(&path).await.map_err(|error| {
-                    format!("{error}; check dataDir, whose path may have some 90 characters, and that no other agent uses it")
-                }),
-                Err(error) => Err(error.to_string()),
-            };
-            match opened {
-                Ok(listener) => break listener,
+        while !self.stop.is_requested() {
+            match self.try_open(path).await {
+                Ok(opened) => {
+                    self.health.clear("SOCKET_UNAVAILABLE");
+                    return Some(opened);
+                }
                 Err(error) if attempts >= QUIET => {
                     let text = format!(
                         "commands on this machine find no agent: the local socket {} cannot be opened: {error}",
@@ -108,46 +128,67 @@ impl Socket {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(RETRY) => {}
-                () = self.stop.requested() => return,
+                () = self.stop.requested() => {}
             }
-        };
-        self.health.clear("SOCKET_UNAVAILABLE");
-        let this = Arc::new(self);
-        let places = Arc::new(Places::default());
-        let [large, large_of_root] = [(); 2].map(|()| Arc::new(Semaphore::new(1)));
-        let mut connections = JoinSet::new();
-        let mut refused = None;
-        while !this.stop.is_requested() {
+        }
+        None
+    }
+
+    async fn try_open(&self, path: &Path) -> Result<(UnixListener, FileId), String> {
+        // The socket is not opened in a directory of another user, who could replace the socket
+        // with any other file.
+        ledger::check_owner(&self.data_dir).map_err(|error| error.to_string())?;
+        // The directory may have been replaced by one that another agent uses, which may be about
+        // to open its socket.
+        if ledger::is_held_by_another(&self.data_dir) {
+            return Err("another agent uses the data directory; stop one of the two".into());
+        }
+        let opened = open(path).await.and_then(|listener| {
+            let file = std::fs::symlink_metadata(path)?;
+            Ok((listener, (file.dev(), file.ino())))
+        });
+        opened.map_err(|error| {
+            format!("{error}; check dataDir, whose path may have some 90 characters, and that no other agent uses it")
+        })
+    }
+
+    /// Accepts connections until the stop, or until `path` is no longer the file of the listener.
+    async fn accept(self: &Arc<Self>, listener: &UnixListener, path: &Path, file: FileId, served: &mut Served) {
+        let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.stop.is_requested() {
             tokio::select! {
                 biased;
-                () = this.stop.requested() => break,
+                () = self.stop.requested() => break,
+                _ = look.tick() => if id_of(path) != Some(file) { break },
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        while connections.try_join_next().is_some() {}
-                        let Ok(uid) = stream.peer_cred().map(|user| user.uid()) else { continue };
-                        match places.enter(uid) {
-                            Some((place, closed)) => {
-                                let large = if uid == 0 { &large_of_root } else { &large };
-                                let connection = Connection {
-                                    client: user_name(uid),
-                                    place,
-                                    places: Arc::clone(&places),
-                                    closed,
-                                    large: Arc::clone(large),
-                                };
-                                connections.spawn(Arc::clone(&this).serve(stream, connection));
-                            }
-                            None => this.refuse(stream, uid, &mut refused),
-                        }
-                    }
+                    Ok((stream, _)) => self.begin(stream, served),
                     // The process may have too many open files, for example.
                     Err(_) => tokio::time::sleep(RETRY).await,
                 },
             }
         }
-        let _ = std::fs::remove_file(&path);
-        // Responses that are being sent are still written, as long as the stop of the agent lasts.
-        while connections.join_next().await.is_some() {}
+    }
+
+    /// Serves a connection in a task of its own, or refuses it.
+    fn begin(self: &Arc<Self>, stream: UnixStream, served: &mut Served) {
+        let Served { places, large: [large, large_of_root], connections, refused } = served;
+        while connections.try_join_next().is_some() {}
+        let Ok(uid) = stream.peer_cred().map(|user| user.uid()) else { return };
+        match places.enter(uid) {
+            Some((place, closed)) => {
+                let large = if uid == 0 { large_of_root } else { large };
+                let connection = Connection {
+                    client: user_name(uid),
+                    place,
+                    places: Arc::clone(places),
+                    closed,
+                    large: Arc::clone(large),
+                };
+                connections.spawn(Arc::clone(self).serve(stream, connection));
+            }
+            None => self.refuse(stream, uid, refused),
+        }
     }
 
     /// Refuses a connection, since there is no place and none is idle.
@@ -288,6 +329,24 @@ fn request_of(line: &[u8]) -> Result<Request<'_>, Rejection> {
     serde_json::from_slice(line).map_err(|error| rejection(&cut(&error)))
 }
 
+/// The device and the number of a file.
+type FileId = (u64, u64);
+
+/// The file at the path; `None` if there is none, or if it cannot be seen.
+fn id_of(path: &Path) -> Option<FileId> {
+    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// What all connections share, whichever listener accepted them.
+struct Served {
+    places: Arc<Places>,
+    /// The permits for large lines: of all users except root, and of root.
+    large: [Arc<Semaphore>; 2],
+    connections: JoinSet<()>,
+    /// When the refusal of a connection was last logged.
+    refused: Option<Instant>,
+}
+
 /// One client, and what it shares with the others.
 struct Connection {
     client: ClientId,
@@ -326,4 +385,92 @@ fn user_name(uid: u32) -> ClientId {
         #[expect(clippy::expect_used, reason = "a number follows the rule of clients")]
         ClientId::new(&format!("@{uid}")).expect("digits are a name")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::runtime::{clock::Clock, stop};
+
+    /// A socket in a directory, which answers to `status`.
+    fn socket(dir: &Path, stop: Stop) -> Socket {
+        // The queues are not read: `status` is answered without the inbox.
+        let (inbound, _) = mpsc::channel(1);
+        let (asked, _) = mpsc::channel(1);
+        let health = Health::new(Clock::start());
+        let look = Arc::new(|name: &str| (name == "status").then(|| b"{}".to_vec()));
+        Socket { data_dir: dir.to_path_buf(), health, inbound, asked, look, stop }
+    }
+
+    async fn status(stream: UnixStream) -> UnixStream {
+        let mut stream = BufReader::new(stream);
+        stream.write_all(b"{\"operation\":\"status\"}\n").await.unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        assert_eq!(line, "{\"result\":\"accepted\",\"payload\":{}}\n");
+        stream.into_inner()
+    }
+
+    async fn connected(path: &Path) -> UnixStream {
+        let connecting = async {
+            loop {
+                match UnixStream::connect(path).await {
+                    Ok(stream) => return stream,
+                    Err(_) => tokio::time::sleep(RETRY).await,
+                }
+            }
+        };
+        tokio::time::timeout(2 * LOOK, connecting).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_whose_file_is_gone_is_opened_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(SOCKET);
+        let (stopper, stop) = stop::channel();
+        let running = tokio::spawn(socket(dir.path(), stop).run());
+        let mut old = connected(&path).await;
+        let removals: [fn(&Path); 3] = [
+            |path| std::fs::remove_file(path).unwrap(),
+            |path| std::fs::rename(path, path.with_extension("old")).unwrap(),
+            |path| {
+                std::fs::remove_file(path).unwrap();
+                std::fs::write(path, "a file that is no socket").unwrap();
+            },
+        ];
+        for remove in removals {
+            remove(&path);
+            status(connected(&path).await).await;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            old = status(old).await;
+        }
+        stopper.stop();
+        drop(old);
+        running.await.unwrap();
+        assert!(!path.exists(), "its own file is removed at the stop");
+    }
+
+    /// Two agents never share a path: the one that finds another one there leaves it alone.
+    #[tokio::test(start_paused = true)]
+    async fn the_socket_of_another_agent_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(SOCKET);
+        let (stopper, stop) = stop::channel();
+        let socket = socket(dir.path(), stop);
+        let health = Arc::clone(&socket.health);
+        let running = tokio::spawn(socket.run());
+        drop(connected(&path).await);
+        std::fs::remove_file(&path).unwrap();
+        let other = UnixListener::bind(&path).unwrap();
+        let file = id_of(&path);
+        tokio::time::sleep(2 * LOOK).await;
+        let problem = health.snapshot().problems.get("SOCKET_UNAVAILABLE").map(|problem| problem.message.clone());
+        assert!(problem.is_some_and(|text| text.contains("another agent answers there")));
+        stopper.stop();
+        running.await.unwrap();
+        assert_eq!(id_of(&path), file);
+        drop(other);
+    }
 }
