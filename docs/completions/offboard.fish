@@ -217,7 +217,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand check" -l output -d 'O
 json\t''"
 complete -c offboard -n "__fish_offboard_using_subcommand check" -l timeout -d 'Seconds to wait for the agent\'s answer (not: for the end of the request)' -r
 complete -c offboard -n "__fish_offboard_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l file -d 'The archive to write; the file must not exist yet' -r -F
+complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l file -d 'The archive to write; an existing file is not overwritten' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l config -d 'The agent\'s configuration, a JSON file; default: the variable OFFBOARD_CONFIG, then the configuration of the running agent' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand support-bundle" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r

@@ -258,7 +258,7 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (support-bundle)
 _arguments "${_arguments_options[@]}" : \
-'--file=[The archive to write; the file must not exist yet]:FILE:_files' \
+'--file=[The archive to write; an existing file is not overwritten]:FILE:_files' \
 '--config=[The agent'\''s configuration, a JSON file; default\: the variable OFFBOARD_CONFIG, then the configuration of the running agent]:FILE:_files' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::Write,
+    io::{self, ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
 };
@@ -35,7 +35,7 @@ const ROWS: usize = 100;
 
 #[derive(Debug, Args)]
 pub(super) struct SupportBundle {
-    /// The archive to write; the file must not exist yet.
+    /// The archive to write; an existing file is not overwritten.
     #[arg(long, value_name = "FILE", default_value = "offboard-support.tar")]
     file: PathBuf,
 
@@ -51,6 +51,10 @@ pub(super) struct SupportBundle {
 impl SupportBundle {
     pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         common.only_here("support-bundle")?;
+        // This comes first, since the parts of the archive may take a minute.
+        if self.file.symlink_metadata().is_ok() {
+            return Err(self.failed(&ErrorKind::AlreadyExists.into()));
+        }
         let mut parts = vec![("version.txt", format!("offboard {}\n{}\n", crate::VERSION, system()).into_bytes())];
         let check = self.check.report(common).await;
         parts.push(("check.json", pretty(check)));
@@ -58,7 +62,7 @@ impl SupportBundle {
             Ok(mut agent) => parts.extend(ask(&mut agent).await),
             Err(failure) => parts.push(("no-agent.txt", format!("{failure}\n").into_bytes())),
         }
-        let failed = |error: std::io::Error| Failure::Failed(format!("{}: {error}", self.file.display()));
+        let failed = |error| self.failed(&error);
         let mut recording = None;
         if self.with_journal {
             // In a data directory whose store is damaged the rest of the bundle matters, too.
@@ -77,6 +81,17 @@ impl SupportBundle {
             self.file.display(),
             names.join(", ")
         ))
+    }
+
+    /// The failure to write the archive.
+    fn failed(&self, error: &io::Error) -> Failure {
+        let file = self.file.display();
+        Failure::Failed(match error.kind() {
+            ErrorKind::AlreadyExists => {
+                format!("{file} exists already, and is not overwritten; remove it, or name another file with --file")
+            }
+            _ => format!("{file}: {error}"),
+        })
     }
 }
 
@@ -146,7 +161,7 @@ fn add(object: &mut Value, member: &str, part: Option<&mut Value>) {
     }
 }
 
-fn archive(file: impl Write, parts: &[(&str, Vec<u8>)], recording: Option<&Recording>) -> std::io::Result<()> {
+fn archive(file: impl Write, parts: &[(&str, Vec<u8>)], recording: Option<&Recording>) -> io::Result<()> {
     let now = u64::try_from(Clock::start().now().wall.0 / 1000).unwrap_or_default();
     let mut archive = tar::Builder::new(file);
     let header = |size: u64| {

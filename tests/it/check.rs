@@ -195,7 +195,10 @@ async fn a_support_bundle_has_what_helps_and_no_secret() {
     assert!(read("metrics.prom").contains("offboard_entries_total") && read("version.txt").starts_with("offboard "));
     let configuration = read("configuration.json");
     assert!(configuration.contains("somebody") && !configuration.contains("hunter"), "{configuration}");
-    assert_eq!(bundle().status.code(), Some(1), "nothing is overwritten");
+    let again = bundle();
+    let text = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert_eq!(again.status.code(), Some(1), "nothing is overwritten: {text}");
+    assert!(text.contains("bundle.tar exists already, and is not overwritten; remove it, or name another"), "{text}");
 }
 
 /// Two agents with one name on a broker throw each other off it: one that runs is never tried in
