@@ -11,6 +11,11 @@ use serde_json::value::RawValue;
 
 use crate::domain::{ClientToken, Reason, Rejection};
 
+/// The rejection of an empty payload. It may come from a client that clears a retained command,
+/// since the broker passes that message on without the retain flag (MQTT 3.1.1, section 3.3.1.3).
+const EMPTY: &str = "the payload is empty, so nothing is carried out: a command has a JSON object, at least {}; an empty \
+                     payload that clears a retained command needs nothing more";
+
 /// The JSON text of a payload, without a UTF-8 byte order mark and without trailing NUL bytes,
 /// which some tools add.
 ///
@@ -23,6 +28,9 @@ pub(super) fn json(payload: &[u8]) -> Result<&RawValue, Rejection> {
     let text = std::str::from_utf8(trim(payload)).map_err(|error| {
         cannot_parse(format!("the payload is not UTF-8: the byte at offset {} is wrong", error.valid_up_to()))
     })?;
+    if text.is_empty() {
+        return Err(cannot_parse(EMPTY));
+    }
     serde_json::from_str(text).map_err(|error| cannot_parse(format!("the payload is not JSON: {error}")))
 }
 
@@ -145,6 +153,14 @@ mod tests {
         }
         for payload in ["{}\0{}", "\0{}", "{}\0 \0", "\u{feff}\u{feff}{}"] {
             assert!(json(payload.as_bytes()).is_err(), "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_payload_is_named() {
+        for payload in ["", "\u{feff}", "\0\0"] {
+            let rejection = json(payload.as_bytes()).unwrap_err();
+            assert!(rejection.message.starts_with("the payload is empty"), "{payload:?}: {}", rejection.message);
         }
     }
 
