@@ -101,7 +101,7 @@ impl Broker {
         };
         let (mqtt, client) = self.sender(url, client)?;
         let core = ThingName::new(core).map_err(|error| Failure::Usage(format!("--core-device-thing-name {error}")))?;
-        let topics = Topics::new(&self.topic_prefix, &core);
+        let topics = Topics::new(&self.prefix()?, &core);
         Ok(Some(Address { mqtt, results: topics.results_of(&client), topics, client }))
     }
 
@@ -111,7 +111,7 @@ impl Broker {
             return self.incomplete("--client-id");
         };
         let (mqtt, client) = self.sender(url, client)?;
-        let topics = Topics::of_all(&self.topic_prefix);
+        let topics = Topics::of_all(&self.prefix()?);
         Ok(Some(Address { mqtt, results: topics.results_of_any(&client), topics, client }))
     }
 
@@ -121,6 +121,12 @@ impl Broker {
             Some(_) => Err(Failure::Usage(format!("--mqtt-url needs {wanted}"))),
             None => Ok(None),
         }
+    }
+
+    /// The first level of the topics, by the rule of the agent's configuration: the agent has no
+    /// topics below another one.
+    fn prefix(&self) -> Result<String, Failure> {
+        config::topic_prefix(&self.topic_prefix).map_err(|error| Failure::Usage(format!("--topic-prefix {error}")))
     }
 
     /// The broker's address and the client's own name.
@@ -178,17 +184,17 @@ impl Broker {
     }
 }
 
+/// The expected addresses of a broker, without the `none` of the configuration.
+fn without_none(error: &str) -> String {
+    error.replace(", mqtts://HOST[:PORT] or none", " or mqtts://HOST[:PORT]")
+}
+
 /// Replaces the configuration keys in one of the agent's messages by the options of the command
 /// line.
 fn in_flags(text: String) -> String {
     const FLAGS: [(&str, &str); 6] = [
         ("mqtt.caFile", "--ca-file"),
         ("mqtt.certFile", "--cert-file"),
-/// The expected addresses of a broker, without the `none` of the configuration.
-fn without_none(error: &str) -> String {
-    error.replace(", mqtts://HOST[:PORT] or none", " or mqtts://HOST[:PORT]")
-}
-
         ("mqtt.keyFile", "--key-file"),
         ("mqtt.username", "--username"),
         ("mqtt.password", "OFFBOARD_MQTT_PASSWORD in the environment"),

@@ -13,7 +13,7 @@ use super::{
 use crate::domain::operations::requests::{
     HISTORY, MAX_RESULTS, NEXT_TOKEN, STATE, STATUS, TARGET_CLIENT, TARGET_TOKEN, TARGET_VIA, THING_IN_QUESTION,
 };
-use crate::domain::{Operation, operations::spec::Member};
+use crate::domain::{ClientId, InvalidName, Operation, operations::spec::Member};
 use crate::protocol::{
     messages::{CancelResponse, DeviceMessage, DeviceResponse, RequestMessage},
     metrics::exposition,
@@ -27,7 +27,7 @@ pub(super) struct Cancel {
     token: String,
 
     /// The client that owns the request; default: yourself
-    #[arg(long, value_name = "CLIENT")]
+    #[arg(long, value_name = "CLIENT", value_parser = client)]
     client: Option<String>,
 
     /// The transport of that client: mqtt (the default), pubsub, iot-core.
@@ -42,7 +42,7 @@ pub(super) struct Requests {
     token: Option<String>,
 
     /// The client whose requests are shown; default: all clients, or yourself for one request
-    #[arg(long, value_name = "CLIENT")]
+    #[arg(long, value_name = "CLIENT", value_parser = client)]
     client: Option<String>,
 
     /// The transport of that client: mqtt (the default), pubsub, iot-core.
@@ -83,6 +83,11 @@ pub(super) struct Status {
     /// Show counters and gauges, in the text format of Prometheus, or as JSON with --output json
     #[arg(long)]
     metrics: bool,
+}
+
+/// Checks the name of a client before anything is sent, so that the error names the option.
+fn client(name: &str) -> Result<String, InvalidName> {
+    ClientId::new(name).map(|_| name.to_owned()).map_err(|_| InvalidName::TARGET_CLIENT)
 }
 
 /// A JSON object of the members that have a value.

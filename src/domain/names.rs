@@ -26,10 +26,15 @@ impl InvalidName {
     /// Not the name of a client.
     pub const CLIENT: Self =
         Self("must be 1 to 128 bytes without / + # and control characters, and must not begin with @ or $");
+    /// Not the name of a client that a command names, which may be a local user.
+    pub const TARGET_CLIENT: Self = Self(
+        "must be the name of a client (1 to 128 bytes without / + # and control characters, not beginning with $), or \
+         @USER for a user of the core device",
+    );
     /// Not a client token.
-    pub const TOKEN: Self = Self("must be 1 to 64 characters, none of them white space");
+    pub const TOKEN: Self = Self("must be 1 to 64 characters, none of them white space or a control character");
     /// Not a `clientToken` for the cloud.
-    pub const CALL_TOKEN: Self = Self("must be 36 to 64 characters, none of them white space");
+    pub const CALL_TOKEN: Self = Self("must be 36 to 64 visible ASCII characters");
 }
 
 /// Defines a name: its type, the rule that a text has to follow, and the fault of one that does
@@ -306,7 +311,8 @@ mod tests {
     fn a_token_counts_characters_and_takes_no_white_space() {
         assert!(ClientToken::new(&"ü".repeat(64)).is_ok());
         for bad in ["", "a b", "a\u{a0}b", "a\nb", "a\0b", &"x".repeat(65)] {
-            assert!(ClientToken::new(bad).is_err(), "{bad:?}");
+            let error = ClientToken::new(bad).unwrap_err().to_string();
+            assert!(error.contains("white space or a control character"), "{bad:?}: {error}");
         }
     }
 

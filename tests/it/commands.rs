@@ -157,8 +157,8 @@ async fn a_rejection_is_told_and_what_waits_is_cancelled() {
     let (_, err) = printed(&offboard(&world, &["disassociate", "d0001", "--token", "a b"]), 2);
     assert_eq!(
         err,
-        "rejected: clientToken must be 1 to 64 characters, none of them white space (ValidationException)\n  \
-         clientToken must be 1 to 64 characters, none of them white space\n"
+        "rejected: clientToken must be 1 to 64 characters, none of them white space or a control character (ValidationException)\n  \
+         clientToken must be 1 to 64 characters, none of them white space or a control character\n"
     );
     printed(&offboard(&world, &["disassociate", CORE]), 2);
     printed(&offboard(&world, &["cancel", "nothing"]), 2);
@@ -381,7 +381,26 @@ async fn a_broker_that_cannot_be_used_is_explained() {
         &offboard(&world, &["status", "--mqtt-url", "http://x", "--core-device-thing-name", CORE, "--client-id", "l"]),
         64,
     );
-    assert_eq!(err, "--mqtt-url must be mqtt://HOST[:PORT], mqtts://HOST[:PORT]\n");
+    assert_eq!(
+        err,
+        "--mqtt-url is \"http://x\", and it does not begin with mqtt:// or mqtts://; it must be mqtt://HOST[:PORT] or \
+         mqtts://HOST[:PORT], with an IPv6 address in brackets\n"
+    );
+    for (option, value) in [("--topic-prefix", "a/b/#"), ("--topic-prefix", ""), ("--mqtt-url", "mqtt://[::1")] {
+        let mut words = [&["status"][..], &broker, &["--topic-prefix", "offboard"]].concat();
+        match words.iter().position(|word| *word == option) {
+            Some(at) => words[at + 1] = value,
+            None => words.extend([option, value]),
+        }
+        let (_, err) = printed(&offboard(&world, &words), 64);
+        assert!(err.starts_with(&format!("{option} is {value:?}")) && err.contains("must be"), "{err}");
+    }
+    for words in [&["requests", "--client", "a/b"][..], &["cancel", "t", "--client", "a/b"]] {
+        let (_, err) = printed(&offboard(&world, words), 64);
+        let rule =
+            "'--client <CLIENT>': must be the name of a client (1 to 128 bytes without / + # and control characters";
+        assert!(err.contains("'a/b'") && err.contains(rule), "{err}");
+    }
     let (_, err) = printed(&offboard(&world, &["status", "--mqtt-url", &url]), 64);
     assert!(err.contains("--client-id") && err.contains("--core-device-thing-name"), "{err}");
     let missing = [

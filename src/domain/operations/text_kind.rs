@@ -54,7 +54,7 @@ pub static THING: TextKind = TextKind {
 
 /// The name of a client.
 pub static CLIENT: TextKind = TextKind {
-    check: |text| checked(ClientId::new(text)),
+    check: |text| checked(ClientId::new(text).map_err(|_| InvalidName::TARGET_CLIENT)),
     form: Form::Pattern {
         pattern: r"^([^@$/+#\u0000-\u001f\u007f-\u009f][^/+#\u0000-\u001f\u007f-\u009f]{0,127}|@[!-.0-~]{1,64})$",
         length: None,
