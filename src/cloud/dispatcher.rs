@@ -124,7 +124,7 @@ impl<C: Cloud> Dispatcher<C> {
                     return Step::Nothing;
                 }
                 self.linger(*since + self.batch.linger).await;
-                self.from_queue(again, shut)
+                self.queue_pick(again, shut)
             }
         };
         // The permit is awaited before the entries are taken. Until then a client can withdraw the
@@ -168,8 +168,8 @@ impl<C: Cloud> Dispatcher<C> {
         Step::Again
     }
 
-    /// What to take from the queue.
-    fn from_queue(&self, again: Option<Again>, shut: Vec<String>) -> Pick {
+    /// The pick of what is in the queue.
+    fn queue_pick(&self, again: Option<Again>, shut: Vec<String>) -> Pick {
         Pick::Queue { limit: self.limit(), window: self.window(), again, shut }
     }
 
@@ -290,7 +290,7 @@ impl<C: Cloud> Dispatcher<C> {
         let pick = match plan.next(self.clock.now().mono) {
             Next::Wait(_) => return None,
             Next::These(targets) => Pick::These(targets),
-            Next::Queue { again, shut } => self.from_queue(again, shut),
+            Next::Queue { again, shut } => self.queue_pick(again, shut),
         };
         Some((pick, permits))
     }
