@@ -53,10 +53,10 @@ pub(super) fn root_certificates(path: Option<OsString>) -> Result<tls::TlsContex
 /// The client for the cloud. It uses the proxies of the environment, limits each body, and adds the
 /// route to each failure.
 pub(super) fn outward(roots: &tls::TlsContext, proxies: Proxies) -> SharedHttpClient {
-    let roots = roots.clone();
+    let (roots, used) = (roots.clone(), proxies.clone());
     let client = Builder::new().build_with_connector_fn(move |settings, components| {
         let mut builder = Connector::builder()
-            .proxy_config(ProxyConfig::from_env())
+            .proxy_config(used.config())
             .enable_tcp_nodelay(true)
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .tls_context(roots.clone());
