@@ -107,7 +107,8 @@ impl<D: Disk> Committer<D> {
             let counters = &mut self.state.counters;
             counters.registry_bytes = counters.registry_bytes.wrapping_add(grown);
             counters.attempt = after.attempt;
-            payload.extend(Group::totals(&self.state));
+            // The group has what the checkpoint logs again, and no image of its own yet.
+            payload.extend(self.group.images(&self.state));
             (self.group.touched, self.group.ended) = noted;
         }
         if has_room(&self.journal, payload) {
