@@ -46,12 +46,48 @@ async fn a_publish_that_is_denied_is_reported_and_delivered_when_it_is_allowed()
     core.disassociate(Service::PubSub, "t", &names(0..1));
     let message = core.local_problem("IPC_DENIED").await;
     assert!(message.contains("PublishToTopic on offboard/MyCore/results/bench/"), "{message}");
+    let (checks, status) = core.offboard(&["check"]);
+    let ipc: Vec<_> = checks["checks"].as_array().unwrap().iter().filter(|one| one["check"] == "ipc").collect();
+    assert_eq!(
+        (status, &ipc[0]["result"], &ipc[1]["result"]),
+        (1, &json!("error"), &json!("ok")),
+        "the subscriptions are granted, and nobody gets a response: {checks}"
+    );
     // A person corrects it and restarts the nucleus.
     core.nucleus.set_access_control(allowed);
     core.nucleus.go_down();
     core.nucleus.go_up().unwrap();
     core.result(Service::PubSub, "t", "completed").await;
     core.no_problem().await;
+}
+
+/// The problem ends without a new connection, and names the subscription that matters most.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_allowed_again_is_no_problem_any_more() {
+    let mut core = Core::new(Kind::Lite, 10).await;
+    let allowed = offboard_sandbox::ipc::Options::of(Kind::Lite).access_control;
+    let mut narrow = allowed.clone();
+    narrow["aws.greengrass.ipc.pubsub"]["offboard:1"]["resources"] = json!(["offboard/*/commands/*", STATUS]);
+    core.nucleus.set_access_control(narrow.clone());
+    core.start();
+    core.status(Service::PubSub, "it is in sync", |status| status["lastSyncAt"].is_string()).await;
+    core.disassociate(Service::PubSub, "t", &names(0..1));
+    core.local_problem("IPC_DENIED").await;
+    core.nucleus.set_access_control(allowed);
+    // The next message to the same topic is taken.
+    until("the sender gets a response again", || {
+        core.disassociate(Service::PubSub, "t", &names(0..1));
+        !core.results(Service::PubSub, "bench", "t", "accepted").is_empty()
+    })
+    .await;
+    core.no_problem().await;
+
+    narrow["aws.greengrass.ipc.pubsub"]["offboard:1"]["resources"] = json!([]);
+    core.nucleus.set_access_control(narrow);
+    core.nucleus.go_down();
+    core.nucleus.go_up().unwrap();
+    let message = core.local_problem("IPC_DENIED").await;
+    assert!(message.contains("SubscribeToTopic on offboard/MyCore/commands/+/+"), "{message}");
 }
 
 /// A crash of nucleus lite's server voids the token that the agent was started with.

@@ -4,13 +4,51 @@ use super::{
     super::{
         connection::Failure,
         operation::{ServiceError, Way},
-        problems::SILENT,
+        problems::{DENIED, SILENT},
     },
     Session,
+    live::Subject,
 };
 use crate::local::broker::Refused;
 
+/// What the server denies, the most important first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Denied {
+    Subscription(Subject),
+    Publishing,
+}
+
 impl Session {
+    /// Notes that the server denies something, on a topic.
+    pub(super) fn denied(&mut self, what: Denied, topic: String, message: String) {
+        self.denials.insert(what, (topic, message));
+        self.report_denials();
+    }
+
+    /// Notes that the server allows something again. Publishing counts as allowed when a message to
+    /// the topic is taken that was denied: others may be allowed all the time.
+    pub(super) fn allowed(&mut self, what: Denied, topic: &str) {
+        if self.denials.get(&what).is_some_and(|(denied, _)| denied == topic) {
+            self.denials.remove(&what);
+            self.report_denials();
+        }
+    }
+
+    fn report_denials(&mut self) {
+        let via = self.parts.way.via();
+        if self.denials.is_empty() {
+            if self.parts.problems.clear(DENIED, via) {
+                tracing::info!(%via, "Greengrass IPC allows what it denied");
+            }
+            return;
+        }
+        let all: Vec<&str> = self.denials.values().map(|(_, message)| message.as_str()).collect();
+        let message = all.join(". ");
+        if self.parts.problems.raise(DENIED, via, message.clone()) {
+            tracing::warn!(%via, "{message}");
+        }
+    }
+
     pub(super) fn report_silence(&mut self) {
         let (way, via) = (self.parts.way, self.parts.way.via());
         self.parts.health.counters().ipc(via, |counts| counts.silences += 1);
@@ -50,11 +88,12 @@ impl Session {
 
 /// What to do so that the server allows the operation that it denied.
 pub(in crate::local::ipc) fn denial(way: Way, operation: &str, resource: &str, error: &ServiceError) -> String {
+    let title = way.title();
     if !error.is_denial() {
-        return format!("the nucleus refuses {operation} on {resource} ({error}); check the nucleus's log");
+        return format!("{title}: the nucleus refuses {operation} on {resource} ({error}); check the nucleus's log");
     }
     format!(
-        "the nucleus denies {operation} on {resource} ({error}); allow it in this component's configuration, under \
+        "{title}: the nucleus denies {operation} on {resource} ({error}); allow it in this component's configuration, under \
          accessControl, {}: a list from an earlier version stays until a deployment resets it",
         way.service()
     )

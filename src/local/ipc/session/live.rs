@@ -21,7 +21,7 @@ pub(super) enum Subscription {
 }
 
 /// To what the agent subscribes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
     Commands,
     /// Commands for all core devices, if they are accepted.

@@ -22,13 +22,16 @@ use rumqttc::{AsyncClient, Publish, QoS, Request as Outgoing};
 use tokio::time::{Instant, sleep_until};
 
 pub(super) use self::denial::denial;
-use self::live::{Live, Pending, Subject, Subscription};
+use self::{
+    denial::Denied,
+    live::{Live, Pending, Subject, Subscription},
+};
 use super::{
     connection::{Connection, Failure},
     environment::Environment,
     frame::{Frame, Kind},
     operation::{Way, delivery, service_error},
-    problems::{Problems, SILENT, UNAVAILABLE},
+    problems::{DENIED, Problems, SILENT, UNAVAILABLE},
     watch::Due,
 };
 use crate::{
@@ -96,6 +99,7 @@ impl Ipc {
             unanswered: BTreeSet::new(),
             last_packet: 0,
             failing: None,
+            denials: BTreeMap::new(),
             retry: Retry::new(),
             silence: Backoff::new(SILENCE.0, SILENCE.1),
             resume: Backoff::new(RESUME.0, RESUME.1),
@@ -140,6 +144,8 @@ struct Session {
     publisher: Arc<Publisher>,
     /// The topic of the status.
     status: String,
+    /// What the server denies: the topic, and what to do.
+    denials: BTreeMap<Denied, (String, String)>,
     /// The status as it was last published, which is published again as a check.
     last_status: Option<Vec<u8>>,
     /// The packet ids for which the publisher waits.
@@ -202,6 +208,9 @@ impl Session {
         self.parts.health.counters().ipc(via, |counts| counts.subscribed = false);
         self.unanswered.clear();
         self.flooded = 0;
+        // The nucleus may allow it on the next connection, and without one this is not the problem.
+        self.denials.clear();
+        self.parts.problems.clear(DENIED, via);
         if was_up || self.publisher.connection_state().borrow().up {
             self.publisher.down(|| drop(self.requests.drain()));
         }

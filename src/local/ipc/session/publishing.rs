@@ -7,10 +7,10 @@ use super::{
     super::{
         connection::PATIENCE,
         operation::{Request, ServiceError},
-        problems::{DENIED, UNAVAILABLE},
+        problems::UNAVAILABLE,
     },
     Ended, Failing, MAX_FAILURES, Session,
-    denial::denial,
+    denial::{Denied, denial},
     live::{Live, Pending},
 };
 
@@ -78,6 +78,7 @@ impl Session {
             None => {}
         }
         self.parts.problems.clear(UNAVAILABLE, via);
+        self.allowed(Denied::Publishing, topic);
         if self.unanswered.remove(&packet) {
             self.publisher.on_delivered(packet);
         }
@@ -103,9 +104,7 @@ impl Session {
             tracing::warn!(%via, topic, size, %error, "Greengrass IPC never takes a message; it is left out");
         } else {
             let message = denial(way, way.publishing(), &topic, error);
-            if self.parts.problems.raise(DENIED, via, message.clone()) {
-                tracing::warn!(%via, "{message}");
-            }
+            self.denied(Denied::Publishing, topic, message);
         }
     }
 

@@ -6,11 +6,10 @@ use super::{
     super::{
         connection::{Failure, PATIENCE},
         operation::{Request, ServiceError},
-        problems::DENIED,
         watch::Watch,
     },
     RESUBSCRIBE, Session,
-    denial::denial,
+    denial::{Denied, denial},
     live::{Live, Pending, Subject, Subscription},
 };
 
@@ -46,22 +45,19 @@ impl Session {
             Subject::Status => live.watch = Some(Watch::new(Instant::now())),
             Subject::Broadcasts => {}
         }
+        let filter = self.filter(subject).unwrap_or_default();
+        self.allowed(Denied::Subscription(subject), &filter);
         if Subject::ALL.into_iter().all(|one| self.filter(one).is_none() || live.is_granted(one)) {
             live.denied = 0;
-            if self.parts.problems.clear(DENIED, via) {
-                tracing::info!(%via, "Greengrass IPC grants the subscriptions");
-            }
         }
     }
 
     pub(super) fn not_subscribed(&mut self, live: &mut Live, subject: Subject, error: &ServiceError) {
-        let (way, via) = (self.parts.way, self.parts.way.via());
+        let way = self.parts.way;
         let filter = self.filter(subject).unwrap_or_default();
         live.subscriptions[subject as usize].0 = Subscription::Absent;
         let message = denial(way, way.subscribing(), &filter, error);
-        if self.parts.problems.raise(DENIED, via, message.clone()) {
-            tracing::warn!(%via, "{message}");
-        }
+        self.denied(Denied::Subscription(subject), filter, message);
         let wait = RESUBSCRIBE.0.saturating_mul(1 << live.denied.min(8)).min(RESUBSCRIBE.1);
         live.denied = live.denied.saturating_add(1);
         live.resubscribe.get_or_insert(Instant::now() + wait);
