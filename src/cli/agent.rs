@@ -83,9 +83,10 @@ impl Common {
         self.socket.directory()
     }
 
-    /// The data directory that the user named.
-    pub(super) fn data_dir(&self) -> Option<PathBuf> {
-        self.socket.given()
+    /// The data directory that the user named. In a configuration the variable comes after the key
+    /// `dataDir`, and counts only without one.
+    pub(super) fn data_dir(&self, has_configuration: bool) -> Option<PathBuf> {
+        if has_configuration { self.socket.option() } else { self.socket.given() }
     }
 
     /// Connects to the agent in that data directory.

@@ -60,7 +60,7 @@ impl Run {
     }
 
     fn read(&self) -> Result<(Config, Vec<String>), String> {
-        let env = |name: &str| std::env::var(name).ok();
+        let env = config::environment().map_err(|error| error.to_string())?;
         let text = match &self.config {
             Some(path) => std::fs::read_to_string(path)
                 .map_err(|error| format!("configuration: --config {}: {error}", path.display()))?,

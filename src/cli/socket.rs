@@ -93,6 +93,11 @@ impl LocalSocket {
         Ok(SocketConnection { read, write, peer, directory, line: Vec::new(), early: VecDeque::new() })
     }
 
+    /// The data directory of the option.
+    pub(super) fn option(&self) -> Option<PathBuf> {
+        self.data_dir.clone()
+    }
+
     /// The data directory that the user named.
     pub(super) fn given(&self) -> Option<PathBuf> {
         self.data_dir.clone().or_else(|| std::env::var_os("OFFBOARD_DATA_DIR").map(PathBuf::from))

@@ -18,7 +18,7 @@ mod tests;
 pub(crate) use address::host_and_port;
 pub use mqtt::Mqtt;
 pub(crate) use mqtt::{broker_url, readable_password};
-pub use read::parse;
+pub use read::{environment, parse};
 pub(crate) use read::{is_like_a_region, topic_prefix};
 pub use sections::{Batch, Endpoints, Ipc, LocalAccess, LogFormat, Rate, Retention, Retry};
 pub use settings::{Config, ConfigError};

@@ -17,6 +17,26 @@ use crate::{
     },
 };
 
+/// The variables of the environment that a configuration is read from.
+const VARIABLES: [&str; 6] =
+    ["OFFBOARD_CONFIG", "AWS_IOT_THING_NAME", "AWS_REGION", "OFFBOARD_DATA_DIR", "BROKER_CA_FILE", "BROKER_CA_COPY"];
+
+/// The process's environment, as [`parse`] reads it.
+///
+/// # Errors
+/// A variable that a configuration is read from is not UTF-8. It must not count as unset: its
+/// guards would be missing.
+pub fn environment() -> Result<impl Fn(&str) -> Option<String>, ConfigError> {
+    let is_wrong = |name: &str| matches!(std::env::var(name), Err(std::env::VarError::NotUnicode(_)));
+    match VARIABLES.into_iter().find(|name| is_wrong(name)) {
+        Some(name) => {
+            let message = "is not UTF-8 text; write it in UTF-8, or characters such as \u{fc} as \\u00fc".to_owned();
+            Err(ConfigError(vec![FieldFault { name: format!("the variable {name}"), message }]))
+        }
+        None => Ok(|name: &str| std::env::var(name).ok()),
+    }
+}
+
 /// Reads a configuration. `env` reads a variable; an empty variable counts as unset, since nucleus
 /// lite sets such variables.
 ///

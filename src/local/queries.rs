@@ -196,7 +196,10 @@ pub(crate) fn no_request(token: &ClientToken) -> Rejection {
         fields: vec![FieldFault { name: "targetClientToken".into(), message: "is not known".into() }],
         ..Rejection::new(
             RejectionCode::ResourceNotFoundException,
-            format!("there is no request {token} of this client; it may have been forgotten (retention.requestsDays)"),
+            format!(
+                "there is no request {token} of this client on this transport (targetVia); it may have been forgotten \
+                 (retention.requestsDays)"
+            ),
         )
     }
 }

@@ -326,3 +326,27 @@ async fn bad_configuration_is_told_at_once_and_ends_with_64() {
     }
     assert_eq!(text.lines().count(), 5);
 }
+
+/// A configuration that cannot be read is not one that is missing: its guards would be missing, too.
+#[tokio::test]
+async fn a_configuration_that_is_no_text_ends_with_64() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    for (name, value) in [
+        ("OFFBOARD_CONFIG", &b"{\"guard\":{\"protected\":[\"J\xfcrgen\"]}}"[..]),
+        ("OFFBOARD_DATA_DIR", b"/tmp/J\xfcrgen"),
+    ] {
+        for subcommand in ["run", "check"] {
+            let output = std::process::Command::new(env!("CARGO_BIN_EXE_offboard"))
+                .arg(subcommand)
+                .env_clear()
+                .envs([("AWS_IOT_THING_NAME", "MyCore"), ("AWS_REGION", "eu-central-1")])
+                .env(name, OsStr::from_bytes(value))
+                .output()
+                .unwrap();
+            let text = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(64), "{subcommand}: {text}");
+            assert!(text.contains(&format!("the variable {name} is not UTF-8 text")), "{subcommand}: {text}");
+        }
+    }
+}

@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::finding::{Finding, Problems, caution, cloud_findings, error, first, local_access_works, ok, warning};
+use super::finding::{
+    CLOCK, CLOUD, CREDENTIALS, Finding, Problems, QUOTA, all, caution, cloud_findings, error, local_access_works, ok,
+    warning,
+};
 use crate::{
     agent::{cautions, ipc::ways},
     cli::{
@@ -12,7 +15,7 @@ use crate::{
         text::clean,
     },
     config::{self, Config},
-    domain::{RequestStatus, Switch, Via, operations::requests::TARGET_TOKEN},
+    domain::{RequestStatus, Via, operations::requests::TARGET_TOKEN},
     protocol::{
         messages::RequestMessage,
         metrics::{MetricsMessage, Sample},
@@ -21,11 +24,11 @@ use crate::{
 
 const BROKER: &[&str] = &["BROKER_UNREACHABLE", "CONNECTION_UNSTABLE", "SUBSCRIPTION_DENIED"];
 const IPC: &[&str] = &["IPC_UNAVAILABLE", "IPC_DENIED", "IPC_SILENT"];
-const STORE: &[&str] = &["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"];
+const STORE: &[&str] = &["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING", "STORE_OF_ANOTHER_CORE", "STORE_LIMIT"];
 const REPLACED: &[&str] = &["STORE_REPLACED"];
 
-/// Problems that have no finding of their own.
-const OTHERS: &[&str] = &["MESSAGE_TOO_LARGE", "SOCKET_UNAVAILABLE", "LIST_", "RESOURCE_BUSY"];
+/// Problems that have a finding of their own; the others are shown with the agent.
+const SHOWN: [&[&str]; 9] = [BROKER, IPC, STORE, REPLACED, CREDENTIALS, CLOCK, QUOTA, CLOUD, &["LOCAL_ACCESS_"]];
 
 /// Makes the agent call the list operation, so that its state of the cloud is current. An error of
 /// that call appears among the agent's problems.
@@ -74,14 +77,19 @@ pub(super) async fn findings(
     findings.extend(cautions.map(|(code, message)| caution(code, message.clone())));
     findings.extend(cloud_findings(&problems, listed, gauge(&metrics, "offboard_clock_skew_seconds")));
     findings.extend(local_access(&own, &problems, &metrics));
-    if let Some(message) = first(&problems, STORE) {
+    if let Some(message) = all(&problems, STORE) {
         findings.push(error("store", message));
-    } else if let Some(message) = first(&problems, REPLACED) {
+    } else if let Some(message) = all(&problems, REPLACED) {
         findings.push(warning("store", message));
     }
     let (version, since) = (clean(&status.version), clean(&status.started_at));
-    let others: Vec<&str> = Switch::ALL.iter().map(|switch| switch.problem).chain(OTHERS.iter().copied()).collect();
-    findings.push(match first(&problems, &others) {
+    let is_shown = |code: &str| SHOWN.iter().copied().flatten().any(|kind| code.starts_with(kind));
+    let others: Problems = problems
+        .iter()
+        .filter(|(code, _)| !is_shown(code) && !cautions::CODES.contains(&code.as_str()))
+        .map(|(code, message)| (code.clone(), format!("{code}: {message}")))
+        .collect();
+    findings.push(match all(&others, &[""]) {
         Some(message) => warning("agent", message),
         None => ok("agent", format!("version {version} runs since {since}")),
     });
@@ -90,7 +98,7 @@ pub(super) async fn findings(
 
 fn broker(config: &Config, problems: &Problems, metrics: &MetricsMessage) -> Finding {
     let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the agent uses no broker") };
-    if let Some(message) = first(problems, BROKER) {
+    if let Some(message) = all(problems, BROKER) {
         return error("broker", format!("{mqtt:?}: {message}"));
     }
     let filter = config.topics().commands();
@@ -110,9 +118,11 @@ fn ipc(config: &Config, (via, title): (Via, &str), problems: &Problems, metrics:
     };
     let is_subscribed = metrics.metrics.iter().any(|one| is_this(one) && one.value > 0.0);
     let filter = config.topics().commands();
-    match first(problems, IPC) {
-        // The two transports share their problems, whose messages name them.
-        Some(message) if message.contains(title) || !is_subscribed => error("ipc", message),
+    // The two transports share their problems, whose messages name them. Without a connection the
+    // other ones are not the cause.
+    let named = IPC.iter().filter_map(|code| problems.get(*code)).find(|message| message.contains(title));
+    match named.cloned().or_else(|| all(problems, IPC).filter(|_| !is_subscribed)) {
+        Some(message) => error("ipc", message),
         _ if is_subscribed => ok("ipc", format!("{title}: the agent is subscribed to {filter}")),
         _ => error("ipc", format!("{title}: the agent is not subscribed yet; look again in a few seconds")),
     }

@@ -44,29 +44,31 @@ pub(super) fn error(what: &'static str, message: impl Into<String>) -> Finding {
 /// The problems of `status`, by their codes.
 pub(super) type Problems = BTreeMap<String, String>;
 
-/// The first problem whose code begins with one of `kinds`.
-pub(super) fn first(problems: &Problems, kinds: &[&str]) -> Option<String> {
+/// The problems whose codes begin with one of `kinds`, in one text.
+pub(super) fn all(problems: &Problems, kinds: &[&str]) -> Option<String> {
     let of_kind = |code: &str| kinds.iter().any(|kind| code.starts_with(kind));
-    problems.iter().find(|(code, _)| of_kind(code)).map(|(_, message)| message.clone())
+    let found: Vec<&str> =
+        problems.iter().filter(|(code, _)| of_kind(code)).map(|(_, message)| message.as_str()).collect();
+    (!found.is_empty()).then(|| found.join("; "))
 }
 
-const CREDENTIALS: &[&str] = &["NO_CREDENTIALS"];
-const CLOCK: &[&str] = &["CLOCK_"];
-const QUOTA: &[&str] = &["THROTTLED"];
-const CLOUD: &[&str] = &["ACCESS_DENIED", "REFUSED", "CLOUD_"];
+pub(super) const CREDENTIALS: &[&str] = &["NO_CREDENTIALS"];
+pub(super) const CLOCK: &[&str] = &["CLOCK_"];
+pub(super) const QUOTA: &[&str] = &["THROTTLED"];
+pub(super) const CLOUD: &[&str] = &["ACCESS_DENIED", "REFUSED", "CLOUD_"];
 
 /// The findings on the cloud, from its known problems. `answered` describes the result of a
 /// successful list call.
 pub(super) fn cloud_findings(problems: &Problems, answered: Option<String>, skew: Option<f64>) -> Vec<Finding> {
-    let credentials = first(problems, CREDENTIALS);
-    let clock = first(problems, CLOCK);
-    let cloud = first(problems, CLOUD);
+    let credentials = all(problems, CREDENTIALS);
+    let clock = all(problems, CLOCK);
+    let cloud = all(problems, CLOUD);
     let unknown = |what| warning(what, "not known: no call was answered; see cloud");
     vec![
         match &credentials {
             Some(message) => error("credentials", message),
             None if answered.is_some()
-                || first(problems, &["ACCESS_DENIED", "REFUSED", "THROTTLED", "LIST_"]).is_some() =>
+                || all(problems, &["ACCESS_DENIED", "REFUSED", "THROTTLED", "LIST_"]).is_some() =>
             {
                 ok("credentials", "the token exchange service provides them, and the cloud accepts them")
             }
@@ -77,7 +79,7 @@ pub(super) fn cloud_findings(problems: &Problems, answered: Option<String>, skew
             (None, Some(text)) => ok("cloud", text),
             (None, None) if credentials.is_some() => warning("cloud", "not known: there are no credentials"),
             (None, None) if clock.is_some() => warning("cloud", "not known: the cloud refuses the clock's time"),
-            (None, None) if first(problems, QUOTA).is_some() => warning("cloud", "the list call was throttled"),
+            (None, None) if all(problems, QUOTA).is_some() => warning("cloud", "the list call was throttled"),
             (None, None) => warning("cloud", "not known: the list call did not get through in time; see --timeout"),
         },
         match (clock, skew) {
@@ -85,7 +87,7 @@ pub(super) fn cloud_findings(problems: &Problems, answered: Option<String>, skew
             (None, Some(seconds)) => ok("clock", format!("{:.0} s from the cloud's", seconds.abs())),
             (None, None) => unknown("clock"),
         },
-        match first(problems, QUOTA) {
+        match all(problems, QUOTA) {
             Some(message) => warning("quota", message),
             None => ok("quota", "no call was throttled lately"),
         },

@@ -91,9 +91,9 @@ impl Check {
     }
 
     async fn findings(&self, common: &Common) -> Result<Vec<Finding>, Failure> {
+        let env = config::environment().map_err(|error| Failure::Usage(error.to_string()))?;
         let Source { text, from, foreign } = self.source(common).await?;
-        let env = |name: &str| std::env::var(name).ok();
-        let (config, unknown) = match config::parse(&text, env) {
+        let (config, unknown) = match config::parse(&text, &env) {
             Ok(parsed) => parsed,
             Err(config::ConfigError(faults)) => {
                 let finding = |fault: &FieldFault| error("configuration", format!("{} {}", fault.name, fault.message));
@@ -101,7 +101,8 @@ impl Check {
             }
         };
         let mut findings = vec![configuration(&config, &from, &unknown)];
-        let dir = match (common.data_dir(), &foreign) {
+        let has_configuration = foreign.is_none() && (self.config.is_some() || env("OFFBOARD_CONFIG").is_some());
+        let dir = match (common.data_dir(has_configuration), &foreign) {
             (Some(dir), _) => dir,
             (None, None) => config.data_dir.clone(),
             (None, Some(Foreign { directory: Some(directory), .. })) => directory.clone(),
@@ -132,7 +133,7 @@ impl Check {
             // would close the agent's connection.
             Err(cause) if !is_absent(&cause) || is_held(&dir) => {
                 let text = format!(
-                    "{}: an agent runs there and cannot be reached ({cause}); run this command as the agent's user (sudo -u USER)",
+                    "{}: an agent may run there, and cannot be reached ({cause}); run this command as the agent's user (sudo -u USER)",
                     dir.display()
                 );
                 findings.push(error("agent", text));
@@ -204,7 +205,8 @@ fn read(path: &Path) -> io::Result<(String, u32)> {
 
 /// Whether the error of the socket shows that no agent listens.
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    use io::ErrorKind::{ConnectionRefused, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | NotADirectory)
 }
 
 fn configuration(config: &Config, from: &str, unknown: &[String]) -> Finding {
