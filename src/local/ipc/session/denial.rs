@@ -7,16 +7,9 @@ use super::{
         problems::{DENIED, SILENT},
     },
     Session,
-    live::Subject,
+    live::Denied,
 };
 use crate::local::broker::Refused;
-
-/// What the server denies, the most important first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Denied {
-    Subscription(Subject),
-    Publishing,
-}
 
 impl Session {
     /// Notes that the server denies something, on a topic.

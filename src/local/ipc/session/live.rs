@@ -34,6 +34,13 @@ impl Subject {
     pub(super) const ALL: [Self; 3] = [Self::Commands, Self::Broadcasts, Self::Status];
 }
 
+/// What the server denies, the most important first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Denied {
+    Subscription(Subject),
+    Publishing,
+}
+
 /// The subject of a request that has no response yet.
 pub(super) enum Pending {
     Subscription(Subject),

@@ -22,10 +22,7 @@ use rumqttc::{AsyncClient, Publish, QoS, Request as Outgoing};
 use tokio::time::{Instant, sleep_until};
 
 pub(super) use self::denial::denial;
-use self::{
-    denial::Denied,
-    live::{Live, Pending, Subject, Subscription},
-};
+use self::live::{Denied, Live, Pending, Subject, Subscription};
 use super::{
     connection::{Connection, Failure},
     environment::Environment,

@@ -10,8 +10,8 @@ use super::{
         problems::UNAVAILABLE,
     },
     Ended, Failing, MAX_FAILURES, Session,
-    denial::{Denied, denial},
-    live::{Live, Pending},
+    denial::denial,
+    live::{Denied, Live, Pending},
 };
 
 impl Session {

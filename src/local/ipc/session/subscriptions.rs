@@ -9,8 +9,8 @@ use super::{
         watch::Watch,
     },
     RESUBSCRIBE, Session,
-    denial::{Denied, denial},
-    live::{Live, Pending, Subject, Subscription},
+    denial::denial,
+    live::{Denied, Live, Pending, Subject, Subscription},
 };
 
 impl Session {
