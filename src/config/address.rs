@@ -19,9 +19,10 @@ pub(crate) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static 
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or("it has a [ without a ]")?;
-            // A link-local address may have a zone (RFC 4007, section 11).
+            // A link-local address may have a zone (RFC 4007, section 11): an interface such as
+            // eth0.100.
             let (address, zone) = host.split_once('%').unwrap_or((host, "0"));
-            if address.parse::<Ipv6Addr>().is_err() || !is_label(zone) {
+            if address.parse::<Ipv6Addr>().is_err() || !zone.split('.').all(is_label) {
                 return Err("it has no IPv6 address in its brackets");
             }
             match rest.strip_prefix(':') {
@@ -88,6 +89,7 @@ mod tests {
             ("10.0.0.1:65535", "10.0.0.1", Some(65535)),
             ("[::1]", "::1", None),
             ("[fe80::1%eth0]:1883", "fe80::1%eth0", Some(1883)),
+            ("[fe80::1%eth0.100]", "fe80::1%eth0.100", None),
             ("[::ffff:10.0.0.1]:80", "::ffff:10.0.0.1", Some(80)),
         ] {
             assert_eq!(host_and_port(text), Ok((host, port)), "{text}");

@@ -120,6 +120,9 @@ impl Socket {
                         "commands on this machine find no agent: the local socket {} cannot be opened: {error}",
                         path.display()
                     );
+                    if attempts == QUIET {
+                        tracing::warn!("{text}");
+                    }
                     self.health.raise("SOCKET_UNAVAILABLE", text);
                 }
                 Err(_) => {}
