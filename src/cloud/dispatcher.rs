@@ -141,9 +141,10 @@ impl<C: Cloud> Dispatcher<C> {
             permits = may_call => permits,
             () = self.stop.requested() => return Step::Nothing,
         };
+        let mut began = Instant::now();
         let mut next = Some((self.settle_and_take(VecDeque::new(), Some(pick)).await, permits));
         while let Some((taken, (pace, permit))) = next {
-            *since = Instant::now();
+            *since = began;
             let Taken { entries, token, again, gated, more } = match taken {
                 Ok(taken) => taken,
                 Err(error) => {
@@ -163,6 +164,7 @@ impl<C: Cloud> Dispatcher<C> {
             pace.into_iter().chain([permit]).for_each(Permit::spend);
             failpoint::pass("dispatcher-taken");
             let Some(answer) = self.call(&entries, token.as_ref()).await else { return Step::Nothing };
+            began = Instant::now();
             next = self.settle(plan, &entries, &answer).await;
         }
         Step::Again

@@ -327,7 +327,7 @@ async fn bad_configuration_is_told_at_once_and_ends_with_64() {
     assert_eq!(text.lines().count(), 5);
 }
 
-/// A configuration that cannot be read is not one that is missing: its guards would be missing, too.
+/// A configuration that cannot be read does not count as missing: its guards would be missing, too.
 #[tokio::test]
 async fn a_configuration_that_is_no_text_ends_with_64() {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};

@@ -84,14 +84,15 @@ pub(super) async fn findings(
     }
     let (version, since) = (clean(&status.version), clean(&status.started_at));
     let is_shown = |code: &str| SHOWN.iter().copied().flatten().any(|kind| code.starts_with(kind));
-    let others: Problems = problems
+    let others: Vec<String> = problems
         .iter()
         .filter(|(code, _)| !is_shown(code) && !cautions::CODES.contains(&code.as_str()))
-        .map(|(code, message)| (code.clone(), format!("{code}: {message}")))
+        .map(|(code, message)| format!("{code}: {message}"))
         .collect();
-    findings.push(match all(&others, &[""]) {
-        Some(message) => warning("agent", message),
-        None => ok("agent", format!("version {version} runs since {since}")),
+    findings.push(if others.is_empty() {
+        ok("agent", format!("version {version} runs since {since}"))
+    } else {
+        warning("agent", others.join("; "))
     });
     Ok(findings)
 }

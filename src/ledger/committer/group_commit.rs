@@ -79,7 +79,8 @@ impl<D: Disk> Committer<D> {
     }
 
     /// Makes room for the group in the segment, or begins another one. A checkpoint that is
-    /// completed for it changes the totals, which are added to `payload` then.
+    /// completed for it changes the totals and the bytes of rows, and logs objects again: `payload`
+    /// gets all of that.
     pub(super) fn make_room(&mut self, payload: &mut Vec<u8>) -> Result<(), Uncommitted> {
         let needed = |payload: &[u8]| Journal::<D::Files>::footprint((payload.len() + MAX_TOTALS) as u64);
         let has_room = |journal: &Option<Journal<D::Files>>, payload: &[u8]| {

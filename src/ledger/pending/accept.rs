@@ -60,8 +60,8 @@ pub struct Plan {
     pub new: usize,
     /// Devices that the registry does not know: how many, and the first names.
     pub unknown: (usize, Vec<String>),
-    /// Entries that a guard protects: how many, and the first of the protected names. The name of an
-    /// entry on a child asset is that of its parent if the parent is protected.
+    /// Entries that a guard protects: how many, and the first of the protected names. The name of
+    /// an entry on a child asset is that of its parent if the parent is protected.
     pub guarded: (usize, Vec<String>),
     /// Whether `guard.maxFraction` would refuse it without `force`.
     pub max_fraction_exceeded: bool,

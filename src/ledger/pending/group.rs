@@ -139,8 +139,8 @@ impl Group {
         }
     }
 
-    /// Sets the images of a payload again that were undone, after a checkpoint wrote the rows of the
-    /// devices in `written`: the images get the bytes that the registry has of these now.
+    /// Sets the images of a payload again that were undone, after a checkpoint wrote the rows of
+    /// the devices in `written`: the images get the bytes that the registry has of these now.
     ///
     /// # Errors
     /// None: the payload was just written.
