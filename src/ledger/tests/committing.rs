@@ -208,3 +208,19 @@ async fn the_rows_of_a_checkpoint_that_was_completed_for_a_large_group_are_count
     let counted = rig.ledger.summary().borrow().live_bytes;
     assert_eq!(counted, rig.disk.registry.bytes());
 }
+
+/// A group takes memory for each object that it changes, until it is durable: commands that arrive
+/// together do not make it larger than one of them does.
+#[tokio::test(start_paused = true)]
+async fn long_commands_that_arrive_together_become_durable_in_several_groups() {
+    let rig = Rig::new();
+    let names: Vec<String> = (0..6000).map(|n| format!("d{n:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let [one, two, three, four] = [0, 1, 2, 3].map(|n| change(&names[n * 1500..(n + 1) * 1500]));
+    let commits = || rig.ledger.stats().commits.iter().sum::<u64>();
+    let before = commits();
+    let accepted =
+        tokio::join!(rig.accept("1", one), rig.accept("2", two), rig.accept("3", three), rig.accept("4", four));
+    assert!(accepted.0.is_ok() && accepted.1.is_ok() && accepted.2.is_ok() && accepted.3.is_ok());
+    assert_eq!(commits() - before, 2, "the first two make a group of more than 2,000 changes");
+}
