@@ -12,7 +12,7 @@ use crate::{
     ledger::{
         data_dir::Disk,
         journal::Journal,
-        pending::Group,
+        pending::{Group, write},
         registry::{Binding, Checkpoint, Step, carried_bytes},
     },
     runtime::failpoint,
@@ -101,11 +101,21 @@ impl<D: Disk> Committer<D> {
             }
             Ok(Step::Done) => {
                 let kept = self.checkpoint.take().map(|checkpoint| checkpoint.complete(&mut self.state));
+                let mut kept = kept.unwrap_or_default();
                 self.state.counters.attempt = self.binding.attempt;
-                append(journal, &mut self.has_failed_write, &Group::totals(&self.state))?;
+                // With the totals, which count the rows that the registry has of these objects now.
+                // Where the segment has no room for them, they are in the next group.
+                let mut payload = Group::totals(&self.state);
+                let totals = payload.len();
+                kept.iter().filter_map(|key| self.state.image(key)).for_each(|image| write(&mut payload, &image));
+                if Journal::<D::Files>::footprint(payload.len() as u64) > journal.room() {
+                    payload.truncate(totals);
+                } else {
+                    kept.clear();
+                }
+                append(journal, &mut self.has_failed_write, &payload)?;
                 journal.complete().map_err(NotSynced)?;
-                // Not before: without the mark the registry counts as one that lacks the rows.
-                self.group.log_again(&self.state, kept.unwrap_or_default());
+                self.group.log_again(&self.state, kept);
                 // As much again as is carried fits beside it, half of it at most in a long segment.
                 let (unit, carried) = (self.disk.segment(), journal.used());
                 self.full_at = carried + carried / 2 + unit - unit / RESERVED;

@@ -364,7 +364,7 @@ fn open(tx: &mut Tx<'_>, order: &Order, content: String, plan: Plan) -> Request 
     }
     let slots = change.targets.iter().cloned().map(Slot::Open).collect();
     let unknown = if request.unknown.is_some() { plan.unknown.1 } else { Vec::new() };
-    tx.put_request(seq, Some(Kept { request: request.clone(), slots, unknown, stored: false }));
+    tx.put_request(seq, Some(Kept { request: request.clone(), slots, unknown, stored: false, change: 0 }));
     if let Some(hash) = request.delivery {
         tx.put_unacknowledged(hash, Some(seq));
     }

@@ -102,7 +102,7 @@ impl Audit<'_> {
     fn work(&mut self) {
         let mut loads: BTreeMap<CallKind, Load> = BTreeMap::new();
         for (target, work) in self.state.works() {
-            loads.entry(work.call_kind).or_default().count(work.queue(), 1);
+            loads.entry(work.call_kind).or_default().count(work.queue, 1);
             let name = target.name();
             let at_place = self.state.queues().get(&queue_key(target, work)) == Some(target);
             self.hold(&format!("the work on {name} is not in its queue"), at_place);
@@ -120,7 +120,7 @@ impl Audit<'_> {
             let has_opposite = !work.queued_opposites().is_empty();
             self.hold(
                 "no entry waits behind the work",
-                work.queued_opposite.is_none() || (has_opposite && work.is_sent()),
+                work.details.queued_opposite.is_none() || (has_opposite && work.is_sent()),
             );
         }
         self.equal("queue", self.state.works().len() as u64, self.state.queues().len());

@@ -113,7 +113,7 @@ pub fn apply_page(
 
 /// Whether a list is to show the outcome of a call.
 fn is_awaited(tx: &Tx<'_>, thing: &ThingName) -> bool {
-    tx.work_of(&Target::Device(thing.clone())).is_some_and(|work| work.queue() == Queue::AwaitList)
+    tx.work_of(&Target::Device(thing.clone())).is_some_and(|work| work.queue == Queue::AwaitList)
 }
 
 /// Whether a change at `at` is so recent that a list may not show it yet. If `at` is in the future,

@@ -10,7 +10,7 @@ use smallvec::smallvec;
 use super::{
     object::{Outgoing, Progress, Slot},
     state::State,
-    work::{CallState, Wait, Waiter, Work},
+    work::{CallState, Queue, Waiter, WaitsSince, Work},
 };
 use crate::domain::{Fault, Registered, Target, ThingName};
 
@@ -31,7 +31,8 @@ impl State {
         work.call_state = CallState::OutcomeUnknown;
         if work.call_kind.is_settled_by_list() {
             // No answer said that it failed: what the list does not show as done is sent again.
-            work.wait = Wait::List { outcome_seq: self.counters.outcome_seq, joined_before: 0 };
+            work.queue = Queue::AwaitList;
+            work.details.since = WaitsSince { outcome_seq: self.counters.outcome_seq, joined_before: 0 };
         }
         work
     }
@@ -59,7 +60,7 @@ impl State {
             let Some(mut work) = self.work(&target).cloned() else { continue };
             work.waiters.retain(|waiter| self.open_target(waiter.0) == Some(&target));
             if work.queued_opposites().is_empty() {
-                work.queued_opposite = None;
+                work.details.queued_opposite = None;
             }
             let is_needed = !work.waiting().is_empty() || (work.is_sent() && work.call_kind.is_settled_by_list());
             self.put_work(&target, is_needed.then(|| Box::new(work)));

@@ -64,6 +64,9 @@ pub(crate) struct Kept {
     /// The registry has it.
     #[serde(rename = "s", default, skip_serializing_if = "is_default")]
     pub(crate) stored: bool,
+    /// Which change of the state it changed last with, in memory.
+    #[serde(skip)]
+    pub(crate) change: u64,
 }
 
 /// A finished request, with what the registry keeps of it.
@@ -198,7 +201,7 @@ pub(crate) struct Changed {
     /// Bytes of the row that the registry has, 0 for none.
     #[serde(rename = "b", default, skip_serializing_if = "is_default")]
     pub(crate) stored: u64,
-    /// Which change of a device's row this is, in memory.
+    /// Which change of the state this is, in memory.
     #[serde(skip)]
     pub(crate) change: u64,
 }

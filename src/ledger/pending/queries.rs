@@ -126,7 +126,7 @@ pub fn open_entries(tx: &Tx<'_>, seq: u64, after: Option<&str>, limit: usize) ->
 pub fn waiting(tx: &Tx<'_>, seq: u64, limit: usize) -> Result<Vec<EntryFailure>, StoreError> {
     let mut waiting = Vec::new();
     for (_, target) in open_entries(tx, seq, None, limit)?.rows {
-        if let Some(fault) = tx.work_of(&target).and_then(|work| work.error.as_deref()) {
+        if let Some(fault) = tx.work_of(&target).and_then(|work| work.details.error.as_deref()) {
             let fault = fault.clone();
             waiting.push(EntryFailure { target, fault });
         }
@@ -236,7 +236,7 @@ fn under_way(tx: &Tx<'_>, record: Option<Device>, work: &Work) -> Result<Device,
         associated_by_agent_at: record.as_ref().and_then(|device| device.associated_by_agent_at),
         requested: request.map(|request| Box::new((request.client, request.token, request.accepted_at))),
         attempts: work.attempts,
-        error: work.error.clone(),
+        error: work.details.error.clone(),
         changed_at,
         outcome_seq: record.map_or(0, |device| device.outcome_seq),
     })

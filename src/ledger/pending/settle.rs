@@ -9,7 +9,7 @@ use super::{
     object::Listed,
     tx::Tx,
     waiters,
-    work::{CallState, Queue, Wait, Waiter, Work},
+    work::{CallState, Queue, Waiter, WaitsSince, Work},
 };
 use crate::{
     domain::{
@@ -51,7 +51,7 @@ pub(super) fn abandon(tx: &mut Tx<'_>, target: &Target, mut work: Work) -> Resul
     if !work.is_sent() || !work.call_kind.is_settled_by_list() {
         return waiters::next(tx, target, &work);
     }
-    if work.queue() != Queue::AwaitList {
+    if work.queue != Queue::AwaitList {
         tx.state.counters.outcome_seq += 1;
         await_list(tx, &mut work);
     }
@@ -61,7 +61,8 @@ pub(super) fn abandon(tx: &mut Tx<'_>, target: &Target, mut work: Work) -> Resul
 /// Has the next complete list show the outcome.
 pub(super) fn await_list(tx: &Tx<'_>, work: &mut Work) {
     let counters = &tx.state.counters;
-    work.wait = Wait::List { outcome_seq: counters.outcome_seq, joined_before: counters.next_seq };
+    work.queue = Queue::AwaitList;
+    work.details.since = WaitsSince { outcome_seq: counters.outcome_seq, joined_before: counters.next_seq };
 }
 
 /// Settles as many verdicts of a response as one step takes; those that are left in `verdicts` are
@@ -103,35 +104,35 @@ fn settle_one(tx: &mut Tx<'_>, call_kind: CallKind, target: &Target, verdict: &V
             if work.is_outcome_unknown() && !call_kind.is_settled_by_list() {
                 fault.message.push_str(" (an earlier call was not answered, and may have done it)");
             }
-            work.error = Some(Arc::new(fault.clone()));
+            work.details.error = Some(Arc::new(fault.clone()));
             Outcome::Failed(fault)
         }
         Verdict::Again(fault) => {
             tx.append_event(target, EventKind::answered(fault))?;
-            work.error = Some(Arc::new(fault.clone()));
-            work.entry_errors = work.entry_errors.saturating_add(1);
-            work.wait = Wait::Retry;
+            work.details.error = Some(Arc::new(fault.clone()));
+            work.details.entry_errors = work.details.entry_errors.saturating_add(1);
+            work.queue = Queue::Retry;
             work.had_no_effect();
             // The call's outcome is known: a repetition is another call.
-            work.call = None;
+            work.details.call = None;
             return put_back(tx, target, work);
         }
         Verdict::Unsent(fault) | Verdict::Parked(fault) => {
-            work.error = Some(Arc::new(fault.clone()));
+            work.details.error = Some(Arc::new(fault.clone()));
             work.had_no_effect();
             if let Verdict::Parked(_) = verdict {
-                work.wait = Wait::Parked;
+                work.queue = Queue::Parked;
             }
             return put_back(tx, target, work);
         }
         Verdict::Unknown(fault) => {
-            work.error = Some(Arc::new(fault.clone()));
+            work.details.error = Some(Arc::new(fault.clone()));
             work.call_state = CallState::OutcomeUnknown;
             return put_back(tx, target, work);
         }
         Verdict::AwaitList(fault) => {
             tx.append_event(target, EventKind::answered(fault))?;
-            work.error = Some(Arc::new(fault.clone()));
+            work.details.error = Some(Arc::new(fault.clone()));
             await_list(tx, &mut work);
             return put_back(tx, target, work);
         }
@@ -148,7 +149,7 @@ fn settle_one(tx: &mut Tx<'_>, call_kind: CallKind, target: &Target, verdict: &V
 }
 
 fn put_back(tx: &mut Tx<'_>, target: &Target, work: Work) -> Result<(), StoreError> {
-    if !work.is_sent() && work.queued_opposite.is_some() {
+    if !work.is_sent() && work.details.queued_opposite.is_some() {
         // The entry turned out not to be sent, so the later request for the opposite supersedes it.
         waiters::next(tx, target, &work)?;
         return waiters::supersede(tx, target, work.waiting());
@@ -183,7 +184,7 @@ fn finish(
             // The next list shows when. A list that showed the outcome has shown that, too.
             association: old
                 .and_then(|old| old.association)
-                .filter(|_| !associated_now || work.queue() == Queue::AwaitList),
+                .filter(|_| !associated_now || work.queue == Queue::AwaitList),
             associated_by_agent_at: if associated_now {
                 Some(tx.now.wall)
             } else {
@@ -191,7 +192,7 @@ fn finish(
             },
             requested: by.or_else(|| old.and_then(|device| device.requested.clone())),
             attempts: work.attempts,
-            error: if done { None } else { work.error.clone() },
+            error: if done { None } else { work.details.error.clone() },
             changed_at: tx.now.wall,
             outcome_seq: tx.state.counters.outcome_seq,
         };
@@ -240,11 +241,11 @@ pub fn settle_by_list(
     tx.state.counters.outcome_seq += 1;
     for target in found {
         if let Some(work) = tx.work_of(&target)
-            && let Wait::List { outcome_seq, joined_before } = work.wait
-            && outcome_seq <= list.outcome_seq
+            && work.queue == Queue::AwaitList
+            && work.details.since.outcome_seq <= list.outcome_seq
         {
             let work = work.clone();
-            settle_work(tx, &target, work, joined_before, list, clock_trusted)?;
+            settle_work(tx, &target, work, list, clock_trusted)?;
         }
     }
     Ok(false)
@@ -257,7 +258,6 @@ fn settle_work(
     tx: &mut Tx<'_>,
     target: &Target,
     mut work: Work,
-    joined_before: u64,
     list: ListMark,
     clock_trusted: bool,
 ) -> Result<(), StoreError> {
@@ -267,8 +267,8 @@ fn settle_work(
         (Outcome::Succeeded, list.seq)
     } else {
         let unknown = || Arc::new(Fault::new("TimedOut", "outcome unknown; the cloud's list does not show it done"));
-        let fault = work.error.get_or_insert_with(unknown);
-        (Outcome::Failed((**fault).clone()), joined_before)
+        let fault = work.details.error.get_or_insert_with(unknown);
+        (Outcome::Failed((**fault).clone()), work.details.since.joined_before)
     };
     let mut later = SmallVec::<[Waiter; 1]>::new();
     for waiter in work.waiting() {
@@ -284,10 +284,12 @@ fn settle_work(
         tx.end_entry(target, place, &outcome)?;
     }
     match later.first() {
-        Some(first) if work.queued_opposite.is_none() => {
+        Some(first) if work.details.queued_opposite.is_none() => {
             let place = first.0;
-            let (wait, call_state, entry_errors) = (Wait::Fresh, CallState::Unsent, 0);
-            let work = Work { wait, call_state, place, waiters: later, entry_errors, ..work };
+            work.details.entry_errors = 0;
+            work.details.since = WaitsSince::default();
+            let (queue, call_state) = (Queue::Fresh, CallState::Unsent);
+            let work = Work { queue, call_state, place, waiters: later, ..work };
             tx.set_work(target, Some(work))
         }
         _ => {

@@ -8,7 +8,7 @@ use super::{
     object,
     settle::{abandon, await_list, is_superseded_by_list, listed},
     tx::{Tx, defect},
-    work::{Call, Place, Queue, QueueKey, Wait, Waiter, Work, queue_key},
+    work::{Call, Place, Queue, QueueKey, Waiter, Work, queue_key},
 };
 use crate::{
     domain::{Again, CallKind, CallToken, Fault, Outcome, Request, Target, Window},
@@ -124,11 +124,12 @@ fn name_call(tx: &mut Tx<'_>, entries: &[(Target, u32)], fresh: &CallToken) -> R
     let mut keys: Vec<String> = entries.iter().map(|(target, _)| target.key()).collect();
     keys.sort_unstable();
     let content = object::hash(keys.join("\n").as_bytes());
-    let known = tx.work_of(first).and_then(|work| work.call.clone()).filter(|call| call.content == content);
+    let known = tx.work_of(first).and_then(|work| work.details.call.clone()).filter(|call| call.content == content);
     let call = known.unwrap_or_else(|| Box::new(Call { token: fresh.clone(), content }));
     for (target, _) in entries {
-        if let Some(work) = tx.work_of(target).cloned() {
-            tx.set_work(target, Some(Work { call: Some(call.clone()), ..work }))?;
+        if let Some(mut work) = tx.work_of(target).cloned() {
+            work.details.call = Some(call.clone());
+            tx.set_work(target, Some(work))?;
         }
     }
     Ok(Some(call.token))
@@ -184,13 +185,13 @@ fn take_range(
             };
             passed += 1;
             if queue == Queue::Fresh && look.is_shut(&target) {
-                let work = Work { wait: Wait::Parked, ..work.clone() };
+                let work = Work { queue: Queue::Parked, ..work.clone() };
                 tx.set_work(&target, Some(work))?;
                 ended = true;
                 continue;
             }
             let place = work.place;
-            let this = (target.scope().map(str::to_owned), work.call.as_ref().map(|call| call.token.clone()));
+            let this = (target.scope().map(str::to_owned), work.details.call.as_ref().map(|call| call.token.clone()));
             if kind.as_ref().is_some_and(|kind| *kind != this) {
                 continue;
             }
@@ -273,7 +274,7 @@ fn take_one(
         let text = "protected by guard.protected since this was accepted; an earlier call was not answered, and the cloud's \
                     list does not show it done";
         let mut work = work.clone();
-        work.error = Some(Arc::new(Fault::new("AccessDeniedException", text)));
+        work.details.error = Some(Arc::new(Fault::new("AccessDeniedException", text)));
         tx.state.counters.outcome_seq += 1;
         await_list(tx, &mut work);
         tx.set_work(target, Some(work))?;
@@ -316,7 +317,7 @@ fn take_one(
     work.note_sent(is_part);
     tx.ended.retried += u64::from(work.attempts > 0);
     work.attempts = work.attempts.saturating_add(1);
-    let entry_errors = work.entry_errors;
+    let entry_errors = work.details.entry_errors;
     tx.set_work(target, Some(work))?;
     Ok(Took::Entry(entry_errors))
 }

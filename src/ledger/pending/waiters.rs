@@ -55,10 +55,10 @@ pub(super) fn enqueue(
     if work.call_kind == call_kind {
         let served = work.waiting().len();
         work.waiters.truncate(served);
-        work.queued_opposite = None;
+        work.details.queued_opposite = None;
         work.waiters.push(new);
     } else if work.is_sent() {
-        work.queued_opposite.get_or_insert(new.0);
+        work.details.queued_opposite.get_or_insert(new.0);
         work.waiters.push(new);
     } else {
         work = Work::new(call_kind, smallvec![new]);
@@ -92,7 +92,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, target: &Target, place: Place) -> Result<O
     let mut work = work.clone();
     work.waiters.retain(|waiter| waiter.0 != place);
     if work.queued_opposites().is_empty() {
-        work.queued_opposite = None;
+        work.details.queued_opposite = None;
     }
     if work.waiting().is_empty() {
         return Ok(Some(work));

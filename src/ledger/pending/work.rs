@@ -1,6 +1,9 @@
 //! The work on a target: what is to be done, for which entries, and its place in a queue.
 
-use std::sync::Arc;
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -15,22 +18,9 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// The kind of a [`Wait`], in the order in which queues are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What a piece of work waits for, in the order in which queues are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Queue {
-    /// To be sent, or sent and not answered.
-    Fresh,
-    /// Answered with a passing error of this entry: sent again after a while.
-    Retry,
-    /// The resource of its call refused: other resources go first.
-    Parked,
-    /// The next complete list shows the outcome.
-    AwaitList,
-}
-
-/// What a piece of work waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Wait {
     /// A call, or its answer.
     #[default]
     #[serde(rename = "F")]
@@ -38,19 +28,12 @@ pub(crate) enum Wait {
     /// Another call, after an answer with a passing error of this entry.
     #[serde(rename = "R")]
     Retry,
-    /// A call, when the resource of its call no longer refuses.
+    /// A call, when the resource of its call no longer refuses: other resources go first.
     #[serde(rename = "P")]
     Parked,
-    /// A complete list.
+    /// The next complete list, which shows the outcome.
     #[serde(rename = "L")]
-    List {
-        /// The count of outcomes when the wait began: an older list does not count.
-        #[serde(rename = "m")]
-        outcome_seq: u64,
-        /// The next request's number at that moment: an entry that joins later was not sent.
-        #[serde(rename = "j")]
-        joined_before: u64,
-    },
+    AwaitList,
 }
 
 /// Whether a call may have carried out a piece of work.
@@ -83,7 +66,8 @@ pub(crate) struct Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Waiter(pub(crate) Place, pub(crate) Option<Timestamp>);
 
-/// What is to be done about one target, for all the entries that wait for it.
+/// What is to be done about one target, for all the entries that wait for it. Up to a hundred
+/// thousand of them are in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Work {
     /// By which kind of call.
@@ -91,10 +75,13 @@ pub(crate) struct Work {
     pub(crate) call_kind: CallKind,
     /// What it waits for.
     #[serde(rename = "q", default, skip_serializing_if = "is_default")]
-    pub(crate) wait: Wait,
+    pub(crate) queue: Queue,
     /// Whether a call may have carried it out.
     #[serde(rename = "s", default, skip_serializing_if = "is_default")]
     pub(crate) call_state: CallState,
+    /// Calls that carried it.
+    #[serde(rename = "n", default, skip_serializing_if = "is_default")]
+    pub(crate) attempts: u32,
     /// Its place in the queue: the entry that it was made for.
     #[serde(rename = "p")]
     pub(crate) place: Place,
@@ -102,9 +89,20 @@ pub(crate) struct Work {
     /// opposite.
     #[serde(rename = "w")]
     pub(crate) waiters: SmallVec<[Waiter; 1]>,
-    /// Calls that carried it.
-    #[serde(rename = "n", default, skip_serializing_if = "is_default")]
-    pub(crate) attempts: u32,
+    /// What most work does not have.
+    #[serde(rename = "x", default, skip_serializing_if = "is_default")]
+    pub(crate) details: Details,
+}
+
+/// The details of a piece of work, which take memory only if there are any. They are read and set
+/// as if they were always there.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Details(Option<Box<Detail>>);
+
+/// What happened to a piece of work whose first call did not end it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Detail {
     /// Answers that named a passing error of this entry.
     #[serde(rename = "e", default, skip_serializing_if = "is_default")]
     pub(crate) entry_errors: u32,
@@ -117,32 +115,78 @@ pub(crate) struct Work {
     /// The call that last carried it, until its outcome is known.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub(crate) call: Option<Box<Call>>,
+    /// For work that waits for a list.
+    #[serde(rename = "l", default, skip_serializing_if = "is_default")]
+    pub(crate) since: WaitsSince,
 }
+
+/// When the wait for a list began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WaitsSince {
+    /// The count of outcomes at that moment: an older list does not count.
+    #[serde(rename = "m")]
+    pub(crate) outcome_seq: u64,
+    /// The next request's number at that moment: an entry that joins later was not sent.
+    #[serde(rename = "j")]
+    pub(crate) joined_before: u64,
+}
+
+impl WaitsSince {
+    const NEVER: Self = Self { outcome_seq: 0, joined_before: 0 };
+}
+
+impl Default for WaitsSince {
+    fn default() -> Self {
+        Self::NEVER
+    }
+}
+
+/// The details of work that has none.
+static NO_DETAIL: Detail =
+    Detail { entry_errors: 0, error: None, queued_opposite: None, call: None, since: WaitsSince::NEVER };
+
+impl Deref for Details {
+    type Target = Detail;
+
+    fn deref(&self) -> &Detail {
+        self.0.as_deref().unwrap_or(&NO_DETAIL)
+    }
+}
+
+impl DerefMut for Details {
+    fn deref_mut(&mut self) -> &mut Detail {
+        self.0.get_or_insert_with(|| Box::new(NO_DETAIL.clone()))
+    }
+}
+
+impl Details {
+    /// Frees the memory of details that are none.
+    pub(super) fn trim(&mut self) {
+        if **self == NO_DETAIL {
+            self.0 = None;
+        }
+    }
+}
+
+impl PartialEq for Details {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Details {}
 
 impl Work {
     /// To be sent by that kind of call, for `waiters`, of which there is at least one.
     pub(super) fn new(call_kind: CallKind, waiters: SmallVec<[Waiter; 1]>) -> Self {
         Self {
             call_kind,
-            wait: Wait::Fresh,
+            queue: Queue::Fresh,
             call_state: CallState::Unsent,
+            attempts: 0,
             place: waiters.first().map_or((0, 0), |waiter| waiter.0),
             waiters,
-            attempts: 0,
-            entry_errors: 0,
-            error: None,
-            queued_opposite: None,
-            call: None,
-        }
-    }
-
-    /// The queue in which it waits.
-    pub(crate) fn queue(&self) -> Queue {
-        match self.wait {
-            Wait::Fresh => Queue::Fresh,
-            Wait::Retry => Queue::Retry,
-            Wait::Parked => Queue::Parked,
-            Wait::List { .. } => Queue::AwaitList,
+            details: Details::default(),
         }
     }
 
@@ -177,17 +221,18 @@ impl Work {
     /// The token of the call that last carried it.
     #[cfg(test)]
     pub(crate) fn call_token(&self) -> Option<&CallToken> {
-        self.call.as_ref().map(|call| &call.token)
+        self.details.call.as_ref().map(|call| &call.token)
     }
 
     /// Whether it is done for that entry, which waits for its target, and not for those before it.
     pub(super) fn is_for(&self, place: Place) -> bool {
-        self.queued_opposite.is_none_or(|opposite| place < opposite)
+        self.details.queued_opposite.is_none_or(|opposite| place < opposite)
     }
 
     /// How many of the waiters it is done for: they come first.
     fn served(&self) -> usize {
-        self.queued_opposite
+        self.details
+            .queued_opposite
             .map_or(self.waiters.len(), |opposite| self.waiters.partition_point(|waiter| waiter.0 < opposite))
     }
 
@@ -208,9 +253,8 @@ pub(crate) type QueueKey = (CallKind, Queue, u64, Place);
 
 /// The key of a target's work in its queue.
 pub(super) fn queue_key(target: &Target, work: &Work) -> QueueKey {
-    let queue = work.queue();
-    let resource = if queue == Queue::Parked { resource(target) } else { 0 };
-    (work.call_kind, queue, resource, work.place)
+    let resource = if work.queue == Queue::Parked { resource(target) } else { 0 };
+    (work.call_kind, work.queue, resource, work.place)
 }
 
 /// A resource's number. Two resources of one number would only be looked at one after the other.
@@ -234,7 +278,8 @@ pub(crate) fn visible(registered: Option<Registered>, work: Option<&Work>) -> Op
 pub(super) fn is_leaving(work: Option<&Work>) -> bool {
     work.is_some_and(|work| {
         let opposite = work.call_kind.opposite();
-        work.call_kind.takes_off() || work.queued_opposite.is_some() && opposite.is_some_and(CallKind::takes_off)
+        work.call_kind.takes_off()
+            || work.details.queued_opposite.is_some() && opposite.is_some_and(CallKind::takes_off)
     })
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Checkpoint {
     writer: Writer,
     written: Written,
     carry: Carry,
+    /// Requests of which a message was owed when it began: they are logged again also if they ended.
+    owed: Vec<u64>,
 }
 
 /// What a step of a checkpoint leaves to do.
@@ -45,6 +47,7 @@ impl Checkpoint {
             writer: Writer::new(registry.writer()),
             written: Written::default(),
             carry: Carry::Requests(0),
+            owed: state.requests().keys().copied().filter(|seq| state.is_owed(*seq)).collect(),
         }
     }
 
@@ -80,22 +83,28 @@ impl Checkpoint {
         Ok(Step::More)
     }
 
-    /// Removes the objects that the registry now has from memory. Returns those that stay there:
-    /// their images in the journal do not say yet that the registry has them.
+    /// Removes the objects that the registry now has from memory. Returns those of which the journal
+    /// would say otherwise at the next start: those that stay in memory, and those whose images are
+    /// in its present segment.
     pub(crate) fn complete(self, state: &mut State) -> Vec<Key> {
-        let Self { slices, written, .. } = self;
+        let Self { slices, written, owed, .. } = self;
         let mut bytes = state.counters.registry_bytes;
         let mut kept = Vec::new();
         for (thing, change, now) in written.devices {
             if let Some(stored) = state.device_is_stored(&thing, change, now) {
                 bytes = bytes.saturating_sub(stored).saturating_add(now);
             }
-            kept.extend(state.devices().contains_key(&thing).then_some(Key::Device(thing)));
+            if state.is_in_segment(change) || state.devices().contains_key(&thing) {
+                kept.push(Key::Device(thing));
+            }
         }
         for (seq, grown) in written.requests {
             bytes = bytes.saturating_add(grown);
+            let change = state.request(seq).map_or(0, |kept| kept.change);
             state.request_is_stored(seq, grown);
-            kept.extend(state.request(seq).map(|_| Key::Request(seq)));
+            if state.is_in_segment(change) || owed.binary_search(&seq).is_ok() || state.request(seq).is_some() {
+                kept.push(Key::Request(seq));
+            }
         }
         for seq in slices.forgotten() {
             state.forgotten_is_stored(*seq);

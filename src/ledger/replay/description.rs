@@ -32,7 +32,7 @@ impl Description {
         match image {
             Image::Counters(_) => {}
             Image::Request(seq, Some(new)) => self.request(*seq, state.request(*seq), new),
-            Image::Request(seq, None) => self.note("retention", format!("request {seq} is forgotten")),
+            Image::Request(seq, None) => self.change(format!("request {seq}: the registry has it")),
             Image::Progress(seq, new) => {
                 let has_ended = new.completed_at.is_some();
                 if has_ended {
@@ -62,7 +62,10 @@ impl Description {
             }
             Image::Device(thing, new) => {
                 let old = state.device(thing).and_then(|row| row.device.as_ref()).map(|device| device.registered);
-                self.device(thing.as_str(), old, new.as_deref().map(|new| &*new.row));
+                match new {
+                    Some(new) => self.device(thing.as_str(), old, &new.row),
+                    None => self.change(format!("device {thing}: the registry has its row")),
+                }
             }
             Image::Access(thing, new) => {
                 let what = access(new.as_deref());
@@ -153,7 +156,11 @@ impl Description {
             return;
         };
         let call = new.call_kind.traits().action;
-        let why = new.error.as_deref().map_or_else(String::new, |fault| format!(": {}: {}", fault.code, fault.message));
+        let why = new
+            .details
+            .error
+            .as_deref()
+            .map_or_else(String::new, |fault| format!(": {}: {}", fault.code, fault.message));
         match old {
             None => self.change(format!("{name}: waits for {call}")),
             Some(old) if new.is_sent() && (!old.is_sent() || old.attempts != new.attempts) => {
@@ -162,21 +169,20 @@ impl Description {
             Some(old) if new.is_outcome_unknown() && !old.is_outcome_unknown() => {
                 self.note("a call was not answered", format!("{name}: the outcome of {call} is not known{why}"));
             }
-            Some(old) if new.queue() != old.queue() || new.is_sent() != old.is_sent() => {
-                self.note("a call was answered", format!("{name}: waits again ({:?}){why}", new.queue()));
+            Some(old) if new.queue != old.queue || new.is_sent() != old.is_sent() => {
+                self.note("a call was answered", format!("{name}: waits again ({:?}){why}", new.queue));
             }
             Some(_) => self.change(format!("{name}: {} entries wait{why}", new.waiters.len())),
         }
     }
 
-    fn device(&mut self, name: &str, old: Option<Registered>, row: Option<&DeviceRow>) {
+    fn device(&mut self, name: &str, old: Option<Registered>, row: &DeviceRow) {
         let shown = |registered: Option<Registered>| match registered {
             Some(Registered::Associated) => "associated",
             Some(Registered::Disassociated) => "disassociated",
             None => "not in memory",
         };
-        let device = row.and_then(|row| row.device.as_ref());
-        let new = device.map(|device| device.registered);
+        let new = row.device.as_ref().map(|device| device.registered);
         let text = match new {
             None => format!("device {name}: its row is removed"),
             Some(_) if new == old => format!("device {name}: stays {}, its row changes", shown(new)),

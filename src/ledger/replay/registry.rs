@@ -51,7 +51,7 @@ impl Expected {
                 }
                 rows.push((sequence, (*changed.row).clone()));
             }
-            Image::Forgotten(seq, _) | Image::Request(seq, None) => drop(self.forgotten.insert(*seq)),
+            Image::Forgotten(seq, _) => drop(self.forgotten.insert(*seq)),
             _ => {}
         }
     }

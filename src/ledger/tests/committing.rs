@@ -209,6 +209,35 @@ async fn the_rows_of_a_checkpoint_that_was_completed_for_a_large_group_are_count
     assert_eq!(counted, rig.disk.registry.bytes());
 }
 
+/// A row that a checkpoint wrote counts once, also if its object changed while the checkpoint was
+/// under way and the power failed after it.
+#[tokio::test(start_paused = true)]
+async fn rows_that_were_settled_during_a_checkpoint_count_once_after_a_crash() {
+    let mut rig = Rig::new();
+    let mut settled = Vec::new();
+    for n in 0..6000 {
+        let order = order("@root", Some(&format!("t{n}")), change(&[&format!("d{}", n % 500)]));
+        let pick = Pick::Queue { limit: 1, window: Window::OPEN, again: None, shut: Vec::new() };
+        let rule = move |tx: &mut Tx<'_>| {
+            accept(tx, &order)?.unwrap();
+            let taken = take(tx, CallKind::Disassociate, &pick, true, &CallToken::from_bits(0))?;
+            let mut verdicts = taken.entries.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
+            settle(tx, CallKind::Disassociate, &mut verdicts)
+        };
+        settled.push(rig.ledger.submit(Replies::Durable, rule).await.unwrap());
+    }
+    for settled in settled {
+        settled.await.unwrap().unwrap();
+    }
+    let before = rig.disk.registry.rows();
+    assert!(before > 3000, "checkpoints were completed");
+    rig.crash().await;
+    let rig = rig.restart().await;
+    assert!(rig.find("none").await.is_none());
+    let counted = rig.ledger.summary().borrow().live_bytes;
+    assert_eq!(counted, rig.disk.registry.bytes());
+}
+
 /// A group takes memory for each object that it changes, until it is durable: commands that arrive
 /// together do not make it larger than one of them does.
 #[tokio::test(start_paused = true)]

@@ -126,7 +126,7 @@ impl View for Image {
         let work = self.state.work(target)?.clone();
         Some(Work {
             call_kind: work.call_kind,
-            queue: match work.queue() {
+            queue: match work.queue {
                 pending::Queue::Fresh => Queue::Fresh,
                 pending::Queue::Retry => Queue::Retry,
                 pending::Queue::Parked => Queue::Parked,
@@ -136,9 +136,9 @@ impl View for Image {
             sent: work.is_sent(),
             outcome_unknown: work.is_outcome_unknown(),
             attempts: work.attempts,
-            entry_errors: work.entry_errors,
-            error: work.error.as_deref().cloned(),
-            queued_opposite: work.queued_opposite,
+            entry_errors: work.details.entry_errors,
+            error: work.details.error.as_deref().cloned(),
+            queued_opposite: work.details.queued_opposite,
             call: work.call_token().cloned(),
         })
     }

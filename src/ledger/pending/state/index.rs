@@ -79,7 +79,7 @@ impl State {
         let counters = &mut self.counters;
         counters.loads = Default::default();
         for work in self.works.values() {
-            counters.loads[work.call_kind.index()].count(work.queue(), 1);
+            counters.loads[work.call_kind.index()].count(work.queue, 1);
         }
         (counters.open_requests, counters.open_entries, counters.open_syncs) = (0, 0, 0);
         for kept in self.requests.values().filter(|kept| kept.request.tally.open > 0) {

@@ -60,8 +60,12 @@ pub(crate) struct State {
     counted_from: u64,
     /// Clients that were refused for a limit, and when, by `Elapsed`: the last few.
     refused: BTreeMap<ClientId, u64>,
-    /// Counts the changes of device rows.
+    /// Counts the changes of requests and device rows.
     changes: u64,
+    /// The changes that the journal has, and those that it has in older segments than the present
+    /// one.
+    logged: u64,
+    logged_before: u64,
     /// The journal has no room for more commands until a checkpoint is complete.
     pub(crate) is_short_of_room: bool,
 }
@@ -214,6 +218,22 @@ impl State {
             self.devices.remove(thing);
         }
         Some(before)
+    }
+
+    /// The journal has all changes.
+    pub(crate) fn is_logged(&mut self) {
+        self.logged = self.changes;
+    }
+
+    /// The journal has begun another segment.
+    pub(crate) fn is_switched(&mut self) {
+        self.logged_before = self.logged;
+    }
+
+    /// Whether the present segment of the journal has the image of an object that changed last with
+    /// `change`.
+    pub(crate) fn is_in_segment(&self, change: u64) -> bool {
+        change > self.logged_before
     }
 
     /// Whether there is anything that a checkpoint would store.

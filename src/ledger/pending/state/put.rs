@@ -55,13 +55,17 @@ impl State {
             let (client, open) = (request.client.clone(), request.tally.open);
             self.count(&client, 1, open.into(), 0);
         }
-        put(&mut self.requests, seq, new)
+        self.changes += 1;
+        let change = self.changes;
+        put(&mut self.requests, seq, new.map(|new| Kept { change, ..new }))
     }
 
     pub(in crate::ledger::pending) fn put_progress(&mut self, seq: u64, new: Progress) -> Option<Progress> {
         let kept = self.requests.get_mut(&seq)?;
         let old = Progress::of(&kept.request);
         new.set(&mut kept.request);
+        self.changes += 1;
+        kept.change = self.changes;
         match (kept.request.expires_at, new.tally.open) {
             (Some(_), 1..) => drop(self.deadlines.insert(seq)),
             _ => drop(self.deadlines.remove(&seq)),
@@ -72,7 +76,10 @@ impl State {
     }
 
     pub(in crate::ledger::pending) fn put_slot(&mut self, seq: u64, index: u32, new: Slot) -> Option<Slot> {
-        let slot = self.requests.get_mut(&seq)?.slots.get_mut(index as usize)?;
+        let kept = self.requests.get_mut(&seq)?;
+        let slot = kept.slots.get_mut(index as usize)?;
+        self.changes += 1;
+        kept.change = self.changes;
         Some(std::mem::replace(slot, new))
     }
 
@@ -89,8 +96,11 @@ impl State {
     pub(in crate::ledger::pending) fn put_work(
         &mut self,
         target: &Target,
-        new: Option<Box<Work>>,
+        mut new: Option<Box<Work>>,
     ) -> Option<Box<Work>> {
+        if let Some(new) = &mut new {
+            new.details.trim();
+        }
         let key = new.as_ref().map(|new| queue_key(target, new));
         let old = put(&mut self.works, target.clone(), new);
         let old_key = old.as_ref().map(|old| queue_key(target, old));

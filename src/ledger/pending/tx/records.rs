@@ -150,8 +150,8 @@ impl Tx<'_> {
         new: Option<Work>,
         registered: impl FnOnce(&Self, &ThingName) -> Result<Option<Registered>, StoreError>,
     ) -> Result<(), StoreError> {
-        let shown = |work: Option<&Work>| work.map(|work| (work.call_kind, work.queued_opposite.is_some()));
-        let place = |work: Option<&Work>| work.map(|work| (work.call_kind, work.queue(), work.place));
+        let shown = |work: Option<&Work>| work.map(|work| (work.call_kind, work.details.queued_opposite.is_some()));
+        let place = |work: Option<&Work>| work.map(|work| (work.call_kind, work.queue, work.place));
         let old = self.state.work(target);
         let (was_shown, was_at) = (shown(old), place(old));
         let (is_shown, is_at) = (shown(new.as_ref()), place(new.as_ref()));
