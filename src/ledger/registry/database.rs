@@ -10,7 +10,7 @@ use super::store::StoreError;
 use crate::ledger::files::io_error;
 
 /// Bytes of sled's page cache; its default of 1 GiB is no size for a gateway.
-const CACHE: u64 = 4 << 20;
+const CACHE: u64 = 1 << 20;
 
 /// Bytes of sled's segments: twice what it takes by itself, so that twice as much may go between
 /// two syncs. Chosen for good, since sled opens no store that was made with another.

@@ -51,6 +51,11 @@ const MAX_UNSYNCED: (usize, usize) = (512, 128 << 10);
 /// the processor.
 const SLACK: Option<NonZeroU64> = NonZeroU64::new(if usize::BITS < 64 { 4_294_967_295 } else { 600_000_000_000 });
 
+/// Rows from which on a scan reads each of them again, to let sled notice its pages. sled gives up
+/// pages beyond its cache's size only when it has noted 64 accesses to a 256th of them, and a scan
+/// is one access for each page: a scan of 100,000 devices would leave all of them in memory.
+const WALK: usize = 256;
+
 /// Checks, 10 ms apart, whether a database that was just dropped has released its file.
 const LETTING_GO: u32 = 200;
 
@@ -175,13 +180,17 @@ impl Store for SledStore {
         }
         let read =
             |row: ::sled::Result<(::sled::IVec, ::sled::IVec)>| row.map(|(key, value)| (key.to_vec(), value.to_vec()));
-        guarded(|| {
+        let found: Vec<Row> = guarded(|| {
             let rows = self.db.range(from..to);
             match direction {
                 Direction::Up => rows.take(limit).map(read).collect(),
                 Direction::Down => rows.rev().take(limit).map(read).collect(),
             }
-        })
+        })?;
+        if found.len() >= WALK {
+            guarded(|| found.iter().try_for_each(|(key, _)| self.db.contains_key(key).map(drop)))?;
+        }
+        Ok(found)
     }
 
     fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError> {

@@ -23,8 +23,11 @@ impl State {
             Image::Slot(seq, index, new) => Undo::Slot(seq, index, self.put_slot(seq, index, new.into_owned())?),
             Image::Forgotten(seq, new) => Undo::Forgotten(seq, self.put_forgotten(seq, new.map(Cow::into_owned))),
             Image::Work(target, new) => {
+                // One copy of the name for the request and its work.
+                let shared = new.as_ref().and_then(|new| self.open_target(new.place)).filter(|open| **open == *target);
+                let target = shared.cloned().unwrap_or_else(|| target.into_owned());
                 let old = self.put_work(&target, new.map(|new| Box::new(new.into_owned())));
-                Undo::Work(target.into_owned(), old)
+                Undo::Work(target, old)
             }
             Image::Owed(n, new) => Undo::Owed(n, self.put_owed(n, new)),
             Image::Unacknowledged(hash, new) => Undo::Unacknowledged(hash, self.put_unacknowledged(hash, new)),

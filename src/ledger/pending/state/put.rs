@@ -35,7 +35,7 @@ fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> Option<
 }
 
 impl State {
-    pub(in crate::ledger::pending) fn put_request(&mut self, seq: u64, new: Option<Kept>) -> Option<Kept> {
+    pub(in crate::ledger::pending) fn put_request(&mut self, seq: u64, mut new: Option<Kept>) -> Option<Kept> {
         if let Some(old) = self.requests.get(&seq) {
             let name = (old.request.client.clone(), old.request.token.clone());
             let (client, open) = (old.request.client.clone(), old.request.tally.open);
@@ -46,7 +46,9 @@ impl State {
             self.deadlines.remove(&seq);
             self.count(&client, -1, -i64::from(open), 0);
         }
-        if let Some(Kept { request, slots, .. }) = &new {
+        if let Some(Kept { request, slots, .. }) = &mut new {
+            // A list that is read grows by doubling.
+            slots.shrink_to_fit();
             self.slots += slots.len() as u64;
             self.tokens.insert((request.client.clone(), request.token.clone()), seq);
             if request.expires_at.is_some() && request.tally.open > 0 {
