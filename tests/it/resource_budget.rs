@@ -1,5 +1,5 @@
 //! What the agent may cost a gateway, in counts that are the same on every machine: syncs, bytes,
-//! calls and wake-ups. `benches/run` measures what it costs in time.
+//! memory, calls and wake-ups. `benches/run` measures what it costs in time.
 //!
 //! Where a goal is not reached, the limit is what is measured today with some room, and the goal
 //! stands beside it.
@@ -20,6 +20,10 @@ const MOST_WRITTEN_ALONE: u64 = 24 * 1024;
 /// In a minute with nothing to do. The goal is 12, and 8 were measured; but when sled's threads,
 /// which may wake late, do so is for the kernel to say, and for whatever else keeps it awake.
 const MOST_WAKE_UPS: u64 = 60;
+
+/// By how much the largest memory of the process may grow for each device, in bytes: when the first
+/// list was read, when each device has an open entry, and after a restart with these.
+const MOST_MEMORY: [f64; 3] = [450.0, 780.0, 560.0];
 
 /// Commands of one device each.
 const COMMANDS: usize = 1000;
@@ -161,6 +165,39 @@ async fn commands_that_come_together_share_writes() {
     let each = (Costs::of(&world).written - before) / COMMANDS as u64;
     println!("{each} bytes written for each command");
     assert!(each < MOST_WRITTEN, "{each} bytes written for each command");
+}
+
+/// Devices and open entries take memory, and what is done with many of them at once takes no more:
+/// the list, the walks through the registry, long commands that arrive together, and a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_grows_with_devices_and_open_entries_only() {
+    const IN_EACH: usize = 2500;
+    let _turn = groups::measured();
+    let mut peaks = Vec::new();
+    for devices in [0, 50_000] {
+        let mut world = World::new(devices).await;
+        world.rust_log = "warn";
+        let client = world.client("bench").await;
+        world.start_agent();
+        client.status("the agent is in sync", |s| s["devices"]["ASSOCIATED"] == devices).await;
+        let mut here = vec![world.memory().peak];
+        world.cloud.offline(true);
+        let names = names(0..devices);
+        for (n, names) in names.chunks(IN_EACH).enumerate() {
+            client.disassociate(&format!("t{n}"), names);
+        }
+        until("all are accepted", || count(&client, "/accepted") == devices / IN_EACH).await;
+        here.push(world.memory().peak);
+        world.stop_agent();
+        world.start_agent();
+        client.status("the agent has begun", |s| s["pendingEntries"] == devices).await;
+        here.push(world.memory().peak);
+        peaks.push(here);
+    }
+    let [empty, full]: [Vec<f64>; 2] = peaks.try_into().unwrap();
+    let each: Vec<f64> = full.iter().zip(&empty).map(|(full, empty)| (full - empty) * 1024.0 * 1024.0 / 50e3).collect();
+    println!("{each:.0?} bytes for each device");
+    assert!(each.iter().zip(MOST_MEMORY).all(|(each, most)| *each <= most), "{each:.0?} bytes for each device");
 }
 
 /// One command at a time shares nothing.
