@@ -98,12 +98,16 @@ pub fn forget_requests(tx: &mut Tx<'_>, before: u64, next: &mut u64) -> Result<b
 
 /// Forgets devices that were disassociated before `before`, by [`Tx::elapsed`], and events of other
 /// devices from before; from the key `after` on; `true` when all were seen. A device with open
-/// entries stays.
+/// entries stays. Reads no row if none can be that old.
 ///
 /// # Errors
 /// The registry failed.
 pub fn forget_devices(tx: &mut Tx<'_>, before: u64, after: &mut Vec<u8>) -> Result<bool, StoreError> {
     if after.is_empty() {
+        if tx.state.oldest_row().is_some_and(|oldest| oldest >= before) {
+            return Ok(true);
+        }
+        tx.state.begin_walk();
         let changed = tx.state.devices().iter();
         let names: Vec<ThingName> = changed
             .filter(|(thing, changed)| is_due(tx, thing, &changed.row, before))
@@ -120,12 +124,19 @@ pub fn forget_devices(tx: &mut Tx<'_>, before: u64, after: &mut Vec<u8>) -> Resu
     let found = tx.scan((from, to), Direction::Up, STEP)?;
     for (key, row) in &found {
         after.clone_from(key);
-        if rows::time_of(row).is_some_and(|time| time < before) {
-            forget_device(tx, &rows::read_thing(key)?, before)?;
+        let Some(time) = rows::time_of(row) else { continue };
+        let thing = rows::read_thing(key)?;
+        if time < before {
+            forget_device(tx, &thing, before)?;
         }
+        tx.state.see_row(&thing, time);
     }
     crate::runtime::failpoint::pass("maintenance-forgetting");
-    Ok(found.len() < STEP)
+    let done = found.len() < STEP;
+    if done {
+        tx.state.end_walk();
+    }
+    Ok(done)
 }
 
 fn has_tombstone(row: &DeviceRow) -> bool {

@@ -27,7 +27,7 @@ const VERSION: u8 = 1;
 const NAMES_IN_ROW: usize = 25;
 
 /// The time of a row of which nothing is ever forgotten.
-const NEVER: u64 = u64::MAX;
+pub(crate) const NEVER: u64 = u64::MAX;
 
 fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
@@ -215,8 +215,9 @@ pub(crate) fn of_request(settled: Settled, ops: &mut Vec<Op>) {
     }
 }
 
-/// When something of a device's row is to be forgotten: its tombstone, else its oldest event.
-fn since(row: &DeviceRow) -> u64 {
+/// By which time something of a device's row is to be forgotten: that of its tombstone, else that of
+/// its oldest event.
+pub(crate) fn since(row: &DeviceRow) -> u64 {
     let is_tombstone = row.device.as_ref().is_some_and(|device| device.registered == Registered::Disassociated);
     match row.events.first() {
         _ if is_tombstone => row.changed,

@@ -1,7 +1,10 @@
 //! A device's history: what it shows, that it stays small, and that it is forgotten in time.
 
 use super::*;
-use crate::domain::Event;
+use crate::{
+    domain::{Event, EventKind},
+    ledger::{pending::DeviceRow, registry::rows},
+};
 
 fn shown(bench: &mut Bench, name: &str) -> Vec<(i64, &'static str)> {
     events_of(bench, name).iter().map(|event| (event.at.0, event.kind.as_str())).collect()
@@ -129,4 +132,34 @@ fn a_history_is_forgotten_with_its_device() {
     assert_eq!((shown(&mut bench, "a").len(), shown(&mut bench, "b").len()), (0, 2));
     bench.forget_devices(1001);
     assert!(bench.view().history().is_empty(), "and leaves nothing");
+}
+
+/// A registry of a hundred thousand devices is not read every two minutes for nothing.
+#[test]
+fn without_a_row_that_is_old_enough_retention_reads_none() {
+    let mut bench = Bench::new();
+    bench.accept(&order("tool", Some("a"), change(&["a"])));
+    bench.take(100);
+    bench.wait(1000);
+    bench.settle(&["a"], &Verdict::Done);
+    bench.forget_devices(500);
+    // A row that only a walk finds, because no rule set it.
+    let event = Event { at: Timestamp(0), kind: EventKind::Listed };
+    let row = DeviceRow { events: vec![(1, event)], ..DeviceRow::default() };
+    let (key, row) = rows::of_device(&thing("z"), &row);
+    let row = row.unwrap();
+    bench.image.state.counters.registry_bytes += (key.len() + row.len()) as u64;
+    bench.image.registry.rows.insert(key, row);
+    let is_there = |bench: &Bench| bench.image.history().contains_key(&thing("z"));
+    bench.forget_devices(1000);
+    assert!(is_there(&bench), "the oldest row that is known is of 1000");
+    bench.forget_devices(1001);
+    assert!(!is_there(&bench) && bench.image.history().is_empty());
+    // A device that changes is known again.
+    bench.accept(&order("tool", Some("b"), change(&["b"])));
+    bench.take(100);
+    bench.settle(&["b"], &Verdict::Done);
+    bench.wait(1000);
+    bench.forget_devices(2001);
+    assert!(bench.image.history().is_empty());
 }

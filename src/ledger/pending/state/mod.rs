@@ -18,7 +18,10 @@ use super::{
     object::{BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY, Changed, DeviceRow, Forgotten, Kept, Outgoing, Slot},
     work::{Place, QueueKey, Work},
 };
-use crate::domain::{Access, ClientId, ClientToken, Now, Target, ThingName};
+use crate::{
+    domain::{Access, ClientId, ClientToken, Now, Target, ThingName},
+    ledger::registry::rows,
+};
 
 /// How long a client that was refused for a limit counts as an active one: twice the wait that the
 /// rejection asks for.
@@ -60,6 +63,11 @@ pub(crate) struct State {
     counted_from: u64,
     /// Clients that were refused for a limit, and when, by `Elapsed`: the last few.
     refused: BTreeMap<ClientId, u64>,
+    /// The earliest time at which something of a device's row may be to forget, by `Elapsed`, of all
+    /// rows of the registry and in memory; `None` until a walk has seen all of them.
+    oldest: Option<u64>,
+    /// The same of those that the present walk has seen.
+    walked: u64,
     /// Counts the changes of requests and device rows.
     changes: u64,
     /// The changes that the journal has, and those that it has in older segments than the present
@@ -218,6 +226,30 @@ impl State {
             self.devices.remove(thing);
         }
         Some(before)
+    }
+
+    /// The earliest time of a device's row, by `Elapsed`, by which it is to be forgotten; `None` if
+    /// that is not known. No row has an earlier one.
+    pub(crate) fn oldest_row(&self) -> Option<u64> {
+        self.oldest
+    }
+
+    /// A walk through all rows begins.
+    pub(crate) fn begin_walk(&mut self) {
+        self.walked = self.devices.values().map(|changed| rows::since(&changed.row)).min().unwrap_or(rows::NEVER);
+    }
+
+    /// The walk has seen a row of the registry.
+    pub(crate) fn see_row(&mut self, thing: &ThingName, time: u64) {
+        // The row in memory replaces it, and counts.
+        if !self.devices.contains_key(thing) {
+            self.walked = self.walked.min(time);
+        }
+    }
+
+    /// The walk has seen all rows.
+    pub(crate) fn end_walk(&mut self) {
+        self.oldest = Some(self.walked);
     }
 
     /// The journal has all changes.

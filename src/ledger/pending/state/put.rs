@@ -9,7 +9,10 @@ use super::{
     },
     State,
 };
-use crate::domain::{Access, Target, ThingName};
+use crate::{
+    domain::{Access, Target, ThingName},
+    ledger::registry::rows,
+};
 
 /// The old value of an object, which undoes its change.
 #[derive(Debug)]
@@ -150,6 +153,11 @@ impl State {
     ) -> Option<Changed> {
         self.changes += 1;
         let change = self.changes;
+        if let Some(new) = &new {
+            let time = rows::since(&new.row);
+            self.walked = self.walked.min(time);
+            self.oldest = self.oldest.map(|oldest| oldest.min(time));
+        }
         put(&mut self.devices, thing.clone(), new.map(|new| Changed { change, ..new }))
     }
 
