@@ -100,22 +100,22 @@ impl<D: Disk> Committer<D> {
                 Ok(Progress::More)
             }
             Ok(Step::Done) => {
-                let kept = self.checkpoint.take().map(|checkpoint| checkpoint.complete(&mut self.state));
-                let mut kept = kept.unwrap_or_default();
+                let moved = self.checkpoint.take().map(|checkpoint| checkpoint.complete(&mut self.state));
+                self.moved.extend(moved.unwrap_or_default());
                 self.state.counters.attempt = self.binding.attempt;
                 // With the totals, which count the rows that the registry has of these objects now.
                 // Where the segment has no room for them, they are in the next group.
                 let mut payload = Group::totals(&self.state);
                 let totals = payload.len();
-                kept.iter().filter_map(|key| self.state.image(key)).for_each(|image| write(&mut payload, &image));
-                if Journal::<D::Files>::footprint(payload.len() as u64) > journal.room() {
-                    payload.truncate(totals);
-                } else {
-                    kept.clear();
-                }
+                self.moved.iter().filter_map(|key| self.state.image(key)).for_each(|image| write(&mut payload, &image));
+                let has_room = Journal::<D::Files>::footprint(payload.len() as u64) <= journal.room();
+                payload.truncate(if has_room { payload.len() } else { totals });
                 append(journal, &mut self.has_failed_write, &payload)?;
                 journal.complete().map_err(NotSynced)?;
-                self.group.log_again(&self.state, kept);
+                let moved = std::mem::take(&mut self.moved);
+                if !has_room {
+                    self.group.log_again(&self.state, moved);
+                }
                 // As much again as is carried fits beside it, half of it at most in a long segment.
                 let (unit, carried) = (self.disk.segment(), journal.used());
                 self.full_at = carried + carried / 2 + unit - unit / RESERVED;

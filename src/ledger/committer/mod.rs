@@ -30,7 +30,7 @@ use super::{
     health::Unavailable,
     job::{Job, Notifiers, Replies},
     journal::Journal,
-    pending::{Group, State, Summary, Touched, Tx},
+    pending::{Group, Key, State, Summary, Touched, Tx},
     registry::{Binding, Checkpoint, store::StoreError},
 };
 use crate::{
@@ -69,6 +69,9 @@ pub(super) struct Committer<D: Disk> {
     /// Which registry the journal expects, by the last checkpoint that is complete.
     binding: Binding,
     checkpoint: Option<Checkpoint>,
+    /// Objects that the registry has as they are in memory, or that it took over, where the journal
+    /// does not say so yet.
+    moved: Vec<Key>,
     /// Changes that are in memory, and not in the journal yet.
     group: Group,
     /// Changes that are in the journal, and not durable yet.
@@ -139,6 +142,7 @@ impl<D: Disk> Committer<D> {
             registry: None,
             binding: Binding::default(),
             checkpoint: None,
+            moved: Vec::new(),
             group: Group::default(),
             appended: Group::default(),
             unfinished: VecDeque::new(),
@@ -170,8 +174,8 @@ impl<D: Disk> Committer<D> {
         loop {
             let next = match queue.try_recv() {
                 Ok(job) => Some(job),
+                Err(_) if !self.unfinished.is_empty() => None,
                 Err(mpsc::error::TryRecvError::Disconnected) => break,
-                Err(mpsc::error::TryRecvError::Empty) if !self.unfinished.is_empty() => None,
                 Err(mpsc::error::TryRecvError::Empty) if self.continue_checkpoint(IDLE_PATIENCE) != Progress::Over => {
                     continue;
                 }
@@ -254,6 +258,7 @@ impl<D: Disk> Committer<D> {
         self.state.is_short_of_room = self.is_stalled && self.used_quarters() >= 2 || self.is_short_of_room();
         let (mut durable, mut failed) = (false, None);
         let mut ran: Vec<Ran> = Vec::with_capacity(jobs.len());
+        let mut continued = Vec::new();
         for mut job in jobs {
             if durable && self.group.len() > GROUP_CHANGES {
                 self.unfinished.push_back(job);
@@ -265,12 +270,14 @@ impl<D: Disk> Committer<D> {
                     if ended {
                         ran.push((job, Ok(())));
                     } else {
-                        self.unfinished.push_back(job);
+                        continued.push(job);
                     }
                 }
                 Err(error) => ran.push((job, Err(error))),
             }
         }
+        // Behind those that have not run yet: otherwise a long job would hold them up to its end.
+        self.unfinished.extend(continued);
         let begun = Instant::now();
         match if durable { self.commit(true) } else { Ok(()) } {
             Ok(()) => {

@@ -131,6 +131,7 @@ impl<D: Disk> Committer<D> {
         state.is_logged();
         self.state = state;
         (self.group, self.appended) = (Group::default(), Group::default());
+        self.moved.clear();
         self.binding =
             Binding { journal: identity.id, generation: self.state.counters.generation, checkpoint, attempt: 0 };
         self.journal = Some(journal);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    object::{self, BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY, Kept, Listed, Slot},
+    object::{self, BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY, ChangeNumber, Kept, Listed, Slot},
     tx::Tx,
     waiters,
     work::is_leaving,
@@ -364,7 +364,10 @@ fn open(tx: &mut Tx<'_>, order: &Order, content: String, plan: Plan) -> Request 
     }
     let slots = change.targets.iter().cloned().map(Slot::Open).collect();
     let unknown = if request.unknown.is_some() { plan.unknown.1 } else { Vec::new() };
-    tx.put_request(seq, Some(Kept { request: request.clone(), slots, unknown, stored: false, change: 0 }));
+    tx.put_request(
+        seq,
+        Some(Kept { request: request.clone(), slots, unknown, stored: false, change: ChangeNumber::default() }),
+    );
     if let Some(hash) = request.delivery {
         tx.put_unacknowledged(hash, Some(seq));
     }

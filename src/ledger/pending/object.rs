@@ -64,10 +64,22 @@ pub(crate) struct Kept {
     /// The registry has it.
     #[serde(rename = "s", default, skip_serializing_if = "is_default")]
     pub(crate) stored: bool,
-    /// Which change of the state it changed last with, in memory.
     #[serde(skip)]
-    pub(crate) change: u64,
+    pub(crate) change: ChangeNumber,
 }
+
+/// Which change of the state an object changed last with, in memory. It is no part of the object:
+/// all numbers are equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ChangeNumber(pub(crate) u64);
+
+impl PartialEq for ChangeNumber {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for ChangeNumber {}
 
 /// A finished request, with what the registry keeps of it.
 #[derive(Clone, Debug)]
@@ -201,9 +213,8 @@ pub(crate) struct Changed {
     /// Bytes of the row that the registry has, 0 for none.
     #[serde(rename = "b", default, skip_serializing_if = "is_default")]
     pub(crate) stored: u64,
-    /// Which change of the state this is, in memory.
     #[serde(skip)]
-    pub(crate) change: u64,
+    pub(crate) change: ChangeNumber,
 }
 
 /// Names an object.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    object::{Changed, DeviceRow, Forgotten},
+    object::{ChangeNumber, Changed, DeviceRow, Forgotten},
     tx::Tx,
 };
 use crate::{
@@ -164,7 +164,7 @@ fn forget_device(tx: &mut Tx<'_>, thing: &ThingName, before: u64) -> Result<(), 
     }
     let Changed { mut row, .. } = tx.device_row(thing)?;
     Arc::make_mut(&mut row).events.retain(|(at, _)| *at >= before);
-    let mut changed = Changed { row, stored, change: 0 };
+    let mut changed = Changed { row, stored, change: ChangeNumber::default() };
     if changed.row.is_empty() {
         // Counted as gone now, and deleted with the next checkpoint.
         let counters = &mut tx.state.counters;

@@ -22,8 +22,6 @@ pub(crate) struct Checkpoint {
     writer: Writer,
     written: Written,
     carry: Carry,
-    /// Requests of which a message was owed when it began: they are logged again also if they ended.
-    owed: Vec<u64>,
 }
 
 /// What a step of a checkpoint leaves to do.
@@ -47,7 +45,6 @@ impl Checkpoint {
             writer: Writer::new(registry.writer()),
             written: Written::default(),
             carry: Carry::Requests(0),
-            owed: state.requests().keys().copied().filter(|seq| state.is_owed(*seq)).collect(),
         }
     }
 
@@ -87,7 +84,7 @@ impl Checkpoint {
     /// would say otherwise at the next start: those that stay in memory, and those whose images are
     /// in its present segment.
     pub(crate) fn complete(self, state: &mut State) -> Vec<Key> {
-        let Self { slices, written, owed, .. } = self;
+        let Self { slices, written, .. } = self;
         let mut bytes = state.counters.registry_bytes;
         let mut kept = Vec::new();
         for (thing, change, now) in written.devices {
@@ -100,9 +97,9 @@ impl Checkpoint {
         }
         for (seq, grown) in written.requests {
             bytes = bytes.saturating_add(grown);
-            let change = state.request(seq).map_or(0, |kept| kept.change);
+            let change = state.request(seq).map_or(0, |kept| kept.change.0);
             state.request_is_stored(seq, grown);
-            if state.is_in_segment(change) || owed.binary_search(&seq).is_ok() || state.request(seq).is_some() {
+            if state.is_in_segment(change) || state.request(seq).is_some() {
                 kept.push(Key::Request(seq));
             }
         }

@@ -84,7 +84,7 @@ impl Slices {
         if !things.is_empty() {
             let row = |thing: &ThingName| {
                 let changed = state.devices().get(thing)?;
-                Some(Device { thing: thing.clone(), row: Arc::clone(&changed.row), change: changed.change })
+                Some(Device { thing: thing.clone(), row: Arc::clone(&changed.row), change: changed.change.0 })
             };
             return Some(Slice::Devices(things.iter().filter_map(row).collect()));
         }

@@ -32,7 +32,7 @@ impl Description {
         match image {
             Image::Counters(_) => {}
             Image::Request(seq, Some(new)) => self.request(*seq, state.request(*seq), new),
-            Image::Request(seq, None) => self.change(format!("request {seq}: the registry has it")),
+            Image::Request(seq, None) => self.change(format!("request {seq}: is no longer in memory")),
             Image::Progress(seq, new) => {
                 let has_ended = new.completed_at.is_some();
                 if has_ended {
@@ -64,7 +64,7 @@ impl Description {
                 let old = state.device(thing).and_then(|row| row.device.as_ref()).map(|device| device.registered);
                 match new {
                     Some(new) => self.device(thing.as_str(), old, &new.row),
-                    None => self.change(format!("device {thing}: the registry has its row")),
+                    None => self.change(format!("device {thing}: its row is no longer in memory")),
                 }
             }
             Image::Access(thing, new) => {

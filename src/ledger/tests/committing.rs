@@ -253,3 +253,24 @@ async fn long_commands_that_arrive_together_become_durable_in_several_groups() {
     assert!(accepted.0.is_ok() && accepted.1.is_ok() && accepted.2.is_ok() && accepted.3.is_ok());
     assert_eq!(commits() - before, 2, "the first two make a group of more than 2,000 changes");
 }
+
+/// What waits is not held up to the end of a job that has many steps with many changes each.
+#[tokio::test(start_paused = true)]
+async fn a_job_with_many_changes_lets_others_run_between_its_steps() {
+    let rig = Rig::new();
+    let names: Vec<String> = (0..9000).map(|n| format!("d{n:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let seq = rig.accept("long", change(&names)).await.unwrap().seq;
+    let ended = std::sync::Mutex::new(Vec::new());
+    let cancel = async {
+        let mut so_far = Canceled::default();
+        rig.ledger.run_steps(move |tx| Ok(crate::ledger::Step::when(cancel(tx, seq, &mut so_far)?, ()))).await.unwrap();
+        ended.lock().unwrap().push("the cancel");
+    };
+    let accept = async {
+        rig.accept("short", change(&["a"])).await.unwrap();
+        ended.lock().unwrap().push("the command");
+    };
+    tokio::join!(cancel, accept);
+    assert_eq!(*ended.lock().unwrap(), ["the command", "the cancel"]);
+}

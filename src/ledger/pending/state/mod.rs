@@ -15,7 +15,10 @@ pub use self::load::AccessLoad;
 pub(crate) use self::{load::ClientLoad, put::Undo};
 use super::{
     counters::Counters,
-    object::{BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY, Changed, DeviceRow, Forgotten, Kept, Outgoing, Slot},
+    object::{
+        BYTES_A_MESSAGE, BYTES_A_REQUEST, BYTES_AN_ENTRY, ChangeNumber, Changed, DeviceRow, Forgotten, Kept, Outgoing,
+        Slot,
+    },
     work::{Place, QueueKey, Work},
 };
 use crate::{
@@ -222,8 +225,12 @@ impl State {
     pub(crate) fn device_is_stored(&mut self, thing: &ThingName, change: u64, bytes: u64) -> Option<u64> {
         let changed = self.devices.get_mut(thing)?;
         let before = std::mem::replace(&mut changed.stored, bytes);
-        if changed.change == change {
+        if changed.change.0 == change {
             self.devices.remove(thing);
+        } else {
+            // Its image in the journal has to say so, too.
+            self.changes += 1;
+            changed.change = ChangeNumber(self.changes);
         }
         Some(before)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     super::{
-        object::{Changed, Forgotten, Kept, Outgoing, Progress, Slot},
+        object::{ChangeNumber, Changed, Forgotten, Kept, Outgoing, Progress, Slot},
         work::{Work, queue_key},
     },
     State,
@@ -61,7 +61,7 @@ impl State {
             self.count(&client, 1, open.into(), 0);
         }
         self.changes += 1;
-        let change = self.changes;
+        let change = ChangeNumber(self.changes);
         put(&mut self.requests, seq, new.map(|new| Kept { change, ..new }))
     }
 
@@ -70,7 +70,7 @@ impl State {
         let old = Progress::of(&kept.request);
         new.set(&mut kept.request);
         self.changes += 1;
-        kept.change = self.changes;
+        kept.change = ChangeNumber(self.changes);
         match (kept.request.expires_at, new.tally.open) {
             (Some(_), 1..) => drop(self.deadlines.insert(seq)),
             _ => drop(self.deadlines.remove(&seq)),
@@ -84,7 +84,7 @@ impl State {
         let kept = self.requests.get_mut(&seq)?;
         let slot = kept.slots.get_mut(index as usize)?;
         self.changes += 1;
-        kept.change = self.changes;
+        kept.change = ChangeNumber(self.changes);
         Some(std::mem::replace(slot, new))
     }
 
@@ -124,9 +124,11 @@ impl State {
         if let Some(Outgoing { seq, .. }) = new {
             *self.owed_of.entry(seq).or_default() += 1;
             self.count_owed(seq, 1);
+            self.touch_request(seq);
         }
         let old = put(&mut self.owed, n, new);
         if let Some(Outgoing { seq, .. }) = old {
+            self.touch_request(seq);
             self.count_owed(seq, -1);
             if let Some(count) = self.owed_of.get_mut(&seq) {
                 *count = count.saturating_sub(1);
@@ -136,6 +138,15 @@ impl State {
             }
         }
         old
+    }
+
+    /// A checkpoint logs a finished request again as long as one of its messages is owed, so that
+    /// the present segment may have its image when none is owed any more.
+    fn touch_request(&mut self, seq: u64) {
+        if let Some(kept) = self.requests.get_mut(&seq) {
+            self.changes += 1;
+            kept.change = ChangeNumber(self.changes);
+        }
     }
 
     pub(in crate::ledger::pending) fn put_unacknowledged(&mut self, hash: [u8; 32], new: Option<u64>) -> Option<u64> {
@@ -152,7 +163,7 @@ impl State {
         new: Option<Changed>,
     ) -> Option<Changed> {
         self.changes += 1;
-        let change = self.changes;
+        let change = ChangeNumber(self.changes);
         if let Some(new) = &new {
             let time = rows::since(&new.row);
             self.walked = self.walked.min(time);
@@ -191,7 +202,13 @@ impl State {
             Undo::Owed(n, old) => drop(self.put_owed(n, old)),
             Undo::Unacknowledged(hash, old) => drop(self.put_unacknowledged(hash, old)),
             Undo::Outdated(thing, old) => drop(self.put_outdated(&thing, old)),
-            Undo::Device(thing, old) => drop(self.put_device(&thing, old.map(|old| *old))),
+            Undo::Device(thing, old) => {
+                if old.is_none() {
+                    // The registry's row counts again, and its time is not known here.
+                    self.oldest = None;
+                }
+                drop(self.put_device(&thing, old.map(|old| *old)));
+            }
             Undo::Access(thing, old) => drop(self.put_access(&thing, old)),
         }
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::{
     counters::Counters,
     group::{Ended, Group, Touched},
-    object::{Changed, Forgotten, Kept, Key, Listed, Outgoing, Progress, Slot},
+    object::{ChangeNumber, Changed, Forgotten, Kept, Key, Listed, Outgoing, Progress, Slot},
     state::{State, Undo},
     summary::{self, Summary},
     work::{Place, Work},
@@ -188,7 +188,7 @@ impl<'a> Tx<'a> {
             None => Ok(Changed::default()),
             Some(row) => {
                 let stored = (key.len() + row.len()) as u64;
-                Ok(Changed { row: Arc::new(rows::decode_device(&row)?), stored, change: 0 })
+                Ok(Changed { row: Arc::new(rows::decode_device(&row)?), stored, change: ChangeNumber::default() })
             }
         }
     }

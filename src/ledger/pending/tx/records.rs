@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{
     super::{
         history,
-        object::{Changed, DeviceRow, Key},
+        object::{ChangeNumber, Changed, DeviceRow, Key},
         state::Undo,
         work::{Queue, Work, visible},
     },
@@ -100,7 +100,7 @@ impl Tx<'_> {
         }
         let changed = if has_changed { millis } else { old.changed };
         let row = Arc::new(DeviceRow { device: new, changed, events });
-        self.put_device(thing, Changed { row, stored, change: 0 });
+        self.put_device(thing, Changed { row, stored, change: ChangeNumber::default() });
         if has_changed {
             self.outdate(thing);
         }
@@ -115,7 +115,7 @@ impl Tx<'_> {
         let Target::Device(thing) = target else { return Ok(()) };
         let Changed { mut row, stored, .. } = self.device_row(thing)?;
         history::append_event(&mut Arc::make_mut(&mut row).events, (self.elapsed(), self.now.wall), kind);
-        self.put_device(thing, Changed { row, stored, change: 0 });
+        self.put_device(thing, Changed { row, stored, change: ChangeNumber::default() });
         Ok(())
     }
 
