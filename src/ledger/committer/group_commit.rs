@@ -57,7 +57,7 @@ impl<D: Disk> Committer<D> {
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
             failpoint::pass("commit-before-write");
             append(journal, &mut self.has_failed_write, &payload)?;
-            self.state.is_logged();
+            self.state.note_logged();
             self.group.append_to(&mut self.appended);
         }
         if durable {
@@ -138,7 +138,7 @@ impl<D: Disk> Committer<D> {
             Err(error) => return Err(NotSynced(error)),
         }
         (self.reserved, self.has_begun) = (0, true);
-        self.state.is_switched();
+        self.state.note_switched();
         failpoint::pass("checkpoint-begun");
         Ok(())
     }

@@ -128,7 +128,7 @@ impl<D: Disk> Committer<D> {
         }
         state.begin_run(self.clock.now());
         state.count_from_here();
-        state.is_logged();
+        state.note_logged();
         self.state = state;
         (self.group, self.appended) = (Group::default(), Group::default());
         self.moved.clear();

@@ -260,12 +260,12 @@ impl State {
     }
 
     /// The journal has all changes.
-    pub(crate) fn is_logged(&mut self) {
+    pub(crate) fn note_logged(&mut self) {
         self.logged = self.changes;
     }
 
     /// The journal has begun another segment.
-    pub(crate) fn is_switched(&mut self) {
+    pub(crate) fn note_switched(&mut self) {
         self.logged_before = self.logged;
     }
 
