@@ -284,16 +284,27 @@ impl<D: Disk> Committer<D> {
                 self.notify(durable.then(|| begun.elapsed()));
                 ran.into_iter().for_each(|(job, result)| job.finish(result));
                 self.look_at_size();
-                // A fuller segment gets more steps, and in its last quarter the thread waits for
-                // them, so that a checkpoint ends before the segment is full.
-                let quarters = self.used_quarters();
-                let patience = if quarters < 3 { Duration::ZERO } else { BUSY_PATIENCE };
-                let _ = (0..1 << (2 * quarters)).all(|_| self.continue_checkpoint(patience) == Progress::More);
+                self.step_between_groups();
             }
             Err(error) => self.fail(ran, error),
         }
         if let Some(error) = failed {
             self.registry_failed(error);
+        }
+    }
+
+    /// Continues a checkpoint after a group. A fuller segment gets more steps, and in its last
+    /// quarter the thread waits for them, so that a checkpoint ends before the segment is full. The
+    /// step that begins another segment is the last one: that segment is empty.
+    fn step_between_groups(&mut self) {
+        let mut steps = 0;
+        loop {
+            let quarters = self.used_quarters();
+            let patience = if quarters < 3 { Duration::ZERO } else { BUSY_PATIENCE };
+            if steps >= 1 << (2 * quarters) || self.continue_checkpoint(patience) != Progress::More {
+                return;
+            }
+            steps += 1;
         }
     }
 
