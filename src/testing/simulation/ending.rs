@@ -1,11 +1,14 @@
 //! The end of a seed: without faults, everything converges.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::sleep;
 
 use super::{clients, world::World};
-use crate::{domain::Registered, ledger::view::View};
+use crate::{
+    domain::{Access, Registered, ThingName},
+    ledger::view::{Totals, View},
+};
 
 /// Virtual time after the faults within which all has to be well.
 const CONVERGES: Duration = Duration::from_secs(4 * 3600);
@@ -42,10 +45,7 @@ pub(super) async fn converges(world: &World) {
     let quiet = tokio::time::timeout(CONVERGES, async {
         loop {
             sleep(Duration::from_secs(700)).await;
-            let (totals, access) = {
-                let state = world.state();
-                (state.disk.live.totals(), state.disk.live.access())
-            };
+            let (totals, access) = found(world);
             let is_managed = access.values().all(|access| access.command().is_none() || access.error.is_some());
             if totals.open_requests == 0
                 && totals.owed == 0
@@ -57,11 +57,17 @@ pub(super) async fn converges(world: &World) {
         }
     });
     if quiet.await.is_err() {
-        let (totals, access) = (world.state().disk.live.totals(), world.state().disk.live.access());
+        let (totals, access) = found(world);
         world.violate(7, format!("it does not come to rest: {totals:?} {access:?}"));
         return;
     }
     compare(world);
+}
+
+/// The totals, and the broker's clients that the agent manages.
+fn found(world: &World) -> (Totals, BTreeMap<ThingName, Access>) {
+    let state = world.state();
+    (state.disk.live.totals(), state.disk.live.access())
 }
 
 /// At rest the registry has the cloud's associations, and each request has exactly one end.
