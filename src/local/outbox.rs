@@ -36,6 +36,9 @@ const READ_AHEAD: usize = 256;
 /// A message is put on hold if the broker does not acknowledge it for this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The wait before another read after the ledger failed.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
 /// How long to wait for room on the connection.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -96,6 +99,8 @@ pub(crate) struct Outbox {
     under_way: BTreeMap<u64, (Instant, ClientId)>,
     /// When to look again after the connection had no room.
     full_until: Option<Instant>,
+    /// When to read again after the ledger failed.
+    unread_until: Option<Instant>,
     on_hold: BTreeMap<u64, OnHold>,
 }
 
@@ -117,6 +122,7 @@ impl Outbox {
             done: Vec::new(),
             under_way: BTreeMap::new(),
             full_until: None,
+            unread_until: None,
             on_hold: BTreeMap::new(),
         }
     }
@@ -182,7 +188,8 @@ impl Outbox {
     /// The first of the times after `now` at which to look again.
     fn wakes_at(&self, now: Instant) -> Option<Instant> {
         let late = self.under_way.values().flat_map(|(since, _)| [*since + PATIENCE, *since + PATIENCE * 3]);
-        let looks = late.chain(self.on_hold.values().map(|held| held.until)).chain(self.full_until);
+        let held = self.on_hold.values().map(|held| held.until);
+        let looks = late.chain(held).chain(self.full_until).chain(self.unread_until);
         looks.filter(|at| *at > now).min()
     }
 
@@ -301,7 +308,8 @@ impl Outbox {
     async fn read(&mut self) {
         let has_room = self.connection.up && self.ready.len() <= READ_AHEAD / 2;
         let limit = if has_room && self.is_behind { READ_AHEAD - self.ready.len() } else { 0 };
-        if limit == 0 && self.done.is_empty() {
+        let is_waiting = self.unread_until.is_some_and(|at| at > Instant::now());
+        if is_waiting || limit == 0 && self.done.is_empty() {
             return;
         }
         let (via, from, done) = (self.via, self.cursor, std::mem::take(&mut self.done));
@@ -332,6 +340,7 @@ impl Outbox {
             Ok(found) => found,
             Err(error) => return self.unread(&error),
         };
+        self.unread_until = None;
         // After a restart the messages are read again.
         let (Some(from), Some(last), true) = (from, last, restarts == self.restarts) else { return };
         // A message that was forgotten with its request must no longer hold up others.
@@ -341,12 +350,14 @@ impl Outbox {
         self.is_behind = true;
     }
 
-    /// The ledger failed. All messages are still owed, and are published again when it is open.
+    /// The ledger failed. All messages are still owed, and are published again when it is open. The
+    /// ledger wakes the outbox then, but that may be before this answer of it is seen.
     fn unread(&mut self, error: &ledger::Unavailable) {
-        tracing::warn!(%error, "the outbox cannot be read");
+        if self.unread_until.is_none() {
+            tracing::warn!(%error, "the outbox cannot be read");
+        }
         self.restart();
-        // The ledger wakes the outbox when it is open again.
-        self.is_behind = false;
+        self.unread_until = Some(Instant::now() + READ_AGAIN);
     }
 }
 
