@@ -109,7 +109,9 @@ impl<D: Disk> Committer<D> {
                 let totals = payload.len();
                 self.moved.iter().filter_map(|key| self.state.image(key)).for_each(|image| write(&mut payload, &image));
                 let has_room = Journal::<D::Files>::footprint(payload.len() as u64) <= journal.room();
-                payload.truncate(if has_room { payload.len() } else { totals });
+                if !has_room {
+                    payload.truncate(totals);
+                }
                 append(journal, &mut self.has_failed_write, &payload)?;
                 journal.complete().map_err(NotSynced)?;
                 let moved = std::mem::take(&mut self.moved);

@@ -69,8 +69,7 @@ pub(super) struct Committer<D: Disk> {
     /// Which registry the journal expects, by the last checkpoint that is complete.
     binding: Binding,
     checkpoint: Option<Checkpoint>,
-    /// Objects that the registry has as they are in memory, or that it took over, where the journal
-    /// does not say so yet.
+    /// Objects that checkpoints moved to the registry, and that the journal would bring back.
     moved: Vec<Key>,
     /// Changes that are in memory, and not in the journal yet.
     group: Group,

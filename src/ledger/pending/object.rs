@@ -73,6 +73,14 @@ pub(crate) struct Kept {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ChangeNumber(pub(crate) u64);
 
+impl ChangeNumber {
+    /// The number of one more change, of which there were `changes`.
+    pub(super) fn next(changes: &mut u64) -> Self {
+        *changes += 1;
+        Self(*changes)
+    }
+}
+
 impl PartialEq for ChangeNumber {
     fn eq(&self, _: &Self) -> bool {
         true

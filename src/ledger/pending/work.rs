@@ -121,7 +121,7 @@ pub(crate) struct Detail {
 }
 
 /// When the wait for a list began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WaitsSince {
     /// The count of outcomes at that moment: an older list does not count.
     #[serde(rename = "m")]
@@ -131,19 +131,14 @@ pub(crate) struct WaitsSince {
     pub(crate) joined_before: u64,
 }
 
-impl WaitsSince {
-    const NEVER: Self = Self { outcome_seq: 0, joined_before: 0 };
-}
-
-impl Default for WaitsSince {
-    fn default() -> Self {
-        Self::NEVER
-    }
-}
-
 /// The details of work that has none.
-static NO_DETAIL: Detail =
-    Detail { entry_errors: 0, error: None, queued_opposite: None, call: None, since: WaitsSince::NEVER };
+static NO_DETAIL: Detail = Detail {
+    entry_errors: 0,
+    error: None,
+    queued_opposite: None,
+    call: None,
+    since: WaitsSince { outcome_seq: 0, joined_before: 0 },
+};
 
 impl Deref for Details {
     type Target = Detail;

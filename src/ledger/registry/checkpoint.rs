@@ -80,19 +80,19 @@ impl Checkpoint {
         Ok(Step::More)
     }
 
-    /// Removes the objects that the registry now has from memory. Returns those of which the journal
-    /// would say otherwise at the next start: those that stay in memory, and those whose images are
-    /// in its present segment.
+    /// Removes the objects that the registry now has from memory. Returns those that the journal
+    /// would bring back at the next start as they were before: those that stay in memory, and those
+    /// whose images are in its present segment.
     pub(crate) fn complete(self, state: &mut State) -> Vec<Key> {
         let Self { slices, written, .. } = self;
         let mut bytes = state.counters.registry_bytes;
-        let mut kept = Vec::new();
+        let mut moved = Vec::new();
         for (thing, change, now) in written.devices {
             if let Some(stored) = state.device_is_stored(&thing, change, now) {
                 bytes = bytes.saturating_sub(stored).saturating_add(now);
             }
             if state.is_in_segment(change) || state.devices().contains_key(&thing) {
-                kept.push(Key::Device(thing));
+                moved.push(Key::Device(thing));
             }
         }
         for (seq, grown) in written.requests {
@@ -100,13 +100,13 @@ impl Checkpoint {
             let change = state.request(seq).map_or(0, |kept| kept.change.0);
             state.request_is_stored(seq, grown);
             if state.is_in_segment(change) || state.request(seq).is_some() {
-                kept.push(Key::Request(seq));
+                moved.push(Key::Request(seq));
             }
         }
         for seq in slices.forgotten() {
             state.forgotten_is_stored(*seq);
         }
         state.counters.registry_bytes = bytes;
-        kept
+        moved
     }
 }

@@ -215,7 +215,7 @@ pub(crate) fn of_request(settled: Settled, ops: &mut Vec<Op>) {
     }
 }
 
-/// By which time something of a device's row is to be forgotten: that of its tombstone, else that of
+/// The time by which something of a device's row is forgotten: that of its tombstone, else that of
 /// its oldest event.
 pub(crate) fn since(row: &DeviceRow) -> u64 {
     let is_tombstone = row.device.as_ref().is_some_and(|device| device.registered == Registered::Disassociated);

@@ -32,7 +32,7 @@ impl Description {
         match image {
             Image::Counters(_) => {}
             Image::Request(seq, Some(new)) => self.request(*seq, state.request(*seq), new),
-            Image::Request(seq, None) => self.change(format!("request {seq}: is no longer in memory")),
+            Image::Request(seq, None) => self.change(format!("request {seq} is no longer in memory")),
             Image::Progress(seq, new) => {
                 let has_ended = new.completed_at.is_some();
                 if has_ended {

@@ -122,3 +122,22 @@ async fn a_message_that_is_not_acknowledged_holds_up_its_client_only_and_is_trie
     }
     assert_eq!((rig.published().await, rig.owed().await), (vec![], 0));
 }
+
+/// The ledger may wake the outbox before the outbox sees that its read failed.
+#[tokio::test(start_paused = true)]
+async fn what_a_failed_disk_gave_back_is_published_again() {
+    let mut rig = Rig::new();
+    rig.wire.up(false);
+    rig.accept("bench", "t1").await;
+    let published = rig.published().await;
+    assert_eq!(tokens(&published), ["t1"]);
+    rig.parts.disk.files.fail_syncs(1);
+    rig.wire.acknowledge(published[0].0);
+    let change = rig.parts.ledger.run(|tx| {
+        tx.state.counters.outcome_seq += 1;
+        Ok(())
+    });
+    change.await.unwrap_err();
+    tokio::time::sleep(2 * READ_AGAIN).await;
+    assert_eq!(tokens(&rig.published().await), ["t1"]);
+}

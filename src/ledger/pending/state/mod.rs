@@ -66,8 +66,8 @@ pub(crate) struct State {
     counted_from: u64,
     /// Clients that were refused for a limit, and when, by `Elapsed`: the last few.
     refused: BTreeMap<ClientId, u64>,
-    /// The earliest time at which something of a device's row may be to forget, by `Elapsed`, of all
-    /// rows of the registry and in memory; `None` until a walk has seen all of them.
+    /// The earliest of the times by which devices' rows are forgotten, by `Elapsed`, in the registry
+    /// and in memory; `None` until a walk has seen all rows.
     oldest: Option<u64>,
     /// The same of those that the present walk has seen.
     walked: u64,
@@ -229,14 +229,13 @@ impl State {
             self.devices.remove(thing);
         } else {
             // Its image in the journal has to say so, too.
-            self.changes += 1;
-            changed.change = ChangeNumber(self.changes);
+            changed.change = ChangeNumber::next(&mut self.changes);
         }
         Some(before)
     }
 
-    /// The earliest time of a device's row, by `Elapsed`, by which it is to be forgotten; `None` if
-    /// that is not known. No row has an earlier one.
+    /// The earliest of the times by which devices' rows are forgotten ([`rows::since`]); `None` if it
+    /// is not known. A row may turn out to be younger, and never older.
     pub(crate) fn oldest_row(&self) -> Option<u64> {
         self.oldest
     }

@@ -60,8 +60,7 @@ impl State {
             let (client, open) = (request.client.clone(), request.tally.open);
             self.count(&client, 1, open.into(), 0);
         }
-        self.changes += 1;
-        let change = ChangeNumber(self.changes);
+        let change = ChangeNumber::next(&mut self.changes);
         put(&mut self.requests, seq, new.map(|new| Kept { change, ..new }))
     }
 
@@ -69,8 +68,7 @@ impl State {
         let kept = self.requests.get_mut(&seq)?;
         let old = Progress::of(&kept.request);
         new.set(&mut kept.request);
-        self.changes += 1;
-        kept.change = ChangeNumber(self.changes);
+        kept.change = ChangeNumber::next(&mut self.changes);
         match (kept.request.expires_at, new.tally.open) {
             (Some(_), 1..) => drop(self.deadlines.insert(seq)),
             _ => drop(self.deadlines.remove(&seq)),
@@ -83,8 +81,7 @@ impl State {
     pub(in crate::ledger::pending) fn put_slot(&mut self, seq: u64, index: u32, new: Slot) -> Option<Slot> {
         let kept = self.requests.get_mut(&seq)?;
         let slot = kept.slots.get_mut(index as usize)?;
-        self.changes += 1;
-        kept.change = ChangeNumber(self.changes);
+        kept.change = ChangeNumber::next(&mut self.changes);
         Some(std::mem::replace(slot, new))
     }
 
@@ -144,8 +141,7 @@ impl State {
     /// the present segment may have its image when none is owed any more.
     fn touch_request(&mut self, seq: u64) {
         if let Some(kept) = self.requests.get_mut(&seq) {
-            self.changes += 1;
-            kept.change = ChangeNumber(self.changes);
+            kept.change = ChangeNumber::next(&mut self.changes);
         }
     }
 
@@ -162,8 +158,7 @@ impl State {
         thing: &ThingName,
         new: Option<Changed>,
     ) -> Option<Changed> {
-        self.changes += 1;
-        let change = ChangeNumber(self.changes);
+        let change = ChangeNumber::next(&mut self.changes);
         if let Some(new) = &new {
             let time = rows::since(&new.row);
             self.walked = self.walked.min(time);
