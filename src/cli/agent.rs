@@ -16,7 +16,9 @@ use super::{
     answer::{Answer, Output},
     broker::{Broker, BrokerConnection},
     failure::{Failure, read},
+    show::print,
     socket::{LocalSocket, SocketConnection},
+    text::json_line,
 };
 use crate::protocol::status::{self, StatusMessage};
 
@@ -43,6 +45,7 @@ pub(super) struct Common {
 pub(super) struct Agent {
     connection: Connection,
     patience: Duration,
+    output: Output,
 }
 
 enum Connection {
@@ -57,7 +60,7 @@ impl Common {
             Some(address) => Connection::Broker(Box::new(self.broker.connect(address, patience).await?)),
             None => Connection::Socket(self.socket.connect().await?),
         };
-        Ok(Agent { connection, patience })
+        Ok(Agent { connection, patience, output: self.output })
     }
 
     /// Connects over the broker, for a command to all core devices.
@@ -70,7 +73,7 @@ impl Common {
 
     /// Connects over the local socket, even if a broker is named: for questions about this machine.
     pub(super) async fn connect_here(&self) -> Result<Agent, Failure> {
-        Ok(Agent { connection: Connection::Socket(self.socket.connect().await?), patience: self.patience() })
+        Ok(self.over(self.socket.connect().await?))
     }
 
     /// How long a command waits for an answer of the agent.
@@ -91,10 +94,11 @@ impl Common {
 
     /// Connects to the agent in that data directory.
     pub(super) async fn connect_in(&self, directory: &Path) -> io::Result<Agent> {
-        Ok(Agent {
-            connection: Connection::Socket(LocalSocket::connect_in(directory).await?),
-            patience: self.patience(),
-        })
+        Ok(self.over(LocalSocket::connect_in(directory).await?))
+    }
+
+    fn over(&self, socket: SocketConnection) -> Agent {
+        Agent { connection: Connection::Socket(socket), patience: self.patience(), output: self.output }
     }
 
     /// Refuses a command about this machine if a broker is named.
@@ -144,11 +148,21 @@ impl Agent {
     pub(super) async fn query(&mut self, operation: &str, payload: Value) -> Result<Value, Failure> {
         match self.ask(operation, payload).await? {
             Answer::Accepted(body) => Ok(body),
-            Answer::Rejected(body) => Err(Failure::of_rejection(&body)),
+            Answer::Rejected(body) => Err(self.refused(&body)),
             Answer::Completed(_) => {
                 Err(Failure::NoAnswer("the agent answered a query with completed, which belongs to requests".into()))
             }
         }
+    }
+
+    /// The failure of a command that the agent rejected. A program gets the message `rejected` on
+    /// standard output, as it gets the other messages.
+    pub(super) fn refused(&self, rejection: &Value) -> Failure {
+        match self.output {
+            Output::Json => print(&json_line(rejection)).err(),
+            Output::Table => None,
+        }
+        .unwrap_or_else(|| Failure::of_rejection(rejection))
     }
 
     /// As [`Self::query`], with the response as its type.

@@ -110,7 +110,7 @@ pub(super) async fn carry_out(
                         names(&parts)
                     ));
                 }
-                return Err(Failure::of_rejection(&rejection));
+                return Err(agent.refused(&rejection));
             }
             Answer::Accepted(body) => {
                 let accepted: ChangeResponse = read(&format!("response to {operation}"), &body)?;

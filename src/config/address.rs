@@ -10,6 +10,13 @@ const MAX_LABEL: usize = 63;
 /// The most characters of a wrong address that a message shows.
 const MAX_SHOWN: usize = 200;
 
+/// Splits an address into its scheme in small letters, and what follows `://`. The letters of a
+/// scheme may be of either case (RFC 3986, section 3.1).
+pub(super) fn scheme(address: &str) -> Option<(String, &str)> {
+    let (scheme, rest) = address.split_once("://")?;
+    Some((scheme.to_ascii_lowercase(), rest))
+}
+
 /// Splits `HOST[:PORT]`. An IPv6 address is in brackets (RFC 3986, section 3.2.2), which are not a
 /// part of the returned host.
 ///

@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    address::{host_and_port, shown},
+    address::{host_and_port, scheme, shown},
     keys,
 };
 use crate::{
@@ -99,9 +99,9 @@ pub(crate) fn broker_url(url: &str) -> Result<(bool, String, u16), String> {
     }
     let wrong =
         |why: &str| format!("is {}, and {why}; it must be {WANTED}, with an IPv6 address in brackets", shown(url));
-    let (tls, rest) = match url.split_once("://") {
-        Some(("mqtt", rest)) => (false, rest),
-        Some(("mqtts", rest)) => (true, rest),
+    let (tls, rest) = match scheme(url) {
+        Some((scheme, rest)) if scheme == "mqtt" => (false, rest),
+        Some((scheme, rest)) if scheme == "mqtts" => (true, rest),
         _ => return Err(wrong("it does not begin with mqtt:// or mqtts://")),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::Value;
 
 use super::{
-    address::{host_and_port, shown},
+    address::{host_and_port, scheme, shown},
     keys::{self, Key, Whole},
 };
 use crate::{
@@ -239,7 +239,7 @@ fn endpoint(text: &str) -> Result<String, String> {
     }
     let wrong =
         |why: &str| format!("is {}, and {why}; it must be {WANTED}, with an IPv6 address in brackets", shown(text));
-    let Some(("http" | "https", rest)) = text.split_once("://") else {
+    let Some((scheme, rest)) = scheme(text).filter(|(scheme, _)| ["http", "https"].contains(&scheme.as_str())) else {
         return Err(wrong("it does not begin with https:// or http://"));
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -255,7 +255,7 @@ fn endpoint(text: &str) -> Result<String, String> {
     if !path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)) {
         return Err(wrong("its path has white space or another character that a URL cannot have"));
     }
-    Ok(text.to_owned())
+    Ok(format!("{scheme}://{rest}"))
 }
 
 fn usize_of(number: u64) -> usize {

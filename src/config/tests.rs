@@ -189,6 +189,7 @@ fn a_recipe_without_configuration_is_recognised() {
 fn broker_urls() {
     assert_eq!(broker_url("mqtt://h"), Ok((false, "h".into(), 1883)));
     assert_eq!(broker_url("mqtts://[::1]:9/"), Ok((true, "::1".into(), 9)));
+    assert_eq!(broker_url("MQTTS://Broker"), Ok((true, "Broker".into(), 8883)));
     for bad in [
         "h:1883",
         "mqtt://",
@@ -247,6 +248,9 @@ fn endpoints_of_the_cloud() {
                 assert!(error.contains(part), "{bad}: {error}");
             }
         }
+        let (config, _) = parsed(key, "HTTPS://Host/Path").unwrap();
+        let given = crate::domain::Service::ALL.iter().find_map(|service| config.cloud.of(*service));
+        assert_eq!(given, Some("https://Host/Path"));
         let error = parsed(key, "https://user:hunter2@h").unwrap_err().to_string();
         assert!(error.contains("without a user name or password") && !error.contains("hunter2"), "{error}");
     }

@@ -151,7 +151,7 @@ async fn a_bad_configuration_and_a_data_directory_for_all_are_told() {
     let (checks, configuration) = checks_of(&check(&world, true, JSON), 1, "configuration");
     assert_eq!(
         (wrong(&checks), configuration.as_str()),
-        (vec![("configuration", "error")], "rate.burst must be a whole number from 1 to 1000")
+        (vec![("configuration", "error")], "rate.burst must be a whole number from 1 to 1000, not 0")
     );
     let program = product();
     let nothing = Command::new(&program[0])
@@ -217,6 +217,16 @@ async fn an_agent_that_runs_is_asked_and_never_replaced() {
     let (checks, agent) = checks_of(&asked(&world.config.to_string()), 0, "agent");
     assert!(agent.starts_with("version "), "{agent}");
     assert_eq!(wrong(&checks), [("configuration", "warning")], "it has to be restarted");
+    // An empty variable counts as unset, so that the agent itself is asked.
+    let asked_of = |variable: Option<&str>| {
+        let program = product();
+        let mut command = Command::new(&program[0]);
+        command.args(&program[1..]).args(["check", "--output", "json"]).env_clear();
+        command.env("OFFBOARD_DATA_DIR", world.dir.path().join("data"));
+        command.envs(variable.map(|value| ("OFFBOARD_CONFIG", value))).output().unwrap()
+    };
+    let without = checks_of(&asked_of(None), 0, "agent");
+    assert_eq!(checks_of(&asked_of(Some("")), 0, "agent"), without);
     // Its socket is gone, and it is there all the same.
     fs::remove_file(world.dir.path().join("data/agent.sock")).unwrap();
     let (checks, agent) = checks_of(&asked(&world.config.to_string()), 1, "agent");

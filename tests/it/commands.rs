@@ -160,6 +160,11 @@ async fn a_rejection_is_told_and_what_waits_is_cancelled() {
         "rejected: clientToken must be 1 to 64 characters, none of them white space or a control character (ValidationException)\n  \
          clientToken must be 1 to 64 characters, none of them white space or a control character\n"
     );
+    // A program gets the message itself.
+    for words in [&["disassociate", "d0001", "--token", "a b"][..], &["cancel", "a b"]] {
+        let rejected = json_of(&offboard(&world, &[words, &["--output", "json"]].concat()), 2);
+        assert_eq!(rejected["code"], "ValidationException", "{rejected}");
+    }
     printed(&offboard(&world, &["disassociate", CORE]), 2);
     printed(&offboard(&world, &["cancel", "nothing"]), 2);
     printed(&offboard(&world, &["devices", "nothing"]), 2);

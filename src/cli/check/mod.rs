@@ -101,7 +101,7 @@ impl Check {
             }
         };
         let mut findings = vec![configuration(&config, &from, &unknown)];
-        let has_configuration = foreign.is_none() && (self.config.is_some() || env("OFFBOARD_CONFIG").is_some());
+        let has_configuration = foreign.is_none() && (self.config.is_some() || variable().is_some());
         let dir = match (common.data_dir(has_configuration), &foreign) {
             (Some(dir), _) => dir,
             (None, None) => config.data_dir.clone(),
@@ -166,7 +166,7 @@ impl Check {
             let foreign = is_foreign.then_some(Foreign { user: owner, options, directory: None });
             return Ok(Source { text, from: path.display().to_string(), foreign });
         }
-        if let Ok(text) = std::env::var("OFFBOARD_CONFIG") {
+        if let Some(text) = variable() {
             return Ok(Source { text, from: "OFFBOARD_CONFIG".into(), foreign: None });
         }
         let mut agent = match common.connect_here().await {
@@ -201,6 +201,11 @@ fn read(path: &Path) -> io::Result<(String, u32)> {
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     Ok((text, owner))
+}
+
+/// The configuration in the variable. An empty variable counts as unset, as it does for the agent.
+fn variable() -> Option<String> {
+    std::env::var("OFFBOARD_CONFIG").ok().filter(|text| !text.is_empty())
 }
 
 /// Whether the error of the socket shows that no agent listens.

@@ -15,6 +15,9 @@ use crate::domain::FieldFault;
 /// object with more is rejected.
 const MAX_MEMBERS: usize = 64;
 
+/// The most characters of a wrong value that a message shows.
+const MAX_SHOWN: usize = 40;
+
 /// How strictly values are parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
@@ -161,8 +164,8 @@ impl<'p, 'f> Fields<'p, 'f> {
             Value::String(text) if self.style == Style::Configuration && (text == "true" || text == "false") => {
                 Some(text == "true")
             }
-            _ => {
-                self.fault(key, "must be true or false");
+            value => {
+                self.fault(key, format!("must be true or false, not {}", shown(&value)));
                 None
             }
         }
@@ -179,7 +182,7 @@ impl<'p, 'f> Fields<'p, 'f> {
         if let Some(number) = number.filter(|number| (min..=max).contains(number)) {
             return Some(number);
         }
-        self.fault(key, format!("must be a number from {min} to {max}"));
+        self.fault(key, format!("must be a number from {min} to {max}, not {}", shown(&value)));
         None
     }
 
@@ -194,7 +197,7 @@ impl<'p, 'f> Fields<'p, 'f> {
         if let Some(number) = number.filter(|number| (min..=max).contains(number)) {
             return Some(number);
         }
-        self.fault(key, format!("must be a whole number from {min} to {max}"));
+        self.fault(key, format!("must be a whole number from {min} to {max}, not {}", shown(&value)));
         None
     }
 
@@ -270,6 +273,17 @@ fn name_of(path: &Path<'_>, style: Style) -> String {
         (Path::Root, Style::Message) => "payload".into(),
         (Path::Root, Style::Configuration) => "text".into(),
         (path, _) => path.to_string(),
+    }
+}
+
+/// A wrong value for a message; a list or an object is not shown.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(_) | Value::Object(_) => "a list or an object".into(),
+        Value::String(text) if text.chars().count() > MAX_SHOWN => {
+            format!("{:?}...", text.chars().take(MAX_SHOWN).collect::<String>())
+        }
+        value => value.to_string(),
     }
 }
 

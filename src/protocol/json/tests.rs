@@ -20,10 +20,31 @@ fn every_fault_is_named_with_its_path() {
     let expected = [
         ("a", "must be a string"),
         ("b.c", "occurs twice"),
-        ("b.c", "must be a whole number from 0 to 9"),
+        ("b.c", "must be a whole number from 0 to 9, not \"x\""),
         ("d", UNKNOWN),
     ];
     assert_eq!((names.as_slice(), count), (&expected[..], 4));
+}
+
+#[test]
+fn a_wrong_number_or_flag_is_shown() {
+    let long = "x".repeat(1000);
+    let text = format!(r#"{{"a": 10, "b": -1e300, "c": "{long}", "d": {{"e": 1}}, "f": "yes", "g": 0}}"#);
+    let mut faults = Faults::limited(MAX_FAULTS);
+    let mut fields = Fields::of(raw(&text), Style::Configuration, &mut faults);
+    for key in ["a", "b", "c", "d"] {
+        assert_eq!((fields.whole(key, 0, 9), fields.flag("f")), (None, None));
+    }
+    let messages: Vec<_> = faults.into_parts().0.into_iter().map(|fault| fault.message).collect();
+    let cut = format!("must be a whole number from 0 to 9, not {:?}...", "x".repeat(40));
+    let expected = [
+        "must be a whole number from 0 to 9, not 10",
+        "must be true or false, not \"yes\"",
+        "must be a whole number from 0 to 9, not -1e300",
+        &cut,
+        "must be a whole number from 0 to 9, not a list or an object",
+    ];
+    assert_eq!(messages, expected);
 }
 
 /// A raw value may contain such a name, since its escapes are not parsed. The members after it must
