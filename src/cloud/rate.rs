@@ -136,7 +136,8 @@ mod tests {
     }
 
     fn limit(calls_per_second: f64) -> RateLimit {
-        RateLimit::new(Rate { calls_per_second, burst: 1 }, Clock::start())
+        let clock = Clock::simulated(Instant::now(), std::sync::Arc::default());
+        RateLimit::new(Rate { calls_per_second, burst: 1 }, clock)
     }
 
     #[tokio::test(start_paused = true)]

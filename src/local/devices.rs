@@ -1,5 +1,5 @@
-//! The retained device messages (`publishDevices`): all of them if the broker kept no session, then
-//! those of devices that changed.
+//! The retained device messages (`publishDevices`): those of devices that changed; and all of them,
+//! in a full round, after the start and if the broker kept no session.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -18,6 +18,10 @@ use crate::{
 /// the broker").
 const PACE: Duration = Duration::from_millis(5);
 
+/// How long publishing waits when other messages leave no room for one, and after the ledger failed.
+const ROOM: Duration = Duration::from_millis(100);
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
 /// The most messages in flight.
 const WINDOW: usize = 16;
 
@@ -34,27 +38,64 @@ pub(crate) struct Devices {
     pub(crate) stop: Stop,
 }
 
-/// The progress of publishing on this connection.
+/// A message in flight.
+struct InFlight {
+    since: Instant,
+    /// As of which change it is, and whether a pass found a later one.
+    change: u64,
+    is_outdated: bool,
+    /// If it is one of the full round: the round's place before it.
+    round: Option<Place>,
+}
+
+/// The device after which the full round continues; `None` at its beginning.
+type Place = Option<String>;
+
+/// The progress of publishing.
 struct Progress {
     connection: ConnectionState,
-    /// The last device of the full round; `None` when the round is over.
-    round: Option<Option<String>>,
+    /// The place of the full round; `None` when the round is over.
+    round: Option<Place>,
+    /// The last device of the present pass over those that changed.
     changed_after: Option<ThingName>,
-    under_way: BTreeMap<ThingName, Instant>,
+    /// Devices that the present pass has passed may have changed.
+    is_pass_due: bool,
+    in_flight: BTreeMap<ThingName, InFlight>,
     rest_until: Option<Instant>,
     next_at: Instant,
 }
 
 impl Progress {
-    fn new(connection: ConnectionState) -> Self {
+    /// A process begins with a full round: what the broker has may be of an earlier configuration,
+    /// or the last process may have ended during a round.
+    fn new() -> Self {
         Self {
-            connection,
-            round: (connection.up && !connection.session).then_some(None),
+            connection: ConnectionState::default(),
+            round: Some(None),
             changed_after: None,
-            under_way: BTreeMap::new(),
+            is_pass_due: true,
+            in_flight: BTreeMap::new(),
             rest_until: None,
             next_at: Instant::now(),
         }
+    }
+
+    /// Begins on another connection.
+    fn connect(&mut self, connection: ConnectionState) {
+        self.put_back();
+        if connection.up && !connection.session {
+            self.round = Some(None);
+        }
+        (self.connection, self.rest_until, self.next_at) = (connection, None, Instant::now());
+    }
+
+    /// The broker may not have the messages in flight: they are to be published again.
+    fn put_back(&mut self) {
+        let in_flight = std::mem::take(&mut self.in_flight);
+        if let Some(first) = in_flight.into_values().filter_map(|message| message.round).min() {
+            self.round = Some(first);
+        }
+        (self.changed_after, self.is_pass_due) = (None, true);
     }
 }
 
@@ -62,25 +103,24 @@ impl Devices {
     pub(crate) async fn run(self, mut delivered: mpsc::Receiver<Tag>) {
         let mut changes = self.ledger.devices();
         let mut connection = self.publisher.connection_state();
-        let mut progress = Progress::new(ConnectionState::default());
+        let mut progress = Progress::new();
         while !self.stop.is_requested() {
-            changes.mark_unchanged();
             let now = *connection.borrow_and_update();
             if now.epoch != progress.connection.epoch {
-                progress = Progress::new(now);
+                progress.connect(now);
             }
-            let idle = match self.publish_some(&mut progress).await {
-                Ok(idle) => idle,
+            let wake = match self.publish_some(&mut progress).await {
+                Ok(true) => progress.rest_until,
+                Ok(false) => Some(progress.next_at),
                 Err(error) => {
                     tracing::warn!(%error, "devices cannot be read");
-                    true
+                    Some(Instant::now() + READ_AGAIN)
                 }
             };
-            let wake = if idle { progress.rest_until } else { Some(progress.next_at) };
-            let late = progress.under_way.values().min().map(|since| *since + PATIENCE);
+            let late = progress.in_flight.values().map(|message| message.since + PATIENCE).min();
             tokio::select! {
                 biased;
-                Ok(()) = changes.changed() => {}
+                Ok(()) = changes.changed() => progress.is_pass_due = true,
                 Ok(()) = connection.changed() => {}
                 Some(tag) = delivered.recv() => self.delivered(tag, &mut progress).await,
                 () = sleep_until(wake) => {}
@@ -91,8 +131,8 @@ impl Devices {
     }
 
     fn denied(&self, progress: &mut Progress) {
-        if progress.under_way.values().any(|since| since.elapsed() >= PATIENCE) {
-            progress.under_way.clear();
+        if progress.in_flight.values().any(|message| message.since.elapsed() >= PATIENCE) {
+            progress.put_back();
             progress.rest_until = Some(Instant::now() + REST);
             let topic = self.topics.status().replace("/status", "/devices/+");
             self.health.raise(
@@ -104,42 +144,68 @@ impl Devices {
         }
     }
 
-    /// Publishes one message. Returns `true` if there is no message, or no room for it.
+    /// Publishes one message, of a device that changed if there is one, else of the full round.
+    /// Returns `true` if there is nothing to do until a device changes or a message is delivered.
     async fn publish_some(&self, progress: &mut Progress) -> Result<bool, ledger::Unavailable> {
         let now = Instant::now();
         progress.rest_until = progress.rest_until.filter(|until| *until > now);
-        if !progress.connection.up || progress.rest_until.is_some() || progress.under_way.len() >= WINDOW {
+        if !progress.connection.up || progress.rest_until.is_some() || progress.in_flight.len() >= WINDOW {
             return Ok(true);
         }
         if now < progress.next_at {
             return Ok(false);
         }
-        progress.next_at = now + PACE;
-        if let Some(after) = progress.round.clone() {
-            let rows = self.ledger.run_unsynced(move |tx| ledger::devices(tx, None, after.as_deref(), 1)).await?;
-            match rows.rows.into_iter().next() {
-                Some((name, view)) => {
-                    // This message is not one that the outbox owes: no part waits for its delivery.
-                    let thing = view.thing.clone();
-                    if self.publish(progress, &thing, Some(view), 0) {
-                        progress.round = Some(Some(name));
-                    }
-                }
-                None => progress.round = None,
+        if progress.is_pass_due || progress.changed_after.is_some() {
+            return self.publish_changed(progress).await.map(|()| false);
+        }
+        let Some(place) = progress.round.clone() else { return Ok(true) };
+        let after = place.clone();
+        let found = self.ledger.run_unsynced(move |tx| ledger::devices(tx, None, after.as_deref(), 1)).await?;
+        progress.round = match found.rows.into_iter().next() {
+            Some((name, view)) => {
+                // This message is not one that the outbox owes: no part waits for its delivery.
+                let thing = view.thing.clone();
+                let is_sent = self.publish(progress, &thing, Some(view), 0, Some(place.clone()));
+                Some(if is_sent { Some(name) } else { place })
             }
-            return Ok(false);
-        }
-        let after = progress.changed_after.take();
-        let found = self.ledger.run_unsynced(move |tx| ledger::outdated(tx, after.as_ref(), 1)).await?;
-        let Some(outdated) = found.into_iter().next() else { return Ok(true) };
-        progress.changed_after = Some(outdated.thing.clone());
-        if !progress.under_way.contains_key(&outdated.thing) {
-            self.publish(progress, &outdated.thing, outdated.view, outdated.change);
-        }
+            None => None,
+        };
         Ok(false)
     }
 
-    fn publish(&self, progress: &mut Progress, thing: &ThingName, view: Option<DeviceView>, change: u64) -> bool {
+    /// Publishes the next device that changed, unless a message of it is in flight. A pass over
+    /// these devices ends after the last one of them.
+    async fn publish_changed(&self, progress: &mut Progress) -> Result<(), ledger::Unavailable> {
+        let after = progress.changed_after.clone();
+        if after.is_none() {
+            progress.is_pass_due = false;
+        }
+        let found = self.ledger.run_unsynced(move |tx| ledger::outdated(tx, after.as_ref(), 1)).await;
+        // The pass is not over.
+        let found = found.inspect_err(|_| progress.is_pass_due = true)?;
+        let Some(outdated) = found.into_iter().next() else {
+            progress.changed_after = None;
+            return Ok(());
+        };
+        if let Some(message) = progress.in_flight.get_mut(&outdated.thing) {
+            message.is_outdated |= message.change != outdated.change;
+        } else if !self.publish(progress, &outdated.thing, outdated.view, outdated.change, None) {
+            progress.is_pass_due = true;
+            return Ok(());
+        }
+        progress.changed_after = Some(outdated.thing);
+        Ok(())
+    }
+
+    /// Returns `false` if there is no room for the message.
+    fn publish(
+        &self,
+        progress: &mut Progress,
+        thing: &ThingName,
+        view: Option<DeviceView>,
+        change: u64,
+        round: Option<Place>,
+    ) -> bool {
         let payload = match view {
             // An empty payload clears the retained message.
             None => Vec::new(),
@@ -150,15 +216,17 @@ impl Devices {
         let tag = Tag::Device(thing.clone(), change);
         let sent =
             self.publisher.publish(Some(progress.connection.epoch), &self.topics.device(thing), payload, true, tag);
+        let now = Instant::now();
+        progress.next_at = now + if sent { PACE } else { ROOM };
         if sent {
-            progress.under_way.insert(thing.clone(), Instant::now());
+            progress.in_flight.insert(thing.clone(), InFlight { since: now, change, is_outdated: false, round });
         }
         sent
     }
 
     async fn delivered(&self, tag: Tag, progress: &mut Progress) {
         let Tag::Device(thing, change) = tag else { return };
-        progress.under_way.remove(&thing);
+        progress.is_pass_due |= progress.in_flight.remove(&thing).is_some_and(|message| message.is_outdated);
         progress.rest_until = None;
         self.health.clear("DEVICES_NOT_PUBLISHED");
         let done = self.ledger.submit(Replies::AtOnce, move |tx| ledger::published(tx, &thing, change));

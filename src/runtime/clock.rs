@@ -10,66 +10,81 @@ use crate::domain::{Mono, Now, Timestamp};
 /// The kernel's identifier of the machine's current boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The wall clock, and the time since the machine's boot, which continues when the agent restarts.
+/// The wall clock, and the time since the machine's boot, which continues when the agent restarts
+/// and while the machine is suspended.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    start: Instant,
-    /// Milliseconds from the boot to the start of the agent.
-    before: u64,
     boot: u64,
-    wall: Wall,
+    source: Source,
 }
 
 #[derive(Clone, Debug)]
-enum Wall {
+enum Source {
     System,
-    /// The milliseconds that the wall clock shows at an instant. A simulation may change them.
     #[cfg(test)]
-    Simulated(Instant, std::sync::Arc<std::sync::atomic::AtomicI64>),
+    Simulated {
+        /// The boot.
+        zero: Instant,
+        /// The milliseconds that the wall clock shows at the boot. A simulation may change them.
+        wall: std::sync::Arc<std::sync::atomic::AtomicI64>,
+        /// The milliseconds for which the machine was suspended.
+        suspended: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    },
 }
 
 impl Clock {
-    /// Reads both clocks for the first time.
+    /// The clocks of this machine.
     #[must_use]
     pub fn start() -> Self {
-        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let millis = since_boot.tv_sec.saturating_mul(1000).saturating_add(since_boot.tv_nsec / 1_000_000);
         // Without the identifier, each start of the agent counts as another boot.
         let boot = std::fs::read(BOOT_ID).map_or_else(|_| fastrand::u64(..), |name| digest(&name));
-        Self { start: Instant::now(), before: u64::try_from(millis).unwrap_or_default(), boot, wall: Wall::System }
+        Self { boot, source: Source::System }
     }
 
-    /// Starts with a wall clock that showed `millis` at `zero`.
+    /// Starts with a wall clock that showed `wall` milliseconds at `zero`.
     #[cfg(test)]
-    pub(crate) fn simulated(zero: Instant, millis: std::sync::Arc<std::sync::atomic::AtomicI64>) -> Self {
-        let before = u64::try_from(zero.elapsed().as_millis()).unwrap();
-        Self { start: Instant::now(), before, boot: 1, wall: Wall::Simulated(zero, millis) }
+    pub(crate) fn simulated(zero: Instant, wall: std::sync::Arc<std::sync::atomic::AtomicI64>) -> Self {
+        Self { boot: 1, source: Source::Simulated { zero, wall, suspended: std::sync::Arc::default() } }
+    }
+
+    /// The simulated machine was suspended: both clocks continued, and no timer did.
+    #[cfg(test)]
+    pub(crate) fn suspend(&self, time: Duration) {
+        if let Source::Simulated { suspended, .. } = &self.source {
+            suspended.fetch_add(u64::try_from(time.as_millis()).unwrap(), std::sync::atomic::Ordering::Relaxed);
+        }
     }
 
     /// The time of both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
         let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-        let wall = match &self.wall {
-            #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-            Wall::System => match SystemTime::now().duration_since(UNIX_EPOCH) {
-                Ok(since) => millis(since),
-                // The clock shows a time before 1970.
-                Err(error) => -millis(error.duration()),
-            },
+        let (wall, mono) = match &self.source {
+            Source::System => {
+                #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+                let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
+                    Ok(since) => millis(since),
+                    // The clock shows a time before 1970.
+                    Err(error) => -millis(error.duration()),
+                };
+                // `Instant` does not count the time for which the machine is suspended.
+                let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                (wall, since_boot.tv_sec.saturating_mul(1000).saturating_add(since_boot.tv_nsec / 1_000_000))
+            }
             #[cfg(test)]
-            Wall::Simulated(zero, at_zero) => {
-                at_zero.load(std::sync::atomic::Ordering::Relaxed).saturating_add(millis(zero.elapsed()))
+            Source::Simulated { zero, wall, suspended } => {
+                let suspended = suspended.load(std::sync::atomic::Ordering::Relaxed);
+                let since = millis(zero.elapsed() + Duration::from_millis(suspended));
+                (wall.load(std::sync::atomic::Ordering::Relaxed).saturating_add(since), since)
             }
         };
-        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Now { wall: Timestamp(wall), mono: Mono(self.before.saturating_add(elapsed)), boot: self.boot }
+        Now { wall: Timestamp(wall), mono: Mono(u64::try_from(mono).unwrap_or_default()), boot: self.boot }
     }
 
-    /// Converts a monotonic time to tokio's.
+    /// Converts a monotonic time to tokio's, of which the timers do not count a suspension.
     #[must_use]
     pub fn instant(&self, at: Mono) -> Instant {
-        self.start + Duration::from_millis(at.0.saturating_sub(self.before))
+        Instant::now() + Duration::from_millis(at.0.saturating_sub(self.now().mono.0))
     }
 }
 

@@ -22,12 +22,30 @@ pub(crate) fn channel() -> (Stopper, Stop) {
 
 impl Stop {
     pub(crate) fn is_requested(&self) -> bool {
-        *self.0.borrow()
+        *self.0.borrow() || self.0.has_changed().is_err()
     }
 
     pub(crate) async fn requested(&self) {
         let mut receiver = self.0.clone();
         // An error means that the sender was dropped, which is the signal, too.
         let _ = receiver.wait_for(|stop| *stop).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_signal_is_sent_and_a_dropped_sender_sends_it_too() {
+        let (stopper, stop) = channel();
+        assert!(!stop.is_requested());
+        stopper.stop();
+        stop.requested().await;
+        assert!(stop.is_requested());
+        let (stopper, stop) = channel();
+        drop(stopper);
+        stop.requested().await;
+        assert!(stop.is_requested());
     }
 }

@@ -129,22 +129,29 @@ impl Wire {
         self.publisher.down(|| while self.requests.try_recv().is_ok() {});
     }
 
-    /// What the agent sends until it sends nothing more for a second.
-    pub(crate) async fn sent(&mut self) -> Vec<Sent> {
-        let mut sent = Vec::new();
-        while let Ok(Ok(request)) = timeout(Duration::from_secs(1), self.requests.recv_async()).await {
-            match request {
+    /// What the agent sends next; `None` if it sends nothing for a second.
+    pub(crate) async fn next(&mut self) -> Option<Sent> {
+        loop {
+            match timeout(Duration::from_secs(1), self.requests.recv_async()).await.ok()?.ok()? {
                 Request::Publish(publish) => {
                     self.last_packet += 1;
                     self.publisher.on_wire(self.last_packet);
                     let is_empty = publish.payload.is_empty();
                     let content =
                         if is_empty { Value::Null } else { serde_json::from_slice(&publish.payload).unwrap() };
-                    sent.push(Sent::Message(self.last_packet, publish.topic, content));
+                    return Some(Sent::Message(self.last_packet, publish.topic, content));
                 }
-                Request::PubAck(ack) => sent.push(Sent::Ack(ack.pkid)),
+                Request::PubAck(ack) => return Some(Sent::Ack(ack.pkid)),
                 _ => {}
             }
+        }
+    }
+
+    /// What the agent sends until it sends nothing more for a second.
+    pub(crate) async fn sent(&mut self) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        while let Some(next) = self.next().await {
+            sent.push(next);
         }
         sent
     }

@@ -160,6 +160,24 @@ async fn a_call_without_a_response_leaves_the_rest_to_the_list() {
     assert_eq!(rig.status("t1").await, RequestStatus::Succeeded);
 }
 
+/// Somebody may have associated the device again meanwhile.
+#[tokio::test(start_paused = true)]
+async fn what_was_accepted_before_a_suspension_waits_for_a_list() {
+    let rig = Rig::new(r#""batch":{"lingerMs":30000}"#, Vec::new());
+    rig.parts.disassociate("bench", "t1", &["a"]).await;
+    pass(1).await;
+    rig.parts.clock.suspend(Duration::from_secs(8 * 3600));
+    pass(3600).await;
+    assert_eq!(rig.calls(), Vec::<Vec<String>>::new());
+    assert!(rig.gate.list_wanted());
+    let mark = rig.parts.ledger.run(|tx| Ok(ledger::begin_list(tx))).await.unwrap();
+    rig.gate.begin_list(mark.seq);
+    rig.gate.end_list();
+    rig.gate.answered(CallKind::List, Ok(()), false);
+    pass(60).await;
+    assert_eq!(rig.calls(), [["a"]]);
+}
+
 /// The nucleus kills the process 5 s after it asked it to stop.
 #[tokio::test(start_paused = true)]
 async fn at_a_stop_a_call_in_flight_is_given_up_after_its_last_moment() {

@@ -3,9 +3,12 @@
 
 mod boundaries;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use self::boundaries::{Boundaries, Boundary};
 use crate::{
@@ -15,9 +18,14 @@ use crate::{
     runtime::clock::Clock,
 };
 
+/// While the machine is suspended, the cloud is out of reach. A shorter suspension does not count.
+const SUSPENDED: Duration = Duration::from_secs(10);
+
 #[derive(Default)]
 struct State {
     boundaries: Boundaries,
+    /// The time of the last note: since the boot, and without the time of suspensions.
+    noted: Option<(Mono, Instant)>,
     /// The opening of the store to which the numbers belong, and the number of the first request
     /// after that opening.
     opened: Option<(u64, u64)>,
@@ -46,6 +54,12 @@ impl State {
                 self.boundaries.start(summary.first_seq);
             }
         }
+        let awake = Instant::now();
+        if let Some((at, awake_at)) = self.noted.replace((now, awake))
+            && now.since(at) > awake.duration_since(awake_at) + SUSPENDED
+        {
+            self.boundaries.out_of_reach(summary.next_seq);
+        }
         self.boundaries.note(now, summary.next_seq);
         again
     }
@@ -64,7 +78,8 @@ impl ListGate {
     /// Begins without any list read. `ledger` gives the number of the next request.
     #[must_use]
     pub fn new(health: Arc<Health>, ledger: watch::Receiver<Summary>, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), health, ledger, clock })
+        let state = State { noted: Some((clock.now().mono, Instant::now())), ..State::default() };
+        Arc::new(Self { state: Mutex::new(state), health, ledger, clock })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

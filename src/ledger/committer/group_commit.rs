@@ -59,6 +59,7 @@ impl<D: Disk> Committer<D> {
             append(journal, &mut self.has_failed_write, &payload)?;
             self.state.note_logged();
             self.group.append_to(&mut self.appended);
+            self.changed_since = None;
         }
         if durable {
             failpoint::pass("commit-before-sync");

@@ -75,6 +75,8 @@ pub(super) struct Committer<D: Disk> {
     group: Group,
     /// Changes that are in the journal, and not durable yet.
     appended: Group,
+    /// Since when the group has changes.
+    changed_since: Option<Mono>,
     /// Jobs with more steps to do.
     unfinished: VecDeque<Box<dyn Job>>,
     /// A sync of the journal failed: before anything else is written, the header of another segment
@@ -144,6 +146,7 @@ impl<D: Disk> Committer<D> {
             moved: Vec::new(),
             group: Group::default(),
             appended: Group::default(),
+            changed_since: None,
             unfinished: VecDeque::new(),
             needs_cut: false,
             held: Vec::new(),
@@ -278,7 +281,7 @@ impl<D: Disk> Committer<D> {
         // Behind those that have not run yet: otherwise a long job would hold them up to its end.
         self.unfinished.extend(continued);
         let begun = Instant::now();
-        match if durable { self.commit(true) } else { Ok(()) } {
+        match if durable || self.is_due() { self.commit(durable) } else { Ok(()) } {
             Ok(()) => {
                 self.notify(durable.then(|| begun.elapsed()));
                 ran.into_iter().for_each(|(job, result)| job.finish(result));
@@ -290,6 +293,15 @@ impl<D: Disk> Committer<D> {
         if let Some(error) = failed {
             self.registry_failed(error);
         }
+    }
+
+    /// Whether the unsynced changes are to be written, also if a durable one is still to come.
+    fn is_due(&mut self) -> bool {
+        if self.group.is_empty() {
+            return false;
+        }
+        let now = self.clock.now().mono;
+        now.since(*self.changed_since.get_or_insert(now)) >= UNSYNCED_DELAY || self.group.len() > GROUP_CHANGES
     }
 
     /// Continues a checkpoint after a group. A fuller segment gets more steps, and in its last

@@ -6,7 +6,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::ledger::testing::{MemDisk, start};
+use crate::{
+    ledger::testing::{MemDisk, start},
+    runtime::clock::Clock,
+};
 
 /// A ledger on a disk, to be crashed and opened again.
 pub(super) struct Rig {
@@ -272,4 +275,26 @@ async fn a_job_with_many_changes_lets_others_run_between_its_steps() {
     };
     tokio::join!(cancel, accept);
     assert_eq!(*ended.lock().unwrap(), ["the command", "the cancel"]);
+}
+
+/// A kill undoes no more than the last half second, also if unsynced changes follow one another so
+/// closely that the thread is never idle for as long.
+#[tokio::test]
+async fn unsynced_changes_do_not_wait_for_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, _) = config::parse(r#"{"coreThingName":"MyCore","region":"r"}"#, |_| None).unwrap();
+    let clock = Clock::simulated(tokio::time::Instant::now(), std::sync::Arc::default());
+    let (ledger, closed) = Ledger::start(dir.path(), Rules::from(&config), clock.clone()).unwrap();
+    let order = order("bench", Some("the-token"), change(&["a"]));
+    ledger.run_unsynced(move |tx| accept(tx, &order)).await.unwrap().unwrap();
+    // The time passes for the thread, but not for its timer.
+    clock.suspend(Duration::from_millis(500));
+    ledger.run_unsynced(|_| Ok(())).await.unwrap();
+    let is_written = std::fs::read_dir(dir.path().join("journal")).unwrap().any(|file| {
+        let path = file.unwrap().path();
+        path.is_file() && std::fs::read(path).unwrap().windows(9).any(|bytes| bytes == b"the-token")
+    });
+    assert!(is_written);
+    drop(ledger);
+    closed.await.unwrap();
 }

@@ -50,7 +50,6 @@ impl Publisher {
             subscribing: VecDeque::new(),
             subscriptions: HashMap::new(),
             replies: 0,
-            statuses: 0,
             reconnected: None,
             acknowledged: None,
             closing: false,
@@ -141,7 +140,6 @@ impl Publisher {
             return false;
         }
         state.replies += usize::from(matches!(tag, Tag::Reply(_)));
-        state.statuses += usize::from(tag == Tag::Status);
         state.queued.push_back(Message { tag, topic: topic.to_owned(), size });
         true
     }
@@ -194,10 +192,8 @@ impl Publisher {
             let mut state = self.state();
             state.acknowledged = Some(Instant::now());
             let tag = state.sent.remove(&packet).map(|(message, _)| message.tag);
-            match tag {
-                Some(Tag::Reply(_)) => state.replies = state.replies.saturating_sub(1),
-                Some(Tag::Status) => state.statuses = state.statuses.saturating_sub(1),
-                _ => {}
+            if let Some(Tag::Reply(_)) = tag {
+                state.replies = state.replies.saturating_sub(1);
             }
             tag
         };
@@ -272,7 +268,10 @@ impl Publisher {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::refusals::STATUS_HELD, *};
+    use super::{
+        super::{refusals::STATUS_HELD, under_way::FORGIVEN},
+        *,
+    };
 
     /// What follows if the broker ends the connection right after `tag` was put on the wire.
     fn end_at(publisher: &Publisher, tag: &Tag, size: usize) -> Option<Refused> {
@@ -295,6 +294,30 @@ mod tests {
         assert!(publisher.publish(None, "results", vec![], false, Tag::Owed(1)));
         tokio::time::advance(STATUS_HELD).await;
         assert!(publisher.publish(None, "status", vec![], true, Tag::Status));
+    }
+
+    /// Such as a publish over Greengrass IPC that is denied: nothing acknowledges it.
+    #[tokio::test(start_paused = true)]
+    async fn statuses_and_metrics_that_are_never_acknowledged_make_room_for_others() {
+        let (sender, _requests) = flume::bounded(100);
+        let (publisher, _deliveries) = Publisher::new(AsyncClient::from_senders(sender));
+        publisher.up(true, "filter");
+        let mut packet = 0;
+        let mut published = |tag: Tag| {
+            let is_published = publisher.publish(None, "topic", vec![], true, tag);
+            if is_published {
+                packet += 1;
+                publisher.on_wire(packet);
+            }
+            is_published
+        };
+        let mut round =
+            || [Tag::Status, Tag::Status, Tag::Status, Tag::Status, Tag::Metrics, Tag::Metrics].map(&mut published);
+        let expected = [true, true, true, false, true, false];
+        assert_eq!(round(), expected);
+        assert_eq!(round(), [false; 6]);
+        tokio::time::advance(FORGIVEN).await;
+        assert_eq!(round(), expected);
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,15 +29,16 @@ const MAX_REPLIES_EACH: usize = 16;
 /// were no other messages, it may be slow.
 const DENIED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
 
-/// How long a message that the broker never acknowledged counts against its client.
-const FORGIVEN: Duration = Duration::from_secs(300);
+/// How long a message that the broker never acknowledged counts against its client, or against
+/// others of its kind.
+pub(super) const FORGIVEN: Duration = Duration::from_secs(300);
 
 /// No other message is sent if more than this many messages are in flight, for responses and for
 /// all messages. When the library's table of 100 is full, it sends neither an acknowledgement nor a
 /// disconnection.
 const MAX_UNDER_WAY: (usize, usize) = (80, 95);
 
-/// No other status is published if more than this many statuses are in flight.
+/// No other status is published if this many statuses are in flight.
 const MAX_STATUSES: usize = 3;
 
 /// A broker that has not acknowledged a message for this long denies it and will never acknowledge
@@ -72,7 +73,6 @@ pub(super) struct UnderWay {
     pub(super) subscribing: VecDeque<Subscription>,
     pub(super) subscriptions: HashMap<u16, Subscription>,
     pub(super) replies: usize,
-    pub(super) statuses: usize,
     pub(super) reconnected: Option<Instant>,
     pub(super) acknowledged: Option<Instant>,
     pub(super) closing: bool,
@@ -90,13 +90,16 @@ impl UnderWay {
                     && self.replies < MAX_REPLIES
                     && under_way < MAX_UNDER_WAY.0
             }
-            Tag::Status => self.statuses < MAX_STATUSES && under_way < MAX_UNDER_WAY.1,
-            Tag::Metrics => {
-                let mut all = self.queued.iter().chain(self.sent.values().map(|(message, _)| message));
-                !all.any(|message| message.tag == Tag::Metrics) && under_way < MAX_UNDER_WAY.1
-            }
+            Tag::Status => self.awaited(tag) < MAX_STATUSES && under_way < MAX_UNDER_WAY.1,
+            Tag::Metrics => self.awaited(tag) == 0 && under_way < MAX_UNDER_WAY.1,
             Tag::Owed(_) | Tag::Device(..) | Tag::Plugin | Tag::GivenUp(_) => under_way < MAX_UNDER_WAY.1,
         }
+    }
+
+    /// Messages of this kind that the broker may still acknowledge.
+    fn awaited(&self, tag: &Tag) -> usize {
+        let is_awaited = |(message, since): &&(Message, Instant)| message.tag == *tag && since.elapsed() < FORGIVEN;
+        self.queued.iter().filter(|message| message.tag == *tag).count() + self.sent.values().filter(is_awaited).count()
     }
 
     /// Since when responses to `client` are on the wire.
@@ -123,7 +126,6 @@ impl UnderWay {
         self.subscribing.clear();
         self.subscriptions.clear();
         self.replies = 0;
-        self.statuses = 0;
     }
 
     /// Passes a subscription to the client library; `false` if its queue is full.

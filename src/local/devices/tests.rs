@@ -7,13 +7,30 @@ use crate::{
     domain::{Again, CallKind, CallToken, Verdict, Window},
     ledger::{Pick, Step},
     runtime::stop,
-    testing::parts::{self, Wire},
+    testing::parts::{self, Sent, Wire},
 };
 
 struct Rig {
     parts: parts::Rig,
     wire: Wire,
-    _stop: stop::Stopper,
+    stop: stop::Stopper,
+}
+
+/// The part, and the broker that it publishes to.
+fn start(parts: &parts::Rig) -> (Wire, stop::Stopper) {
+    let (client, requests) = Wire::client();
+    let (publisher, deliveries) = Publisher::new(client);
+    let publisher = Arc::new(publisher);
+    let (stopper, stop) = stop::channel();
+    let part = Devices {
+        ledger: parts.ledger.clone(),
+        publisher: Arc::clone(&publisher),
+        topics: parts.topics(),
+        health: Arc::clone(&parts.health),
+        stop,
+    };
+    tokio::spawn(part.run(deliveries.devices));
+    (Wire::new(publisher, requests), stopper)
 }
 
 impl Rig {
@@ -28,19 +45,13 @@ impl Rig {
             Ok(Step::when(all && ledger::end_list(tx, mark, counts)?, ()))
         });
         listed.await.unwrap();
-        let (client, requests) = Wire::client();
-        let (publisher, deliveries) = Publisher::new(client);
-        let publisher = Arc::new(publisher);
-        let (stopper, stop) = stop::channel();
-        let part = Devices {
-            ledger: parts.ledger.clone(),
-            publisher: Arc::clone(&publisher),
-            topics: parts.topics(),
-            health: Arc::clone(&parts.health),
-            stop,
-        };
-        tokio::spawn(part.run(deliveries.devices));
-        Self { parts, wire: Wire::new(publisher, requests), _stop: stopper }
+        let (wire, stop) = start(&parts);
+        Self { parts, wire, stop }
+    }
+
+    /// Another process begins on the same ledger.
+    fn restart(&mut self) {
+        (self.wire, self.stop) = start(&self.parts);
     }
 
     /// The devices that are published until nothing more is, each with its state; a message without
@@ -60,6 +71,14 @@ impl Rig {
                 }
             }
         }
+    }
+
+    /// The next message, which the broker acknowledges at once, as [`Self::published`] has it.
+    async fn next(&mut self) -> Option<(String, String)> {
+        let Sent::Message(packet, topic, content) = self.wire.next().await? else { return None };
+        self.wire.acknowledge(packet);
+        let name = topic.strip_prefix("offboard/MyCore/devices/").unwrap().to_owned();
+        Some((name, content["state"].as_str().unwrap_or_default().to_owned()))
     }
 
     /// The cloud carries out what is asked for.
@@ -98,6 +117,75 @@ async fn a_broker_with_the_session_gets_what_changed() {
     assert_eq!(rig.published(true).await, [("d1".to_owned(), "DISASSOCIATING".to_owned())]);
     rig.carry_out(CallKind::Disassociate).await;
     assert_eq!(rig.published(true).await, [("d1".to_owned(), String::new())], "the retained message is cleared");
+}
+
+/// A device of which the message is published changes while messages of later ones are.
+#[tokio::test(start_paused = true)]
+async fn a_device_that_changes_behind_the_others_is_published_again() {
+    let mut rig = Rig::new(3).await;
+    rig.wire.up(false);
+    rig.published(true).await;
+    rig.parts.disassociate("bench", "t1", &["d0", "d1", "d2"]).await;
+    let mut last = BTreeMap::new();
+    let mut count = 0;
+    while let Some((name, state)) = rig.next().await {
+        last.insert(name, state);
+        count += 1;
+        if count == 2 {
+            rig.carry_out(CallKind::Disassociate).await;
+        }
+    }
+    assert_eq!(last, BTreeMap::from(["d0", "d1", "d2"].map(|name| (name.to_owned(), String::new()))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_waits_for_room_among_other_messages() {
+    let mut rig = Rig::new(3).await;
+    rig.wire.up(false);
+    rig.published(true).await;
+    let mut others = 0;
+    while rig.wire.publisher.publish(None, "others", Vec::new(), false, Tag::Owed(others)) {
+        others += 1;
+    }
+    rig.parts.disassociate("bench", "t1", &["d0", "d1"]).await;
+    let sent = rig.wire.messages().await;
+    assert_eq!(sent.len() as u64, others, "there is no room for a device's message");
+    sent.iter().for_each(|(packet, ..)| rig.wire.acknowledge(*packet));
+    let names: BTreeSet<String> = rig.published(true).await.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, BTreeSet::from(["d0".to_owned(), "d1".to_owned()]));
+}
+
+/// The session is there at the next connection because the first one made it.
+#[tokio::test(start_paused = true)]
+async fn a_full_round_that_a_lost_connection_interrupts_continues() {
+    let mut rig = Rig::new(100).await;
+    rig.wire.up(false);
+    rig.published(true).await;
+    rig.wire.down();
+    rig.wire.up(false);
+    let mut names = BTreeSet::new();
+    for _ in 0..10 {
+        names.insert(rig.next().await.unwrap().0);
+    }
+    // The broker loses these.
+    assert_eq!(rig.wire.messages().await.len(), WINDOW);
+    rig.wire.down();
+    rig.wire.up(true);
+    let rest = rig.published(true).await;
+    assert_eq!(rest.len(), 90, "those that the broker has are not published again");
+    names.extend(rest.into_iter().map(|(name, _)| name));
+    assert_eq!(names.len(), 100);
+}
+
+/// What a broker with a session has may be from an earlier configuration.
+#[tokio::test(start_paused = true)]
+async fn a_process_begins_with_a_full_round() {
+    let mut rig = Rig::new(40).await;
+    rig.wire.up(false);
+    rig.published(true).await;
+    rig.restart();
+    rig.wire.up(true);
+    assert_eq!(rig.published(true).await.len(), 40);
 }
 
 /// The agent cannot see a denial: a broker acknowledges what it denies, or says nothing.
