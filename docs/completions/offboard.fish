@@ -46,7 +46,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l from-
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l collect -d 'Time to collect the answers to --everywhere: seconds, or 30s, 15m, 12h, 7d' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l reason -d 'A reason for people, kept with the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l expires-in -d 'Time until the entries that were not sent expire as TimedOut: seconds, or 30s, 15m, 12h, 7d' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a token that the agent makes' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a random token' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
@@ -67,7 +67,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate" -s h -l 
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l from-file -d 'Read more names from a file or, with -, from standard input: one per line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l reason -d 'A reason for people, kept with the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l expires-in -d 'Time until the entries that were not sent expire as TimedOut: seconds, or 30s, 15m, 12h, 7d' -r
-complete -c offboard -n "__fish_offboard_using_subcommand associate" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a token that the agent makes' -r
+complete -c offboard -n "__fish_offboard_using_subcommand associate" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a random token' -r
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand associate" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
@@ -89,7 +89,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l child -d 'The child asset' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l reason -d 'A reason for people, kept with the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l expires-in -d 'Time until the entries that were not sent expire as TimedOut: seconds, or 30s, 15m, 12h, 7d' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a token that the agent makes' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a random token' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-assets" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r
@@ -110,7 +110,7 @@ complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-a
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l from-file -d 'Read more assets from a file or, with -, from standard input: one per line, or separated by white space; or a CSV file with a column assetId' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l reason -d 'A reason for people, kept with the request' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l expires-in -d 'Time until the entries that were not sent expire as TimedOut: seconds, or 30s, 15m, 12h, 7d' -r
-complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a token that the agent makes' -r
+complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l token -d 'The request\'s token; a repeated command with the same token is the same request. Default: a random token' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l data-dir -d 'The running agent\'s data directory; default: $OFFBOARD_DATA_DIR, then Greengrass\'s work directory of the component' -r -F
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l mqtt-url -d 'Connect over the broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]' -r
 complete -c offboard -n "__fish_offboard_using_subcommand disassociate-project-assets" -l core-device-thing-name -d 'The core device whose agent receives the command; not with --everywhere' -r

@@ -41,7 +41,7 @@ _arguments "${_arguments_options[@]}" : \
 '--collect=[Time to collect the answers to --everywhere\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
 '--reason=[A reason for people, kept with the request]:REASON:_default' \
 '--expires-in=[Time until the entries that were not sent expire as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
-'--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
+'--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a random token]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
@@ -67,7 +67,7 @@ _arguments "${_arguments_options[@]}" : \
 '--from-file=[Read more names from a file or, with -, from standard input\: one per line, or separated by white space; or a CSV file with a column thingName; or the JSON output of aws greengrassv2 list-client-devices-associated-with-core-device]:FILE:_files' \
 '--reason=[A reason for people, kept with the request]:REASON:_default' \
 '--expires-in=[Time until the entries that were not sent expire as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
-'--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
+'--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a random token]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
@@ -94,7 +94,7 @@ _arguments "${_arguments_options[@]}" : \
 '--child=[The child asset]:ASSET:_default' \
 '--reason=[A reason for people, kept with the request]:REASON:_default' \
 '--expires-in=[Time until the entries that were not sent expire as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
-'--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
+'--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a random token]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \
@@ -119,7 +119,7 @@ _arguments "${_arguments_options[@]}" : \
 '--from-file=[Read more assets from a file or, with -, from standard input\: one per line, or separated by white space; or a CSV file with a column assetId]:FILE:_files' \
 '--reason=[A reason for people, kept with the request]:REASON:_default' \
 '--expires-in=[Time until the entries that were not sent expire as TimedOut\: seconds, or 30s, 15m, 12h, 7d]:TIME:_default' \
-'--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a token that the agent makes]:TOKEN:_default' \
+'--token=[The request'\''s token; a repeated command with the same token is the same request. Default\: a random token]:TOKEN:_default' \
 '--data-dir=[The running agent'\''s data directory; default\: \$OFFBOARD_DATA_DIR, then Greengrass'\''s work directory of the component]:DIR:_files' \
 '--mqtt-url=[Connect over the broker\: mqtt\://HOST\[\:PORT\] or mqtts\://HOST\[\:PORT\]]:URL:_default' \
 '--core-device-thing-name=[The core device whose agent receives the command; not with --everywhere]:THING:_default' \

@@ -123,8 +123,9 @@ impl Agent {
                     // A broker acknowledges a publish that its policy does not allow, and drops it
                     // (MQTT 3.1.1, 3.3.5).
                     Connection::Broker(_) => {
-                        "; check that it runs, and that --client-id is your user name on the broker, or the common name \
-                         of --cert-file: the broker drops a command in another name"
+                        "; check that it runs, that --core-device-thing-name and --topic-prefix are those of its \
+                         configuration, and that --client-id is your user name on the broker, or the common name of \
+                         --cert-file: the broker drops a command in another name"
                     }
                 };
                 Err(Failure::NoAnswer(format!("the agent did not answer within {} s{hint}", self.patience.as_secs())))

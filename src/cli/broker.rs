@@ -101,6 +101,12 @@ impl Broker {
         };
         let (mqtt, client) = self.sender(url, client)?;
         let core = ThingName::new(core).map_err(|error| Failure::Usage(format!("--core-device-thing-name {error}")))?;
+        if mqtt.client_id == config::default_client_id(&core) {
+            return Err(Failure::Usage(format!(
+                "--client-id {client} is the agent's own name on the broker, which would close the agent's connection; use \
+                 your own name"
+            )));
+        }
         let topics = Topics::new(&self.prefix()?, &core);
         Ok(Some(Address { mqtt, results: topics.results_of(&client), topics, client }))
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     agent::{Agent, Common},
+    answer::fresh_token,
     failure::Failure,
     list,
     request::{self, split},
@@ -55,7 +56,7 @@ pub(super) struct Options {
     expires_in: Option<u64>,
 
     /// The request's token; a repeated command with the same token is the same request. Default: a
-    /// token that the agent makes
+    /// random token
     #[arg(long, value_name = "TOKEN")]
     pub(super) token: Option<String>,
 
@@ -164,6 +165,10 @@ pub(super) async fn change(
     let operation = kind.operation().as_str();
     let Options { dry_run, force, no_wait, .. } = options;
     options.add_to(&mut payload);
+    if payload[CLIENT_TOKEN.name].is_null() && !dry_run {
+        // A command without an answer can be repeated only if its token is known.
+        payload[CLIENT_TOKEN.name] = json!(fresh_token());
+    }
     let mut agent = common.connect().await?;
     let parts = split(payload, list, agent.max_payload())?;
     let people = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();

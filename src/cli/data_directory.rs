@@ -34,6 +34,10 @@ pub(super) fn why_no_answer(dir: &Path, cause: &std::io::Error) -> &'static str 
         ErrorKind::NotFound => "there is no agent's socket; is it running, and is this its data directory?",
         ErrorKind::ConnectionRefused => "no agent listens there; it was killed and has not been started again",
         ErrorKind::PermissionDenied => "only the user that the agent runs as may ask it (sudo -u USER), and root",
+        // The kernel's limit, with the terminating zero (unix(7)).
+        ErrorKind::InvalidInput => {
+            "a socket's path has at most 107 bytes, so that the agent has none there; choose a shorter dataDir"
+        }
         _ => "the agent cannot be reached",
     }
 }

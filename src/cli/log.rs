@@ -128,11 +128,7 @@ impl<S: Subscriber> Filter<S> for Limit {
 /// Starts the log. The caller has to run [`Limit::keep_reporting`].
 pub(super) fn start(format: LogFormat) -> Limit {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    let filter = match Targets::from_str(&wanted) {
-        Ok(targets) if !wanted.is_empty() => targets,
-        // The lines of the AWS SDK repeat the agent's own.
-        _ => Targets::new().with_target("offboard", Level::INFO).with_default(Level::WARN),
-    };
+    let (filter, is_wrong) = levels(&wanted);
     let layer = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
     let layer = match format {
         LogFormat::Text => layer.boxed(),
@@ -140,7 +136,29 @@ pub(super) fn start(format: LogFormat) -> Limit {
     };
     let limit = Limit::new();
     tracing_subscriber::registry().with(layer.with_filter(filter.and(limit.clone()))).init();
+    if is_wrong {
+        tracing::warn!(
+            RUST_LOG = wanted,
+            "RUST_LOG has no level for the agent's own lines, which are logged from level info on; set it to error, warn, \
+             info, debug, trace or off, or to offboard=LEVEL"
+        );
+    }
     limit
+}
+
+/// The levels of `RUST_LOG`, and whether it lacks one for the agent's own lines: a misspelt level
+/// counts as the name of a target, and would silence the errors, too.
+fn levels(wanted: &str) -> (Targets, bool) {
+    // The lines of the AWS SDK repeat the agent's own.
+    let default = || Targets::new().with_target("offboard", Level::INFO).with_default(Level::WARN);
+    let directives: Vec<&str> = wanted.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    let is_off = directives.iter().any(|directive| ["off", "offboard=off"].contains(directive));
+    match Targets::from_str(&directives.join(",")) {
+        _ if directives.is_empty() => (default(), false),
+        Ok(targets) if is_off || targets.would_enable("offboard", &Level::ERROR) => (targets, false),
+        Ok(targets) => (default().with_targets(targets), true),
+        Err(_) => (default(), true),
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +196,25 @@ mod tests {
             let bytes = self.0.lock().unwrap().clone();
             String::from_utf8(bytes).unwrap().lines().filter(|line| line.contains(with)).count()
         }
+    }
+
+    #[test]
+    fn a_misspelt_level_does_not_silence_the_agent() {
+        let logs = |wanted: &str, level: Level| levels(wanted).0.would_enable("offboard::agent", &level);
+        for wrong in ["inof", "debugg", "nonsense[[[", "sled=debug", "offboard=loud"] {
+            assert!(levels(wrong).1, "{wrong}");
+            assert!(logs(wrong, Level::INFO) && !logs(wrong, Level::DEBUG), "{wrong}");
+        }
+        for (good, level) in [
+            ("", Level::INFO),
+            ("warn", Level::WARN),
+            ("offboard=debug", Level::DEBUG),
+            ("info,offboard=trace", Level::TRACE),
+        ] {
+            assert!(!levels(good).1 && logs(good, level), "{good}");
+        }
+        assert!(!levels("off").1 && !logs("off", Level::ERROR));
+        assert!(levels("sled=debug").0.would_enable("sled", &Level::DEBUG));
     }
 
     #[test]

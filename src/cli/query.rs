@@ -55,7 +55,7 @@ pub(super) struct Requests {
     status: Option<String>,
 
     /// Maximum number of requests, or of failed entries of one request
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = limit)]
     limit: usize,
 
     /// Show all requests, or all failed entries of one request
@@ -83,6 +83,11 @@ pub(super) struct Status {
     /// Show counters and gauges, in the text format of Prometheus, or as JSON with --output json
     #[arg(long)]
     metrics: bool,
+}
+
+/// Parses a maximum number.
+fn limit(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| "must be a whole number from 1".into())
 }
 
 /// Checks the name of a client before anything is sent, so that the error names the option.
@@ -128,6 +133,9 @@ impl Cancel {
         ]);
         let answer = common.connect().await?.query(Operation::Cancel.as_str(), payload).await?;
         show(common.output, "response to cancel", &answer, |CancelResponse { canceled_count, in_flight_count }| {
+            if (*canceled_count, *in_flight_count) == (0, 0) {
+                return "no entry was open: the request has ended\n".into();
+            }
             format!(
                 "{canceled_count} entries withdrawn; {in_flight_count} were sent, and end with the cloud's response\n"
             )
@@ -137,7 +145,7 @@ impl Cancel {
 
 impl Requests {
     pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
-        let limit = if self.all { usize::MAX } else { self.limit.max(1) };
+        let limit = if self.all { usize::MAX } else { self.limit };
         let mut agent = common.connect().await?;
         if self.token.is_some() {
             let payload = members([

@@ -99,8 +99,10 @@ pub(super) async fn carry_out(
     no_wait: bool,
 ) -> Result<(), Failure> {
     let mut parts = Vec::with_capacity(payloads.len());
+    let given = payloads.first().and_then(|payload| payload[CLIENT_TOKEN.name].as_str()).map(str::to_owned);
+    let given = given.map(|token| if payloads.len() > 1 { token.trim_end_matches(".1").to_owned() } else { token });
     for (n, payload) in payloads.into_iter().enumerate() {
-        let answer = agent.ask(operation, payload).await?;
+        let answer = agent.ask(operation, payload).await.map_err(|failure| unanswered(failure, given.as_deref()))?;
         let token = answer.token().unwrap_or_default().to_owned();
         match answer {
             Answer::Rejected(rejection) => {
@@ -152,6 +154,18 @@ pub(super) async fn carry_out(
     let whole = merge(bodies, Some(&status));
     show(output, "completed", &whole, summary)?;
     if status == RequestStatus::Succeeded.as_str() { Ok(()) } else { Err(Failure::Reported) }
+}
+
+/// Says how to repeat a command that may have reached the agent.
+fn unanswered(failure: Failure, token: Option<&str>) -> Failure {
+    match (failure, token) {
+        (Failure::NoAnswer(text), Some(token)) => Failure::NoAnswer(format!(
+            "{text}; the agent may still carry out the command: the same command with --token {} shows the result, and \
+             is not carried out twice",
+            clean(token)
+        )),
+        (failure, _) => failure,
+    }
 }
 
 fn names(parts: &[(Part, Value)]) -> String {

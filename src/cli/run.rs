@@ -61,12 +61,15 @@ impl Run {
 
     fn read(&self) -> Result<(Config, Vec<String>), String> {
         let env = config::environment().map_err(|error| error.to_string())?;
-        let text = match &self.config {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| format!("configuration: --config {}: {error}", path.display()))?,
-            None => env("OFFBOARD_CONFIG").unwrap_or_default(),
+        let (text, from) = match &self.config {
+            Some(path) => {
+                let from = format!("--config {}: ", path.display());
+                let text = std::fs::read_to_string(path).map_err(|error| format!("configuration: {from}{error}"))?;
+                (text, from)
+            }
+            None => (env("OFFBOARD_CONFIG").unwrap_or_default(), String::new()),
         };
-        config::parse(&text, env).map_err(|error| error.to_string())
+        config::parse(&text, env).map_err(|error| format!("{from}{error}"))
     }
 }
 

@@ -100,7 +100,9 @@ impl LocalSocket {
 
     /// The data directory that the user named.
     pub(super) fn given(&self) -> Option<PathBuf> {
-        self.data_dir.clone().or_else(|| std::env::var_os("OFFBOARD_DATA_DIR").map(PathBuf::from))
+        // An empty variable counts as unset, as it does for the agent.
+        let variable = || std::env::var_os("OFFBOARD_DATA_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.data_dir.clone().or_else(variable)
     }
 
     /// The agent's data directory: the given one, or the component's.

@@ -140,7 +140,7 @@ impl<C: Cloud> Reconciler<C> {
         let mut work = self.ledger.work();
         while Instant::now() < end && !self.stop.is_requested() {
             work.mark_unchanged();
-            if self.sync_wanted().await {
+            if self.sync_wanted().await.is_some() {
                 break;
             }
             tokio::select! {
@@ -156,14 +156,15 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    async fn sync_wanted(&self) -> bool {
-        self.ledger.run_unsynced(|tx| ledger::sync_wanted(tx)).await.unwrap_or(false)
+    /// The number of the last request for a `sync` that is open.
+    async fn sync_wanted(&self) -> Option<u64> {
+        self.ledger.run_unsynced(|tx| ledger::sync_wanted(tx)).await.unwrap_or_default()
     }
 
     /// Why a list is needed now, if it is. A periodic list, for which no part waits, leaves most of
     /// the rate to other calls.
     async fn wanted(&self) -> Wanted {
-        if self.gate.list_wanted() || self.health.out_of_reach() || self.sync_wanted().await {
+        if self.gate.list_wanted() || self.health.out_of_reach() || self.sync_wanted().await.is_some() {
             Wanted::Now
         } else if self.ledger.summary().borrow().awaiting_list() > 0 {
             Wanted::ToSettle
@@ -193,7 +194,26 @@ impl<C: Cloud> Reconciler<C> {
                 backoff.hold(chance)
             }
         };
-        tokio::time::sleep(wait).await;
+        self.wait_unless_asked(wait).await;
+    }
+
+    /// Waits for that long. The wait ends early when a client asks for a `sync` meanwhile: somebody
+    /// may have mended what broke the list off.
+    async fn wait_unless_asked(&self, wait: Duration) {
+        let end = Instant::now() + wait;
+        let mut work = self.ledger.work();
+        let before = self.sync_wanted().await;
+        while Instant::now() < end {
+            work.mark_unchanged();
+            if self.sync_wanted().await > before {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(end) => {}
+                Ok(()) = work.changed() => {}
+            }
+        }
     }
 
     /// Waits before a throttled page is requested again. The quota of the account is for commands
@@ -365,3 +385,6 @@ impl Seen {
         self.names.contains(&self.hasher.hash_one(thing))
     }
 }
+
+#[cfg(test)]
+mod tests;

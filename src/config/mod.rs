@@ -17,7 +17,7 @@ mod tests;
 
 pub(crate) use address::host_and_port;
 pub use mqtt::Mqtt;
-pub(crate) use mqtt::{broker_url, readable_password};
+pub(crate) use mqtt::{broker_url, default_client_id, readable_password};
 pub use read::{environment, parse};
 pub(crate) use read::{is_like_a_region, topic_prefix};
 pub use sections::{Batch, Endpoints, Ipc, LocalAccess, LogFormat, Rate, Retention, Retry};

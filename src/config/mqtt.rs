@@ -35,7 +35,10 @@ pub struct Mqtt {
 impl fmt::Debug for Mqtt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The password must not be logged.
-        write!(f, "mqtt{}://{}:{} as {}", if self.tls { "s" } else { "" }, self.host, self.port, self.client_id)
+        let (tls, host) = (if self.tls { "s" } else { "" }, &self.host);
+        // An IPv6 address is in brackets (RFC 3986, section 3.2.2).
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "mqtt{tls}://{open}{host}{close}:{} as {}", self.port, self.client_id)
     }
 }
 
@@ -54,7 +57,7 @@ pub(super) fn read(
         Ok(client) if !client.is_local() => Ok(text.to_owned()),
         _ => Err(InvalidName::CLIENT),
     });
-    let client_id = client_id.or_else(|| core.map(|name| format!("{name}-offboard")));
+    let client_id = client_id.or_else(|| core.map(default_client_id));
     if client_id.as_ref().is_some_and(|id| id.len() > 128) {
         keys::CLIENT_ID.fault(section, "must be set: \"<coreThingName>-offboard\" has more than 128 characters");
     }
@@ -83,6 +86,11 @@ pub(super) fn read(
     let keep_alive = Duration::from_secs(keys::KEEP_ALIVE.read(section));
     let Some((tls, host, port)) = address? else { return Some(None) };
     Some(Some(Mqtt { host, port, tls, client_id: client_id?, ca_file, identity, login, keep_alive }))
+}
+
+/// The agent's client identifier where none is configured.
+pub(crate) fn default_client_id(core: &ThingName) -> String {
+    format!("{core}-offboard")
 }
 
 /// Whether TLS is used, the host and the port of a broker's address.

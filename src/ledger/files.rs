@@ -89,10 +89,21 @@ pub(super) fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<Fil
     let file = open_regular(options, path)?;
     let metadata = file.metadata()?;
     let (owner, names) = (metadata.uid(), metadata.nlink());
-    if ![0, rustix::process::geteuid().as_raw()].contains(&owner) || names > 1 {
-        let owner = users::described(owner);
+    if names > 1 {
+        let text = format!(
+            "it has {names} names (hard links), so it is not the agent's own alone; remove the other names, or, if the \
+             agent did not make the file, remove it"
+        );
+        return Err(io::Error::other(text));
+    }
+    let me = rustix::process::geteuid().as_raw();
+    if ![0, me].contains(&owner) {
         return Err(io::Error::other(format!(
-            "it belongs to {owner} and has {names} names, so it is not the agent's own; remove it"
+            "it belongs to {}, and this process runs as {}; run this as that user (sudo -u {}), or, if the agent never ran as \
+             that user, move the file away",
+            users::described(owner),
+            users::described(me),
+            users::for_sudo(owner)
         )));
     }
     Ok(file)

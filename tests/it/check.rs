@@ -232,6 +232,12 @@ async fn an_agent_that_runs_is_asked_and_never_replaced() {
     let (checks, agent) = checks_of(&asked(&world.config.to_string()), 1, "agent");
     assert_eq!(wrong(&checks).last(), Some(&("agent", "error")), "{checks:?}");
     assert!(agent.contains("an agent may run there, and cannot be reached"), "{agent}");
+    // It runs on another data directory than this one.
+    let other = tempfile::tempdir().unwrap();
+    world.set("dataDir", json!(other.path()));
+    let (checks, broker) = checks_of(&asked(&world.config.to_string()), 1, "broker");
+    assert!(wrong(&checks).contains(&("broker", "warning")), "{checks:?}");
+    assert!(broker.contains("not tested, because an agent is ONLINE there"), "{broker}");
     assert!(!client.seen().iter().any(|message| message.body["state"] == "OFFLINE"), "nobody threw it off");
 }
 

@@ -367,6 +367,20 @@ fn told_rejected(output: &Output) {
     assert!(err.starts_with("rejected: ") && err.contains("AccessDeniedException"), "{err}");
 }
 
+/// A command that reached the agent is carried out, whether or not somebody waits for its answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_without_an_answer_can_be_repeated_by_its_token() {
+    let world = running(10).await;
+    world.pause();
+    let (_, err) = printed(&offboard(&world, &["associate", "d9999", "--timeout", "1"]), 3);
+    world.resume();
+    let token = err.split("--token ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let token = token.unwrap_or_else(|| panic!("{err}"));
+    let (out, _) = printed(&offboard(&world, &["associate", "d9999", "--token", token]), 0);
+    assert_eq!(out, "SUCCEEDED: 1 of 1 entries\n");
+    assert_eq!(world.cloud.count(Operation::Associate), 1);
+}
+
 /// 3 and 64: what is missing is named.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_cannot_be_used_is_explained() {
@@ -374,7 +388,23 @@ async fn a_broker_that_cannot_be_used_is_explained() {
     let url = format!("mqtt://127.0.0.1:{}", world.broker.port);
     let broker = ["--mqtt-url", &url, "--core-device-thing-name", CORE, "--client-id", "laptop", "--timeout", "1"];
     let (_, err) = printed(&offboard(&world, &[&["status"][..], &broker].concat()), 3);
-    assert!(err.contains("did not answer within 1 s"), "{err}");
+    assert!(err.contains("did not answer within 1 s") && err.contains("--topic-prefix"), "{err}");
+    let (_, err) = printed(
+        &offboard(
+            &world,
+            &[
+                "status",
+                "--mqtt-url",
+                &url,
+                "--core-device-thing-name",
+                CORE,
+                "--client-id",
+                &format!("{CORE}-offboard"),
+            ],
+        ),
+        64,
+    );
+    assert!(err.contains("is the agent's own name on the broker"), "{err}");
     let held = Port::hold();
     let nobody = format!("mqtt://127.0.0.1:{}", held.number());
     let (_, err) = printed(

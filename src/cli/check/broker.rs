@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use rumqttc::{Event, Incoming, QoS};
+use serde_json::Value;
 use tokio::time::timeout;
 
-use super::finding::{Finding, error, local_access_works, ok};
+use super::finding::{Finding, error, local_access_works, ok, warning};
 use crate::{
     config::{Config, Mqtt},
     domain::AccessCommand,
     mqtt::client::{self, Brief},
     protocol::{Topics, dynsec, status::OFFLINE},
 };
+
+/// How long the broker has for its retained status.
+const RETAINED: Duration = Duration::from_secs(2);
 
 /// Whether the agent may send commands to the broker's dynamic-security plugin. The test reads the
 /// agent's own client.
@@ -56,11 +60,45 @@ async fn read_own(mqtt: &Mqtt, own: &str) -> Result<bool, String> {
 pub(super) async fn finding(config: &Config, patience: Duration) -> Finding {
     let Some(mqtt) = &config.mqtt else { return ok("broker", "mqtt.url is none: the agent uses no broker") };
     let topics = config.topics();
+    if runs_elsewhere(mqtt, &topics).await {
+        let text = format!(
+            "{mqtt:?}: not tested, because an agent is ONLINE there by {}, and the broker would close its connection; name its \
+             data directory with --data-dir, or stop it first",
+            topics.status()
+        );
+        return warning("broker", text);
+    }
     match timeout(patience, attempt(mqtt, &topics)).await {
         Ok(Ok(text)) => ok("broker", text),
         Ok(Err(text)) => error("broker", format!("{mqtt:?}: {text}")),
         Err(_) => error("broker", format!("{mqtt:?}: no answer within {} s; check host and port", patience.as_secs())),
     }
+}
+
+/// Whether the broker's retained status says that the agent is online: it runs on another data
+/// directory, or on another machine. The question is asked under another client id than the
+/// agent's. A broker that does not admit that one does not answer it.
+async fn runs_elsewhere(mqtt: &Mqtt, topics: &Topics) -> bool {
+    let mqtt = Mqtt { client_id: format!("{}-check", mqtt.client_id), ..mqtt.clone() };
+    let mut options = client::options(&mqtt);
+    options.set_clean_session(true);
+    let status = topics.status();
+    let read = async {
+        client::secure(&mqtt, &mut options).ok()?;
+        let mut line = Brief::new(options);
+        line.client.try_subscribe(&status, QoS::AtLeastOnce).ok()?;
+        loop {
+            if let Event::Incoming(Incoming::Publish(publish)) = line.poll().await.ok()?
+                && publish.topic == status
+            {
+                return Some(publish.payload);
+            }
+        }
+    };
+    // A retained message comes right after the subscription.
+    let status = timeout(RETAINED, read).await.ok().flatten();
+    let status: Option<Value> = status.and_then(|status| serde_json::from_slice(&status).ok());
+    status.is_some_and(|status| status["state"] == "ONLINE")
 }
 
 async fn attempt(mqtt: &Mqtt, topics: &Topics) -> Result<String, String> {

@@ -55,6 +55,12 @@ impl<'t> Members<'t> {
     }
 }
 
+/// Whether a member of this name comes from AWS: a `nextToken`, which is null here, or what the SDK
+/// for Python adds to a response.
+fn is_of_aws(name: &str) -> bool {
+    name.eq_ignore_ascii_case("nextToken") || name == "ResponseMetadata"
+}
+
 /// Reads JSON of the AWS CLI: an object with a list of objects, or the part of it that `--query`
 /// selects.
 pub(super) fn json(text: &str, found: &mut Found<'_>) -> Result<(), Faults> {
@@ -74,7 +80,18 @@ pub(super) fn json(text: &str, found: &mut Found<'_>) -> Result<(), Faults> {
         if let Some((_, token)) = token.filter(|(_, token)| token.get() != "null") {
             return Err(Faults::one(Some(line(token)), MORE_PAGES));
         }
-        members.only(kind.lists).map_err(|text| Faults::one(Some(line(whole)), text))?
+        let list = members.only(kind.lists).map_err(|text| Faults::one(Some(line(whole)), text))?;
+        // Such as dryRun, or the core device of a payload: who wrote it expects that it counts.
+        let is_known = |name: &str| kind.lists.contains(&name) || is_of_aws(name);
+        if let Some((name, value)) = members.0.iter().find(|(name, _)| !is_known(name)) {
+            let text = format!(
+                "the JSON object has the member {}, which has no effect in a list of names; remove it, and use the \
+                 command's options",
+                quoted(name)
+            );
+            return Err(Faults::one(Some(line(value)), text));
+        }
+        list
     } else {
         whole
     };

@@ -121,6 +121,12 @@ fn what_the_aws_cli_prints_is_a_list() {
     assert_eq!(fault("[7]"), "list, line 1: \"7\" is neither a name nor an object with thingName");
     assert!(fault("{\"devices\": []}").contains("no member associatedClientDevices nor entries"));
     assert!(fault("[\"a\"\n\"b\"]").starts_with("list, line 2: this looks like JSON and cannot be read: "));
+    for member in ["\"dryRun\": true", "\"coreDeviceThingName\": \"other\"", "\"foo\": 1"] {
+        let name = member.split(':').next().unwrap();
+        let text = fault(format!("{{\"entries\": [\"a\"],\n{member}}}"));
+        assert!(text.starts_with(&format!("list, line 2: the JSON object has the member {name}, which")), "{text}");
+    }
+    assert_eq!(read("{\"entries\": [\"a\"], \"nextToken\": null, \"ResponseMetadata\": {}}"), ["a"]);
     let twice = "{\"entries\": [\"a\"], \"entries\": [\"b\"]}";
     assert!(fault(twice).contains("keep one"), "it is not guessed which is meant");
 }

@@ -2,7 +2,7 @@
 //! takes, and which values cannot be used. The client itself ignores a value that it does not
 //! understand.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use hyper_util::client::proxy::matcher::Matcher;
@@ -17,7 +17,7 @@ const ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
 const NONE: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 /// The proxies of the environment.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Proxies {
     matcher: Arc<Matcher>,
     https: Option<Named>,
@@ -26,6 +26,13 @@ pub(super) struct Proxies {
     none_for: String,
     /// A value cannot be used, and the client would use a part of it.
     has_fault: bool,
+}
+
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The SDK logs its parts at the level trace, and the address of a proxy may have a password.
+        f.debug_struct("Proxies").finish_non_exhaustive()
+    }
 }
 
 /// A variable that is set, and its value.

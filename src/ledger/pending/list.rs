@@ -44,12 +44,12 @@ impl ListMark {
     }
 }
 
-/// Whether a sync was asked for that has not run.
+/// The number of the last request for a sync that has not run.
 ///
 /// # Errors
 /// None yet.
-pub fn sync_wanted(tx: &Tx<'_>) -> Result<bool, StoreError> {
-    Ok(tx.work_of(&Target::Registry).is_some())
+pub fn sync_wanted(tx: &Tx<'_>) -> Result<Option<u64>, StoreError> {
+    Ok(tx.work_of(&Target::Registry).and_then(|work| work.waiting().iter().map(|waiter| waiter.0.0).max()))
 }
 
 /// Takes over a page of the list, from `done` on, as much as one step takes; `true` when the whole

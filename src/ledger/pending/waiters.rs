@@ -52,6 +52,8 @@ pub(super) fn enqueue(
     };
     let ended = superseded(work, Some(call_kind)).to_vec();
     let mut work = work.clone();
+    // A list that waits after a failure is tried again.
+    tx.touched.work |= *target == Target::Registry;
     if work.call_kind == call_kind {
         let served = work.waiting().len();
         work.waiters.truncate(served);

@@ -75,10 +75,10 @@ fn a_sync_request_is_answered_by_a_list_begun_after_it() {
     bench.accept(&order("x", Some("t"), sync));
     bench.finish_list(early, &[]);
     assert_eq!(bench.status("x", "t"), RequestStatus::InProgress);
-    assert!(bench.run(|tx| sync_wanted(tx)));
+    assert!(bench.run(|tx| sync_wanted(tx)).is_some());
     bench.list(&[("a", 1)]);
     assert_eq!(bench.request("x", "t").sync, Some(SyncCounts { associated: 1, added: 1, removed: 0 }));
-    assert!(!bench.run(|tx| sync_wanted(tx)));
+    assert!(bench.run(|tx| sync_wanted(tx)).is_none());
 }
 
 /// An entry that may have been done is not reported as canceled, whatever the later calls return.

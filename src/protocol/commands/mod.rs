@@ -41,7 +41,9 @@ pub fn parse_command(
     let mut fields = Fields::of(value, Style::Message, &mut faults);
     let token = fields.parsed(CLIENT_TOKEN.name, ClientToken::new);
     let Some(operation) = Operation::parse(operation) else {
-        let message = format!("there is no operation {:?}", operation.chars().take(64).collect::<String>());
+        let named = operation.chars().take(64).collect::<String>();
+        let known: Vec<&str> = Operation::ALL.iter().map(|operation| operation.as_str()).collect();
+        let message = format!("there is no operation {named:?}; there are {}", known.join(", "));
         return (token, Err(Rejection::invalid(Reason::UnknownOperation, message)));
     };
     let mut given = Given::default();
