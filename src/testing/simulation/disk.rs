@@ -83,7 +83,10 @@ impl DiskState {
 
     /// The rows of the registry are gone: what is not in memory is lost. Returns the requests.
     fn lose_rows(&mut self, rows: &Rows) -> Vec<(String, String)> {
-        let only_there = |seq| self.durable.state.request(seq).is_none_or(|kept| kept.stored);
+        // A kill may leave the end of a checkpoint that the agent did not get to know of.
+        let stored = Image { state: State::default(), registry: MemStore { rows: self.durable_rows.clone() } };
+        let may_be_moved = |seq| stored.request(seq).is_some_and(|request| request.completed_at.is_some());
+        let only_there = |seq| self.durable.state.request(seq).is_none_or(|kept| kept.stored) || may_be_moved(seq);
         let all = self.durable.requests().into_iter().filter(|request| only_there(request.seq));
         let lost = all.map(|request| (request.client.to_string(), request.token.to_string())).collect();
         for image in [&mut self.live, &mut self.durable] {
