@@ -291,8 +291,9 @@ async fn confirm(agent: &mut Agent, kind: CallKind, plan: &PlanMessage) -> Resul
     let devices = agent.status().await?.devices;
     let of = |state: DeviceState| devices.get(state.as_str()).copied().unwrap_or_default();
     let known = of(DeviceState::Associated).saturating_add(of(DeviceState::Disassociating));
-    let entries = plan.entry_count as u64;
-    if entries.saturating_mul(2) <= known || entries < 2 {
+    let entries = plan.entry_count.saturating_sub(plan.unknown_count) as u64;
+    // The agent rejects what exceeds guard.maxFraction, and says so.
+    if entries.saturating_mul(2) <= known || entries < 2 || plan.max_fraction_exceeded {
         return Ok(false);
     }
     complain(&plan_text(plan));

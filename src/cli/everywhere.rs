@@ -18,7 +18,7 @@ use super::{
     answer::{Answer, Output, fresh_token},
     change::{Options, seconds},
     failure::Failure,
-    request::status,
+    request::{status, whole},
     show::print,
     text::{clean, columns, complain, json_line},
 };
@@ -228,7 +228,7 @@ impl Collected {
         let open = outcomes.iter().filter(|outcome| outcome.is_open).count();
         if open > 0 {
             let token = self.broadcasts.first().map_or("TOKEN", |broadcast| {
-                if self.broadcasts.len() > 1 { broadcast.token.trim_end_matches(".1") } else { &broadcast.token }
+                if self.broadcasts.len() > 1 { whole(&broadcast.token) } else { &broadcast.token }
             });
             complain(&format!(
                 "{open} of {} core devices have not finished, and continue; the same command with --token {token} shows \

@@ -152,10 +152,14 @@ fn levels(wanted: &str) -> (Targets, bool) {
     // The lines of the AWS SDK repeat the agent's own.
     let default = || Targets::new().with_target("offboard", Level::INFO).with_default(Level::WARN);
     let directives: Vec<&str> = wanted.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
-    let is_off = directives.iter().any(|directive| ["off", "offboard=off"].contains(directive));
+    let has_own = |targets: &Targets| {
+        targets.default_level().is_some()
+            || targets.iter().any(|(target, _)| target == "offboard")
+            || targets.would_enable("offboard", &Level::ERROR)
+    };
     match Targets::from_str(&directives.join(",")) {
         _ if directives.is_empty() => (default(), false),
-        Ok(targets) if is_off || targets.would_enable("offboard", &Level::ERROR) => (targets, false),
+        Ok(targets) if has_own(&targets) => (targets, false),
         Ok(targets) => (default().with_targets(targets), true),
         Err(_) => (default(), true),
     }
@@ -213,7 +217,9 @@ mod tests {
         ] {
             assert!(!levels(good).1 && logs(good, level), "{good}");
         }
-        assert!(!levels("off").1 && !logs("off", Level::ERROR));
+        for off in ["off", "OFF", "0", "offboard=off", "offboard=OFF"] {
+            assert!(!levels(off).1 && !logs(off, Level::ERROR), "{off}");
+        }
         assert!(levels("sled=debug").0.would_enable("sled", &Level::DEBUG));
     }
 

@@ -100,7 +100,7 @@ pub(super) async fn carry_out(
 ) -> Result<(), Failure> {
     let mut parts = Vec::with_capacity(payloads.len());
     let given = payloads.first().and_then(|payload| payload[CLIENT_TOKEN.name].as_str()).map(str::to_owned);
-    let given = given.map(|token| if payloads.len() > 1 { token.trim_end_matches(".1").to_owned() } else { token });
+    let given = given.map(|token| if payloads.len() > 1 { whole(&token).to_owned() } else { token });
     for (n, payload) in payloads.into_iter().enumerate() {
         let answer = agent.ask(operation, payload).await.map_err(|failure| unanswered(failure, given.as_deref()))?;
         let token = answer.token().unwrap_or_default().to_owned();
@@ -142,7 +142,7 @@ pub(super) async fn carry_out(
     }
     let mut parts: Vec<Part> = parts.into_iter().map(|(part, _)| part).collect();
     tokio::select! {
-        waited = wait(agent, &mut parts) => waited?,
+        waited = wait(agent, &mut parts) => waited.map_err(|failure| unanswered(failure, given.as_deref()))?,
         _ = tokio::signal::ctrl_c() => {
             complain(&format!("\nthe agent continues the request; {hint}\n"));
             return Err(Failure::Left);
@@ -154,6 +154,11 @@ pub(super) async fn carry_out(
     let whole = merge(bodies, Some(&status));
     show(output, "completed", &whole, summary)?;
     if status == RequestStatus::Succeeded.as_str() { Ok(()) } else { Err(Failure::Reported) }
+}
+
+/// The token of the whole request, by that of its first part.
+pub(super) fn whole(first: &str) -> &str {
+    first.strip_suffix(".1").unwrap_or(first)
 }
 
 /// Says how to repeat a command that may have reached the agent.
@@ -202,6 +207,7 @@ async fn wait(agent: &mut Agent, parts: &mut [Part]) -> Result<(), Failure> {
             // The agent deleted the request, or lost it with a damaged store: no result will come.
             Some(Answer::Rejected(rejection)) => match Failure::of_rejection(&rejection) {
                 Failure::Rejected(why) if why.code != RejectionCode::ResourceNotFoundException.as_str() => {}
+                Failure::Rejected(_) => return Err(agent.refused(&rejection)),
                 failure => return Err(failure),
             },
             Some(answer) => note(parts, answer)?,

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     agent::{self, RunError},
     config::{self, Config},
+    domain::FieldFault,
 };
 
 #[derive(Debug, Args)]
@@ -69,7 +70,10 @@ impl Run {
             }
             None => (env("OFFBOARD_CONFIG").unwrap_or_default(), String::new()),
         };
-        config::parse(&text, env).map_err(|error| format!("{from}{error}"))
+        config::parse(&text, env).map_err(|config::ConfigError(faults)| {
+            let line = |fault: &FieldFault| format!("configuration: {from}{} {}", fault.name, fault.message);
+            faults.iter().map(line).collect::<Vec<_>>().join("\n")
+        })
     }
 }
 

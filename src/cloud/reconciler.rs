@@ -99,6 +99,7 @@ impl<C: Cloud> Reconciler<C> {
                 continue;
             }
             let mut reading = Reading::default();
+            let asked = self.sync_wanted().await;
             let result = tokio::select! {
                 biased;
                 result = self.list(&mut reading) => result,
@@ -125,7 +126,7 @@ impl<C: Cloud> Reconciler<C> {
             };
             tokio::select! {
                 biased;
-                () = self.after(broken, &mut backoff) => {}
+                () = self.after(broken, asked, &mut backoff) => {}
                 () = self.stop.requested() => {}
             }
         }
@@ -173,39 +174,34 @@ impl<C: Cloud> Reconciler<C> {
         }
     }
 
-    /// Waits before a list that was broken off is tried again.
-    async fn after(&self, broken: Broken, backoff: &mut Backoff) {
+    /// Waits before a list that was broken off is tried again. `asked` is the last request for a
+    /// `sync` that was open when the list began.
+    async fn after(&self, broken: Broken, asked: Option<u64>, backoff: &mut Backoff) {
         let chance = fastrand::f64();
-        let wait = match broken {
+        let (wait, needs_repair) = match broken {
             Broken::Call(error) => {
                 let CallError { fault, code, message, retry_after } = error;
                 tracing::warn!(?fault, code, message, "the list of devices could not be read; trying again");
                 if fault == CallFault::Throttled {
                     return self.throttled(backoff, retry_after).await;
                 }
-                backoff.after(&fault, retry_after, chance)
+                (backoff.after(&fault, retry_after, chance), fault.needs_repair())
             }
             Broken::Store(error) => {
                 tracing::warn!(%error, "the list of devices could not be stored; trying again");
-                backoff.fail(1, None, chance)
+                (backoff.fail(1, None, chance), false)
             }
             Broken::TooLong => {
                 tracing::warn!(MAX_DEVICES, "the list of devices is too long and is left unfinished");
-                backoff.hold(chance)
+                (backoff.hold(chance), true)
             }
         };
-        self.wait_unless_asked(wait).await;
-    }
-
-    /// Waits for that long. The wait ends early when a client asks for a `sync` meanwhile: somebody
-    /// may have mended what broke the list off.
-    async fn wait_unless_asked(&self, wait: Duration) {
         let end = Instant::now() + wait;
         let mut work = self.ledger.work();
-        let before = self.sync_wanted().await;
         while Instant::now() < end {
             work.mark_unchanged();
-            if self.sync_wanted().await > before {
+            // A client that asks for another `sync` may have repaired what broke the list off.
+            if needs_repair && self.sync_wanted().await > asked {
                 return;
             }
             tokio::select! {

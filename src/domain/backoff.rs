@@ -34,15 +34,15 @@ impl Backoff {
     /// Counts a failed call and returns the wait that its fault asks for. `chance` is random, from
     /// 0 to below 1.
     pub fn after(&mut self, fault: &CallFault, retry_after: Option<Duration>, chance: f64) -> Duration {
+        if fault.needs_repair() {
+            return self.hold(chance);
+        }
         match fault {
             CallFault::Throttled => self.fail(THROTTLED_FACTOR, retry_after, chance),
-            CallFault::Denied | CallFault::UnknownCoreDevice | CallFault::NotUnderstood | CallFault::Invalid(_) => {
-                self.hold(chance)
-            }
             CallFault::Unreachable | CallFault::NoResponse | CallFault::NotAws | CallFault::Server => {
                 self.probe(retry_after, chance)
             }
-            CallFault::Busy | CallFault::Clock | CallFault::Credentials => self.fail(1, retry_after, chance),
+            _ => self.fail(1, retry_after, chance),
         }
     }
 

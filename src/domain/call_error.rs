@@ -53,6 +53,14 @@ pub enum CallFault {
     Invalid(Vec<usize>),
 }
 
+impl CallFault {
+    /// Whether the next call fails, too, until a person has repaired something.
+    #[must_use]
+    pub fn needs_repair(&self) -> bool {
+        matches!(self, Self::Denied | Self::UnknownCoreDevice | Self::NotUnderstood | Self::Invalid(_))
+    }
+}
+
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {

@@ -91,7 +91,7 @@ pub(super) fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<Fil
     let (owner, names) = (metadata.uid(), metadata.nlink());
     if names > 1 {
         let text = format!(
-            "it has {names} names (hard links), so it is not the agent's own alone; remove the other names, or, if the \
+            "it has {names} names (hard links), so that other processes may change it; remove the other names, or, if the \
              agent did not make the file, remove it"
         );
         return Err(io::Error::other(text));

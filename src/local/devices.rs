@@ -61,6 +61,8 @@ struct Progress {
     /// Devices that the present pass has passed may have changed.
     is_pass_due: bool,
     in_flight: BTreeMap<ThingName, InFlight>,
+    /// When the broker last acknowledged a message.
+    delivered_at: Option<Instant>,
     rest_until: Option<Instant>,
     next_at: Instant,
 }
@@ -75,6 +77,7 @@ impl Progress {
             changed_after: None,
             is_pass_due: true,
             in_flight: BTreeMap::new(),
+            delivered_at: None,
             rest_until: None,
             next_at: Instant::now(),
         }
@@ -131,8 +134,14 @@ impl Devices {
     }
 
     fn denied(&self, progress: &mut Progress) {
-        if progress.in_flight.values().any(|message| message.since.elapsed() >= PATIENCE) {
-            progress.put_back();
+        let is_late = |message: &InFlight| message.since.elapsed() >= PATIENCE;
+        if let Some(first) = progress.in_flight.values().filter(|one| is_late(one)).map(|one| one.since).min() {
+            if progress.delivered_at.is_some_and(|at| at > first) {
+                // The broker denies these topics only. The round does not begin again for them.
+                progress.in_flight.retain(|_, message| !is_late(message));
+            } else {
+                progress.put_back();
+            }
             progress.rest_until = Some(Instant::now() + REST);
             let topic = self.topics.status().replace("/status", "/devices/+");
             self.health.raise(
@@ -165,7 +174,8 @@ impl Devices {
             Some((name, view)) => {
                 // This message is not one that the outbox owes: no part waits for its delivery.
                 let thing = view.thing.clone();
-                let is_sent = self.publish(progress, &thing, Some(view), 0, Some(place.clone()));
+                let is_in_flight = progress.in_flight.contains_key(&thing);
+                let is_sent = is_in_flight || self.publish(progress, &thing, Some(view), 0, Some(place.clone()));
                 Some(if is_sent { Some(name) } else { place })
             }
             None => None,
@@ -227,7 +237,7 @@ impl Devices {
     async fn delivered(&self, tag: Tag, progress: &mut Progress) {
         let Tag::Device(thing, change) = tag else { return };
         progress.is_pass_due |= progress.in_flight.remove(&thing).is_some_and(|message| message.is_outdated);
-        progress.rest_until = None;
+        (progress.rest_until, progress.delivered_at) = (None, Some(Instant::now()));
         self.health.clear("DEVICES_NOT_PUBLISHED");
         let done = self.ledger.submit(Replies::AtOnce, move |tx| ledger::published(tx, &thing, change));
         let _ = done.await;

@@ -95,7 +95,10 @@ pub(crate) fn explain(mqtt: &config::Mqtt, error: &ConnectionError) -> String {
         ConnectionError::NetworkTimeout => {
             format!("{text}; {host}:{port} does not answer: check the network, and that an MQTT broker listens there")
         }
-        _ => format!("{text}; check that an MQTT broker listens at {host}:{port}, and the port in mqtt.url"),
+        ConnectionError::NotConnAck(_) | ConnectionError::MqttState(StateError::Deserialization(_)) => {
+            format!("{text}; check that an MQTT broker listens at {host}:{port}, and the port in mqtt.url")
+        }
+        _ => text,
     }
 }
 

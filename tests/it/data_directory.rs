@@ -162,7 +162,7 @@ async fn a_directory_of_ours_that_others_may_write_to_is_mended() {
     let client = world.client("bench").await;
     world.start_agent();
     let reported = [
-        ("segment-0", "has 2 names (hard links), so it is not the agent's own alone; remove the other names"),
+        ("segment-0", "has 2 names (hard links), so that other processes may change it; remove the other names"),
         ("segment-1", "it is a link, which is not followed; remove it"),
         ("segment-2", "it is no regular file; remove it"),
     ];

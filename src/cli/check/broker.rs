@@ -62,8 +62,8 @@ pub(super) async fn finding(config: &Config, patience: Duration) -> Finding {
     let topics = config.topics();
     if runs_elsewhere(mqtt, &topics).await {
         let text = format!(
-            "{mqtt:?}: not tested, because an agent is ONLINE there by {}, and the broker would close its connection; name its \
-             data directory with --data-dir, or stop it first",
+            "{mqtt:?}: not tested, because the retained status there ({}) is ONLINE, and the broker would close the connection \
+             of that agent; name its data directory with --data-dir, or stop it first",
             topics.status()
         );
         return warning("broker", text);

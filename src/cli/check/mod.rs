@@ -150,7 +150,7 @@ impl Check {
                 let tried = ipc::trial(&config, common.patience()).await.into_iter();
                 findings.extend(tried.map(|one| one.map_or_else(|text| error("ipc", text), |text| ok("ipc", text))));
                 findings.extend(cloud::findings(&config, common.patience()).await);
-                let text = "no agent answers in this data directory; this command tested the connections in its place";
+                let text = "no agent answers in this data directory; this command tested in its place what is ok or an error above";
                 findings.push(warning("agent", text));
             }
         }

@@ -81,7 +81,7 @@ pub(super) fn json(text: &str, found: &mut Found<'_>) -> Result<(), Faults> {
             return Err(Faults::one(Some(line(token)), MORE_PAGES));
         }
         let list = members.only(kind.lists).map_err(|text| Faults::one(Some(line(whole)), text))?;
-        // Such as dryRun, or the core device of a payload: who wrote it expects that it counts.
+        // The author of the list would expect such a member, for example dryRun, to take effect.
         let is_known = |name: &str| kind.lists.contains(&name) || is_of_aws(name);
         if let Some((name, value)) = members.0.iter().find(|(name, _)| !is_known(name)) {
             let text = format!(

@@ -19,6 +19,7 @@ use crate::{
 };
 
 /// While the machine is suspended, the cloud is out of reach. A shorter suspension does not count.
+/// The requests until the next note count as accepted before the suspension.
 const SUSPENDED: Duration = Duration::from_secs(10);
 
 #[derive(Default)]

@@ -26,6 +26,7 @@ impl<D: Disk> Committer<D> {
         // What earlier steps of these jobs did may be undone, and their results would count it.
         ran.extend(self.unfinished.drain(..).map(|job| (job, Ok(()))));
         self.group.undo(&mut self.state);
+        self.changed_since = None;
         // Changes of unsynced jobs are undone, too; the new run makes their callers begin anew.
         self.state.begin_run(self.clock.now());
         match error {

@@ -295,7 +295,7 @@ impl<D: Disk> Committer<D> {
         }
     }
 
-    /// Whether the unsynced changes are to be written, also if a durable one is still to come.
+    /// Whether the changes of unsynced jobs are old or many enough to be written without a sync.
     fn is_due(&mut self) -> bool {
         if self.group.is_empty() {
             return false;

@@ -119,7 +119,7 @@ async fn a_broker_with_the_session_gets_what_changed() {
     assert_eq!(rig.published(true).await, [("d1".to_owned(), String::new())], "the retained message is cleared");
 }
 
-/// A device of which the message is published changes while messages of later ones are.
+/// A device changes after its message was published, while those of later devices are.
 #[tokio::test(start_paused = true)]
 async fn a_device_that_changes_behind_the_others_is_published_again() {
     let mut rig = Rig::new(3).await;
@@ -186,6 +186,29 @@ async fn a_process_begins_with_a_full_round() {
     rig.restart();
     rig.wire.up(true);
     assert_eq!(rig.published(true).await.len(), 40);
+}
+
+/// The round does not begin again, hour after hour, for one topic that the broker denies.
+#[tokio::test(start_paused = true)]
+async fn one_topic_that_is_never_acknowledged_does_not_repeat_the_others() {
+    let mut rig = Rig::new(40).await;
+    rig.wire.up(false);
+    rig.published(true).await;
+    rig.wire.down();
+    rig.wire.up(false);
+    let mut published = 0;
+    let denied = "offboard/MyCore/devices/d0";
+    while let Some(Sent::Message(packet, topic, _)) = rig.wire.next().await {
+        published += 1;
+        if topic != denied {
+            rig.wire.acknowledge(packet);
+        }
+    }
+    assert_eq!(published, 40);
+    tokio::time::sleep(PATIENCE).await;
+    assert_eq!(rig.parts.problems(), ["DEVICES_NOT_PUBLISHED"]);
+    tokio::time::sleep(2 * REST).await;
+    assert_eq!(rig.published(true).await, []);
 }
 
 /// The agent cannot see a denial: a broker acknowledges what it denies, or says nothing.

@@ -115,10 +115,11 @@ impl<'p, 'f> Fields<'p, 'f> {
 
     /// A text.
     pub fn text(&mut self, key: &str) -> Option<String> {
-        match self.scalar(key)? {
+        let value = self.raw(key)?;
+        match scalar_of(value) {
             Value::String(text) => Some(text),
             _ => {
-                self.fault(key, "must be a string");
+                self.fault(key, no_text(value));
                 None
             }
         }
@@ -236,7 +237,7 @@ impl<'p, 'f> Fields<'p, 'f> {
         match scalar_of(value).as_str().map(parse) {
             Some(Ok(parsed)) => return Some(parsed),
             Some(Err(error)) => self.element_fault(key, index, error.to_string()),
-            None => self.element_fault(key, index, "must be a string"),
+            None => self.element_fault(key, index, no_text(value)),
         }
         None
     }
@@ -276,12 +277,22 @@ fn name_of(path: &Path<'_>, style: Style) -> String {
     }
 }
 
+/// Why a value is no text.
+fn no_text(value: &RawValue) -> &'static str {
+    if value.get().starts_with('"') {
+        "has an escape that is no Unicode text, such as half of a surrogate pair"
+    } else {
+        "must be a string"
+    }
+}
+
 /// A wrong value for a message; a list or an object is not shown.
 fn shown(value: &Value) -> String {
     match value {
         Value::Array(_) | Value::Object(_) => "a list or an object".into(),
-        Value::String(text) if text.chars().count() > MAX_SHOWN => {
-            format!("{:?}...", text.chars().take(MAX_SHOWN).collect::<String>())
+        Value::String(text) => {
+            let cut: String = text.chars().take(MAX_SHOWN).collect();
+            format!("{cut:?}{}", if cut.len() < text.len() { "..." } else { "" })
         }
         value => value.to_string(),
     }

@@ -47,6 +47,18 @@ fn a_wrong_number_or_flag_is_shown() {
     assert_eq!(messages, expected);
 }
 
+#[test]
+fn a_text_that_is_not_unicode_is_told_from_what_is_no_text() {
+    let mut faults = Faults::limited(MAX_FAULTS);
+    let mut fields = Fields::of(raw(r#"{"a": "\ud800", "b": 1}"#), Style::Message, &mut faults);
+    assert_eq!((fields.text("a"), fields.text("b")), (None, None));
+    let messages: Vec<_> = faults.into_parts().0.into_iter().map(|fault| fault.message).collect();
+    assert_eq!(
+        messages,
+        ["has an escape that is no Unicode text, such as half of a surrogate pair", "must be a string"]
+    );
+}
+
 /// A raw value may contain such a name, since its escapes are not parsed. The members after it must
 /// not be ignored.
 #[test]

@@ -83,7 +83,7 @@ impl DiskState {
 
     /// The rows of the registry are gone: what is not in memory is lost. Returns the requests.
     fn lose_rows(&mut self, rows: &Rows) -> Vec<(String, String)> {
-        // A kill may leave the end of a checkpoint that the agent did not get to know of.
+        // A kill may leave a complete checkpoint on the disk before the agent has noted it.
         let stored = Image { state: State::default(), registry: MemStore { rows: self.durable_rows.clone() } };
         let may_be_moved = |seq| stored.request(seq).is_some_and(|request| request.completed_at.is_some());
         let only_there = |seq| self.durable.state.request(seq).is_none_or(|kept| kept.stored) || may_be_moved(seq);
