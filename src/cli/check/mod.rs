@@ -144,13 +144,17 @@ impl Check {
                     return Ok(findings);
                 }
                 findings.push(broker::finding(&config, common.patience()).await);
-                if findings.last().is_some_and(|broker| broker.state == State::Ok) {
+                let broker = findings.last().map(|broker| broker.state);
+                if broker == Some(State::Ok) {
                     findings.extend(broker::local_access(&config, common.patience()).await);
                 }
                 let tried = ipc::trial(&config, common.patience()).await.into_iter();
                 findings.extend(tried.map(|one| one.map_or_else(|text| error("ipc", text), |text| ok("ipc", text))));
                 findings.extend(cloud::findings(&config, common.patience()).await);
-                let text = "no agent answers in this data directory; this command tested in its place what is ok or an error above";
+                let text = match broker {
+                    Some(State::Warning) => "no agent answers in this data directory",
+                    _ => "no agent answers in this data directory; this command tested the connections in its place",
+                };
                 findings.push(warning("agent", text));
             }
         }
