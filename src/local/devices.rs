@@ -18,8 +18,10 @@ use crate::{
 /// the broker").
 const PACE: Duration = Duration::from_millis(5);
 
-/// How long publishing waits when other messages leave no room for one, and after the ledger failed.
+/// How long publishing waits when other messages leave no room for one.
 const ROOM: Duration = Duration::from_millis(100);
+
+/// How long publishing waits after the ledger failed.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// The most messages in flight.

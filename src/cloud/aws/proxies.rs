@@ -30,7 +30,7 @@ pub(super) struct Proxies {
 
 impl fmt::Debug for Proxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The SDK logs its parts at the level trace, and the address of a proxy may have a password.
+        // The SDK logs its parts at the level trace, and a proxy's address may have a password.
         f.debug_struct("Proxies").finish_non_exhaustive()
     }
 }

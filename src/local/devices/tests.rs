@@ -49,6 +49,14 @@ impl Rig {
         Self { parts, wire, stop }
     }
 
+    /// Publishes what changed, and begins a full round on another connection.
+    async fn begin_round(&mut self) {
+        self.wire.up(false);
+        self.published(true).await;
+        self.wire.down();
+        self.wire.up(false);
+    }
+
     /// Another process begins on the same ledger.
     fn restart(&mut self) {
         (self.wire, self.stop) = start(&self.parts);
@@ -159,10 +167,7 @@ async fn a_device_waits_for_room_among_other_messages() {
 #[tokio::test(start_paused = true)]
 async fn a_full_round_that_a_lost_connection_interrupts_continues() {
     let mut rig = Rig::new(100).await;
-    rig.wire.up(false);
-    rig.published(true).await;
-    rig.wire.down();
-    rig.wire.up(false);
+    rig.begin_round().await;
     let mut names = BTreeSet::new();
     for _ in 0..10 {
         names.insert(rig.next().await.unwrap().0);
@@ -192,10 +197,7 @@ async fn a_process_begins_with_a_full_round() {
 #[tokio::test(start_paused = true)]
 async fn one_topic_that_is_never_acknowledged_does_not_repeat_the_others() {
     let mut rig = Rig::new(40).await;
-    rig.wire.up(false);
-    rig.published(true).await;
-    rig.wire.down();
-    rig.wire.up(false);
+    rig.begin_round().await;
     let mut published = 0;
     let denied = "offboard/MyCore/devices/d0";
     while let Some(Sent::Message(packet, topic, _)) = rig.wire.next().await {
