@@ -163,21 +163,21 @@ fn without_one_of_the_syncs_the_same_cuts_lose_commands() {
         .collect();
     promised.sort_unstable();
     let cuts: Vec<usize> = promised.iter().step_by(promised.len() / 20).map(|at| at + 1).collect();
-    for without in ["data/journal/", "data/store/"] {
+    // An unsynced registry costs finished requests only after the journal gave up its own copy,
+    // which few of these cuts follow; that its rows are gone is seen at each of them.
+    for (without, sign) in [("data/journal/", "was acknowledged and is gone"), ("data/store/", "taken for damaged")] {
         for writes in [Writes::Lost, Writes::Inside, Writes::Beyond] {
             let model = Model { without_sync_data: Some(without), ..Model::new(writes, Names::AtOnce) };
-            let (mut lost, mut gone) = (0, 0);
-            for cut in &cuts {
-                if let Err(wrong) = open(&recording.medium(*cut, model, *cut as u64), &recording.promises, *cut) {
-                    lost += 1;
-                    gone += wrong.iter().filter(|one| one.ends_with("was acknowledged and is gone")).count();
-                }
-            }
-            let cuts = cuts.len();
-            println!("without the sync of {without}, {writes:?}: {lost} of {cuts} cuts fail, {gone} commands are gone");
+            let is_seen = |cut: &&usize| {
+                let medium = recording.medium(**cut, model, **cut as u64);
+                let wrong = open(&medium, &recording.promises, **cut).err().unwrap_or_default();
+                wrong.iter().any(|one| one.contains(sign))
+            };
+            let (seen, cuts) = (cuts.iter().filter(is_seen).count(), cuts.len());
+            println!("without the sync of {without}, {writes:?}: \"{sign}\" after {seen} of {cuts} cuts");
             // Where chance keeps half of the writes, the few of the registry may all be among them.
             let least = if writes == Writes::Lost { cuts / 2 } else { cuts / 4 };
-            assert!(lost > least && gone > 0, "{without}, {writes:?}: {lost} of {cuts} cuts: the test sees nothing");
+            assert!(seen > least, "{without}, {writes:?}: {seen} of {cuts} cuts: the test sees nothing");
         }
     }
 }
