@@ -238,7 +238,7 @@ impl Bench {
             match rule(&mut tx) {
                 Ok(done) => {
                     tx.end();
-                    let _ = group.images(&self.state);
+                    group.write_images(&self.state, &mut Vec::new());
                     if done {
                         return;
                     }

@@ -75,6 +75,8 @@ pub(super) struct Committer<D: Disk> {
     group: Group,
     /// Changes that are in the journal, and not durable yet.
     appended: Group,
+    /// Empty; its memory serves the images of one group after the other.
+    payload: Vec<u8>,
     /// Since when the group has changes.
     changed_since: Option<Mono>,
     /// Jobs with more steps to do.
@@ -157,6 +159,7 @@ impl<D: Disk> Committer<D> {
             is_journal_new: false,
             has_begun: false,
             owes_totals: false,
+            payload: Vec::new(),
             is_deleted: false,
             carry_factor: 1,
             reserved: 0,

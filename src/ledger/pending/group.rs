@@ -1,6 +1,6 @@
 //! The transactions that become durable together, and their images in the journal.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use super::{
     counters::Counters,
@@ -56,8 +56,8 @@ pub struct Group {
     pub(super) undo: Vec<Undo>,
     /// The totals before the first transaction.
     pub(super) before: Option<Counters>,
-    /// The objects that changed.
-    pub(super) changed: BTreeSet<Key>,
+    /// The objects that changed, in the order of the changes: one may be there several times.
+    pub(super) changed: Vec<Key>,
     /// What was touched, over all of them.
     pub touched: Touched,
     /// What ended, over all of them.
@@ -80,28 +80,33 @@ impl Group {
         })
     }
 
-    /// How many objects changed.
+    /// How many changes there are.
     pub(crate) fn len(&self) -> usize {
         self.changed.len()
     }
 
-    /// The present images of all that changed, totals first, as they go into the journal.
-    pub(crate) fn images(&self, state: &State) -> Vec<u8> {
-        let mut payload = Self::totals(state);
-        payload.reserve(256 * self.changed.len());
+    /// Notes that an object changed.
+    pub(super) fn note(&mut self, key: Key) {
+        // The entries of a request that end together change its totals each time.
+        if self.changed.last() != Some(&key) {
+            self.changed.push(key);
+        }
+    }
+
+    /// Adds the present images of all that changed, totals first, as they go into the journal.
+    pub(crate) fn write_images(&mut self, state: &State, payload: &mut Vec<u8>) {
+        write(payload, &Image::Counters(state.counters));
+        self.changed.sort_unstable();
+        self.changed.dedup();
+        // The image of a request has its totals and entries in it.
+        let is_whole = |seq: &u64| self.changed.binary_search(&Key::Request(*seq)).is_ok();
         for key in &self.changed {
-            // The image of a request has its totals and entries in it.
-            let whole = match key {
-                Key::Progress(seq) | Key::Slot(seq, _) => Some(Key::Request(*seq)),
-                _ => None,
-            };
-            if whole.is_none_or(|whole| !self.changed.contains(&whole))
+            if !matches!(key, Key::Progress(seq) | Key::Slot(seq, _) if is_whole(seq))
                 && let Some(image) = state.image(key)
             {
-                write(&mut payload, &image);
+                write(payload, &image);
             }
         }
-        payload
     }
 
     /// The image of the totals alone.

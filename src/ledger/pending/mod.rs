@@ -53,4 +53,4 @@ pub use take::{Pick, Taken, take};
 pub use tx::Tx;
 #[cfg(test)]
 pub(crate) use work::Queue;
-pub(crate) use work::{Work, visible};
+pub(crate) use work::{QueueKey, Work, visible};

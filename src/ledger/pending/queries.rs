@@ -287,12 +287,13 @@ fn names_after(
     let mut names = std::collections::BTreeSet::new();
     let after = after.and_then(|after| ThingName::new(after).ok());
     let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-    let work_from = after.clone().map_or(Bound::Unbounded, |after| Bound::Excluded(Target::Device(after)));
-    let work = tx.state.works().range((work_from, Bound::Unbounded)).map_while(|(target, _)| match target {
-        Target::Device(thing) => Some(thing.clone()),
-        _ => None,
-    });
-    names.extend(work.take(limit));
+    let is_later = |thing: &&ThingName| after.as_ref().is_none_or(|after| *thing > after);
+    let mut work: Vec<&ThingName> = tx.state.works().keys().filter_map(Target::device).filter(is_later).collect();
+    if work.len() > limit {
+        work.select_nth_unstable(limit);
+        work.truncate(limit);
+    }
+    names.extend(work.into_iter().cloned());
     if !matches!(state, Some(DeviceState::Associating | DeviceState::Disassociating)) {
         let changed = tx.state.devices().range::<ThingName, _>((from, Bound::Unbounded));
         names.extend(changed.map(|(thing, _)| thing.clone()).take(limit));

@@ -140,7 +140,7 @@ impl Bench {
         tx.end();
         self.written.clear();
         if !group.is_empty() {
-            self.written = group.images(state);
+            group.write_images(state, &mut self.written);
         }
         if let Some(before) = before {
             self.check(&before, group);

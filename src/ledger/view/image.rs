@@ -119,7 +119,7 @@ impl View for Image {
     }
 
     fn targets(&self) -> Vec<Target> {
-        self.state.works().keys().cloned().collect()
+        self.state.targets()
     }
 
     fn work(&self, target: &Target) -> Option<Work> {

@@ -97,7 +97,7 @@ impl<'a> Tx<'a> {
 
     fn changed(&mut self, key: Key, undo: Undo) {
         self.undo.push(undo);
-        self.group.changed.insert(key);
+        self.group.note(key);
     }
 
     pub(in crate::ledger::pending) fn put_request(&mut self, seq: u64, new: Option<Kept>) {
