@@ -35,6 +35,13 @@ const STORE_WAIT: Duration = Duration::from_secs(1);
 /// their first calls should not come together with these lists.
 const AFTER_OUTAGE: Duration = Duration::from_secs(60);
 
+/// How long entries that were taken ahead may wait for their call. Meanwhile no client can withdraw
+/// them.
+const STALE: Duration = Duration::from_secs(1);
+
+/// A call's entries, its answer, and verdicts on other entries.
+type Answered = (Vec<(Target, u32)>, Result<Vec<EntryError>, CallError>, VecDeque<(Target, Verdict)>);
+
 /// The rights to make one call: that of a call kind with a limit of its own, and that of all calls.
 type Permits = (Option<Permit>, Permit);
 
@@ -143,31 +150,107 @@ impl<C: Cloud> Dispatcher<C> {
         };
         let mut began = Instant::now();
         let mut next = Some((self.settle_and_take(VecDeque::new(), Some(pick)).await, permits));
-        while let Some((taken, (pace, permit))) = next {
+        while let Some((taken, permits)) = next {
             *since = began;
-            let Taken { entries, token, again, gated, more } = match taken {
+            let taken = match taken {
                 Ok(taken) => taken,
                 Err(error) => {
                     tracing::warn!(%error, "the ledger gave no entries for a call");
                     return Step::Wait(Instant::now() + STORE_WAIT);
                 }
             };
-            plan.looked(again, entries.is_empty() && !more);
-            if gated {
+            plan.looked(taken.again, taken.entries.is_empty() && !taken.more);
+            if taken.gated {
                 self.gate.want_window();
             }
-            if entries.is_empty() {
+            if taken.entries.is_empty() {
                 // An entry that waits for a list is looked at again at each page of that list, and
                 // must not take the permits of the list's own calls.
-                return if more { Step::Again } else { Step::Nothing };
+                return if taken.more { Step::Again } else { Step::Nothing };
             }
-            pace.into_iter().chain([permit]).for_each(Permit::spend);
             failpoint::pass("dispatcher-taken");
-            let Some(answer) = self.call(&entries, token.as_ref()).await else { return Step::Nothing };
+            let Some((sent, answer, verdicts)) = self.calls(plan, taken, permits).await else { return Step::Nothing };
             began = Instant::now();
-            next = self.settle(plan, &entries, &answer).await;
+            next = self.settle(plan, &sent, &answer, verdicts).await;
         }
         Step::Again
+    }
+
+    /// Makes a call, and others for as long as full ones can follow at once: during each, the
+    /// outcome of the call before it is written, and the entries of the next one are taken. Returns
+    /// the last call's entries and its answer, with what else is to be written; `None` if it was
+    /// abandoned because of the stop.
+    async fn calls(&self, plan: &mut LanePlan, taken: Taken, permits: Permits) -> Option<Answered> {
+        let mut next = Some((taken, permits));
+        let (mut verdicts, mut unsettled) = (VecDeque::new(), 0);
+        loop {
+            let (Taken { entries, token, last, .. }, (pace, permit)) = next.take()?;
+            pace.into_iter().chain([permit]).for_each(Permit::spend);
+            unsettled += entries.len();
+            let (window, began) = (self.window(), Instant::now());
+            let (pick, permits) = self.ahead(plan, last, unsettled, window).unzip();
+            let write = async {
+                if verdicts.is_empty() && pick.is_none() {
+                    return Ok(Taken::default());
+                }
+                self.settle_and_take(std::mem::take(&mut verdicts), pick).await
+            };
+            let (answer, ahead) = tokio::join!(self.call(&entries, token.as_ref()), write);
+            let ahead = ahead.inspect_err(not_stored).unwrap_or_default();
+            let is_timely = self.window() == window && began.elapsed() < STALE && self.may_follow();
+            match (answer, permits) {
+                (Some(Ok(errors)), Some(permits)) if is_timely && !ahead.entries.is_empty() => {
+                    let answer = Ok(errors);
+                    verdicts = plan.answered(&entries, &answer, self.clock.now().mono, fastrand::f64()).into();
+                    self.gate.answered(self.call_kind, Ok(()), plan.is_refused());
+                    unsettled = entries.len();
+                    next = Some((ahead, permits));
+                }
+                (answer, _) => {
+                    verdicts.extend(ahead.entries.into_iter().map(|(target, _)| (target, Verdict::NotCalled)));
+                    let Some(answer) = answer else {
+                        if let Err(error) = self.settle_and_take(verdicts, None).await {
+                            not_stored(&error);
+                        }
+                        return None;
+                    };
+                    return Some((entries, answer, verdicts));
+                }
+            }
+        }
+    }
+
+    /// What to take for the next call while a call is under way, with the permits of the next one:
+    /// only for a full call of entries that were never sent, beyond the `unsettled` ones of this
+    /// call and the one before it. Entries that are to be sent again, and those of a resource that
+    /// may refuse, follow after the answer.
+    fn ahead(&self, plan: &LanePlan, after: (u64, u32), unsettled: usize, window: Window) -> Option<(Pick, Permits)> {
+        let load = self.load();
+        let is_free = load.retrying == 0 && plan.is_free(self.clock.now().mono) && !self.call_kind.traits().scoped;
+        if !is_free || !self.has_full_call(load, unsettled) {
+            return None;
+        }
+        Some((Pick::Ahead { limit: self.limit(), window, after }, self.try_permits()?))
+    }
+
+    /// Whether a full call of entries that were never sent is waiting, beyond the `unsettled` ones.
+    fn has_full_call(&self, load: Load, unsettled: usize) -> bool {
+        let fresh = to_send(load).saturating_sub(load.retrying).saturating_sub(unsettled as u64);
+        fresh >= self.limit() as u64 && self.may_follow()
+    }
+
+    /// Whether a call may follow another one at once.
+    fn may_follow(&self) -> bool {
+        !self.stop.is_requested() && !self.waits_for_list()
+    }
+
+    /// The permits of a call, if there are some at once.
+    fn try_permits(&self) -> Option<Permits> {
+        let pace = match &self.pace {
+            Some(pace) => Some(pace.try_acquire()?),
+            None => None,
+        };
+        Some((pace, self.rate.try_acquire()?))
     }
 
     /// The pick of what is in the queue.
@@ -254,21 +337,21 @@ impl<C: Cloud> Dispatcher<C> {
         Some(answer)
     }
 
-    /// Writes the outcome of a call to the ledger. If the next call need not wait for anything, its
+    /// Writes the outcome of a call to the ledger, with other `verdicts`. If the next call need not wait for anything, its
     /// entries are taken with that, which saves a sync; they are returned.
     async fn settle(
         &self,
         plan: &mut LanePlan,
         sent: &[(Target, u32)],
         answer: &Result<Vec<EntryError>, CallError>,
+        mut verdicts: VecDeque<(Target, Verdict)>,
     ) -> Option<(Result<Taken, ledger::Unavailable>, Permits)> {
-        let verdicts = plan.answered(sent, answer, self.clock.now().mono, fastrand::f64()).into();
+        verdicts.extend(plan.answered(sent, answer, self.clock.now().mono, fastrand::f64()));
         let next = if answer.is_ok() { self.next_at_once(plan, sent.len()) } else { None };
         let (pick, permits) = next.unzip();
         let taken = self.settle_and_take(verdicts, pick).await;
         if let Err(error) = &taken {
-            // The ledger has the entries as sent, which is true, so they are sent again.
-            tracing::warn!(%error, "the outcome of a call could not be stored; the call will be repeated");
+            not_stored(error);
         }
         failpoint::pass("dispatcher-settled");
         self.note_busy(plan, answer);
@@ -279,16 +362,10 @@ impl<C: Cloud> Dispatcher<C> {
     /// What to take for the next call, if it need not wait: not for entries (a full batch is
     /// waiting, beyond those of the call that was just answered), nor for a permit.
     fn next_at_once(&self, plan: &mut LanePlan, sent: usize) -> Option<(Pick, Permits)> {
-        let load = self.load();
-        let fresh = to_send(load).saturating_sub(load.retrying).saturating_sub(sent as u64);
-        if fresh < self.limit() as u64 || self.stop.is_requested() || self.waits_for_list() {
+        if !self.has_full_call(self.load(), sent) {
             return None;
         }
-        let pace = match &self.pace {
-            Some(pace) => Some(pace.try_acquire()?),
-            None => None,
-        };
-        let permits = (pace, self.rate.try_acquire()?);
+        let permits = self.try_permits()?;
         let pick = match plan.next(self.clock.now().mono) {
             Next::Wait(_) => return None,
             Next::These(targets) => Pick::These(targets),
@@ -333,6 +410,11 @@ impl<C: Cloud> Dispatcher<C> {
             }
         }
     }
+}
+
+/// The ledger has the entries as sent, which is true, so they are sent again.
+fn not_stored(error: &ledger::Unavailable) {
+    tracing::warn!(%error, "the outcome of a call could not be stored; the call will be repeated");
 }
 
 /// The code of the problem that a resource stays busy.

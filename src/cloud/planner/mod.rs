@@ -130,6 +130,13 @@ impl LanePlan {
         Next::Queue { again: (self.retries_at <= now).then_some(self.cursor), shut }
     }
 
+    /// Whether a call may follow at once with entries that were never sent: nothing waits, and no
+    /// part of an earlier call comes first.
+    #[must_use]
+    pub fn is_free(&self, now: Mono) -> bool {
+        now >= self.not_before && self.pieces.is_empty()
+    }
+
     /// The first time after `at` for which an entry waits.
     fn wake_after(&self, at: Mono) -> Option<Mono> {
         let times = self.shut.iter().map(|shut| shut.until).chain([self.retries_at]);
