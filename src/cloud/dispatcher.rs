@@ -197,12 +197,14 @@ impl<C: Cloud> Dispatcher<C> {
             };
             let (answer, ahead) = tokio::join!(self.call(&entries, token.as_ref()), write);
             let ahead = ahead.inspect_err(not_stored).unwrap_or_default();
+            plan.took(began.elapsed());
             let is_timely = self.window() == window && began.elapsed() < STALE && self.may_follow();
             match (answer, permits) {
                 (Some(Ok(errors)), Some(permits)) if is_timely && !ahead.entries.is_empty() => {
                     let answer = Ok(errors);
                     verdicts = plan.answered(&entries, &answer, self.clock.now().mono, fastrand::f64()).into();
                     self.gate.answered(self.call_kind, Ok(()), plan.is_refused());
+                    plan.begin();
                     unsettled = entries.len();
                     next = Some((ahead, permits));
                 }

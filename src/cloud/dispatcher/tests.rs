@@ -128,7 +128,7 @@ async fn full_calls_share_their_syncs() {
 
 /// 250 devices in one request, and the responses to the first calls.
 async fn two_and_a_half_calls(expires_in: Option<Duration>, responses: Vec<Response>) -> Rig {
-    let rig = Rig::new(r#""batch":{"lingerMs":0}"#, responses);
+    let rig = Rig::new(r#""batch":{"lingerMs":0},"rate":{"callsPerSecond":100,"burst":100}"#, responses);
     let names: Vec<String> = (0..250).map(|n| format!("d{n:03}")).collect();
     let targets = parts::devices(&names.iter().map(|name| &**name).collect::<Vec<_>>());
     let operation = Operation::DisassociateClientDevices;
@@ -210,6 +210,18 @@ async fn entries_that_were_taken_ahead_of_a_slow_call_are_put_back() {
     let rig = two_and_a_half_calls(Some(Duration::from_secs(10)), slow()).await;
     pass(60).await;
     assert_eq!(rig.sizes(), [100], "the time of the others was over before their call");
+}
+
+/// The calls before the first one that is refused do not count for the search for the bad entry.
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_is_refused_after_full_calls_fails_few_entries() {
+    let refused = || (failure(CallFault::Invalid(Vec::new())), Duration::ZERO);
+    let quick = (Ok(Vec::new()), Duration::from_millis(100));
+    let responses = std::iter::once(quick).chain(std::iter::repeat_with(refused).take(400)).collect();
+    let rig = two_and_a_half_calls(None, responses).await;
+    pass(20).await;
+    let failed = rig.parts.find("bench", "t1").await.unwrap().tally.failed();
+    assert!(failed < 20 && rig.calls().len() < 40, "{failed} failed in {} calls", rig.calls().len());
 }
 
 /// Somebody may have associated the devices again during the suspension.
