@@ -1,7 +1,7 @@
 //! The dispatcher: sends the batches of one call kind to the cloud. It takes the entries from the
 //! ledger and writes the outcome of each call back to the ledger.
 
-use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -39,8 +39,15 @@ const AFTER_OUTAGE: Duration = Duration::from_secs(60);
 /// them.
 const STALE: Duration = Duration::from_secs(1);
 
+/// Calls of one chain: after it the queue is looked at from its beginning, where work may be that
+/// waits again.
+const MAX_CHAIN: usize = 10;
+
+/// The answer to a call.
+type Answer = Result<Vec<EntryError>, CallError>;
+
 /// A call's entries, its answer, and verdicts on other entries.
-type Answered = (Vec<(Target, u32)>, Result<Vec<EntryError>, CallError>, VecDeque<(Target, Verdict)>);
+type Answered = (Vec<(Target, u32)>, Answer, VecDeque<(Target, Verdict)>);
 
 /// The rights to make one call: that of a call kind with a limit of its own, and that of all calls.
 type Permits = (Option<Permit>, Permit);
@@ -181,45 +188,69 @@ impl<C: Cloud> Dispatcher<C> {
     /// the last call's entries and its answer, with what else is to be written; `None` if it was
     /// abandoned because of the stop.
     async fn calls(&self, plan: &mut LanePlan, taken: Taken, permits: Permits) -> Option<Answered> {
-        let mut next = Some((taken, permits));
+        let (mut taken, mut permits) = (taken, permits);
         let (mut verdicts, mut unsettled) = (VecDeque::new(), 0);
-        loop {
-            let (Taken { entries, token, last, .. }, (pace, permit)) = next.take()?;
+        for n in 1.. {
+            let (pace, permit) = permits;
             pace.into_iter().chain([permit]).for_each(Permit::spend);
+            let Taken { entries, token, last, .. } = taken;
             unsettled += entries.len();
             let (window, began) = (self.window(), Instant::now());
-            let (pick, permits) = self.ahead(plan, last, unsettled, window).unzip();
-            let write = async {
-                if verdicts.is_empty() && pick.is_none() {
-                    return Ok(Taken::default());
-                }
-                self.settle_and_take(std::mem::take(&mut verdicts), pick).await
-            };
-            let (answer, ahead) = tokio::join!(self.call(&entries, token.as_ref()), write);
-            let ahead = ahead.inspect_err(not_stored).unwrap_or_default();
+            let ahead = if n < MAX_CHAIN { self.ahead(plan, last, unsettled, window) } else { None };
+            let (pick, next_permits) = ahead.unzip();
+            let (answer, ahead) = self.call_and_write(&entries, token.as_ref(), (verdicts, pick)).await;
             plan.took(began.elapsed());
-            let is_timely = self.window() == window && began.elapsed() < STALE && self.may_follow();
-            match (answer, permits) {
-                (Some(Ok(errors)), Some(permits)) if is_timely && !ahead.entries.is_empty() => {
-                    let answer = Ok(errors);
-                    verdicts = plan.answered(&entries, &answer, self.clock.now().mono, fastrand::f64()).into();
+            let is_same = self.window() == window
+                && self.ledger.summary().borrow().association_changes == ahead.association_changes;
+            match (answer, next_permits) {
+                (Some(Ok(errors)), Some(next)) if !ahead.entries.is_empty() && is_same && self.may_follow() => {
+                    verdicts = plan.answered(&entries, &Ok(errors), self.clock.now().mono, fastrand::f64()).into();
                     self.gate.answered(self.call_kind, Ok(()), plan.is_refused());
                     plan.begin();
                     unsettled = entries.len();
-                    next = Some((ahead, permits));
+                    (taken, permits) = (ahead, next);
                 }
-                (answer, _) => {
-                    verdicts.extend(ahead.entries.into_iter().map(|(target, _)| (target, Verdict::NotCalled)));
-                    let Some(answer) = answer else {
-                        if let Err(error) = self.settle_and_take(verdicts, None).await {
-                            not_stored(&error);
-                        }
-                        return None;
-                    };
-                    return Some((entries, answer, verdicts));
+                (Some(answer), _) => return Some((entries, answer, put_back(ahead))),
+                (None, _) => {
+                    self.write(put_back(ahead), None).await;
+                    return None;
                 }
             }
         }
+        None
+    }
+
+    /// Makes a call, and meanwhile writes verdicts and takes entries as `work` says. Entries whose
+    /// call could not follow soon are put back at once. Returns no answer if the call was abandoned
+    /// because of the stop.
+    async fn call_and_write(
+        &self,
+        entries: &[(Target, u32)],
+        token: Option<&CallToken>,
+        (verdicts, pick): (VecDeque<(Target, Verdict)>, Option<Pick>),
+    ) -> (Option<Answer>, Taken) {
+        let stale = Instant::now() + STALE;
+        let (mut call, mut write) = (pin!(self.call(entries, token)), pin!(self.write(verdicts, pick)));
+        let ahead = tokio::select! {
+            biased;
+            answer = &mut call => return (answer, write.await),
+            ahead = &mut write => ahead,
+        };
+        if ahead.entries.is_empty() {
+            return (call.await, ahead);
+        }
+        match tokio::time::timeout_at(stale, &mut call).await {
+            Ok(answer) => (answer, ahead),
+            Err(_) => tokio::join!(call, self.write(put_back(ahead), None)),
+        }
+    }
+
+    /// As [`Self::settle_and_take`], where there is anything to do.
+    async fn write(&self, verdicts: VecDeque<(Target, Verdict)>, pick: Option<Pick>) -> Taken {
+        if verdicts.is_empty() && pick.is_none() {
+            return Taken::default();
+        }
+        self.settle_and_take(verdicts, pick).await.inspect_err(not_stored).unwrap_or_default()
     }
 
     /// What to take for the next call while a call is under way, with the permits of the next one:
@@ -414,7 +445,13 @@ impl<C: Cloud> Dispatcher<C> {
     }
 }
 
-/// The ledger has the entries as sent, which is true, so they are sent again.
+/// The verdicts on entries whose call is not made.
+fn put_back(taken: Taken) -> VecDeque<(Target, Verdict)> {
+    taken.entries.into_iter().map(|(target, _)| (target, Verdict::NotCalled)).collect()
+}
+
+/// The ledger has the entries as sent, so they are sent again. That is so for entries that were only
+/// taken, too.
 fn not_stored(error: &ledger::Unavailable) {
     tracing::warn!(%error, "the outcome of a call could not be stored; the call will be repeated");
 }

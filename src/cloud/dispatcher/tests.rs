@@ -210,6 +210,26 @@ async fn entries_that_were_taken_ahead_of_a_slow_call_are_put_back() {
     let rig = two_and_a_half_calls(Some(Duration::from_secs(10)), slow()).await;
     pass(60).await;
     assert_eq!(rig.sizes(), [100], "the time of the others was over before their call");
+    let rig = two_and_a_half_calls(None, slow()).await;
+    pass(5).await;
+    assert_eq!(rig.cancel("t1").await, 150, "they can be withdrawn while the call is under way");
+    pass(60).await;
+    assert_eq!(rig.sizes(), [100]);
+}
+
+/// A page of a list says so while the call before theirs is under way.
+#[tokio::test(start_paused = true)]
+async fn entries_that_were_taken_ahead_and_superseded_since_are_not_sent() {
+    let rig = two_and_a_half_calls(None, vec![(Ok(Vec::new()), Duration::from_millis(400))]).await;
+    let again = rig.parts.clock.now().wall.after(Duration::from_secs(1));
+    let page = [(crate::domain::ThingName::new("d150").unwrap(), Some(again))];
+    let mark = rig.parts.ledger.run(|tx| Ok(ledger::begin_list(tx))).await.unwrap();
+    rig.parts.health.answered(CallKind::List, Ok(()), false);
+    let read = rig.parts.ledger.run(move |tx| ledger::apply_page(tx, mark, &page, &mut 0, &mut Default::default()));
+    assert!(read.await.unwrap());
+    pass(60).await;
+    assert!(!rig.calls().concat().contains(&"d150".to_owned()), "{:?}", rig.sizes());
+    assert_eq!(rig.calls().concat().len(), 249);
 }
 
 /// The calls before the first one that is refused do not count for the search for the bad entry.

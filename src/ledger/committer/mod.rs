@@ -41,8 +41,8 @@ use crate::{
 /// Jobs that are gathered into one group.
 const GROUP_JOBS: usize = 256;
 
-/// Objects that a group may change before it is committed although more jobs wait, or a job of it
-/// has more to do. A group takes some 500 bytes of memory for each, until it is durable.
+/// Changes of a group with which it is committed although more jobs wait, or a job of it has more
+/// to do. A group takes some 500 bytes of memory for each, until it is durable.
 const GROUP_CHANGES: usize = 2000;
 
 /// How long the changes of unsynced jobs stay in memory only. After that a kill does not undo them.

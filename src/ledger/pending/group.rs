@@ -49,6 +49,9 @@ impl Ended {
     }
 }
 
+/// Room for changes that a group leaves to the next one.
+const KEPT_CHANGES: usize = 1024;
+
 /// Transactions that become durable together.
 #[derive(Debug, Default)]
 pub struct Group {
@@ -87,10 +90,7 @@ impl Group {
 
     /// Notes that an object changed.
     pub(super) fn note(&mut self, key: Key) {
-        // The entries of a request that end together change its totals each time.
-        if self.changed.last() != Some(&key) {
-            self.changed.push(key);
-        }
+        self.changed.push(key);
     }
 
     /// Adds the present images of all that changed, totals first, as they go into the journal.
@@ -119,6 +119,8 @@ impl Group {
     /// The journal has it: what would undo it is kept in `appended` until it is durable.
     pub(crate) fn append_to(&mut self, appended: &mut Self) {
         self.changed.clear();
+        // Large groups are rare, and their memory is given back.
+        self.changed.shrink_to(KEPT_CHANGES);
         if let Some(before) = self.before.take() {
             appended.before.get_or_insert(before);
         }

@@ -57,6 +57,8 @@ pub struct Taken {
     pub again: Again,
     /// The place of the last entry that was never sent before.
     pub last: Place,
+    /// The number of new associations until then ([`super::Summary`]).
+    pub association_changes: u64,
     /// There is work that waits for a complete list.
     pub gated: bool,
     /// There may be more to take although there is nothing here: what was looked at ended instead.
@@ -76,7 +78,7 @@ pub fn take(
     clock_trusted: bool,
     fresh: &CallToken,
 ) -> Result<Taken, StoreError> {
-    let mut taken = Taken::default();
+    let mut taken = Taken { association_changes: tx.state.association_changes(), ..Taken::default() };
     match pick {
         Pick::These(targets) => {
             taken.more = true;

@@ -51,7 +51,7 @@ fn config(world: &World) -> Config {
         "coreThingName": "MyCore",
         "region": "eu-central-1",
         "mqtt": {"url": "mqtt://simulated"},
-        "batch": {"lingerMs": 100},
+        "batch": {"lingerMs": 100, "maxEntries": world.plan.max_entries},
         "retry": {"baseMs": 200, "capMs": 20000},
         "rate": {"callsPerSecond": CALLS_PER_SECOND, "burst": BURST},
         "sync": {"intervalSeconds": 300},

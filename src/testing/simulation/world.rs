@@ -31,6 +31,8 @@ pub(super) struct Plan {
     /// Nothing fails but the cloud, before the commands are accepted: the calls can be counted.
     pub(super) calm: bool,
     pub(super) devices: usize,
+    /// Entries of a call.
+    pub(super) max_entries: usize,
     pub(super) clients: usize,
     pub(super) commands: usize,
     /// How long the faults last.
@@ -89,6 +91,8 @@ impl Plan {
                 0..30 => 100 + rng.usize(0..100),
                 _ => 5 + rng.usize(0..60),
             },
+            // Small calls, so that many follow one another at once.
+            max_entries: if !calm && rng.bool() { 1 + rng.usize(0..8) } else { 100 },
             clients: 1 + rng.usize(0..4),
             commands: if calm { 6 } else { 4 + rng.usize(0..24) },
             rough: Duration::from_secs(if calm { 60 } else { rng.u64(60..1800) }),

@@ -34,6 +34,8 @@ pub struct Tx<'a> {
     pub(in crate::ledger::pending) registry: &'a dyn Store,
     group: &'a mut Group,
     undo: Vec<Undo>,
+    /// Changes of the group before this transaction.
+    changed_before: usize,
     before: Counters,
     /// The clocks, read once.
     pub now: Now,
@@ -56,7 +58,8 @@ impl<'a> Tx<'a> {
         let before = state.counters;
         state.counters.elapsed = state.counters.elapsed.at(now);
         let (touched, ended) = (Touched::default(), Ended::default());
-        Self { state, registry, group, undo: Vec::new(), before, now, rules, touched, ended }
+        let changed_before = group.changed.len();
+        Self { state, registry, group, undo: Vec::new(), changed_before, before, now, rules, touched, ended }
     }
 
     /// Ends it: what it changed joins the group. Returns whether there was anything.
@@ -77,7 +80,8 @@ impl<'a> Tx<'a> {
 
     /// Undoes it: the rule failed.
     pub(crate) fn abort(self) {
-        let Self { state, undo, before, .. } = self;
+        let Self { state, group, undo, changed_before, before, .. } = self;
+        group.changed.truncate(changed_before);
         for undo in undo.into_iter().rev() {
             state.undo(undo);
         }
