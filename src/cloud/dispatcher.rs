@@ -190,13 +190,15 @@ impl<C: Cloud> Dispatcher<C> {
     async fn calls(&self, plan: &mut LanePlan, taken: Taken, permits: Permits) -> Option<Answered> {
         let (mut taken, mut permits) = (taken, permits);
         let (mut verdicts, mut unsettled) = (VecDeque::new(), 0);
-        for n in 1.. {
+        let mut left = MAX_CHAIN;
+        loop {
+            left -= 1;
             let (pace, permit) = permits;
             pace.into_iter().chain([permit]).for_each(Permit::spend);
             let Taken { entries, token, last, .. } = taken;
             unsettled += entries.len();
             let (window, began) = (self.window(), Instant::now());
-            let ahead = if n < MAX_CHAIN { self.ahead(plan, last, unsettled, window) } else { None };
+            let ahead = if left > 0 { self.ahead(plan, last, unsettled, window) } else { None };
             let (pick, next_permits) = ahead.unzip();
             let (answer, ahead) = self.call_and_write(&entries, token.as_ref(), (verdicts, pick)).await;
             plan.took(began.elapsed());
@@ -217,11 +219,10 @@ impl<C: Cloud> Dispatcher<C> {
                 }
             }
         }
-        None
     }
 
-    /// Makes a call, and meanwhile writes verdicts and takes entries as `work` says. Entries whose
-    /// call could not follow soon are put back at once. Returns no answer if the call was abandoned
+    /// Makes a call, and meanwhile writes `verdicts` and takes the entries of `pick`. They are put
+    /// back if the call takes longer than [`STALE`]. Returns no answer if the call was abandoned
     /// because of the stop.
     async fn call_and_write(
         &self,
@@ -370,8 +371,8 @@ impl<C: Cloud> Dispatcher<C> {
         Some(answer)
     }
 
-    /// Writes the outcome of a call to the ledger, with other `verdicts`. If the next call need not wait for anything, its
-    /// entries are taken with that, which saves a sync; they are returned.
+    /// Writes the outcome of a call to the ledger, with other `verdicts`. If the next call need not
+    /// wait for anything, its entries are taken with that, which saves a sync; they are returned.
     async fn settle(
         &self,
         plan: &mut LanePlan,
@@ -450,8 +451,7 @@ fn put_back(taken: Taken) -> VecDeque<(Target, Verdict)> {
     taken.entries.into_iter().map(|(target, _)| (target, Verdict::NotCalled)).collect()
 }
 
-/// The ledger has the entries as sent, so they are sent again. That is so for entries that were only
-/// taken, too.
+/// The ledger has the entries as sent, so they are sent again: those, too, that were only taken.
 fn not_stored(error: &ledger::Unavailable) {
     tracing::warn!(%error, "the outcome of a call could not be stored; the call will be repeated");
 }

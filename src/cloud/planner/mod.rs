@@ -143,8 +143,8 @@ impl LanePlan {
     }
 
     /// Whether entries that were never sent may be taken for the next call during this one: nothing
-    /// waits, no part of an earlier call comes first, and the last call was quick. Behind a slow one
-    /// they would be put back.
+    /// waits, no part of an earlier call comes first, and the last call was quick. Behind a slow
+    /// one they would be put back.
     #[must_use]
     pub fn is_free(&self, now: Mono) -> bool {
         now >= self.not_before && self.pieces.is_empty() && self.is_quick

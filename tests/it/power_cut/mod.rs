@@ -154,7 +154,7 @@ fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
 /// The control: were the `fdatasync` of the journal or of the registry left out, the test would
 /// have to see it.
 #[test]
-fn without_one_of_the_syncs_the_same_cuts_lose_commands() {
+fn without_one_of_the_syncs_the_same_cuts_fail() {
     let _turn = groups::busy();
     let recording = recorded();
     let promises = recording.promises.iter();

@@ -66,8 +66,8 @@ pub(crate) struct State {
     counted_from: u64,
     /// Clients that were refused for a limit, and when, by `Elapsed`: the last few.
     refused: BTreeMap<ClientId, u64>,
-    /// The earliest of the times by which devices' rows are forgotten, by `Elapsed`, in the registry
-    /// and in memory; `None` until a walk has seen all rows.
+    /// The earliest of the times by which devices' rows are forgotten, by `Elapsed`, in the
+    /// registry and in memory; `None` until a walk has seen all rows.
     oldest: Option<u64>,
     /// The same of those that the present walk has seen.
     walked: u64,
