@@ -1,7 +1,7 @@
 //! The dispatcher: sends the batches of one call kind to the cloud. It takes the entries from the
 //! ledger and writes the outcome of each call back to the ledger.
 
-use std::{borrow::Cow, collections::VecDeque, pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -34,20 +34,6 @@ const STORE_WAIT: Duration = Duration::from_secs(1);
 /// outage took. All core devices of a fleet find out within minutes that the cloud is back, and
 /// their first calls should not come together with these lists.
 const AFTER_OUTAGE: Duration = Duration::from_secs(60);
-
-/// How long entries that were taken ahead may wait for their call. Meanwhile no client can withdraw
-/// them.
-const STALE: Duration = Duration::from_secs(1);
-
-/// Calls of one chain: after it the queue is looked at from its beginning, where work may be that
-/// waits again.
-const MAX_CHAIN: usize = 10;
-
-/// The answer to a call.
-type Answer = Result<Vec<EntryError>, CallError>;
-
-/// A call's entries, its answer, and verdicts on other entries.
-type Answered = (Vec<(Target, u32)>, Answer, VecDeque<(Target, Verdict)>);
 
 /// The rights to make one call: that of a call kind with a limit of its own, and that of all calls.
 type Permits = (Option<Permit>, Permit);
@@ -157,134 +143,31 @@ impl<C: Cloud> Dispatcher<C> {
         };
         let mut began = Instant::now();
         let mut next = Some((self.settle_and_take(VecDeque::new(), Some(pick)).await, permits));
-        while let Some((taken, permits)) = next {
+        while let Some((taken, (pace, permit))) = next {
             *since = began;
-            let taken = match taken {
+            let Taken { entries, token, again, gated, more } = match taken {
                 Ok(taken) => taken,
                 Err(error) => {
                     tracing::warn!(%error, "the ledger gave no entries for a call");
                     return Step::Wait(Instant::now() + STORE_WAIT);
                 }
             };
-            plan.looked(taken.again, taken.entries.is_empty() && !taken.more);
-            if taken.gated {
+            plan.looked(again, entries.is_empty() && !more);
+            if gated {
                 self.gate.want_window();
             }
-            if taken.entries.is_empty() {
+            if entries.is_empty() {
                 // An entry that waits for a list is looked at again at each page of that list, and
                 // must not take the permits of the list's own calls.
-                return if taken.more { Step::Again } else { Step::Nothing };
+                return if more { Step::Again } else { Step::Nothing };
             }
+            pace.into_iter().chain([permit]).for_each(Permit::spend);
             failpoint::pass("dispatcher-taken");
-            let Some((sent, answer, verdicts)) = self.calls(plan, taken, permits).await else { return Step::Nothing };
+            let Some(answer) = self.call(&entries, token.as_ref()).await else { return Step::Nothing };
             began = Instant::now();
-            next = self.settle(plan, &sent, &answer, verdicts).await;
+            next = self.settle(plan, &entries, &answer).await;
         }
         Step::Again
-    }
-
-    /// Makes a call, and others for as long as full ones can follow at once: during each, the
-    /// outcome of the call before it is written, and the entries of the next one are taken. Returns
-    /// the last call's entries and its answer, with what else is to be written; `None` if it was
-    /// abandoned because of the stop.
-    async fn calls(&self, plan: &mut LanePlan, taken: Taken, permits: Permits) -> Option<Answered> {
-        let (mut taken, mut permits) = (taken, permits);
-        let (mut verdicts, mut unsettled) = (VecDeque::new(), 0);
-        let mut left = MAX_CHAIN;
-        loop {
-            left -= 1;
-            let (pace, permit) = permits;
-            pace.into_iter().chain([permit]).for_each(Permit::spend);
-            let Taken { entries, token, last, .. } = taken;
-            unsettled += entries.len();
-            let (window, began) = (self.window(), Instant::now());
-            let ahead = if left > 0 { self.ahead(plan, last, unsettled, window) } else { None };
-            let (pick, next_permits) = ahead.unzip();
-            let (answer, ahead) = self.call_and_write(&entries, token.as_ref(), (verdicts, pick)).await;
-            plan.took(began.elapsed());
-            let is_same = self.window() == window
-                && self.ledger.summary().borrow().association_changes == ahead.association_changes;
-            match (answer, next_permits) {
-                (Some(Ok(errors)), Some(next)) if !ahead.entries.is_empty() && is_same && self.may_follow() => {
-                    verdicts = plan.answered(&entries, &Ok(errors), self.clock.now().mono, fastrand::f64()).into();
-                    self.gate.answered(self.call_kind, Ok(()), plan.is_refused());
-                    plan.begin();
-                    unsettled = entries.len();
-                    (taken, permits) = (ahead, next);
-                }
-                (Some(answer), _) => return Some((entries, answer, put_back(ahead))),
-                (None, _) => {
-                    self.write(put_back(ahead), None).await;
-                    return None;
-                }
-            }
-        }
-    }
-
-    /// Makes a call, and meanwhile writes `verdicts` and takes the entries of `pick`. They are put
-    /// back if the call takes longer than [`STALE`]. Returns no answer if the call was abandoned
-    /// because of the stop.
-    async fn call_and_write(
-        &self,
-        entries: &[(Target, u32)],
-        token: Option<&CallToken>,
-        (verdicts, pick): (VecDeque<(Target, Verdict)>, Option<Pick>),
-    ) -> (Option<Answer>, Taken) {
-        let stale = Instant::now() + STALE;
-        let (mut call, mut write) = (pin!(self.call(entries, token)), pin!(self.write(verdicts, pick)));
-        let ahead = tokio::select! {
-            biased;
-            answer = &mut call => return (answer, write.await),
-            ahead = &mut write => ahead,
-        };
-        if ahead.entries.is_empty() {
-            return (call.await, ahead);
-        }
-        match tokio::time::timeout_at(stale, &mut call).await {
-            Ok(answer) => (answer, ahead),
-            Err(_) => tokio::join!(call, self.write(put_back(ahead), None)),
-        }
-    }
-
-    /// As [`Self::settle_and_take`], where there is anything to do.
-    async fn write(&self, verdicts: VecDeque<(Target, Verdict)>, pick: Option<Pick>) -> Taken {
-        if verdicts.is_empty() && pick.is_none() {
-            return Taken::default();
-        }
-        self.settle_and_take(verdicts, pick).await.inspect_err(not_stored).unwrap_or_default()
-    }
-
-    /// What to take for the next call while a call is under way, with the permits of the next one:
-    /// only for a full call of entries that were never sent, beyond the `unsettled` ones of this
-    /// call and the one before it. Entries that are to be sent again, and those of a resource that
-    /// may refuse, follow after the answer.
-    fn ahead(&self, plan: &LanePlan, after: (u64, u32), unsettled: usize, window: Window) -> Option<(Pick, Permits)> {
-        let load = self.load();
-        let is_free = load.retrying == 0 && plan.is_free(self.clock.now().mono) && !self.call_kind.traits().scoped;
-        if !is_free || !self.has_full_call(load, unsettled) {
-            return None;
-        }
-        Some((Pick::Ahead { limit: self.limit(), window, after }, self.try_permits()?))
-    }
-
-    /// Whether a full call of entries that were never sent is waiting, beyond the `unsettled` ones.
-    fn has_full_call(&self, load: Load, unsettled: usize) -> bool {
-        let fresh = to_send(load).saturating_sub(load.retrying).saturating_sub(unsettled as u64);
-        fresh >= self.limit() as u64 && self.may_follow()
-    }
-
-    /// Whether a call may follow another one at once.
-    fn may_follow(&self) -> bool {
-        !self.stop.is_requested() && !self.waits_for_list()
-    }
-
-    /// The permits of a call, if there are some at once.
-    fn try_permits(&self) -> Option<Permits> {
-        let pace = match &self.pace {
-            Some(pace) => Some(pace.try_acquire()?),
-            None => None,
-        };
-        Some((pace, self.rate.try_acquire()?))
     }
 
     /// The pick of what is in the queue.
@@ -371,21 +254,21 @@ impl<C: Cloud> Dispatcher<C> {
         Some(answer)
     }
 
-    /// Writes the outcome of a call to the ledger, with other `verdicts`. If the next call need not
-    /// wait for anything, its entries are taken with that, which saves a sync; they are returned.
+    /// Writes the outcome of a call to the ledger. If the next call need not wait for anything, its
+    /// entries are taken with that, which saves a sync; they are returned.
     async fn settle(
         &self,
         plan: &mut LanePlan,
         sent: &[(Target, u32)],
         answer: &Result<Vec<EntryError>, CallError>,
-        mut verdicts: VecDeque<(Target, Verdict)>,
     ) -> Option<(Result<Taken, ledger::Unavailable>, Permits)> {
-        verdicts.extend(plan.answered(sent, answer, self.clock.now().mono, fastrand::f64()));
+        let verdicts = plan.answered(sent, answer, self.clock.now().mono, fastrand::f64()).into();
         let next = if answer.is_ok() { self.next_at_once(plan, sent.len()) } else { None };
         let (pick, permits) = next.unzip();
         let taken = self.settle_and_take(verdicts, pick).await;
         if let Err(error) = &taken {
-            not_stored(error);
+            // The ledger has the entries as sent, which is true, so they are sent again.
+            tracing::warn!(%error, "the outcome of a call could not be stored; the call will be repeated");
         }
         failpoint::pass("dispatcher-settled");
         self.note_busy(plan, answer);
@@ -396,10 +279,16 @@ impl<C: Cloud> Dispatcher<C> {
     /// What to take for the next call, if it need not wait: not for entries (a full batch is
     /// waiting, beyond those of the call that was just answered), nor for a permit.
     fn next_at_once(&self, plan: &mut LanePlan, sent: usize) -> Option<(Pick, Permits)> {
-        if !self.has_full_call(self.load(), sent) {
+        let load = self.load();
+        let fresh = to_send(load).saturating_sub(load.retrying).saturating_sub(sent as u64);
+        if fresh < self.limit() as u64 || self.stop.is_requested() || self.waits_for_list() {
             return None;
         }
-        let permits = self.try_permits()?;
+        let pace = match &self.pace {
+            Some(pace) => Some(pace.try_acquire()?),
+            None => None,
+        };
+        let permits = (pace, self.rate.try_acquire()?);
         let pick = match plan.next(self.clock.now().mono) {
             Next::Wait(_) => return None,
             Next::These(targets) => Pick::These(targets),
@@ -444,16 +333,6 @@ impl<C: Cloud> Dispatcher<C> {
             }
         }
     }
-}
-
-/// The verdicts on entries whose call is not made.
-fn put_back(taken: Taken) -> VecDeque<(Target, Verdict)> {
-    taken.entries.into_iter().map(|(target, _)| (target, Verdict::NotCalled)).collect()
-}
-
-/// The ledger has the entries as sent, so they are sent again: those, too, that were only taken.
-fn not_stored(error: &ledger::Unavailable) {
-    tracing::warn!(%error, "the outcome of a call could not be stored; the call will be repeated");
 }
 
 /// The code of the problem that a resource stays busy.

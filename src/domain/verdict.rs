@@ -14,8 +14,6 @@ pub enum Verdict {
     /// The call had no effect, for reasons that do not concern the entry: the entry counts as not
     /// sent.
     Unsent(Fault),
-    /// The call was not made: the entry counts as not taken.
-    NotCalled,
     /// As [`Self::Unsent`], for reasons that concern the resource of the call. The entry is parked:
     /// entries of other resources are sent first.
     Parked(Fault),

@@ -3,12 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::{
-    cloud::api::ListPage,
-    domain::{Operation, RequestStatus},
-    runtime::stop,
-    testing::parts,
-};
+use crate::{cloud::api::ListPage, domain::RequestStatus, runtime::stop, testing::parts};
 
 /// What a call gets as its response, and after how long.
 type Response = (Result<Vec<EntryError>, CallError>, Duration);
@@ -122,147 +117,8 @@ async fn full_calls_share_their_syncs() {
     pass(10).await;
     assert_eq!(rig.calls().len(), 10);
     assert_eq!(rig.status("t1").await, RequestStatus::Succeeded);
-    // One for the command, and one before, during each of, and after the ten calls.
-    assert_eq!(rig.parts.ledger.stats().commits.iter().sum::<u64>(), 1 + 12);
-}
-
-/// 250 devices in one request, and the responses to the first calls.
-async fn two_and_a_half_calls(expires_in: Option<Duration>, responses: Vec<Response>) -> Rig {
-    let rig = Rig::new(r#""batch":{"lingerMs":0},"rate":{"callsPerSecond":100,"burst":100}"#, responses);
-    let names: Vec<String> = (0..250).map(|n| format!("d{n:03}")).collect();
-    let targets = parts::devices(&names.iter().map(|name| &**name).collect::<Vec<_>>());
-    let operation = Operation::DisassociateClientDevices;
-    rig.parts.command(operation, "bench", "t1", targets, expires_in).await.unwrap();
-    while rig.calls().is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    // The entries of the next call are taken.
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    rig
-}
-
-impl Rig {
-    /// How many entries a client can still withdraw.
-    async fn cancel(&self, token: &str) -> u32 {
-        let seq = self.parts.find("bench", token).await.unwrap().seq;
-        let mut so_far = ledger::Canceled::default();
-        let cancel = self.parts.ledger.run_steps(move |tx| {
-            let is_done = ledger::cancel(tx, seq, &mut so_far)?;
-            Ok(ledger::Step::when(is_done, so_far.canceled))
-        });
-        cancel.await.unwrap()
-    }
-
-    /// The number of calls that the registry shows for a device.
-    async fn attempts(&self, name: &str) -> u32 {
-        let thing = crate::domain::ThingName::new(name).unwrap();
-        let view = self.parts.ledger.run(move |tx| ledger::device(tx, &thing)).await.unwrap();
-        view.unwrap().device.attempts
-    }
-
-    fn sizes(&self) -> Vec<usize> {
-        self.calls().iter().map(Vec::len).collect()
-    }
-}
-
-/// The next call need not wait for the ledger; each device is in one call.
-#[tokio::test(start_paused = true)]
-async fn the_entries_of_the_next_call_are_taken_during_a_call() {
-    let takes = Duration::from_millis(400);
-    let rig = two_and_a_half_calls(None, vec![(Ok(Vec::new()), takes), (Ok(Vec::new()), takes)]).await;
-    pass(10).await;
-    assert_eq!(rig.sizes(), [100, 100, 50]);
-    let times: Vec<Duration> = rig.cloud.calls.lock().unwrap().iter().map(|(at, _)| *at).collect();
-    assert_eq!(times[1] - times[0], takes, "no time between the two full calls");
-    let mut all = rig.calls().concat();
-    all.sort();
-    all.dedup();
-    assert_eq!(all.len(), 250);
-    assert_eq!(rig.status("t1").await, RequestStatus::Succeeded);
-}
-
-/// What was taken for a call that is not made is not sent: a client can withdraw it.
-#[tokio::test(start_paused = true)]
-async fn after_a_call_that_fails_the_entries_that_were_taken_ahead_are_put_back() {
-    for fault in [CallFault::Throttled, CallFault::NoResponse] {
-        let retry_after = Some(Duration::from_secs(60));
-        let error = CallError { retry_after, ..CallError::new(fault.clone(), "SomeCode", "some message") };
-        let rig = two_and_a_half_calls(None, vec![(Err(error), Duration::from_millis(400))]).await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        assert_eq!(rig.sizes(), [100], "{fault:?}");
-        let expected = if fault == CallFault::Throttled { 250 } else { 150 };
-        assert_eq!(rig.cancel("t1").await, expected, "{fault:?}");
-    }
-}
-
-/// A deadline, or a client that withdraws an entry, must not be too late for a call that is made
-/// much later.
-#[tokio::test(start_paused = true)]
-async fn entries_that_were_taken_ahead_of_a_slow_call_are_put_back() {
-    let slow = || vec![(Ok(Vec::new()), Duration::from_secs(20))];
-    let rig = two_and_a_half_calls(None, slow()).await;
-    pass(60).await;
-    assert_eq!(rig.sizes(), [100, 100, 50]);
-    assert_eq!(rig.status("t1").await, RequestStatus::Succeeded);
-    for name in ["d000", "d150", "d249"] {
-        assert_eq!(rig.attempts(name).await, 1, "{name}: calls that were not made do not count");
-    }
-    let rig = two_and_a_half_calls(Some(Duration::from_secs(10)), slow()).await;
-    pass(60).await;
-    assert_eq!(rig.sizes(), [100], "the time of the others was over before their call");
-    let rig = two_and_a_half_calls(None, slow()).await;
-    pass(5).await;
-    assert_eq!(rig.cancel("t1").await, 150, "they can be withdrawn while the call is under way");
-    pass(60).await;
-    assert_eq!(rig.sizes(), [100]);
-}
-
-/// A page of a list says so while the call before theirs is under way.
-#[tokio::test(start_paused = true)]
-async fn entries_that_were_taken_ahead_and_superseded_since_are_not_sent() {
-    let rig = two_and_a_half_calls(None, vec![(Ok(Vec::new()), Duration::from_millis(400))]).await;
-    let again = rig.parts.clock.now().wall.after(Duration::from_secs(1));
-    let page = [(crate::domain::ThingName::new("d150").unwrap(), Some(again))];
-    let mark = rig.parts.ledger.run(|tx| Ok(ledger::begin_list(tx))).await.unwrap();
-    rig.parts.health.answered(CallKind::List, Ok(()), false);
-    let read = rig.parts.ledger.run(move |tx| ledger::apply_page(tx, mark, &page, &mut 0, &mut Default::default()));
-    assert!(read.await.unwrap());
-    pass(60).await;
-    assert!(!rig.calls().concat().contains(&"d150".to_owned()), "{:?}", rig.sizes());
-    assert_eq!(rig.calls().concat().len(), 249);
-}
-
-/// The calls before the first one that is refused do not count for the search for the bad entry.
-#[tokio::test(start_paused = true)]
-async fn a_configuration_that_is_refused_after_full_calls_fails_few_entries() {
-    let refused = || (failure(CallFault::Invalid(Vec::new())), Duration::ZERO);
-    let quick = (Ok(Vec::new()), Duration::from_millis(100));
-    let responses = std::iter::once(quick).chain(std::iter::repeat_with(refused).take(400)).collect();
-    let rig = two_and_a_half_calls(None, responses).await;
-    pass(20).await;
-    let failed = rig.parts.find("bench", "t1").await.unwrap().tally.failed();
-    assert!(failed < 20 && rig.calls().len() < 40, "{failed} failed in {} calls", rig.calls().len());
-}
-
-/// Somebody may have associated the devices again during the suspension.
-#[tokio::test(start_paused = true)]
-async fn entries_that_were_taken_ahead_of_a_suspension_wait_for_a_list() {
-    let rig = two_and_a_half_calls(None, vec![(Ok(Vec::new()), Duration::from_millis(400))]).await;
-    rig.parts.clock.suspend(Duration::from_secs(8 * 3600));
-    pass(3600).await;
-    assert_eq!(rig.sizes(), [100]);
-    assert!(rig.gate.list_wanted());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stop_puts_back_what_was_taken_ahead() {
-    for takes in [Duration::from_millis(400), Duration::from_secs(60)] {
-        let mut rig = two_and_a_half_calls(None, vec![(Ok(Vec::new()), takes)]).await;
-        rig.stop.stop();
-        (&mut rig.task).await.unwrap();
-        assert_eq!(rig.sizes(), [100]);
-        assert_eq!(rig.cancel("t1").await, 150, "{takes:?}");
-    }
+    // One for the command, and one before, between and after the ten calls.
+    assert_eq!(rig.parts.ledger.stats().commits.iter().sum::<u64>(), 1 + 11);
 }
 
 /// What the cloud throttled had no effect: a client can still cancel it.

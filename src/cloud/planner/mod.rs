@@ -37,9 +37,6 @@ const DENIED_ALL: u32 = 5;
 /// longest is tried again.
 const MAX_SHUT: usize = 16;
 
-/// A call of less time is a quick one.
-const QUICK: Duration = Duration::from_millis(500);
-
 /// What to request from the ledger next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -79,8 +76,6 @@ pub struct LanePlan {
     pieces: Vec<Vec<Target>>,
     /// How many calls this bisection made, and how many of them succeeded.
     bisection: (u32, u32),
-    /// Whether the last call was quick.
-    is_quick: bool,
 }
 
 /// A resource that refuses.
@@ -115,7 +110,6 @@ impl LanePlan {
             denied: 0,
             pieces: Vec::new(),
             bisection: (0, 0),
-            is_quick: true,
         }
     }
 
@@ -128,31 +122,12 @@ impl LanePlan {
         if let Some(piece) = self.pieces.pop() {
             return Next::These(piece);
         }
-        self.begin();
+        self.bisection = (0, 0);
         // An entry that waited for its time may be ready now.
         self.in_vain &= self.wake_after(self.looked_at) > Some(now);
         self.looked_at = now;
         let shut = self.shut.iter().filter(|shut| shut.until > now).map(|shut| shut.scope.clone()).collect();
         Next::Queue { again: (self.retries_at <= now).then_some(self.cursor), shut }
-    }
-
-    /// Notes that a call of entries from the queue begins: what an earlier call was split for is
-    /// over.
-    pub fn begin(&mut self) {
-        self.bisection = (0, 0);
-    }
-
-    /// Whether entries that were never sent may be taken for the next call during this one: nothing
-    /// waits, no part of an earlier call comes first, and the last call was quick. Behind a slow
-    /// one they would be put back.
-    #[must_use]
-    pub fn is_free(&self, now: Mono) -> bool {
-        now >= self.not_before && self.pieces.is_empty() && self.is_quick
-    }
-
-    /// Notes how long a call took.
-    pub fn took(&mut self, time: Duration) {
-        self.is_quick = time < QUICK;
     }
 
     /// The first time after `at` for which an entry waits.

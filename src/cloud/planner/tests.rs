@@ -245,14 +245,3 @@ fn a_refusal_of_every_call_fails_no_entry() {
     assert!(calls <= HOPELESS + 8, "{calls} calls");
     assert!(failed.len() < 20, "{} failed", failed.len());
 }
-
-/// Behind a slow call, what was taken for the next one would be put back.
-#[test]
-fn nothing_is_taken_ahead_behind_slow_calls() {
-    let mut plan = LanePlan::new(CallKind::Disassociate, Duration::from_secs(1), Duration::from_secs(60));
-    assert!(plan.is_free(Mono(0)));
-    plan.took(Duration::from_secs(2));
-    assert!(!plan.is_free(Mono(0)));
-    plan.took(Duration::from_millis(100));
-    assert!(plan.is_free(Mono(0)));
-}

@@ -117,11 +117,6 @@ fn settle_one(tx: &mut Tx<'_>, call_kind: CallKind, target: &Target, verdict: &V
             work.details.call = None;
             return put_back(tx, target, work);
         }
-        Verdict::NotCalled => {
-            work.attempts = work.attempts.saturating_sub(1);
-            work.had_no_effect();
-            return put_back(tx, target, work);
-        }
         Verdict::Unsent(fault) | Verdict::Parked(fault) => {
             work.details.error = Some(Arc::new(fault.clone()));
             work.had_no_effect();

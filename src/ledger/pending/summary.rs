@@ -36,8 +36,6 @@ pub struct Summary {
     pub next_seq: u64,
     /// The same when this run began: everything below is left over.
     pub first_seq: u64,
-    /// Counts the new associations, by which earlier requests may be superseded.
-    pub(crate) association_changes: u64,
     /// Counts the runs.
     pub run: u64,
     /// Bytes that the store takes on its disk, looked at now and then.
@@ -60,7 +58,6 @@ impl Summary {
             loads: counters.loads,
             live_bytes: live_bytes(state),
             next_seq: counters.next_seq,
-            association_changes: state.association_changes(),
             first_seq: counters.first_seq,
             run: counters.run,
             store_bytes: 0,

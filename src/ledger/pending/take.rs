@@ -32,16 +32,6 @@ pub enum Pick {
         /// Resources that refuse: entries about them are parked, or stay so.
         shut: Vec<String>,
     },
-    /// From the queue, while a call is under way: only entries that were never sent, behind those
-    /// that were taken last.
-    Ahead {
-        /// At most so many.
-        limit: usize,
-        /// What may be sent.
-        window: Window,
-        /// The place behind which to look.
-        after: Place,
-    },
     /// These, which were taken before.
     These(Vec<Target>),
 }
@@ -55,10 +45,6 @@ pub struct Taken {
     pub token: Option<CallToken>,
     /// Where the next look at entries that were sent before continues.
     pub again: Again,
-    /// The place of the last entry that was never sent before.
-    pub last: Place,
-    /// The number of new associations until then ([`super::Summary`]).
-    pub association_changes: u64,
     /// There is work that waits for a complete list.
     pub gated: bool,
     /// There may be more to take although there is nothing here: what was looked at ended instead.
@@ -78,7 +64,7 @@ pub fn take(
     clock_trusted: bool,
     fresh: &CallToken,
 ) -> Result<Taken, StoreError> {
-    let mut taken = Taken { association_changes: tx.state.association_changes(), ..Taken::default() };
+    let mut taken = Taken::default();
     match pick {
         Pick::These(targets) => {
             taken.more = true;
@@ -91,18 +77,10 @@ pub fn take(
                 }
             }
         }
-        Pick::Ahead { limit, window, after } => {
-            let look = Look { call_kind, limit: *limit, window: *window, shut: &[], clock_trusted, is_ahead: true };
-            let mut kind = None;
-            for (from, to) in allowed(*window) {
-                let range = (look.key(Queue::Fresh, from.max(*after)), look.key(Queue::Fresh, to));
-                take_range(tx, Queue::Fresh, range, &look, &mut kind, &mut taken)?;
-            }
-        }
         Pick::Queue { limit, window, again, shut } => {
-            let look = Look { call_kind, limit: *limit, window: *window, shut, clock_trusted, is_ahead: false };
+            let look = Look { call_kind, limit: *limit, window: *window, shut, clock_trusted };
             let mut kind = None;
-            let allowed = allowed(*window);
+            let allowed = [((0, 0), (window.cleared.min(window.fresh), 0)), ((window.fresh, 0), (u64::MAX, 0))];
             for (from, to) in allowed {
                 take_range(
                     tx,
@@ -139,11 +117,6 @@ pub fn take(
     Ok(taken)
 }
 
-/// The places from which entries may be sent.
-fn allowed(window: Window) -> [(Place, Place); 2] {
-    [((0, 0), (window.cleared.min(window.fresh), 0)), ((window.fresh, 0), (u64::MAX, 0))]
-}
-
 /// Gives a call its token, kept with each of its entries: the one that its content was sent with
 /// before, else `fresh`.
 fn name_call(tx: &mut Tx<'_>, entries: &[(Target, u32)], fresh: &CallToken) -> Result<Option<CallToken>, StoreError> {
@@ -169,8 +142,6 @@ struct Look<'l> {
     window: Window,
     shut: &'l [String],
     clock_trusted: bool,
-    /// A call is under way, and its entries are in the queue.
-    is_ahead: bool,
 }
 
 impl Look<'_> {
@@ -213,9 +184,6 @@ fn take_range(
                 return Err(defect(format!("there is no work at the place of {:?}", target.name())));
             };
             passed += 1;
-            if look.is_ahead && work.is_sent() {
-                continue;
-            }
             if queue == Queue::Fresh && look.is_shut(&target) {
                 let work = Work { queue: Queue::Parked, ..work.clone() };
                 tx.set_work(&target, Some(work))?;
@@ -230,10 +198,8 @@ fn take_range(
             match take_one(tx, &target, look.window, look.clock_trusted, false)? {
                 Took::Entry(entry_errors) => {
                     taken.entries.push((target, entry_errors));
-                    match queue {
-                        Queue::Fresh => taken.last = place,
-                        Queue::Retry => taken.again.entry = (place.0, place.1.saturating_add(1)),
-                        Queue::Parked | Queue::AwaitList => {}
+                    if queue == Queue::Retry {
+                        taken.again.entry = (place.0, place.1.saturating_add(1));
                     }
                     *kind = Some(this);
                     passed -= 1;

@@ -163,9 +163,6 @@ impl Description {
             .map_or_else(String::new, |fault| format!(": {}: {}", fault.code, fault.message));
         match old {
             None => self.change(format!("{name}: waits for {call}")),
-            Some(old) if old.is_sent() && new.attempts < old.attempts => {
-                self.change(format!("{name}: its call was not made"));
-            }
             Some(old) if new.is_sent() && (!old.is_sent() || old.attempts != new.attempts) => {
                 self.note("a call is made", format!("{name}: is sent by {call}, attempt {}", new.attempts));
             }

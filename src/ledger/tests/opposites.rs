@@ -20,7 +20,6 @@ enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Answer {
     Done,
-    NotCalled,
     Throttled,
     Lost(bool),
     EntryAgain,
@@ -61,8 +60,7 @@ impl World {
         }
         match self.in_flight {
             Some(_) => {
-                let answers =
-                    [Answer::Done, Answer::NotCalled, Answer::Throttled, Answer::Lost(true), Answer::Lost(false)];
+                let answers = [Answer::Done, Answer::Throttled, Answer::Lost(true), Answer::Lost(false)];
                 events.extend(answers.into_iter().chain([Answer::EntryAgain, Answer::EntryRefused]).map(Event::Answer));
                 events.extend([Event::Kill(true), Event::Kill(false)]);
             }
@@ -112,7 +110,6 @@ impl World {
                 }
                 let verdict = match answer {
                     Answer::Done => Verdict::Done,
-                    Answer::NotCalled => Verdict::NotCalled,
                     Answer::Throttled => Verdict::Unsent(fault("ThrottlingException")),
                     Answer::Lost(_) => Verdict::Unknown(fault("NoAnswer")),
                     Answer::EntryAgain => Verdict::Again(fault("InternalFailure")),

@@ -74,8 +74,6 @@ pub(crate) struct State {
     /// Requests from this number on were accepted after the last change of an association that the
     /// agent has seen in this process.
     associations_known_from: u64,
-    /// Counts these changes.
-    association_changes: u64,
     /// Counts the changes of requests and device rows.
     changes: u64,
     /// The changes that the journal has, and those that it has in older segments than the present
@@ -303,11 +301,6 @@ impl State {
     /// are looked at once more.
     pub(super) fn note_association(&mut self) {
         self.associations_known_from = self.counters.next_seq;
-        self.association_changes += 1;
-    }
-
-    pub(super) fn association_changes(&self) -> u64 {
-        self.association_changes
     }
 
     /// Whether all associations are as they were when that request was accepted, except for those
