@@ -281,9 +281,7 @@ fn take_one(
         return Ok(Took::Nothing);
     }
     let mut work = work.clone();
-    // The registry is read only if it may show that a request is superseded.
-    let is_same = work.waiting().iter().all(|waiter| tx.state.has_same_associations(waiter.0.0));
-    let device = if is_same { None } else { listed(tx, target)? };
+    let device = listed(tx, target)?;
     let mut first = None;
     for waiter in SmallVec::<[Waiter; 1]>::from(work.waiting()) {
         let (place, known) = (waiter.0, waiter.1);

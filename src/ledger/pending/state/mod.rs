@@ -71,9 +71,6 @@ pub(crate) struct State {
     oldest: Option<u64>,
     /// The same of those that the present walk has seen.
     walked: u64,
-    /// Requests from this number on were accepted after the last change of an association that the
-    /// agent has seen in this process.
-    associations_known_from: u64,
     /// Counts the changes of requests and device rows.
     changes: u64,
     /// The changes that the journal has, and those that it has in older segments than the present
@@ -296,24 +293,10 @@ impl State {
         self.counted_from = self.counters.next_seq;
     }
 
-    /// A device was associated, or a list showed when: of the requests until now, some may know
-    /// another association. Never undone: what undoes the change of the device leaves requests that
-    /// are looked at once more.
-    pub(super) fn note_association(&mut self) {
-        self.associations_known_from = self.counters.next_seq;
-    }
-
-    /// Whether all associations are as they were when that request was accepted, except for those
-    /// that have ended since.
-    pub(super) fn has_same_associations(&self, seq: u64) -> bool {
-        seq >= self.associations_known_from
-    }
-
     /// A run begins, with what an earlier one left.
     pub(crate) fn begin_run(&mut self, now: Now) {
         self.counters.run += 1;
         self.counters.first_seq = self.counters.next_seq;
-        self.associations_known_from = self.counters.next_seq;
         self.counters.elapsed = self.counters.elapsed.at(now);
         self.index();
         self.recount();

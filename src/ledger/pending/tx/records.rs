@@ -90,13 +90,6 @@ impl Tx<'_> {
         }
         if has_changed {
             let registered = |device: Option<&Device>| device.map(|device| device.registered);
-            let listed = |device: Option<&Device>| {
-                device.filter(|device| device.registered == Registered::Associated)?.association
-            };
-            let association = listed(new.as_ref());
-            if association.is_some() && association != listed(old.device.as_ref()) {
-                self.state.note_association();
-            }
             self.follow_access(thing, registered(old.device.as_ref()), registered(new.as_ref()));
             let work = self.state.work(&Target::Device(thing.clone()));
             let (before, after) = ((registered(old.device.as_ref()), work), (registered(new.as_ref()), work));
