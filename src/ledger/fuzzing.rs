@@ -238,7 +238,7 @@ impl Bench {
             match rule(&mut tx) {
                 Ok(done) => {
                     tx.end();
-                    group.write_images(&self.state, &mut Vec::new());
+                    let _ = group.images(&self.state);
                     if done {
                         return;
                     }

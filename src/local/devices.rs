@@ -1,11 +1,7 @@
 //! The retained device messages (`publishDevices`): those of devices that changed; and all of them,
 //! in a full round, after the start and if the broker kept no session.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, time::Instant};
 
@@ -27,9 +23,6 @@ const ROOM: Duration = Duration::from_millis(100);
 
 /// How long publishing waits after the ledger failed.
 const READ_AGAIN: Duration = Duration::from_secs(1);
-
-/// Names of the full round that are read together.
-const PAGE: usize = 200;
 
 /// The most messages in flight.
 const WINDOW: usize = 16;
@@ -58,16 +51,13 @@ struct InFlight {
 }
 
 /// The device after which the full round continues; `None` at its beginning.
-type Place = Option<ThingName>;
+type Place = Option<String>;
 
 /// The progress of publishing.
 struct Progress {
     connection: ConnectionState,
     /// The place of the full round; `None` when the round is over.
     round: Option<Place>,
-    /// The next names of the round, and the place behind which they are. To find the names of one
-    /// page, the ledger looks at all its work.
-    page: (Place, VecDeque<ThingName>),
     /// The last device of the present pass over those that changed.
     changed_after: Option<ThingName>,
     /// Devices that the present pass has passed may have changed.
@@ -86,7 +76,6 @@ impl Progress {
         Self {
             connection: ConnectionState::default(),
             round: Some(None),
-            page: (None, VecDeque::new()),
             changed_after: None,
             is_pass_due: true,
             in_flight: BTreeMap::new(),
@@ -181,26 +170,18 @@ impl Devices {
             return self.publish_changed(progress).await.map(|()| false);
         }
         let Some(place) = progress.round.clone() else { return Ok(true) };
-        if progress.page.0 != place || progress.page.1.is_empty() {
-            let after = place.clone();
-            let names = self.ledger.run_unsynced(move |tx| ledger::device_names(tx, after.as_ref(), PAGE)).await?;
-            progress.page = (place.clone(), names.into());
-        }
-        let Some(thing) = progress.page.1.front().cloned() else {
-            progress.round = None;
-            return Ok(false);
+        let after = place.clone();
+        let found = self.ledger.run_unsynced(move |tx| ledger::devices(tx, None, after.as_deref(), 1)).await?;
+        progress.round = match found.rows.into_iter().next() {
+            Some((name, view)) => {
+                // This message is not one that the outbox owes: no part waits for its delivery.
+                let thing = view.thing.clone();
+                let is_in_flight = progress.in_flight.contains_key(&thing);
+                let is_sent = is_in_flight || self.publish(progress, &thing, Some(view), 0, Some(place.clone()));
+                Some(if is_sent { Some(name) } else { place })
+            }
+            None => None,
         };
-        let name = thing.clone();
-        let view = self.ledger.run_unsynced(move |tx| ledger::device(tx, &name)).await?;
-        // This message is not one that the outbox owes: no part waits for its delivery.
-        let is_done = view.is_none()
-            || progress.in_flight.contains_key(&thing)
-            || self.publish(progress, &thing, view, 0, Some(place));
-        if is_done {
-            progress.page.1.pop_front();
-            progress.page.0 = Some(thing.clone());
-            progress.round = Some(Some(thing));
-        }
         Ok(false)
     }
 

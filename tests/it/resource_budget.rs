@@ -22,9 +22,8 @@ const MOST_WRITTEN_ALONE: u64 = 24 * 1024;
 const MOST_WAKE_UPS: u64 = 60;
 
 /// By how much the largest memory of the process may grow for each device, in bytes: when the first
-/// list was read, when each device has an open entry, and after a restart with these. Beside other
-/// work it is up to a tenth more: 437, 798 and 452 are the most that were measured.
-const MOST_MEMORY: [f64; 3] = [480.0, 840.0, 560.0];
+/// list was read, when each device has an open entry, and after a restart with these.
+const MOST_MEMORY: [f64; 3] = [450.0, 780.0, 560.0];
 
 /// Commands of one device each.
 const COMMANDS: usize = 1000;

@@ -55,15 +55,6 @@ impl Target {
         Self::ProjectAsset(Box::new(ProjectAsset { project, asset }))
     }
 
-    /// The device, if the target is one.
-    #[must_use]
-    pub fn device(&self) -> Option<&ThingName> {
-        match self {
-            Self::Device(thing) => Some(thing),
-            _ => None,
-        }
-    }
-
     /// The target's name in messages and in the cloud's responses.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -42,9 +42,6 @@ pub(super) fn append<F: Files>(
     }
 }
 
-/// The most bytes of a buffer for a group's images that is kept for the next group.
-const KEPT_PAYLOAD: usize = 64 << 10;
-
 /// The most bytes of an image of the totals.
 const MAX_TOTALS: usize = 2048;
 
@@ -52,9 +49,7 @@ impl<D: Disk> Committer<D> {
     /// Writes the group to the journal, and syncs the journal if `durable` is set.
     pub(super) fn commit(&mut self, durable: bool) -> Result<(), Uncommitted> {
         if !self.group.is_empty() {
-            let mut payload = std::mem::take(&mut self.payload);
-            payload.clear();
-            self.group.write_images(&self.state, &mut payload);
+            let mut payload = self.group.images(&self.state);
             if durable {
                 self.reserve()?;
             }
@@ -62,10 +57,6 @@ impl<D: Disk> Committer<D> {
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
             failpoint::pass("commit-before-write");
             append(journal, &mut self.has_failed_write, &payload)?;
-            // Large groups are rare, and their memory is given back.
-            if payload.capacity() <= KEPT_PAYLOAD {
-                self.payload = payload;
-            }
             self.state.note_logged();
             self.group.append_to(&mut self.appended);
             self.changed_since = None;
@@ -120,7 +111,7 @@ impl<D: Disk> Committer<D> {
             counters.registry_bytes = counters.registry_bytes.wrapping_add(grown);
             counters.attempt = after.attempt;
             // The group has what the checkpoint logs again, and no image of its own yet.
-            self.group.write_images(&self.state, payload);
+            payload.extend(self.group.images(&self.state));
             (self.group.touched, self.group.ended) = noted;
         }
         if has_room(&self.journal, payload) {

@@ -41,8 +41,8 @@ use crate::{
 /// Jobs that are gathered into one group.
 const GROUP_JOBS: usize = 256;
 
-/// Changes of a group with which it is committed although more jobs wait, or a job of it has more
-/// to do. A group takes some 500 bytes of memory for each, until it is durable.
+/// Objects that a group may change before it is committed although more jobs wait, or a job of it
+/// has more to do. A group takes some 500 bytes of memory for each, until it is durable.
 const GROUP_CHANGES: usize = 2000;
 
 /// How long the changes of unsynced jobs stay in memory only. After that a kill does not undo them.
@@ -75,8 +75,6 @@ pub(super) struct Committer<D: Disk> {
     group: Group,
     /// Changes that are in the journal, and not durable yet.
     appended: Group,
-    /// Empty; its memory serves the images of one group after the other.
-    payload: Vec<u8>,
     /// Since when the group has changes.
     changed_since: Option<Mono>,
     /// Jobs with more steps to do.
@@ -159,7 +157,6 @@ impl<D: Disk> Committer<D> {
             is_journal_new: false,
             has_begun: false,
             owes_totals: false,
-            payload: Vec::new(),
             is_deleted: false,
             carry_factor: 1,
             reserved: 0,

@@ -1,6 +1,6 @@
 //! The transactions that become durable together, and their images in the journal.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     counters::Counters,
@@ -49,9 +49,6 @@ impl Ended {
     }
 }
 
-/// Room for changes that a group leaves to the next one.
-const KEPT_CHANGES: usize = 1024;
-
 /// Transactions that become durable together.
 #[derive(Debug, Default)]
 pub struct Group {
@@ -59,8 +56,8 @@ pub struct Group {
     pub(super) undo: Vec<Undo>,
     /// The totals before the first transaction.
     pub(super) before: Option<Counters>,
-    /// The objects that changed, in the order of the changes: one may be there several times.
-    pub(super) changed: Vec<Key>,
+    /// The objects that changed.
+    pub(super) changed: BTreeSet<Key>,
     /// What was touched, over all of them.
     pub touched: Touched,
     /// What ended, over all of them.
@@ -83,30 +80,28 @@ impl Group {
         })
     }
 
-    /// How many changes there are.
+    /// How many objects changed.
     pub(crate) fn len(&self) -> usize {
         self.changed.len()
     }
 
-    /// Notes that an object changed.
-    pub(super) fn note(&mut self, key: Key) {
-        self.changed.push(key);
-    }
-
-    /// Adds the present images of all that changed, totals first, as they go into the journal.
-    pub(crate) fn write_images(&mut self, state: &State, payload: &mut Vec<u8>) {
-        write(payload, &Image::Counters(state.counters));
-        self.changed.sort_unstable();
-        self.changed.dedup();
-        // The image of a request has its totals and entries in it.
-        let is_whole = |seq: &u64| self.changed.binary_search(&Key::Request(*seq)).is_ok();
+    /// The present images of all that changed, totals first, as they go into the journal.
+    pub(crate) fn images(&self, state: &State) -> Vec<u8> {
+        let mut payload = Self::totals(state);
+        payload.reserve(256 * self.changed.len());
         for key in &self.changed {
-            if !matches!(key, Key::Progress(seq) | Key::Slot(seq, _) if is_whole(seq))
+            // The image of a request has its totals and entries in it.
+            let whole = match key {
+                Key::Progress(seq) | Key::Slot(seq, _) => Some(Key::Request(*seq)),
+                _ => None,
+            };
+            if whole.is_none_or(|whole| !self.changed.contains(&whole))
                 && let Some(image) = state.image(key)
             {
-                write(payload, &image);
+                write(&mut payload, &image);
             }
         }
+        payload
     }
 
     /// The image of the totals alone.
@@ -119,8 +114,6 @@ impl Group {
     /// The journal has it: what would undo it is kept in `appended` until it is durable.
     pub(crate) fn append_to(&mut self, appended: &mut Self) {
         self.changed.clear();
-        // Large groups are rare, and their memory is given back.
-        self.changed.shrink_to(KEPT_CHANGES);
         if let Some(before) = self.before.take() {
             appended.before.get_or_insert(before);
         }

@@ -18,7 +18,8 @@ impl State {
     /// A part of the journal is lost: whatever is open now may have been sent, or have ended.
     pub(crate) fn lose_track(&mut self) {
         self.counters.outcome_seq += 1;
-        for target in self.targets() {
+        let targets: Vec<Target> = self.works().keys().cloned().collect();
+        for target in targets {
             if let Some(work) = self.work(&target).cloned() {
                 let work = self.with_unknown_outcome(work);
                 self.put_work(&target, Some(Box::new(work)));
@@ -54,7 +55,8 @@ impl State {
 
     /// Work waits for open entries only.
     fn mend_waiters(&mut self) {
-        for target in self.targets() {
+        let targets: Vec<Target> = self.works().keys().cloned().collect();
+        for target in targets {
             let Some(mut work) = self.work(&target).cloned() else { continue };
             work.waiters.retain(|waiter| self.open_target(waiter.0) == Some(&target));
             if work.queued_opposites().is_empty() {

@@ -42,8 +42,7 @@ pub use object::SCHEMA;
 pub(crate) use object::{DeviceRow, Forgotten, Image, Kept, Key, Listed, Settled, Slot};
 pub use outbox::{Outdated, Owed, delivered, outdated, owed, published};
 pub use queries::{
-    Rows, device, device_names, devices, failures, find_request, history, open_entries, request, requests,
-    unknown_names, waiting,
+    Rows, device, devices, failures, find_request, history, open_entries, request, requests, unknown_names, waiting,
 };
 pub use retention::{Early, forget_devices, forget_requests};
 pub use settle::{settle, settle_by_list};
@@ -54,4 +53,4 @@ pub use take::{Pick, Taken, take};
 pub use tx::Tx;
 #[cfg(test)]
 pub(crate) use work::Queue;
-pub(crate) use work::{QueueKey, Work, visible};
+pub(crate) use work::{Work, visible};

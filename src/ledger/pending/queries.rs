@@ -252,13 +252,10 @@ pub fn devices(
     after: Option<&str>,
     limit: usize,
 ) -> Result<Rows<DeviceView>, StoreError> {
-    let after = after.filter(|after| ThingName::new(after).is_ok());
     let mut cursor = after.map(str::to_owned);
     let (mut found, mut passed) = (Vec::new(), 0);
-    // All that the page may look at, since they are found by a walk through all work.
-    let worked = worked_after(tx, after, limit.saturating_add(MAX_PASSED + 1));
     loop {
-        let names = names_after(tx, &worked, state, cursor.as_deref(), limit.saturating_add(1))?;
+        let names = names_after(tx, state, cursor.as_deref(), limit.saturating_add(1))?;
         let ended = names.len() <= limit;
         for name in names {
             cursor = Some(name.to_string());
@@ -279,43 +276,24 @@ pub fn devices(
     }
 }
 
-/// The names of devices after `after`, sorted, at most `limit` of them. There may be none any more
-/// of a name.
-///
-/// # Errors
-/// The registry failed.
-pub fn device_names(tx: &Tx<'_>, after: Option<&ThingName>, limit: usize) -> Result<Vec<ThingName>, StoreError> {
-    let after = after.map(ThingName::as_str);
-    names_after(tx, &worked_after(tx, after, limit), None, after, limit)
-}
-
-/// The first names of devices with open work after `after`, sorted.
-fn worked_after(tx: &Tx<'_>, after: Option<&str>, limit: usize) -> Vec<ThingName> {
-    let is_later = |thing: &&ThingName| after.is_none_or(|after| thing.as_str() > after);
-    let mut names: Vec<&ThingName> = tx.state.works().keys().filter_map(Target::device).filter(is_later).collect();
-    if names.len() > limit {
-        names.select_nth_unstable(limit);
-        names.truncate(limit);
-    }
-    names.sort_unstable();
-    names.into_iter().cloned().collect()
-}
-
 /// Names of devices that may be in a state, sorted: from the registry, from what it does not have
-/// yet, and from `worked`. Work alone makes a device `ASSOCIATING` or `DISASSOCIATING`.
+/// yet, and from the work. Work alone makes a device `ASSOCIATING` or `DISASSOCIATING`.
 fn names_after(
     tx: &Tx<'_>,
-    worked: &[ThingName],
     state: Option<DeviceState>,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<ThingName>, StoreError> {
     let mut names = std::collections::BTreeSet::new();
-    let begin = after.map_or(0, |after| worked.partition_point(|thing| thing.as_str() <= after));
-    names.extend(worked[begin..].iter().take(limit).cloned());
+    let after = after.and_then(|after| ThingName::new(after).ok());
+    let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let work_from = after.clone().map_or(Bound::Unbounded, |after| Bound::Excluded(Target::Device(after)));
+    let work = tx.state.works().range((work_from, Bound::Unbounded)).map_while(|(target, _)| match target {
+        Target::Device(thing) => Some(thing.clone()),
+        _ => None,
+    });
+    names.extend(work.take(limit));
     if !matches!(state, Some(DeviceState::Associating | DeviceState::Disassociating)) {
-        let after = after.and_then(|after| ThingName::new(after).ok());
-        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let changed = tx.state.devices().range::<ThingName, _>((from, Bound::Unbounded));
         names.extend(changed.map(|(thing, _)| thing.clone()).take(limit));
         let (mut from, to) = rows::all_of(b'd');

@@ -3,8 +3,8 @@
 use std::ops::Bound;
 
 use crate::{
-    domain::ThingName,
-    ledger::pending::{Key, QueueKey, State, write},
+    domain::{Target, ThingName},
+    ledger::pending::{Key, State, write},
 };
 
 /// Bytes of images of one slice.
@@ -14,8 +14,7 @@ const SLICE: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) enum Carry {
     Requests(u64),
-    /// In the order of the queues. Work that moves in its queue meanwhile is logged by that change.
-    Works(Option<QueueKey>),
+    Works(Option<Target>),
     Owed(u64),
     Unacknowledged(Option<[u8; 32]>),
     Outdated(Option<ThingName>),
@@ -46,9 +45,9 @@ impl Carry {
             }
             Self::Works(after) => {
                 let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-                let mut rest = state.queues().range((from, Bound::Unbounded));
-                match rest.find(|(_, target)| !log(&Key::Work((*target).clone()))) {
-                    Some((place, _)) => Self::Works(Some(*place)),
+                let mut rest = state.works().range::<Target, _>((from, Bound::Unbounded));
+                match rest.find(|(target, _)| !log(&Key::Work((*target).clone()))) {
+                    Some((target, _)) => Self::Works(Some(target.clone())),
                     None => Self::Owed(0),
                 }
             }

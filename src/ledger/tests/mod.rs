@@ -140,7 +140,7 @@ impl Bench {
         tx.end();
         self.written.clear();
         if !group.is_empty() {
-            group.write_images(state, &mut self.written);
+            self.written = group.images(state);
         }
         if let Some(before) = before {
             self.check(&before, group);

@@ -119,7 +119,7 @@ impl View for Image {
     }
 
     fn targets(&self) -> Vec<Target> {
-        self.state.targets()
+        self.state.works().keys().cloned().collect()
     }
 
     fn work(&self, target: &Target) -> Option<Work> {

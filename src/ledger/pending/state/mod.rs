@@ -39,7 +39,7 @@ pub(crate) struct State {
     pub(crate) counters: Counters,
     requests: BTreeMap<u64, Kept>,
     forgotten: BTreeMap<u64, Forgotten>,
-    works: HashMap<Target, Box<Work>>,
+    works: BTreeMap<Target, Box<Work>>,
     owed: BTreeMap<u64, Outgoing>,
     unacknowledged: BTreeMap<[u8; 32], u64>,
     outdated: BTreeMap<ThingName, u64>,
@@ -66,8 +66,8 @@ pub(crate) struct State {
     counted_from: u64,
     /// Clients that were refused for a limit, and when, by `Elapsed`: the last few.
     refused: BTreeMap<ClientId, u64>,
-    /// The earliest of the times by which devices' rows are forgotten, by `Elapsed`, in the
-    /// registry and in memory; `None` until a walk has seen all rows.
+    /// The earliest of the times by which devices' rows are forgotten, by `Elapsed`, in the registry
+    /// and in memory; `None` until a walk has seen all rows.
     oldest: Option<u64>,
     /// The same of those that the present walk has seen.
     walked: u64,
@@ -107,16 +107,8 @@ impl State {
         self.works.get(target).map(|work| &**work)
     }
 
-    /// All work, in no order: [`Self::queues`] has the targets in one.
-    pub(crate) fn works(&self) -> &HashMap<Target, Box<Work>> {
+    pub(crate) fn works(&self) -> &BTreeMap<Target, Box<Work>> {
         &self.works
-    }
-
-    /// The targets of all work, sorted.
-    pub(crate) fn targets(&self) -> Vec<Target> {
-        let mut targets: Vec<Target> = self.works.keys().cloned().collect();
-        targets.sort_unstable();
-        targets
     }
 
     pub(crate) fn queues(&self) -> &BTreeMap<QueueKey, Target> {

@@ -14,9 +14,6 @@ use crate::{
     ledger::registry::rows,
 };
 
-/// Room for work below which none is given back.
-const MIN_CAPACITY: usize = 1024;
-
 /// The old value of an object, which undoes its change.
 #[derive(Debug)]
 pub(crate) enum Undo {
@@ -107,13 +104,7 @@ impl State {
             new.details.trim();
         }
         let key = new.as_ref().map(|new| queue_key(target, new));
-        let old = match new {
-            Some(new) => self.works.insert(target.clone(), new),
-            None => self.works.remove(target),
-        };
-        if self.works.capacity() > MIN_CAPACITY.max(8 * self.works.len()) {
-            self.works.shrink_to(2 * self.works.len());
-        }
+        let old = put(&mut self.works, target.clone(), new);
         let old_key = old.as_ref().map(|old| queue_key(target, old));
         if key != old_key {
             if let Some(old_key) = old_key {

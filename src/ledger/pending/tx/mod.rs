@@ -34,8 +34,6 @@ pub struct Tx<'a> {
     pub(in crate::ledger::pending) registry: &'a dyn Store,
     group: &'a mut Group,
     undo: Vec<Undo>,
-    /// Changes of the group before this transaction.
-    changed_before: usize,
     before: Counters,
     /// The clocks, read once.
     pub now: Now,
@@ -58,8 +56,7 @@ impl<'a> Tx<'a> {
         let before = state.counters;
         state.counters.elapsed = state.counters.elapsed.at(now);
         let (touched, ended) = (Touched::default(), Ended::default());
-        let changed_before = group.changed.len();
-        Self { state, registry, group, undo: Vec::new(), changed_before, before, now, rules, touched, ended }
+        Self { state, registry, group, undo: Vec::new(), before, now, rules, touched, ended }
     }
 
     /// Ends it: what it changed joins the group. Returns whether there was anything.
@@ -80,8 +77,7 @@ impl<'a> Tx<'a> {
 
     /// Undoes it: the rule failed.
     pub(crate) fn abort(self) {
-        let Self { state, group, undo, changed_before, before, .. } = self;
-        group.changed.truncate(changed_before);
+        let Self { state, undo, before, .. } = self;
         for undo in undo.into_iter().rev() {
             state.undo(undo);
         }
@@ -101,7 +97,7 @@ impl<'a> Tx<'a> {
 
     fn changed(&mut self, key: Key, undo: Undo) {
         self.undo.push(undo);
-        self.group.note(key);
+        self.group.changed.insert(key);
     }
 
     pub(in crate::ledger::pending) fn put_request(&mut self, seq: u64, new: Option<Kept>) {
