@@ -37,27 +37,13 @@ impl InvalidName {
     pub const CALL_TOKEN: Self = Self("must be 36 to 64 visible ASCII characters");
 }
 
-/// Reads a name from a text without a copy of the text: a command has thousands of names.
-pub(super) struct Text<T>(pub(super) fn(&str) -> Result<T, InvalidName>);
-
-impl<T> de::Visitor<'_> for Text<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        (self.0)(text).map_err(E::custom)
-    }
-}
-
 /// Defines a name: its type, the rule that a text has to follow, and the fault of one that does
 /// not.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $valid:expr, $fault:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub struct $name(std::sync::Arc<str>);
 
         impl $name {
@@ -77,21 +63,16 @@ macro_rules! name {
             }
         }
 
+        impl TryFrom<String> for $name {
+            type Error = $crate::domain::InvalidName;
+            fn try_from(text: String) -> Result<Self, $crate::domain::InvalidName> {
+                Self::new(&text)
+            }
+        }
+
         impl From<$name> for String {
             fn from(name: $name) -> Self {
                 name.as_str().into()
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str($crate::domain::names::Text(Self::new))
             }
         }
 
@@ -235,7 +216,8 @@ impl Serialize for ClientId {
 
 impl<'de> Deserialize<'de> for ClientId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text(Self::from_key))
+        let key = String::deserialize(deserializer)?;
+        Self::from_key(&key).map_err(de::Error::custom)
     }
 }
 

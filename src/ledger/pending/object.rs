@@ -285,11 +285,7 @@ mod as_key {
     use super::{Cow, Deserialize, Deserializer, Serializer, Target};
 
     pub(super) fn serialize<S: Serializer>(target: &impl Borrow<Target>, serializer: S) -> Result<S::Ok, S::Error> {
-        match target.borrow() {
-            // Most are devices, and no name of one needs a text of its own to be made.
-            Target::Device(thing) => serializer.collect_str(&format_args!("d{thing}")),
-            other => serializer.serialize_str(&other.key()),
-        }
+        serializer.serialize_str(&target.borrow().key())
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>, T: FromTarget>(deserializer: D) -> Result<T, D::Error> {

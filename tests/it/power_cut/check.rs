@@ -26,7 +26,7 @@ const SMALL: usize = 50;
 pub struct Promise {
     client: ClientId,
     token: ClientToken,
-    change: Change,
+    pub change: Change,
     /// When the agent had it.
     pub arrived: usize,
     /// When a client learned that it is durable: its PUBACK or its `accepted`, whichever came
