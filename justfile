@@ -1,8 +1,8 @@
 # Short names for the commands in CONTRIBUTING.md. `just` is optional: each recipe is one command.
 
-# Unit tests of the library; a part of a test's name selects some.
+# Unit tests of the agent and its ledger; a part of a test's name selects some.
 unit name="":
-    cargo test --locked --lib {{name}}
+    cargo test --locked -p offboard -p offboard-ledger --lib {{name}}
 
 # The end-to-end tests whose name contains this, for example `just e2e disassociation::`.
 e2e name:

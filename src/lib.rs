@@ -27,7 +27,8 @@
 //! # Modules
 //!
 //! The table lists the modules from the lowest layer to the highest. A module uses only modules in
-//! rows above its own row.
+//! rows above its own row. [`domain`], [`runtime`] and [`ledger`] are a crate of their own,
+//! [`offboard_ledger`].
 //!
 //! | module | content |
 //! | --- | --- |
@@ -59,15 +60,14 @@
 pub mod cli;
 pub mod cloud;
 pub mod config;
-pub mod domain;
 pub mod health;
-pub mod ledger;
 pub mod protocol;
-pub mod runtime;
 
 mod agent;
 mod local;
 mod mqtt;
+
+pub use offboard_ledger::{domain, ledger, runtime};
 
 /// Decodes frames of Greengrass IPC, for the fuzzer.
 #[cfg(fuzzing)]

@@ -57,16 +57,7 @@ impl Rig {
         targets: Vec<Target>,
         expires_in: Option<Duration>,
     ) -> Decided<Accepted> {
-        let change =
-            Change { operation, targets, force: false, dry_run: false, issued_at: None, expires_in, reason: None };
-        let order = Order {
-            client: ClientId::new(client).unwrap(),
-            token: Some(ClientToken::new(token).unwrap()),
-            fresh_token: ClientToken::new("made").unwrap(),
-            change,
-            delivery: None,
-            clock_confirmed: true,
-        };
+        let order = order(operation, client, token, targets, expires_in);
         self.ledger.run(move |tx| ledger::accept(tx, &order)).await.unwrap()
     }
 
@@ -85,6 +76,24 @@ impl Rig {
     /// The codes of the problems that `status` shows.
     pub(crate) fn problems(&self) -> Vec<String> {
         self.health.snapshot().problems.keys().map(ToString::to_string).collect()
+    }
+}
+
+/// A client's command for devices, as the rules take it.
+pub(crate) fn order(
+    operation: Operation,
+    client: &str,
+    token: &str,
+    targets: Vec<Target>,
+    expires_in: Option<Duration>,
+) -> Order {
+    Order {
+        client: ClientId::new(client).unwrap(),
+        token: Some(ClientToken::new(token).unwrap()),
+        fresh_token: ClientToken::new("made").unwrap(),
+        change: Change { operation, targets, force: false, dry_run: false, issued_at: None, expires_in, reason: None },
+        delivery: None,
+        clock_confirmed: true,
     }
 }
 

@@ -1,5 +1,5 @@
-//! The layout of `src`: which module may use which, and that no import leads back to where it came
-//! from.
+//! The layout of the agent's sources, which are those of `src` and of its ledger's crate: which
+//! module may use which, and that no import leads back to where it came from.
 //!
 //! The sources are read as text: `use` declarations and the paths that begin with `crate`, `self`,
 //! `super` or an imported name. What is compiled for tests only does not count, and a re-export
@@ -159,7 +159,7 @@ fn top(file: &str) -> &str {
     file.split('/').next().unwrap_or(file)
 }
 
-/// The sources, by path in `src` without `.rs`: `local/inbox`, `local/socket/mod`.
+/// The sources, by path in their crate's `src` without `.rs`: `local/inbox`, `local/socket/mod`.
 struct Tree {
     files: BTreeMap<String, String>,
 }
@@ -177,17 +177,21 @@ struct Named {
 
 impl Tree {
     fn read() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut files = BTreeMap::new();
-        let mut dirs = vec![root.clone()];
-        while let Some(dir) = dirs.pop() {
-            for entry in fs::read_dir(dir).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    dirs.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let name = path.strip_prefix(&root).unwrap().with_extension("");
-                    files.insert(name.to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap());
+        // The ledger's crate comes first: the root of the tree is that of the agent, which has the
+        // other's modules for its own.
+        for root in ["crates/ledger/src", "src"] {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
+            let mut dirs = vec![root.clone()];
+            while let Some(dir) = dirs.pop() {
+                for entry in fs::read_dir(dir).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() {
+                        dirs.push(path);
+                    } else if path.extension().is_some_and(|extension| extension == "rs") {
+                        let name = path.strip_prefix(&root).unwrap().with_extension("");
+                        files.insert(name.to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap());
+                    }
                 }
             }
         }
@@ -344,7 +348,10 @@ fn expand(tree: &[String]) -> Vec<(Vec<String>, String)> {
 
 const VISIBILITY: [&str; 4] = ["crate", "super", "self", "in"];
 
-/// Leaves out what is marked `#[cfg(test)]`, and all other attributes; names the modules that are.
+/// Attributes of what is compiled for tests only, without their texts.
+const OF_TESTS: [&str; 3] = ["#[cfg(test)]", "#[cfg(any(test,feature=))]", "#[cfg(fuzzing)]"];
+
+/// Leaves out what is marked as [`OF_TESTS`], and all other attributes; names the modules that are.
 fn without_tests(tokens: &[String], module: &[String]) -> (Vec<String>, BTreeSet<Vec<String>>) {
     let (mut kept, mut of_tests) = (Vec::new(), BTreeSet::new());
     let mut at = 0;
@@ -361,7 +368,7 @@ fn without_tests(tokens: &[String], module: &[String]) -> (Vec<String>, BTreeSet
         let end = closing(tokens, at + 1 + usize::from(tokens[at + 1] == "!"));
         let attribute = tokens[at..=end].concat();
         at = end + 1;
-        if attribute != "#[cfg(test)]" && attribute != "#[cfg(fuzzing)]" {
+        if !OF_TESTS.contains(&attribute.as_str()) {
             continue;
         }
         while tokens[at] == "#" {

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::{
+    domain::Operation,
     runtime::stop,
-    testing::parts::{self, Wire},
+    testing::parts::{self, Wire, devices, order},
 };
 
 /// An outbox between a ledger in memory and the test, which is the broker.
@@ -133,11 +134,8 @@ async fn what_a_failed_disk_gave_back_is_published_again() {
     assert_eq!(tokens(&published), ["t1"]);
     rig.parts.disk.files.fail_syncs(1);
     rig.wire.acknowledge(published[0].0);
-    let change = rig.parts.ledger.run(|tx| {
-        tx.state.counters.outcome_seq += 1;
-        Ok(())
-    });
-    change.await.unwrap_err();
+    let next = order(Operation::DisassociateClientDevices, "bench", "t2", devices(&["t2"]), None);
+    rig.parts.ledger.run(move |tx| ledger::accept(tx, &next)).await.unwrap_err();
     tokio::time::sleep(2 * READ_AGAIN).await;
     assert_eq!(tokens(&rig.published().await), ["t1"]);
 }

@@ -9,11 +9,11 @@ use super::{
     world::{Millis, World},
 };
 use crate::{
-    domain::{Device, Registered, Request, ThingName},
+    domain::{Registered, Request},
     ledger::{
         Disk, MemFiles, Rules, State, StoreError,
         store::Op,
-        testing::{self, MemStore, Rows},
+        testing::{self, Rows},
         view::{Image, View},
     },
 };
@@ -84,13 +84,13 @@ impl DiskState {
     /// The rows of the registry are gone: what is not in memory is lost. Returns the requests.
     fn lose_rows(&mut self, rows: &Rows) -> Vec<(String, String)> {
         // A kill may leave a complete checkpoint on the disk before the agent has noted it.
-        let stored = Image { state: State::default(), registry: MemStore { rows: self.durable_rows.clone() } };
+        let stored = Image::of_rows(self.durable_rows.clone());
         let may_be_moved = |seq| stored.request(seq).is_some_and(|request| request.completed_at.is_some());
-        let only_there = |seq| self.durable.state.request(seq).is_none_or(|kept| kept.stored) || may_be_moved(seq);
+        let only_there = |seq| self.durable.is_only_stored(seq) || may_be_moved(seq);
         let all = self.durable.requests().into_iter().filter(|request| only_there(request.seq));
         let lost = all.map(|request| (request.client.to_string(), request.token.to_string())).collect();
         for image in [&mut self.live, &mut self.durable] {
-            image.registry.rows.clone_from(rows);
+            image.replace_rows(rows);
         }
         // The next list may be as old as the cloud's lists are.
         self.ended_at.clear();
@@ -189,13 +189,13 @@ impl SimDisk {
             let begins = disk.begun != self.run;
             let since = if begins { disk.watched_at } else { now };
             disk.watched_at = now;
-            for (seq, kept) in new.state.requests() {
-                if kept.request.completed_at.is_some() {
-                    disk.completed_at.entry(*seq).or_insert(since);
+            for request in new.requests_in_memory() {
+                if request.completed_at.is_some() {
+                    disk.completed_at.entry(request.seq).or_insert(since);
                 }
-                if disk.live.request(*seq).is_none() {
-                    disk.accepted_at.insert(*seq, now);
-                    let key = (kept.request.client.to_string(), kept.request.token.to_string());
+                if disk.live.request(request.seq).is_none() {
+                    disk.accepted_at.insert(request.seq, now);
+                    let key = (request.client.to_string(), request.token.to_string());
                     if seen.gone.contains(&key) {
                         wrong = Some((12, format!("{key:?} was rejected, and is here")));
                     }
@@ -203,28 +203,21 @@ impl SimDisk {
             }
             // The simulation sees the end of a request some time after the agent notes it.
             let retention = (self.world.plan.retention_days * 86_400_000.0) as Millis - 60_000;
-            for seq in new.state.forgotten().keys().filter(|seq| !disk.live.state.forgotten().contains_key(seq)) {
-                if disk.completed_at.get(seq).is_none_or(|ended| now - ended < retention) {
-                    let since = disk.completed_at.get(seq).map(|ended| now - ended);
+            for seq in new.forgotten().filter(|seq| !disk.live.is_forgotten(*seq)) {
+                if disk.completed_at.get(&seq).is_none_or(|ended| now - ended < retention) {
+                    let since = disk.completed_at.get(&seq).map(|ended| now - ended);
                     wrong = Some((2, format!("request {seq} is forgotten {since:?} ms after its end")));
                 }
             }
             // What a crash left of the last groups is nothing that the agent did now.
-            let is_read = new.state.counters.synced && !disk.live.state.counters.synced;
+            let is_read = new.totals().synced && !disk.live.totals().synced;
             let is_later = |(begun, _): &(Millis, _)| *begun >= disk.replaced_at;
             if is_read && !begins && !cloud.complete.as_ref().is_some_and(is_later) {
                 wrong = Some((6, "a registry is taken for whole that no list since its begin was read into".into()));
             }
-            let changed: Vec<(ThingName, Device)> = new
-                .state
-                .devices()
-                .iter()
-                .filter_map(|(thing, changed)| Some((thing.clone(), changed.row.device.clone()?)))
-                .filter(|_| !begins)
-                .collect();
-            for (thing, new) in changed {
-                let (old, name) = (disk.live.device(&thing), thing.as_str());
-                if old.as_ref() == Some(&new) {
+            for (thing, new) in new.devices_in_memory().filter(|_| !begins) {
+                let (old, name) = (disk.live.device(thing), thing.as_str());
+                if old.as_ref() == Some(new) {
                     continue;
                 }
                 let was = old.as_ref().map(|old| old.registered);
@@ -270,7 +263,7 @@ impl SimDisk {
             let begins = disk.begun != self.run;
             if begins {
                 disk.begun = self.run;
-                disk.first_seq = new.state.counters.first_seq;
+                disk.first_seq = new.first_sequence();
             }
             begins
         };
@@ -284,7 +277,7 @@ impl SimDisk {
                 let durable = &state.disk.durable;
                 let key = |one: &Request| (one.client.to_string(), one.token.to_string());
                 // A group that a crash kept may have forgotten it.
-                let is_forgotten = |one: &Request| new.state.forgotten().contains_key(&one.seq);
+                let is_forgotten = |one: &Request| new.is_forgotten(one.seq);
                 let is_lost = |one: &Request| {
                     new.request(one.seq).is_none() && !is_forgotten(one) && !state.seen.lost.contains(&key(one))
                 };
@@ -385,7 +378,7 @@ impl Disk for SimDisk {
             return;
         }
         let rows = self.world.state().disk.rows.clone();
-        let image = Image { state: state.clone(), registry: MemStore { rows } };
+        let image = Image::of(state, rows);
         self.watch(&image);
         if durable {
             self.check(&image);

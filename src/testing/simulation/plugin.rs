@@ -49,8 +49,7 @@ impl Plugin {
 
     /// What is durable now. `is_listing`: a list is being read.
     pub(super) fn observe(&mut self, image: &Image, is_listing: bool) {
-        for (thing, changed) in image.state.devices() {
-            let Some(device) = &changed.row.device else { continue };
+        for (thing, device) in image.devices_in_memory() {
             let name = thing.to_string();
             let desired = match (self.registered.insert(name.clone(), device.registered), device.registered) {
                 (Some(was), is) if was == is => continue,
@@ -66,7 +65,7 @@ impl Plugin {
 
     /// The registry is lost, but for what is in memory.
     pub(super) fn lose_registry(&mut self, image: &Image) {
-        let is_in_memory = |name: &String| image.state.device(&ThingName::new(name).unwrap()).is_some();
+        let is_in_memory = |name: &String| image.is_in_memory(&ThingName::new(name).unwrap());
         self.registered.retain(|name, _| is_in_memory(name));
     }
 

@@ -4,18 +4,16 @@
 
 use std::{fs, path::Path, process::Command};
 
-use offboard::{
-    config,
+use offboard_ledger::{
     domain::{Change, ClientId, ClientToken, Operation, Target, ThingName},
-    ledger::{self, Ledger, Order, Rules, replay},
+    ledger::{self, Ledger, Order, replay, testing},
     runtime::clock::Clock,
 };
 use serde_json::Value;
 
 /// A data directory with one open request.
 async fn record(data: &Path, to: &Path) {
-    let (config, _) = config::parse(r#"{"coreThingName":"Core","region":"r"}"#, |_| None).unwrap();
-    let (ledger, closed) = Ledger::start(data, Rules::from(&config), Clock::start()).unwrap();
+    let (ledger, closed) = Ledger::start(data, testing::rules(), Clock::start()).unwrap();
     let change = Change {
         operation: Operation::DisassociateClientDevices,
         targets: ["a", "b"].map(|name| Target::Device(ThingName::new(name).unwrap())).to_vec(),

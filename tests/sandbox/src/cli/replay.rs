@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use offboard::ledger::replay::{Event, Outcome, Step, replay};
+use offboard_ledger::ledger::replay::{Event, Outcome, Step, replay};
 use serde_json::json;
 
 /// Show what an agent decided and why, event by event, from the archive of `offboard support-bundle

@@ -1,0 +1,152 @@
+//! Runs a checkpoint between two groups, one step at a time.
+
+use std::time::Duration;
+
+use super::{
+    Committer,
+    Uncommitted::{self, NotSynced, NotWritten},
+    group_commit::append,
+    progress::Progress,
+};
+use crate::{
+    ledger::{
+        data_dir::Disk,
+        journal::Journal,
+        pending::{Group, write},
+        registry::{Binding, Checkpoint, Step, carried_bytes},
+    },
+    runtime::failpoint,
+};
+
+/// A checkpoint begins when less than a segment divided by this number is free.
+const RESERVED: u64 = 8;
+
+impl<D: Disk> Committer<D> {
+    /// The part of the segment that is used, in quarters.
+    pub(super) fn used_quarters(&self) -> u64 {
+        let used = |journal: &Journal<D::Files>| 4 - (4 * journal.room()).div_ceil(journal.length().max(1));
+        self.journal.as_ref().map_or(0, used)
+    }
+
+    /// Continues a checkpoint, or begins one that is due, and waits for rows that are being written
+    /// for no longer than `patience`.
+    pub(super) fn continue_checkpoint(&mut self, patience: Duration) -> Progress {
+        let Some(journal) = self.journal.as_ref().filter(|_| self.is_open()) else { return Progress::Over };
+        let is_full = journal.room() < self.disk.segment() / RESERVED || journal.used() > self.full_at;
+        let is_due = !journal.is_switching() && (is_full || self.is_deleted);
+        if !is_due && !journal.is_switching() {
+            return Progress::Over;
+        }
+        if is_due && self.is_short_of_room() {
+            return Progress::Over;
+        }
+        let step = self
+            .commit(true)
+            .and_then(|()| if is_due { self.begin_checkpoint() } else { self.step_checkpoint(patience) });
+        match step {
+            Ok(more) => {
+                self.notify(None);
+                more
+            }
+            Err(error) => {
+                self.fail(Vec::new(), error);
+                Progress::Over
+            }
+        }
+    }
+
+    /// Begins another segment, if there is room for it.
+    fn begin_checkpoint(&mut self) -> Result<Progress, Uncommitted> {
+        match self.switch(0) {
+            Ok(()) => Ok(Progress::More),
+            Err(NotWritten(error)) => {
+                self.has_no_room(error, self.wanted());
+                Ok(Progress::Over)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One step of a checkpoint. Everything in memory is durable.
+    pub(super) fn step_checkpoint(&mut self, patience: Duration) -> Result<Progress, Uncommitted> {
+        let (Some(registry), Some(journal)) = (&mut self.registry, &mut self.journal) else {
+            return Ok(Progress::Over);
+        };
+        if !journal.is_switching() {
+            return Ok(Progress::Over);
+        }
+        let checkpoint = self.checkpoint.get_or_insert_with(|| {
+            self.binding.attempt += 1;
+            let binding = Binding { checkpoint: self.binding.checkpoint + 1, ..self.binding };
+            Checkpoint::begin(&self.state, binding, registry)
+        });
+        match checkpoint.step(&self.state, registry, patience) {
+            Ok(Step::More) => Ok(Progress::More),
+            Ok(Step::Busy) => Ok(Progress::Busy),
+            Ok(Step::Log(images)) if Journal::<D::Files>::footprint(images.len() as u64) > journal.room() => {
+                // The images take more room than was estimated: all of them are logged again, in a
+                // longer segment.
+                self.carry_factor *= 2;
+                self.checkpoint = None;
+                self.switch(0).map(|()| Progress::More)
+            }
+            Ok(Step::Log(images)) => {
+                if let Err(error) = append(journal, &mut self.has_failed_write, &images) {
+                    // The journal lacks these images, so the checkpoint begins anew.
+                    self.checkpoint = None;
+                    return Err(error);
+                }
+                journal.sync().map_err(NotSynced)?;
+                Ok(Progress::More)
+            }
+            Ok(Step::Done) => {
+                let moved = self.checkpoint.take().map(|checkpoint| checkpoint.complete(&mut self.state));
+                self.moved.extend(moved.unwrap_or_default());
+                self.state.counters.attempt = self.binding.attempt;
+                // With the totals, which count the rows that the registry has of these objects now.
+                // Where the segment has no room for them, they are in the next group.
+                let mut payload = Group::totals(&self.state);
+                let totals = payload.len();
+                self.moved.iter().filter_map(|key| self.state.image(key)).for_each(|image| write(&mut payload, &image));
+                let has_room = Journal::<D::Files>::footprint(payload.len() as u64) <= journal.room();
+                if !has_room {
+                    payload.truncate(totals);
+                }
+                append(journal, &mut self.has_failed_write, &payload)?;
+                journal.complete().map_err(NotSynced)?;
+                let moved = std::mem::take(&mut self.moved);
+                if !has_room {
+                    self.group.log_again(&self.state, moved);
+                }
+                // As much again as is carried fits beside it, half of it at most in a long segment.
+                let (unit, carried) = (self.disk.segment(), journal.used());
+                self.full_at = carried + carried / 2 + unit - unit / RESERVED;
+                self.disk.observe(&self.state, true);
+                failpoint::pass("checkpoint-complete");
+                self.binding.checkpoint += 1;
+                (self.is_stalled, self.is_deleted) = (false, journal.is_deleted());
+                self.has_begun = false;
+                if carried_bytes(&self.state) < unit / 4 {
+                    self.carry_factor = 1;
+                }
+                self.trim_segments();
+                Ok(Progress::Over)
+            }
+            Err(error) => {
+                // It begins anew when the registry is open again; the journal keeps both segments.
+                self.is_stalled = true;
+                self.registry_failed(error.clone());
+                Err(NotWritten(error))
+            }
+        }
+    }
+    /// Gives back what a burst needed of the segments that are free now.
+    fn trim_segments(&mut self) {
+        let length = self.wanted();
+        let Some(journal) = &mut self.journal else { return };
+        self.reserved = self.reserved.min(length);
+        if let Err(error) = journal.trim(length) {
+            tracing::warn!(%error, "segments of the journal stay longer than they need to be");
+        }
+    }
+}

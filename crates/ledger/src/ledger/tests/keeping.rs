@@ -1,0 +1,395 @@
+//! What is stored: its size, its pages, and its retention.
+
+use super::*;
+
+/// `limits.maxDatabaseBytes` is kept by what commands are taken to need.
+#[test]
+fn an_entry_takes_no_more_than_it_is_counted_for() {
+    let long = |c: char| AssetId::new(&format!("externalId:{}", c.to_string().repeat(128))).unwrap();
+    let child = Target::child(long('a'), long('b'), long('c'));
+    let cases = [
+        (Operation::DisassociateClientDevices, device("d"), CallKind::Disassociate),
+        (Operation::DisassociateClientDevices, device(&"d".repeat(128)), CallKind::Disassociate),
+        (Operation::DisassociateAssets, child, CallKind::Assets),
+    ];
+    for (operation, target, call_kind) in cases {
+        let name = target.key();
+        let room = 1024 + 2 * 64 + 512;
+        let change = Change { operation, targets: vec![target], ..change(&[]) };
+        let mut bench = Bench::new();
+        let limit = |bench: &mut Bench| bench.rules.limits.max_database_bytes = bench.summary().live_bytes + room - 1;
+        limit(&mut bench);
+        assert_eq!(bench.refuse(&order("x", Some("t"), change.clone())), RejectionCode::ThrottlingException);
+        bench.rules.limits.max_database_bytes += 1;
+        let before = bench.summary().live_bytes;
+        bench.accept(&order("x", Some("t"), change));
+        assert_eq!(bench.take_of(call_kind, 9).len(), 1);
+        let grown = bench.summary().live_bytes - before;
+        assert!(grown <= room, "{grown} bytes for {name}, counted as {room}");
+    }
+}
+
+#[test]
+fn what_is_finished_is_forgotten_in_time() {
+    let mut bench = Bench::new();
+    let empty = bench.contents();
+    bench.list(&[("a", 1)]);
+    bench.accept(&order("x", Some("t"), change(&["a", "b"])));
+    bench.take(9);
+    bench.settle(&["a"], &Verdict::Done);
+    bench.settle(&["b"], &Verdict::Failed(fault("No")));
+    for n in [0, 1] {
+        bench.run(|tx| delivered(tx, n));
+    }
+    bench.wait(1000);
+    let before = bench.elapsed();
+    bench.forget_requests(before);
+    bench.forget_devices(before);
+    assert_eq!(bench.contents(), empty, "the device is gone, too");
+}
+
+/// A token may be used again once its request is forgotten. The rows of both may change in one
+/// checkpoint.
+#[test]
+fn a_token_that_is_used_again_names_the_later_request() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    let finish = |bench: &mut Bench| {
+        let seq = bench.accept(&order("x", Some("t"), change(&["a"]))).seq;
+        bench.take(9);
+        bench.settle(&["a"], &Verdict::Done);
+        for owed in bench.view().owed() {
+            bench.run(|tx| delivered(tx, owed.n));
+        }
+        seq
+    };
+    let first = finish(&mut bench);
+    bench.checkpoint();
+    bench.wait(1000);
+    let before = bench.elapsed();
+    bench.forget_requests(before);
+    let second = finish(&mut bench);
+    bench.checkpoint();
+    let (client, token) = (ClientId::new("x").unwrap(), ClientToken::new("t").unwrap());
+    let found = bench.run(|tx| find_request(tx, &client, &token)).map(|request| request.seq);
+    assert_eq!((first < second, found), (true, Some(second)));
+}
+
+/// A request for one device, from its acceptance to the delivery of its results.
+fn finish(bench: &mut Bench, client: &str, token: &str) {
+    bench.accept(&order(client, Some(token), change(&["a"])));
+    bench.take(9);
+    bench.settle(&["a"], &Verdict::Done);
+    for owed in bench.view().owed() {
+        bench.run(|tx| delivered(tx, owed.n));
+    }
+}
+
+/// One client's flood does not make the agent forget the tokens of others, nor anything of the last
+/// hour.
+#[test]
+fn early_forgetting_begins_with_the_client_that_takes_most_room_and_spares_the_last_hour() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    for n in 0..5 {
+        finish(&mut bench, "quiet", &format!("q{n}"));
+    }
+    for n in 0..60 {
+        finish(&mut bench, "flood", &format!("f{n}"));
+    }
+    bench.wait(10_000_000);
+    for n in 60..90 {
+        finish(&mut bench, "flood", &format!("f{n}"));
+    }
+    let known = |bench: &mut Bench, client: &str| {
+        let client = ClientId::new(client).unwrap();
+        bench.run(|tx| requests(tx, Some(&client), None, None, 1000)).rows.len()
+    };
+    let hour_ago = bench.elapsed() - 3_600_000;
+    let goal = bench.summary().live_bytes * 3 / 4;
+    let mut early = Early::new(hour_ago, goal);
+    while !bench.run(|tx| early.step(tx)) {}
+    assert!(bench.summary().live_bytes <= goal);
+    let left = known(&mut bench, "flood");
+    assert!((31..90).contains(&left), "{left} left");
+    assert_eq!(known(&mut bench, "quiet"), 5);
+
+    // However short the room is.
+    let mut early = Early::new(hour_ago, 0);
+    while !bench.run(|tx| early.step(tx)) {}
+    assert_eq!((known(&mut bench, "flood"), known(&mut bench, "quiet")), (30, 0));
+    testing::recount(&bench.image, &bench.rules);
+}
+
+/// What was asked for again, and withdrawn, is forgotten all the same.
+#[test]
+fn a_tombstone_waits_for_what_is_asked_of_its_device() {
+    let mut bench = Bench::new();
+    bench.accept(&order("x", Some("t1"), change(&["a", "b"])));
+    bench.take(9);
+    bench.settle(&["a", "b"], &Verdict::Done);
+    bench.wait(1000);
+    let request = bench.accept(&order("x", Some("t2"), change(&["a"])));
+    let before = bench.elapsed();
+    bench.forget_devices(before);
+    assert_eq!((bench.state("a"), bench.state("b")), (Some(DeviceState::Disassociating), None));
+    let mut so_far = Canceled::default();
+    while !bench.run(|tx| cancel(tx, request.seq, &mut so_far)) {}
+    assert_eq!(bench.state("a"), Some(DeviceState::Disassociated));
+    bench.forget_devices(before);
+    assert_eq!(bench.state("a"), None);
+}
+
+/// Invariant 2: an owed message keeps its request, however long the broker is away.
+#[test]
+fn a_request_is_not_forgotten_while_a_message_of_it_is_owed() {
+    let mut bench = Bench::new();
+    bench.accept(&order("x", Some("t"), change(&["a"])));
+    bench.take(9);
+    bench.settle(&["a"], &Verdict::Done);
+    bench.wait(1000);
+    let before = bench.elapsed();
+    bench.forget_requests(before);
+    let mut early = Early::new(before, 0);
+    while !bench.run(|tx| early.step(tx)) {}
+    assert_eq!(bench.owed(), [("t".into(), false), ("t".into(), true)]);
+    for n in [0, 1] {
+        bench.run(|tx| delivered(tx, n));
+    }
+    bench.forget_requests(before);
+    assert!(bench.view().requests().is_empty());
+}
+
+#[test]
+fn lists_go_on_where_they_ended() {
+    let mut bench = Bench::new();
+    let names: Vec<String> = (0..25).map(|n| format!("d{n:02}")).collect();
+    let listed: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 5)).collect();
+    bench.list(&listed);
+    for (n, name) in names.iter().enumerate().take(12) {
+        bench.accept(&order("x", Some(&format!("t{n}")), change(&[name])));
+    }
+    let mut seen = Vec::new();
+    let mut next = None;
+    loop {
+        let page = bench.run(|tx| devices(tx, Some(DeviceState::Associated), next.as_deref(), 5));
+        seen.extend(page.rows.into_iter().map(|(name, _)| name));
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, names[12..]);
+    let client = ClientId::new("x").unwrap();
+    let page = bench.run(|tx| requests(tx, Some(&client), None, None, 10));
+    let rest = bench.run(|tx| requests(tx, Some(&client), None, page.next.as_deref(), 10));
+    let tokens: Vec<_> = page.rows.iter().chain(&rest.rows).map(|(_, r)| r.token.to_string()).collect();
+    assert_eq!(tokens, (0..12).rev().map(|n| format!("t{n}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn retained_device_messages_are_owed_once_a_change() {
+    let mut bench = Bench::with(Rules { publish_devices: true, ..rules() });
+    bench.list(&[("a", 1)]);
+    let first = bench.run(|tx| outdated(tx, None, 9)).remove(0);
+    bench.accept(&order("x", Some("t"), change(&["a"])));
+    bench.run(|tx| published(tx, &first.thing, first.change));
+    let second = bench.run(|tx| outdated(tx, None, 9)).remove(0);
+    assert_eq!(second.view.map(|view| view.state), Some(DeviceState::Disassociating), "the older one did not count");
+    bench.run(|tx| published(tx, &second.thing, second.change));
+    assert!(bench.run(|tx| outdated(tx, None, 9)).is_empty());
+}
+
+/// A gateway that boots with a clock of its own, which is corrected later, forgets nothing early:
+/// neither a step of the wall clock nor the time between two boots makes anything older that the
+/// cloud did not confirm.
+#[test]
+fn a_step_of_the_clock_forgets_no_token_and_ends_no_request() {
+    const DAY: i64 = 86_400_000;
+    let mut bench = Bench::new();
+    let soon = Change { expires_in: Some(std::time::Duration::from_secs(600)), ..change(&["b"]) };
+    bench.accept(&order("x", Some("done"), change(&["a"])));
+    bench.take(9);
+    bench.settle(&["a"], &Verdict::Done);
+    for n in [0, 1] {
+        bench.run(|tx| delivered(tx, n));
+    }
+    bench.accept(&order("x", Some("open"), soon));
+    let forget = |bench: &mut Bench| {
+        let week = 7 * 86_400_000;
+        let before = bench.run(|tx| Ok(tx.elapsed())).saturating_sub(week);
+        bench.forget_requests(before);
+        bench.forget_devices(before);
+        let mut next = 0;
+        while !bench.run(|tx| expire(tx, false, &mut next)) {}
+        bench.view().requests().len()
+    };
+    // Two weeks behind at the next boot, then set; then a year ahead while it runs.
+    for (boot, wall) in [(2, -14 * DAY), (2, 0), (3, 365 * DAY), (3, 0)] {
+        bench.now = Now { wall: Timestamp(1_000_000 + wall), boot, ..bench.now };
+        bench.now.mono.0 = 1000 + bench.now.mono.0 % 1000;
+        assert_eq!(forget(&mut bench), 2, "boot {boot}, {wall} ms off");
+        assert_eq!(bench.status("x", "open"), RequestStatus::InProgress);
+    }
+    // Nor does a step that nobody noticed yet.
+    for wall in [0, 30 * DAY, 0] {
+        bench.now.wall = Timestamp(1_000_000 + wall);
+        bench.run(|tx| {
+            tx.confirm_clock();
+            Ok(())
+        });
+        assert_eq!(forget(&mut bench), 2, "{wall} ms off");
+    }
+    // The cloud confirmed the clock before and after eight days without power: these have passed.
+    bench.run(|tx| {
+        tx.confirm_clock();
+        Ok(())
+    });
+    bench.now = Now { wall: Timestamp(bench.now.wall.0 + 8 * DAY), boot: 4, ..bench.now };
+    assert_eq!(forget(&mut bench), 2, "not confirmed yet");
+    bench.run(|tx| {
+        tx.confirm_clock();
+        Ok(())
+    });
+    assert_eq!(forget(&mut bench), 1, "the finished one is forgotten");
+    assert_eq!(bench.status("x", "open"), RequestStatus::TimedOut);
+}
+
+/// However many requests have one deadline, one round ends them.
+#[test]
+fn ten_thousand_requests_with_one_deadline_end_in_one_round() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    for n in 0..10_000 {
+        let name = format!("d{n}");
+        let soon = Change { expires_in: Some(std::time::Duration::from_secs(60)), ..change(&[&name]) };
+        bench.accept(&order("x", Some(&format!("t{n}")), soon));
+    }
+    bench.wait(60_000);
+    let (mut next, mut steps) = (0, 1);
+    while !bench.run(|tx| expire(tx, true, &mut next)) {
+        steps += 1;
+    }
+    assert_eq!(bench.view().totals().open_requests, 0);
+    assert!(steps <= 6, "{steps} steps");
+}
+
+/// One client that floods leaves half of each limit to others, as long as there are others.
+#[test]
+fn a_client_holds_at_most_half_of_a_limit_while_others_ask() {
+    let mut bench = Bench::with(limited_to(10));
+    bench.accept(&order("quiet", Some("q"), change(&["a"])));
+    for n in 0..5 {
+        bench.accept(&order("flood", Some(&format!("f{n}")), change(&[&format!("d{n}")])));
+    }
+    let more = order("flood", Some("f5"), change(&["d5"]));
+    assert_eq!(bench.refuse(&more), RejectionCode::ThrottlingException);
+    bench.accept(&order("quiet", Some("r"), change(&["b", "c", "d", "e"])));
+    // Half of those that may wait for one device, too.
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    bench.accept(&order("quiet", Some("q"), change(&["a"])));
+    for n in 0..128 {
+        bench.accept(&order("flood", Some(&format!("f{n}")), change(&["a"])));
+    }
+    assert_eq!(bench.refuse(&order("flood", Some("more"), change(&["a"]))), RejectionCode::ThrottlingException);
+    bench.accept(&order("quiet", Some("r"), change(&["a"])));
+    // A single client may use the whole limit.
+    let mut bench = Bench::with(limited_to(10));
+    for n in 0..10 {
+        bench.accept(&order("flood", Some(&format!("f{n}")), change(&[&format!("d{n}")])));
+    }
+    // Until another client asks: what becomes free is for that one.
+    assert_eq!(bench.refuse(&order("quiet", Some("q"), change(&["a"]))), RejectionCode::ThrottlingException);
+    bench.take(1);
+    bench.settle(&["d0"], &Verdict::Done);
+    assert_eq!(bench.refuse(&order("flood", Some("more"), change(&["b"]))), RejectionCode::ThrottlingException);
+    bench.accept(&order("quiet", Some("q"), change(&["a"])));
+}
+
+/// Requests of the last hour are never forgotten early, so that a flood could take all the room
+/// from others.
+#[test]
+fn a_client_has_half_of_the_database_while_others_ask() {
+    let mut bench = Bench::new();
+    bench.rules.limits.max_database_bytes = 200 << 10;
+    let ends = |bench: &mut Bench, client: &str, token: &str| {
+        let order = order(client, Some(token), change(&["a"]));
+        let accepted = bench.run(|tx| accept(tx, &order)).map_err(|rejection| rejection.message);
+        bench.take(1);
+        bench.settle(&["a"], &Verdict::Done);
+        for owed in bench.view().owed() {
+            bench.run(|tx| delivered(tx, owed.n));
+        }
+        accepted.map(drop)
+    };
+    bench.accept(&order("quiet", Some("t"), change(&["z"])));
+    bench.take(1);
+    let why = (0..1000).find_map(|n| ends(&mut bench, "flood", &format!("f{n}")).err()).unwrap();
+    let bytes = bench.image.state.bytes_of(&ClientId::new("flood").unwrap());
+    assert!((100 << 10..102 << 10).contains(&bytes), "half, and one command: {bytes}");
+    assert!(why.contains("half of limits.maxDatabaseBytes"), "{why}");
+    for n in 0..50 {
+        ends(&mut bench, "quiet", &format!("q{n}")).unwrap();
+    }
+    assert!(ends(&mut bench, "flood", "again").is_err());
+}
+
+/// As above, where the registry has the requests.
+#[test]
+fn what_the_registry_has_of_a_client_counts_until_it_is_forgotten() {
+    let mut bench = Bench::new();
+    bench.accept(&order("bench", Some("t1"), change(&["a"])));
+    bench.take(9);
+    bench.settle(&["a"], &Verdict::Done);
+    for owed in bench.view().owed() {
+        bench.run(|tx| delivered(tx, owed.n));
+    }
+    let client = ClientId::new("bench").unwrap();
+    bench.checkpoint();
+    assert!(bench.image.state.requests().is_empty(), "only the registry has it");
+    let stored = bench.image.state.bytes_of(&client);
+    assert!((100..1000).contains(&stored), "{stored}");
+    let before = bench.elapsed() + 1;
+    bench.forget_requests(before);
+    assert_eq!(bench.image.state.bytes_of(&client), 0);
+}
+
+/// Rows of requests that are forgotten stay until the next checkpoint, and neither end a round nor
+/// hide other requests.
+#[test]
+fn forgotten_rows_hide_no_other_request() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    // In memory, with the lowest numbers.
+    bench.accept(&order("open", Some("o1"), change(&["o1"])));
+    bench.accept(&order("open", Some("o2"), change(&["o2"])));
+    for n in 0..10 {
+        finish(&mut bench, "old", &format!("t{n}"));
+    }
+    bench.wait(10_000_000);
+    let before = bench.elapsed();
+    for n in 0..1500 {
+        finish(&mut bench, "new", &format!("n{n}"));
+    }
+    bench.checkpoint();
+    bench.forget_requests(before);
+    let mut seen = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = bench.run(|tx| requests(tx, None, None, cursor.as_deref(), 3));
+        seen.extend(page.rows.iter().map(|(_, request)| request.token.to_string()));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 1502, "every request is on one page");
+    // The ten rows on the first page of the registry are forgotten.
+    bench.wait(10_000_000);
+    let hour_ago = bench.elapsed();
+    let mut early = Early::new(hour_ago, 0);
+    while !bench.run(|tx| early.step(tx)) {}
+    let client = ClientId::new("new").unwrap();
+    assert_eq!(bench.run(|tx| requests(tx, Some(&client), None, None, 1000)).rows.len(), 0);
+}

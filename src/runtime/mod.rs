@@ -1,8 +1,0 @@
-//! What all parts of the agent share: the clocks, the stop signal, the users of the machine, the
-//! failpoints, and the texts of errors.
-
-pub mod clock;
-pub(crate) mod errors;
-pub mod failpoint;
-pub(crate) mod stop;
-pub(crate) mod users;
