@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccessView, ClientId, ClientToken, Fault, ThingName, Timestamp, text_enum};
+use super::{AccessView, ClientId, ClientToken, Fault, ThingName, Timestamp, is_default, text_enum};
 
 text_enum! {
     /// The state in messages: the association in the cloud, overlaid by the requests in progress.
@@ -40,30 +40,32 @@ pub type RequestedBy = (ClientId, ClientToken, Timestamp);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// What the cloud's list shows.
+    #[serde(rename = "r")]
     pub registered: Registered,
     /// The time of the association. It is kept after the agent disassociated the device, to
     /// recognise a list that is older than that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub association: Option<Timestamp>,
     /// When the agent associated the device itself, as long as that association is the listed one:
     /// such an association supersedes no command (docs/interface.md, "Superseded requests").
-    #[serde(rename = "ours", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub associated_by_agent_at: Option<Timestamp>,
     /// The last request for this device. This member and `error` are behind pointers, because most
     /// devices of a large registry have neither.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
     pub requested: Option<Box<RequestedBy>>,
     /// The number of calls that carried this device in the last request.
-    #[serde(default)]
+    #[serde(rename = "n", default, skip_serializing_if = "is_default")]
     pub attempts: u32,
     /// Why the last call failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Arc<Fault>>,
     /// When this record last changed.
+    #[serde(rename = "t")]
     pub changed_at: Timestamp,
     /// The ledger's count of outcomes at that change. A list that began earlier says nothing about
     /// this device.
-    #[serde(rename = "mark", default)]
+    #[serde(rename = "m", default, skip_serializing_if = "is_default")]
     pub outcome_seq: u64,
 }
 

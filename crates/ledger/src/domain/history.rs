@@ -13,8 +13,10 @@ const MAX_CHARS: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// When it happened.
+    #[serde(rename = "t")]
     pub at: Timestamp,
     /// The kind of event, with what belongs to it.
+    #[serde(rename = "k")]
     pub kind: EventKind,
 }
 
@@ -29,9 +31,10 @@ pub enum EventKind {
     #[serde(rename = "E")]
     Ended {
         /// The request.
+        #[serde(rename = "a")]
         asked: Asked,
         /// Why it did not succeed; `None` for a success.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
         fault: Option<Fault>,
     },
     /// The cloud responded for this device, and the request did not end by that.
@@ -52,18 +55,23 @@ pub enum EventKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// The request's sequence number.
+    #[serde(rename = "s")]
     pub seq: u64,
     /// The client that sent the request.
+    #[serde(rename = "c")]
     pub client: ClientId,
     /// The request's token.
+    #[serde(rename = "t")]
     pub token: ClientToken,
     /// The requested operation.
+    #[serde(rename = "o")]
     pub operation: Operation,
     /// When the request was accepted.
+    #[serde(rename = "a")]
     pub at: Timestamp,
     /// When the request was accepted, in milliseconds of the time that the agent knows to have
     /// passed. It gives the event its place, since the wall clock may step back.
-    #[serde(default)]
+    #[serde(rename = "e", default)]
     pub elapsed: u64,
 }
 

@@ -14,6 +14,7 @@ pub mod operations;
 mod outcome;
 mod pattern;
 mod query;
+mod record;
 mod rejection;
 mod request;
 mod text_enum;
@@ -45,6 +46,7 @@ pub use operations::{
 pub use outcome::{EntryFailure, Outcome, RequestStatus, Tally};
 pub use pattern::Pattern;
 pub use query::{Cancel, Page, Query};
+pub(crate) use record::is_default;
 pub use rejection::{Decided, FieldFault, Reason, Rejection, RejectionCode};
 pub use request::{Request, SyncCounts};
 pub(crate) use text_enum::{text_enum, text_records, texts};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Target, text_enum};
+use super::{Fault, Target, is_default, text_enum};
 
 /// How one entry of a request ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,14 +61,19 @@ pub struct EntryFailure {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// All entries.
+    #[serde(rename = "n")]
     pub entries: u32,
     /// Entries that have not ended.
+    #[serde(rename = "o", default, skip_serializing_if = "is_default")]
     pub open: u32,
     /// Entries that succeeded.
+    #[serde(rename = "s", default, skip_serializing_if = "is_default")]
     pub succeeded: u32,
     /// Entries that were canceled.
+    #[serde(rename = "c", default, skip_serializing_if = "is_default")]
     pub canceled: u32,
     /// Entries that expired.
+    #[serde(rename = "t", default, skip_serializing_if = "is_default")]
     pub timed_out: u32,
 }
 

@@ -2,19 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::work::{Both, Queue, is_default, is_known, is_leaving, visible};
-use crate::domain::{CallKind, DeviceState, Now, Timestamp};
+use super::work::{Both, Queue, is_known, is_leaving, visible};
+use crate::domain::{CallKind, DeviceState, Now, Timestamp, is_default};
 
 /// How much there is to do by one kind of call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Load {
     /// Targets with work.
+    #[serde(rename = "w", skip_serializing_if = "is_default")]
     pub work: u64,
     /// Of these, the ones that wait for a repetition, for reasons of their own or of their
     /// resource.
+    #[serde(rename = "r", skip_serializing_if = "is_default")]
     pub retrying: u64,
     /// And those whose outcome the next complete list shows.
+    #[serde(rename = "l", skip_serializing_if = "is_default")]
     pub awaiting_list: u64,
 }
 
@@ -41,13 +44,16 @@ impl Load {
 #[serde(default)]
 pub(crate) struct Elapsed {
     /// The boot in which it was last read.
+    #[serde(rename = "b")]
     boot: u64,
     /// The monotonic time of that reading, in milliseconds since that boot.
+    #[serde(rename = "m")]
     mono: u64,
     /// What had passed then.
+    #[serde(rename = "e")]
     pub(crate) millis: u64,
     /// A confirmed wall time, the boot of that moment, and what had passed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "c", skip_serializing_if = "Option::is_none")]
     confirmed: Option<(Timestamp, u64, u64)>,
 }
 
@@ -85,70 +91,71 @@ impl Elapsed {
 #[serde(default)]
 pub struct Counters {
     /// Number of this run of the agent.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "r", skip_serializing_if = "is_default")]
     pub run: u64,
     /// The next request's number.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "s", skip_serializing_if = "is_default")]
     pub next_seq: u64,
     /// The next request's number when this run began.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "f", skip_serializing_if = "is_default")]
     pub first_seq: u64,
     /// The next outgoing message's number.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "o", skip_serializing_if = "is_default")]
     pub next_outgoing: u64,
     /// Counts outcomes; see [`crate::domain::Device::outcome_seq`].
-    #[serde(rename = "mark", skip_serializing_if = "is_default")]
+    #[serde(rename = "m", skip_serializing_if = "is_default")]
     pub outcome_seq: u64,
     /// Bytes of the keys and values in the registry.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "b", skip_serializing_if = "is_default")]
     pub registry_bytes: u64,
     /// Counts the registries: a damaged one is replaced.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "g", skip_serializing_if = "is_default")]
     pub generation: u64,
     /// Which attempt to write a checkpoint was the last complete one: a registry with an older one
     /// has lost rows.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "t", skip_serializing_if = "is_default")]
     pub attempt: u64,
     /// Requests that have not ended.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "q", skip_serializing_if = "is_default")]
     pub open_requests: u64,
     /// Entries of changes that have not ended.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "e", skip_serializing_if = "is_default")]
     pub open_entries: u64,
     /// Messages that the broker has not acknowledged.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "u", skip_serializing_if = "is_default")]
     pub outgoing: u64,
     /// Devices that the cloud lists, or whose disassociation is open.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "k", skip_serializing_if = "is_default")]
     pub known: u64,
     /// Devices whose disassociation is open, also if it is queued behind an association.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "l", skip_serializing_if = "is_default")]
     pub leaving: u64,
     /// Devices that are shown as `ASSOCIATED`.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "ia", skip_serializing_if = "is_default")]
     pub associated: u64,
     /// Devices that are shown as `ASSOCIATING`.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "ga", skip_serializing_if = "is_default")]
     pub associating: u64,
     /// Devices that are shown as `DISASSOCIATING`.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "gd", skip_serializing_if = "is_default")]
     pub disassociating: u64,
     /// Devices that are shown as `DISASSOCIATED`.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "id", skip_serializing_if = "is_default")]
     pub disassociated: u64,
     /// What there is to do, by kind of call, in the order of [`CallKind::ALL`].
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "w", skip_serializing_if = "is_default")]
     pub loads: [Load; CallKind::ALL.len()],
     /// Requests for a sync that have not ended.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "y", skip_serializing_if = "is_default")]
     pub open_syncs: u64,
     /// Whether the registry was ever read from the cloud to its end.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "sy", skip_serializing_if = "is_default")]
     pub synced: bool,
     /// Whether the registry was made, and bound to the journal.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(rename = "bo", skip_serializing_if = "is_default")]
     pub is_bound: bool,
     /// The measure of retention and deadlines.
+    #[serde(rename = "p")]
     pub(crate) elapsed: Elapsed,
 }
 

@@ -12,13 +12,10 @@ use std::{borrow::Cow, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::{
-    counters::Counters,
-    work::{Work, is_default},
-};
+use super::{counters::Counters, work::Work};
 use crate::domain::{
     Access, ClientId, ClientToken, Device, EntryFailure, Event, Fault, Registered, Request, SyncCounts, Tally, Target,
-    ThingName, Timestamp,
+    ThingName, Timestamp, is_default,
 };
 
 /// Bytes that an open entry is counted for: its images in the journal and its rows, measured and
@@ -162,8 +159,10 @@ pub(crate) struct Forgotten {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outgoing {
     /// Of which request.
+    #[serde(rename = "s")]
     pub(crate) seq: u64,
     /// `completed`, else `accepted`.
+    #[serde(rename = "c", default, skip_serializing_if = "is_default")]
     pub(crate) completed: bool,
 }
 
@@ -193,12 +192,13 @@ impl DeviceRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Listed {
     /// Whether the cloud lists it.
+    #[serde(rename = "r")]
     pub(crate) registered: Registered,
     /// Since when, as far as that is known.
-    #[serde(default)]
+    #[serde(rename = "a", default)]
     pub(crate) association: Option<Timestamp>,
     /// When the agent associated it, as long as that association is the one that is listed.
-    #[serde(rename = "ours", default)]
+    #[serde(rename = "o", default)]
     pub(crate) associated_by_agent_at: Option<Timestamp>,
 }
 

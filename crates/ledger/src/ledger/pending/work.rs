@@ -8,15 +8,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::domain::{CallKind, CallToken, DeviceState, Fault, Registered, Target, Timestamp};
+use crate::domain::{CallKind, CallToken, DeviceState, Fault, Registered, Target, Timestamp, is_default};
 
 /// A request's number, and the index of an entry in it.
 pub(crate) type Place = (u64, u32);
-
-/// For serde: whether a member may be left out.
-pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
 
 /// What a piece of work waits for, in the order in which queues are looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

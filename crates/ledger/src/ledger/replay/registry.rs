@@ -2,11 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
     path::Path,
 };
-
-use serde::Serialize;
-use serde_json::Value;
 
 use crate::{
     domain::{EntryFailure, Registered, Request, ThingName},
@@ -227,24 +225,39 @@ impl Stored {
 }
 
 /// In which members two values differ: as the first has them, and as the second does.
-fn difference(one: &impl Serialize, other: &impl Serialize) -> String {
-    let [one, other] = [serde_json::to_value(one), serde_json::to_value(other)].map(Result::unwrap_or_default);
-    let mut found = Vec::new();
-    differ("", &one, &other, &mut found);
-    found.truncate(5);
-    found.join("; ")
+fn difference(one: &impl Debug, other: &impl Debug) -> String {
+    let (one, other) = (members(one), members(other));
+    let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    let value = |of: &BTreeMap<String, String>, name| of.get(name).map_or("missing".to_owned(), String::clone);
+    let differ = names.into_iter().filter(|name| one.get(*name) != other.get(*name));
+    let texts = differ.map(|name| format!("{name} is {} in its row and {}", value(&one, name), value(&other, name)));
+    texts.take(5).collect::<Vec<_>>().join("; ")
 }
 
-fn differ(path: &str, one: &Value, other: &Value, found: &mut Vec<String>) {
-    match (one, other) {
-        (Value::Object(first), Value::Object(second)) => {
-            let names: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
-            for name in names {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                differ(&path, &one[name.as_str()], &other[name.as_str()], found);
+/// The members of a value by their paths. They are read from the value's text for debugging, since
+/// its record has members of one letter.
+fn members(value: &impl Debug) -> BTreeMap<String, String> {
+    let (mut found, mut path) = (BTreeMap::new(), Vec::new());
+    for line in format!("{value:#?}").lines().skip(1).map(|line| line.trim().trim_end_matches(',')) {
+        let (name, value) = line.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", line));
+        if value.ends_with(['{', '[', '(']) {
+            path.push(name);
+        } else if value.starts_with(['}', ']', ')']) {
+            path.pop();
+        } else {
+            let names = path.iter().chain([&name]).filter(|name| !name.is_empty());
+            let path = names.copied().collect::<Vec<_>>().join(".");
+            // The members of a list, and of one without names, have one path.
+            let all: &mut String = found.entry(path).or_default();
+            if !all.is_empty() {
+                all.push(' ');
             }
+            all.push_str(value);
         }
-        _ if one != other => found.push(format!("{path} is {one} in its row and {other}")),
-        _ => {}
     }
+    found
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

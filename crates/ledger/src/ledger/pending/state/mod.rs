@@ -33,7 +33,7 @@ const REFUSED_MILLIS: u64 = 120_000;
 /// The most clients that are remembered as refused.
 const MAX_REFUSED: usize = 64;
 
-/// The state.
+/// The ledger's state in memory.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub(crate) counters: Counters,
