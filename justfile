@@ -2,7 +2,7 @@
 
 # Unit tests of the agent and its ledger; a part of a test's name selects some.
 unit name="":
-    cargo test --locked -p offboard -p offboard-ledger --lib {{name}}
+    cargo test --locked --lib {{name}}
 
 # The end-to-end tests whose name contains this, for example `just e2e disassociation::`.
 e2e name:

@@ -150,6 +150,7 @@ pub(super) fn start(format: LogFormat) -> Limit {
 /// counts as the name of a target, and would silence the errors, too.
 fn levels(wanted: &str) -> (Targets, bool) {
     // The lines of the AWS SDK repeat the agent's own.
+    // A target counts for all that begin with it: for `offboard_ledger`, too.
     let default = || Targets::new().with_target("offboard", Level::INFO).with_default(Level::WARN);
     let directives: Vec<&str> = wanted.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
     let has_own = |targets: &Targets| {
@@ -204,7 +205,11 @@ mod tests {
 
     #[test]
     fn a_misspelt_level_does_not_silence_the_agent() {
-        let logs = |wanted: &str, level: Level| levels(wanted).0.would_enable("offboard::agent", &level);
+        let logs = |wanted: &str, level: Level| {
+            let enabled = |target: &str| levels(wanted).0.would_enable(target, &level);
+            assert_eq!(enabled("offboard_ledger::ledger"), enabled("offboard::agent"), "{wanted}");
+            enabled("offboard::agent")
+        };
         for wrong in ["inof", "debugg", "nonsense[[[", "sled=debug", "offboard=loud"] {
             assert!(levels(wrong).1, "{wrong}");
             assert!(logs(wrong, Level::INFO) && !logs(wrong, Level::DEBUG), "{wrong}");

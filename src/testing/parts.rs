@@ -179,3 +179,12 @@ impl Wire {
         self.publisher.on_delivered(packet);
     }
 }
+
+/// The ledger's own tests use rules that are written down there.
+#[test]
+fn the_rules_of_the_ledgers_tests_are_those_of_a_configuration() {
+    let text = r#"{"coreThingName":"MyCore","region":"r","siteWise":{"enabled":true}}"#;
+    let (config, unknown) = config::parse(text, |_| None).unwrap();
+    assert_eq!(unknown, Vec::<String>::new());
+    assert_eq!(format!("{:?}", Rules::from(&config)), format!("{:?}", ledger::testing::rules()));
+}

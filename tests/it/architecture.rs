@@ -80,6 +80,10 @@ fn a_seeded_fault_is_found() {
     );
 
     let mut tree = Tree::read();
+    tree.files.insert("protocol/seeded".into(), "use offboard_ledger::ledger::Ledger;".into());
+    assert_eq!(forbidden(&tree), ["protocol/seeded uses ledger/handle, and may not"]);
+
+    let mut tree = Tree::read();
     let clock = tree.files.get_mut("runtime/clock").unwrap();
     clock.push_str("mod seeded { use super::super::first::A; }");
     tree.files
@@ -178,8 +182,7 @@ struct Named {
 impl Tree {
     fn read() -> Self {
         let mut files = BTreeMap::new();
-        // The ledger's crate comes first: the root of the tree is that of the agent, which has the
-        // other's modules for its own.
+        // `src/lib.rs` comes last, and takes the place of the other crate's.
         for root in ["crates/ledger/src", "src"] {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
             let mut dirs = vec![root.clone()];
@@ -190,7 +193,10 @@ impl Tree {
                         dirs.push(path);
                     } else if path.extension().is_some_and(|extension| extension == "rs") {
                         let name = path.strip_prefix(&root).unwrap().with_extension("");
-                        files.insert(name.to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap());
+                        let text = fs::read_to_string(path).unwrap();
+                        let features = text.split("cfg(any(test, feature = ").skip(1);
+                        assert!(features.clone().all(|rest| rest.starts_with("\"testing\"")), "{name:?}");
+                        files.insert(name.to_str().unwrap().to_owned(), text);
                     }
                 }
             }
@@ -303,7 +309,7 @@ fn read(text: &str, module: &[String]) -> Named {
 fn full(path: &[String], module: &[String], imported: &BTreeMap<String, Vec<String>>) -> Option<Vec<String>> {
     let (first, rest) = path.split_first()?;
     match first.as_str() {
-        "crate" => Some(rest.to_vec()),
+        "crate" | "offboard_ledger" => Some(rest.to_vec()),
         "self" => Some([module, rest].concat()),
         "super" => {
             let above = rest.iter().take_while(|name| *name == "super").count();
@@ -349,7 +355,8 @@ fn expand(tree: &[String]) -> Vec<(Vec<String>, String)> {
 const VISIBILITY: [&str; 4] = ["crate", "super", "self", "in"];
 
 /// Attributes of what is compiled for tests only, without their texts.
-const OF_TESTS: [&str; 3] = ["#[cfg(test)]", "#[cfg(any(test,feature=))]", "#[cfg(fuzzing)]"];
+const OF_TESTS: [&str; 4] =
+    ["#[cfg(test)]", "#[cfg(any(test,feature=))]", "#[cfg(fuzzing)]", "#[cfg(all(fuzzing,feature=))]"];
 
 /// Leaves out what is marked as [`OF_TESTS`], and all other attributes; names the modules that are.
 fn without_tests(tokens: &[String], module: &[String]) -> (Vec<String>, BTreeSet<Vec<String>>) {

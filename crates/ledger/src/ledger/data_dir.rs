@@ -30,7 +30,7 @@ use crate::{
 pub trait Disk: std::fmt::Display {
     /// The journal's segments.
     type Files: Files;
-    /// The rows.
+    /// The registry.
     type Registry: Store;
 
     /// The journal's segments, in a directory that this process holds. A store of another core

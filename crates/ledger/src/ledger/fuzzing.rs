@@ -12,10 +12,7 @@ use super::{
     registry::store::{Direction, Op, Row, Store},
     *,
 };
-use crate::{
-    config,
-    domain::{Again, CallToken, Now, Timestamp, Verdict, Window},
-};
+use crate::domain::{Again, CallToken, Now, Timestamp, Verdict, Window};
 
 /// Steps in which each rule has to end.
 const MAX_STEPS: usize = 100;
@@ -196,9 +193,7 @@ pub fn records(input: &[u8]) {
     state.lose_track();
     state.mend();
     state.begin_run(now);
-    let Ok((config, _)) = config::parse(r#"{"coreThingName":"MyCore","region":"r"}"#, |_| None) else { return };
-    let rules = Rules::from(&config);
-    let mut bench = Bench { state, registry, rules, now };
+    let mut bench = Bench { state, registry, rules: testing::rules(), now };
     bench.rules();
 }
 

@@ -10,7 +10,7 @@
 mod committer;
 mod data_dir;
 mod files;
-#[cfg(fuzzing)]
+#[cfg(all(fuzzing, feature = "testing"))]
 pub mod fuzzing;
 mod handle;
 mod health;
@@ -29,11 +29,8 @@ mod tests;
 pub mod view;
 
 pub use committer::max_file_bytes;
-pub use data_dir::Disk;
-pub use data_dir::is_held_by_another;
-pub use data_dir::{DataDir, NotHeld, Owner, of_another_core, schema_of};
-pub use files::open_regular;
-pub use files::{check_owner, free};
+pub use data_dir::{DataDir, Disk, NotHeld, Owner, is_held_by_another, of_another_core, schema_of};
+pub use files::{check_owner, free, open_regular};
 pub use handle::Ledger;
 pub use health::{Loss, Lost, StoreHealth, Unavailable};
 pub use job::{Replies, Step};

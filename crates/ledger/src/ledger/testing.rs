@@ -1,7 +1,7 @@
 //! A registry and a data directory in memory, for tests of the rules and of the parts that use a
 //! ledger.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that meets it has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use this, and a panic fails the test")]
 
 use std::{
     collections::BTreeMap,
@@ -170,7 +170,8 @@ impl Disk for MemDisk {
     }
 }
 
-/// The rules of an agent whose configuration has the name of its core device, and nothing else.
+/// The rules of an agent on the core device `MyCore` that serves all services, and whose other
+/// settings are the defaults. A test of the agent compares them with its configuration.
 pub fn rules() -> Rules {
     Rules {
         limits: Limits { max_payload_bytes: 130_000, max_pending_entries: 100_000, max_database_bytes: 256 << 20 },

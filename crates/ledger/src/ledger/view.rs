@@ -5,7 +5,7 @@
 //! Only [`image`] knows how the ledger lays out its state. A view never repairs: it panics on a
 //! record that it cannot read, since a test has failed then.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that meets it has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use this, and a panic fails the test")]
 
 mod image;
 
@@ -86,13 +86,13 @@ pub trait View {
 /// What is to be done about one target, for all the entries that wait for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work {
-    /// The call that it needs.
+    /// The kind of call that it needs.
     pub call_kind: CallKind,
     /// Where it waits.
     pub queue: Queue,
     /// Its place in the queue: the entry that it was made for.
     pub place: Place,
-    /// It is in a call that was not answered.
+    /// It is in a call whose response has not arrived.
     pub sent: bool,
     /// A call that carried it was never answered.
     pub outcome_unknown: bool,
@@ -178,7 +178,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads all of it.
+    /// What a view shows now.
     pub fn of(view: &impl View) -> Self {
         let whole = |request: Request| {
             let seq = request.seq;

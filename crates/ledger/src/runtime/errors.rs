@@ -42,7 +42,7 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.chars().take(300).collect()
 }
 
-/// A text from a peer or from a library in a form that can be logged: cut to 512 bytes,
+/// A text from a peer or from a library in a form that can be logged: cut to `MAX_MESSAGE` bytes,
 /// without control characters.
 pub fn cut(message: impl fmt::Display) -> String {
     let mut cut = Cut(String::new());

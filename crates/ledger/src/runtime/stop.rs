@@ -16,7 +16,7 @@ impl Stopper {
 #[derive(Clone)]
 pub struct Stop(watch::Receiver<bool>);
 
-/// Both ends of a signal that was not sent.
+/// Both ends of a signal that is not sent yet.
 #[must_use]
 pub fn channel() -> (Stopper, Stop) {
     let (sender, receiver) = watch::channel(false);

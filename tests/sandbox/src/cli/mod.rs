@@ -4,7 +4,6 @@ mod cloud;
 mod demo;
 mod ipc;
 mod load;
-#[cfg(feature = "replay")]
 mod replay;
 
 use std::io;
@@ -26,7 +25,6 @@ enum Command {
     Ipc(ipc::Arguments),
     #[command(subcommand)]
     Load(load::Arguments),
-    #[cfg(feature = "replay")]
     Replay(replay::Arguments),
 }
 
@@ -37,7 +35,6 @@ impl Cli {
             Command::Demo(arguments) => demo::run(arguments).await,
             Command::Ipc(arguments) => ipc::run(arguments).await,
             Command::Load(arguments) => load::run(arguments).await,
-            #[cfg(feature = "replay")]
             Command::Replay(arguments) => replay::run(&arguments),
         }
     }

@@ -40,7 +40,7 @@ impl Image {
         self.registry.rows.clone_from(rows);
     }
 
-    /// The smallest number of a request that the ledger may still have.
+    /// The number that the next request had when this run began.
     pub fn first_sequence(&self) -> u64 {
         self.state.counters.first_seq
     }
@@ -50,7 +50,7 @@ impl Image {
         self.state.requests().values().map(|kept| &kept.request)
     }
 
-    /// Whether memory has nothing of a request that the registry does not have.
+    /// Whether the registry has all of a request: memory has nothing of it, or what is stored, too.
     pub fn is_only_stored(&self, seq: u64) -> bool {
         self.state.request(seq).is_none_or(|kept| kept.stored)
     }
