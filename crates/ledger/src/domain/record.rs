@@ -1,7 +1,8 @@
-//! What the records have in common, as which the ledger stores values of the domain.
+//! What the records share as which the ledger stores values of the domain.
 //!
-//! A record is JSON, and its members have names of one or two letters: a registry has up to a
-//! hundred thousand records in memory and on flash, and names were half of them.
+//! A record is JSON. A registry has up to a hundred thousand records of devices, in memory and on
+//! flash, and their members and those of other frequent records have names of one or two letters:
+//! longer names were up to half of a record.
 
 /// For serde: whether a member may be left out.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

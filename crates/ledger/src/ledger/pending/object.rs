@@ -4,8 +4,8 @@
 //! journal may be replayed over a state, or a registry, that has some of the images already.
 //!
 //! An image is JSON: a reader ignores members that it does not know and takes the default for those
-//! that are missing, so that a rollback runs the old binary on new data. A change that breaks this
-//! needs a new [`SCHEMA`].
+//! that are missing, so that a rollback runs the old binary on new data. From the first release on,
+//! a change that breaks this needs a new [`SCHEMA`].
 
 use std::{borrow::Cow, sync::Arc};
 

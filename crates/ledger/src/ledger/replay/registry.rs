@@ -231,28 +231,36 @@ fn difference(one: &impl Debug, other: &impl Debug) -> String {
     let value = |of: &BTreeMap<String, String>, name| of.get(name).map_or("missing".to_owned(), String::clone);
     let differ = names.into_iter().filter(|name| one.get(*name) != other.get(*name));
     let texts = differ.map(|name| format!("{name} is {} in its row and {}", value(&one, name), value(&other, name)));
-    texts.take(5).collect::<Vec<_>>().join("; ")
+    let texts = texts.take(5).collect::<Vec<_>>().join("; ");
+    if texts.is_empty() { "the order of its members is another in its row".into() } else { texts }
 }
 
 /// The members of a value by their paths. They are read from the value's text for debugging, since
 /// its record has members of one letter.
 fn members(value: &impl Debug) -> BTreeMap<String, String> {
     let (mut found, mut path) = (BTreeMap::new(), Vec::new());
+    // The members of a list, and of one without names, have one path.
+    let mut add = |path: &[&str], value: &str| {
+        let names = path.iter().copied().filter(|name| !name.is_empty());
+        let all: &mut String = found.entry(names.collect::<Vec<_>>().join(".")).or_default();
+        if !all.is_empty() {
+            all.push(' ');
+        }
+        all.push_str(value);
+    };
     for line in format!("{value:#?}").lines().skip(1).map(|line| line.trim().trim_end_matches(',')) {
         let (name, value) = line.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", line));
-        if value.ends_with(['{', '[', '(']) {
+        if let Some(kind) = value.strip_suffix(['{', '[', '(']) {
             path.push(name);
+            if !name.is_empty() && !kind.is_empty() {
+                add(&path, kind.trim_end());
+            }
         } else if value.starts_with(['}', ']', ')']) {
             path.pop();
         } else {
-            let names = path.iter().chain([&name]).filter(|name| !name.is_empty());
-            let path = names.copied().collect::<Vec<_>>().join(".");
-            // The members of a list, and of one without names, have one path.
-            let all: &mut String = found.entry(path).or_default();
-            if !all.is_empty() {
-                all.push(' ');
-            }
-            all.push_str(value);
+            path.push(name);
+            add(&path, value);
+            path.pop();
         }
     }
     found
@@ -260,4 +268,62 @@ fn members(value: &impl Debug) -> BTreeMap<String, String> {
 
 fn is_name(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Asked, ClientId, ClientToken, Device, Event, EventKind, Fault, Operation, Timestamp};
+
+    fn ended(fault: Option<Fault>) -> (u64, Event) {
+        let asked = Asked {
+            seq: 1,
+            client: ClientId::new("bench").unwrap(),
+            token: ClientToken::new("t").unwrap(),
+            operation: Operation::DisassociateClientDevices,
+            at: Timestamp(5),
+            elapsed: 0,
+        };
+        (7, Event { at: Timestamp(6), kind: EventKind::Ended { asked, fault } })
+    }
+
+    #[test]
+    fn a_difference_names_the_members() {
+        let device = Device {
+            registered: Registered::Associated,
+            association: Some(Timestamp(5)),
+            associated_by_agent_at: None,
+            requested: None,
+            attempts: 0,
+            error: None,
+            changed_at: Timestamp(6),
+            outcome_seq: 0,
+        };
+        let row = DeviceRow { device: Some(device.clone()), ..DeviceRow::default() };
+        let gone = Device { registered: Registered::Disassociated, association: None, ..device };
+        let other = DeviceRow { device: Some(gone), ..DeviceRow::default() };
+        assert_eq!(
+            difference(&row, &other),
+            "device.association is Some 5 in its row and None; device.registered is Associated in its row and \
+             Disassociated"
+        );
+        let lost = difference(&DeviceRow::default(), &row);
+        assert!(lost.starts_with("device is None in its row and Some; device.association is missing"), "{lost}");
+    }
+
+    #[test]
+    fn events_that_differ_in_their_kind_or_their_order_do_so_in_the_text() {
+        let fault = Fault::new("Code", "a text: with {");
+        let with = |events: Vec<(u64, Event)>| DeviceRow { events, ..DeviceRow::default() };
+        let listed = (7, Event { at: Timestamp(6), kind: EventKind::Listed });
+        let pairs = [
+            (with(vec![ended(Some(fault.clone())), ended(None)]), with(vec![ended(None), ended(Some(fault))])),
+            (with(vec![listed.clone(), ended(None)]), with(vec![ended(None), listed])),
+        ];
+        for (one, other) in pairs {
+            assert_ne!(one, other);
+            let text = difference(&one, &other);
+            assert!(text.contains(" in its row and "), "{text}");
+        }
+    }
 }
