@@ -213,11 +213,13 @@ async fn a_data_directory_without_an_agent_is_recorded_too() {
     assert_eq!((faults.len(), outcome.devices.len(), outcome.requests.len()), (0, 5, 1));
 }
 
-/// A frame of a segment: its offset, its kind, its index, its group and the bytes of its payload.
+/// A frame of a segment: its offset, its kind, its index, up to which one all were durable when it
+/// was written, its group and the bytes of its payload.
 struct Frame {
     offset: usize,
     kind: u32,
     index: u64,
+    synced: u64,
     sequence: u64,
     length: usize,
 }
@@ -247,6 +249,7 @@ fn newest(bundle: &Path) -> (PathBuf, Vec<u8>, Vec<Frame>) {
             offset,
             kind: u32::from_le_bytes(number(&bytes, offset + 4)),
             index,
+            synced: u64::from_le_bytes(number(&bytes, offset + 32)),
             sequence: u64::from_le_bytes(number(&bytes, offset + 40)),
             length,
         });
@@ -267,6 +270,15 @@ fn plant(bytes: &mut [u8], frame: &Frame, old: &str, new: &str) {
     bytes[end..end + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// The place among them of the last group behind which a later frame says that the next one was
+/// durable: without that it may be the torn end of a crash, which is no fault.
+fn in_the_middle(frames: &[Frame]) -> usize {
+    // A frame of another kind, such as that of a start, says which frames before it count.
+    let first = frames.iter().rposition(|frame| frame.kind != 1).map_or(0, |other| other + 1);
+    let is_durable = |n: &usize| frames[n + 2..].iter().any(|later| later.synced > frames[*n].index);
+    (first..frames.len() - 2).rev().find(is_durable).expect("the run has synced groups")
+}
+
 /// The last group with that text in its payload.
 fn last_with<'f>(bytes: &[u8], frames: &'f [Frame], text: &str) -> &'f Frame {
     let has = |frame: &&Frame| {
@@ -278,7 +290,9 @@ fn last_with<'f>(bytes: &[u8], frames: &'f [Frame], text: &str) -> &'f Frame {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_the_files_is_named() {
-    let (mut world, _client) = run_with_faults().await;
+    let (mut world, client) = run_with_faults().await;
+    client.disassociate("more", &names(32..33));
+    client.result("more", "accepted").await;
     world.kill();
     let origin = bundle(&world, "bundle");
     assert_eq!(replayed(&origin).2, []);
@@ -287,29 +301,29 @@ async fn a_change_of_the_files_is_named() {
     let changed = copy(&origin, "total");
     let (path, mut bytes, frames) = newest(&changed);
     let frame = frames.last().unwrap();
-    plant(&mut bytes, frame, "\"q\":7", "\"q\":6");
+    plant(&mut bytes, frame, "\"q\":8", "\"q\":7");
     fs::write(path, bytes).unwrap();
     let faults = replayed(&changed).2;
-    assert_eq!(faults, [(frame.sequence, "open requests: 6 by the totals, 7 by the objects".to_owned())]);
+    assert_eq!(faults, [(frame.sequence, "open requests: 7 by the totals, 8 by the objects".to_owned())]);
 
     // An object of the last groups: an entry that ended without the totals knowing of it.
     let changed = copy(&origin, "entry");
     let (path, mut bytes, frames) = newest(&changed);
-    let frame = last_with(&bytes, &frames, "{\"o\":\"dd0030\"}");
+    let frame = last_with(&bytes, &frames, "{\"o\":\"dd0032\"}");
     assert_eq!(frame.index, frames.last().unwrap().index, "no other frame names the checksum of this one");
-    plant(&mut bytes, frame, "{\"o\":\"dd0030\"}", "{\"o\":\"dd0033\"}");
+    plant(&mut bytes, frame, "{\"o\":\"dd0032\"}", "{\"o\":\"dd0033\"}");
     fs::write(path, bytes).unwrap();
     let faults = replayed(&changed).2;
-    let named = faults.iter().any(|(at, text)| *at == frame.sequence && text.contains("d0030"));
+    let named = faults.iter().any(|(at, text)| *at == frame.sequence && text.contains("d0032"));
     assert!(named, "{faults:?}");
 
     // A frame in the middle, with a right checksum: the next one names another.
     let changed = copy(&origin, "middle");
     let (path, mut bytes, frames) = newest(&changed);
-    let frame = &frames[frames.len() - 3];
-    plant(&mut bytes, frame, "\"q\":", "\"Q\":");
+    let middle = in_the_middle(&frames);
+    plant(&mut bytes, &frames[middle], "\"q\":", "\"Q\":");
     let segment = path.file_name().unwrap().to_str().unwrap().to_owned();
-    let next = frames[frames.len() - 2].offset;
+    let next = frames[middle + 1].offset;
     fs::write(path, bytes).unwrap();
     let faults = replayed(&changed).2;
     let place = format!("{segment} at byte {next}");
@@ -318,7 +332,7 @@ async fn a_change_of_the_files_is_named() {
     // A frame whose checksum does not hold.
     let changed = copy(&origin, "torn");
     let (path, mut bytes, frames) = newest(&changed);
-    let frame = &frames[frames.len() - 3];
+    let frame = &frames[in_the_middle(&frames)];
     bytes[frame.offset + HEAD] ^= 1;
     fs::write(path, bytes).unwrap();
     let faults = replayed(&changed).2;
