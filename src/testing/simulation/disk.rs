@@ -217,7 +217,9 @@ impl SimDisk {
             }
             for (thing, new) in new.devices_in_memory().filter(|_| !begins) {
                 let (old, name) = (disk.live.device(thing), thing.as_str());
-                if old.as_ref() == Some(new) {
+                // An unsynced change that was undone, because the registry or the journal failed,
+                // leaves what is durable; nobody was told of the change.
+                if old.as_ref() == Some(new) || disk.durable.device(thing).as_ref() == Some(new) {
                     continue;
                 }
                 let was = old.as_ref().map(|old| old.registered);
