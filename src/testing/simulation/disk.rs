@@ -217,8 +217,8 @@ impl SimDisk {
             }
             for (thing, new) in new.devices_in_memory().filter(|_| !begins) {
                 let (old, name) = (disk.live.device(thing), thing.as_str());
-                // An unsynced change that was undone, because the registry or the journal failed,
-                // leaves what is durable; nobody was told of the change.
+                // When the registry or the journal fails, the agent undoes its unsynced changes. The
+                // record is the durable one then, and no client got a response for the change.
                 if old.as_ref() == Some(new) || disk.durable.device(thing).as_ref() == Some(new) {
                     continue;
                 }

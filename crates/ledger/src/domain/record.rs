@@ -1,4 +1,4 @@
-//! What the records share as which the ledger stores values of the domain.
+//! What all records have in common. The ledger stores values of the domain as records.
 //!
 //! A record is JSON. A registry has up to a hundred thousand records of devices, in memory and on
 //! flash, and their members and those of other frequent records have names of one or two letters:

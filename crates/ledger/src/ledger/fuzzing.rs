@@ -9,7 +9,7 @@ use std::{
 use super::{
     journal::{Files, Identity, Journal, Replay},
     pending::{Early, Group, State, Tx, read},
-    registry::store::{Direction, Op, Row, Store},
+    testing::{MemStore, rules},
     *,
 };
 use crate::domain::{Again, CallToken, Now, Timestamp, Verdict, Window};
@@ -137,41 +137,6 @@ pub fn journal(input: &[u8]) {
     }
 }
 
-/// Rows in memory.
-#[derive(Default)]
-struct Rows(BTreeMap<Vec<u8>, Vec<u8>>);
-
-impl Store for Rows {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Row>, StoreError> {
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let rows = self.0.range(from.to_vec()..to.to_vec()).map(|(key, value)| (key.clone(), value.clone()));
-        Ok(match direction {
-            Direction::Up => rows.take(limit).collect(),
-            Direction::Down => rows.rev().take(limit).collect(),
-        })
-    }
-
-    fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError> {
-        for (key, value) in ops {
-            match value {
-                Some(value) => self.0.insert(key.clone(), value.clone()),
-                None => self.0.remove(key),
-            };
-        }
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
 /// All rules on a state that `input` describes: images of the journal, one a line; after a line of
 /// `--` rows of the registry, key and value in turn, with `\x` and two digits for any byte.
 ///
@@ -184,16 +149,16 @@ pub fn records(input: &[u8]) {
     for line in images.lines() {
         let _ = read(line.as_bytes(), |image| drop(state.replay(image)));
     }
-    let mut registry = Rows::default();
+    let mut registry = MemStore::default();
     let mut lines = rows.lines().map(unescaped);
     while let (Some(key), Some(value)) = (lines.next(), lines.next()) {
-        registry.0.insert(key, value);
+        registry.rows.insert(key, value);
     }
     let now = Now { wall: Timestamp(1_800_000_000_000), boot: 1, ..Now::default() };
     state.lose_track();
     state.mend();
     state.begin_run(now);
-    let mut bench = Bench { state, registry, rules: testing::rules(), now };
+    let mut bench = Bench { state, registry, rules: rules(), now };
     bench.rules();
 }
 
@@ -219,7 +184,7 @@ fn unescaped(line: &str) -> Vec<u8> {
 
 struct Bench {
     state: State,
-    registry: Rows,
+    registry: MemStore,
     rules: Rules,
     now: Now,
 }

@@ -1,7 +1,7 @@
 //! A registry and a data directory in memory, for tests of the rules and of the parts that use a
 //! ledger.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use this, and a panic fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use this; a panic fails them")]
 
 use std::{
     collections::BTreeMap,

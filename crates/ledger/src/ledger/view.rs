@@ -5,7 +5,7 @@
 //! Only [`image`] knows how the ledger lays out its state. A view never repairs: it panics on a
 //! record that it cannot read, since a test has failed then.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use this, and a panic fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use this; a panic fails them")]
 
 mod image;
 

@@ -1,6 +1,6 @@
 //! A disk in memory, with what a real one does at a power cut and after a sync that failed.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use this, and a panic fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use this; a panic fails them")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
