@@ -282,3 +282,23 @@ fn a_number_beyond_the_range_of_numbers_is_a_fault_in_a_key_that_nothing_reads_t
     let error = parse(text, |_| None).unwrap_err();
     assert!(error.to_string().contains("number out of range at line 1 column"), "{error}");
 }
+
+/// `check` and `status` read the shown configuration again, and a nucleus may convert a number to a
+/// text: neither changes it.
+#[test]
+fn a_number_of_many_digits_is_the_same_as_a_text_and_when_it_is_read_again() {
+    let values: Vec<String> = (1..200).map(|n| format!("{}", 0.001 + f64::from(n) / 701.3)).collect();
+    for value in &values {
+        let rate = |text: String| parse(&text, env).unwrap().0;
+        let config = rate(format!(r#"{{"rate":{{"callsPerSecond":{value}}}}}"#));
+        let as_text = rate(format!(r#"{{"rate":{{"callsPerSecond":"{value}"}}}}"#));
+        let again = rate(config.shown.to_string());
+        let read = [&config, &as_text, &again].map(|config| config.rate.calls_per_second.to_string());
+        assert_eq!(read, [value, value, value].map(Clone::clone));
+    }
+    let entries =
+        |value: &str| parse(&format!(r#"{{"batch":{{"maxEntries":{value}}}}}"#), env).unwrap_err().to_string();
+    let fault = entries("188888888888988860000.1");
+    let shown = fault.rsplit("not ").next().and_then(|rest| rest.split_whitespace().next()).unwrap();
+    assert_eq!(entries(shown), fault);
+}
