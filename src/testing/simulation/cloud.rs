@@ -138,6 +138,7 @@ impl SimCloud {
             if names.len() > 100 {
                 wrong = Some((9, format!("{} entries in a call", names.len())));
             }
+            state.cloud.take_in(self.health.snapshot().synced_at);
             for name in names {
                 if !state.cloud.in_flight.insert(name.clone()) {
                     wrong = Some((4, format!("{name} is in two calls at a time")));
@@ -183,7 +184,7 @@ fn gated(state: &super::world::State, clock: Now, now: Millis, name: &str, trust
     if old && !left_over && complete.is_none_or(|(begun, _)| *begun < accepted(seq) + 300_000) {
         return Some(format!("{name} waits for more than five minutes, and is sent without a list"));
     }
-    let (begun, listed) = complete?;
+    let (begun, listed) = state.cloud.taken_in.as_ref()?;
     let listed = listed.get(name).map(|at| Timestamp(*at));
     let overtaken = |Waiter { place: (seq, _), known_association }: &Waiter| {
         let request = disk.live.request(*seq);
@@ -335,7 +336,7 @@ impl SimCloud {
                     learn(&mut cloud.gone, &name, now);
                 }
             }
-            cloud.complete = cloud.list_begun.map(|begun| (begun, listed));
+            cloud.deliver(listed, self.health.snapshot().synced_at);
         }
         let next = if more { page.last().map(|(name, _)| name.clone()) } else { None };
         let device = |(name, at): (String, Millis)| (ThingName::new(&name).unwrap(), Some(Timestamp(at)));

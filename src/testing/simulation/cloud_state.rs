@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::{BEGIN, Millis, Plan};
+use crate::domain::Timestamp;
 
 /// What is wrong with the way to the cloud, beside a single call's faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,10 @@ pub(super) struct CloudState {
     pub(super) list_so_far: BTreeMap<String, Millis>,
     /// The last complete list of this incarnation: when it began, and what it said.
     pub(super) complete: Option<(Millis, BTreeMap<String, Millis>)>,
+    /// The last one that the agent has taken into its ledger: its disk may fail before that.
+    pub(super) taken_in: Option<(Millis, BTreeMap<String, Millis>)>,
+    /// The time of the agent's last sync when the last complete list was delivered.
+    synced_before: Option<Timestamp>,
     pub(super) in_flight: BTreeSet<String>,
     /// Calls that were answered, and the entries in them.
     pub(super) calls: usize,
@@ -65,6 +70,8 @@ impl CloudState {
             list_begun: None,
             list_so_far: BTreeMap::new(),
             complete: None,
+            taken_in: None,
+            synced_before: None,
             in_flight: BTreeSet::new(),
             calls: 0,
             sent: 0,
@@ -75,9 +82,23 @@ impl CloudState {
     /// Another incarnation of the agent knows nothing of the last one's lists and calls.
     pub(super) fn restart(&mut self, now: Millis) {
         self.list_begun = None;
-        self.complete = None;
+        (self.complete, self.taken_in, self.synced_before) = (None, None, None);
         self.in_flight.clear();
         self.requests = (now, 0);
+    }
+
+    /// The agent, which was last in sync at `synced_at`, gets the last page of a list of `listed`.
+    pub(super) fn deliver(&mut self, listed: BTreeMap<String, Millis>, synced_at: Option<Timestamp>) {
+        self.take_in(synced_at);
+        self.complete = self.list_begun.map(|begun| (begun, listed));
+        self.synced_before = synced_at;
+    }
+
+    /// The agent was last in sync at `synced_at`.
+    pub(super) fn take_in(&mut self, synced_at: Option<Timestamp>) {
+        if synced_at != self.synced_before {
+            self.taken_in = self.complete.clone();
+        }
     }
 
     pub(super) fn set(&mut self, now: Millis, name: &str, association: Option<Millis>) {
