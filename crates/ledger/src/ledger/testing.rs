@@ -6,7 +6,10 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, atomic::AtomicI64},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -70,12 +73,17 @@ impl Store for MemStore {
 
 /// A registry in memory that outlives its openings, and can be damaged.
 #[derive(Clone, Default)]
-pub struct Shared(Arc<Mutex<(MemStore, bool)>>);
+pub struct Shared(Arc<Mutex<(MemStore, bool)>>, Arc<AtomicU64>);
 
 impl Shared {
     /// Every access fails from now on, as after damage.
     pub fn damage(&self) {
         self.0.lock().unwrap().1 = true;
+    }
+
+    /// Its file takes so many bytes from now on.
+    pub fn set_size(&self, bytes: u64) {
+        self.1.store(bytes, Ordering::Relaxed);
     }
 
     /// How many rows there are.
@@ -117,6 +125,14 @@ impl Store for Shared {
     fn writer(&self) -> Option<Box<dyn Store + Send>> {
         Some(Box::new(self.clone()))
     }
+
+    fn size(&self) -> u64 {
+        self.1.load(Ordering::Relaxed)
+    }
+
+    fn rewrite(&mut self) -> Result<bool, StoreError> {
+        self.checked().map(|()| false)
+    }
 }
 
 /// A data directory in memory, which can be shared by several ledgers, one after the other.
@@ -126,11 +142,13 @@ pub struct MemDisk {
     pub files: MemFiles,
     /// The registry.
     pub registry: Shared,
+    /// How many registries were quarantined.
+    quarantined: Arc<AtomicU64>,
 }
 
 impl Default for MemDisk {
     fn default() -> Self {
-        Self { files: MemFiles::new(7), registry: Shared::default() }
+        Self { files: MemFiles::new(7), registry: Shared::default(), quarantined: Arc::default() }
     }
 }
 
@@ -154,7 +172,7 @@ impl Disk for MemDisk {
 
     fn quarantine_registry(&self, _: i64) -> std::io::Result<PathBuf> {
         *self.registry.0.lock().unwrap() = (MemStore::default(), false);
-        Ok(PathBuf::from("quarantined"))
+        Ok(PathBuf::from(format!("quarantined-{}", self.quarantined.fetch_add(1, Ordering::Relaxed))))
     }
 
     fn discard_registry(&self) -> std::io::Result<()> {

@@ -285,12 +285,15 @@ impl<D: Disk> Committer<D> {
             Ok(()) => {
                 self.notify(durable.then(|| begun.elapsed()));
                 ran.into_iter().for_each(|(job, result)| job.finish(result));
-                self.look_at_size();
-                self.step_between_groups();
+                if failed.is_none() {
+                    self.look_at_size();
+                    self.step_between_groups();
+                }
             }
             Err(error) => self.fail(ran, error),
         }
-        if let Some(error) = failed {
+        // The commit may have found the same, and closed that registry.
+        if let Some(error) = failed.filter(|_| self.registry.is_some()) {
             self.registry_failed(error);
         }
     }

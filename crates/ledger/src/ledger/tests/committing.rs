@@ -154,6 +154,23 @@ async fn what_is_open_survives_the_registry() {
     }
 }
 
+/// A rule and the look at the file's size, which comes every few hundred groups, may find the same
+/// damage in one group.
+#[tokio::test(start_paused = true)]
+async fn a_registry_is_replaced_once_whoever_finds_the_damage() {
+    for groups in 250..=260 {
+        let rig = Rig::new();
+        for _ in 0..groups {
+            rig.find("none").await;
+        }
+        rig.disk.registry.set_size(1 << 30);
+        rig.disk.registry.damage();
+        rig.accept("t", change(&["a"])).await.unwrap_err();
+        rig.accept("t", change(&["a"])).await.unwrap();
+        assert_eq!(rig.ledger.health().borrow().losses.len(), 1, "{groups} groups before");
+    }
+}
+
 /// What is settled before a checkpoint and after it is there after a crash at any write.
 #[tokio::test(start_paused = true)]
 async fn a_clean_stop_leaves_nothing_to_replay() {
