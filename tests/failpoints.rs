@@ -62,8 +62,9 @@ async fn wait_for_death(load: &mut Load, name: &str) {
 }
 
 /// Asks the agent to stop, and waits for its death at the armed failpoint on the way. `env`, which
-/// arms it, is the agent's own process. Returns `false` where the agent stopped before that, because
-/// the time of its stop was over: on a busy machine a checkpoint may take longer.
+/// arms it, is the agent's own process. Returns `false` if the agent stopped without reaching the
+/// failpoint, and says that its store did not close in time: on a busy machine a checkpoint may
+/// take longer than a stop waits for it.
 async fn die_at_the_stop(load: &mut Load, name: &str) -> bool {
     terminate(load.world.agent.as_ref().unwrap().id());
     until(&format!("{name} is reached by a clean stop"), || !load.world.is_running()).await;

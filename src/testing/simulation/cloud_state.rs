@@ -94,7 +94,8 @@ impl CloudState {
         self.synced_before = synced_at;
     }
 
-    /// The agent was last in sync at `synced_at`.
+    /// Notes that the agent has the last complete list in its ledger, if it was in sync at another
+    /// time than before that list: `synced_at` is when it was last in sync.
     pub(super) fn take_in(&mut self, synced_at: Option<Timestamp>) {
         if synced_at != self.synced_before {
             self.taken_in = self.complete.clone();

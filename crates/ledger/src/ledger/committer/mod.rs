@@ -285,6 +285,7 @@ impl<D: Disk> Committer<D> {
             Ok(()) => {
                 self.notify(durable.then(|| begun.elapsed()));
                 ran.into_iter().for_each(|(job, result)| job.finish(result));
+                // A registry that has just failed would fail them, too.
                 if failed.is_none() {
                     self.look_at_size();
                     self.step_between_groups();
@@ -292,7 +293,7 @@ impl<D: Disk> Committer<D> {
             }
             Err(error) => self.fail(ran, error),
         }
-        // The commit may have found the same, and closed that registry.
+        // The commit may have found the same failure, and closed the registry for it.
         if let Some(error) = failed.filter(|_| self.registry.is_some()) {
             self.registry_failed(error);
         }

@@ -154,8 +154,8 @@ async fn what_is_open_survives_the_registry() {
     }
 }
 
-/// A rule and the look at the file's size, which comes every few hundred groups, may find the same
-/// damage in one group.
+/// A rule and the look at the file's size may find the same damage in one group. After one of these
+/// numbers of groups the look is due.
 #[tokio::test(start_paused = true)]
 async fn a_registry_is_replaced_once_whoever_finds_the_damage() {
     for groups in 250..=260 {
