@@ -7,7 +7,7 @@ use super::{
     counters::Load,
     object::Slot,
     state::State,
-    work::{Both, is_known, is_leaving, queue_key, visible},
+    work::{Both, QueueKey, is_known, is_leaving, visible},
 };
 use crate::domain::{CallKind, DeviceState, Operation, Registered, RequestStatus, Target, ThingName};
 
@@ -104,7 +104,7 @@ impl Audit<'_> {
         for (target, work) in self.state.works() {
             loads.entry(work.call_kind).or_default().count(work.queue, 1);
             let name = target.name();
-            let at_place = self.state.queues().get(&queue_key(target, work)) == Some(target);
+            let at_place = self.state.queues().get(&QueueKey::of(target, work)) == Some(target);
             self.hold(&format!("the work on {name} is not in its queue"), at_place);
             self.hold(&format!("nothing asks for the work on {name}"), work.is_sent() || !work.waiting().is_empty());
             let opposite = work.call_kind.opposite();

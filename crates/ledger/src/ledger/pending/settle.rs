@@ -9,7 +9,7 @@ use super::{
     object::Listed,
     tx::Tx,
     waiters,
-    work::{CallState, Queue, Waiter, WaitsSince, Work},
+    work::{CallState, Queue, QueueKey, Waiter, WaitsSince, Work},
 };
 use crate::{
     domain::{
@@ -224,14 +224,14 @@ pub fn settle_by_list(
     after: &mut (u64, u32),
 ) -> Result<bool, StoreError> {
     list.check(tx)?;
-    let key = |place| (call_kind, Queue::AwaitList, 0, place);
+    let key = |place| QueueKey::new(call_kind, Queue::AwaitList, place);
     let found: Vec<Target> = tx
         .state
         .queues()
         .range(key(*after)..key((u64::MAX, 0)))
         .take(STEP)
-        .map(|((_, _, _, place), target)| {
-            *after = (place.0, place.1.saturating_add(1));
+        .map(|(key, target)| {
+            *after = key.next_place();
             target.clone()
         })
         .collect();

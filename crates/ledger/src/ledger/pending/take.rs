@@ -8,7 +8,7 @@ use super::{
     object,
     settle::{abandon, await_list, is_superseded_by_list, listed},
     tx::{Tx, defect},
-    work::{Call, Place, Queue, QueueKey, Waiter, Work, queue_key},
+    work::{Call, Place, Queue, QueueKey, Waiter, Work},
 };
 use crate::{
     domain::{Again, CallKind, CallToken, Fault, Outcome, Request, Target, Window},
@@ -146,7 +146,7 @@ struct Look<'l> {
 
 impl Look<'_> {
     fn key(&self, queue: Queue, place: Place) -> QueueKey {
-        (self.call_kind, queue, 0, place)
+        QueueKey::new(self.call_kind, queue, place)
     }
 
     fn is_shut(&self, target: &Target) -> bool {
@@ -180,7 +180,7 @@ fn take_range(
         let Some((last, _)) = found.last() else { return Ok(()) };
         from = Bound::Excluded(*last);
         for (key, target) in found {
-            let Some(work) = tx.work_of(&target).filter(|work| queue_key(&target, work) == key) else {
+            let Some(work) = tx.work_of(&target).filter(|work| QueueKey::of(&target, work) == key) else {
                 return Err(defect(format!("there is no work at the place of {:?}", target.name())));
             };
             passed += 1;
@@ -223,14 +223,14 @@ fn take_parked(
     kind: &mut Option<Kind>,
     taken: &mut Taken,
 ) -> Result<(), StoreError> {
-    let key = |resource| (look.call_kind, Queue::Parked, resource, (0, 0));
+    let key = |resource| QueueKey::parked(look.call_kind, resource);
     // Beyond those that refuse there is one with entries to take, or one whose entries have ended.
     for _ in 0..=look.shut.len() + 1 {
         if from >= to {
             return Ok(());
         }
         let first = tx.state.queues().range(key(from)..key(to)).next();
-        let Some(((_, _, resource, _), target)) = first else { return Ok(()) };
+        let Some((QueueKey { resource, .. }, target)) = first else { return Ok(()) };
         let (resource, is_shut) = (*resource, look.is_shut(target));
         from = resource.saturating_add(1);
         if !is_shut {

@@ -14,9 +14,9 @@ use crate::{
 /// Objects of one slice: some ten milliseconds of sled's time.
 const OBJECTS: usize = 960;
 
-/// Writes between two syncs of the registry. More, and sled's log could grow by a segment between
-/// them, which a power cut takes for complete (see `sled.rs`).
-const BATCH: usize = 250;
+/// Writes of one batch: sled frees nothing before a batch ends, and with 250 its thread needed 3 MB
+/// more.
+const BATCH: usize = 64;
 
 /// A device whose row is written, and by which change.
 #[derive(Debug)]
@@ -122,6 +122,11 @@ impl Slice {
                     let bytes = op.1.as_ref().map_or(0, |_| size(&op));
                     written.devices.push((thing, change, bytes));
                     ops.push(op);
+                    // They come in the order of their keys, so that nothing is gained by sorting
+                    // more of them together.
+                    if ops.len() == BATCH {
+                        apply(registry, &mut ops)?;
+                    }
                 }
             }
             Self::Requests(requests) => {

@@ -1,20 +1,16 @@
 //! What follows from the objects: made anew after a replay, and counted at each change.
 
-use super::{
-    super::{object::Kept, work::queue_key},
-    ClientLoad, State,
-};
+use super::{super::object::Kept, ClientLoad, State};
 use crate::domain::{ClientId, Operation, ThingName};
 
 impl State {
-    /// Makes the indexes anew: what follows from several objects, whose images may come in any
-    /// order.
+    /// Makes the indexes anew that follow from several objects, whose images may come in any order.
+    /// The queues follow from the work alone, and [`Self::put_work`] keeps them.
     pub(crate) fn index(&mut self) {
         let is_open = |kept: &&Kept| kept.request.expires_at.is_some() && kept.request.tally.open > 0;
         self.deadlines = self.requests.values().filter(is_open).map(|kept| kept.request.seq).collect();
         let name = |kept: &Kept| (kept.request.client.clone(), kept.request.token.clone());
         self.tokens = self.requests.values().map(|kept| (name(kept), kept.request.seq)).collect();
-        self.queues = self.works.iter().map(|(target, work)| (queue_key(target, work), target.clone())).collect();
         (self.access_load, self.access_failed, self.access_open) = Default::default();
         let managed: Vec<ThingName> = self.access.keys().cloned().collect();
         managed.iter().for_each(|thing| self.index_access(thing));
@@ -65,7 +61,6 @@ impl State {
     /// Whether what follows from the objects is the same.
     pub(in crate::ledger::pending) fn has_same_indexes(&self, other: &Self) -> bool {
         self.tokens == other.tokens
-            && self.queues == other.queues
             && self.owed_of == other.owed_of
             && self.deadlines == other.deadlines
             && self.clients == other.clients

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     super::{
         object::{ChangeNumber, Changed, Forgotten, Kept, Outgoing, Progress, Slot},
-        work::{Work, queue_key},
+        work::{QueueKey, Work},
     },
     State,
 };
@@ -103,9 +103,9 @@ impl State {
         if let Some(new) = &mut new {
             new.details.trim();
         }
-        let key = new.as_ref().map(|new| queue_key(target, new));
+        let key = new.as_ref().map(|new| QueueKey::of(target, new));
         let old = put(&mut self.works, target.clone(), new);
-        let old_key = old.as_ref().map(|old| queue_key(target, old));
+        let old_key = old.as_ref().map(|old| QueueKey::of(target, old));
         if key != old_key {
             if let Some(old_key) = old_key {
                 self.queues.remove(&old_key);
