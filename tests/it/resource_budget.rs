@@ -23,7 +23,7 @@ const MOST_WAKE_UPS: u64 = 60;
 
 /// By how much the largest memory of the process may grow for each device, in bytes: when the first
 /// list was read, when each device has an open entry, and after a restart with these.
-const MOST_MEMORY: [f64; 3] = [450.0, 780.0, 560.0];
+const MOST_MEMORY: [f64; 3] = [400.0, 720.0, 560.0];
 
 /// Commands of one device each.
 const COMMANDS: usize = 1000;

@@ -60,6 +60,13 @@ impl Boundaries {
         self.reached.suspect = self.reached.suspect.max(next_seq);
     }
 
+    /// The registry is lost, and what its lists showed with it. `next_seq` is the number of the first
+    /// request after that.
+    pub(super) fn lose(&mut self, next_seq: u64) {
+        self.cleared = Boundary::default();
+        self.out_of_reach(next_seq);
+    }
+
     /// The boundary that a list which begins now will clear, if it is read to its end.
     #[must_use]
     pub(super) fn begin_list(&self, next_seq: u64) -> Boundary {
@@ -82,16 +89,16 @@ impl Boundaries {
         self.cleared.old = self.cleared.old.max(boundary.old);
     }
 
-    /// Which requests may be sent: all except those from the first to the last one that waits, for
-    /// either reason.
+    /// Which requests may be sent, where the lists are in the registry of that generation: all
+    /// except those from the first to the last one that waits, for either reason.
     #[must_use]
-    pub(super) fn window(&self) -> Window {
+    pub(super) fn window(&self, generation: u64) -> Window {
         let Self { reached, cleared, .. } = self;
         let waiting = [(cleared.suspect, reached.suspect), (cleared.old, reached.old)];
         let waiting = waiting.into_iter().filter(|(from, to)| from < to);
         let hull = waiting.reduce(|(from, to), (other_from, other_to)| (from.min(other_from), to.max(other_to)));
         let (cleared, fresh) = hull.unwrap_or((reached.suspect, reached.suspect));
-        Window { cleared, fresh }
+        Window { cleared, fresh, generation: Some(generation) }
     }
 }
 
@@ -100,8 +107,7 @@ mod tests {
     use super::*;
 
     fn may_send(gate: &Boundaries, seq: u64) -> bool {
-        let Window { cleared, fresh } = gate.window();
-        seq < cleared || seq >= fresh
+        gate.window(0).allows(seq)
     }
 
     #[test]
@@ -109,6 +115,19 @@ mod tests {
         let mut gate = Boundaries::default();
         gate.start(7);
         assert!(!may_send(&gate, 6) && may_send(&gate, 7));
+        let list = gate.begin_list(9);
+        gate.end_list(list);
+        assert!(may_send(&gate, 6) && may_send(&gate, 8));
+    }
+
+    #[test]
+    fn what_lists_showed_is_lost_with_the_registry() {
+        let mut gate = Boundaries::default();
+        gate.start(7);
+        let list = gate.begin_list(9);
+        gate.end_list(list);
+        gate.lose(9);
+        assert!(!may_send(&gate, 6) && !may_send(&gate, 8) && may_send(&gate, 9));
         let list = gate.begin_list(9);
         gate.end_list(list);
         assert!(may_send(&gate, 6) && may_send(&gate, 8));

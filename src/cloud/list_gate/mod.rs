@@ -27,9 +27,9 @@ struct State {
     boundaries: Boundaries,
     /// The time of the last note: since the boot, and without the time of suspensions.
     noted: Option<(Mono, Instant)>,
-    /// The opening of the store to which the numbers belong, and the number of the first request
-    /// after that opening.
-    opened: Option<(u64, u64)>,
+    /// The opening of the store to which the numbers belong, the number of the first request after
+    /// that opening, and the generation of the registry.
+    opened: Option<(u64, u64, u64)>,
     /// How many lists were requested, and how many of these requests a complete list has served
     /// since.
     lists_wanted: u64,
@@ -42,17 +42,22 @@ impl State {
     /// Notes the age of requests. Returns `true` if the store was opened again: it then begins with
     /// leftovers, or it may be another store with an empty registry, so a list is needed.
     fn note(&mut self, now: Mono, summary: Summary) -> bool {
-        let opened = (summary.run, summary.first_seq);
+        let opened = (summary.run, summary.first_seq, summary.generation);
         let mut again = false;
         if self.opened != Some(opened) {
-            again = self.opened.is_some_and(|(run, _)| run > 0);
+            let before = self.opened.replace(opened).filter(|(run, ..)| *run > 0);
+            again = before.is_some();
             self.lists_wanted += u64::from(again);
-            self.opened = Some(opened);
-            if again {
-                // The process is the same as before: the ages of these requests still count.
-                self.boundaries.out_of_reach(summary.first_seq);
-            } else {
-                self.boundaries.start(summary.first_seq);
+            // The process is the same as before an opening: the ages of these requests still count.
+            match before {
+                None => self.boundaries.start(summary.first_seq),
+                Some((.., generation)) if generation == summary.generation => {
+                    self.boundaries.out_of_reach(summary.first_seq);
+                }
+                Some(_) => {
+                    self.boundaries.lose(summary.first_seq);
+                    self.listing = None;
+                }
             }
         }
         let awake = Instant::now();
@@ -150,7 +155,7 @@ impl ListGate {
         let summary = *self.ledger.borrow();
         let mut state = self.state();
         let again = state.note(self.clock.now().mono, summary);
-        let window = state.boundaries.window();
+        let window = state.boundaries.window(summary.generation);
         drop(state);
         if again {
             self.health.wake();
@@ -235,6 +240,29 @@ mod tests {
         gate.want_window();
         gate.end_list();
         assert!(!gate.list_wanted());
+    }
+
+    #[test]
+    fn no_list_of_a_registry_that_is_lost_clears_a_request() {
+        let clock = Clock::start();
+        let mut summary = Summary::default();
+        (summary.run, summary.next_seq, summary.first_seq) = (1, 9, 7);
+        let (ledger, summaries) = watch::channel(summary);
+        let gate = ListGate::new(Health::new(clock.clone()), summaries, clock);
+        let list = || {
+            gate.begin_list(9);
+            gate.end_list();
+        };
+        list();
+        assert!(gate.window().allows(6));
+        gate.begin_list(9);
+        ledger.send_modify(|summary| (summary.run, summary.generation, summary.first_seq) = (2, 1, 9));
+        let window = gate.window();
+        assert!(!window.allows(6) && !window.allows(8) && window.generation == Some(1) && gate.list_wanted());
+        gate.end_list();
+        assert!(!gate.window().allows(6), "that list is in the registry that is lost");
+        list();
+        assert!(gate.window().allows(6) && !gate.list_wanted());
     }
 
     #[test]

@@ -9,11 +9,14 @@ pub struct Window {
     pub cleared: u64,
     /// No request from this number on needs a list.
     pub fresh: u64,
+    /// The generation of the registry that has these lists; `None` where no list was needed. The
+    /// next registry does not know what they showed, so that nothing may be sent for them.
+    pub generation: Option<u64>,
 }
 
 impl Window {
     /// All requests may be sent.
-    pub const OPEN: Self = Self { cleared: u64::MAX, fresh: 0 };
+    pub const OPEN: Self = Self { cleared: u64::MAX, fresh: 0, generation: None };
 
     /// Whether the request with that number may be sent.
     #[must_use]

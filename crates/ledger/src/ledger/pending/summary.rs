@@ -38,6 +38,8 @@ pub struct Summary {
     pub first_seq: u64,
     /// Counts the runs.
     pub run: u64,
+    /// Counts the registries: one that was lost is replaced.
+    pub generation: u64,
     /// Bytes that the store takes on its disk, looked at now and then.
     pub store_bytes: u64,
     /// The broker's clients that the agent manages.
@@ -60,6 +62,7 @@ impl Summary {
             next_seq: counters.next_seq,
             first_seq: counters.first_seq,
             run: counters.run,
+            generation: counters.generation,
             store_bytes: 0,
             access: state.access_load(),
         }

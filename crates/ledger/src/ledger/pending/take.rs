@@ -77,6 +77,11 @@ pub fn take(
                 }
             }
         }
+        Pick::Queue { window: Window { generation: Some(generation), .. }, again, .. }
+            if *generation != tx.state.counters.generation =>
+        {
+            (taken.again, taken.gated) = (again.unwrap_or_default(), true);
+        }
         Pick::Queue { limit, window, again, shut } => {
             let look = Look { call_kind, limit: *limit, window: *window, shut, clock_trusted };
             let mut kind = None;

@@ -127,7 +127,7 @@ fn who_asked_later_does_not_go_out_at_the_place_of_who_is_gone() {
     // The first one had its list, the second has not.
     let pick = Pick::Queue {
         limit: 9,
-        window: Window { cleared: seq + 1, fresh: seq + 2 },
+        window: Window { cleared: seq + 1, fresh: seq + 2, generation: None },
         again: Some(Again::default()),
         shut: Vec::new(),
     };
@@ -193,12 +193,15 @@ fn only_what_may_be_sent_is_taken() {
     for n in 0..5 {
         bench.accept(&order("x", Some(&format!("t{n}")), change(&[&format!("d{n}")])));
     }
-    let window = Window { cleared: 1, fresh: 3 };
-    let pick = Pick::Queue { limit: 9, window, again: None, shut: Vec::new() };
-    let taken = bench.run(|tx| take(tx, CallKind::Disassociate, &pick, true, &CallToken::from_bits(0)));
-    let names: Vec<_> = taken.entries.iter().map(|(target, _)| target.name()).collect();
-    assert_eq!(names, ["d0", "d3", "d4"]);
-    assert!(taken.gated);
+    let mut take = |generation| {
+        let window = Window { cleared: 1, fresh: 3, generation };
+        let pick = Pick::Queue { limit: 9, window, again: None, shut: Vec::new() };
+        let taken = bench.run(|tx| take(tx, CallKind::Disassociate, &pick, true, &CallToken::from_bits(0)));
+        assert!(taken.gated);
+        taken.entries.iter().map(|(target, _)| target.name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(take(Some(1)), [""; 0], "that registry is lost, and what its lists showed with it");
+    assert_eq!(take(Some(0)), ["d0", "d3", "d4"]);
 }
 
 #[test]
