@@ -1,7 +1,10 @@
 //! Tests of the committing thread on a disk that has no room, or a part that cannot be written.
 
 use super::{committing::Rig, *};
-use crate::ledger::{job::Step as When, journal::Files as _};
+use crate::ledger::{
+    job::{Replies, Step as When},
+    journal::Files as _,
+};
 
 /// Names of devices.
 fn many(from: usize, count: usize) -> Vec<String> {
@@ -46,6 +49,23 @@ async fn a_cancel_counts_no_entry_whose_group_was_undone() {
         assert_eq!(rig.find("t").await.map(|request| request.tally.open), Some(0));
         assert_eq!(rig.take(CallKind::Disassociate).await, [""; 0]);
     }
+}
+
+/// Nobody else wakes who delivers messages: the broker has acknowledged this one, and the journal
+/// says that it is owed.
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_undone_is_looked_for_again() {
+    let rig = Rig::new();
+    rig.accept("t1", change(&["a"])).await.unwrap();
+    let is_owed = || rig.ledger.run_unsynced(|tx| Ok(tx.state.owed().keys().next().copied()));
+    let n = is_owed().await.unwrap().unwrap();
+    let mut outgoing = rig.ledger.outgoing();
+    outgoing.mark_unchanged();
+    rig.disk.files.fail_writes(1);
+    let _answer = rig.ledger.submit(Replies::AtOnce, move |tx| delivered(tx, n)).await.unwrap();
+    rig.accept("t2", change(&["b"])).await.unwrap_err();
+    assert!(outgoing.has_changed().unwrap());
+    assert_eq!(is_owed().await.unwrap(), Some(n));
 }
 
 /// Without room for more open entries the disk takes no more of them, says so, and what is open is
