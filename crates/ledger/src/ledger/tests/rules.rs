@@ -55,6 +55,18 @@ fn without_a_token_only_a_redelivery_is_the_same_request() {
     assert_eq!(bench.accept(&command).seq, second.seq, "the first one's acknowledgement is not the second one's");
 }
 
+/// The checkpoint logs again which commands the broker may deliver once more.
+#[test]
+fn a_redelivery_is_recognised_after_a_checkpoint() {
+    let mut bench = Bench::new();
+    let mut command = order("bench", None, change(&["a"]));
+    command.delivery = Some(([7; 32], false));
+    let first = bench.accept(&command);
+    bench.checkpoint();
+    command.delivery = Some(([7; 32], true));
+    assert_eq!(bench.accept(&command).seq, first.seq);
+}
+
 #[test]
 fn five_requests_for_the_same_devices_are_one_piece_of_work() {
     let mut bench = Bench::new();
