@@ -60,8 +60,8 @@ impl Boundaries {
         self.reached.suspect = self.reached.suspect.max(next_seq);
     }
 
-    /// The registry is lost, and what its lists showed with it. `next_seq` is the number of the first
-    /// request after that.
+    /// Notes that the registry is lost, and what its lists showed with it. `next_seq` is the number
+    /// of the first request after that.
     pub(super) fn lose(&mut self, next_seq: u64) {
         self.cleared = Boundary::default();
         self.out_of_reach(next_seq);

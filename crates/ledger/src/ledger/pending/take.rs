@@ -80,6 +80,7 @@ pub fn take(
         Pick::Queue { window: Window { generation: Some(generation), .. }, again, .. }
             if *generation != tx.state.counters.generation =>
         {
+            // The registry was replaced after the window was made.
             (taken.again, taken.gated) = (again.unwrap_or_default(), true);
         }
         Pick::Queue { limit, window, again, shut } => {

@@ -58,7 +58,7 @@ impl State {
         }
     }
 
-    /// Whether what follows from the objects is the same.
+    /// Whether what [`Self::index`] makes anew is the same.
     pub(in crate::ledger::pending) fn has_same_indexes(&self, other: &Self) -> bool {
         self.tokens == other.tokens
             && self.owed_of == other.owed_of
