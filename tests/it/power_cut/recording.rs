@@ -226,6 +226,13 @@ impl Recording {
         most
     }
 
+    /// The first line after `line` at which an `fsync` of sled's file begins: its other syncs are
+    /// `fdatasync`.
+    pub fn whole_sync_after(&self, line: usize) -> Option<usize> {
+        let whole = |op: &&files::Op| matches!(op.what, files::What::Sync { inode, data_only: false } if self.files.is_named(inode, "data/store/db"));
+        self.files.ops.iter().filter(whole).map(|op| op.begin).filter(|begin| *begin > line).min()
+    }
+
     /// What is on the medium when power fails before line `cut`.
     pub fn medium(&self, cut: usize, model: Model, random: u64) -> medium::Medium {
         medium::at(&self.files, cut, model, &mut fastrand::Rng::with_seed(random))
