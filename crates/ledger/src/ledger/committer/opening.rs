@@ -89,7 +89,10 @@ impl<D: Disk> Committer<D> {
                 let before = state.counters;
                 pending::read(payload, |image| drop(state.replay(image)))
                     .map_err(|error| StoreError::Unread(format!("group {sequence} of the journal: {error}")))?;
-                is_replaced |= before.run > 0 && before.generation != state.counters.generation;
+                if before.run > 0 && before.generation != state.counters.generation {
+                    is_replaced = true;
+                    state.has_nothing_stored();
+                }
                 Ok(())
             }
             Replay::Hole => {
@@ -112,9 +115,6 @@ impl<D: Disk> Committer<D> {
         // Rows that were lost with a registry are here again; the totals do not count them, and the
         // registry of today does not have them.
         self.needs_count |= is_replaced;
-        if is_replaced {
-            state.has_nothing_stored();
-        }
         tracing::debug!(is_new, checkpoint, sequence, "the journal is open");
         if let Some(damage) = damage {
             state.pass_over(PASSED_OVER);

@@ -7,7 +7,11 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{
-    ledger::testing::{MemDisk, start},
+    ledger::{
+        pending::Settled,
+        registry::{rows, store::Store},
+        testing::{MemDisk, start},
+    },
     runtime::clock::Clock,
 };
 
@@ -152,6 +156,32 @@ async fn what_is_open_survives_the_registry() {
         assert_eq!(rig.find("t1").await.map(|request| request.tally.open), Some(2));
         assert!(rig.ledger.health().borrow().failing.is_none());
     }
+}
+
+/// A checkpoint that a crash cut short may have written a request that was forgotten since, also
+/// into the registry that replaced a damaged one.
+#[tokio::test(start_paused = true)]
+async fn what_was_forgotten_after_the_registry_was_replaced_stays_forgotten() {
+    let mut rig = Rig::new();
+    rig.accept("t", change(&["a"])).await.unwrap();
+    rig.disk.registry.damage();
+    rig.accept("u", change(&["b"])).await.unwrap_err();
+    rig.take(CallKind::Disassociate).await;
+    let settled = rig.ledger.run(|tx| {
+        settle(tx, CallKind::Disassociate, &mut VecDeque::from([(device("a"), Verdict::Done)]))?;
+        (0..2).try_for_each(|n| delivered(tx, n))
+    });
+    settled.await.unwrap();
+    let request = rig.find("t").await.unwrap();
+    let mut rows = Vec::new();
+    rows::of_request(Settled { request, failures: Vec::new(), unknown: Vec::new() }, &mut rows);
+    rig.disk.registry.clone().apply(&rows).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let forgotten = rig.ledger.run(|tx| forget_requests(tx, tx.elapsed(), &mut 0));
+    assert!(forgotten.await.unwrap());
+    assert_eq!(rig.find("t").await, None);
+    rig.crash().await;
+    assert_eq!(rig.find("t").await, None);
 }
 
 /// A rule and the look at the file's size may find the same damage in one group. After one of these
