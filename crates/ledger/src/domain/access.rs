@@ -344,6 +344,13 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_to_an_earlier_command_changes_nothing() {
+        let restoring = Access::at(AccessStep::Restoring);
+        let late = restoring.clone().answered(AccessCommand::Disable, AccessAnswer::Done);
+        assert_eq!(late, (Some(restoring), None), "the device was associated again meanwhile");
+    }
+
+    #[test]
     fn a_client_that_is_not_there_is_read_again_and_needs_no_enabling() {
         let unknown = AccessError::new("Client not found", true);
         let (access, event) =
