@@ -41,16 +41,20 @@ pub(super) async fn converges(world: &World) {
             world.violate(5, format!("{entries} entries that waited together took {calls} calls with {sent} entries"));
         }
     }
-    // Longer than a list may lag, and than an unknown outcome takes to be known.
+    // Longer than an unknown outcome takes to be known. The pages of a list may take minutes: what
+    // changed last is only in a list that began after it.
+    let fine_since = world.now();
     let quiet = tokio::time::timeout(CONVERGES, async {
         loop {
             sleep(Duration::from_secs(700)).await;
             let (totals, access) = found(world);
+            let is_listed = world.state().cloud.taken_in.as_ref().is_some_and(|(begun, _)| *begun >= fine_since);
             let is_managed = access.values().all(|access| access.command().is_none() || access.error.is_some());
             if totals.open_requests == 0
                 && totals.owed == 0
                 && totals.work.values().all(|load| load.awaiting_list == 0)
                 && is_managed
+                && is_listed
             {
                 return;
             }

@@ -133,8 +133,10 @@ impl Group {
         let Self { undo, before, .. } = std::mem::take(self);
         undo.into_iter().rev().for_each(|undo| state.undo(undo));
         if let Some(before) = before {
-            // The elapsed time is kept: undoing changes does not take it back.
-            state.counters = Counters { elapsed: state.counters.elapsed, ..before };
+            // Undoing changes takes back neither the time nor the number of an opening, by which
+            // others see that changes may be undone.
+            let Counters { elapsed, run, .. } = state.counters;
+            state.counters = Counters { elapsed, run, ..before };
             state.index();
         }
     }
