@@ -12,14 +12,19 @@ use crate::{
     ledger::{
         data_dir::Disk,
         journal::Journal,
-        pending::{Group, write},
-        registry::{Binding, Checkpoint, Step, carried_bytes},
+        pending::{Group, Key, State, write},
+        registry::{Binding, Checkpoint, Moved, Step, carried_bytes},
     },
     runtime::failpoint,
 };
 
 /// A checkpoint begins when less than a segment divided by this number is free.
 const RESERVED: u64 = 8;
+
+/// Adds the images of objects that a checkpoint moved to the registry.
+pub(super) fn write_moved(moved: &[Key], state: &State, payload: &mut Vec<u8>) {
+    moved.iter().filter_map(|key| state.image(key)).for_each(|image| write(payload, &image));
+}
 
 impl<D: Disk> Committer<D> {
     /// The part of the segment that is used, in quarters.
@@ -33,7 +38,7 @@ impl<D: Disk> Committer<D> {
     pub(super) fn continue_checkpoint(&mut self, patience: Duration) -> Progress {
         let Some(journal) = self.journal.as_ref().filter(|_| self.is_open()) else { return Progress::Over };
         let is_full = journal.room() < self.disk.segment() / RESERVED || journal.used() > self.full_at;
-        let is_due = !journal.is_switching() && (is_full || self.is_deleted);
+        let is_due = !journal.is_switching() && (is_full || self.is_deleted || self.needs_checkpoint);
         if !is_due && !journal.is_switching() {
             return Progress::Over;
         }
@@ -53,6 +58,16 @@ impl<D: Disk> Committer<D> {
                 Progress::Over
             }
         }
+    }
+
+    /// Makes a whole checkpoint, or completes the one that is under way.
+    pub(super) fn checkpoint_now(&mut self) -> Result<(), Uncommitted> {
+        if !self.journal.as_ref().is_some_and(Journal::is_switching) {
+            self.sync()?;
+            self.switch(0)?;
+        }
+        while self.step_checkpoint(Duration::MAX)? != Progress::Over {}
+        Ok(())
     }
 
     /// Begins another segment, if there is room for it.
@@ -101,23 +116,29 @@ impl<D: Disk> Committer<D> {
             }
             Ok(Step::Done) => {
                 let moved = self.checkpoint.take().map(|checkpoint| checkpoint.complete(&mut self.state));
-                self.moved.extend(moved.unwrap_or_default());
+                let Moved { logged, others } = moved.unwrap_or_default();
+                self.moved.extend(logged);
                 self.state.counters.attempt = self.binding.attempt;
                 // With the totals, which count the rows that the registry has of these objects now.
                 // Where the segment has no room for them, they are in the next group.
                 let mut payload = Group::totals(&self.state);
                 let totals = payload.len();
-                self.moved.iter().filter_map(|key| self.state.image(key)).for_each(|image| write(&mut payload, &image));
+                write_moved(&self.moved, &self.state, &mut payload);
                 let has_room = Journal::<D::Files>::footprint(payload.len() as u64) <= journal.room();
                 if !has_room {
                     payload.truncate(totals);
                 }
-                append(journal, &mut self.has_failed_write, &payload)?;
-                journal.complete().map_err(NotSynced)?;
-                let moved = std::mem::take(&mut self.moved);
-                if !has_room {
-                    self.group.log_again(&self.state, moved);
+                let completed = append(journal, &mut self.has_failed_write, &payload)
+                    .and_then(|()| journal.complete().map_err(NotSynced));
+                if let Err(error) = completed {
+                    // The older segments count until another checkpoint is complete.
+                    self.moved.extend(others);
+                    return Err(error);
                 }
+                if has_room {
+                    self.moved.clear();
+                }
+                self.moved_logged = 0;
                 // As much again as is carried fits beside it, half of it at most in a long segment.
                 let (unit, carried) = (self.disk.segment(), journal.used());
                 self.full_at = carried + carried / 2 + unit - unit / RESERVED;
@@ -125,6 +146,7 @@ impl<D: Disk> Committer<D> {
                 failpoint::pass("checkpoint-complete");
                 self.binding.checkpoint += 1;
                 (self.is_stalled, self.is_deleted) = (false, journal.is_deleted());
+                self.needs_checkpoint = false;
                 self.has_begun = false;
                 if carried_bytes(&self.state) < unit / 4 {
                     self.carry_factor = 1;

@@ -44,7 +44,7 @@ impl<D: Disk> Committer<D> {
                 self.state.begin_run(self.clock.now());
                 // A checkpoint in progress may have logged what the cut takes away.
                 self.checkpoint = None;
-                self.needs_cut = true;
+                (self.needs_cut, self.moved_logged) = (true, 0);
                 self.notify.health.send_modify(|health| health.failing = Some(error.clone()));
                 self.reopen.0 = self.clock.now().mono;
                 self.held.extend(ran.into_iter().map(|(job, _)| job));

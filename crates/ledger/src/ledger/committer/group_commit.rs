@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Committer,
     Uncommitted::{self, NotSynced, NotWritten},
+    checkpointing::write_moved,
     not_open,
     progress::Progress,
 };
@@ -48,7 +49,7 @@ const MAX_TOTALS: usize = 2048;
 impl<D: Disk> Committer<D> {
     /// Writes the group to the journal, and syncs the journal if `durable` is set.
     pub(super) fn commit(&mut self, durable: bool) -> Result<(), Uncommitted> {
-        if !self.group.is_empty() {
+        if self.has_unlogged() {
             let mut payload = self.group.images(&self.state);
             if durable {
                 self.reserve()?;
@@ -58,6 +59,7 @@ impl<D: Disk> Committer<D> {
             failpoint::pass("commit-before-write");
             append(journal, &mut self.has_failed_write, &payload)?;
             self.state.note_logged();
+            self.moved_logged = self.moved.len();
             self.group.append_to(&mut self.appended);
             self.changed_since = None;
         }
@@ -69,30 +71,39 @@ impl<D: Disk> Committer<D> {
         Ok(())
     }
 
+    /// Whether there are changes, or objects that moved, which the journal does not have.
+    pub(super) fn has_unlogged(&self) -> bool {
+        !self.group.is_empty() || self.moved.len() > self.moved_logged
+    }
+
     pub(super) fn sync(&mut self) -> Result<(), Uncommitted> {
         let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
         journal.sync().map_err(NotSynced)?;
         self.appended = Group::default();
+        self.moved.drain(..std::mem::take(&mut self.moved_logged));
         if self.group.is_empty() {
             self.disk.observe(&self.state, true);
         }
         Ok(())
     }
 
-    /// Makes room for the group in the segment, or begins another one. A checkpoint that is
-    /// completed for it changes the totals and the bytes of rows, and logs objects again: `payload`
-    /// gets all of that.
+    /// Adds the images of objects that moved, and makes room for the group in the segment, or
+    /// begins another one. A checkpoint that is completed for it changes the totals, the bytes of
+    /// rows, and what moved: `payload` gets all of that.
     pub(super) fn make_room(&mut self, payload: &mut Vec<u8>) -> Result<(), Uncommitted> {
         let needed = |payload: &[u8]| Journal::<D::Files>::footprint((payload.len() + MAX_TOTALS) as u64);
         let has_room = |journal: &Option<Journal<D::Files>>, payload: &[u8]| {
             journal.as_ref().is_some_and(|journal| needed(payload) <= journal.room())
         };
+        let of_group = payload.len();
+        write_moved(&self.moved[self.moved_logged..], &self.state, payload);
         if has_room(&self.journal, payload) {
             return Ok(());
         }
         if self.journal.as_ref().is_some_and(Journal::is_switching) {
             // The registry gets only what is durable, and this group is not. So the group is taken
             // back, and set again when the checkpoint is complete.
+            payload.truncate(of_group);
             let noted = (self.group.touched, self.group.ended);
             self.group.undo(&mut self.state);
             self.sync()?;
@@ -109,8 +120,8 @@ impl<D: Disk> Committer<D> {
             let counters = &mut self.state.counters;
             counters.registry_bytes = counters.registry_bytes.wrapping_add(grown);
             counters.attempt = after.attempt;
-            // The group has what the checkpoint logs again, and no image of its own yet.
-            payload.extend(self.group.images(&self.state));
+            payload.extend(Group::totals(&self.state));
+            write_moved(&self.moved[self.moved_logged..], &self.state, payload);
             (self.group.touched, self.group.ended) = noted;
         }
         if has_room(&self.journal, payload) {
@@ -218,7 +229,7 @@ impl<D: Disk> Committer<D> {
 
     /// Writes the changes of unsynced jobs to the journal.
     pub(super) fn flush(&mut self) {
-        if self.group.is_empty() || !self.is_open() {
+        if !self.has_unlogged() || !self.is_open() {
             return;
         }
         match self.commit(false) {
@@ -234,6 +245,7 @@ impl<D: Disk> Committer<D> {
         let logged = self.make_room(&mut payload).and_then(|()| {
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
             append(journal, &mut self.has_failed_write, &payload)?;
+            self.moved_logged = self.moved.len();
             self.sync()
         });
         match logged {
@@ -243,7 +255,7 @@ impl<D: Disk> Committer<D> {
             }
             Err(NotWritten(error)) => Err(error),
             Err(NotSynced(error)) => {
-                self.needs_cut = true;
+                (self.needs_cut, self.moved_logged) = (true, 0);
                 Err(error)
             }
         }

@@ -69,8 +69,10 @@ pub(super) struct Committer<D: Disk> {
     /// Which registry the journal expects, by the last checkpoint that is complete.
     binding: Binding,
     checkpoint: Option<Checkpoint>,
-    /// Objects that checkpoints moved to the registry, and that the journal would bring back.
+    /// Objects that checkpoints moved to the registry, and that the journal would bring back. Of
+    /// the first `moved_logged` the journal has an image that says so, and that is not durable yet.
     moved: Vec<Key>,
+    moved_logged: usize,
     /// Changes that are in memory, and not in the journal yet.
     group: Group,
     /// Changes that are in the journal, and not durable yet.
@@ -103,6 +105,9 @@ pub(super) struct Committer<D: Disk> {
     owes_totals: bool,
     /// A segment of the journal was deleted: a checkpoint is due, after which it is not needed.
     is_deleted: bool,
+    /// The state was mended after a damage of the journal: a checkpoint is due, or the next start
+    /// would mend it again.
+    needs_checkpoint: bool,
     /// The factor by which the estimated size of the images of open objects is multiplied.
     carry_factor: u64,
     /// Bytes that are reserved for the next segment.
@@ -144,6 +149,7 @@ impl<D: Disk> Committer<D> {
             binding: Binding::default(),
             checkpoint: None,
             moved: Vec::new(),
+            moved_logged: 0,
             group: Group::default(),
             appended: Group::default(),
             changed_since: None,
@@ -158,6 +164,7 @@ impl<D: Disk> Committer<D> {
             has_begun: false,
             owes_totals: false,
             is_deleted: false,
+            needs_checkpoint: false,
             carry_factor: 1,
             reserved: 0,
             lacks_room: None,
@@ -183,7 +190,7 @@ impl<D: Disk> Committer<D> {
                 }
                 // Every caller may be waiting for a held job, so the thread must not wait for a new
                 // job only.
-                Err(mpsc::error::TryRecvError::Empty) if self.group.is_empty() && self.held.is_empty() => {
+                Err(mpsc::error::TryRecvError::Empty) if !self.has_unlogged() && self.held.is_empty() => {
                     match queue.blocking_recv() {
                         Some(job) => Some(job),
                         None => break,
@@ -367,13 +374,9 @@ impl<D: Disk> Committer<D> {
     fn close(&mut self) {
         self.flush();
         if self.is_open() && self.sync().is_ok() && self.state.has_settled() {
-            let is_switching = self.journal.as_ref().is_some_and(Journal::is_switching);
-            let mut more = if is_switching { Ok(()) } else { self.switch(0) }.map(|()| Progress::More);
-            while let Ok(Progress::More | Progress::Busy) = more {
-                more = self.step_checkpoint(Duration::MAX);
-            }
+            let made = self.checkpoint_now();
             self.flush();
-            if let Err(NotWritten(error) | NotSynced(error)) = more {
+            if let Err(NotWritten(error) | NotSynced(error)) = made {
                 tracing::warn!(%error, "no checkpoint at the stop; the next start reads more of the journal");
             }
         }

@@ -2,7 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Committer, REOPEN};
+use super::{
+    Committer, REOPEN,
+    Uncommitted::{NotSynced, NotWritten},
+};
 use crate::{
     domain::Mono,
     ledger::{
@@ -10,7 +13,7 @@ use crate::{
         data_dir::Disk,
         health::{Lost, Unavailable},
         journal::{Identity, Journal, Recovered, Replay},
-        pending::{self, Group, State, Summary},
+        pending::{self, Counters, Group, Image, State, Summary},
         registry::{
             Binding, rows,
             store::{Direction, Store, StoreError},
@@ -76,7 +79,28 @@ impl<D: Disk> Committer<D> {
         if self.registry.is_none() {
             self.open_registry()?;
         }
+        if self.needs_checkpoint && self.group.is_empty() {
+            self.checkpoint_at_once()?;
+        }
         Ok(())
+    }
+
+    /// Makes what was mended durable before anybody sees it: the next start would mend in another
+    /// way what has gone on since. Without room for it the ledger works all the same, and the
+    /// checkpoint is made when there is room.
+    fn checkpoint_at_once(&mut self) -> Result<(), StoreError> {
+        match self.checkpoint_now() {
+            Ok(()) => Ok(()),
+            Err(NotWritten(StoreError::Full)) => {
+                self.has_no_room(StoreError::Full, self.wanted());
+                Ok(())
+            }
+            Err(NotWritten(error)) => Err(error),
+            Err(NotSynced(error)) => {
+                self.needs_cut = true;
+                Err(error)
+            }
+        }
     }
 
     pub(super) fn open_journal(&mut self) -> Result<(), StoreError> {
@@ -86,14 +110,18 @@ impl<D: Disk> Committer<D> {
         let mut is_replaced = false;
         let mut replay = |replay: Replay<'_>| match replay {
             Replay::Group { sequence, payload } => {
-                let before = state.counters;
-                pending::read(payload, |image| drop(state.replay(image)))
-                    .map_err(|error| StoreError::Unread(format!("group {sequence} of the journal: {error}")))?;
-                if before.run > 0 && before.generation != state.counters.generation {
-                    is_replaced = true;
-                    state.has_nothing_stored();
-                }
-                Ok(())
+                let set = |image: Image<'_>| {
+                    let Counters { run, generation, .. } = state.counters;
+                    let totals = if let Image::Counters(totals) = &image { Some(*totals) } else { None };
+                    drop(state.replay(image));
+                    // What follows in the group is of the new registry.
+                    if run > 0 && totals.is_some_and(|totals| totals.generation != generation) {
+                        is_replaced = true;
+                        state.has_nothing_stored();
+                    }
+                };
+                pending::read(payload, set)
+                    .map_err(|error| StoreError::Unread(format!("group {sequence} of the journal: {error}")))
             }
             Replay::Hole => {
                 state.lose_track();
@@ -119,7 +147,7 @@ impl<D: Disk> Committer<D> {
         if let Some(damage) = damage {
             state.pass_over(PASSED_OVER);
             state.mend();
-            self.needs_count = true;
+            (self.needs_count, self.needs_checkpoint) = (true, true);
             tracing::error!(
                 intact_through = damage.intact_through,
                 "the journal is damaged: the groups before and after the damage count"
@@ -131,7 +159,7 @@ impl<D: Disk> Committer<D> {
         state.note_logged();
         self.state = state;
         (self.group, self.appended) = (Group::default(), Group::default());
-        self.moved.clear();
+        (self.moved, self.moved_logged) = (Vec::new(), 0);
         self.binding =
             Binding { journal: identity.id, generation: self.state.counters.generation, checkpoint, attempt: 0 };
         self.journal = Some(journal);
@@ -192,8 +220,11 @@ impl<D: Disk> Committer<D> {
                 self.report(Lost::Journal, kept, &text);
                 self.state.lose_track();
                 self.state.pass_over(PASSED_OVER);
-                self.needs_count = true;
+                (self.needs_count, self.needs_checkpoint) = (true, true);
                 self.binding.checkpoint = found.checkpoint;
+                if let Some(journal) = &mut self.journal {
+                    journal.pass_over_checkpoints(found.checkpoint);
+                }
             }
             Some(_) => {}
             None if self.state.counters.is_bound => {

@@ -215,6 +215,12 @@ impl<F: Files> Journal<F> {
         Ok(())
     }
 
+    /// The registry has checkpoints up to number `checkpoint`, of which this journal lost the last
+    /// ones: the next one gets a higher number.
+    pub(crate) fn pass_over_checkpoints(&mut self, checkpoint: u64) {
+        self.checkpoint = self.checkpoint.max(checkpoint);
+    }
+
     /// Records a clean stop, durably, together with all groups before: none of them can be taken
     /// for torn at the next opening.
     ///

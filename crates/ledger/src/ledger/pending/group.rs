@@ -120,14 +120,6 @@ impl Group {
         appended.undo.append(&mut self.undo);
     }
 
-    /// Adds objects of which only the image changes.
-    pub(crate) fn log_again(&mut self, state: &State, keys: Vec<Key>) {
-        if !keys.is_empty() {
-            self.before.get_or_insert(state.counters);
-            self.changed.extend(keys);
-        }
-    }
-
     /// Puts the old values back.
     pub(crate) fn undo(&mut self, state: &mut State) {
         let Self { undo, before, .. } = std::mem::take(self);

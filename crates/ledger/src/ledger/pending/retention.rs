@@ -31,9 +31,8 @@ fn forget(tx: &mut Tx<'_>, request: &Request) -> Result<(), StoreError> {
     let bytes = if is_stored { stored_bytes(tx, request)? } else { 0 };
     let counters = &mut tx.state.counters;
     counters.registry_bytes = counters.registry_bytes.saturating_sub(bytes);
-    if tx.state.request(seq).is_some() {
-        tx.put_request(seq, None);
-    }
+    // Also if it is not in memory: the journal may not say yet that the registry has it.
+    tx.put_request(seq, None);
     if let Some(hash) = request.delivery
         && tx.state.unacknowledged().get(&hash) == Some(&seq)
     {

@@ -164,12 +164,9 @@ fn size((key, value): &Op) -> u64 {
     (key.len() + value.as_ref().map_or(0, Vec::len)) as u64
 }
 
-/// Deletes the rows of a request.
+/// Deletes the rows of a request, of which a checkpoint that a crash cut short may have left any
+/// part.
 fn forget(registry: &dyn Store, seq: u64, token: &[u8], ops: &mut Vec<Op>) -> Result<(), StoreError> {
-    let (from, to) = (rows::request(seq), rows::request(seq + 1));
-    if registry.scan(&from, &to, Direction::Up, 1)?.is_empty() {
-        return Ok(());
-    }
     // The token may name a later request by now.
     if registry.get(token)?.as_deref().map(rows::read_seq).transpose()? == Some(seq) {
         ops.push((token.to_vec(), None));
@@ -178,7 +175,9 @@ fn forget(registry: &dyn Store, seq: u64, token: &[u8], ops: &mut Vec<Op>) -> Re
         let rows = registry.scan(&from, &to, Direction::Up, usize::MAX)?;
         ops.extend(rows.into_iter().map(|(key, _)| (key, None)));
     }
-    ops.push((from, None));
+    if registry.get(&rows::request(seq))?.is_some() {
+        ops.push((rows::request(seq), None));
+    }
     Ok(())
 }
 

@@ -7,11 +7,11 @@ use crate::ledger::{
 };
 
 /// Names of devices.
-fn many(from: usize, count: usize) -> Vec<String> {
+pub(super) fn many(from: usize, count: usize) -> Vec<String> {
     (from..from + count).map(|n| format!("device-{n:06}")).collect()
 }
 
-fn change_of(names: &[String]) -> Change {
+pub(super) fn change_of(names: &[String]) -> Change {
     change(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 

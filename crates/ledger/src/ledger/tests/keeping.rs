@@ -48,6 +48,45 @@ fn what_is_finished_is_forgotten_in_time() {
     assert_eq!(bench.contents(), empty, "the device is gone, too");
 }
 
+/// The journal may still have a request that a checkpoint moved to the registry: forgetting it holds
+/// there, too.
+#[test]
+fn a_forgotten_request_is_gone_from_the_journal_too() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    finish(&mut bench, "x", "t");
+    let mut replayed = bench.image.state.clone();
+    bench.checkpoint();
+    bench.wait(1000);
+    let before = bench.elapsed();
+    bench.forget_requests(before);
+    read(&bench.written, |image| drop(replayed.replay(image))).unwrap();
+    assert!(replayed.requests().is_empty());
+}
+
+/// A request may be forgotten while a checkpoint writes its rows. They count no more, and the next
+/// checkpoint deletes all of them, also those that a crash left of the last one.
+#[test]
+fn the_rows_of_a_request_that_is_forgotten_during_a_checkpoint_do_not_count() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    let empty = bench.image.registry.rows.clone();
+    finish(&mut bench, "x", "t");
+    let Image { state, registry } = &mut bench.image;
+    let mut checkpoint = Checkpoint::begin(state, Binding::default(), registry);
+    while checkpoint.step(state, registry, Duration::ZERO).unwrap() != Step::Done {}
+    bench.wait(1000);
+    let before = bench.elapsed();
+    bench.forget_requests(before);
+    checkpoint.complete(&mut bench.image.state);
+    testing::recount_bytes(&bench.image);
+    bench.image.registry.rows.retain(|key, _| key[0] != b'r');
+    bench.forget_devices(before);
+    bench.checkpoint();
+    let left = bench.image.registry.rows.keys().filter(|key| !empty.contains_key(*key) && key[0] != b'm');
+    assert_eq!(left.collect::<Vec<_>>(), Vec::<&Vec<u8>>::new());
+}
+
 /// A token may be used again once its request is forgotten. The rows of both may change in one
 /// checkpoint.
 #[test]

@@ -215,6 +215,13 @@ impl State {
         }
     }
 
+    /// The registry has rows of so many bytes of a request that was forgotten meanwhile. Returns
+    /// whether it was.
+    pub(crate) fn forgotten_has_rows(&mut self, seq: u64, bytes: u64) -> bool {
+        let forgotten = self.forgotten.get_mut(&seq);
+        forgotten.map(|forgotten| forgotten.bytes = bytes).is_some()
+    }
+
     /// The registry no longer has that request.
     pub(crate) fn forgotten_is_stored(&mut self, seq: u64) {
         self.forgotten.remove(&seq);
