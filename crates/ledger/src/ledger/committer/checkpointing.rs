@@ -62,8 +62,8 @@ impl<D: Disk> Committer<D> {
 
     /// Makes a whole checkpoint, or completes the one that is under way.
     pub(super) fn checkpoint_now(&mut self) -> Result<(), Uncommitted> {
+        self.sync()?;
         if !self.journal.as_ref().is_some_and(Journal::is_switching) {
-            self.sync()?;
             self.switch(0)?;
         }
         while self.step_checkpoint(Duration::MAX)? != Progress::Over {}
@@ -106,12 +106,13 @@ impl<D: Disk> Committer<D> {
                 self.switch(0).map(|()| Progress::More)
             }
             Ok(Step::Log(images)) => {
-                if let Err(error) = append(journal, &mut self.has_failed_write, &images) {
+                let logged = append(journal, &mut self.has_failed_write, &images)
+                    .and_then(|()| journal.sync().map_err(NotSynced));
+                if let Err(error) = logged {
                     // The journal lacks these images, so the checkpoint begins anew.
                     self.checkpoint = None;
                     return Err(error);
                 }
-                journal.sync().map_err(NotSynced)?;
                 Ok(Progress::More)
             }
             Ok(Step::Done) => {

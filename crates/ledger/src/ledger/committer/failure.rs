@@ -40,17 +40,22 @@ impl<D: Disk> Committer<D> {
             }
             NotSynced(error) => {
                 tracing::error!(%error, "the journal was not synced; beginning another segment");
-                self.appended.undo(&mut self.state);
-                self.state.begin_run(self.clock.now());
-                // A checkpoint in progress may have logged what the cut takes away.
-                self.checkpoint = None;
-                (self.needs_cut, self.moved_logged) = (true, 0);
+                self.undo_unsynced();
                 self.notify.health.send_modify(|health| health.failing = Some(error.clone()));
                 self.reopen.0 = self.clock.now().mono;
                 self.held.extend(ran.into_iter().map(|(job, _)| job));
                 self.ensure_open();
             }
         }
+    }
+
+    /// After a failed sync: what is not durable is undone, and has to be cut away.
+    pub(super) fn undo_unsynced(&mut self) {
+        self.appended.undo(&mut self.state);
+        self.state.begin_run(self.clock.now());
+        // A checkpoint in progress may have logged what the cut takes away.
+        self.checkpoint = None;
+        (self.needs_cut, self.moved_logged) = (true, 0);
     }
 
     /// Closes the registry, which is then opened again or replaced.

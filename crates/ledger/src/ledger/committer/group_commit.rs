@@ -54,12 +54,12 @@ impl<D: Disk> Committer<D> {
             if durable {
                 self.reserve()?;
             }
-            self.make_room(&mut payload)?;
+            let moved_logged = self.make_room(&mut payload)?;
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
             failpoint::pass("commit-before-write");
             append(journal, &mut self.has_failed_write, &payload)?;
             self.state.note_logged();
-            self.moved_logged = self.moved.len();
+            self.moved_logged = moved_logged;
             self.group.append_to(&mut self.appended);
             self.changed_since = None;
         }
@@ -72,7 +72,7 @@ impl<D: Disk> Committer<D> {
     }
 
     /// Whether there are changes, or objects that moved, which the journal does not have.
-    pub(super) fn has_unlogged(&self) -> bool {
+    fn has_unlogged(&self) -> bool {
         !self.group.is_empty() || self.moved.len() > self.moved_logged
     }
 
@@ -89,16 +89,17 @@ impl<D: Disk> Committer<D> {
 
     /// Adds the images of objects that moved, and makes room for the group in the segment, or
     /// begins another one. A checkpoint that is completed for it changes the totals, the bytes of
-    /// rows, and what moved: `payload` gets all of that.
-    pub(super) fn make_room(&mut self, payload: &mut Vec<u8>) -> Result<(), Uncommitted> {
+    /// rows, and what moved: `payload` gets all of that. Returns of how many objects that moved the
+    /// journal has an image with this group.
+    pub(super) fn make_room(&mut self, payload: &mut Vec<u8>) -> Result<usize, Uncommitted> {
         let needed = |payload: &[u8]| Journal::<D::Files>::footprint((payload.len() + MAX_TOTALS) as u64);
         let has_room = |journal: &Option<Journal<D::Files>>, payload: &[u8]| {
             journal.as_ref().is_some_and(|journal| needed(payload) <= journal.room())
         };
-        let of_group = payload.len();
+        let mut of_group = payload.len();
         write_moved(&self.moved[self.moved_logged..], &self.state, payload);
         if has_room(&self.journal, payload) {
-            return Ok(());
+            return Ok(self.moved.len());
         }
         if self.journal.as_ref().is_some_and(Journal::is_switching) {
             // The registry gets only what is durable, and this group is not. So the group is taken
@@ -121,14 +122,23 @@ impl<D: Disk> Committer<D> {
             counters.registry_bytes = counters.registry_bytes.wrapping_add(grown);
             counters.attempt = after.attempt;
             payload.extend(Group::totals(&self.state));
+            of_group = payload.len();
             write_moved(&self.moved[self.moved_logged..], &self.state, payload);
             (self.group.touched, self.group.ended) = noted;
         }
         if has_room(&self.journal, payload) {
-            return Ok(());
+            return Ok(self.moved.len());
         }
         self.sync()?;
-        self.switch(needed(payload))
+        match self.switch(needed(payload)) {
+            Ok(()) => Ok(self.moved.len()),
+            // What is open is carried out all the same, and what moved is logged when there is room.
+            Err(NotWritten(_)) if has_room(&self.journal, &payload[..of_group]) => {
+                payload.truncate(of_group);
+                Ok(self.moved_logged)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Bytes that the registry has of a device's row.
@@ -229,7 +239,7 @@ impl<D: Disk> Committer<D> {
 
     /// Writes the changes of unsynced jobs to the journal.
     pub(super) fn flush(&mut self) {
-        if !self.has_unlogged() || !self.is_open() {
+        if self.group.is_empty() || !self.is_open() {
             return;
         }
         match self.commit(false) {
@@ -242,10 +252,10 @@ impl<D: Disk> Committer<D> {
     pub(super) fn log_totals(&mut self) -> Result<(), StoreError> {
         self.owes_totals = true;
         let mut payload = Group::totals(&self.state);
-        let logged = self.make_room(&mut payload).and_then(|()| {
+        let logged = self.make_room(&mut payload).and_then(|moved_logged| {
             let Some(journal) = &mut self.journal else { return Err(NotWritten(not_open())) };
             append(journal, &mut self.has_failed_write, &payload)?;
-            self.moved_logged = self.moved.len();
+            self.moved_logged = moved_logged;
             self.sync()
         });
         match logged {

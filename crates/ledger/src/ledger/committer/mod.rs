@@ -190,7 +190,7 @@ impl<D: Disk> Committer<D> {
                 }
                 // Every caller may be waiting for a held job, so the thread must not wait for a new
                 // job only.
-                Err(mpsc::error::TryRecvError::Empty) if !self.has_unlogged() && self.held.is_empty() => {
+                Err(mpsc::error::TryRecvError::Empty) if self.group.is_empty() && self.held.is_empty() => {
                     match queue.blocking_recv() {
                         Some(job) => Some(job),
                         None => break,

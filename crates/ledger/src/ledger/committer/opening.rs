@@ -91,13 +91,14 @@ impl<D: Disk> Committer<D> {
     fn checkpoint_at_once(&mut self) -> Result<(), StoreError> {
         match self.checkpoint_now() {
             Ok(()) => Ok(()),
-            Err(NotWritten(StoreError::Full)) => {
+            // There is no room for a segment: the registry is open.
+            Err(NotWritten(StoreError::Full)) if self.registry.is_some() => {
                 self.has_no_room(StoreError::Full, self.wanted());
                 Ok(())
             }
             Err(NotWritten(error)) => Err(error),
             Err(NotSynced(error)) => {
-                self.needs_cut = true;
+                self.undo_unsynced();
                 Err(error)
             }
         }
@@ -221,9 +222,12 @@ impl<D: Disk> Committer<D> {
                 self.state.lose_track();
                 self.state.pass_over(PASSED_OVER);
                 (self.needs_count, self.needs_checkpoint) = (true, true);
-                self.binding.checkpoint = found.checkpoint;
+                // Until a checkpoint is complete, each start has to find this again, also one after
+                // a kill in that checkpoint: the registry is two ahead of the journal then.
+                self.binding = Binding { checkpoint: found.checkpoint + 1, ..found };
+                self.binding.write(&mut registry).inspect_err(|_| self.is_suspect = true)?;
                 if let Some(journal) = &mut self.journal {
-                    journal.pass_over_checkpoints(found.checkpoint);
+                    journal.pass_over_checkpoints(self.binding.checkpoint);
                 }
             }
             Some(_) => {}

@@ -27,6 +27,8 @@ pub(crate) struct Journal<F: Files> {
     pub(super) base: u64,
     /// The last complete checkpoint.
     pub(super) checkpoint: u64,
+    /// The next checkpoint gets a number above this one.
+    pub(super) passed_over: u64,
     /// Epoch of the segment that the checkpoint under way began with.
     pub(super) switching: Option<u64>,
     /// The last frame that was appended, and the last one that is durable.
@@ -209,16 +211,17 @@ impl<F: Files> Journal<F> {
         let Some(base) = self.switching else {
             return Err(StoreError::Io("no checkpoint of the journal is under way".into()));
         };
-        self.write(Kind::Complete, self.last.sequence, &format::complete(base, self.checkpoint + 1))?;
+        let checkpoint = self.checkpoint.max(self.passed_over) + 1;
+        self.write(Kind::Complete, self.last.sequence, &format::complete(base, checkpoint))?;
         self.sync()?;
-        self.completed(base, self.checkpoint + 1);
+        self.completed(base, checkpoint);
         Ok(())
     }
 
     /// The registry has checkpoints up to number `checkpoint`, of which this journal lost the last
-    /// ones: the next one gets a higher number.
+    /// ones: the next one gets a higher number. No header says so before that one is complete.
     pub(crate) fn pass_over_checkpoints(&mut self, checkpoint: u64) {
-        self.checkpoint = self.checkpoint.max(checkpoint);
+        self.passed_over = checkpoint;
     }
 
     /// Records a clean stop, durably, together with all groups before: none of them can be taken
