@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::{
     Committer,
     Uncommitted::{self, NotSynced, NotWritten},
-    group_commit::append,
+    group_commit::{append, write_moved},
     progress::Progress,
 };
 use crate::{
     ledger::{
         data_dir::Disk,
         journal::Journal,
-        pending::{Group, Key, State, write},
+        pending::Group,
         registry::{Binding, Checkpoint, Moved, Step, carried_bytes},
     },
     runtime::failpoint,
@@ -20,11 +20,6 @@ use crate::{
 
 /// A checkpoint begins when less than a segment divided by this number is free.
 const RESERVED: u64 = 8;
-
-/// Adds the images of objects that a checkpoint moved to the registry.
-pub(super) fn write_moved(moved: &[Key], state: &State, payload: &mut Vec<u8>) {
-    moved.iter().filter_map(|key| state.image(key)).for_each(|image| write(payload, &image));
-}
 
 impl<D: Disk> Committer<D> {
     /// The part of the segment that is used, in quarters.

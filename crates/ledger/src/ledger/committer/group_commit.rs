@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{
     Committer,
     Uncommitted::{self, NotSynced, NotWritten},
-    checkpointing::write_moved,
     not_open,
     progress::Progress,
 };
@@ -14,7 +13,7 @@ use crate::{
     ledger::{
         data_dir::Disk,
         journal::{Files, Journal},
-        pending::{Group, devices_to_write},
+        pending::{Group, Key, State, devices_to_write, write},
         registry::{
             carried_bytes, rows,
             store::{Store, StoreError},
@@ -41,6 +40,11 @@ pub(super) fn append<F: Files>(
         Err(error) if std::mem::replace(has_failed, true) => Err(NotSynced(error)),
         Err(error) => Err(NotWritten(error)),
     }
+}
+
+/// Adds the images of objects that a checkpoint moved to the registry.
+pub(super) fn write_moved(moved: &[Key], state: &State, payload: &mut Vec<u8>) {
+    moved.iter().filter_map(|key| state.image(key)).for_each(|image| write(payload, &image));
 }
 
 /// The most bytes of an image of the totals.
