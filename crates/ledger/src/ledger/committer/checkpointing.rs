@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Committer,
     Uncommitted::{self, NotSynced, NotWritten},
-    group_commit::{append, write_moved},
+    group_commit::{MAX_TOTALS, append, write_moved},
     progress::Progress,
 };
 use crate::{
@@ -96,9 +96,10 @@ impl<D: Disk> Committer<D> {
             Ok(Step::Log(images)) if Journal::<D::Files>::footprint(images.len() as u64) > journal.room() => {
                 // The images take more room than was estimated: all of them are logged again, in a
                 // longer segment.
-                self.carry_factor *= 2;
                 self.checkpoint = None;
-                self.switch(0).map(|()| Progress::More)
+                self.carry_factor *= 2;
+                // Without room for the segment the next attempt asks for no more than this one.
+                self.switch(0).inspect_err(|_| self.carry_factor /= 2).map(|()| Progress::More)
             }
             Ok(Step::Log(images)) => {
                 let logged = append(journal, &mut self.has_failed_write, &images)
@@ -109,6 +110,11 @@ impl<D: Disk> Committer<D> {
                     return Err(error);
                 }
                 Ok(Progress::More)
+            }
+            Ok(Step::Done) if Journal::<D::Files>::footprint(MAX_TOTALS as u64) > journal.room() => {
+                // Other groups filled the segment meanwhile.
+                self.checkpoint = None;
+                self.switch(0).map(|()| Progress::More)
             }
             Ok(Step::Done) => {
                 let moved = self.checkpoint.take().map(|checkpoint| checkpoint.complete(&mut self.state));

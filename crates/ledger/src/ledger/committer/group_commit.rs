@@ -48,7 +48,7 @@ pub(super) fn write_moved(moved: &[Key], state: &State, payload: &mut Vec<u8>) {
 }
 
 /// The most bytes of an image of the totals.
-const MAX_TOTALS: usize = 2048;
+pub(super) const MAX_TOTALS: usize = 2048;
 
 impl<D: Disk> Committer<D> {
     /// Writes the group to the journal, and syncs the journal if `durable` is set.

@@ -44,7 +44,9 @@ impl<D: Disk> Committer<D> {
         match opened {
             Ok(()) => {
                 self.reopen = (Mono(0), REOPEN.0);
-                self.notify.health.send_modify(|health| health.failing = None);
+                if self.lacks_room.is_none() {
+                    self.notify.health.send_modify(|health| health.failing = None);
+                }
                 self.notify.summary.send_replace(Summary::of(&self.state));
                 for wake in [&self.notify.work, &self.notify.outgoing, &self.notify.devices, &self.notify.access] {
                     wake.send_replace(());
@@ -96,7 +98,11 @@ impl<D: Disk> Committer<D> {
                 self.has_no_room(StoreError::Full, self.wanted());
                 Ok(())
             }
-            Err(NotWritten(error)) => Err(error),
+            Err(NotWritten(error)) => {
+                // The ledger is not open yet.
+                self.registry = None;
+                Err(error)
+            }
             Err(NotSynced(error)) => {
                 self.undo_unsynced();
                 Err(error)
@@ -224,11 +230,12 @@ impl<D: Disk> Committer<D> {
                 (self.needs_count, self.needs_checkpoint) = (true, true);
                 // Until a checkpoint is complete, each start has to find this again, also one after
                 // a kill in that checkpoint: the registry is two ahead of the journal then.
-                self.binding = Binding { checkpoint: found.checkpoint + 1, ..found };
-                self.binding.write(&mut registry).inspect_err(|_| self.is_suspect = true)?;
+                let next = Binding { checkpoint: found.checkpoint + 1, ..found };
                 if let Some(journal) = &mut self.journal {
-                    journal.pass_over_checkpoints(self.binding.checkpoint);
+                    journal.pass_over_checkpoints(next.checkpoint);
                 }
+                next.write(&mut registry).inspect_err(|_| self.is_suspect = true)?;
+                self.binding = next;
             }
             Some(_) => {}
             None if self.state.counters.is_bound => {

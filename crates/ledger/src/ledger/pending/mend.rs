@@ -3,7 +3,10 @@
 //! Work whose images are lost may have been sent, and entries may have ended. So their outcome is
 //! taken for unknown: the next complete list shows it, or the call is repeated.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use smallvec::smallvec;
 
@@ -138,7 +141,9 @@ impl State {
         for n in early {
             self.put_owed(n, None);
         }
-        for seq in ended {
+        let owed: BTreeSet<u64> =
+            self.owed().values().filter(|message| message.completed).map(|message| message.seq).collect();
+        for seq in ended.into_iter().filter(|seq| !owed.contains(seq)) {
             let n = self.counters.next_outgoing;
             self.counters.next_outgoing += 1;
             self.put_owed(n, Some(Outgoing { seq, completed: true }));

@@ -10,12 +10,13 @@ use crate::{
 /// Bytes of images of one slice.
 const SLICE: usize = 64 << 10;
 
-/// What is logged again, one kind after the other, each from a cursor on.
+/// What is logged again, one kind after the other, each from a cursor on. Messages come first: a
+/// request that ended while the journal was repaired must not be in it without its message.
 #[derive(Debug)]
 pub(super) enum Carry {
+    Owed(u64),
     Requests(u64),
     Works(Option<Target>),
-    Owed(u64),
     Unacknowledged(Option<[u8; 32]>),
     Outdated(Option<ThingName>),
     Access(Option<ThingName>),
@@ -33,6 +34,10 @@ impl Carry {
             payload.len() < SLICE
         };
         *self = match &self {
+            Self::Owed(from) => match state.owed().range(from..).find(|(n, _)| !log(&Key::Owed(**n))) {
+                Some((n, _)) => Self::Owed(n + 1),
+                None => Self::Requests(0),
+            },
             Self::Requests(from) => {
                 let open = |seq: &u64, is_over: bool| !is_over || state.is_owed(*seq);
                 let mut rest = state.requests().range(from..);
@@ -48,13 +53,9 @@ impl Carry {
                 let mut rest = state.works().range::<Target, _>((from, Bound::Unbounded));
                 match rest.find(|(target, _)| !log(&Key::Work((*target).clone()))) {
                     Some((target, _)) => Self::Works(Some(target.clone())),
-                    None => Self::Owed(0),
+                    None => Self::Unacknowledged(None),
                 }
             }
-            Self::Owed(from) => match state.owed().range(from..).find(|(n, _)| !log(&Key::Owed(**n))) {
-                Some((n, _)) => Self::Owed(n + 1),
-                None => Self::Unacknowledged(None),
-            },
             Self::Unacknowledged(after) => {
                 let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
                 let mut rest = state.unacknowledged().range::<[u8; 32], _>((from, Bound::Unbounded));

@@ -54,7 +54,7 @@ impl Checkpoint {
             slices: Slices::of(state, binding),
             writer: Writer::new(registry.writer()),
             written: Written::default(),
-            carry: Carry::Requests(0),
+            carry: Carry::Owed(0),
         }
     }
 

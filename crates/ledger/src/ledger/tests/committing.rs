@@ -42,6 +42,16 @@ impl Rig {
         (self.ledger, self.thread) = start(&self.disk, &self.rules);
     }
 
+    /// Power fails, and the agent starts on a disk whose syncs fail after the first `good` ones.
+    async fn crash_with_failing_syncs(&mut self, good: u32) {
+        self.thread.abort();
+        let _ = (&mut self.thread).await;
+        self.disk.files.crash_keeping(|_, _| true);
+        self.disk.files.fail_later_syncs(good, 1000);
+        (self.ledger, self.thread) = start(&self.disk, &self.rules);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+
     /// The agent stops in order, and starts again.
     pub(super) async fn restart(self) -> Self {
         let Self { disk, rules, ledger, thread } = self;
@@ -211,9 +221,14 @@ async fn what_was_mended_is_not_mended_again() {
     assert_eq!(rig.take(CallKind::Associate).await, ["a"]);
     let frame = before.iter().zip(&after).position(|(before, after)| before != after).unwrap();
     rig.disk.files.flip(0, frame as u64 + 60, 0);
+    for good in 0..6 {
+        rig.crash_with_failing_syncs(good).await;
+    }
     rig.crash().await;
     let ended = rig.find("older").await.unwrap();
     assert_eq!((ended.tally.open, rig.find("opposite").await), (0, None));
+    let owed = rig.ledger.run(|tx| owed(tx, Via::Mqtt, 0, 9, 9)).await.unwrap().0;
+    assert_eq!(owed.iter().filter(|owed| owed.completed).count(), 1, "its end is reported");
     let list = rig.ledger.run_unsynced(|tx| Ok(begin_list(tx))).await.unwrap();
     let listed = rig.ledger.run(move |tx| {
         let (mut counts, page) = (SyncCounts::default(), [(thing("a"), Some(Timestamp(5)))]);
@@ -251,12 +266,7 @@ async fn an_old_copy_of_the_journal_is_one_loss() {
     rig.disk.files = old;
     // Power fails in the checkpoint by which the opening makes durable what it mended.
     for good in 0..6 {
-        rig.thread.abort();
-        let _ = (&mut rig.thread).await;
-        rig.disk.files.crash_keeping(|_, _| true);
-        rig.disk.files.fail_later_syncs(good, 1000);
-        (rig.ledger, rig.thread) = start(&rig.disk, &rig.rules);
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        rig.crash_with_failing_syncs(good).await;
         let health = rig.ledger.health().borrow().clone();
         assert!(health.losses.len() == 1 || health.failing.is_some(), "{good} syncs: {health:?}");
     }
