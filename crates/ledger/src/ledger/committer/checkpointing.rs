@@ -40,6 +40,11 @@ impl<D: Disk> Committer<D> {
         if is_due && self.is_short_of_room() {
             return Progress::Over;
         }
+        // One that is to begin anew would fill the rest of its segment with the same images.
+        let is_waiting = self.lacks_room.is_some_and(|(next, _)| self.clock.now().mono < next);
+        if self.checkpoint.is_none() && journal.is_switching() && is_waiting {
+            return Progress::Over;
+        }
         let step = self
             .commit(true)
             .and_then(|()| if is_due { self.begin_checkpoint() } else { self.step_checkpoint(patience) });
@@ -94,12 +99,7 @@ impl<D: Disk> Committer<D> {
             Ok(Step::More) => Ok(Progress::More),
             Ok(Step::Busy) => Ok(Progress::Busy),
             Ok(Step::Log(images)) if Journal::<D::Files>::footprint(images.len() as u64) > journal.room() => {
-                // The images take more room than was estimated: all of them are logged again, in a
-                // longer segment.
-                self.checkpoint = None;
-                self.carry_factor *= 2;
-                // Without room for the segment the next attempt asks for no more than this one.
-                self.switch(0).inspect_err(|_| self.carry_factor /= 2).map(|()| Progress::More)
+                self.begin_anew()
             }
             Ok(Step::Log(images)) => {
                 let logged = append(journal, &mut self.has_failed_write, &images)
@@ -111,11 +111,7 @@ impl<D: Disk> Committer<D> {
                 }
                 Ok(Progress::More)
             }
-            Ok(Step::Done) if Journal::<D::Files>::footprint(MAX_TOTALS as u64) > journal.room() => {
-                // Other groups filled the segment meanwhile.
-                self.checkpoint = None;
-                self.switch(0).map(|()| Progress::More)
-            }
+            Ok(Step::Done) if Journal::<D::Files>::footprint(MAX_TOTALS as u64) > journal.room() => self.begin_anew(),
             Ok(Step::Done) => {
                 let moved = self.checkpoint.take().map(|checkpoint| checkpoint.complete(&mut self.state));
                 let Moved { logged, others } = moved.unwrap_or_default();
@@ -164,6 +160,24 @@ impl<D: Disk> Committer<D> {
             }
         }
     }
+
+    /// The images of a checkpoint take more room than was estimated, or other groups filled its
+    /// segment: all that is open is logged again in a longer one, when there is room for it.
+    fn begin_anew(&mut self) -> Result<Progress, Uncommitted> {
+        self.checkpoint = None;
+        self.carry_factor *= 2;
+        match self.switch(0) {
+            Ok(()) => Ok(Progress::More),
+            Err(error) => {
+                // The next attempt asks for no more than this one.
+                self.carry_factor /= 2;
+                let NotWritten(error) = error else { return Err(error) };
+                self.has_no_room(error, self.wanted());
+                Ok(Progress::Over)
+            }
+        }
+    }
+
     /// Gives back what a burst needed of the segments that are free now.
     fn trim_segments(&mut self) {
         let length = self.wanted();

@@ -231,11 +231,11 @@ impl<D: Disk> Committer<D> {
                 // Until a checkpoint is complete, each start has to find this again, also one after
                 // a kill in that checkpoint: the registry is two ahead of the journal then.
                 let next = Binding { checkpoint: found.checkpoint + 1, ..found };
+                next.write(&mut registry).inspect_err(|_| self.is_suspect = true)?;
+                self.binding = next;
                 if let Some(journal) = &mut self.journal {
                     journal.pass_over_checkpoints(next.checkpoint);
                 }
-                next.write(&mut registry).inspect_err(|_| self.is_suspect = true)?;
-                self.binding = next;
             }
             Some(_) => {}
             None if self.state.counters.is_bound => {
