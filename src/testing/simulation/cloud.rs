@@ -185,7 +185,9 @@ fn gated(state: &super::world::State, clock: Now, now: Millis, name: &str, trust
         return Some(format!("{name} waits for more than five minutes, and is sent without a list"));
     }
     let (begun, listed) = state.cloud.taken_in.as_ref()?;
-    let listed = listed.get(name).map(|at| Timestamp(*at));
+    // A list that lags may show an association that a call of the agent has ended since.
+    let has_ended = |at: &Millis| state.cloud.ended.get(name).is_some_and(|ended| at <= ended);
+    let listed = listed.get(name).filter(|at| !has_ended(at)).map(|at| Timestamp(*at));
     let overtaken = |Waiter { place: (seq, _), known_association }: &Waiter| {
         let request = disk.live.request(*seq);
         accepted(*seq) < *begun

@@ -13,7 +13,7 @@ use crate::{
         data_dir::Disk,
         journal::Journal,
         pending::Group,
-        registry::{Binding, Checkpoint, Moved, Step, carried_bytes},
+        registry::{Binding, Checkpoint, Step, carried_bytes},
     },
     runtime::failpoint,
 };
@@ -113,9 +113,8 @@ impl<D: Disk> Committer<D> {
             }
             Ok(Step::Done) if Journal::<D::Files>::footprint(MAX_TOTALS as u64) > journal.room() => self.begin_anew(),
             Ok(Step::Done) => {
-                let moved = self.checkpoint.take().map(|checkpoint| checkpoint.complete(&mut self.state));
-                let Moved { logged, others } = moved.unwrap_or_default();
-                self.moved.extend(logged);
+                let checkpoint = self.checkpoint.take();
+                self.moved.extend(checkpoint.iter().flat_map(|checkpoint| checkpoint.complete(&mut self.state)));
                 self.state.counters.attempt = self.binding.attempt;
                 // With the totals, which count the rows that the registry has of these objects now.
                 // Where the segment has no room for them, they are in the next group.
@@ -130,7 +129,7 @@ impl<D: Disk> Committer<D> {
                     .and_then(|()| journal.complete().map_err(NotSynced));
                 if let Err(error) = completed {
                     // The older segments count until another checkpoint is complete.
-                    self.moved.extend(others);
+                    self.moved.extend(checkpoint.iter().flat_map(Checkpoint::written));
                     return Err(error);
                 }
                 if has_room {

@@ -24,16 +24,6 @@ pub(crate) struct Checkpoint {
     carry: Carry,
 }
 
-/// What a checkpoint moved to the registry.
-#[derive(Debug, Default)]
-pub(crate) struct Moved {
-    /// Objects that the journal would bring back at the next start as they were before: those that
-    /// stay in memory, and those whose images are in its present segment.
-    pub(crate) logged: Vec<Key>,
-    /// Objects that are in its older segments only, which are free once the checkpoint is complete.
-    pub(crate) others: Vec<Key>,
-}
-
 /// What a step of a checkpoint leaves to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -90,33 +80,43 @@ impl Checkpoint {
         Ok(Step::More)
     }
 
-    /// Removes the objects that the registry now has from memory.
-    pub(crate) fn complete(self, state: &mut State) -> Moved {
+    /// Removes the objects that the registry now has from memory. Returns those that the journal
+    /// would bring back at the next start as they were before: those that stay in memory, and those
+    /// whose images are in its present segment.
+    pub(crate) fn complete(&self, state: &mut State) -> Vec<Key> {
         let Self { slices, written, .. } = self;
         let mut bytes = state.counters.registry_bytes;
-        let mut moved = Moved::default();
-        let mut note = |key, is_logged| if is_logged { moved.logged.push(key) } else { moved.others.push(key) };
-        for (thing, change, now) in written.devices {
-            if let Some(stored) = state.device_is_stored(&thing, change, now) {
-                bytes = bytes.saturating_sub(stored).saturating_add(now);
+        let mut moved = Vec::new();
+        for (thing, change, now) in &written.devices {
+            if let Some(stored) = state.device_is_stored(thing, *change, *now) {
+                bytes = bytes.saturating_sub(stored).saturating_add(*now);
             }
-            let is_logged = state.is_in_segment(change) || state.devices().contains_key(&thing);
-            note(Key::Device(thing), is_logged);
+            if state.is_in_segment(*change) || state.devices().contains_key(thing) {
+                moved.push(Key::Device(thing.clone()));
+            }
         }
-        for (seq, grown) in written.requests {
+        for (seq, grown) in &written.requests {
             // Forgotten since: the next checkpoint deletes the rows, and they count no more.
-            if state.forgotten_has_rows(seq, grown) {
+            if state.forgotten_has_rows(*seq, *grown) {
                 continue;
             }
-            bytes = bytes.saturating_add(grown);
-            let change = state.request(seq).map_or(0, |kept| kept.change.0);
-            state.request_is_stored(seq, grown);
-            note(Key::Request(seq), state.is_in_segment(change) || state.request(seq).is_some());
+            bytes = bytes.saturating_add(*grown);
+            let change = state.request(*seq).map_or(0, |kept| kept.change.0);
+            state.request_is_stored(*seq, *grown);
+            if state.is_in_segment(change) || state.request(*seq).is_some() {
+                moved.push(Key::Request(*seq));
+            }
         }
         for seq in slices.forgotten() {
             state.forgotten_is_stored(*seq);
         }
         state.counters.registry_bytes = bytes;
         moved
+    }
+
+    /// All objects that it wrote.
+    pub(crate) fn written(&self) -> impl Iterator<Item = Key> {
+        let devices = self.written.devices.iter().map(|(thing, ..)| Key::Device(thing.clone()));
+        devices.chain(self.written.requests.iter().map(|(seq, _)| Key::Request(*seq)))
     }
 }

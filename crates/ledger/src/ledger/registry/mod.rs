@@ -14,7 +14,7 @@ pub mod store;
 mod writer;
 
 pub(crate) use carry::carried_bytes;
-pub(crate) use checkpoint::{Checkpoint, Moved, Step};
+pub(crate) use checkpoint::{Checkpoint, Step};
 use serde::{Deserialize, Serialize};
 pub(crate) use sled::SledStore;
 pub use sled::room_needed;
