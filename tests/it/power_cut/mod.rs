@@ -163,8 +163,8 @@ fn without_one_of_the_syncs_the_same_cuts_lose_commands() {
         .collect();
     promised.sort_unstable();
     let mut cuts: Vec<usize> = promised.iter().step_by(promised.len() / 20).map(|at| at + 1).collect();
-    // Between the checkpoint of a clean stop and the `fsync` of sled's whole file, which follows it,
-    // all that had finished is in the registry only. Few other cuts are at such a moment.
+    // Between the checkpoint of a clean stop and the `fsync` of sled's whole file that follows it,
+    // all finished commands are in the registry only. Few other cuts are at such a moment.
     let largest = recording.promises.iter().max_by_key(|promise| promise.change.targets.len());
     let completed = largest.and_then(|promise| promise.completed.as_ref()).map(|(at, _)| *at);
     let whole = completed.and_then(|at| recording.whole_sync_after(at));

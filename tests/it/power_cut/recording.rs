@@ -229,8 +229,11 @@ impl Recording {
     /// The first line after `line` at which an `fsync` of sled's file begins: its other syncs are
     /// `fdatasync`.
     pub fn whole_sync_after(&self, line: usize) -> Option<usize> {
-        let whole = |op: &&files::Op| matches!(op.what, files::What::Sync { inode, data_only: false } if self.files.is_named(inode, "data/store/db"));
-        self.files.ops.iter().filter(whole).map(|op| op.begin).filter(|begin| *begin > line).min()
+        let is_whole = |op: &&files::Op| match op.what {
+            files::What::Sync { inode, data_only } => !data_only && self.files.is_named(inode, "data/store/db"),
+            _ => false,
+        };
+        self.files.ops.iter().filter(is_whole).map(|op| op.begin).filter(|begin| *begin > line).min()
     }
 
     /// What is on the medium when power fails before line `cut`.

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -73,7 +73,7 @@ impl Store for MemStore {
 
 /// A registry in memory that outlives its openings, and can be damaged.
 #[derive(Clone, Default)]
-pub struct Shared(Arc<Mutex<(MemStore, bool)>>, Arc<AtomicU64>);
+pub struct Shared(Arc<Mutex<(MemStore, bool)>>, Arc<AtomicU64>, Arc<AtomicBool>);
 
 impl Shared {
     /// Every access fails from now on, as after damage.
@@ -84,6 +84,12 @@ impl Shared {
     /// Its file takes so many bytes from now on.
     pub fn set_size(&self, bytes: u64) {
         self.1.store(bytes, Ordering::Relaxed);
+    }
+
+    /// It has no second handle from now on: the ledger writes the rows of a checkpoint itself, so
+    /// that the number of its steps does not depend on the speed of a thread.
+    pub fn have_one_handle(&self) {
+        self.2.store(true, Ordering::Relaxed);
     }
 
     /// How many rows there are.
@@ -123,7 +129,7 @@ impl Store for Shared {
     }
 
     fn writer(&self) -> Option<Box<dyn Store + Send>> {
-        Some(Box::new(self.clone()))
+        (!self.2.load(Ordering::Relaxed)).then(|| Box::new(self.clone()) as _)
     }
 
     fn size(&self) -> u64 {

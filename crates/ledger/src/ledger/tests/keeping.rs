@@ -48,8 +48,8 @@ fn what_is_finished_is_forgotten_in_time() {
     assert_eq!(bench.contents(), empty, "the device is gone, too");
 }
 
-/// The journal may still have a request that a checkpoint moved to the registry: forgetting it holds
-/// there, too.
+/// The journal may still have a request that a checkpoint moved to the registry. The group that
+/// forgets the request removes it there, too.
 #[test]
 fn a_forgotten_request_is_gone_from_the_journal_too() {
     let mut bench = Bench::new();

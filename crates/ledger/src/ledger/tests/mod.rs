@@ -13,6 +13,7 @@ mod lists;
 mod mending;
 mod opposites;
 mod property;
+mod recovering;
 mod rules;
 mod view;
 
