@@ -73,55 +73,69 @@ impl Store for MemStore {
 
 /// A registry in memory that outlives its openings, and can be damaged.
 #[derive(Clone, Default)]
-pub struct Shared(Arc<Mutex<(MemStore, bool)>>, Arc<AtomicU64>, Arc<AtomicBool>);
+pub struct Shared {
+    /// The rows, and whether they are damaged.
+    content: Arc<Mutex<(MemStore, bool)>>,
+    size: Arc<AtomicU64>,
+    has_one_handle: Arc<AtomicBool>,
+    is_full: Arc<AtomicBool>,
+}
 
 impl Shared {
     /// Every access fails from now on, as after damage.
     pub fn damage(&self) {
-        self.0.lock().unwrap().1 = true;
+        self.content.lock().unwrap().1 = true;
     }
 
     /// Its file takes so many bytes from now on.
     pub fn set_size(&self, bytes: u64) {
-        self.1.store(bytes, Ordering::Relaxed);
+        self.size.store(bytes, Ordering::Relaxed);
     }
 
     /// It has no second handle from now on: the ledger writes the rows of a checkpoint itself, so
     /// that the number of its steps does not depend on the speed of a thread.
     pub fn have_one_handle(&self) {
-        self.2.store(true, Ordering::Relaxed);
+        self.has_one_handle.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there is no room for rows.
+    pub fn set_full(&self, is_full: bool) {
+        self.is_full.store(is_full, Ordering::Relaxed);
     }
 
     /// How many rows there are.
     pub fn rows(&self) -> usize {
-        self.0.lock().unwrap().0.rows.len()
+        self.content.lock().unwrap().0.rows.len()
     }
 
     /// Bytes of the rows of devices and requests.
     pub fn bytes(&self) -> u64 {
-        let rows = &self.0.lock().unwrap().0.rows;
+        let rows = &self.content.lock().unwrap().0.rows;
         rows.iter().filter(|(key, _)| key.first() != Some(&b'm')).map(|(key, row)| (key.len() + row.len()) as u64).sum()
     }
 
     fn checked(&self) -> Result<(), StoreError> {
-        if self.0.lock().unwrap().1 { Err(StoreError::Damaged("by a test".into())) } else { Ok(()) }
+        if self.content.lock().unwrap().1 { Err(StoreError::Damaged("by a test".into())) } else { Ok(()) }
     }
 }
 
 impl Store for Shared {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.checked()?;
-        self.0.lock().unwrap().0.get(key)
+        self.content.lock().unwrap().0.get(key)
     }
 
     fn scan(&self, from: &[u8], to: &[u8], direction: Direction, limit: usize) -> Result<Vec<Row>, StoreError> {
         self.checked()?;
-        self.0.lock().unwrap().0.scan(from, to, direction, limit)
+        self.content.lock().unwrap().0.scan(from, to, direction, limit)
     }
 
     fn apply(&mut self, ops: &[Op]) -> Result<(), StoreError> {
         self.checked()?;
-        self.0.lock().unwrap().0.apply(ops)
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(StoreError::Full);
+        }
+        self.content.lock().unwrap().0.apply(ops)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
@@ -129,11 +143,11 @@ impl Store for Shared {
     }
 
     fn writer(&self) -> Option<Box<dyn Store + Send>> {
-        (!self.2.load(Ordering::Relaxed)).then(|| Box::new(self.clone()) as _)
+        (!self.has_one_handle.load(Ordering::Relaxed)).then(|| Box::new(self.clone()) as _)
     }
 
     fn size(&self) -> u64 {
-        self.1.load(Ordering::Relaxed)
+        self.size.load(Ordering::Relaxed)
     }
 
     fn rewrite(&mut self) -> Result<bool, StoreError> {
@@ -177,7 +191,7 @@ impl Disk for MemDisk {
     }
 
     fn quarantine_registry(&self, _: i64) -> std::io::Result<PathBuf> {
-        *self.registry.0.lock().unwrap() = (MemStore::default(), false);
+        *self.registry.content.lock().unwrap() = (MemStore::default(), false);
         Ok(PathBuf::from(format!("quarantined-{}", self.quarantined.fetch_add(1, Ordering::Relaxed))))
     }
 

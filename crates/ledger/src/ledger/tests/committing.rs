@@ -32,7 +32,8 @@ impl Rig {
         self.crash_with(|_| ()).await;
     }
 
-    async fn crash_with(&mut self, prepare: impl FnOnce(&MemDisk)) {
+    /// The same, on a disk that `prepare` changes before the start.
+    pub(super) async fn crash_with(&mut self, prepare: impl FnOnce(&MemDisk)) {
         self.thread.abort();
         let _ = (&mut self.thread).await;
         self.disk.files.crash_keeping(|_, _| true);

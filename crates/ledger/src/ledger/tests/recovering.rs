@@ -51,11 +51,10 @@ async fn what_was_forgotten_after_the_registry_was_replaced_stays_forgotten() {
     }
 }
 
-/// What a start mended after a damage of the journal stays as it was reported: the next start does
-/// not mend it again, by what has gone on since.
-#[tokio::test(start_paused = true)]
-async fn what_was_mended_is_not_mended_again() {
-    let mut rig = Rig::new();
+/// A pending command was superseded by its opposite, whose entry was taken for a call; then the part
+/// of the journal was damaged that says so.
+async fn with_damaged_supersession() -> Rig {
+    let rig = Rig::new();
     rig.accept("older", change(&["a"])).await.unwrap();
     let before = rig.disk.files.bytes(0);
     rig.accept("opposite", associate(&["a"])).await.unwrap();
@@ -63,10 +62,11 @@ async fn what_was_mended_is_not_mended_again() {
     assert_eq!(rig.take(CallKind::Associate).await, ["a"]);
     let frame = before.iter().zip(&after).position(|(before, after)| before != after).unwrap();
     rig.disk.files.flip(0, frame as u64 + 60, 0);
-    for good in 0..6 {
-        rig.crash_with_failing_syncs(good, 1000).await;
-    }
-    rig.crash().await;
+    rig
+}
+
+/// What was mended after [`with_damaged_supersession`] stays so after a list and another start.
+async fn is_mended_for_good(mut rig: Rig) {
     let ended = rig.find("older").await.unwrap();
     assert_eq!((ended.tally.open, rig.find("opposite").await), (0, None));
     let owed = rig.ledger.run(|tx| owed(tx, Via::Mqtt, 0, 9, 9)).await.unwrap().0;
@@ -83,6 +83,51 @@ async fn what_was_mended_is_not_mended_again() {
     rig.crash().await;
     assert_eq!(rig.find("older").await, Some(ended));
     assert_eq!(rig.take(CallKind::Disassociate).await, [""; 0]);
+}
+
+/// What a start mended after a damage of the journal stays as it was reported: the next start does
+/// not mend it again, by what has gone on since.
+#[tokio::test(start_paused = true)]
+async fn what_was_mended_is_not_mended_again() {
+    let mut rig = with_damaged_supersession().await;
+    for good in 0..6 {
+        rig.crash_with_failing_syncs(good, 1000).await;
+    }
+    rig.crash().await;
+    is_mended_for_good(rig).await;
+}
+
+/// Where the disk has no room for the segment of that checkpoint, the ledger works all the same, and
+/// makes the checkpoint when there is room.
+#[tokio::test(start_paused = true)]
+async fn what_was_mended_without_room_is_made_durable_when_there_is_room() {
+    let mut rig = with_damaged_supersession().await;
+    rig.crash_with(|disk| {
+        [1, 2].into_iter().for_each(|free| disk.files.remove(free));
+        disk.files.set_full(true);
+    })
+    .await;
+    assert_eq!(rig.find("older").await.map(|request| request.tally.open), Some(0));
+    let failing = || rig.ledger.health().borrow().failing.clone();
+    assert_eq!(failing(), Some(StoreError::Full));
+    rig.disk.files.set_full(false);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    rig.find("older").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(failing(), None);
+    is_mended_for_good(rig).await;
+}
+
+/// A registry that takes no row keeps such a ledger closed, and costs nothing.
+#[tokio::test(start_paused = true)]
+async fn what_was_mended_waits_for_a_registry_that_takes_rows() {
+    let mut rig = with_damaged_supersession().await;
+    rig.crash_with(|disk| disk.registry.set_full(true)).await;
+    rig.ledger.run(|_| Ok(())).await.unwrap_err();
+    assert_eq!(rig.ledger.health().borrow().failing, Some(StoreError::Full));
+    rig.disk.registry.set_full(false);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    is_mended_for_good(rig).await;
 }
 
 /// The registry of an old copy of the journal has more checkpoints than the journal. That is one
@@ -106,6 +151,10 @@ async fn an_old_copy_of_the_journal_is_one_loss() {
         rig = finish_and_restart(rig, token).await;
     }
     rig.disk.files = old;
+    // The registry takes no row, not even the one that binds it.
+    rig.crash_with(|disk| disk.registry.set_full(true)).await;
+    rig.ledger.run(|_| Ok(())).await.unwrap_err();
+    rig.disk.registry.set_full(false);
     // Power fails in the checkpoint by which the opening makes durable what it mended.
     for good in 0..6 {
         rig.crash_with_failing_syncs(good, 1000).await;
