@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use crate::{
     domain::{Target, ThingName},
-    ledger::pending::{Key, State, write},
+    ledger::pending::{Kept, Key, State, write},
 };
 
 /// Bytes of images of one slice.
@@ -24,8 +24,10 @@ pub(super) enum Carry {
 }
 
 impl Carry {
-    /// The images of the next open objects; none at the end.
-    pub(super) fn next(&mut self, state: &State) -> Vec<u8> {
+    /// The images of the next objects that are open, or that ended since the checkpoint began; none
+    /// at the end. The checkpoint moves the requests in `finished` to the registry, in ascending
+    /// order. Of another one that ended, the new segment has only the parts that changed.
+    pub(super) fn next(&mut self, state: &State, finished: &[u64]) -> Vec<u8> {
         let mut payload = Vec::new();
         let mut log = |key: &Key| {
             if let Some(image) = state.image(key) {
@@ -39,11 +41,12 @@ impl Carry {
                 None => Self::Requests(0),
             },
             Self::Requests(from) => {
-                let open = |seq: &u64, is_over: bool| !is_over || state.is_owed(*seq);
+                let is_kept = |seq: &u64, kept: &Kept| {
+                    let is_moved = kept.stored || finished.binary_search(seq).is_ok();
+                    kept.request.completed_at.is_none() || !is_moved || state.is_owed(*seq)
+                };
                 let mut rest = state.requests().range(from..);
-                match rest
-                    .find(|(seq, kept)| open(seq, kept.request.completed_at.is_some()) && !log(&Key::Request(**seq)))
-                {
+                match rest.find(|(seq, kept)| is_kept(seq, kept) && !log(&Key::Request(**seq))) {
                     Some((seq, _)) => Self::Requests(seq + 1),
                     None => Self::Works(None),
                 }
@@ -83,7 +86,7 @@ impl Carry {
             Self::Done => Self::Done,
         };
         if payload.is_empty() && !matches!(self, Self::Done) {
-            return self.next(state);
+            return self.next(state, finished);
         }
         payload
     }

@@ -59,7 +59,7 @@ impl Checkpoint {
         registry: &mut dyn Store,
         patience: Duration,
     ) -> Result<Step, StoreError> {
-        let images = self.carry.next(state);
+        let images = self.carry.next(state, self.slices.finished());
         if !images.is_empty() {
             return Ok(Step::Log(images));
         }

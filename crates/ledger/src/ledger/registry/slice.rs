@@ -101,6 +101,11 @@ impl Slices {
         binding.take().map(Slice::Binding)
     }
 
+    /// Requests whose rows are written, in ascending order.
+    pub(super) fn finished(&self) -> &[u64] {
+        &self.requests
+    }
+
     /// Requests whose rows are deleted.
     pub(super) fn forgotten(&self) -> &[u64] {
         &self.forgotten

@@ -245,6 +245,30 @@ async fn the_rows_of_a_checkpoint_that_was_completed_for_a_large_group_are_count
     rig.counts_its_registry_after_a_crash().await;
 }
 
+/// What ends while a checkpoint is under way was open when it began, so that the checkpoint does not
+/// move it to the registry; its journal keeps it until the next one does.
+#[tokio::test(start_paused = true)]
+async fn requests_that_end_during_a_checkpoint_survive_a_crash_after_it() {
+    const REQUESTS: u64 = 400;
+    let mut rig = Rig::new();
+    let named = |n: u64| order("@root", Some(&format!("t{n}")), change(&[&format!("d{n}")]));
+    for n in 0..REQUESTS {
+        let order = named(n);
+        rig.ledger.run(move |tx| accept(tx, &order)).await.unwrap().unwrap();
+    }
+    for seq in (0..REQUESTS).rev() {
+        let canceled = rig.ledger.run(move |tx| cancel(tx, seq, &mut Canceled::default()));
+        assert!(canceled.await.unwrap());
+    }
+    assert!(rig.disk.registry.rows() > 1, "a checkpoint was completed");
+    rig.crash().await;
+    for n in 0..REQUESTS {
+        let order = named(n);
+        let found = rig.ledger.run(move |tx| find_request(tx, &order.client, order.token.as_ref().unwrap()));
+        assert_eq!(found.await.unwrap().map(|found| found.tally.canceled), Some(1), "request {n}");
+    }
+}
+
 /// A row that a checkpoint wrote counts once, also if its object changed while the checkpoint was
 /// under way and the power failed after it.
 #[tokio::test(start_paused = true)]
