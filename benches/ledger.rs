@@ -14,7 +14,8 @@ use std::{
 use offboard::{
     config,
     domain::{
-        Again, CallKind, CallToken, Change, ClientId, ClientToken, Operation, Target, ThingName, Verdict, Window,
+        Again, CallKind, CallToken, Change, ClientId, ClientToken, Operation, Target, ThingName, Verdict, WallClock,
+        Window,
     },
     ledger::{self, Ledger, Order, Pick, Rules},
     runtime::clock::Clock,
@@ -74,8 +75,9 @@ async fn round(dir: &std::path::Path, entries: u32) -> (Duration, Duration) {
     let start = Instant::now();
     loop {
         let pick = Pick::Queue { limit: 100, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
-        let take =
-            ledger.run(move |tx| ledger::take(tx, CallKind::Disassociate, &pick, true, &CallToken::from_bits(0)));
+        let take = ledger.run(move |tx| {
+            ledger::take(tx, CallKind::Disassociate, &pick, WallClock::Confirmed, &CallToken::from_bits(0))
+        });
         let taken = take.await.unwrap();
         if taken.entries.is_empty() {
             break;

@@ -123,7 +123,7 @@ async fn each_failpoint_is_reached_and_loses_nothing() {
 /// own, and the next start carries out what was accepted.
 #[tokio::test]
 async fn a_part_that_fails_ends_the_agent_and_loses_nothing() {
-    let (mut world, client) = World::running(PARTS.len() + 1).await;
+    let (mut world, client) = World::running(2 * PARTS.len() + 1).await;
     world.set("publishDevices", json!(true));
     world.set("metrics.intervalSeconds", json!(1));
     world.set("localAccess.mosquittoDynamicSecurity", json!(true));
@@ -141,9 +141,11 @@ async fn a_part_that_fails_ends_the_agent_and_loses_nothing() {
         client.result(&token, "accepted").await;
         std::fs::write(&file, part).unwrap();
         let mut status = None;
+        let doubtful = format!("u{n}");
         until(&format!("the agent ends for its {part}"), || {
-            // The ledger's thread looks when it has something to do.
-            client.send("get-request", &json!({"targetClientToken": token}));
+            // The ledger's thread looks when it has something to do. This may be durable then, so that
+            // nobody may say that it is not.
+            client.disassociate(&doubtful, &names(n + PARTS.len()..n + PARTS.len() + 1));
             status = world.agent.as_mut().unwrap().try_wait().unwrap();
             status.is_some()
         })
@@ -153,6 +155,7 @@ async fn a_part_that_fails_ends_the_agent_and_loses_nothing() {
         let log = world.log();
         assert!(log.contains(&format!("the {part} of the agent failed")), "{part}: {log}");
         assert!(log.contains("stopped"), "{part}: in order: {log}");
+        assert!(client.results(&doubtful, "rejected").is_empty(), "{part}: of this nothing is known");
         std::fs::remove_file(&file).unwrap();
         world.wrapper.clear();
         world.cloud.offline(false);

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::{
     cloud::list_gate::ListGate,
     config::Retention,
-    domain::{CallKind, Limits, Mono, Switch},
+    domain::{CallKind, Limits, Mono, Switch, WallClock},
     health::Health,
     ledger::{self, Early, Ledger, Step, Summary, Unavailable},
     runtime::{clock::Clock, failpoint, stop::Stop},
@@ -92,13 +92,12 @@ impl Maintenance {
     /// Continues with the deadlines from request `next` on, and returns where to continue the next
     /// time.
     async fn tick(&self, mut next: u64, retention: bool) -> Result<u64, Unavailable> {
-        let (trusted, confirmed) = (self.health.clock_trusted(), self.health.clock_confirmed());
-        let trusted = trusted && confirmed;
+        let clock = self.health.wall_clock();
         let looked = self.ledger.run_steps(move |tx| {
-            if trusted {
+            if clock == WallClock::Confirmed {
                 tx.confirm_clock();
             }
-            Ok(Step::when(ledger::expire(tx, trusted, &mut next)?, next))
+            Ok(Step::when(ledger::expire(tx, clock, &mut next)?, next))
         });
         let next = looked.await?;
         if retention {

@@ -39,7 +39,9 @@ impl StoreWatch {
         match &health.failing {
             None => ["STORE_FULL", "STORE_TOO_NEW", "STORE_FAILING"].iter().for_each(|code| self.health.clear(code)),
             Some(StoreError::Full) => self.health.raise("STORE_FULL", self.no_room(health.segment)),
-            Some(error @ StoreError::TooNew(_)) => self.health.raise("STORE_TOO_NEW", error.to_string()),
+            Some(error @ (StoreError::TooNew(_) | StoreError::Unread(_))) => {
+                self.health.raise("STORE_TOO_NEW", error.to_string())
+            }
             Some(error) => {
                 self.health.raise("STORE_FAILING", format!("{error}; commands are rejected until it is mended"))
             }

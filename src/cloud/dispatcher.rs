@@ -217,7 +217,7 @@ impl<C: Cloud> Dispatcher<C> {
         mut verdicts: VecDeque<(Target, Verdict)>,
         pick: Option<Pick>,
     ) -> Result<Taken, ledger::Unavailable> {
-        let (call_kind, trusted) = (self.call_kind, self.health.clock_trusted());
+        let (call_kind, clock) = (self.call_kind, self.health.wall_clock());
         let fresh = CallToken::from_bits(fastrand::u128(..));
         let run = self.ledger.run_steps(move |tx| {
             if !verdicts.is_empty() {
@@ -226,7 +226,7 @@ impl<C: Cloud> Dispatcher<C> {
                     return Ok(ledger::Step::Again);
                 }
             }
-            let taken = pick.as_ref().map(|pick| ledger::take(tx, call_kind, pick, trusted, &fresh)).transpose()?;
+            let taken = pick.as_ref().map(|pick| ledger::take(tx, call_kind, pick, clock, &fresh)).transpose()?;
             Ok(ledger::Step::Done(taken.unwrap_or_default()))
         });
         run.await

@@ -348,11 +348,11 @@ impl<C: Cloud> Reconciler<C> {
         });
         let counts = removed.await.map_err(Broken::Store)?;
         failpoint::pass("sync-removed");
-        let trusted = self.health.clock_trusted();
+        let clock = self.health.wall_clock();
         for call_kind in CallKind::ALL.into_iter().filter(|call_kind| call_kind.is_settled_by_list()) {
             let mut after = (0, 0);
             let verified = self.ledger.run_steps(move |tx| {
-                Ok(Step::when(ledger::settle_by_list(tx, call_kind, mark, trusted, &mut after)?, ()))
+                Ok(Step::when(ledger::settle_by_list(tx, call_kind, mark, clock, &mut after)?, ()))
             });
             verified.await.map_err(Broken::Store)?;
         }

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -13,7 +14,7 @@ use super::{
     counters::Counters,
 };
 use crate::{
-    domain::{CallError, CallFault, CallKind, CloudState, Service, Timestamp},
+    domain::{CallError, CallFault, CallKind, CloudState, Service, Timestamp, WallClock},
     runtime::clock::Clock,
 };
 
@@ -46,7 +47,8 @@ struct State {
     kinds: BTreeMap<CallKind, Answered>,
     problems: BTreeMap<Code, Problem>,
     synced_at: Option<Timestamp>,
-    skew: Option<i64>,
+    /// The skew at the last response, and the wall time of the boot then.
+    skew: Option<(i64, i64)>,
 }
 
 /// Whether the cloud was out of reach before and after a response, for the service that was called.
@@ -231,37 +233,42 @@ impl Health {
         }
     }
 
-    /// How many milliseconds the cloud's clock was ahead of the local clock at the last response.
+    /// How many milliseconds the cloud's clock is ahead of the local clock: as at the last response,
+    /// unless the local clock was set since.
     #[must_use]
     pub fn skew(&self) -> Option<i64> {
-        self.state().skew
+        let (millis, zero) = self.state().skew?;
+        Some(millis.saturating_add(zero).saturating_sub(self.zero()))
+    }
+
+    /// The wall time of the machine's boot, in milliseconds. It changes when the clock is set.
+    fn zero(&self) -> i64 {
+        let now = self.clock.now();
+        now.wall.before(Duration::from_millis(now.mono.0)).0
     }
 
     /// Notes that the cloud's clock is this many milliseconds ahead of the local clock.
     pub fn set_skew(&self, millis: i64) {
-        let trusted = self.clock_trusted();
-        self.state().skew = Some(millis);
+        self.state().skew = Some((millis, self.zero()));
         if millis.abs() > MAX_SKEW {
             let (seconds, way) = (millis.abs() / 1000, if millis > 0 { "behind" } else { "ahead of" });
             self.raise(
                 "CLOCK_SKEW",
                 format!("this device's clock is {seconds} s {way} the cloud's; set it, or let NTP do so"),
             );
-        } else if !trusted {
+        } else {
             self.clear("CLOCK_SKEW");
         }
     }
 
-    /// Whether wall times may be compared with the cloud's.
+    /// What the last response says of the wall clock.
     #[must_use]
-    pub fn clock_trusted(&self) -> bool {
-        self.state().skew.is_none_or(|millis| millis.abs() <= MAX_SKEW)
-    }
-
-    /// Whether the cloud has confirmed the wall clock.
-    #[must_use]
-    pub fn clock_confirmed(&self) -> bool {
-        self.state().skew.is_some_and(|millis| millis.abs() <= MAX_SKEW)
+    pub fn wall_clock(&self) -> WallClock {
+        match self.skew() {
+            None => WallClock::Unconfirmed,
+            Some(millis) if millis.abs() <= MAX_SKEW => WallClock::Confirmed,
+            Some(_) => WallClock::Wrong,
+        }
     }
 
     /// Whether calls are useless until a list succeeds.
@@ -329,11 +336,33 @@ mod tests {
     #[test]
     fn a_skew_is_raised_and_cleared() {
         let health = Health::new(Clock::start());
-        assert!(health.clock_trusted());
+        assert_eq!(health.wall_clock(), WallClock::Unconfirmed);
         health.set_skew(-400_000);
-        assert!(!health.clock_trusted());
+        assert_eq!(health.wall_clock(), WallClock::Wrong);
         assert!(health.snapshot().problems["CLOCK_SKEW"].message.contains("400 s ahead of"));
         health.set_skew(1000);
-        assert!(health.clock_trusted() && health.snapshot().problems.is_empty());
+        assert_eq!(health.wall_clock(), WallClock::Confirmed);
+        assert!(health.snapshot().problems.is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_confirmed_only_if_it_agrees_with_the_last_response() {
+        let wall = Arc::new(std::sync::atomic::AtomicI64::new(0));
+        let health = Health::new(Clock::simulated(tokio::time::Instant::now(), Arc::clone(&wall)));
+        let set = |millis| wall.store(millis, std::sync::atomic::Ordering::Relaxed);
+        health.set_skew(1000);
+        set(-30 * 86_400_000);
+        assert_eq!(health.wall_clock(), WallClock::Wrong);
+        set(0);
+        assert_eq!(health.wall_clock(), WallClock::Confirmed);
+        set(-400_000);
+        health.set_skew(401_000);
+        assert!(health.snapshot().problems.contains_key("CLOCK_SKEW"));
+        // NTP sets it right.
+        set(0);
+        assert_eq!(health.wall_clock(), WallClock::Confirmed);
+        health.set_skew(1000);
+        assert_eq!(health.wall_clock(), WallClock::Confirmed);
+        assert!(health.snapshot().problems.is_empty());
     }
 }

@@ -19,7 +19,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     (
         "offboard_clock_skew_seconds",
         "gauge",
-        "how far the cloud's clock was ahead of this device's at its last answer; missing before that",
+        "how far the cloud's clock is ahead of this device's, by its last answer; missing before that",
     ),
     ("offboard_connections_total", "counter", "connections to the broker that were made"),
     ("offboard_ipc_subscribed", "gauge", "1 while commands can arrive over Greengrass IPC, by transport"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    domain::{Again, CallKind, CallToken, Verdict, Window},
+    domain::{Again, CallKind, CallToken, Verdict, WallClock, Window},
     ledger::{Pick, Step},
     runtime::stop,
     testing::parts::{self, Sent, Wire},
@@ -94,7 +94,7 @@ impl Rig {
         let take = move |tx: &mut ledger::Tx<'_>| {
             let pick =
                 Pick::Queue { limit: 100, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
-            let taken = ledger::take(tx, call_kind, &pick, true, &CallToken::from_bits(0))?;
+            let taken = ledger::take(tx, call_kind, &pick, WallClock::Confirmed, &CallToken::from_bits(0))?;
             let mut done = taken.entries.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
             ledger::settle(tx, call_kind, &mut done)
         };

@@ -16,7 +16,7 @@ use self::responder::{Answer, Pending, Responder, UnderWay};
 use crate::{
     domain::{
         Cancel, Change, ClientId, ClientToken, Command, Decided, Operation, Reason, Rejection, RejectionCode, Request,
-        Service, ThingName,
+        Service, ThingName, WallClock,
     },
     health::Health,
     ledger::{self, Ledger, Order, Replies, Step, StoreError, Tx, Unavailable},
@@ -236,7 +236,7 @@ impl Inbox {
             fresh_token: fresh_token(),
             change,
             delivery: Some(delivery),
-            clock_confirmed: self.health.clock_confirmed(),
+            clock_confirmed: self.health.wall_clock() == WallClock::Confirmed,
         }
     }
 
@@ -294,7 +294,13 @@ impl Inbox {
             Ok(Step::Done(Ok(queries::canceled(operation, echo.as_ref(), so_far))))
         };
         let submitted = self.ledger.submit_steps(Replies::Durable, rule).await;
-        Box::pin(async move { answer_of(token, received(submitted).await, max_bytes) })
+        Box::pin(async move {
+            // Several steps become durable one after the other.
+            let half_way = |Unavailable(error)| {
+                Unavailable(format!("{error}; what was withdrawn before that stays so, send the cancel again"))
+            };
+            answer_of(token, received(submitted).await.map_err(half_way), max_bytes)
+        })
     }
 }
 
@@ -309,10 +315,16 @@ fn with_unknown_names(tx: &Tx<'_>, accepted: Decided<Request>) -> Result<Decided
     }
 }
 
+/// Waits for a result. If the ledger ended without one, what the command changed may be durable: its
+/// sender gets no response and no PUBACK, and repeats it with its token. The agent is stopping then,
+/// which ends this wait.
 async fn received<R>(
     submitted: Result<oneshot::Receiver<Result<R, Unavailable>>, Unavailable>,
 ) -> Result<R, Unavailable> {
-    submitted?.await.unwrap_or_else(|_| Err(Unavailable("the agent is stopping".into())))
+    match submitted?.await {
+        Ok(result) => result,
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// The answer whose result is a message, if it is not too large.

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     cloud::{Cloud, ListPage},
-    domain::{CallError, CallFault, CallKind, CallToken, EntryError, Now, Target, ThingName, Timestamp, is_superseded},
+    domain::{
+        CallError, CallFault, CallKind, CallToken, EntryError, Now, Target, ThingName, Timestamp, WallClock,
+        is_superseded,
+    },
     health::Health,
     ledger::view::{View, Waiter},
     runtime::clock::Clock,
@@ -144,7 +147,8 @@ impl SimCloud {
                     wrong = Some((4, format!("{name} is in two calls at a time")));
                 }
                 if call_kind == CallKind::Disassociate
-                    && let Some(text) = gated(state, self.clock.now(), now, name, self.health.clock_trusted())
+                    && let Some(text) =
+                        gated(state, self.clock.now(), now, name, self.health.wall_clock() != WallClock::Wrong)
                 {
                     wrong = Some((8, text));
                 }

@@ -50,7 +50,7 @@ pub(crate) use record::is_default;
 pub use rejection::{Decided, FieldFault, Reason, Rejection, RejectionCode};
 pub use request::{Request, SyncCounts};
 pub(crate) use text_enum::{text_enum, text_records, texts};
-pub use time::{Mono, Now, Timestamp};
+pub use time::{Mono, Now, Timestamp, WallClock};
 pub use verdict::Verdict;
 pub use via::Via;
 pub use whose::Whose;

@@ -72,6 +72,17 @@ impl Mono {
     }
 }
 
+/// What the cloud's answers say of the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WallClock {
+    /// There was no answer since the start.
+    Unconfirmed,
+    /// It agrees with the cloud's clock.
+    Confirmed,
+    /// It disagrees.
+    Wrong,
+}
+
 /// Both clocks, read together and passed to the rules, which read no clock themselves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Now {

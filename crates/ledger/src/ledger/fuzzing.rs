@@ -12,7 +12,7 @@ use super::{
     testing::{MemStore, rules},
     *,
 };
-use crate::domain::{Again, CallToken, Now, Timestamp, Verdict, Window};
+use crate::domain::{Again, CallToken, Now, Timestamp, Verdict, WallClock, Window};
 
 /// Steps in which each rule has to end.
 const MAX_STEPS: usize = 100;
@@ -215,7 +215,7 @@ impl Bench {
                 Pick::Queue { limit: 100, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
             let mut taken = Vec::new();
             self.until(|tx| {
-                taken = take(tx, call_kind, &pick, true, &CallToken::from_bits(0))?.entries;
+                taken = take(tx, call_kind, &pick, WallClock::Confirmed, &CallToken::from_bits(0))?.entries;
                 Ok(true)
             });
             let mut verdicts: VecDeque<_> = taken.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
@@ -225,7 +225,7 @@ impl Bench {
                 list = begin_list(tx);
                 Ok(true)
             });
-            self.until(|tx| settle_by_list(tx, call_kind, list, true, &mut after));
+            self.until(|tx| settle_by_list(tx, call_kind, list, WallClock::Confirmed, &mut after));
         }
         let mut from = 0;
         self.until(|tx| {
@@ -240,7 +240,7 @@ impl Bench {
             after = page.next;
             Ok(after.is_none())
         });
-        self.until(|tx| expire(tx, true, &mut next));
+        self.until(|tx| expire(tx, WallClock::Confirmed, &mut next));
         next = 0;
         self.until(|tx| forget_requests(tx, u64::MAX, &mut next));
         let mut after = Vec::new();

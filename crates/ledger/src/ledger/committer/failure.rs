@@ -64,7 +64,8 @@ impl<D: Disk> Committer<D> {
         self.registry = None;
         self.checkpoint = None;
         self.reopen.0 = self.clock.now().mono;
-        self.is_suspect |= matches!(error, StoreError::Io(_));
+        // A file system that allocates late may find at a sync that it has no room.
+        self.is_suspect |= matches!(error, StoreError::Io(_) | StoreError::Full);
         let error = match error {
             // If the journal cannot take the replacement now, the next opening repeats it.
             StoreError::Damaged(what) => self.replace_registry(&what).err().unwrap_or(StoreError::Damaged(what)),

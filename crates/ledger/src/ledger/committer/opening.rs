@@ -69,7 +69,7 @@ impl<D: Disk> Committer<D> {
             // The new segment may be the one that was reserved.
             (self.reserved, self.full_at, self.has_failed_write) = (0, u64::MAX, false);
             self.needs_cut = false;
-            let error = Unavailable("the disk failed; nothing of the command is kept".into());
+            let error = Unavailable("the disk failed".into());
             self.held.drain(..).for_each(|job| job.finish(Err(error.clone())));
         }
         if self.journal.is_none() {
@@ -248,6 +248,7 @@ impl<D: Disk> Committer<D> {
         }
         self.binding.attempt = found.map_or(0, |found| found.attempt);
         if self.needs_count {
+            self.drop_finished(&registry)?;
             self.count_devices(&registry)?;
         }
         // The next opening takes the copy.
@@ -261,6 +262,29 @@ impl<D: Disk> Committer<D> {
             self.log_totals()?;
         }
         Ok(registry)
+    }
+
+    /// Where the journal lost groups, requests that are open in it may have ended: the registry says
+    /// so of those that a checkpoint moved there.
+    fn drop_finished(&mut self, registry: &D::Registry) -> Result<(), StoreError> {
+        let requests = self.state.requests().iter();
+        let open: Vec<u64> =
+            requests.filter(|(_, kept)| kept.request.completed_at.is_none()).map(|(seq, _)| *seq).collect();
+        let mut has_finished = false;
+        for seq in open {
+            let row = registry.get(&rows::request(seq))?;
+            if row.map(|row| rows::decode_request(seq, &row)).transpose()?.is_some_and(|row| row.completed_at.is_some())
+            {
+                self.state.has_finished(seq);
+                has_finished = true;
+            }
+        }
+        if has_finished {
+            self.state.mend();
+            // Counts anew what is open.
+            self.state.begin_run(self.clock.now());
+        }
+        Ok(())
     }
 
     /// Counts the devices by all rows, where the journal's totals may be wrong.

@@ -20,8 +20,12 @@ use crate::{
 /// been unreachable, for very long. Each takes some 100 bytes of memory.
 const MAX_OUTGOING: u64 = 200_000;
 
+/// Messages of one request above which a repetition of its command is refused: a sender that cannot
+/// receive its results would fill the outbox with them.
+const MAX_ANSWERS: u32 = 64;
+
 /// The most open requests for a sync: one sync answers all of them, so that more make no sense.
-const MAX_SYNCS: u64 = 1000;
+const MAX_SYNCS: usize = 1000;
 
 /// The most open requests for one device: each is examined when the device is sent.
 const MAX_WAITERS: usize = 256;
@@ -160,7 +164,15 @@ pub(super) fn repeated(tx: &mut Tx<'_>, order: &Order, request: Request, content
         return Err(Rejection::new(RejectionCode::ConflictException, message));
     }
     if let Some(rejection) = outbox_full(tx, &order.client) {
+        tx.state.refuse(&order.client);
         return Err(rejection);
+    }
+    if tx.state.owed_of(request.seq) >= MAX_ANSWERS {
+        let message = format!(
+            "{MAX_ANSWERS} answers to {} already wait for the broker; let this client read the results",
+            request.token
+        );
+        return Err(Rejection::throttled(message, Duration::from_secs(300)));
     }
     tx.owe(&request.client, request.seq, false);
     if request.completed_at.is_some() {
@@ -272,13 +284,13 @@ fn refusal(tx: &Tx<'_>, order: &Order, survey: &Survey) -> Option<Rejection> {
     }
     let others_ask = tx.state.has_others(client);
     let own = tx.state.client(client);
-    if others_ask && own.entries > 0 && own.entries + entries > max.div_ceil(2) {
+    if others_ask && own.entries + entries > max.div_ceil(2) {
         let open = own.entries;
         return throttled(
             60,
             format!(
-                "{open} entries of {client} are pending; while other clients ask, one client has at most half of \
-                 limits.maxPendingEntries, {max}; send again later"
+                "{open} entries of {client} are pending, and {entries} more are asked for; while other clients ask, one \
+                 client has at most half of limits.maxPendingEntries, {max}; send again later, or split the command"
             ),
         );
     }
@@ -306,8 +318,16 @@ fn refusal(tx: &Tx<'_>, order: &Order, survey: &Survey) -> Option<Rejection> {
                        later";
         return throttled(60, message.to_owned());
     }
-    if change.operation == Operation::Sync && counters.open_syncs >= MAX_SYNCS {
-        return throttled(60, format!("{MAX_SYNCS} requests for a sync are open; send again later"));
+    if change.operation == Operation::Sync
+        && let Some(work) = tx.work_of(&Target::Registry)
+        && waiters::is_crowded(tx, work, client, MAX_SYNCS)
+    {
+        return throttled(
+            60,
+            format!(
+                "{MAX_SYNCS} requests for a sync are open, or half as many of this client while others ask; send again later"
+            ),
+        );
     }
     outbox_full(tx, client)
 }

@@ -2,7 +2,7 @@
 
 use super::{object::Slot, take::is_expired, tx::Tx, waiters, work::Place};
 use crate::{
-    domain::{Outcome, Target},
+    domain::{Outcome, Target, WallClock},
     ledger::registry::store::StoreError,
 };
 
@@ -70,12 +70,12 @@ fn is_sent(tx: &Tx<'_>, target: &Target, place: Place) -> bool {
 ///
 /// # Errors
 /// The registry failed.
-pub fn expire(tx: &mut Tx<'_>, clock_trusted: bool, next: &mut u64) -> Result<bool, StoreError> {
+pub fn expire(tx: &mut Tx<'_>, clock: WallClock, next: &mut u64) -> Result<bool, StoreError> {
     let deadlines: Vec<u64> = tx.state.deadlines().range(*next..).take(DEADLINES).copied().collect();
     let mut left = STEP;
     for seq in &deadlines {
         *next = *seq;
-        if !is_expired(tx, tx.open_request(*seq)?, clock_trusted) {
+        if !is_expired(tx, tx.open_request(*seq)?, clock) {
             continue;
         }
         let entries = open_entries(tx, *seq, 0);

@@ -30,6 +30,22 @@ impl State {
         }
     }
 
+    /// The registry has that open request as finished, which counts: only its result may still be
+    /// owed.
+    pub(crate) fn has_finished(&mut self, seq: u64) {
+        let client = self.put_request(seq, None).map(|kept| kept.request.client);
+        let is_owed = self.owed().values().any(|message| message.seq == seq && message.completed);
+        if client.is_some_and(|client| !client.is_local()) && !is_owed {
+            self.owe_result(seq);
+        }
+    }
+
+    fn owe_result(&mut self, seq: u64) {
+        let n = self.counters.next_outgoing;
+        self.counters.next_outgoing += 1;
+        self.put_owed(n, Some(Outgoing { seq, completed: true }));
+    }
+
     fn with_unknown_outcome(&self, mut work: Work) -> Work {
         work.call_state = CallState::OutcomeUnknown;
         if work.call_kind.is_settled_by_list() {
@@ -143,11 +159,7 @@ impl State {
         }
         let owed: BTreeSet<u64> =
             self.owed().values().filter(|message| message.completed).map(|message| message.seq).collect();
-        for seq in ended.into_iter().filter(|seq| !owed.contains(seq)) {
-            let n = self.counters.next_outgoing;
-            self.counters.next_outgoing += 1;
-            self.put_owed(n, Some(Outgoing { seq, completed: true }));
-        }
+        ended.into_iter().filter(|seq| !owed.contains(seq)).for_each(|seq| self.owe_result(seq));
     }
 
     /// Counts the devices again, of which the registry has `stored`.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::{
         CallKind, Device, EventKind, Fault, Now, Outcome, Registered, Request, RequestedBy, Target, Timestamp, Verdict,
-        is_superseded,
+        WallClock, is_superseded,
     },
     ledger::registry::store::StoreError,
 };
@@ -36,12 +36,12 @@ pub(super) fn is_superseded_by_list(
     device: Option<Listed>,
     known: Option<Timestamp>,
     request: &Request,
-    clock_trusted: bool,
+    clock: WallClock,
 ) -> bool {
     let device =
         device.filter(|device| device.registered == Registered::Associated && device.associated_by_agent_at.is_none());
     let listed = device.and_then(|device| device.association);
-    call_kind.takes_off() && is_superseded(known, listed, request.asked_at(now), clock_trusted)
+    call_kind.takes_off() && is_superseded(known, listed, request.asked_at(now), clock != WallClock::Wrong)
 }
 
 /// Gives up work that no entry waits for any more. Work that was never sent is removed. Of work
@@ -220,32 +220,31 @@ pub fn settle_by_list(
     tx: &mut Tx<'_>,
     call_kind: CallKind,
     list: ListMark,
-    clock_trusted: bool,
+    clock: WallClock,
     after: &mut (u64, u32),
 ) -> Result<bool, StoreError> {
     list.check(tx)?;
     let key = |place| QueueKey::new(call_kind, Queue::AwaitList, place);
-    let found: Vec<Target> = tx
-        .state
-        .queues()
-        .range(key(*after)..key((u64::MAX, 0)))
-        .take(STEP)
-        .map(|(key, target)| {
-            *after = key.next_place();
-            target.clone()
-        })
-        .collect();
+    let queue = tx.state.queues().range(key(*after)..key((u64::MAX, 0)));
+    let found: Vec<(QueueKey, Target)> = queue.take(STEP).map(|(key, target)| (*key, target.clone())).collect();
     if found.is_empty() {
         return Ok(true);
     }
     tx.state.counters.outcome_seq += 1;
-    for target in found {
+    let mut left = STEP;
+    for (key, target) in found {
+        let waiting = tx.work_of(&target).map_or(1, |work| work.waiters.len().max(1));
+        if left < STEP && waiting > left {
+            break;
+        }
+        left = left.saturating_sub(waiting);
+        *after = key.next_place();
         if let Some(work) = tx.work_of(&target)
             && work.queue == Queue::AwaitList
             && work.details.since.outcome_seq <= list.outcome_seq
         {
             let work = work.clone();
-            settle_work(tx, &target, work, list, clock_trusted)?;
+            settle_work(tx, &target, work, list, clock)?;
         }
     }
     Ok(false)
@@ -259,7 +258,7 @@ fn settle_work(
     target: &Target,
     mut work: Work,
     list: ListMark,
-    clock_trusted: bool,
+    clock: WallClock,
 ) -> Result<(), StoreError> {
     let device = listed(tx, target)?;
     let shown = device.map_or(Registered::Disassociated, |device| device.registered);
@@ -279,7 +278,7 @@ fn settle_work(
         }
         let request = tx.open_request(place.0)?;
         let superseded = result != Outcome::Succeeded
-            && is_superseded_by_list(tx.now, work.call_kind, device, known, request, clock_trusted);
+            && is_superseded_by_list(tx.now, work.call_kind, device, known, request, clock);
         let outcome = if superseded { Outcome::Superseded } else { result.clone() };
         tx.end_entry(target, place, &outcome)?;
     }

@@ -1,6 +1,6 @@
 //! Picks the entries of the next call, and records them as sent before they are sent.
 
-use std::{ops::Bound, sync::Arc};
+use std::{ops::Bound, sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
@@ -11,11 +11,12 @@ use super::{
     work::{Call, Place, Queue, QueueKey, Waiter, Work},
 };
 use crate::{
-    domain::{Again, CallKind, CallToken, Fault, Outcome, Request, Target, Window},
+    domain::{Again, CallKind, CallToken, Fault, Outcome, Request, Target, WallClock, Window},
     ledger::registry::store::StoreError,
 };
 
-/// Work that one look at the queue may pass over because it ended instead of being sent.
+/// Work that one look at the queue may pass over, and entries that it may end, instead of sending
+/// them.
 const MAX_PASSED: usize = 400;
 
 /// What to take from the ledger for the next call.
@@ -61,7 +62,7 @@ pub fn take(
     tx: &mut Tx<'_>,
     call_kind: CallKind,
     pick: &Pick,
-    clock_trusted: bool,
+    clock: WallClock,
     fresh: &CallToken,
 ) -> Result<Taken, StoreError> {
     let mut taken = Taken::default();
@@ -72,7 +73,7 @@ pub fn take(
                 if tx.work_of(target).is_none_or(|work| work.call_kind != call_kind) {
                     continue;
                 }
-                if let Took::Entry(entry_errors) = take_one(tx, target, Window::OPEN, clock_trusted, true)? {
+                if let Took::Entry(entry_errors) = take_one(tx, target, Window::OPEN, clock, true)? {
                     taken.entries.push((target.clone(), entry_errors));
                 }
             }
@@ -84,7 +85,7 @@ pub fn take(
             (taken.again, taken.gated) = (again.unwrap_or_default(), true);
         }
         Pick::Queue { limit, window, again, shut } => {
-            let look = Look { call_kind, limit: *limit, window: *window, shut, clock_trusted };
+            let look = Look { call_kind, limit: *limit, window: *window, shut, clock };
             let mut kind = None;
             let allowed = [((0, 0), (window.cleared.min(window.fresh), 0)), ((window.fresh, 0), (u64::MAX, 0))];
             for (from, to) in allowed {
@@ -147,7 +148,7 @@ struct Look<'l> {
     limit: usize,
     window: Window,
     shut: &'l [String],
-    clock_trusted: bool,
+    clock: WallClock,
 }
 
 impl Look<'_> {
@@ -189,6 +190,9 @@ fn take_range(
             let Some(work) = tx.work_of(&target).filter(|work| QueueKey::of(&target, work) == key) else {
                 return Err(defect(format!("there is no work at the place of {:?}", target.name())));
             };
+            if passed >= MAX_PASSED {
+                break;
+            }
             passed += 1;
             if queue == Queue::Fresh && look.is_shut(&target) {
                 let work = Work { queue: Queue::Parked, ..work.clone() };
@@ -201,7 +205,10 @@ fn take_range(
             if kind.as_ref().is_some_and(|kind| *kind != this) {
                 continue;
             }
-            match take_one(tx, &target, look.window, look.clock_trusted, false)? {
+            let before = tx.ended.failed;
+            let took = take_one(tx, &target, look.window, look.clock, false)?;
+            passed += usize::try_from(tx.ended.failed - before).unwrap_or(usize::MAX);
+            match took {
                 Took::Entry(entry_errors) => {
                     taken.entries.push((target, entry_errors));
                     if queue == Queue::Retry {
@@ -269,7 +276,7 @@ fn take_one(
     tx: &mut Tx<'_>,
     target: &Target,
     window: Window,
-    clock_trusted: bool,
+    clock: WallClock,
     is_part: bool,
 ) -> Result<Took, StoreError> {
     let Some(work) = tx.work_of(target) else { return Ok(Took::Nothing) };
@@ -292,11 +299,11 @@ fn take_one(
     for waiter in SmallVec::<[Waiter; 1]>::from(work.waiting()) {
         let (place, known) = (waiter.0, waiter.1);
         let request = tx.open_request(place.0)?;
-        let ended = if is_expired(tx, request, clock_trusted) {
+        let ended = if is_expired(tx, request, clock) {
             Some(if sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut })
         } else if protected {
             Some(Outcome::Protected)
-        } else if is_superseded_by_list(tx.now, call_kind, device, known, request, clock_trusted) {
+        } else if is_superseded_by_list(tx.now, call_kind, device, known, request, clock) {
             Some(Outcome::Superseded)
         } else {
             None
@@ -332,10 +339,14 @@ fn take_one(
 ///
 /// The time that is known to have passed since the acceptance decides, since the wall clock may
 /// have been set meanwhile. A time that the sender named, or that passed between two boots, is
-/// taken from the wall clock as well, if the cloud confirms it.
-pub(super) fn is_expired(tx: &Tx<'_>, request: &Request, clock_trusted: bool) -> bool {
-    let (Some(at), Some(lifetime)) = (request.expires_at, request.lifetime_ms) else { return false };
+/// taken from the wall clock as well, if the cloud confirms it, and as far as it was confirmed, too,
+/// when the request was accepted.
+pub(super) fn is_expired(tx: &Tx<'_>, request: &Request, clock: WallClock) -> bool {
+    let Some(lifetime) = request.lifetime_ms else { return false };
     let passed = tx.elapsed().saturating_sub(request.accepted_elapsed) >= lifetime;
     let is_wall_needed = request.issued_at.is_some() || request.boot != tx.now.boot;
-    passed || (is_wall_needed && clock_trusted && at <= tx.now.wall)
+    passed
+        || (is_wall_needed
+            && clock == WallClock::Confirmed
+            && request.asked_at(tx.now).is_some_and(|at| at.after(Duration::from_millis(lifetime)) <= tx.now.wall))
 }

@@ -78,7 +78,7 @@ impl Rig {
 
     pub(super) async fn take(&self, call_kind: CallKind) -> Vec<String> {
         let pick = Pick::Queue { limit: 9, window: Window::OPEN, again: None, shut: Vec::new() };
-        let rule = move |tx: &mut Tx<'_>| take(tx, call_kind, &pick, true, &CallToken::from_bits(0));
+        let rule = move |tx: &mut Tx<'_>| take(tx, call_kind, &pick, WallClock::Confirmed, &CallToken::from_bits(0));
         let taken = self.ledger.run(rule).await.unwrap();
         taken.entries.into_iter().map(|(target, _)| target.name().to_owned()).collect()
     }
@@ -227,7 +227,7 @@ async fn the_rows_of_a_checkpoint_that_was_completed_for_a_large_group_are_count
             let (kind, limit) = (CallKind::Disassociate, 1000);
             let pick = Pick::Queue { limit, window: Window::OPEN, again: None, shut: Vec::new() };
             let rule = move |tx: &mut Tx<'_>| {
-                let taken = take(tx, kind, &pick, true, &CallToken::from_bits(0))?;
+                let taken = take(tx, kind, &pick, WallClock::Confirmed, &CallToken::from_bits(0))?;
                 let mut verdicts: VecDeque<_> =
                     taken.entries.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
                 let count = verdicts.len();
@@ -280,7 +280,7 @@ async fn rows_that_were_settled_during_a_checkpoint_count_once_after_a_crash() {
         let pick = Pick::Queue { limit: 1, window: Window::OPEN, again: None, shut: Vec::new() };
         let rule = move |tx: &mut Tx<'_>| {
             accept(tx, &order)?.unwrap();
-            let taken = take(tx, CallKind::Disassociate, &pick, true, &CallToken::from_bits(0))?;
+            let taken = take(tx, CallKind::Disassociate, &pick, WallClock::Confirmed, &CallToken::from_bits(0))?;
             let mut verdicts = taken.entries.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();
             settle(tx, CallKind::Disassociate, &mut verdicts)
         };

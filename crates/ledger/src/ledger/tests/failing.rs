@@ -19,7 +19,7 @@ pub(super) fn change_of(names: &[String]) -> Change {
 async fn settle_one(rig: &Rig) -> bool {
     let kind = CallKind::Disassociate;
     let pick = Pick::Queue { limit: 1, window: Window::OPEN, again: None, shut: Vec::new() };
-    let taken = rig.ledger.run(move |tx| take(tx, kind, &pick, true, &CallToken::from_bits(0)));
+    let taken = rig.ledger.run(move |tx| take(tx, kind, &pick, WallClock::Confirmed, &CallToken::from_bits(0)));
     let entries = taken.await.unwrap().entries;
     let is_some = !entries.is_empty();
     let mut verdicts: VecDeque<_> = entries.into_iter().map(|(target, _)| (target, Verdict::Done)).collect();

@@ -261,7 +261,7 @@ fn a_step_of_the_clock_forgets_no_token_and_ends_no_request() {
         bench.forget_requests(before);
         bench.forget_devices(before);
         let mut next = 0;
-        while !bench.run(|tx| expire(tx, false, &mut next)) {}
+        while !bench.run(|tx| expire(tx, WallClock::Wrong, &mut next)) {}
         bench.view().requests().len()
     };
     // Two weeks behind at the next boot, then set; then a year ahead while it runs.
@@ -295,6 +295,35 @@ fn a_step_of_the_clock_forgets_no_token_and_ends_no_request() {
     assert_eq!(bench.status("x", "open"), RequestStatus::TimedOut);
 }
 
+/// A deadline does not end by a clock that was wrong when the command came, and was set since.
+#[test]
+fn a_deadline_does_not_end_by_a_time_of_acceptance_that_was_wrong() {
+    const HOUR: u64 = 3_600_000;
+    let right = Timestamp(2_000_000_000);
+    let within_an_hour =
+        |issued_at| Change { expires_in: Some(Duration::from_millis(HOUR)), issued_at, ..change(&["a"]) };
+    for (issued_at, boot) in [(None, 0), (Some(right), 0), (None, 1), (Some(right), 1)] {
+        let mut bench = Bench::new();
+        bench.now.wall = right.before(Duration::from_millis(14 * 24 * HOUR));
+        bench.accept(&Order { clock_confirmed: false, ..order("x", Some("t"), within_an_hour(issued_at)) });
+        bench.wait(1000);
+        // NTP sets the clock, and the cloud confirms it.
+        bench.now = Now { wall: right.after(Duration::from_secs(1)), boot, ..bench.now };
+        bench.expire();
+        assert_eq!(bench.status("x", "t"), RequestStatus::InProgress, "issued at {issued_at:?}, boot {boot}");
+        bench.wait(HOUR);
+        bench.expire();
+        assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut, "issued at {issued_at:?}, boot {boot}");
+    }
+    // It ends by the time that the sender named where the clock was right all along.
+    let mut bench = Bench::new();
+    bench.now.wall = right;
+    let long_ago = right.before(Duration::from_millis(2 * HOUR));
+    bench.accept(&order("x", Some("t"), within_an_hour(Some(long_ago))));
+    bench.expire();
+    assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut);
+}
+
 /// However many requests have one deadline, one round ends them.
 #[test]
 fn ten_thousand_requests_with_one_deadline_end_in_one_round() {
@@ -307,7 +336,7 @@ fn ten_thousand_requests_with_one_deadline_end_in_one_round() {
     }
     bench.wait(60_000);
     let (mut next, mut steps) = (0, 1);
-    while !bench.run(|tx| expire(tx, true, &mut next)) {
+    while !bench.run(|tx| expire(tx, WallClock::Confirmed, &mut next)) {
         steps += 1;
     }
     assert_eq!(bench.view().totals().open_requests, 0);

@@ -32,7 +32,7 @@ use super::{
 use crate::domain::{
     Again, AssetId, CallKind, CallToken, Change, ClientId, ClientToken, DeviceState, Fault, Guard, Limits, Now,
     Operation, Pattern, RejectionCode, Request, RequestStatus, SyncCounts, Target, ThingName, Timestamp, Verdict, Via,
-    Window,
+    WallClock, Window,
 };
 
 /// Transactions between two checkpoints.
@@ -237,7 +237,7 @@ impl Bench {
         while !self.run(|tx| remove_unlisted(tx, list, listed, &mut after, &mut counts)) {}
         for call_kind in CallKind::ALL {
             let mut after = (0, 0);
-            while !self.run(|tx| settle_by_list(tx, call_kind, list, true, &mut after)) {}
+            while !self.run(|tx| settle_by_list(tx, call_kind, list, WallClock::Confirmed, &mut after)) {}
         }
         while !self.run(|tx| end_list(tx, list, counts)) {}
         counts
@@ -249,7 +249,7 @@ impl Bench {
 
     fn take_of(&mut self, call_kind: CallKind, limit: usize) -> Vec<String> {
         let pick = Pick::Queue { limit, window: Window::OPEN, again: Some(Again::default()), shut: Vec::new() };
-        let taken = self.run(|tx| take(tx, call_kind, &pick, true, &CallToken::from_bits(0)));
+        let taken = self.run(|tx| take(tx, call_kind, &pick, WallClock::Confirmed, &CallToken::from_bits(0)));
         taken.entries.into_iter().map(|(target, _)| target.name().to_owned()).collect()
     }
 
@@ -266,7 +266,7 @@ impl Bench {
 
     fn expire(&mut self) {
         let mut next = 0;
-        while !self.run(|tx| expire(tx, true, &mut next)) {}
+        while !self.run(|tx| expire(tx, WallClock::Confirmed, &mut next)) {}
     }
 
     fn forget_requests(&mut self, before: u64) {

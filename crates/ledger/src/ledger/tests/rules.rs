@@ -143,7 +143,7 @@ fn who_asked_later_does_not_go_out_at_the_place_of_who_is_gone() {
         again: Some(Again::default()),
         shut: Vec::new(),
     };
-    let taken = bench.run(|tx| take(tx, CallKind::Disassociate, &pick, true, &CallToken::from_bits(0)));
+    let taken = bench.run(|tx| take(tx, CallKind::Disassociate, &pick, WallClock::Confirmed, &CallToken::from_bits(0)));
     assert!(taken.entries.is_empty() && taken.gated && !taken.more, "{taken:?}");
     assert_eq!(bench.take(9), ["a", "b"]);
 }
@@ -208,7 +208,8 @@ fn only_what_may_be_sent_is_taken() {
     let mut take = |generation| {
         let window = Window { cleared: 1, fresh: 3, generation };
         let pick = Pick::Queue { limit: 9, window, again: None, shut: Vec::new() };
-        let taken = bench.run(|tx| take(tx, CallKind::Disassociate, &pick, true, &CallToken::from_bits(0)));
+        let taken =
+            bench.run(|tx| take(tx, CallKind::Disassociate, &pick, WallClock::Confirmed, &CallToken::from_bits(0)));
         assert!(taken.gated);
         taken.entries.iter().map(|(target, _)| target.name().to_owned()).collect::<Vec<_>>()
     };
@@ -241,7 +242,8 @@ fn an_answer_ends_nothing_that_was_not_sent_by_its_lane() {
     bench.settle_of(CallKind::Associate, &["a"], &Verdict::Done);
     assert_eq!(bench.status("x", "t"), RequestStatus::InProgress);
     let piece = Pick::These(vec![device("a")]);
-    let taken = bench.run(|tx| take(tx, CallKind::Disassociate, &piece, true, &CallToken::from_bits(0)));
+    let taken =
+        bench.run(|tx| take(tx, CallKind::Disassociate, &piece, WallClock::Confirmed, &CallToken::from_bits(0)));
     assert!(taken.entries.is_empty());
 }
 
@@ -310,7 +312,8 @@ fn what_is_parked_is_passed_over_resource_by_resource() {
         let mut tries = 0;
         loop {
             tries += 1;
-            let taken = bench.run(|tx| take(tx, CallKind::Assets, &pick, true, &CallToken::from_bits(0)));
+            let taken =
+                bench.run(|tx| take(tx, CallKind::Assets, &pick, WallClock::Confirmed, &CallToken::from_bits(0)));
             if !taken.entries.is_empty() || !taken.more {
                 let parent = taken.entries.into_iter().next().map(|(target, _)| target);
                 return (parent, tries);

@@ -26,9 +26,9 @@ use crate::{
     ledger::registry::rows,
 };
 
-/// How long a client that was refused for a limit counts as an active one: twice the wait that the
-/// rejection asks for.
-const REFUSED_MILLIS: u64 = 120_000;
+/// How long a client that was refused for a limit counts as an active one: twice the longest wait
+/// that a rejection asks for.
+const REFUSED_MILLIS: u64 = 600_000;
 
 /// The most clients that are remembered as refused.
 const MAX_REFUSED: usize = 64;
@@ -122,6 +122,11 @@ impl State {
     /// Whether a message of that request is owed.
     pub(crate) fn is_owed(&self, seq: u64) -> bool {
         self.owed_of.contains_key(&seq)
+    }
+
+    /// How many messages of that request are owed.
+    pub(crate) fn owed_of(&self, seq: u64) -> u32 {
+        self.owed_of.get(&seq).copied().unwrap_or_default()
     }
 
     pub(crate) fn unacknowledged(&self) -> &BTreeMap<[u8; 32], u64> {
