@@ -363,6 +363,21 @@ fn a_client_holds_at_most_half_of_a_limit_while_others_ask() {
     }
     assert_eq!(bench.refuse(&order("flood", Some("more"), change(&["a"]))), RejectionCode::ThrottlingException);
     bench.accept(&order("quiet", Some("r"), change(&["a"])));
+    // Of the requests for a sync.
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    let sync = || Change { operation: Operation::Sync, targets: vec![Target::Registry], ..change(&[]) };
+    bench.accept(&order("quiet", Some("q"), sync()));
+    for n in 0..500 {
+        bench.accept(&order("flood", Some(&format!("f{n}")), sync()));
+    }
+    assert_eq!(bench.refuse(&order("flood", Some("more"), sync())), RejectionCode::ThrottlingException);
+    bench.accept(&order("quiet", Some("r"), sync()));
+    // One command alone has to fit into the half, too.
+    let mut bench = Bench::with(limited_to(10));
+    bench.accept(&order("quiet", Some("q"), change(&["a"])));
+    let six = change(&["b", "c", "d", "e", "f", "g"]);
+    assert_eq!(bench.refuse(&order("flood", Some("six"), six)), RejectionCode::ThrottlingException);
     // A single client may use the whole limit.
     let mut bench = Bench::with(limited_to(10));
     for n in 0..10 {
@@ -374,6 +389,69 @@ fn a_client_holds_at_most_half_of_a_limit_while_others_ask() {
     bench.settle(&["d0"], &Verdict::Done);
     assert_eq!(bench.refuse(&order("flood", Some("more"), change(&["b"]))), RejectionCode::ThrottlingException);
     bench.accept(&order("quiet", Some("q"), change(&["a"])));
+}
+
+/// A sender that cannot receive its results, and repeats its command for ever, fills no outbox.
+#[test]
+fn repetitions_of_one_command_owe_a_limited_number_of_answers() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    let first = order("deaf", Some("t"), change(&["a"]));
+    bench.accept(&first);
+    bench.take(1);
+    bench.settle(&["a"], &Verdict::Done);
+    for owed in bench.view().owed() {
+        bench.run(|tx| delivered(tx, owed.n));
+    }
+    bench.checkpoint();
+    let answers = (0..1000).filter(|_| bench.run(|tx| accept(tx, &first)).is_ok()).count();
+    assert_eq!((answers, bench.view().owed().len()), (32, 64), "two messages for each");
+    // As soon as the broker has them, it is answered again.
+    for owed in bench.view().owed() {
+        bench.run(|tx| delivered(tx, owed.n));
+    }
+    bench.accept(&first);
+}
+
+/// However many requests wait for a device, a step after a list ends a limited number of entries.
+#[test]
+fn a_step_after_a_list_ends_a_limited_number_of_entries() {
+    let mut bench = Bench::new();
+    bench.trusting = true;
+    let names: Vec<String> = (0..20).map(|n| format!("d{n:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for n in 0..100 {
+        bench.accept(&order("x", Some(&format!("t{n}")), change(&names)));
+    }
+    bench.take(20);
+    let mut lost = names.iter().map(|name| (device(name), Verdict::AwaitList(fault("Unknown")))).collect();
+    while !VecDeque::is_empty(&lost) {
+        bench.run(|tx| settle(tx, CallKind::Disassociate, &mut lost));
+    }
+    let list = bench.run(|tx| Ok(begin_list(tx)));
+    let (mut after, mut steps) = ((0, 0), Vec::new());
+    loop {
+        let before = bench.summary().pending_entries;
+        let done = bench.run(|tx| settle_by_list(tx, CallKind::Disassociate, list, WallClock::Confirmed, &mut after));
+        steps.push(before - bench.summary().pending_entries);
+        if done {
+            break;
+        }
+    }
+    assert_eq!((bench.summary().pending_entries, steps.iter().max()), (0, Some(&500)), "{steps:?}");
+    // The same of entries that expire while they are looked for.
+    let soon = Change { expires_in: Some(Duration::from_secs(1)), ..change(&names) };
+    for n in 0..100 {
+        bench.accept(&order("x", Some(&format!("u{n}")), soon.clone()));
+    }
+    bench.wait(2000);
+    let mut steps = Vec::new();
+    while bench.summary().pending_entries > 0 {
+        let before = bench.summary().pending_entries;
+        assert_eq!(bench.take(20), [""; 0]);
+        steps.push(before - bench.summary().pending_entries);
+    }
+    assert_eq!(steps, [400; 5]);
 }
 
 /// Requests of the last hour are never forgotten early, so that a flood could take all the room
