@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -79,6 +79,8 @@ pub struct Shared {
     size: Arc<AtomicU64>,
     has_one_handle: Arc<AtomicBool>,
     is_full: Arc<AtomicBool>,
+    /// Held while it must not be copied.
+    copying: Arc<Mutex<u32>>,
 }
 
 impl Shared {
@@ -101,6 +103,11 @@ impl Shared {
     /// Whether there is no room for rows.
     pub fn set_full(&self, is_full: bool) {
         self.is_full.store(is_full, Ordering::Relaxed);
+    }
+
+    /// No copy of it ends before the guard is dropped, which has the number of those that ended.
+    pub fn hold_copies(&self) -> MutexGuard<'_, u32> {
+        self.copying.lock().unwrap()
     }
 
     /// How many rows there are.
@@ -151,7 +158,8 @@ impl Store for Shared {
     }
 
     fn rewrite(&mut self) -> Result<bool, StoreError> {
-        self.checked().map(|()| false)
+        *self.copying.lock().unwrap() += 1;
+        self.checked().map(|()| true)
     }
 }
 

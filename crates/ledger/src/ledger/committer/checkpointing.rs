@@ -84,6 +84,9 @@ impl<D: Disk> Committer<D> {
 
     /// One step of a checkpoint. Everything in memory is durable.
     pub(super) fn step_checkpoint(&mut self, patience: Duration) -> Result<Progress, Uncommitted> {
+        if self.is_rewriting(patience) {
+            return Ok(Progress::Busy);
+        }
         let (Some(registry), Some(journal)) = (&mut self.registry, &mut self.journal) else {
             return Ok(Progress::Over);
         };

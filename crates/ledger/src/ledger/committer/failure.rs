@@ -61,8 +61,7 @@ impl<D: Disk> Committer<D> {
     /// Closes the registry, which is then opened again or replaced.
     pub(super) fn registry_failed(&mut self, error: StoreError) {
         tracing::error!(%error, "the registry failed; opening it again");
-        self.registry = None;
-        self.checkpoint = None;
+        (self.rewriting, self.registry, self.checkpoint) = (None, None, None);
         self.reopen.0 = self.clock.now().mono;
         // A file system that allocates late may find at a sync that it has no room.
         self.is_suspect |= matches!(error, StoreError::Io(_) | StoreError::Full);

@@ -21,6 +21,7 @@ use std::{
 };
 
 use progress::Progress;
+use size::Rewriting;
 pub use size::max_file_bytes;
 use tokio::sync::mpsc;
 
@@ -121,6 +122,7 @@ pub(super) struct Committer<D: Disk> {
     until_look: u32,
     /// What was live, and the file's size, when the registry was last rewritten.
     rewritten: Option<(u64, u64)>,
+    rewriting: Option<Rewriting>,
     notify: Notifiers,
 }
 
@@ -173,6 +175,7 @@ impl<D: Disk> Committer<D> {
             // The first look is at the first group.
             until_look: 1,
             rewritten: None,
+            rewriting: None,
             notify,
         }
     }
@@ -385,7 +388,7 @@ impl<D: Disk> Committer<D> {
         {
             tracing::warn!(%error, "the journal was not closed; nothing acknowledged is lost");
         }
-        (self.checkpoint, self.registry, self.journal) = (None, None, None);
+        (self.checkpoint, self.rewriting, self.registry, self.journal) = (None, None, None, None);
         let error = Unavailable("the agent is stopping".into());
         self.unfinished.drain(..).for_each(|job| job.finish(Err(error.clone())));
     }

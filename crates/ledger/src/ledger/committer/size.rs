@@ -1,7 +1,16 @@
 //! Rewrites a registry that takes far more room than what is in it.
 
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    thread::JoinHandle,
+    time::Duration,
+};
+
 use super::Committer;
-use crate::ledger::{data_dir::Disk, registry::store::Store};
+use crate::ledger::{
+    data_dir::Disk,
+    registry::store::{Store, StoreError},
+};
 
 /// Groups between two looks at the size of the registry.
 const LOOK_AT_SIZE: u32 = 256;
@@ -9,9 +18,42 @@ const LOOK_AT_SIZE: u32 = 256;
 /// Bytes of a registry's file below which it is not rewritten.
 const SMALL: u64 = 64 << 20;
 
+/// A registry that is being copied, in a thread of its own: the copy takes some 10 us for each row.
+/// It is only read meanwhile. When this is dropped, nothing is copied any more.
+pub(super) struct Rewriting {
+    copied: Receiver<Result<bool, StoreError>>,
+    thread: Option<JoinHandle<()>>,
+    /// What was live when it began, and the file's size.
+    before: (u64, u64),
+}
+
+impl Rewriting {
+    fn begin(mut registry: Box<dyn Store + Send>, before: (u64, u64)) -> std::io::Result<Self> {
+        let (done, copied) = sync_channel(1);
+        let run = move || {
+            let result = registry.rewrite();
+            // Or the file would still be open when the copy takes its place.
+            drop(registry);
+            let _ = done.send(result);
+        };
+        let thread = Some(std::thread::Builder::new().name("rewrite".into()).spawn(run)?);
+        Ok(Self { copied, thread, before })
+    }
+}
+
+impl Drop for Rewriting {
+    fn drop(&mut self) {
+        // A panic of it is a result that did not come.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
 impl<D: Disk> Committer<D> {
-    /// Rewrites a registry that takes far more room than what is in it, between two groups.
+    /// Has a registry rewritten that takes far more room than what is in it.
     pub(super) fn look_at_size(&mut self) {
+        if self.is_rewriting(Duration::ZERO) {
+            return;
+        }
         self.until_look = self.until_look.checked_sub(1).unwrap_or(LOOK_AT_SIZE);
         let live = self.state.counters.registry_bytes;
         let Some(registry) = self.registry.as_mut().filter(|_| self.until_look == 0) else { return };
@@ -24,7 +66,35 @@ impl<D: Disk> Committer<D> {
         if !is_bloated(live, size, self.rewritten) || self.checkpoint.is_some() {
             return;
         }
-        match registry.rewrite() {
+        match registry.writer().map(|writer| Rewriting::begin(writer, (live, size))) {
+            Some(Ok(rewriting)) => self.rewriting = Some(rewriting),
+            Some(Err(error)) => tracing::warn!(%error, "no thread to rewrite the registry; trying again later"),
+            None => {
+                let copied = registry.rewrite();
+                self.take_copy(copied, (live, size));
+            }
+        }
+    }
+
+    /// Whether the registry is still being rewritten after `patience`, so that nothing may be
+    /// written to it. If it no longer is, the copy has taken its place.
+    pub(super) fn is_rewriting(&mut self, patience: Duration) -> bool {
+        let Some(rewriting) = &self.rewriting else { return false };
+        let copied = match rewriting.copied.recv_timeout(patience) {
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(StoreError::Defect("the thread of a rewriting has ended".into()))
+            }
+            Ok(copied) => copied,
+        };
+        let before = rewriting.before;
+        self.rewriting = None;
+        self.take_copy(copied, before);
+        false
+    }
+
+    fn take_copy(&mut self, copied: Result<bool, StoreError>, (live, size): (u64, u64)) {
+        match copied {
             Ok(true) => {
                 self.registry = None;
                 self.ensure_open();

@@ -184,6 +184,28 @@ async fn a_registry_is_replaced_once_whoever_finds_the_damage() {
     }
 }
 
+/// Copying 100,000 rows takes a second, for which no command waits.
+#[tokio::test(start_paused = true)]
+async fn commands_do_not_wait_while_the_registry_is_rewritten() {
+    let mut rig = Rig::new();
+    rig.accept("before", change(&["a"])).await.unwrap();
+    rig.disk.registry.set_size(1 << 30);
+    let registry = rig.disk.registry.clone();
+    let held = registry.hold_copies();
+    for n in 0..300 {
+        rig.accept(&format!("t{n}"), change(&["a"])).await.unwrap_or_else(|error| panic!("{n}: {error}"));
+        rig.ledger.run(move |tx| cancel(tx, n + 1, &mut Canceled::default())).await.unwrap();
+    }
+    assert_eq!(*held, 0);
+    drop(held);
+    // The stop waits for it.
+    rig = rig.restart().await;
+    assert!(*registry.hold_copies() > 0, "it was rewritten meanwhile");
+    for token in ["before", "t0", "t299"] {
+        assert!(rig.find(token).await.is_some(), "{token}");
+    }
+}
+
 /// What is settled before a checkpoint and after it is there after a crash at any write.
 #[tokio::test(start_paused = true)]
 async fn a_clean_stop_leaves_nothing_to_replay() {
