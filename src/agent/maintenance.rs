@@ -24,6 +24,12 @@ const SPARED: Duration = Duration::from_secs(3600);
 /// these are the only checks, since each check wakes a gateway that could sleep.
 const RETENTION_EVERY: Duration = Duration::from_secs(120);
 
+/// Steps by which room is made between two looks at the deadlines: some 100 ms.
+const EARLY_STEPS: usize = 10;
+
+/// How far the making of room is: with the requests, and with the devices, up to that key.
+type Progress = (Early, Vec<u8>);
+
 /// Waits for a change of the summary, and at least a second. Without the pause, a large sync would
 /// cause continuous checks.
 async fn changed(summary: &mut watch::Receiver<Summary>) {
@@ -46,7 +52,7 @@ pub(crate) struct Maintenance {
 impl Maintenance {
     pub(crate) async fn run(self) {
         let mut forgot: Option<Mono> = None;
-        let mut next = 0;
+        let (mut next, mut early) = (0, None);
         let (mut summary, mut health) = (self.ledger.summary(), self.ledger.health());
         while !self.stop.is_requested() {
             // A store that failed is opened again when a job needs it.
@@ -60,12 +66,13 @@ impl Maintenance {
             if retention {
                 forgot = Some(now);
             }
-            match self.tick(next, retention).await {
+            match self.tick(next, retention, &mut early).await {
                 Ok(after) => next = after,
                 Err(error) => tracing::debug!(%error, "maintenance failed; it is tried again"),
             }
             tokio::select! {
                 biased;
+                () = tokio::time::sleep(PACE / 100), if early.is_some() => {}
                 () = tokio::time::sleep(if is_idle { RETENTION_EVERY } else { PACE }) => {}
                 () = changed(&mut summary), if is_idle => {}
                 Ok(()) = health.changed(), if is_idle => {}
@@ -90,8 +97,8 @@ impl Maintenance {
     }
 
     /// Continues with the deadlines from request `next` on, and returns where to continue the next
-    /// time.
-    async fn tick(&self, mut next: u64, retention: bool) -> Result<u64, Unavailable> {
+    /// time. `early` is how far the making of room is, if it is under way.
+    async fn tick(&self, mut next: u64, retention: bool, early: &mut Option<Progress>) -> Result<u64, Unavailable> {
         let clock = self.health.wall_clock();
         let looked = self.ledger.run_steps(move |tx| {
             if clock == WallClock::Confirmed {
@@ -111,7 +118,12 @@ impl Maintenance {
         let is_large = store_bytes > max / 16 * 7;
         let goal = if is_large { max / 8 } else { max / 2 };
         if live_bytes > goal {
-            self.forget_early(goal).await?;
+            *early = self.forget_early(goal, early.take()).await?;
+            if early.is_some() {
+                return Ok(next);
+            }
+        } else {
+            *early = None;
         }
         let live_bytes = self.ledger.summary().borrow().live_bytes;
         if live_bytes > max - max / 64 {
@@ -145,17 +157,25 @@ impl Maintenance {
     }
 
     /// Makes room regardless of the retention: requests first, then disassociated devices and
-    /// histories.
-    async fn forget_early(&self, goal: u64) -> Result<(), Unavailable> {
-        let (spared, mut requests, mut after) = (millis(SPARED), None, Vec::new());
+    /// histories. Returns how far it is if that takes more than a moment.
+    async fn forget_early(&self, goal: u64, mut early: Option<Progress>) -> Result<Option<Progress>, Unavailable> {
+        let (spared, mut steps) = (millis(SPARED), 0);
         let forgotten = self.ledger.run_steps(move |tx| {
             let before = tx.elapsed().saturating_sub(spared);
-            let done = requests.get_or_insert_with(|| Early::new(before, goal)).step(tx)?
+            let (requests, after) = early.get_or_insert_with(|| (Early::new(before, goal), Vec::new()));
+            let done = requests.step(tx)?
                 && (tx.live_bytes() <= goal
                     // The tombstones of the last minutes are kept, since a list that lags behind is
                     // recognised by them.
-                    || ledger::forget_devices(tx, before, &mut after)?);
-            Ok(Step::when(done, ()))
+                    || ledger::forget_devices(tx, before, after)?);
+            steps += 1;
+            Ok(if done {
+                Step::Done(None)
+            } else if steps == EARLY_STEPS {
+                Step::Done(early.take())
+            } else {
+                Step::Again
+            })
         });
         forgotten.await
     }

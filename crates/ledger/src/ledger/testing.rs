@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -79,8 +79,8 @@ pub struct Shared {
     size: Arc<AtomicU64>,
     has_one_handle: Arc<AtomicBool>,
     is_full: Arc<AtomicBool>,
-    /// Held while it must not be copied.
-    copying: Arc<Mutex<u32>>,
+    /// What each copy waits for, if anything, and how many ended.
+    copying: Arc<(Mutex<(bool, u32)>, Condvar)>,
 }
 
 impl Shared {
@@ -105,9 +105,12 @@ impl Shared {
         self.is_full.store(is_full, Ordering::Relaxed);
     }
 
-    /// No copy of it ends before the guard is dropped, which has the number of those that ended.
-    pub fn hold_copies(&self) -> MutexGuard<'_, u32> {
-        self.copying.lock().unwrap()
+    /// Whether copies of it have to wait. Returns how many have ended.
+    pub fn hold_copies(&self, are_held: bool) -> u32 {
+        let mut copies = self.copying.0.lock().unwrap();
+        copies.0 = are_held;
+        self.copying.1.notify_all();
+        copies.1
     }
 
     /// How many rows there are.
@@ -158,7 +161,9 @@ impl Store for Shared {
     }
 
     fn rewrite(&mut self) -> Result<bool, StoreError> {
-        *self.copying.lock().unwrap() += 1;
+        let (copies, released) = &*self.copying;
+        let mut copies = released.wait_while(copies.lock().unwrap(), |(are_held, _)| *are_held).unwrap();
+        copies.1 += 1;
         self.checked().map(|()| true)
     }
 }

@@ -284,13 +284,14 @@ fn refusal(tx: &Tx<'_>, order: &Order, survey: &Survey) -> Option<Rejection> {
     }
     let others_ask = tx.state.has_others(client);
     let own = tx.state.client(client);
-    if others_ask && own.entries + entries > max.div_ceil(2) {
+    // A larger command alone would be refused as long as there are others.
+    if others_ask && own.entries > 0 && own.entries + entries > max.div_ceil(2) {
         let open = own.entries;
         return throttled(
             60,
             format!(
-                "{open} entries of {client} are pending, and {entries} more are asked for; while other clients ask, one \
-                 client has at most half of limits.maxPendingEntries, {max}; send again later, or split the command"
+                "{open} entries of {client} are pending; while other clients ask, one client has at most half of \
+                 limits.maxPendingEntries, {max}; send again later"
             ),
         );
     }

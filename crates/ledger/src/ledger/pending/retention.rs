@@ -76,7 +76,11 @@ pub fn forget_requests(tx: &mut Tx<'_>, before: u64, next: &mut u64) -> Result<b
     }
     let (_, to) = rows::all_of(b'r');
     let found = tx.scan((rows::request(*next), to), Direction::Up, STEP)?;
+    let mut left = STEP;
     for (key, row) in &found {
+        if left == 0 {
+            return Ok(false);
+        }
         let seq = rows::read_seq(key)?;
         *next = seq.saturating_add(1);
         if tx.state.request(seq).is_some() || tx.state.forgotten().contains_key(&seq) {
@@ -86,6 +90,9 @@ pub fn forget_requests(tx: &mut Tx<'_>, before: u64, next: &mut u64) -> Result<b
         if request.completed_elapsed < before {
             if !tx.state.is_owed(seq) {
                 forget(tx, &request)?;
+                // Its rows are read.
+                let failed = request.tally.entries.saturating_sub(request.tally.succeeded);
+                left = left.saturating_sub(usize::try_from(failed).unwrap_or(usize::MAX));
             }
         } else if request.accepted_elapsed >= before {
             // Those of later numbers were accepted, and so ended, later.
