@@ -164,13 +164,17 @@ impl Collected {
         }
     }
 
-    /// The names that no core device knows, as far as the core devices that accepted a broadcast
-    /// say so, in the order in which they were given.
+    /// The names that no core device knows, as far as the core devices say so, in the order in
+    /// which they were given. A core device that knows one of the names answers, and only its
+    /// `accepted` says which it does not know.
     fn unknown(&self) -> Vec<&str> {
         let mut unknown = Vec::new();
         for (n, broadcast) in self.broadcasts.iter().enumerate() {
-            let accepted = self.cores.values().filter_map(|core| core.get(&n)?.accepted.as_ref());
-            let of_others: Vec<BTreeSet<&String>> = accepted.map(|(_, one)| one.unknown().iter().collect()).collect();
+            let answers = self.cores.values().filter_map(|core| core.get(&n));
+            let accepted = answers.map(|one| one.accepted.as_ref());
+            let of_others: Option<Vec<BTreeSet<&String>>> =
+                accepted.map(|accepted| Some(accepted?.1.unknown().iter().collect())).collect();
+            let Some(of_others) = of_others else { continue };
             let names = broadcast.names.iter().filter(|name| of_others.iter().all(|others| others.contains(name)));
             unknown.extend(names.map(String::as_str));
         }
@@ -353,6 +357,9 @@ mod tests {
             || Answer::Rejected(json!({"clientToken": "t", "operation": "o", "code": "C", "message": "no\u{1b}[2J"}));
         let rejected = collected(&["a"], &[("A", rejection())]);
         assert!(matches!(rejected.verdict(10), Err(Failure::Rejected(_))));
+        assert_eq!(rejected.json()["unknown"], json!([]), "a core device that knows none of them does not answer");
+        let late = collected(&["a"], &[("A", completed("SUCCEEDED", 1, 1))]);
+        assert_eq!(late.json()["unknown"], json!([]), "its accepted may be lost");
         let mixed = [("A", rejection()), ("B", accepted(1, &[])), ("B", completed("SUCCEEDED", 1, 1))];
         let mixed = collected(&["a"], &mixed);
         assert!(matches!(mixed.verdict(10), Err(Failure::Reported)));

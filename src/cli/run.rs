@@ -90,7 +90,7 @@ fn run(config: Config, unknown: &[String], limit: log::Limit) -> Result<(), RunE
     // wake-ups.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
     runtime.spawn(limit.keep_reporting());
-    runtime.block_on(async {
+    let ran = runtime.block_on(async {
         let handler = |kind| {
             signal(kind).map_err(|error| RunError::Environment(format!("signals cannot be handled: {error}")))
         };
@@ -103,8 +103,8 @@ fn run(config: Config, unknown: &[String], limit: log::Limit) -> Result<(), RunE
         };
         tracing::info!(version = crate::VERSION, core = %config.core, data_dir = %config.data_dir.display(), "offboard starts");
         agent::run(config, unknown, stop).await
-    })?;
-    // A thread that blocks in the store must not delay the exit.
+    });
+    // A thread that blocks in the store, in a lookup of a name or in a file must not delay the exit.
     runtime.shutdown_background();
-    Ok(())
+    ran
 }

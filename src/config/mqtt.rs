@@ -43,11 +43,12 @@ impl fmt::Debug for Mqtt {
 }
 
 /// Reads the section. The inner `None` means that there is no broker, the outer one that the
-/// section has a fault.
+/// section has a fault. `client` becomes the agent's client identifier, also if there is no broker.
 pub(super) fn read(
     section: &mut Fields<'_, '_>,
     core: Option<&ThingName>,
     copied_authority: Option<PathBuf>,
+    client: &mut Option<String>,
 ) -> Option<Option<Mqtt>> {
     let address = keys::URL.parsed(section, |text| match text {
         "none" => Ok(None),
@@ -58,7 +59,9 @@ pub(super) fn read(
         _ => Err(InvalidName::CLIENT),
     });
     let client_id = client_id.or_else(|| core.map(default_client_id));
-    if client_id.as_ref().is_some_and(|id| id.len() > 128) {
+    client.clone_from(&client_id);
+    let has_broker = !matches!(address, Some(None));
+    if has_broker && client_id.as_ref().is_some_and(|id| id.len() > 128) {
         keys::CLIENT_ID.fault(section, "must be set: \"<coreThingName>-offboard\" has more than 128 characters");
     }
     let ca_file = keys::CA_FILE.read(section).map(PathBuf::from).or(copied_authority);

@@ -130,7 +130,10 @@ fn read(
     let topic_prefix = keys::TOPIC_PREFIX.parsed(root, topic_prefix).unwrap_or_default();
     let publish_devices = keys::PUBLISH_DEVICES.read(root);
 
-    let mqtt = section(root, "mqtt", unknown, |section| mqtt::read(section, core.as_ref(), copied_authority(env)));
+    let mut client = None;
+    let mqtt = section(root, "mqtt", unknown, |section| {
+        mqtt::read(section, core.as_ref(), copied_authority(env), &mut client)
+    });
     let batch = section(root, "batch", unknown, sections::batch);
     let retry = section(root, "retry", unknown, sections::retry);
     let rate = section(root, "rate", unknown, sections::rate);
@@ -138,7 +141,7 @@ fn read(
     let limits = section(root, "limits", unknown, sections::limits);
     let retention = section(root, "retention", unknown, sections::retention);
     // A client's name may have characters that a thing name may not have, such as a wildcard.
-    let client = mqtt.iter().flatten().find_map(|mqtt| ThingName::new(&mqtt.client_id).ok());
+    let client = client.and_then(|client| ThingName::new(&client).ok());
     let mut guards = root.section("guard");
     let guard = sections::guard(&mut guards, core.iter().chain(&client));
     // A misspelt guard would protect nothing, so an unknown key in this section is a fault.

@@ -38,6 +38,20 @@ fn nothing_but_the_environment_is_enough() {
     assert!(unknown.is_empty());
 }
 
+/// The broker's client is one of the agent's own things also while there is no broker, which may
+/// be there again tomorrow.
+#[test]
+fn without_a_broker_its_client_is_protected_and_its_length_is_no_fault() {
+    for (settings, client) in [("", "MyCore-offboard"), (r#","clientId":"gateway""#, "gateway")] {
+        let (config, _) = parse(&format!(r#"{{"mqtt":{{"url":"none"{settings}}}}}"#), env).unwrap();
+        assert!(config.guard.protected.iter().any(|pattern| pattern.matches(client)), "{client}");
+    }
+    let long = "c".repeat(128);
+    let with_core = |name: &str| if name == "AWS_IOT_THING_NAME" { Some(long.clone()) } else { env(name) };
+    parse(r#"{"mqtt":{"url":"none"}}"#, with_core).unwrap();
+    parse("", with_core).unwrap_err();
+}
+
 #[test]
 fn the_copy_of_the_brokers_authority_is_used_where_there_is_to_be_one() {
     let ca_file = |source: &str, text: &str| {

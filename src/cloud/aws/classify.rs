@@ -57,18 +57,23 @@ pub(super) fn classify(status: u16, code: Option<&str>) -> CallFault {
             429 => CallFault::Throttled,
             500..=599 | 408 => CallFault::Server,
             401 | 403 => CallFault::Denied,
-            400 => CallFault::Invalid(Vec::new()),
+            409 => CallFault::Busy,
+            // A quota (402, 410), or an entry that the service cannot take: the others are sent
+            // without it.
+            400 | 402 | 410 | 412 | 413 | 422 => CallFault::Invalid(Vec::new()),
             _ => CallFault::NotUnderstood,
         },
     }
 }
 
-/// The index of an entry in the name of a faulty member: `entries.3.thingName`, `entries[3]` or
-/// `entries.4.member`.
+/// The index of an entry in the name of a faulty member: `entries.3.thingName` or `entries[3]`. In
+/// the form `entries.4.member` services count from one or from zero; the entry is then found by
+/// sending less and less.
 pub(super) fn entry_index(name: &str) -> Option<usize> {
-    let rest = name.strip_prefix("entries")?;
-    let digits: String = rest.trim_start_matches(['.', '[', '/']).chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
+    let rest = name.strip_prefix("entries")?.trim_start_matches(['.', '[', '/']);
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (digits, rest) = rest.split_at(end);
+    digits.parse().ok().filter(|_| !rest.starts_with(".member"))
 }
 
 /// The least time to wait, from `Retry-After` headers: seconds or an HTTP date (RFC 9110, section
@@ -109,6 +114,11 @@ mod tests {
         assert_eq!(fault(400, Some("ValidationException")), CallFault::Invalid(vec![]));
         assert_eq!(fault(500, Some("InternalServerException")), CallFault::Server);
         assert_eq!(fault(404, Some("ResourceNotFoundException")), CallFault::Invalid(vec![]));
+        // Codes that no page of the API names.
+        assert_eq!(fault(402, Some("ServiceQuotaExceededException")), CallFault::Invalid(vec![]));
+        assert_eq!(fault(410, Some("LimitExceededException")), CallFault::Invalid(vec![]));
+        assert_eq!(fault(409, Some("SomethingException")), CallFault::Busy);
+        assert_eq!(fault(404, Some("SomethingException")), CallFault::NotUnderstood);
     }
 
     #[test]
@@ -124,6 +134,7 @@ mod tests {
     fn named_entries_are_found() {
         assert_eq!(entry_index("entries.3.thingName"), Some(3));
         assert_eq!(entry_index("entries[12].thingName"), Some(12));
+        assert_eq!(entry_index("entries.4.member.thingName"), None);
         assert_eq!(entry_index("coreDeviceThingName"), None);
         assert_eq!(entry_index("entries"), None);
     }

@@ -118,6 +118,13 @@ trait Refusal {
     fn refine(&self, fault: CallFault, core: &ThingName) -> CallFault;
 }
 
+/// Whether a call's `resourceId` is the core device: its name or its ARN. Where the response has
+/// none, nothing else is named either.
+fn names_core(resource: &str, core: &ThingName) -> bool {
+    let name = resource.rsplit(['/', ':']).next().unwrap_or(resource);
+    name.is_empty() || name == core.as_str() || resource == core.as_str()
+}
+
 macro_rules! refusal {
     ($error:path) => {
         impl Refusal for $error {
@@ -132,7 +139,7 @@ macro_rules! refusal {
                             _ => CallFault::Invalid(fields.into_iter().filter_map(entry_index).collect()),
                         }
                     }
-                    Self::ResourceNotFoundException(error) if error.resource_id() != core.as_str() => fault,
+                    Self::ResourceNotFoundException(error) if !names_core(error.resource_id(), core) => fault,
                     error if error.code() == Some("ResourceNotFoundException") => CallFault::UnknownCoreDevice,
                     _ => fault,
                 }

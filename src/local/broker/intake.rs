@@ -34,6 +34,9 @@ const MAX_TAKEN: usize = MAX_WAITING + u16::MAX as usize;
 /// The most bytes of payloads that wait; further commands are rejected.
 const MAX_WAITING_BYTES: usize = 4 << 20;
 
+/// Bytes of a topic above which a message gets no response: each that waits keeps its topic.
+const MAX_TOPIC: usize = 1024;
+
 /// The most messages of the broker's plugin that wait to be handled. Further messages are dropped,
 /// as they may also be lost in transmission. The largest of them has 1 MiB.
 const MAX_FROM_PLUGIN: usize = 8;
@@ -135,6 +138,8 @@ impl Intake {
         };
         let hash =
             Sha256::new().chain_update(&publish.topic).chain_update([0]).chain_update(&publish.payload).finalize();
+        // A command's topic is far shorter; a longer one gets no response.
+        let topic = if publish.topic.len() > MAX_TOPIC { String::new() } else { publish.topic };
         let inbound = Inbound {
             client: client.clone(),
             operation,
@@ -145,8 +150,8 @@ impl Intake {
                 client,
                 Arc::clone(&self.publisher),
                 epoch,
-                // The acknowledgement needs the packet id only.
-                Publish { payload: Default::default(), ..publish },
+                // The acknowledgement needs the packet id only, and the response the topic.
+                Publish { payload: Default::default(), topic, ..publish },
                 Arc::clone(&self.topics),
             ),
         };

@@ -94,8 +94,10 @@ impl Inbox {
         let order = self.order(client.clone(), token.clone(), change, delivery);
         let rule = move |tx: &mut Tx<'_>| {
             let accepted = match &full {
-                Some(full) => ledger::names_own_device(tx, &order.change)?.then(|| Err(full.clone())),
-                None => match ledger::accept_broadcast(tx, &order)? {
+                Some(full) if !ledger::is_repeated(tx, &order)? => {
+                    ledger::names_own_device(tx, &order.change)?.then(|| Err(full.clone()))
+                }
+                _ => match ledger::accept_broadcast(tx, &order)? {
                     None => None,
                     Some(accepted) => Some(with_unknown_names(tx, accepted)?),
                 },

@@ -194,11 +194,14 @@ impl Inbox {
         change: Change,
         delivery: ([u8; 32], bool),
     ) -> Pending {
-        if let Some(rejection) = self.store_full() {
-            return rejected(token, rejection);
-        }
+        let full = self.store_full();
         let order = self.order(client, token.clone(), change, delivery);
         let rule = move |tx: &mut Tx<'_>| {
+            if let Some(full) = &full
+                && !ledger::is_repeated(tx, &order)?
+            {
+                return Ok(Err(full.clone()));
+            }
             let accepted = ledger::accept(tx, &order)?;
             with_unknown_names(tx, accepted)
         };

@@ -101,6 +101,19 @@ async fn a_command_is_acknowledged_when_the_ledger_has_it() {
     assert!(rig.parts.find("bench", "t2").await.is_none());
 }
 
+/// A command that was accepted is being carried out, whatever the store takes meanwhile.
+#[tokio::test(start_paused = true)]
+async fn while_the_stores_file_is_too_large_a_repeated_command_is_answered() {
+    let mut rig = Rig::new("");
+    rig.parts.disk.registry.set_size(1 << 40);
+    for n in 1..=3 {
+        rig.command("disassociate-client-devices", &disassociate(Some("t1"), "a"));
+        assert_eq!(rig.sent().await, [format!("ack {n}")]);
+    }
+    rig.command("disassociate-client-devices", &disassociate(Some("t2"), "a"));
+    assert_eq!(rig.sent().await, ["ThrottlingException", "ack 4"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn responses_and_acknowledgements_keep_the_order_of_the_commands() {
     let mut rig = Rig::new("");

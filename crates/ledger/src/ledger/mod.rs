@@ -42,9 +42,9 @@ pub use pending::{
     AccessLoad, Canceled, Counters, DueAccess, Early, Ended, Group, ListMark, Load, Order, Outdated, Owed, PLAN_NAMES,
     Pick, Plan, Rows, SCHEMA, Summary, Taken, Touched, Tx, UnknownClients, accept, accept_broadcast, access_answered,
     acknowledged, apply_page, begin_list, cancel, delivered, device, devices, due_access, end_list, expire, failures,
-    find_request, forget_devices, forget_requests, history, is_own_device, names_own_device, open_entries, outdated,
-    owed, plan, plan_broadcast, published, remove_unlisted, request, requests, settle, settle_by_list, sync_wanted,
-    take, unknown_names, waiting,
+    find_request, forget_devices, forget_requests, history, is_own_device, is_repeated, names_own_device, open_entries,
+    outdated, owed, plan, plan_broadcast, published, remove_unlisted, request, requests, settle, settle_by_list,
+    sync_wanted, take, unknown_names, waiting,
 };
 pub use registry::store::{self, Store};
 pub use registry::{room_needed, store::StoreError};

@@ -212,6 +212,14 @@ pub(super) fn accept_new(
     Ok(Ok(request))
 }
 
+/// Whether this command was accepted before.
+///
+/// # Errors
+/// The registry failed.
+pub fn is_repeated(tx: &Tx<'_>, order: &Order) -> Result<bool, StoreError> {
+    Ok(earlier(tx, order)?.is_some())
+}
+
 /// The request that this command was before, by its token, or by its redelivery where it has none.
 pub(super) fn earlier(tx: &Tx<'_>, order: &Order) -> Result<Option<u64>, StoreError> {
     match (&order.token, &order.delivery) {

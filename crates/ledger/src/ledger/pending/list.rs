@@ -56,8 +56,8 @@ pub fn sync_wanted(tx: &Tx<'_>) -> Result<Option<u64>, StoreError> {
 /// page is done.
 ///
 /// Invariant 6: a device whose outcome is younger than the list keeps it. So does one that was
-/// disassociated lately and is still listed with the very association that ended: such a list lags
-/// behind. Where that is only a guess, and an entry waits for the list, the list counts: no entry
+/// disassociated lately and is still listed with the very association that ended, and one that is
+/// listed with an older association than before: such a list lags behind. Where that is only a guess, and an entry waits for the list, the list counts: no entry
 /// is reported as a success that the list does not show.
 ///
 /// # Errors
@@ -86,7 +86,9 @@ pub fn apply_page(
                 Some(_) => old.association == *association,
                 None => old.associated_by_agent_at.is_some() && !is_awaited(tx, thing),
             };
-            let lags = old.registered == Registered::Disassociated && ended && is_lately(tx, old.changed_at);
+            let has_gone_back = known && matches!((old.association, association), (Some(has), Some(at)) if *at < has);
+            let lags =
+                has_gone_back || old.registered == Registered::Disassociated && ended && is_lately(tx, old.changed_at);
             if old.outcome_seq > list.outcome_seq || lags {
                 continue;
             }

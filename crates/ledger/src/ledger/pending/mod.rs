@@ -27,7 +27,7 @@ mod tx;
 mod waiters;
 mod work;
 
-pub use accept::{Order, PLAN_NAMES, Plan, accept, acknowledged, plan};
+pub use accept::{Order, PLAN_NAMES, Plan, accept, acknowledged, is_repeated, plan};
 pub use access::{DueAccess, UnknownClients, access_answered, due_access};
 pub(crate) use audit::{all_devices, audit};
 pub use broadcast::{accept_broadcast, is_own_device, names_own_device, plan_broadcast};

@@ -56,6 +56,25 @@ fn a_list_never_undoes_a_younger_outcome() {
     assert_eq!(bench.state("a"), Some(DeviceState::Associated), "associated anew");
 }
 
+/// Or a command from before the newer association would be carried out.
+#[test]
+fn a_list_that_lags_takes_no_association_back() {
+    let mut bench = Bench::new();
+    bench.list(&[("a", 5)]);
+    bench.accept(&order("x", Some("t"), change(&["a"])));
+    let later = bench.now.wall.0 + 1000;
+    bench.wait(2000);
+    let list = bench.run(|tx| Ok(begin_list(tx)));
+    let page = |at| [(thing("a"), Some(Timestamp(at)))];
+    for at in [later, 5] {
+        assert!(bench.run(|tx| apply_page(tx, list, &page(at), &mut 0, &mut SyncCounts::default())));
+    }
+    assert_eq!(bench.take(9), [""; 0]);
+    let request = bench.request("x", "t");
+    let failures = bench.run(|tx| failures(tx, request.seq, None, 9));
+    assert_eq!(failures.rows[0].1.fault.code, "Superseded");
+}
+
 #[test]
 fn a_sync_that_finds_nothing_changed_writes_nothing() {
     let mut bench = Bench::new();
