@@ -106,12 +106,17 @@ async fn a_command_is_acknowledged_when_the_ledger_has_it() {
 async fn while_the_stores_file_is_too_large_a_repeated_command_is_answered() {
     let mut rig = Rig::new("");
     rig.parts.disk.registry.set_size(1 << 40);
-    for n in 1..=3 {
-        rig.command("disassociate-client-devices", &disassociate(Some("t1"), "a"));
-        assert_eq!(rig.sent().await, [format!("ack {n}")]);
+    rig.command("disassociate-client-devices", &disassociate(Some("t1"), "a"));
+    assert_eq!(rig.sent().await, ["ack 1"]);
+    // The ledger looks at the file's size, rewrites it in vain, and looks again.
+    while rig.parts.ledger.summary().borrow().store_bytes == 0 {
+        rig.parts.find("bench", "t1").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     rig.command("disassociate-client-devices", &disassociate(Some("t2"), "a"));
-    assert_eq!(rig.sent().await, ["ThrottlingException", "ack 4"]);
+    assert_eq!(rig.sent().await, ["ThrottlingException", "ack 2"]);
+    rig.command("disassociate-client-devices", &disassociate(Some("t1"), "a"));
+    assert_eq!(rig.sent().await, ["ack 3"]);
 }
 
 #[tokio::test(start_paused = true)]
