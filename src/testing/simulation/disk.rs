@@ -110,7 +110,7 @@ pub(super) fn damage_registry(world: &World) {
     } else {
         let rows = if kind == 1 { Rows::new() } else { state.disk.earlier.clone() };
         state.seen.lost.extend(state.disk.lose_rows(&rows));
-        state.plugin.lose_registry(&state.disk.durable);
+        state.plugin.lose_registry(&state.disk.durable, state.crashed);
         if state.crashed {
             (state.disk.durable_rows, state.disk.rows) = (rows.clone(), rows);
         } else {
@@ -346,7 +346,7 @@ impl Disk for SimDisk {
             let state = &mut *guard;
             let none = Rows::new();
             state.seen.lost.extend(state.disk.lose_rows(&none));
-            state.plugin.lose_registry(&state.disk.durable);
+            state.plugin.lose_registry(&state.disk.durable, false);
             let disk = &mut state.disk;
             (disk.rows, disk.durable_rows, disk.copy, disk.earlier) = (none.clone(), none.clone(), None, none);
             disk.unsynced.clear();

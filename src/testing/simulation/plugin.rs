@@ -1,7 +1,7 @@
 //! The broker's dynamic-security plugin: which clients there are, who disabled them, and what the
 //! agent may do to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -35,6 +35,9 @@ pub(super) struct Plugin {
     /// The last state of each device in the durable registry.
     registered: BTreeMap<String, Registered>,
     desired: BTreeMap<String, Desired>,
+    /// Devices that were associated as far as the registry said that is lost now, where the disk
+    /// may have kept a change that nobody saw.
+    doubtful: BTreeSet<String>,
     /// The agent has no right to command it.
     pub(super) denied: bool,
 }
@@ -55,7 +58,7 @@ impl Plugin {
                 (Some(was), is) if was == is => continue,
                 (_, Registered::Associated) => Desired::Enabled,
                 (Some(Registered::Associated), Registered::Disassociated) => Desired::Disabled,
-                (_, Registered::Disassociated) if is_listing => Desired::Unsure,
+                (_, Registered::Disassociated) if is_listing || self.doubtful.contains(&name) => Desired::Unsure,
                 // The agent did not know that it was associated.
                 (_, Registered::Disassociated) => continue,
             };
@@ -63,9 +66,12 @@ impl Plugin {
         }
     }
 
-    /// The registry is lost, but for what is in memory.
-    pub(super) fn lose_registry(&mut self, image: &Image) {
+    /// The registry is lost, but for what is in memory. `crashed`: the last group may be on the
+    /// disk, and not in the image.
+    pub(super) fn lose_registry(&mut self, image: &Image, crashed: bool) {
         let is_in_memory = |name: &String| image.is_in_memory(&ThingName::new(name).unwrap());
+        let lost = self.registered.iter().filter(|(name, _)| crashed && !is_in_memory(name));
+        self.doubtful = lost.filter(|(_, is)| **is == Registered::Associated).map(|(name, _)| name.clone()).collect();
         self.registered.retain(|name, _| is_in_memory(name));
     }
 

@@ -12,6 +12,7 @@ mod failure;
 mod group_commit;
 mod opening;
 mod progress;
+mod rewriting;
 mod size;
 
 use std::{
@@ -21,7 +22,7 @@ use std::{
 };
 
 use progress::Progress;
-use size::Rewriting;
+use rewriting::Rewriting;
 pub use size::max_file_bytes;
 use tokio::sync::mpsc;
 

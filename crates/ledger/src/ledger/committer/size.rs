@@ -1,12 +1,8 @@
 //! Rewrites a registry that takes far more room than what is in it.
 
-use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::time::Duration;
 
-use super::Committer;
+use super::{Committer, rewriting::Rewriting};
 use crate::ledger::{
     data_dir::Disk,
     registry::store::{Store, StoreError},
@@ -17,36 +13,6 @@ const LOOK_AT_SIZE: u32 = 256;
 
 /// Bytes of a registry's file below which it is not rewritten.
 const SMALL: u64 = 64 << 20;
-
-/// A registry that is being copied, in a thread of its own: the copy takes some 10 us for each row.
-/// It is only read meanwhile. When this is dropped, nothing is copied any more.
-pub(super) struct Rewriting {
-    copied: Receiver<Result<bool, StoreError>>,
-    thread: Option<JoinHandle<()>>,
-    /// What was live when it began, and the file's size.
-    before: (u64, u64),
-}
-
-impl Rewriting {
-    fn begin(mut registry: Box<dyn Store + Send>, before: (u64, u64)) -> std::io::Result<Self> {
-        let (done, copied) = sync_channel(1);
-        let run = move || {
-            let result = registry.rewrite();
-            // Or the file would still be open when the copy takes its place.
-            drop(registry);
-            let _ = done.send(result);
-        };
-        let thread = Some(std::thread::Builder::new().name("rewrite".into()).spawn(run)?);
-        Ok(Self { copied, thread, before })
-    }
-}
-
-impl Drop for Rewriting {
-    fn drop(&mut self) {
-        // A panic of it is a result that did not come.
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
 
 impl<D: Disk> Committer<D> {
     /// Has a registry rewritten that takes far more room than what is in it.
@@ -80,13 +46,7 @@ impl<D: Disk> Committer<D> {
     /// written to it. If it no longer is, the copy has taken its place.
     pub(super) fn is_rewriting(&mut self, patience: Duration) -> bool {
         let Some(rewriting) = &self.rewriting else { return false };
-        let copied = match rewriting.copied.recv_timeout(patience) {
-            Err(RecvTimeoutError::Timeout) => return true,
-            Err(RecvTimeoutError::Disconnected) => {
-                Err(StoreError::Defect("the thread of a rewriting has ended".into()))
-            }
-            Ok(copied) => copied,
-        };
+        let Some(copied) = rewriting.outcome(patience) else { return true };
         let before = rewriting.before;
         self.rewriting = None;
         self.take_copy(copied, before);
