@@ -27,8 +27,9 @@ const RETENTION_EVERY: Duration = Duration::from_secs(120);
 /// Steps by which room is made between two looks at the deadlines: some 100 ms.
 const EARLY_STEPS: usize = 10;
 
-/// How far the making of room is: with the requests, and with the devices, up to that key.
-type Progress = (Early, Vec<u8>);
+/// How far the making of room is, down to so many bytes: with the requests, and with the devices, up
+/// to that key.
+type Progress = (u64, Early, Vec<u8>);
 
 /// Waits for a change of the summary, and at least a second. Without the pause, a large sync would
 /// cause continuous checks.
@@ -160,9 +161,10 @@ impl Maintenance {
     /// histories. Returns how far it is if that takes more than a moment.
     async fn forget_early(&self, goal: u64, mut early: Option<Progress>) -> Result<Option<Progress>, Unavailable> {
         let (spared, mut steps) = (millis(SPARED), 0);
+        early = early.filter(|(of, ..)| *of == goal);
         let forgotten = self.ledger.run_steps(move |tx| {
             let before = tx.elapsed().saturating_sub(spared);
-            let (requests, after) = early.get_or_insert_with(|| (Early::new(before, goal), Vec::new()));
+            let (_, requests, after) = early.get_or_insert_with(|| (goal, Early::new(before, goal), Vec::new()));
             let done = requests.step(tx)?
                 && (tx.live_bytes() <= goal
                     // The tombstones of the last minutes are kept, since a list that lags behind is

@@ -324,10 +324,12 @@ fn with_unknown_names(tx: &Tx<'_>, accepted: Decided<Request>) -> Result<Decided
 async fn received<R>(
     submitted: Result<oneshot::Receiver<Result<R, Unavailable>>, Unavailable>,
 ) -> Result<R, Unavailable> {
-    match submitted?.await {
-        Ok(result) => result,
-        Err(_) => std::future::pending().await,
+    if let Ok(submitted) = submitted
+        && let Ok(result) = submitted.await
+    {
+        return result;
     }
+    std::future::pending().await
 }
 
 /// The answer whose result is a message, if it is not too large.

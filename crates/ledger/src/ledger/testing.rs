@@ -79,9 +79,12 @@ pub struct Shared {
     size: Arc<AtomicU64>,
     has_one_handle: Arc<AtomicBool>,
     is_full: Arc<AtomicBool>,
-    /// What each copy waits for, if anything, and how many ended.
-    copying: Arc<(Mutex<(bool, u32)>, Condvar)>,
+    copying: Arc<Copying>,
 }
+
+/// Whether copies have to wait, and the last one that ended, until it is taken.
+#[derive(Default)]
+struct Copying(Mutex<(bool, Option<MemStore>)>, Condvar);
 
 impl Shared {
     /// Every access fails from now on, as after damage.
@@ -105,12 +108,18 @@ impl Shared {
         self.is_full.store(is_full, Ordering::Relaxed);
     }
 
-    /// Whether copies of it have to wait. Returns how many have ended.
-    pub fn hold_copies(&self, are_held: bool) -> u32 {
-        let mut copies = self.copying.0.lock().unwrap();
-        copies.0 = are_held;
+    /// Whether copies of it have to wait before they end.
+    pub fn hold_copies(&self, are_held: bool) {
+        self.copying.0.lock().unwrap().0 = are_held;
         self.copying.1.notify_all();
-        copies.1
+    }
+
+    /// As at an opening: a copy takes its place.
+    fn take_copy(&self) {
+        if let Some(copy) = self.copying.0.lock().unwrap().1.take() {
+            self.content.lock().unwrap().0 = copy;
+            self.set_size(0);
+        }
     }
 
     /// How many rows there are.
@@ -161,10 +170,12 @@ impl Store for Shared {
     }
 
     fn rewrite(&mut self) -> Result<bool, StoreError> {
-        let (copies, released) = &*self.copying;
+        self.checked()?;
+        let copy = self.content.lock().unwrap().0.clone();
+        let Copying(copies, released) = &*self.copying;
         let mut copies = released.wait_while(copies.lock().unwrap(), |(are_held, _)| *are_held).unwrap();
-        copies.1 += 1;
-        self.checked().map(|()| true)
+        copies.1 = Some(copy);
+        Ok(true)
     }
 }
 
@@ -200,6 +211,7 @@ impl Disk for MemDisk {
     }
 
     fn open_registry(&self) -> Result<Shared, StoreError> {
+        self.registry.take_copy();
         Ok(self.registry.clone())
     }
 

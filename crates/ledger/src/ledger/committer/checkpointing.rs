@@ -88,7 +88,8 @@ impl<D: Disk> Committer<D> {
             return Ok(Progress::Busy);
         }
         let (Some(registry), Some(journal)) = (&mut self.registry, &mut self.journal) else {
-            return Ok(Progress::Over);
+            // Its copy could not be opened.
+            return Err(NotWritten(self.failing()));
         };
         if !journal.is_switching() {
             return Ok(Progress::Over);

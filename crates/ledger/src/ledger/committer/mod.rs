@@ -193,8 +193,10 @@ impl<D: Disk> Committer<D> {
                     continue;
                 }
                 // Every caller may be waiting for a held job, so the thread must not wait for a new
-                // job only.
-                Err(mpsc::error::TryRecvError::Empty) if self.group.is_empty() && self.held.is_empty() => {
+                // job only. Nor while the registry is rewritten, whose copy is to be taken.
+                Err(mpsc::error::TryRecvError::Empty)
+                    if self.group.is_empty() && self.held.is_empty() && self.rewriting.is_none() =>
+                {
                     match queue.blocking_recv() {
                         Some(job) => Some(job),
                         None => break,
@@ -205,6 +207,7 @@ impl<D: Disk> Committer<D> {
                         Ok(Some(job)) => Some(job),
                         Ok(None) => break,
                         Err(_) => {
+                            self.is_rewriting(Duration::ZERO);
                             self.ensure_open();
                             self.flush();
                             continue;

@@ -100,7 +100,7 @@ impl<D: Disk> Committer<D> {
             }
             Err(NotWritten(error)) => {
                 // The ledger is not open yet.
-                self.registry = None;
+                (self.rewriting, self.registry) = (None, None);
                 Err(error)
             }
             Err(NotSynced(error)) => {
@@ -251,8 +251,13 @@ impl<D: Disk> Committer<D> {
             self.drop_finished(&registry)?;
             self.count_devices(&registry)?;
         }
-        // The next opening takes the copy.
-        if self.is_suspect && registry.rewrite()? {
+        // The next opening takes the copy. Without room for one the registry is used as it is.
+        let is_copied = self.is_suspect
+            && match registry.rewrite() {
+                Err(StoreError::Full) => false,
+                copied => copied?,
+            };
+        if is_copied {
             drop(registry);
             registry = self.disk.open_registry()?;
             self.is_suspect = false;
@@ -270,20 +275,20 @@ impl<D: Disk> Committer<D> {
         let requests = self.state.requests().iter();
         let open: Vec<u64> =
             requests.filter(|(_, kept)| kept.request.completed_at.is_none()).map(|(seq, _)| *seq).collect();
-        let mut has_finished = false;
+        let mut finished = Vec::new();
         for seq in open {
             let row = registry.get(&rows::request(seq))?;
             if row.map(|row| rows::decode_request(seq, &row)).transpose()?.is_some_and(|row| row.completed_at.is_some())
             {
-                self.state.has_finished(seq);
-                has_finished = true;
+                finished.push(seq);
             }
         }
-        if has_finished {
+        if !finished.is_empty() {
+            finished.into_iter().for_each(|seq| self.state.has_finished(seq));
             self.state.mend();
-            // Counts anew what is open.
-            self.state.begin_run(self.clock.now());
         }
+        // Counts anew what is open.
+        self.state.begin_run(self.clock.now());
         Ok(())
     }
 

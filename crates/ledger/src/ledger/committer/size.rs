@@ -69,7 +69,14 @@ impl<D: Disk> Committer<D> {
                 );
             }
             // Not written to any more: the copy may be complete, and then it is what opens next.
-            Err(error) => self.registry_failed(error),
+            Err(error) => {
+                let is_suspect = self.is_suspect;
+                self.registry_failed(error.clone());
+                if error == StoreError::Full {
+                    // It was the copy that had no room.
+                    self.is_suspect = is_suspect;
+                }
+            }
         }
     }
 }

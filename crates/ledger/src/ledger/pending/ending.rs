@@ -75,7 +75,7 @@ pub fn expire(tx: &mut Tx<'_>, clock: WallClock, next: &mut u64) -> Result<bool,
     let mut left = STEP;
     for seq in &deadlines {
         *next = *seq;
-        if !is_expired(tx, tx.open_request(*seq)?, clock) {
+        if !is_expired(tx, tx.open_request(*seq)?, clock == WallClock::Confirmed) {
             continue;
         }
         let entries = open_entries(tx, *seq, 0);

@@ -208,6 +208,7 @@ fn take_range(
             let before = tx.ended.failed;
             let took = take_one(tx, &target, look.window, look.clock, false)?;
             passed += usize::try_from(tx.ended.failed - before).unwrap_or(usize::MAX);
+            ended |= tx.ended.failed > before;
             match took {
                 Took::Entry(entry_errors) => {
                     taken.entries.push((target, entry_errors));
@@ -299,7 +300,9 @@ fn take_one(
     for waiter in SmallVec::<[Waiter; 1]>::from(work.waiting()) {
         let (place, known) = (waiter.0, waiter.1);
         let request = tx.open_request(place.0)?;
-        let ended = if is_expired(tx, request, clock) {
+        // Before the cloud's first answer a clock that nothing contradicts decides, because a command
+        // that comes days late must not be sent.
+        let ended = if is_expired(tx, request, clock != WallClock::Wrong) {
             Some(if sent { Outcome::OutcomeUnknown } else { Outcome::TimedOut })
         } else if protected {
             Some(Outcome::Protected)
@@ -339,14 +342,14 @@ fn take_one(
 ///
 /// The time that is known to have passed since the acceptance decides, since the wall clock may
 /// have been set meanwhile. A time that the sender named, or that passed between two boots, is
-/// taken from the wall clock as well, if the cloud confirms it, and as far as it was confirmed, too,
-/// when the request was accepted.
-pub(super) fn is_expired(tx: &Tx<'_>, request: &Request, clock: WallClock) -> bool {
+/// taken from the wall clock as well if `by_wall` is set, as far as it was confirmed, too, when the
+/// request was accepted.
+pub(super) fn is_expired(tx: &Tx<'_>, request: &Request, by_wall: bool) -> bool {
     let Some(lifetime) = request.lifetime_ms else { return false };
     let passed = tx.elapsed().saturating_sub(request.accepted_elapsed) >= lifetime;
     let is_wall_needed = request.issued_at.is_some() || request.boot != tx.now.boot;
     passed
         || (is_wall_needed
-            && clock == WallClock::Confirmed
+            && by_wall
             && request.asked_at(tx.now).is_some_and(|at| at.after(Duration::from_millis(lifetime)) <= tx.now.wall))
 }

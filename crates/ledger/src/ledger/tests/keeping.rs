@@ -315,13 +315,26 @@ fn a_deadline_does_not_end_by_a_time_of_acceptance_that_was_wrong() {
         bench.expire();
         assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut, "issued at {issued_at:?}, boot {boot}");
     }
-    // It ends by the time that the sender named where the clock was right all along.
-    let mut bench = Bench::new();
-    bench.now.wall = right;
-    let long_ago = right.before(Duration::from_millis(2 * HOUR));
-    bench.accept(&order("x", Some("t"), within_an_hour(Some(long_ago))));
-    bench.expire();
-    assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut);
+    // It ends by the time that the sender named where the clock was right all along, and is not
+    // sent either before the cloud's first answer.
+    for is_sent in [false, true] {
+        let mut bench = Bench::new();
+        bench.now.wall = right;
+        let long_ago = right.before(Duration::from_millis(2 * HOUR));
+        bench.accept(&order("x", Some("t"), within_an_hour(Some(long_ago))));
+        if is_sent {
+            assert!(bench.run(|tx| expire(tx, WallClock::Unconfirmed, &mut 0)));
+            assert_eq!(bench.status("x", "t"), RequestStatus::InProgress);
+            let pick = Pick::Queue { limit: 9, window: Window::OPEN, again: None, shut: Vec::new() };
+            let kind = CallKind::Disassociate;
+            let token = CallToken::from_bits(0);
+            let taken = bench.run(|tx| take(tx, kind, &pick, WallClock::Unconfirmed, &token));
+            assert_eq!(taken.entries, []);
+        } else {
+            bench.expire();
+        }
+        assert_eq!(bench.status("x", "t"), RequestStatus::TimedOut);
+    }
 }
 
 /// However many requests have one deadline, one round ends them.
