@@ -173,10 +173,12 @@ async fn the_first_command_is_answered_as_shown() {
     std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
     let shown = block("", "/accepted {");
     let start = Instant::now();
-    for expected in shown.lines() {
+    for (n, expected) in shown.lines().enumerate() {
         let line = loop {
             assert!(start.elapsed() < PATIENCE, "nothing comes");
             match lines.recv_timeout(AGAIN) {
+                // Its `accepted` came before anybody listened.
+                Ok(line) if n == 0 && line.contains("/completed ") => {}
                 Ok(line) => break line,
                 // It was answered before anybody listened.
                 Err(RecvTimeoutError::Timeout) => assert!(shell(publish).wait().unwrap().success()),
