@@ -123,6 +123,7 @@ pub(super) struct Committer<D: Disk> {
     until_look: u32,
     /// What was live, and the file's size, when the registry was last rewritten.
     rewritten: Option<(u64, u64)>,
+    /// A copy of the registry that is being made, during which nothing is written to it.
     rewriting: Option<Rewriting>,
     notify: Notifiers,
 }
@@ -193,7 +194,7 @@ impl<D: Disk> Committer<D> {
                     continue;
                 }
                 // Every caller may be waiting for a held job, so the thread must not wait for a new
-                // job only. Nor while the registry is rewritten, whose copy is to be taken.
+                // job only. While the registry is rewritten, the thread looks for the end of that.
                 Err(mpsc::error::TryRecvError::Empty)
                     if self.group.is_empty() && self.held.is_empty() && self.rewriting.is_none() =>
                 {

@@ -26,7 +26,8 @@ impl Rewriting {
         let (done, copied) = sync_channel(1);
         let run = move || {
             let result = registry.rewrite();
-            // Or the file would still be open when the copy takes its place.
+            // The copy takes the file's place as soon as the result is known, so this handle must not
+            // hold the file any more.
             drop(registry);
             let _ = done.send(result);
         };
