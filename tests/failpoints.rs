@@ -143,8 +143,8 @@ async fn a_part_that_fails_ends_the_agent_and_loses_nothing() {
         let mut status = None;
         let doubtful = format!("u{n}");
         until(&format!("the agent ends for its {part}"), || {
-            // The ledger's thread looks when it has something to do. This may be durable then, so that
-            // nobody may say that it is not.
+            // The ledger's thread fails when it has something to do. This command may be durable by
+            // then, so that the agent must not reject it.
             client.disassociate(&doubtful, &names(n + PARTS.len()..n + PARTS.len() + 1));
             status = world.agent.as_mut().unwrap().try_wait().unwrap();
             status.is_some()
@@ -155,7 +155,7 @@ async fn a_part_that_fails_ends_the_agent_and_loses_nothing() {
         let log = world.log();
         assert!(log.contains(&format!("the {part} of the agent failed")), "{part}: {log}");
         assert!(log.contains("stopped"), "{part}: in order: {log}");
-        assert!(client.results(&doubtful, "rejected").is_empty(), "{part}: of this nothing is known");
+        assert!(client.results(&doubtful, "rejected").is_empty(), "{part}: the command may be durable");
         std::fs::remove_file(&file).unwrap();
         world.wrapper.clear();
         world.cloud.offline(false);

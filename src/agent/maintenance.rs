@@ -73,6 +73,7 @@ impl Maintenance {
             }
             tokio::select! {
                 biased;
+                // Commands run between two parts of the making of room.
                 () = tokio::time::sleep(PACE / 100), if early.is_some() => {}
                 () = tokio::time::sleep(if is_idle { RETENTION_EVERY } else { PACE }) => {}
                 () = changed(&mut summary), if is_idle => {}

@@ -149,8 +149,6 @@ pub struct Totals {
     pub open_requests: u64,
     /// Their entries that have not ended.
     pub open_entries: u64,
-    /// Requests for a sync that have not ended.
-    pub open_syncs: u64,
     /// Messages that the broker has not acknowledged.
     pub owed: u64,
     /// Devices, in the order of [`DeviceState::ALL`].

@@ -169,7 +169,7 @@ pub(super) fn repeated(tx: &mut Tx<'_>, order: &Order, request: Request, content
     }
     if tx.state.owed_of(request.seq) >= MAX_ANSWERS {
         let message = format!(
-            "{MAX_ANSWERS} answers to {} already wait for the broker; let this client read the results",
+            "{MAX_ANSWERS} answers to {} already wait for the broker; let this client read its results, and send again later",
             request.token
         );
         return Err(Rejection::throttled(message, Duration::from_secs(300)));
@@ -387,9 +387,8 @@ fn open(tx: &mut Tx<'_>, order: &Order, content: String, plan: Plan) -> Request 
         unknown: change.operation.is_on_devices().then_some(u32::try_from(plan.unknown.0).unwrap_or(u32::MAX)),
     };
     tx.state.counters.open_requests += 1;
-    match change.operation {
-        Operation::Sync => tx.state.counters.open_syncs += 1,
-        _ => tx.state.counters.open_entries += u64::from(entries),
+    if change.operation != Operation::Sync {
+        tx.state.counters.open_entries += u64::from(entries);
     }
     let slots = change.targets.iter().cloned().map(Slot::Open).collect();
     let unknown = if request.unknown.is_some() { plan.unknown.1 } else { Vec::new() };

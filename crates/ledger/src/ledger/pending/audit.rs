@@ -67,7 +67,7 @@ impl Audit<'_> {
 
     fn requests(&mut self) {
         let counters = self.state.counters;
-        let (mut open, mut entries, mut syncs) = (0, 0, 0);
+        let (mut open, mut entries) = (0, 0);
         for (seq, kept) in self.state.requests() {
             let tally = &kept.request.tally;
             let count = |is: fn(&Slot) -> bool| kept.slots.iter().filter(|slot| is(slot)).count() as u64;
@@ -81,9 +81,8 @@ impl Audit<'_> {
             self.hold(&format!("request {seq} has ended or not"), has_ended == (is_open == 0));
             self.hold(&format!("request {seq} is stored before its end"), has_ended || !kept.stored);
             open += usize::from(tally.status() == RequestStatus::InProgress);
-            match kept.request.operation {
-                Operation::Sync => syncs += is_open as usize,
-                _ => entries += is_open as usize,
+            if kept.request.operation != Operation::Sync {
+                entries += is_open as usize;
             }
             for slot in &kept.slots {
                 if let Slot::Open(target) = slot {
@@ -95,7 +94,6 @@ impl Audit<'_> {
         }
         self.equal("open requests", counters.open_requests, open);
         self.equal("open entries", counters.open_entries, entries);
-        self.equal("open syncs", counters.open_syncs, syncs);
         self.equal("outbox", counters.outgoing, self.state.owed().len());
     }
 

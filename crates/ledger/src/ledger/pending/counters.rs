@@ -145,9 +145,6 @@ pub struct Counters {
     /// What there is to do, by kind of call, in the order of [`CallKind::ALL`].
     #[serde(rename = "w", skip_serializing_if = "is_default")]
     pub loads: [Load; CallKind::ALL.len()],
-    /// Requests for a sync that have not ended.
-    #[serde(rename = "y", skip_serializing_if = "is_default")]
-    pub open_syncs: u64,
     /// Whether the registry was ever read from the cloud to its end.
     #[serde(rename = "sy", skip_serializing_if = "is_default")]
     pub synced: bool,

@@ -57,8 +57,9 @@ pub fn sync_wanted(tx: &Tx<'_>) -> Result<Option<u64>, StoreError> {
 ///
 /// Invariant 6: a device whose outcome is younger than the list keeps it. So does one that was
 /// disassociated lately and is still listed with the very association that ended, and one that is
-/// listed with an older association than before: such a list lags behind. Where that is only a guess, and an entry waits for the list, the list counts: no entry
-/// is reported as a success that the list does not show.
+/// listed with an older association than before: such a list lags behind. Where that is only a
+/// guess, and an entry waits for the list, the list counts: no entry is reported as a success that
+/// the list does not show.
 ///
 /// # Errors
 /// The registry failed, or was replaced since the list began.

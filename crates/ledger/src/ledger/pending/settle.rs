@@ -65,6 +65,12 @@ pub(super) fn await_list(tx: &Tx<'_>, work: &mut Work) {
     work.details.since = WaitsSince { outcome_seq: counters.outcome_seq, joined_before: counters.next_seq };
 }
 
+/// Entries that wait for a target, and 1 for the target itself if there are none: what settling it
+/// takes of a step.
+fn waiting(tx: &Tx<'_>, target: &Target) -> usize {
+    tx.work_of(target).map_or(1, |work| work.waiters.len().max(1))
+}
+
 /// Settles as many verdicts of a response as one step takes; those that are left in `verdicts` are
 /// for the next step. A stop in between loses nothing: entries that are not settled count as sent,
 /// and are sent again.
@@ -79,11 +85,11 @@ pub fn settle(
     tx.state.counters.outcome_seq += 1;
     let mut left = STEP;
     while let Some((target, verdict)) = verdicts.front() {
-        let waiting = tx.work_of(target).map_or(1, |work| work.waiters.len().max(1));
-        if left < STEP && waiting > left {
+        let entries = waiting(tx, target);
+        if left < STEP && entries > left {
             return Ok(());
         }
-        left = left.saturating_sub(waiting);
+        left = left.saturating_sub(entries);
         settle_one(tx, call_kind, target, verdict)?;
         verdicts.pop_front();
     }
@@ -233,11 +239,11 @@ pub fn settle_by_list(
     tx.state.counters.outcome_seq += 1;
     let mut left = STEP;
     for (key, target) in found {
-        let waiting = tx.work_of(&target).map_or(1, |work| work.waiters.len().max(1));
-        if left < STEP && waiting > left {
+        let entries = waiting(tx, &target);
+        if left < STEP && entries > left {
             break;
         }
-        left = left.saturating_sub(waiting);
+        left = left.saturating_sub(entries);
         *after = key.next_place();
         if let Some(work) = tx.work_of(&target)
             && work.queue == Queue::AwaitList

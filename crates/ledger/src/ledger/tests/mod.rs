@@ -9,6 +9,7 @@ mod failing;
 mod guards;
 mod history;
 mod keeping;
+mod limits;
 mod lists;
 mod mending;
 mod opposites;

@@ -48,7 +48,7 @@ fn a_view_shows_requests_entries_work_waiters_devices_messages_and_history() {
     let history: Vec<_> = view.history().into_iter().map(|(thing, events)| (thing.to_string(), events.len())).collect();
     assert_eq!(history, [("a".to_owned(), 1)], "its end");
     let totals = view.totals();
-    assert_eq!((totals.open_requests, totals.open_entries, totals.open_syncs, totals.owed), (2, 3, 0, 2));
+    assert_eq!((totals.open_requests, totals.open_entries, totals.owed), (2, 3, 2));
     assert!(totals.synced && totals.work[&CallKind::Disassociate].work == 2);
 
     bench.settle(&["b"], &Verdict::AwaitList(fault("Perhaps")));

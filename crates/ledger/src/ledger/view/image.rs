@@ -234,7 +234,6 @@ impl View for Image {
         Totals {
             open_requests: counters.open_requests,
             open_entries: counters.open_entries,
-            open_syncs: counters.open_syncs,
             owed: counters.outgoing,
             work: CallKind::ALL
                 .into_iter()

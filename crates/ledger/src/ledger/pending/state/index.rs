@@ -76,12 +76,11 @@ impl State {
         for work in self.works.values() {
             counters.loads[work.call_kind.index()].count(work.queue, 1);
         }
-        (counters.open_requests, counters.open_entries, counters.open_syncs) = (0, 0, 0);
+        (counters.open_requests, counters.open_entries) = (0, 0);
         for kept in self.requests.values().filter(|kept| kept.request.tally.open > 0) {
             counters.open_requests += 1;
-            match kept.request.operation {
-                Operation::Sync => counters.open_syncs += 1,
-                _ => counters.open_entries += u64::from(kept.request.tally.open),
+            if kept.request.operation != Operation::Sync {
+                counters.open_entries += u64::from(kept.request.tally.open);
             }
         }
         counters.outgoing = self.owed.len() as u64;

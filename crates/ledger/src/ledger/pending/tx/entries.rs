@@ -54,14 +54,11 @@ impl Tx<'_> {
         self.put_slot(place, slot);
         progress.tally.end(outcome);
         let counters = &mut self.state.counters;
-        match target {
-            Target::Registry => counters.open_syncs = counters.open_syncs.saturating_sub(1),
-            _ => {
-                counters.open_entries = counters.open_entries.saturating_sub(1);
-                match outcome {
-                    Outcome::Succeeded => self.ended.succeeded += 1,
-                    _ => self.ended.failed += 1,
-                }
+        if *target != Target::Registry {
+            counters.open_entries = counters.open_entries.saturating_sub(1);
+            match outcome {
+                Outcome::Succeeded => self.ended.succeeded += 1,
+                _ => self.ended.failed += 1,
             }
         }
         let is_over = progress.tally.open == 0;
